@@ -1,0 +1,1 @@
+//! Words: plain data of the field, without I/O.
