@@ -1,1 +1,3 @@
 //! Words: plain data of the field, without I/O.
+
+pub mod walk;

@@ -1,0 +1,89 @@
+//! `crashkeep walk` and the hidden `crashkeep walker`.
+
+mod text;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use crate::crash::walk::Walk;
+use crate::stackwalk::{self, SYMBOL_TEXT_BYTES_MAX, SymbolCache, WalkLimits, WalkerSettings};
+use crate::symbols::SymbolDirs;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The minidump
+    dump: PathBuf,
+    /// A folder of Breakpad symbols, laid out as a symbol server's; may be repeated
+    #[arg(long = "symbols", value_name = "DIR")]
+    symbols: Vec<PathBuf>,
+    /// Print the whole result as JSON, in the schema of minidump-stackwalk 0.27
+    #[arg(long)]
+    json: bool,
+}
+
+/// Started by a server's worker, never by hand: see `stackwalk::WalkerOptions`.
+#[derive(clap::Args)]
+pub struct WalkerArgs {
+    /// A folder of Breakpad symbols; may be repeated
+    #[arg(long = "symbols", value_name = "DIR")]
+    symbols: Vec<PathBuf>,
+    /// Private memory
+    #[arg(long, value_name = "N")]
+    heap_bytes: Option<u64>,
+    /// Address space
+    #[arg(long, value_name = "N")]
+    address_bytes: Option<u64>,
+    /// CPU time for each dump
+    #[arg(long, value_name = "N")]
+    cpu_seconds: Option<u64>,
+    /// JSON for each dump
+    #[arg(long, value_name = "N", default_value_t = u64::MAX)]
+    output_bytes_max: u64,
+    /// Symbol text kept parsed between dumps
+    #[arg(long, value_name = "N", default_value_t = SYMBOL_TEXT_BYTES_MAX)]
+    symbol_text_bytes_max: u64,
+}
+
+/// Walks one dump in this process, to its end.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let name = args.dump.display().to_string();
+    let dump = std::fs::read(&args.dump).with_context(|| name.clone())?;
+    for folder in args.symbols.iter().filter(|folder| !folder.is_dir()) {
+        eprintln!("crashkeep: {}: no such symbol folder", folder.display());
+    }
+    let symbols = SymbolCache::new(SymbolDirs::new(args.symbols), SYMBOL_TEXT_BYTES_MAX);
+    // The file's name is enough to tell it from others, and the same from any folder.
+    let leaf = args
+        .dump
+        .file_name()
+        .map_or(name, |leaf| leaf.display().to_string());
+    let mut out = stackwalk::walk(&dump, &symbols, &WalkLimits::NONE).context(leaf)?;
+    if args.json {
+        out.push(b'\n');
+    } else {
+        let walk: Walk = serde_json::from_slice(&out).context("the walk cannot be read back")?;
+        out = text::render(&walk).into_bytes();
+    }
+    match io::stdout().lock().write_all(&out) {
+        // `crashkeep walk X | head` has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        written => Ok(written.map(|()| ExitCode::SUCCESS)?),
+    }
+}
+
+/// Serves walks on stdin and stdout until stdin ends.
+pub fn run_walker(args: WalkerArgs) -> anyhow::Result<ExitCode> {
+    let settings = WalkerSettings {
+        symbols: args.symbols,
+        heap_bytes: args.heap_bytes,
+        address_bytes: args.address_bytes,
+        cpu_seconds: args.cpu_seconds,
+        output_bytes_max: args.output_bytes_max,
+        symbol_text_bytes_max: args.symbol_text_bytes_max,
+    };
+    stackwalk::serve(settings, io::stdin().lock(), io::stdout().lock()).context("walker")?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,78 @@
+//! The limits a walker puts on itself before it reads a byte of a dump.
+//!
+//! | limit | what it stops | how it shows |
+//! |---|---|---|
+//! | data | a dump that multiplies into gigabytes | an allocation fails, the process aborts |
+//! | address space | the same through mappings | the same |
+//! | CPU, per job | a walk that does not end | SIGXCPU |
+//! | core 0 | dumps of dumps on the disk | |
+//! | parent death | a walker that outlives its server | SIGKILL |
+//!
+//! Only on Linux; elsewhere the parent's deadline is all there is.
+
+use std::io;
+
+/// Limits in bytes; `None` leaves what the process came with.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+pub(super) struct Confinement {
+    pub(super) heap_bytes: Option<u64>,
+    pub(super) address_bytes: Option<u64>,
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use super::*;
+
+    use rustix::process::{
+        Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit,
+    };
+    use rustix::time::{ClockId, clock_gettime};
+
+    /// Confines this process for good: the hard limits go down with the soft ones.
+    pub(in super::super) fn confine(confinement: &Confinement) -> io::Result<()> {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        lower(Resource::Core, Some(0))?;
+        lower(Resource::Data, confinement.heap_bytes)?;
+        lower(Resource::As, confinement.address_bytes)
+    }
+
+    fn lower(resource: Resource, limit: Option<u64>) -> io::Result<()> {
+        let Some(limit) = limit else { return Ok(()) };
+        // A limit already lower, such as a container's, cannot be raised and need not be.
+        let limit = getrlimit(resource)
+            .maximum
+            .map_or(limit, |max| max.min(limit));
+        let limit = Rlimit {
+            current: Some(limit),
+            maximum: Some(limit),
+        };
+        Ok(setrlimit(resource, limit)?)
+    }
+
+    /// Allows `seconds` of CPU from now on. The kernel counts a process's whole life, so each job
+    /// moves the soft limit; the hard one stays where it was.
+    pub(in super::super) fn allow_cpu(seconds: u64) -> io::Result<()> {
+        let used = clock_gettime(ClockId::ProcessCPUTime).tv_sec.max(0) as u64;
+        let maximum = getrlimit(Resource::Cpu).maximum;
+        // Whole seconds only: one more, so that a job never gets less than its budget.
+        let limit = used.saturating_add(seconds).saturating_add(1);
+        let limit = Rlimit {
+            current: Some(maximum.map_or(limit, |max| max.min(limit))),
+            maximum,
+        };
+        Ok(setrlimit(Resource::Cpu, limit)?)
+    }
+}
+
+#[cfg(target_os = "linux")]
+pub(super) use linux::{allow_cpu, confine};
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn confine(_: &Confinement) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn allow_cpu(_: u64) -> io::Result<()> {
+    Ok(())
+}

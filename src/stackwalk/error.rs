@@ -1,0 +1,63 @@
+//! Why a dump has no stack: the dump's own fault, in the field's word and in a sentence.
+
+use std::borrow::Cow;
+
+use minidump_processor::ProcessError;
+use serde::{Deserialize, Serialize};
+
+/// A dump that cannot be walked. Trying the same bytes again gives the same answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalkError {
+    /// One CamelCase word, the same as Socorro's `mdsw_status_string`: `EmptyMinidump`,
+    /// `MissingHeader`, `HeaderMismatch`, `VersionMismatch`, `MissingDirectory`,
+    /// `MissingThreadList`, `MissingSystemInfo`. Ours on top: `OutputTooLarge`, `Panic`.
+    pub status: Cow<'static, str>,
+    /// For a reader: lower case, no full stop, with the value and the limit where there is one.
+    pub sentence: String,
+}
+
+impl WalkError {
+    pub(super) fn new(status: &'static str, sentence: impl Into<String>) -> Self {
+        Self {
+            status: Cow::Borrowed(status),
+            sentence: sentence.into(),
+        }
+    }
+
+    /// A walk that panicked: our bug, contained to this dump.
+    pub(super) fn panic(message: &str) -> Self {
+        Self::new("Panic", format!("panic: {message}"))
+    }
+}
+
+impl std::fmt::Display for WalkError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.sentence, self.status)
+    }
+}
+
+impl std::error::Error for WalkError {}
+
+impl From<minidump::Error> for WalkError {
+    /// What the preflight did not foresee keeps the reader's own words.
+    fn from(error: minidump::Error) -> Self {
+        Self::new(error.name(), format!("the dump cannot be read: {error}"))
+    }
+}
+
+impl From<ProcessError> for WalkError {
+    fn from(error: ProcessError) -> Self {
+        match error {
+            ProcessError::MinidumpReadError(error) => error.into(),
+            ProcessError::MissingThreadList => Self::new(
+                error.name(),
+                "the dump has no readable list of threads (cut off or damaged?)",
+            ),
+            ProcessError::MissingSystemInfo => Self::new(
+                error.name(),
+                "the dump does not say which system and CPU it is from (cut off or damaged?)",
+            ),
+            ProcessError::UnknownError => Self::new(error.name(), "the dump cannot be walked"),
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! The parent's side of a walker: a long-lived child process that may die of a dump.
+//!
+//! A walk through it: start a child if none is alive, hand the dump to a thread that writes the
+//! request and reads the reply, wait for that thread until the deadline. Any fault - death, overrun,
+//! a reply that makes no sense - ends the child; it is killed, reaped and replaced by the next walk,
+//! so no dump ever meets what another left behind.
+//!
+//! Two threads besides the caller: `walker-io` for the length of a walk, so that a child that
+//! neither reads nor writes cannot hold the caller past the deadline, and `walker-stderr` for the
+//! life of a child. Both end when the child's pipes close and are joined then; that holds because
+//! a walker starts no processes of its own.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io::{self, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::{SYMBOL_TEXT_BYTES_MAX, WalkError, wire};
+
+/// How much of a child's stderr is kept: enough for a panic message or an allocation failure.
+const STDERR_BYTES_KEPT: usize = 4096;
+/// How long a child that closed its output gets to exit by itself, so that its status is its own.
+const EXIT_GRACE: Duration = Duration::from_millis(500);
+
+/// How walkers are started and what they may use.
+#[derive(Debug, Clone)]
+pub struct WalkerOptions {
+    /// The program: `crashkeep` itself, which is started as `crashkeep walker ...`.
+    pub program: PathBuf,
+    /// Symbol folders, first hit wins. Relative ones start at the server's working directory.
+    pub symbols: Vec<PathBuf>,
+    /// Private memory of the child, in bytes.
+    pub heap_bytes: u64,
+    /// Address space of the child, in bytes.
+    pub address_bytes: u64,
+    /// CPU time a dump, in whole seconds; one second more may pass.
+    pub cpu_seconds: u64,
+    /// Wall-clock time a dump, start of the child included.
+    pub deadline: Duration,
+    /// JSON a dump, in bytes.
+    pub output_bytes_max: u64,
+    /// Symbol text the child keeps parsed between dumps, in bytes; 2.2 times that of heap.
+    pub symbol_text_bytes_max: u64,
+}
+
+impl WalkerOptions {
+    /// Defaults that fit any honest dump: 1 GiB of heap, 30 s of CPU, 60 s in all.
+    pub fn new(program: PathBuf) -> Self {
+        Self {
+            program,
+            symbols: vec![],
+            heap_bytes: 1 << 30,
+            address_bytes: 4 << 30,
+            cpu_seconds: 30,
+            deadline: Duration::from_secs(60),
+            output_bytes_max: 64 << 20,
+            symbol_text_bytes_max: SYMBOL_TEXT_BYTES_MAX,
+        }
+    }
+
+    fn arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec!["walker".into()];
+        for folder in &self.symbols {
+            arguments.extend(["--symbols".into(), folder.into()]);
+        }
+        for (name, value) in [
+            ("--heap-bytes", self.heap_bytes),
+            ("--address-bytes", self.address_bytes),
+            ("--cpu-seconds", self.cpu_seconds),
+            ("--output-bytes-max", self.output_bytes_max),
+            ("--symbol-text-bytes-max", self.symbol_text_bytes_max),
+        ] {
+            arguments.extend([name.into(), value.to_string().into()]);
+        }
+        arguments
+    }
+}
+
+/// What a walker that did its work says: the walk's JSON, or why this dump has none.
+pub type WalkReply = Result<Vec<u8>, WalkError>;
+
+/// A walk that ended without an answer. The child is gone; the next walk starts another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WalkerFault {
+    /// The child could not be started: no fault of the dump, try again later.
+    Unstarted { reason: String },
+    /// The child died on this dump. `end` reads `signal 11` or `exit code 3`; `stderr` is the last
+    /// of what it said, often empty.
+    Died { end: String, stderr: String },
+    /// The dump took more than it may.
+    Overran(Overrun),
+    /// The child answered something that is no answer.
+    Garbled { reason: String },
+}
+
+/// The limit a walk ran into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overrun {
+    Deadline(Duration),
+    CpuSeconds(u64),
+    HeapBytes(u64),
+}
+
+impl std::fmt::Display for Overrun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Deadline(limit) => write!(f, "the walk took longer than {limit:?}"),
+            Self::CpuSeconds(limit) => write!(f, "the walk took more than {limit} s of CPU time"),
+            Self::HeapBytes(limit) => {
+                write!(f, "the walk took more than {} MiB of memory", limit >> 20)
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for WalkerFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unstarted { reason } => write!(f, "the walker cannot be started: {reason}"),
+            Self::Died { end, stderr } => match stderr.trim() {
+                "" => write!(f, "the walker died of this dump ({end})"),
+                stderr => write!(f, "the walker died of this dump ({end}): {stderr}"),
+            },
+            Self::Overran(overrun) => overrun.fmt(f),
+            Self::Garbled { reason } => write!(f, "the walker answered nonsense: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for WalkerFault {}
+
+/// One walker, for one worker thread.
+///
+/// Start and use it on the thread that owns it: on Linux a child is killed when the *thread* that
+/// started it ends.
+pub struct Walker {
+    options: WalkerOptions,
+    /// Started by the first walk, and again after each fault.
+    child: Option<Running>,
+    /// The last job handed out, over all children.
+    job: u64,
+}
+
+struct Running {
+    process: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+    stderr: JoinHandle<Vec<u8>>,
+}
+
+impl Walker {
+    pub fn new(options: WalkerOptions) -> Self {
+        Self {
+            options,
+            child: None,
+            job: 0,
+        }
+    }
+
+    /// The process id of the child that the last walk left alive, if any: for logs and metrics.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(|child| child.process.id())
+    }
+
+    /// Walks a dump in the child. Returns at the latest a moment after the deadline.
+    pub fn walk(&mut self, dump: &[u8]) -> Result<WalkReply, WalkerFault> {
+        let until = Instant::now() + self.options.deadline;
+        let mut child = self.alive()?;
+        self.job += 1;
+        let outcome = child.exchange(self.job, dump, until, self.options.output_bytes_max);
+        let fault = match outcome {
+            Ok(reply) => {
+                self.child = Some(child);
+                return Ok(reply);
+            }
+            Err(fault) => fault,
+        };
+        Err(match fault {
+            Interrupted::Deadline => {
+                child.bury(Duration::ZERO);
+                WalkerFault::Overran(Overrun::Deadline(self.options.deadline))
+            }
+            Interrupted::Reply(wire::ReplyError::Garbled(reason)) => {
+                child.bury(Duration::ZERO);
+                WalkerFault::Garbled { reason }
+            }
+            Interrupted::Reply(wire::ReplyError::Ended) => {
+                let (status, stderr) = child.bury(EXIT_GRACE);
+                self.explain(status, stderr)
+            }
+            Interrupted::Thread(reason) => {
+                child.bury(Duration::ZERO);
+                WalkerFault::Unstarted { reason }
+            }
+        })
+    }
+
+    /// The child of the last walk, or a new one. A child that died while idle is replaced without
+    /// a word: the dump at hand had no part in it.
+    fn alive(&mut self) -> Result<Running, WalkerFault> {
+        if let Some(mut child) = self.child.take() {
+            if matches!(child.process.try_wait(), Ok(None)) {
+                return Ok(child);
+            }
+            child.bury(Duration::ZERO);
+        }
+        Running::start(&self.options).map_err(|error| WalkerFault::Unstarted {
+            reason: format!("{}: {error}", self.options.program.display()),
+        })
+    }
+
+    fn explain(&self, status: Option<ExitStatus>, stderr: String) -> WalkerFault {
+        if is_cpu_overrun(status) {
+            return WalkerFault::Overran(Overrun::CpuSeconds(self.options.cpu_seconds));
+        }
+        // The standard library's last words before it aborts on a failed allocation.
+        if stderr.contains("memory allocation of") {
+            return WalkerFault::Overran(Overrun::HeapBytes(self.options.heap_bytes));
+        }
+        let end = status.map_or_else(|| "no exit status".to_owned(), end_of);
+        WalkerFault::Died { end, stderr }
+    }
+}
+
+impl Drop for Walker {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.take() {
+            child.bury(Duration::ZERO);
+        }
+    }
+}
+
+enum Interrupted {
+    Deadline,
+    Reply(wire::ReplyError),
+    /// The thread that was to speak with the child could not be started.
+    Thread(String),
+}
+
+impl Running {
+    fn start(options: &WalkerOptions) -> io::Result<Self> {
+        let mut command = Command::new(&options.program);
+        command
+            .args(options.arguments())
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        // Windows cannot load its own libraries without this one.
+        if let Some(root) = cfg!(windows)
+            .then(|| std::env::var_os("SystemRoot"))
+            .flatten()
+        {
+            command.env("SystemRoot", root);
+        }
+        // Ctrl-C at a terminal reaches the whole group: it is for the server to end its walkers.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut process = command.spawn()?;
+        let pipes = (
+            process.stdin.take(),
+            process.stdout.take(),
+            process.stderr.take(),
+        );
+        let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
+            unreachable!("all three were asked for as pipes");
+        };
+        let stderr = thread::Builder::new()
+            .name("walker-stderr".to_owned())
+            .spawn(move || tail_of(stderr));
+        match stderr {
+            Ok(stderr) => Ok(Self {
+                process,
+                stdin,
+                stdout: BufReader::new(stdout),
+                stderr,
+            }),
+            Err(error) => {
+                let _ = process.kill();
+                let _ = process.wait();
+                Err(error)
+            }
+        }
+    }
+
+    /// One request and its reply. At the deadline the child is killed, which ends the thread.
+    fn exchange(
+        &mut self,
+        job: u64,
+        dump: &[u8],
+        until: Instant,
+        bytes_max: u64,
+    ) -> Result<WalkReply, Interrupted> {
+        let Self {
+            process,
+            stdin,
+            stdout,
+            ..
+        } = self;
+        thread::scope(|scope| {
+            let (sender, receiver) = mpsc::channel();
+            let speak = move || {
+                let reply = match wire::write_request(stdin, job, dump) {
+                    Ok(()) => wire::read_reply(stdout, job, bytes_max),
+                    Err(error) => Err(error.into()),
+                };
+                // The receiver is gone only after the deadline, when no one asks any more.
+                let _ = sender.send(reply);
+            };
+            let speaker = thread::Builder::new().name("walker-io".to_owned());
+            if let Err(error) = speaker.spawn_scoped(scope, speak) {
+                return Err(Interrupted::Thread(error.to_string()));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            match receiver.recv_timeout(left) {
+                Ok(reply) => reply.map_err(Interrupted::Reply),
+                Err(_) => {
+                    let _ = process.kill();
+                    Err(Interrupted::Deadline)
+                }
+            }
+        })
+    }
+
+    /// Ends the child: waits up to `grace` for it to exit, kills it, reaps it, joins its thread.
+    fn bury(mut self, grace: Duration) -> (Option<ExitStatus>, String) {
+        drop(self.stdin);
+        let until = Instant::now() + grace;
+        while Instant::now() < until && matches!(self.process.try_wait(), Ok(None)) {
+            thread::sleep(Duration::from_millis(2));
+        }
+        let _ = self.process.kill();
+        let status = self.process.wait().ok();
+        drop(self.stdout);
+        let stderr = self.stderr.join().unwrap_or_default();
+        (status, String::from_utf8_lossy(&stderr).into_owned())
+    }
+}
+
+/// Reads to the end and keeps the last [`STDERR_BYTES_KEPT`].
+fn tail_of(mut stderr: ChildStderr) -> Vec<u8> {
+    let mut tail = VecDeque::with_capacity(STDERR_BYTES_KEPT);
+    let mut chunk = [0; 1024];
+    while let Ok(length @ 1..) = stderr.read(&mut chunk) {
+        tail.extend(&chunk[..length]);
+        tail.drain(..tail.len().saturating_sub(STDERR_BYTES_KEPT));
+    }
+    tail.into()
+}
+
+#[cfg(unix)]
+fn end_of(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => format!("signal {signal}"),
+        (_, Some(code)) => format!("exit code {code}"),
+        _ => status.to_string(),
+    }
+}
+
+#[cfg(not(unix))]
+fn end_of(status: ExitStatus) -> String {
+    status.to_string()
+}
+
+#[cfg(target_os = "linux")]
+fn is_cpu_overrun(status: Option<ExitStatus>) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    let signal = status.and_then(|status| status.signal());
+    signal == Some(rustix::process::Signal::XCPU.as_raw())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_cpu_overrun(_: Option<ExitStatus>) -> bool {
+    false
+}

@@ -1,0 +1,80 @@
+//! The child's side of a walker: reads dumps, answers with walks, until its parent hangs up.
+//!
+//! It keeps one [`SymbolCache`] for its whole life, which is why it lives longer than a dump.
+//! Its output carries frames of `wire` and nothing else; what it has to say goes to stderr, where
+//! the parent keeps the last of it for the text of a fault.
+
+use std::io::{self, BufReader, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use super::confine::{self, Confinement};
+use super::{SymbolCache, WalkError, WalkLimits, walk, wire};
+use crate::symbols::SymbolDirs;
+
+/// What a walker is told on its command line. A limit of `None` is none.
+#[derive(Debug, Clone)]
+pub struct WalkerSettings {
+    /// Symbol folders, first hit wins.
+    pub symbols: Vec<PathBuf>,
+    /// Private memory, in bytes.
+    pub heap_bytes: Option<u64>,
+    /// Address space, in bytes; must exceed `heap_bytes` by the program and its mappings.
+    pub address_bytes: Option<u64>,
+    /// CPU time a dump, in seconds.
+    pub cpu_seconds: Option<u64>,
+    /// JSON a dump, in bytes.
+    pub output_bytes_max: u64,
+    /// Symbol text kept parsed between dumps, in bytes.
+    pub symbol_text_bytes_max: u64,
+}
+
+/// Confines this process, then walks what comes in until the input ends.
+///
+/// Errors mean that the parent is gone or speaks another protocol: there is no one left to answer.
+pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write) -> io::Result<()> {
+    confine::confine(&Confinement {
+        heap_bytes: settings.heap_bytes,
+        address_bytes: settings.address_bytes,
+    })?;
+    let symbols = SymbolCache::new(
+        SymbolDirs::new(settings.symbols),
+        settings.symbol_text_bytes_max,
+    );
+    let limits = WalkLimits {
+        json_bytes_max: settings.output_bytes_max,
+    };
+    let mut input = BufReader::new(input);
+    while let Some(request) = wire::read_request(&mut input)? {
+        if let Some(seconds) = settings.cpu_seconds {
+            confine::allow_cpu(seconds)?;
+        }
+        let reply = contained(|| walk(&request.dump, &symbols, &limits));
+        wire::write_reply(&mut output, request.job, &reply)?;
+    }
+    Ok(())
+}
+
+/// Turns a panic into a refusal. The cache is whole after one, and nothing else outlives a walk.
+fn contained(walk: impl FnOnce() -> Result<Vec<u8>, WalkError>) -> Result<Vec<u8>, WalkError> {
+    catch_unwind(AssertUnwindSafe(walk)).unwrap_or_else(|panic| {
+        let message = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+            (Some(text), _) => text,
+            (_, Some(text)) => text.as_str(),
+            _ => "of an unknown kind",
+        };
+        Err(WalkError::panic(message))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_in_a_walk_becomes_a_refusal_with_its_message() {
+        let error = contained(|| panic!("index {} out of range", 3)).unwrap_err();
+        assert_eq!(error.status, "Panic");
+        assert_eq!(error.sentence, "panic: index 3 out of range");
+    }
+}

@@ -1,0 +1,247 @@
+//! The frames between a server and its walker: one request, one reply, in turn, on two pipes.
+//!
+//! ```text
+//! request   0  4  magic "CKWQ"           reply   0  4  magic "CKWA"
+//!           4  4  version                        4  4  version
+//!           8  4  header length H                8  8  job, as in the request
+//!          12  H  header, JSON {"job": n}       16  1  kind: 0 walked, 1 refused
+//!        12+H  8  dump length D                 17  8  body length B
+//!        20+H  D  dump                          25  B  body: the walk's JSON,
+//!                                                      or {"status", "sentence"}
+//! ```
+//! Numbers are little-endian. The request's header may grow keys: a reader ignores those it does
+//! not know. A reply repeats the job so that a late one cannot pass for the next dump's.
+
+use std::io::{self, Read, Write};
+
+use serde::{Deserialize, Serialize};
+
+use super::WalkError;
+
+/// 1: the first.
+const VERSION: u32 = 1;
+const REQUEST_MAGIC: [u8; 4] = *b"CKWQ";
+const REPLY_MAGIC: [u8; 4] = *b"CKWA";
+const HEADER_BYTES_MAX: u32 = 64 << 10;
+/// A refusal is a word and a sentence.
+const REFUSAL_BYTES_MAX: u64 = 64 << 10;
+
+const WALKED: u8 = 0;
+const REFUSED: u8 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    job: u64,
+}
+
+pub(super) struct Request {
+    pub(super) job: u64,
+    pub(super) dump: Vec<u8>,
+}
+
+/// Why no reply came.
+#[derive(Debug)]
+pub(super) enum ReplyError {
+    /// The pipe closed or broke: the child is gone or going.
+    Ended,
+    /// What came is no reply to this request.
+    Garbled(String),
+}
+
+impl From<io::Error> for ReplyError {
+    fn from(_: io::Error) -> Self {
+        Self::Ended
+    }
+}
+
+pub(super) fn write_request(pipe: &mut impl Write, job: u64, dump: &[u8]) -> io::Result<()> {
+    let header = serde_json::to_vec(&Header { job })?;
+    let mut start = Vec::with_capacity(20 + header.len());
+    start.extend_from_slice(&REQUEST_MAGIC);
+    start.extend_from_slice(&VERSION.to_le_bytes());
+    start.extend_from_slice(&(header.len() as u32).to_le_bytes());
+    start.extend_from_slice(&header);
+    start.extend_from_slice(&(dump.len() as u64).to_le_bytes());
+    pipe.write_all(&start)?;
+    pipe.write_all(dump)?;
+    pipe.flush()
+}
+
+/// The next request, or `None` where the parent closed the pipe between two.
+pub(super) fn read_request(pipe: &mut impl Read) -> io::Result<Option<Request>> {
+    let mut magic = [0; 4];
+    if pipe.read(&mut magic[..1])? == 0 {
+        return Ok(None);
+    }
+    pipe.read_exact(&mut magic[1..])?;
+    if magic != REQUEST_MAGIC {
+        return Err(invalid(format!("request begins with {magic:02x?}")));
+    }
+    let version = read_u32(pipe)?;
+    if version != VERSION {
+        return Err(invalid(format!(
+            "request has version {version}, not {VERSION}"
+        )));
+    }
+    let header_bytes = read_u32(pipe)?;
+    if header_bytes > HEADER_BYTES_MAX {
+        return Err(invalid(format!(
+            "request header is {header_bytes} bytes, more than {HEADER_BYTES_MAX}"
+        )));
+    }
+    let mut header = vec![0; header_bytes as usize];
+    pipe.read_exact(&mut header)?;
+    let Header { job } = serde_json::from_slice(&header)?;
+    let dump_bytes = read_u64(pipe)?;
+    // Reserved in one piece: growing by doubling would need three times a large dump's memory.
+    let mut dump = Vec::new();
+    dump.reserve_exact(usize::try_from(dump_bytes).map_err(io::Error::other)?);
+    if pipe.take(dump_bytes).read_to_end(&mut dump)? as u64 != dump_bytes {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(Some(Request { job, dump }))
+}
+
+pub(super) fn write_reply(
+    pipe: &mut impl Write,
+    job: u64,
+    reply: &Result<Vec<u8>, WalkError>,
+) -> io::Result<()> {
+    let refusal;
+    let (kind, body) = match reply {
+        Ok(json) => (WALKED, json),
+        Err(error) => {
+            refusal = serde_json::to_vec(error)?;
+            (REFUSED, &refusal)
+        }
+    };
+    let mut start = Vec::with_capacity(25);
+    start.extend_from_slice(&REPLY_MAGIC);
+    start.extend_from_slice(&VERSION.to_le_bytes());
+    start.extend_from_slice(&job.to_le_bytes());
+    start.push(kind);
+    start.extend_from_slice(&(body.len() as u64).to_le_bytes());
+    pipe.write_all(&start)?;
+    pipe.write_all(body)?;
+    pipe.flush()
+}
+
+/// The reply to `job`. Never holds more than `bytes_max` of JSON, whatever the length says.
+pub(super) fn read_reply(
+    pipe: &mut impl Read,
+    job: u64,
+    bytes_max: u64,
+) -> Result<Result<Vec<u8>, WalkError>, ReplyError> {
+    let mut magic = [0; 4];
+    pipe.read_exact(&mut magic)?;
+    if magic != REPLY_MAGIC {
+        return Err(ReplyError::Garbled(format!(
+            "reply begins with {magic:02x?}"
+        )));
+    }
+    let version = read_u32(pipe)?;
+    if version != VERSION {
+        let text = format!("reply has version {version}, not {VERSION}");
+        return Err(ReplyError::Garbled(text));
+    }
+    let answered = read_u64(pipe)?;
+    if answered != job {
+        let text = format!("reply is to job {answered}, not {job}");
+        return Err(ReplyError::Garbled(text));
+    }
+    let mut kind = [0];
+    pipe.read_exact(&mut kind)?;
+    let bytes = read_u64(pipe)?;
+    let bytes_max = match kind[0] {
+        WALKED => bytes_max,
+        REFUSED => REFUSAL_BYTES_MAX,
+        kind => return Err(ReplyError::Garbled(format!("reply is of kind {kind}"))),
+    };
+    if bytes > bytes_max {
+        let text = format!("reply is {bytes} bytes, more than {bytes_max}");
+        return Err(ReplyError::Garbled(text));
+    }
+    let mut body = Vec::new();
+    if pipe.take(bytes).read_to_end(&mut body)? as u64 != bytes {
+        return Err(ReplyError::Ended);
+    }
+    if kind[0] == WALKED {
+        return Ok(Ok(body));
+    }
+    match serde_json::from_slice(&body) {
+        Ok(error) => Ok(Err(error)),
+        Err(error) => Err(ReplyError::Garbled(format!(
+            "refusal cannot be read: {error}"
+        ))),
+    }
+}
+
+fn read_u32(pipe: &mut impl Read) -> io::Result<u32> {
+    let mut bytes = [0; 4];
+    pipe.read_exact(&mut bytes)?;
+    Ok(u32::from_le_bytes(bytes))
+}
+
+fn read_u64(pipe: &mut impl Read) -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    pipe.read_exact(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+fn invalid(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_reads_back_and_a_closed_pipe_is_the_end() {
+        let mut pipe = Vec::new();
+        write_request(&mut pipe, 7, b"MDMP...").unwrap();
+        write_request(&mut pipe, 8, b"").unwrap();
+        let mut pipe = pipe.as_slice();
+        let first = read_request(&mut pipe).unwrap().unwrap();
+        assert_eq!((first.job, first.dump.as_slice()), (7, &b"MDMP..."[..]));
+        assert_eq!(read_request(&mut pipe).unwrap().unwrap().job, 8);
+        assert!(read_request(&mut pipe).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_request_cut_anywhere_is_an_error() {
+        let mut whole = Vec::new();
+        write_request(&mut whole, 7, b"MDMP...").unwrap();
+        for end in 1..whole.len() {
+            assert!(read_request(&mut &whole[..end]).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn both_kinds_of_reply_read_back() {
+        let refusal = WalkError::new("MissingThreadList", "no threads");
+        for reply in [Ok(b"{}".to_vec()), Err(refusal)] {
+            let mut pipe = Vec::new();
+            write_reply(&mut pipe, 3, &reply).unwrap();
+            let read = read_reply(&mut pipe.as_slice(), 3, 2).unwrap();
+            assert_eq!(read, reply);
+            for end in 0..pipe.len() {
+                let cut = read_reply(&mut &pipe[..end], 3, 2);
+                assert!(matches!(cut, Err(ReplyError::Ended)), "cut at {end}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reply_to_another_job_or_past_the_bound_is_garbled() {
+        let mut pipe = Vec::new();
+        write_reply(&mut pipe, 3, &Ok(b"{\"a\":1}".to_vec())).unwrap();
+        for (job, bytes_max) in [(4, 100), (3, 6)] {
+            let read = read_reply(&mut pipe.as_slice(), job, bytes_max);
+            assert!(matches!(read, Err(ReplyError::Garbled(_))));
+        }
+        assert!(read_reply(&mut pipe.as_slice(), 3, 7).is_ok());
+        let noise = read_reply(&mut &b"Segmentation fault"[..], 3, 100);
+        assert!(matches!(noise, Err(ReplyError::Garbled(_))));
+    }
+}

@@ -1,0 +1,159 @@
+//! Folders of Breakpad symbol files, laid out as a symbol server's:
+//! `<debug file>/<DEBUGID>/<debug file without .pdb>.sym`.
+//!
+//! The names come out of dumps, and a dump is hostile input: every part is reduced to a single
+//! path component or refused, so no lookup can leave the folders it was given.
+
+use std::path::PathBuf;
+
+/// Length of a debug id in text: 32 hex digits of GUID and 1 to 8 of age.
+const DEBUG_ID_DIGITS: std::ops::RangeInclusive<usize> = 33..=40;
+
+/// An ordered list of symbol folders; the first that has a file wins.
+///
+/// Folders are looked at anew for each lookup, so symbols that arrive late are seen.
+#[derive(Debug, Clone, Default)]
+pub struct SymbolDirs {
+    dirs: Vec<PathBuf>,
+}
+
+impl SymbolDirs {
+    pub fn new(dirs: Vec<PathBuf>) -> Self {
+        Self { dirs }
+    }
+
+    /// Whether there is nowhere to look.
+    pub fn is_empty(&self) -> bool {
+        self.dirs.is_empty()
+    }
+
+    /// Finds the symbol file of a module, or `None` if no folder has it or the names are unusable.
+    ///
+    /// `debug_file` may be a whole path in the style of Windows or Unix; only its leaf counts.
+    /// `debug_id` is the Breakpad form, 33 to 40 hex digits, compared as written.
+    pub fn find(&self, debug_file: &str, debug_id: &str) -> Option<PathBuf> {
+        let leaf = checked_leaf(debug_file)?;
+        let id = checked_id(debug_id)?;
+        let file = symbol_file_name(leaf);
+        self.dirs
+            .iter()
+            .map(|dir| dir.join(leaf).join(id).join(&file))
+            .find(|path| path.is_file())
+    }
+}
+
+/// The last component of a path in either style, if it can be a file name at all.
+fn checked_leaf(path: &str) -> Option<&str> {
+    let leaf = path.rsplit(['/', '\\']).next()?;
+    // Neither separator is left. `..` and `.` would still climb or stay, NUL ends a C string
+    // early, and a colon names a drive or a second stream where the host is Windows.
+    let is_usable = !leaf.is_empty()
+        && leaf != "."
+        && leaf != ".."
+        && !leaf.contains('\0')
+        && !(cfg!(windows) && leaf.contains(':'));
+    is_usable.then_some(leaf)
+}
+
+fn checked_id(id: &str) -> Option<&str> {
+    let is_usable =
+        DEBUG_ID_DIGITS.contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_usable.then_some(id)
+}
+
+/// `app.pdb` -> `app.sym`, `libc.so.6` -> `libc.so.6.sym`: only a `.pdb` is replaced, in any case.
+fn symbol_file_name(leaf: &str) -> String {
+    let stem = match leaf.rsplit_once('.') {
+        Some((stem, extension)) if extension.eq_ignore_ascii_case("pdb") => stem,
+        _ => leaf,
+    };
+    format!("{stem}.sym")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "5A9832E5287241C1838ED98914E9B7FF1";
+
+    fn store_with(parts: [&str; 3]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("symbols").join(parts[0]).join(parts[1]);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(parts[2]), "MODULE").unwrap();
+        std::fs::write(root.path().join("secret.sym"), "MODULE").unwrap();
+        root
+    }
+
+    #[test]
+    fn a_pdb_loses_its_extension_and_other_names_keep_theirs() {
+        for (leaf, expected) in [
+            ("test_app.pdb", "test_app.sym"),
+            ("TEST.PDB", "TEST.sym"),
+            ("libc.so.6", "libc.so.6.sym"),
+            ("acmed", "acmed.sym"),
+            (".pdb", ".sym"),
+            ("pdb", "pdb.sym"),
+        ] {
+            assert_eq!(symbol_file_name(leaf), expected, "{leaf}");
+        }
+    }
+
+    #[test]
+    fn a_module_is_found_by_the_leaf_of_its_debug_file() {
+        let root = store_with(["app.pdb", ID, "app.sym"]);
+        let dirs = SymbolDirs::new(vec![
+            root.path().join("no such folder"),
+            root.path().join("symbols"),
+        ]);
+        for name in ["app.pdb", "c:\\build\\app.pdb", "/build/app.pdb"] {
+            assert!(dirs.find(name, ID).is_some(), "{name}");
+        }
+        assert_eq!(dirs.find("other.pdb", ID), None);
+    }
+
+    #[test]
+    fn no_name_from_a_dump_leaves_the_symbol_folder() {
+        let root = store_with(["app.pdb", ID, "app.sym"]);
+        let dirs = SymbolDirs::new(vec![root.path().join("symbols")]);
+        for name in [
+            "",
+            "/",
+            "\\",
+            ".",
+            "..",
+            "a/..",
+            "a\\..",
+            "app.pdb\0",
+            "app.pdb/",
+        ] {
+            assert_eq!(dirs.find(name, ID), None, "{name:?}");
+        }
+        let long = "0".repeat(41);
+        for id in [
+            "",
+            "..",
+            "../../../secret",
+            "5A9832E5287241C1838ED98914E9B7F/1",
+            "5A9832E5287241C1838ED98914E9B7F\\1",
+            "5A9832E5287241C1838ED98914E9B7FG1",
+            "5A9832E5287241C1838ED98914E9B7F1",
+            &long,
+        ] {
+            assert_eq!(dirs.find("app.pdb", id), None, "{id:?}");
+        }
+    }
+
+    #[test]
+    fn symbols_that_arrive_late_are_seen() {
+        let root = store_with(["app.pdb", ID, "app.sym"]);
+        let dirs = SymbolDirs::new(vec![root.path().join("late"), root.path().join("symbols")]);
+        let first = dirs.find("app.pdb", ID).unwrap();
+        let late = root.path().join("late").join("app.pdb").join(ID);
+        std::fs::create_dir_all(&late).unwrap();
+        std::fs::write(late.join("app.sym"), "MODULE").unwrap();
+        let second = dirs.find("app.pdb", ID).unwrap();
+        assert_ne!(first, second);
+        assert!(second.starts_with(root.path().join("late")));
+    }
+}
