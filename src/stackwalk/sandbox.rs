@@ -117,6 +117,13 @@ impl std::fmt::Display for Overrun {
     }
 }
 
+impl WalkerFault {
+    /// Whether the dump at hand is what brought the walker down, as far as can be told.
+    pub fn is_of_the_dump(&self) -> bool {
+        !matches!(self, Self::Unstarted { .. })
+    }
+}
+
 impl std::fmt::Display for WalkerFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -271,3 +271,26 @@ fn a_walk_past_its_output_limit_is_refused_at_any_size() {
     };
     assert!(walk(&dump, &symbols, &exact).is_ok());
 }
+
+#[test]
+fn a_corrupt_symbol_file_is_reported_and_changes_no_frame() {
+    let dump = fs::read(fixtures().join("dumps/linux-x86_64-null_read_av.dmp")).unwrap();
+    let walk = |symbols: &SymbolCache| -> Walk {
+        let json = walk(&dump, symbols, &WalkLimits::NONE).unwrap();
+        serde_json::from_slice(&json).unwrap()
+    };
+    let plain = walk(&without_symbols());
+    let id = plain.modules[0].debug_id.as_deref().unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("null_read_av").join(id);
+    fs::create_dir_all(&folder).unwrap();
+    let junk = fixtures().join("broken/symbols/module_then_junk.sym");
+    fs::copy(junk, folder.join("null_read_av.sym")).unwrap();
+    let dirs = SymbolDirs::new(vec![root.path().to_owned()]);
+    let corrupt = walk(&SymbolCache::new(dirs, SYMBOL_TEXT_BYTES_MAX));
+    assert_eq!(corrupt.threads, plain.threads);
+    let module = &corrupt.modules[0];
+    assert_eq!(module.corrupt_symbols, Some(true));
+    assert_eq!(module.loaded_symbols, Some(true));
+    assert_eq!(module.missing_symbols, Some(false));
+}

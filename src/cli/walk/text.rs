@@ -91,7 +91,10 @@ fn write_instruction(out: &mut String, crash: &CrashInfo) -> fmt::Result {
         row(out, "Instruction", instruction)?;
     }
     for access in crash.memory_accesses.iter().flatten() {
-        let size = access.size.map(|size| format!("{size} bytes at"));
+        let size = access.size.map(|size| match size {
+            1 => "1 byte at".to_owned(),
+            size => format!("{size} bytes at"),
+        });
         let guard = (access.is_likely_guard_page == Some(true))
             .then(|| "(a guard page, it seems)".to_owned());
         let text = words([&access.access_type, &size, &access.address, &guard]);

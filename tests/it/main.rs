@@ -1,0 +1,3 @@
+//! Features from the outside, in one binary: the program itself and the library as others use it.
+
+mod walker;

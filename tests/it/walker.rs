@@ -1,0 +1,342 @@
+//! The stackwalk child: that it answers as a walk in this process does, and that whatever becomes
+//! of it, the next dump is walked.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crashkeep::stackwalk::{
+    Overrun, SYMBOL_TEXT_BYTES_MAX, SymbolCache, WalkLimits, Walker, WalkerFault, WalkerOptions,
+    walk,
+};
+use crashkeep::symbols::SymbolDirs;
+
+fn program() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_crashkeep"))
+}
+
+fn dump(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn small_dump() -> Vec<u8> {
+    dump("dumps/linux-x86_64-null_read_av.dmp")
+}
+
+fn walked_here(dump: &[u8]) -> Vec<u8> {
+    let symbols = SymbolCache::new(SymbolDirs::default(), SYMBOL_TEXT_BYTES_MAX);
+    walk(dump, &symbols, &WalkLimits::NONE).unwrap()
+}
+
+/// A stand-in for the walker that does as a shell script says. It starts with an empty
+/// environment, as walkers do, so programs are named by their whole path.
+fn stand_in(folder: &Path, script: &str) -> PathBuf {
+    let (text, program) = (folder.join("script.txt"), folder.join("stand-in"));
+    std::fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+    // Copied by a process of its own: a file this process had open for writing may still be open
+    // in a child that another test has just forked, and cannot be executed then.
+    let install = Command::new("install")
+        .args(["-m", "755"])
+        .args([&text, &program])
+        .status();
+    assert!(install.unwrap().success());
+    program
+}
+
+fn options_of(script: &str) -> (tempfile::TempDir, WalkerOptions) {
+    let folder = tempfile::tempdir().unwrap();
+    let options = WalkerOptions::new(stand_in(folder.path(), script));
+    (folder, options)
+}
+
+#[test]
+fn a_walk_through_the_child_equals_one_in_this_process() {
+    let mut walker = Walker::new(WalkerOptions::new(program()));
+    let mut first_pid = None;
+    for name in [
+        "dumps/linux-x86_64-null_read_av.dmp",
+        "dumps/windows-x86_64-electron.dmp",
+        "dumps/linux-x86_64-acmed_stack_overflow.dmp",
+        "dumps/macos-x86_64-crash.dmp",
+    ] {
+        let dump = dump(name);
+        let json = walker.walk(&dump).unwrap().unwrap();
+        assert!(json == walked_here(&dump), "{name}");
+        assert_eq!(*first_pid.get_or_insert(walker.pid()), walker.pid());
+    }
+}
+
+#[test]
+fn the_child_finds_symbols_that_arrive_between_two_dumps() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = WalkerOptions::new(program());
+    options.symbols = vec![folder.path().to_owned()];
+    let mut walker = Walker::new(options);
+    let dump = small_dump();
+    let module = |json: &[u8]| {
+        let json: serde_json::Value = serde_json::from_slice(json).unwrap();
+        let modules = json["modules"].as_array().unwrap();
+        let module = modules
+            .iter()
+            .find(|module| module["filename"] == "null_read_av");
+        module.unwrap().clone()
+    };
+    let before = module(&walker.walk(&dump).unwrap().unwrap());
+    assert_eq!(before["missing_symbols"], true);
+    let id = before["debug_id"].as_str().unwrap();
+    let place = folder.path().join("null_read_av").join(id);
+    std::fs::create_dir_all(&place).unwrap();
+    let text = format!("MODULE Linux x86_64 {id} null_read_av\nFUNC 0 100000 0 whole_program\n");
+    std::fs::write(place.join("null_read_av.sym"), text).unwrap();
+    let json = walker.walk(&dump).unwrap().unwrap();
+    assert_eq!(module(&json)["loaded_symbols"], true);
+    assert!(String::from_utf8(json).unwrap().contains("whole_program"));
+}
+
+#[test]
+fn a_bad_dump_is_refused_and_the_same_child_walks_the_next() {
+    let mut walker = Walker::new(WalkerOptions::new(program()));
+    for (name, status) in [
+        ("broken/dumps/empty.dmp", "EmptyMinidump"),
+        ("broken/dumps/gzipped.dmp", "HeaderMismatch"),
+        ("broken/dumps/no_thread_list.dmp", "MissingThreadList"),
+    ] {
+        let error = walker.walk(&dump(name)).unwrap().unwrap_err();
+        assert_eq!(error.status, status);
+    }
+    let pid = walker.pid();
+    assert!(walker.walk(&small_dump()).unwrap().is_ok());
+    assert_eq!(walker.pid(), pid);
+}
+
+#[test]
+fn a_child_that_dies_on_a_dump_is_a_fault_with_its_last_words_and_the_next_walk_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let died = folder.path().join("died");
+    let script = format!(
+        "[ -e {died} ] && exec {program} \"$@\"\n: > {died}\necho 'oh no' >&2\nkill -SEGV $$",
+        died = died.display(),
+        program = program().display(),
+    );
+    let mut walker = Walker::new(WalkerOptions::new(stand_in(folder.path(), &script)));
+    let fault = walker.walk(&small_dump()).unwrap_err();
+    let expected = WalkerFault::Died {
+        end: "signal 11".to_owned(),
+        stderr: "oh no\n".to_owned(),
+    };
+    assert_eq!(fault, expected);
+    assert_eq!(walker.pid(), None);
+    assert!(walker.walk(&small_dump()).unwrap().is_ok());
+}
+
+#[test]
+fn a_child_that_exits_in_the_middle_of_its_reply_has_died() {
+    let (_folder, options) = options_of("printf 'CKWA\\001\\000\\000\\000'\nexit 3");
+    let fault = Walker::new(options).walk(&small_dump()).unwrap_err();
+    let expected = WalkerFault::Died {
+        end: "exit code 3".to_owned(),
+        stderr: String::new(),
+    };
+    assert_eq!(fault, expected);
+}
+
+#[test]
+fn a_child_that_died_while_idle_is_replaced_without_a_fault() {
+    let mut walker = Walker::new(WalkerOptions::new(program()));
+    walker.walk(&small_dump()).unwrap().unwrap();
+    let pid = walker.pid().unwrap();
+    let kill = Command::new("kill").args(["-9", &pid.to_string()]).status();
+    assert!(kill.unwrap().success());
+    std::thread::sleep(Duration::from_millis(100));
+    walker.walk(&small_dump()).unwrap().unwrap();
+    assert_ne!(walker.pid(), Some(pid));
+}
+
+#[test]
+fn a_child_killed_while_it_walks_is_a_fault_of_signal_nine() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "read -r line; kill -9 $$";
+    let mut walker = Walker::new(WalkerOptions::new(stand_in(folder.path(), script)));
+    let mut dump = small_dump();
+    dump.resize(4 << 20, b'\n');
+    match walker.walk(&dump).unwrap_err() {
+        WalkerFault::Died { end, .. } => assert_eq!(end, "signal 9"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_child_past_the_deadline_is_killed_whether_it_reads_or_not() {
+    let mut dump = small_dump();
+    dump.resize(1 << 20, 0);
+    // The second reads all of the request; its third descriptor keeps the reply's pipe open.
+    for script in ["exec /bin/sleep 60", "exec 3>&1; exec /bin/cat >&2"] {
+        let (_folder, mut options) = options_of(script);
+        options.deadline = Duration::from_millis(300);
+        let mut walker = Walker::new(options);
+        let start = Instant::now();
+        let fault = walker.walk(&dump).unwrap_err();
+        let expected = Overrun::Deadline(Duration::from_millis(300));
+        assert_eq!(fault, WalkerFault::Overran(expected), "{script}");
+        assert!(start.elapsed() < Duration::from_secs(10), "{script}");
+        assert_eq!(walker.pid(), None);
+    }
+}
+
+#[test]
+fn a_child_that_prints_something_else_is_garbled() {
+    for script in [
+        "echo Segmentation fault; exec /bin/cat > /dev/null",
+        "exec /bin/cat",
+    ] {
+        let (_folder, options) = options_of(script);
+        match Walker::new(options).walk(&small_dump()).unwrap_err() {
+            WalkerFault::Garbled { reason } => assert!(reason.contains("reply begins with")),
+            other => panic!("{script}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_reply_that_claims_to_be_huge_is_not_read() {
+    // Version 1, job 1, walked, 2^56 - 1 bytes.
+    let reply = "CKWA\\001\\000\\000\\000\\001\\000\\000\\000\\000\\000\\000\\000\\000\
+                 \\377\\377\\377\\377\\377\\377\\377\\000";
+    let (_folder, options) = options_of(&format!("printf '{reply}'; exec /bin/cat /dev/zero"));
+    match Walker::new(options).walk(&small_dump()).unwrap_err() {
+        WalkerFault::Garbled { reason } => assert!(reason.contains("more than"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_program_that_cannot_be_started_is_no_fault_of_the_dump() {
+    let mut walker = Walker::new(WalkerOptions::new("/no/such/program".into()));
+    let fault = walker.walk(&small_dump()).unwrap_err();
+    assert!(matches!(fault, WalkerFault::Unstarted { .. }), "{fault}");
+}
+
+#[test]
+fn the_environment_of_the_server_stays_with_the_server() {
+    let script = "[ -z \"$HOME$CARGO_MANIFEST_DIR\" ] && exit 5\nexit 6";
+    let (_folder, options) = options_of(script);
+    match Walker::new(options).walk(&small_dump()).unwrap_err() {
+        WalkerFault::Died { end, .. } => assert_eq!(end, "exit code 5"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_walk_past_its_output_limit_is_refused_by_the_child_itself() {
+    let mut options = WalkerOptions::new(program());
+    options.output_bytes_max = 1000;
+    let mut walker = Walker::new(options);
+    let error = walker.walk(&small_dump()).unwrap().unwrap_err();
+    assert_eq!(error.status, "OutputTooLarge");
+    assert!(walker.pid().is_some());
+}
+
+/// A dump whose thread list names the first thread of `dump`, stack and registers and all,
+/// `threads` times: 48 bytes in the file for each whole stack in the walk.
+fn with_threads(mut dump: Vec<u8>, threads: u32) -> Vec<u8> {
+    const THREAD_LIST: u32 = 3;
+    const THREAD_BYTES: usize = 48;
+    let word = |dump: &[u8], at: usize| u32::from_le_bytes(dump[at..at + 4].try_into().unwrap());
+    let (streams, directory) = (word(&dump, 8) as usize, word(&dump, 12) as usize);
+    let entry = (0..streams)
+        .map(|index| directory + index * 12)
+        .find(|entry| word(&dump, *entry) == THREAD_LIST)
+        .unwrap();
+    let list = word(&dump, entry + 8) as usize;
+    let thread = dump[list + 4..list + 4 + THREAD_BYTES].to_vec();
+    dump.resize(dump.len().next_multiple_of(8), 0);
+    let new_list = dump.len() as u32;
+    dump.extend(threads.to_le_bytes());
+    for _ in 0..threads {
+        dump.extend(&thread);
+    }
+    let size = 4 + threads * THREAD_BYTES as u32;
+    dump[entry + 4..entry + 8].copy_from_slice(&size.to_le_bytes());
+    dump[entry + 8..entry + 12].copy_from_slice(&new_list.to_le_bytes());
+    dump
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_dump_that_multiplies_in_memory_hits_the_limit_of_the_child_alone() {
+    let mut options = WalkerOptions::new(program());
+    options.heap_bytes = 100 << 20;
+    let mut walker = Walker::new(options);
+    let hostile = with_threads(small_dump(), 20_000);
+    let fault = walker.walk(&hostile).unwrap_err();
+    assert_eq!(fault, WalkerFault::Overran(Overrun::HeapBytes(100 << 20)));
+    assert!(walker.walk(&small_dump()).unwrap().is_ok());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_walk_without_end_hits_the_limit_of_cpu_time() {
+    let mut options = WalkerOptions::new(program());
+    options.cpu_seconds = 0;
+    options.heap_bytes = 4 << 30;
+    options.address_bytes = 8 << 30;
+    let mut walker = Walker::new(options);
+    // Busy for far more than a second, and ended long before it needs much memory.
+    let hostile = with_threads(small_dump(), 1_000_000);
+    let fault = walker.walk(&hostile).unwrap_err();
+    assert_eq!(fault, WalkerFault::Overran(Overrun::CpuSeconds(0)));
+    // Each dump has a budget of its own.
+    for _ in 0..3 {
+        assert!(walker.walk(&small_dump()).unwrap().is_ok());
+    }
+}
+
+#[test]
+fn a_walker_ends_with_its_input_and_says_nothing_on_its_output() {
+    let child = Command::new(program())
+        .arg("walker")
+        .stdin(Stdio::null())
+        .output();
+    let output = child.unwrap();
+    assert!(output.status.success());
+    assert_eq!(output.stdout, b"");
+}
+
+#[test]
+fn a_dropped_walker_leaves_no_child_behind() {
+    let mut walker = Walker::new(WalkerOptions::new(program()));
+    walker.walk(&small_dump()).unwrap().unwrap();
+    let pid = walker.pid().unwrap();
+    drop(walker);
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+}
+
+#[test]
+fn the_command_prints_json_or_text_or_says_why_not() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let run = |arguments: &[&str], file: &str| {
+        let mut command = Command::new(program());
+        command.arg("walk").args(arguments).arg(fixtures.join(file));
+        command.output().unwrap()
+    };
+    let good = "dumps/linux-x86_64-null_read_av.dmp";
+    let json = run(&["--json"], good);
+    assert!(json.status.success());
+    let mut expected = walked_here(&small_dump());
+    expected.push(b'\n');
+    assert!(json.stdout == expected);
+    let text = run(&[], good);
+    assert!(text.status.success());
+    assert!(text.stdout.starts_with(b"Crash reason  SIGSEGV"));
+    let bad = run(&["--json"], "broken/dumps/empty.dmp");
+    assert_eq!(bad.status.code(), Some(1));
+    assert_eq!(bad.stdout, b"");
+    let reason = String::from_utf8(bad.stderr).unwrap();
+    assert_eq!(
+        reason,
+        "crashkeep: empty.dmp: the dump is empty (0 bytes) (EmptyMinidump)\n"
+    );
+}
