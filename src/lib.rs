@@ -7,7 +7,16 @@
 //! `ARCHITECTURE.md` draws the house and its rules.
 
 pub mod cli;
+pub mod clock;
+pub mod config;
 pub mod crash;
+pub mod dialect;
+pub mod limits;
+pub mod metrics;
+pub mod multipart;
+pub mod queue;
 pub mod signature;
 pub mod stackwalk;
+pub mod store;
 pub mod symbols;
+pub mod throttle;

@@ -8,7 +8,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "crashkeep", version, about = "A crash-report server in one binary")]
+#[command(
+    name = "crashkeep",
+    version,
+    about = "A crash-report server in one binary"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -1,0 +1,597 @@
+//! The configuration: one list of settings, from which parsing, defaults, `config print` and the
+//! commented `appliance.toml` derive.
+//!
+//! A key that is not in the list, or a value that does not fit, is refused with file, line, and
+//! what would be accepted: a misspelt bound must not become a missing bound.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::throttle::{Op, Outcome, Rule};
+
+/// Where a setting's value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    Default,
+    File {
+        name: String,
+        line: usize,
+    },
+    /// An option of the command line.
+    Option(&'static str),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { name, line } => write!(f, "{name}:{line}"),
+            Self::Option(option) => f.write_str(option),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Setting<T> {
+    pub value: T,
+    pub source: Source,
+}
+
+impl<T> std::ops::Deref for Setting<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// A type of setting: how it is read from TOML, and printed as TOML.
+trait Value: Sized {
+    /// What is accepted, for error texts: "a size such as \"100 MiB\"".
+    const FORM: &'static str;
+    fn read(value: &DeValue) -> Option<Self>;
+    fn print(&self) -> String;
+}
+
+macro_rules! settings {
+    ($( $(#[$section_doc:meta])* $section:ident: $Struct:ident {
+        $( $(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:expr; )*
+    } )*) => {
+        $(
+            $(#[$section_doc])*
+            #[derive(Clone, Debug)]
+            pub struct $Struct {
+                $( $(#[doc = $doc])+ pub $key: Setting<$type>, )*
+            }
+        )*
+
+        /// The effective configuration.
+        #[derive(Clone, Debug)]
+        pub struct Config {
+            $( pub $section: $Struct, )*
+            /// `[[throttle]]`, in order.
+            pub throttle: Setting<Vec<Rule>>,
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self {
+                    $( $section: $Struct {
+                        $( $key: Setting { value: $default, source: Source::Default }, )*
+                    }, )*
+                    throttle: Setting { value: Vec::new(), source: Source::Default },
+                }
+            }
+        }
+
+        impl Config {
+            fn set(
+                &mut self,
+                file: &File,
+                section: &str,
+                key: &str,
+                value: &Spanned<DeValue>,
+            ) -> Result<(), ConfigError> {
+                match (section, key) {
+                    $($( (stringify!($section), stringify!($key)) => {
+                        let read = <$type as Value>::read(value.get_ref());
+                        let read = read.ok_or_else(|| {
+                            let name = concat!("[", stringify!($section), "] ", stringify!($key));
+                            file.error(value, format!("{name} must be {}", <$type as Value>::FORM))
+                        })?;
+                        self.$section.$key = Setting { value: read, source: file.source(value) };
+                    } )*)*
+                    _ => return Err(file.error(value, format!(
+                        "[{section}] has no key {key:?}; known: {}", Self::known(section).join(", ")
+                    ))),
+                }
+                Ok(())
+            }
+
+            fn known(section: &str) -> Vec<&'static str> {
+                match section {
+                    $( stringify!($section) => vec![$( stringify!($key) ),*], )*
+                    _ => Vec::new(),
+                }
+            }
+
+            const SECTIONS: &'static [&'static str] = &[$( stringify!($section) ),*];
+
+            /// Every setting: section, key, value as TOML, where it came from.
+            pub fn entries(&self) -> Vec<(&'static str, &'static str, String, &Source)> {
+                vec![$($( (
+                    stringify!($section),
+                    stringify!($key),
+                    self.$section.$key.value.print(),
+                    &self.$section.$key.source,
+                ), )*)*]
+            }
+        }
+    };
+}
+
+settings! {
+    /// `[http]`: what the server listens on and how much it takes.
+    http: Http {
+        /// Address to bind. Anything but loopback serves the collector and the health URLs alone.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8000));
+        /// The address under which users reach the pages; adds a ViewURL line to the collector's answer.
+        public_url: String = String::new();
+        /// Largest body of a report as it comes over the wire.
+        report_bytes_max: Size = Size(100 << 20);
+        /// Largest body of a report after inflation.
+        inflated_bytes_max: Size = Size(200 << 20);
+        /// Most times that a body may grow by inflation, beyond its first MiB.
+        ratio_max: u32 = 200;
+    }
+    /// `[deferred]`: reports that the throttle set aside.
+    deferred: Deferred {
+        /// Days that a deferred report is kept for somebody to ask for it.
+        keep_days: u32 = 7;
+    }
+    /// `[workers]`: the pool that walks dumps.
+    workers: Workers {
+        /// Worker threads, each with a walker process of its own; 0 is one a processor core.
+        count: u32 = 0;
+        /// Wall-clock time for one dump.
+        walk_deadline: Span = Span(Duration::from_secs(60));
+    }
+    /// `[signature]`: how crashes are named.
+    signature: Signature {
+        /// `crashkeep`, or `socorro` for names equal to Mozilla's.
+        ruleset: RulesetName = RulesetName("crashkeep");
+    }
+    /// `[store]`: the embedded database.
+    store: StoreSettings {
+        /// Memory for its page cache.
+        cache_bytes: Size = Size(64 << 20);
+    }
+    /// `[symbols]`: what turns addresses into functions.
+    symbols: Symbols {
+        /// Symbols that each walker keeps loaded, in bytes of their files.
+        map_bytes: Size = Size(256 << 20);
+    }
+}
+
+/// A number of bytes. Written as a number, or with a unit: `"100 MiB"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+const SIZE_UNITS: [(&str, u64); 4] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, factor) = SIZE_UNITS
+            .into_iter()
+            .find(|(_, n)| self.0 >= *n && self.0 % n == 0)
+            .unwrap_or(("B", 1));
+        write!(f, "{} {unit}", self.0 / factor)
+    }
+}
+
+/// A number and a unit, such as `60 s`.
+fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = units.iter().find(|(name, _)| *name == unit.trim())?.1;
+    number
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(factor)
+        .filter(|n| *n > 0)
+}
+
+impl Value for Size {
+    const FORM: &'static str =
+        "a size such as \"100 MiB\", \"512 KiB\" or a number of bytes, at least 1";
+
+    fn read(value: &DeValue) -> Option<Self> {
+        match value {
+            DeValue::String(text) => quantity(text, &SIZE_UNITS).map(Size),
+            DeValue::Integer(n) => integer(n).filter(|n| *n > 0).map(Size),
+            _ => None,
+        }
+    }
+
+    fn print(&self) -> String {
+        format!("\"{self}\"")
+    }
+}
+
+/// A length of time. Written with a unit: `"60 s"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+const SPAN_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("min", 60_000), ("s", 1_000), ("ms", 1)];
+
+impl Value for Span {
+    const FORM: &'static str = "a time such as \"60 s\", \"2 min\" or \"500 ms\", at least 1 ms";
+
+    fn read(value: &DeValue) -> Option<Self> {
+        quantity(value.as_str()?, &SPAN_UNITS).map(|ms| Span(Duration::from_millis(ms)))
+    }
+
+    fn print(&self) -> String {
+        let ms = self.0.as_millis() as u64;
+        let (unit, factor) = SPAN_UNITS
+            .into_iter()
+            .find(|(_, n)| ms >= *n && ms % n == 0)
+            .unwrap_or(("ms", 1));
+        format!("\"{} {unit}\"", ms / factor)
+    }
+}
+
+/// One of the rulesets' names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RulesetName(pub &'static str);
+
+impl Value for RulesetName {
+    const FORM: &'static str = "\"crashkeep\" or \"socorro\"";
+
+    fn read(value: &DeValue) -> Option<Self> {
+        let found = value.as_str()?;
+        ["crashkeep", "socorro"]
+            .into_iter()
+            .find(|name| *name == found)
+            .map(RulesetName)
+    }
+
+    fn print(&self) -> String {
+        format!("\"{}\"", self.0)
+    }
+}
+
+impl Value for SocketAddr {
+    const FORM: &'static str = "an address and port such as \"127.0.0.1:8000\" or \"[::1]:8000\"";
+
+    fn read(value: &DeValue) -> Option<Self> {
+        value.as_str()?.parse().ok()
+    }
+
+    fn print(&self) -> String {
+        format!("\"{self}\"")
+    }
+}
+
+impl Value for String {
+    const FORM: &'static str = "a text, without control characters";
+
+    fn read(value: &DeValue) -> Option<Self> {
+        value
+            .as_str()
+            .filter(|t| !t.contains(char::is_control))
+            .map(str::to_owned)
+    }
+
+    fn print(&self) -> String {
+        format!("\"{}\"", self.replace('\\', "\\\\").replace('"', "\\\""))
+    }
+}
+
+impl Value for u32 {
+    const FORM: &'static str = "a whole number, 0 or more";
+
+    fn read(value: &DeValue) -> Option<Self> {
+        integer(value.as_integer()?).and_then(|n| n.try_into().ok())
+    }
+
+    fn print(&self) -> String {
+        self.to_string()
+    }
+}
+
+fn integer(n: &toml::de::DeInteger) -> Option<u64> {
+    u64::from_str_radix(n.as_str(), n.radix()).ok()
+}
+
+/// The configuration cannot be used: which file and line, and what would be accepted.
+#[derive(Debug)]
+pub struct ConfigError(pub String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+struct File<'a> {
+    name: &'a str,
+    text: &'a str,
+}
+
+impl File<'_> {
+    fn line<T>(&self, at: &Spanned<T>) -> usize {
+        self.text[..at.span().start.min(self.text.len())]
+            .matches('\n')
+            .count()
+            + 1
+    }
+
+    fn source<T>(&self, at: &Spanned<T>) -> Source {
+        Source::File {
+            name: self.name.to_owned(),
+            line: self.line(at),
+        }
+    }
+
+    fn error<T>(&self, at: &Spanned<T>, message: String) -> ConfigError {
+        ConfigError(format!("{}:{}: {message}", self.name, self.line(at)))
+    }
+}
+
+impl Config {
+    /// Reads a file over the defaults. A missing file is an error only where `required`.
+    pub fn load(path: &Path, required: bool) -> Result<Self, ConfigError> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&path.display().to_string(), &text),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !required => Ok(Self::default()),
+            Err(e) => Err(ConfigError(format!("{}: {e}", path.display()))),
+        }
+    }
+
+    /// Reads a text over the defaults; `name` stands in errors and sources.
+    pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
+        let file = File { name, text };
+        let table = DeTable::parse(text)
+            .map_err(|e| ConfigError(format!("{name}: {}", e.to_string().trim())))?;
+        let mut config = Self::default();
+        for (section, content) in table.get_ref() {
+            match (section.get_ref().as_ref(), content.get_ref()) {
+                ("throttle", DeValue::Array(rules)) => {
+                    let read = rules
+                        .iter()
+                        .map(|rule| read_rule(&file, rule))
+                        .collect::<Result<Vec<_>, _>>()?;
+                    config.throttle = Setting {
+                        value: read,
+                        source: file.source(content),
+                    };
+                }
+                ("throttle", _) => {
+                    return Err(file.error(
+                        content,
+                        "throttle must be written as [[throttle]], one a rule".into(),
+                    ));
+                }
+                (known, DeValue::Table(keys)) if Self::SECTIONS.contains(&known) => {
+                    for (key, value) in keys {
+                        config.set(&file, known, key.get_ref(), value)?;
+                    }
+                }
+                (unknown, _) => {
+                    let message = format!(
+                        "there is no section [{unknown}]; known: {}, [[throttle]]",
+                        Self::SECTIONS.map_names()
+                    );
+                    return Err(file.error(section, message));
+                }
+            }
+        }
+        Ok(config)
+    }
+}
+
+trait MapNames {
+    fn map_names(&self) -> String;
+}
+
+impl MapNames for &[&str] {
+    fn map_names(&self) -> String {
+        self.iter()
+            .map(|name| format!("[{name}]"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}
+
+fn read_rule(file: &File, rule: &Spanned<DeValue>) -> Result<Rule, ConfigError> {
+    const KEYS: &str = "name, field, op, value, percent, outcome";
+    let Some(table) = rule.get_ref().as_table() else {
+        return Err(file.error(rule, format!("a throttle rule is a table of {KEYS}")));
+    };
+    let mut found = Rule {
+        name: String::new(),
+        field: String::new(),
+        op: Op::Is,
+        value: String::new(),
+        percent: 100.0,
+        outcome: Outcome::Accept,
+    };
+    let (mut has_op, mut has_outcome) = (false, false);
+    for (key, value) in table {
+        let text = || {
+            value.get_ref().as_str().ok_or_else(|| {
+                file.error(
+                    value,
+                    format!("[[throttle]] {} must be a text", key.get_ref()),
+                )
+            })
+        };
+        let word_error = |e: crate::throttle::UnknownWord| {
+            file.error(value, format!("[[throttle]] {}: {e}", key.get_ref()))
+        };
+        match key.get_ref().as_ref() {
+            "name" => found.name = text()?.to_owned(),
+            "field" => found.field = text()?.to_owned(),
+            "value" => found.value = text()?.to_owned(),
+            "op" => {
+                found.op = text()?.parse().map_err(word_error)?;
+                has_op = true;
+            }
+            "outcome" => {
+                found.outcome = text()?.parse().map_err(word_error)?;
+                has_outcome = true;
+            }
+            "percent" => {
+                let number = match value.get_ref() {
+                    DeValue::Integer(n) => n.as_str().parse::<f64>().ok(),
+                    DeValue::Float(n) => n.as_str().parse::<f64>().ok(),
+                    _ => None,
+                };
+                found.percent = number
+                    .filter(|n| (0.0..=100.0).contains(n))
+                    .ok_or_else(|| {
+                        file.error(
+                            value,
+                            "[[throttle]] percent must be a number from 0 to 100".into(),
+                        )
+                    })?;
+            }
+            unknown => {
+                return Err(file.error(
+                    value,
+                    format!("[[throttle]] has no key {unknown:?}; known: {KEYS}"),
+                ));
+            }
+        }
+    }
+    let name_ok = !found.name.is_empty()
+        && found
+            .name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if !name_ok {
+        return Err(file.error(rule, "[[throttle]] name must be of a-z, 0-9 and _".into()));
+    }
+    if !has_op || !has_outcome || (found.field.is_empty() && found.op != Op::Always) {
+        return Err(file.error(
+            rule,
+            format!("[[throttle]] {} needs field, op and outcome", found.name),
+        ));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        Config::parse("appliance.toml", text)
+            .expect_err("a bad configuration")
+            .to_string()
+    }
+
+    #[test]
+    fn the_shipped_file_is_the_defaults_written_out() {
+        let shipped =
+            Config::parse("appliance.toml", include_str!("../appliance.toml")).expect("it parses");
+        let default = Config::default();
+        let values = |c: &Config| {
+            c.entries()
+                .into_iter()
+                .map(|(s, k, v, _)| (s, k, v))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(values(&shipped), values(&default));
+        assert!(
+            shipped
+                .entries()
+                .iter()
+                .all(|(.., source)| **source != Source::Default),
+            "every key is in it"
+        );
+        assert_eq!(shipped.throttle.value, default.throttle.value);
+    }
+
+    #[test]
+    fn values_carry_units_and_their_line() {
+        let text = "[http]\nlisten = \"[::1]:0\"\nreport_bytes_max = \"2 MiB\"\n\n[workers]\nwalk_deadline = \"1500 ms\"\n";
+        let config = Config::parse("a.toml", text).expect("a good configuration");
+        assert_eq!(config.http.report_bytes_max.value, Size(2 << 20));
+        assert_eq!(
+            config.http.report_bytes_max.source,
+            Source::File {
+                name: "a.toml".into(),
+                line: 3
+            }
+        );
+        assert_eq!(
+            config.workers.walk_deadline.value.0,
+            Duration::from_millis(1500)
+        );
+        assert_eq!(config.workers.walk_deadline.value.print(), "\"1500 ms\"");
+        assert_eq!(config.store.cache_bytes.source, Source::Default);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_its_line_and_the_accepted_form() {
+        assert_eq!(
+            error("[http]\nreport_bytes_max = \"many\"\n"),
+            "appliance.toml:2: [http] report_bytes_max must be a size such as \"100 MiB\", \"512 KiB\" or a number of bytes, at least 1"
+        );
+        assert!(
+            error("[http]\nreport_bytes = 1\n")
+                .contains("known: listen, public_url, report_bytes_max")
+        );
+        assert!(error("[htpp]\n").contains("appliance.toml:1: there is no section [htpp]"));
+        assert!(error("[workers]\ncount = -1\n").contains("whole number"));
+        assert!(error("[workers]\nwalk_deadline = \"0 s\"\n").contains("at least 1 ms"));
+        assert!(error("[signature]\nruleset = \"x\"\n").contains("\"crashkeep\" or \"socorro\""));
+        assert!(error("x = [").contains("appliance.toml"));
+    }
+
+    #[test]
+    fn throttle_rules_are_read_in_order_and_checked() {
+        let text = "[[throttle]]\nname = \"a\"\nfield = \"ReleaseChannel\"\nop = \"is\"\nvalue = \"release\"\npercent = 12.5\noutcome = \"defer\"\n\
+                    [[throttle]]\nname = \"rest\"\nop = \"always\"\noutcome = \"reject\"\n";
+        let config = Config::parse("a.toml", text).expect("good rules");
+        assert_eq!(
+            config
+                .throttle
+                .value
+                .iter()
+                .map(|r| r.name.as_str())
+                .collect::<Vec<_>>(),
+            ["a", "rest"]
+        );
+        assert_eq!(config.throttle.value[0].percent, 12.5);
+        assert!(
+            error(
+                "[[throttle]]\nname = \"a\"\nfield = \"x\"\nop = \"like\"\noutcome = \"accept\"\n"
+            )
+            .contains("appliance.toml:4: [[throttle]] op: \"like\" is none of is, is-not")
+        );
+        assert!(
+            error("[[throttle]]\nname = \"A b\"\nop = \"always\"\noutcome = \"accept\"\n")
+                .contains("a-z")
+        );
+        assert!(
+            error("[[throttle]]\nname = \"a\"\nop = \"always\"\n")
+                .contains("needs field, op and outcome")
+        );
+    }
+}

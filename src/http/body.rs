@@ -1,0 +1,148 @@
+//! Bodies in both directions: bounded and timed on the way in, streamed on the way out.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::limits;
+use crate::store::PayloadReader;
+
+/// Why a body could not be read to its end.
+#[derive(Debug)]
+pub enum ReadError<E> {
+    /// The connection ended, or broke the protocol.
+    Incomplete(String),
+    TimedOut,
+    /// The consumer does not want more.
+    Refused(E),
+}
+
+/// Hands a body's pieces to `take` until it ends.
+pub async fn pump<E>(
+    body: &mut Incoming,
+    mut take: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), ReadError<E>> {
+    let end = Instant::now() + Duration::from_secs(limits::BODY_SECONDS_MAX);
+    let idle = Duration::from_secs(limits::BODY_IDLE_SECONDS_MAX);
+    loop {
+        let wait = end.min(Instant::now() + idle);
+        match timeout_at(wait, body.frame()).await {
+            Err(_) => return Err(ReadError::TimedOut),
+            Ok(None) => return Ok(()),
+            Ok(Some(Err(error))) => return Err(ReadError::Incomplete(error.to_string())),
+            Ok(Some(Ok(frame))) => {
+                if let Some(bytes) = frame.data_ref() {
+                    take(bytes).map_err(ReadError::Refused)?;
+                }
+            }
+        }
+    }
+}
+
+/// Reads on for a moment after a refusal: a client that is still sending when the connection
+/// closes never sees the answer.
+pub async fn drain(body: &mut Incoming) {
+    const BYTES: usize = 1024 * 1024;
+    let mut left = BYTES;
+    let read = pump(body, |piece| {
+        left = left.saturating_sub(piece.len());
+        if left == 0 { Err(()) } else { Ok(()) }
+    });
+    let _ = timeout(Duration::from_secs(2), read).await;
+}
+
+/// The body of an answer.
+pub enum Outgoing {
+    Whole(Option<Bytes>),
+    Streamed { pieces: mpsc::Receiver<io::Result<Bytes>>, left: u64 },
+}
+
+impl Outgoing {
+    pub fn bytes(bytes: Vec<u8>) -> Self {
+        Self::Whole(Some(bytes.into()))
+    }
+
+    /// Sends a stored payload while it is read. Damage found on the way cuts the connection, so
+    /// that a client never takes half a dump for a whole one.
+    pub fn payload(reader: PayloadReader) -> Self {
+        let left = reader.bytes();
+        let (sender, pieces) = mpsc::channel(2);
+        tokio::task::spawn_blocking(move || {
+            for piece in reader {
+                let piece = piece.map(Bytes::from).map_err(io::Error::other);
+                if piece.is_err() {
+                    tracing::error!("a stored payload is damaged; its download is cut");
+                }
+                if sender.blocking_send(piece).is_err() {
+                    return;
+                }
+            }
+        });
+        Self::Streamed { pieces, left }
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Self::Streamed { pieces, left } => pieces.poll_recv(cx).map(|piece| {
+                piece.map(|piece| {
+                    piece.map(|bytes| {
+                        *left = left.saturating_sub(bytes.len() as u64);
+                        Frame::data(bytes)
+                    })
+                })
+            }),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Self::Streamed { left, .. } => SizeHint::with_exact(*left),
+        }
+    }
+}
+
+/// Reads a small body whole. `Ok(None)` where it is larger than `bytes_max`.
+pub async fn read_small(
+    body: &mut Incoming,
+    bytes_max: usize,
+) -> Result<Option<Vec<u8>>, ReadError<Infallible>> {
+    let mut bytes = Vec::new();
+    let result = pump(body, |piece| {
+        if bytes.len() + piece.len() > bytes_max {
+            return Err(());
+        }
+        bytes.extend_from_slice(piece);
+        Ok(())
+    })
+    .await;
+    match result {
+        Ok(()) => Ok(Some(bytes)),
+        Err(ReadError::Refused(())) => {
+            drain(body).await;
+            Ok(None)
+        }
+        Err(ReadError::Incomplete(why)) => Err(ReadError::Incomplete(why)),
+        Err(ReadError::TimedOut) => Err(ReadError::TimedOut),
+    }
+}

@@ -1,0 +1,111 @@
+//! `POST /submit`: pumps a report's body into an [`Intake`] and answers when it is durable.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::body::Incoming;
+use tokio::sync::Semaphore;
+
+use super::body::{self, ReadError};
+use crate::ingest::{self, Answer, Intake, Refusal, SubmitHead};
+use crate::web::{App, Response};
+
+/// Books exactly one outcome for each request, also where the client goes away in the middle.
+struct Booking<'a> {
+    app: &'a App,
+    begun: Instant,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Stored,
+    Discarded(String),
+    Failed(&'static str),
+}
+
+impl Drop for Booking<'_> {
+    fn drop(&mut self) {
+        let metrics = &self.app.metrics;
+        match &self.outcome {
+            Outcome::Stored => metrics.stored.add(1),
+            Outcome::Discarded(reason) => metrics.discarded.add(reason),
+            Outcome::Failed(reason) => metrics.failed.add(reason),
+        }
+        metrics.submit_seconds.record(self.begun.elapsed());
+    }
+}
+
+/// Takes a report. `places` bounds how many bodies are read at once; who comes later waits with
+/// their bytes unread.
+pub async fn submit(
+    app: &Arc<App>,
+    places: &Semaphore,
+    head: SubmitHead,
+    mut incoming: Incoming,
+) -> Response {
+    app.metrics.received.add(1);
+    let mut booking = Booking { app, begun: Instant::now(), outcome: Outcome::Failed("connection_lost") };
+    let _place = places.acquire().await;
+    let result = read(app, head, &mut incoming).await;
+    if result.is_err() {
+        body::drain(&mut incoming).await;
+    }
+    let result = match result {
+        Err(refusal) => Err(refusal),
+        Ok(report) => {
+            let app = app.clone();
+            match tokio::task::spawn_blocking(move || ingest::accept(&app, report)).await {
+                Ok(result) => result,
+                Err(_) => {
+                    booking.app.metrics.panics.add(1);
+                    booking.outcome = Outcome::Failed("panic");
+                    return Response::text(500, "the report could not be stored\n");
+                }
+            }
+        }
+    };
+    let (outcome, response) = answer(booking.app, result);
+    booking.outcome = outcome;
+    response
+}
+
+async fn read(app: &App, head: SubmitHead, incoming: &mut Incoming) -> Result<ingest::Report, Refusal> {
+    let limits = (&app.config.http).into();
+    let mut intake = Intake::begin(head, limits, app.store.spill_dir())?;
+    match body::pump(incoming, |piece| intake.feed(piece)).await {
+        Ok(()) => intake.finish(),
+        Err(ReadError::Refused(refusal)) => Err(refusal),
+        Err(ReadError::Incomplete(why)) => Err(ingest::incomplete_body(why)),
+        Err(ReadError::TimedOut) => Err(ingest::incomplete_body("the body came too slowly")),
+    }
+}
+
+fn answer(app: &App, result: Result<Answer, Refusal>) -> (Outcome, Response) {
+    match result {
+        Ok(Answer::CrashId(id)) => {
+            let mut text = format!("CrashID=bp-{id}\n");
+            let public_url = app.config.http.public_url.trim_end_matches('/');
+            if !public_url.is_empty() {
+                text += &format!("ViewURL={public_url}/report/index/{id}\n");
+            }
+            (Outcome::Stored, Response::text(200, text))
+        }
+        Ok(Answer::Discarded { rule }) => {
+            let reason = format!("rule_{rule}");
+            let response = Response::text(200, format!("Discarded={reason}\n"));
+            (Outcome::Discarded(reason), response)
+        }
+        Err(Refusal::Malformed { status, code, why }) => {
+            tracing::info!(code, why, "a report was malformed");
+            let reason = format!("malformed_{code}");
+            let response = Response::text(status, format!("Discarded={reason}\n{why}\n"));
+            (Outcome::Discarded(reason), response)
+        }
+        Err(Refusal::Store(error)) => {
+            tracing::error!(%error, "a report could not be stored");
+            let response = Response::text(503, format!("{error}; send the report again later\n"))
+                .with("retry-after", "30".into());
+            (Outcome::Failed("store"), response)
+        }
+    }
+}

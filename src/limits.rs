@@ -1,0 +1,50 @@
+//! Bounds on everything that comes from outside, where they are not settings.
+
+/// Walker deaths or overruns on one crash before it is given up.
+pub const FAULTS_MAX: u8 = 2;
+/// Deaths of the server with a crash in flight before that crash runs alone.
+pub const SERVER_DEATHS_SUSPECT: u8 = 2;
+/// Deaths of the server with a crash in flight before it is set aside.
+pub const SERVER_DEATHS_MAX: u8 = 5;
+
+/// Characters of a product's or version's name in lists; the annotation itself keeps all.
+pub const NAME_CHARS_MAX: usize = 100;
+
+/// Annotations in one report. A client with more is broken or hostile.
+pub const ANNOTATIONS_MAX: usize = 1_000;
+/// Bytes of an annotation's key.
+pub const ANNOTATION_KEY_BYTES_MAX: usize = 256;
+/// Bytes of one annotation's value; what is longer becomes an attachment, so nothing is lost.
+pub const ANNOTATION_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of all annotations of one report.
+pub const ANNOTATIONS_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Files (dumps and attachments) in one report.
+pub const FILES_MAX: usize = 128;
+/// Characters of a dump's or attachment's name.
+pub const PART_NAME_CHARS_MAX: usize = 100;
+/// Bytes of a report's files that stay in memory on their way in; the rest spills to disk.
+pub const REPORT_MEMORY_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Notes that the collector makes on one report.
+pub const COLLECTOR_NOTES_MAX: usize = 100;
+
+/// Bytes of a request head.
+pub const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// Header lines of a request.
+pub const HEADERS_MAX: usize = 100;
+/// Connections at once.
+pub const CONNECTIONS_MAX: usize = 2_048;
+/// Seconds for a whole request head to arrive.
+pub const HEAD_SECONDS_MAX: u64 = 10;
+/// Seconds between two pieces of a body.
+pub const BODY_IDLE_SECONDS_MAX: u64 = 20;
+/// Seconds for a whole body.
+pub const BODY_SECONDS_MAX: u64 = 300;
+/// Bytes of a body that is no crash report.
+pub const SMALL_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Inflated bytes that any body may have, whatever its ratio.
+pub const INFLATE_FREE_BYTES: u64 = 1024 * 1024;
+
+/// Crash ids in one request for reprocessing.
+pub const REPROCESS_IDS_MAX: usize = 10_000;
+/// Bytes of what one walk may answer.
+pub const WALK_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -1,0 +1,187 @@
+//! Counters of the server's life, and their text form.
+//!
+//! Labels come from fixed sets and from the configuration's rule names, never from clients. The
+//! collector's counters keep one identity: received = stored + discarded + failed.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bounds of the buckets of a duration, in seconds.
+const SECONDS: [f64; 8] = [0.001, 0.005, 0.025, 0.1, 0.5, 2.0, 10.0, 60.0];
+
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A counter by reason.
+#[derive(Debug, Default)]
+pub struct Family(Mutex<BTreeMap<String, u64>>);
+
+impl Family {
+    pub fn add(&self, label: &str) {
+        *self
+            .0
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .entry(label.to_owned())
+            .or_default() += 1;
+    }
+
+    pub fn get(&self) -> BTreeMap<String, u64> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    pub fn total(&self) -> u64 {
+        self.get().values().sum()
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Durations {
+    buckets: [AtomicU64; SECONDS.len()],
+    count: AtomicU64,
+    sum_us: AtomicU64,
+}
+
+impl Durations {
+    pub fn record(&self, duration: std::time::Duration) {
+        let seconds = duration.as_secs_f64();
+        for (bucket, bound) in self.buckets.iter().zip(SECONDS) {
+            if seconds <= bound {
+                bucket.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.sum_us
+            .fetch_add(duration.as_micros() as u64, Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Requests to the collector that began.
+    pub received: Counter,
+    /// Reports made durable.
+    pub stored: Counter,
+    /// Reports refused for what they are: rule_<name>, malformed_<code>.
+    pub discarded: Family,
+    /// Reports lost to us for reasons of our own or of the connection.
+    pub failed: Family,
+    pub submit_seconds: Durations,
+    /// Crashes whose processing ended, by outcome.
+    pub processed: Family,
+    pub process_seconds: Durations,
+    /// Walkers that died or overran.
+    pub walker_faults: Counter,
+    pub indexed: Counter,
+    /// Handlers that panicked: each is a bug of ours.
+    pub panics: Counter,
+}
+
+impl Metrics {
+    /// Prometheus text format, with further gauges that the caller reads elsewhere.
+    pub fn text(&self, gauges: &[(&str, &str, u64)]) -> String {
+        let mut out = String::new();
+        let mut counter = |name: &str, help: &str, value: u64| {
+            let _ = write!(
+                out,
+                "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n"
+            );
+        };
+        counter(
+            "crashkeep_received_total",
+            "requests to the collector",
+            self.received.get(),
+        );
+        counter(
+            "crashkeep_stored_total",
+            "reports made durable",
+            self.stored.get(),
+        );
+        counter(
+            "crashkeep_walker_faults_total",
+            "walkers that died or overran",
+            self.walker_faults.get(),
+        );
+        counter(
+            "crashkeep_indexed_total",
+            "crashes written to the index",
+            self.indexed.get(),
+        );
+        counter(
+            "crashkeep_panics_total",
+            "handlers that panicked",
+            self.panics.get(),
+        );
+        for (name, help, label, family) in [
+            (
+                "crashkeep_discarded_total",
+                "reports refused for what they are",
+                "reason",
+                &self.discarded,
+            ),
+            (
+                "crashkeep_failed_total",
+                "reports not stored for another reason",
+                "reason",
+                &self.failed,
+            ),
+            (
+                "crashkeep_processed_total",
+                "crashes whose processing ended",
+                "outcome",
+                &self.processed,
+            ),
+        ] {
+            let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} counter\n");
+            for (value, n) in family.get() {
+                let _ = writeln!(out, "{name}{{{label}=\"{value}\"}} {n}");
+            }
+        }
+        for (name, help, durations) in [
+            (
+                "crashkeep_submit_seconds",
+                "from a request's head to its answer",
+                &self.submit_seconds,
+            ),
+            (
+                "crashkeep_process_seconds",
+                "from a job's start to its result",
+                &self.process_seconds,
+            ),
+        ] {
+            let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} histogram\n");
+            for (bucket, bound) in durations.buckets.iter().zip(SECONDS) {
+                let _ = writeln!(
+                    out,
+                    "{name}_bucket{{le=\"{bound}\"}} {}",
+                    bucket.load(Ordering::Relaxed)
+                );
+            }
+            let count = durations.count.load(Ordering::Relaxed);
+            let sum = durations.sum_us.load(Ordering::Relaxed) as f64 / 1e6;
+            let _ = write!(
+                out,
+                "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}\n"
+            );
+        }
+        for (name, help, value) in gauges {
+            let _ = write!(
+                out,
+                "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"
+            );
+        }
+        out
+    }
+}

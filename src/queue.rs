@@ -1,0 +1,136 @@
+//! From durable rows to workers: two bounded channels, a priority lane before the normal one.
+//!
+//! The table in the store is the queue; a channel only carries what the store has handed out
+//! durably. [`queue`] makes both ends: the store's writer fills the channels as far as they have
+//! room, workers empty them.
+
+use crossbeam_channel::{Receiver, Sender, bounded, never, select_biased};
+
+use crate::store::{Job, JobSink, Lane};
+
+/// The writer's end.
+pub struct Lanes {
+    priority: Sender<Job>,
+    normal: Sender<Job>,
+}
+
+/// A worker's end. Clones share the channels.
+#[derive(Clone)]
+pub struct Jobs {
+    priority: Receiver<Job>,
+    normal: Receiver<Job>,
+    stop: Receiver<()>,
+}
+
+/// Stops every [`Jobs`] when it is dropped, jobs in the channels included.
+pub struct Stop(#[allow(dead_code, reason = "dropping it is the signal")] Sender<()>);
+
+/// `places` is how many jobs each lane holds beside those that workers have taken: one a worker
+/// keeps them busy, more would only grow what a kill throws back.
+pub fn queue(places: usize) -> (Lanes, Jobs, Stop) {
+    let (priority_in, priority) = bounded(places);
+    let (normal_in, normal) = bounded(places);
+    let (stop_in, stop) = bounded(0);
+    (
+        Lanes {
+            priority: priority_in,
+            normal: normal_in,
+        },
+        Jobs {
+            priority,
+            normal,
+            stop,
+        },
+        Stop(stop_in),
+    )
+}
+
+impl Lanes {
+    fn channel(&self, lane: Lane) -> &Sender<Job> {
+        match lane {
+            Lane::Priority => &self.priority,
+            Lane::Normal | Lane::Suspect => &self.normal,
+        }
+    }
+}
+
+impl JobSink for Lanes {
+    fn room(&self, lane: Lane) -> usize {
+        let channel = self.channel(lane);
+        channel
+            .capacity()
+            .unwrap_or(0)
+            .saturating_sub(channel.len())
+    }
+
+    fn send(&self, job: Job) {
+        // The writer never sends more than there is room; a job that finds its workers gone is
+        // taken back when the store is closed.
+        let _ = self.channel(job.lane).try_send(job);
+    }
+}
+
+impl Jobs {
+    /// The next job, the priority lane first; `None` when it is time to end.
+    pub fn next(&self) -> Option<Job> {
+        let (mut priority, mut normal) = (self.priority.clone(), self.normal.clone());
+        loop {
+            select_biased! {
+                recv(self.stop) -> _ => return None,
+                recv(priority) -> job => match job {
+                    Ok(job) => return Some(job),
+                    Err(_) => priority = never(),
+                },
+                recv(normal) -> job => match job {
+                    Ok(job) => return Some(job),
+                    Err(_) => normal = never(),
+                },
+            }
+        }
+    }
+
+    /// Jobs handed out that no worker has taken yet.
+    pub fn waiting(&self) -> usize {
+        self.priority.len() + self.normal.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crash::id::CrashId;
+
+    fn job(seq: u64, lane: Lane) -> Job {
+        Job {
+            seq,
+            id: CrashId::from_bits(0),
+            attempt: 1,
+            faults: 0,
+            lane,
+            set_aside: false,
+        }
+    }
+
+    #[test]
+    fn the_priority_lane_goes_first_and_the_room_is_bounded() {
+        let (lanes, jobs, _stop) = queue(2);
+        lanes.send(job(1, Lane::Normal));
+        lanes.send(job(2, Lane::Normal));
+        lanes.send(job(3, Lane::Priority));
+        assert_eq!(
+            (lanes.room(Lane::Normal), lanes.room(Lane::Priority)),
+            (0, 1)
+        );
+        let order: Vec<u64> = (0..3).filter_map(|_| jobs.next()).map(|j| j.seq).collect();
+        assert_eq!(order, [3, 1, 2]);
+    }
+
+    #[test]
+    fn a_stop_comes_before_waiting_jobs() {
+        let (lanes, jobs, stop) = queue(2);
+        lanes.send(job(1, Lane::Normal));
+        drop(stop);
+        assert_eq!(jobs.next(), None);
+        assert_eq!(jobs.waiting(), 1);
+    }
+}

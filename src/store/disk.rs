@@ -1,0 +1,165 @@
+//! The small disk trait below the store.
+//!
+//! redb and the segment files stand on it alike, so that one simulated disk can lose syncs, fill
+//! up, fail at the Nth call or lose power under both. Paths are relative to the data directory,
+//! with `/` between their parts, and never come from a client.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A directory of files. Nothing that it does is durable before the matching sync has returned.
+pub trait Disk: fmt::Debug + Send + Sync {
+    /// Makes a new, empty file; `AlreadyExists` if there is one. Its name is durable after
+    /// [`Disk::sync_dir`].
+    fn create(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// Opens an existing file for reading and writing.
+    fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// Names in a folder, in no order.
+    fn list(&self, dir: &str) -> io::Result<Vec<String>>;
+    fn remove(&self, path: &str) -> io::Result<()>;
+    /// Makes a folder (and what is above it) if there is none.
+    fn create_dir(&self, dir: &str) -> io::Result<()>;
+    /// Makes the names in a folder durable. `""` is the data directory itself.
+    fn sync_dir(&self, dir: &str) -> io::Result<()>;
+}
+
+/// An open file, read and written at offsets by any thread.
+pub trait DiskFile: fmt::Debug + Send + Sync {
+    fn len(&self) -> io::Result<u64>;
+    /// Fills `out`, or fails with `UnexpectedEof`.
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
+    /// Writes all of `bytes`, growing the file where it has to.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Cuts, or grows with zeros.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Makes all bytes and the length written so far durable.
+    fn sync_data(&self) -> io::Result<()>;
+
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+/// The operating system's files below one root.
+#[derive(Debug)]
+pub struct OsDisk {
+    root: PathBuf,
+}
+
+impl OsDisk {
+    /// Takes `root`, made with mode 0700 where it is missing.
+    pub fn new(root: &Path) -> io::Result<Self> {
+        make_private_dir(root)?;
+        Ok(Self {
+            root: root.to_path_buf(),
+        })
+    }
+}
+
+/// Makes a folder that only its owner may enter; an existing one keeps its mode.
+pub fn make_private_dir(dir: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
+}
+
+fn private_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+impl Disk for OsDisk {
+    fn create(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let file = private_file().create_new(true).open(self.root.join(path))?;
+        Ok(Arc::new(OsFile(file)))
+    }
+
+    fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(OsFile(private_file().open(self.root.join(path))?)))
+    }
+
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.root.join(dir))? {
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        fs::remove_file(self.root.join(path))
+    }
+
+    fn create_dir(&self, dir: &str) -> io::Result<()> {
+        make_private_dir(&self.root.join(dir))
+    }
+
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        // Windows has no handle on a folder to flush; its rename and create are journalled.
+        if cfg!(unix) {
+            File::open(self.root.join(dir))?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct OsFile(File);
+
+impl DiskFile for OsFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    #[cfg(unix)]
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(&self.0, out, offset)
+    }
+
+    #[cfg(unix)]
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        std::os::unix::fs::FileExt::write_all_at(&self.0, bytes, offset)
+    }
+
+    #[cfg(windows)]
+    fn read_at(&self, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
+        while !out.is_empty() {
+            match std::os::windows::fs::FileExt::seek_read(&self.0, out, offset)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                n => {
+                    offset += n as u64;
+                    out = &mut out[n..];
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(windows)]
+    fn write_at(&self, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let n = std::os::windows::fs::FileExt::seek_write(&self.0, bytes, offset)?;
+            offset += n as u64;
+            bytes = &bytes[n..];
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}

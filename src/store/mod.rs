@@ -1,0 +1,489 @@
+//! The store: the record of every crash, and the only place where bytes become durable.
+//!
+//! `store.redb` holds all state; payload bytes lie in append-only segment files that only this
+//! module writes, reads and deletes. Together they are one store. The steps of a crash through it:
+//!
+//! 1. [`Store::accept`] returns when the crash is durable: payloads synced, then redb committed.
+//! 2. The writer hands it out through the [`JobSink`] in a batch that it commits anyway.
+//! 3. [`Store::finish`] or [`Store::fault`] brings the worker's answer, which counts only while
+//!    the attempt is the current one.
+//! 4. [`Store::changes`] tells the indexer.
+//!
+//! Readers take short transactions of their own; no guard or transaction leaves this module. It
+//! never looks into a dump and never answers a client.
+
+mod backend;
+pub mod disk;
+mod error;
+pub mod payload;
+mod pending;
+mod segments;
+pub mod tables;
+mod writer;
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+
+use crate::clock::{Clock, Timestamp};
+use crate::crash::id::CrashId;
+use crate::crash::raw::RawCrash;
+use disk::Disk;
+use tables::*;
+use writer::{Command, Writer};
+
+pub use error::{OpenError, StoreError};
+pub use payload::{Payload, PayloadBuilder, PayloadReader};
+pub use pending::{Job, Requested};
+pub use tables::{CrashRow, Lane, PartRow, ProcessedRow, State};
+pub use writer::{Finished, NewCrash};
+
+const DATABASE: &str = "store.redb";
+const FORMAT: &str = "FORMAT";
+/// Layout of the data directory. 1: the first.
+const LAYOUT: u32 = 1;
+/// Commands that may wait for the writer before their senders have to.
+const COMMANDS_MAX: usize = 1_024;
+
+/// Where the writer hands out jobs. Only the writer sends, so room can only grow behind its back.
+pub trait JobSink: Send {
+    /// Jobs of a lane that can be sent now without waiting.
+    fn room(&self, lane: Lane) -> usize;
+    fn send(&self, job: Job);
+}
+
+/// Holds the data directory for this process alone.
+#[derive(Debug)]
+pub struct DirectoryLock(#[allow(dead_code, reason = "the lock is the open file")] File);
+
+impl DirectoryLock {
+    /// Takes the lock in `root/lock`. The pid in the file is only text for people; the operating
+    /// system frees the lock with the process.
+    pub fn take(root: &Path) -> Result<Self, OpenError> {
+        disk::make_private_dir(root)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(root.join("lock"))?;
+        if file.try_lock().is_err() {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder)?;
+            let holder = holder.trim();
+            return Err(OpenError::InUse {
+                holder: if holder.is_empty() {
+                    "pid unknown".into()
+                } else {
+                    format!("pid {holder}")
+                },
+            });
+        }
+        file.seek(SeekFrom::Start(0))?;
+        file.set_len(0)?;
+        write!(file, "{}", std::process::id())?;
+        Ok(Self(file))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Bound of redb's page cache, in bytes.
+    pub cache_bytes: usize,
+    /// An operating-system folder for large payloads on their way in.
+    pub spill_dir: PathBuf,
+}
+
+/// What the writer thread and readers share.
+struct Shared {
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    database: RwLock<Arc<Database>>,
+    readers: segments::Readers,
+    /// Why the store cannot be written just now.
+    latched: Mutex<Option<String>>,
+    last_change: AtomicU64,
+    change_signal: Sender<()>,
+}
+
+impl Shared {
+    fn database(&self) -> Arc<Database> {
+        self.database
+            .read()
+            .unwrap_or_else(|e| e.into_inner())
+            .clone()
+    }
+
+    fn replace_database(&self, database: Database) {
+        *self.database.write().unwrap_or_else(|e| e.into_inner()) = Arc::new(database);
+    }
+
+    fn latch(&self, error: &StoreError) {
+        *self.latched.lock().unwrap_or_else(|e| e.into_inner()) = Some(error.to_string());
+    }
+
+    fn unlatch(&self) {
+        *self.latched.lock().unwrap_or_else(|e| e.into_inner()) = None;
+    }
+
+    fn last_change(&self) -> u64 {
+        self.last_change.load(Ordering::Acquire)
+    }
+
+    fn tell_change(&self, change: u64) {
+        self.last_change.store(change, Ordering::Release);
+        // A full channel means that the indexer has been told already.
+        let _ = self.change_signal.try_send(());
+    }
+}
+
+/// A change of a crash, as the indexer sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub change: u64,
+    pub seq: u64,
+}
+
+/// How the store is, for the status page and the health checks.
+#[derive(Clone, Debug)]
+pub struct StoreStatus {
+    /// Why it cannot be written just now.
+    pub latched: Option<String>,
+    /// Crashes in each state, in the order of [`State::ALL`].
+    pub states: Vec<(State, u64)>,
+    pub oldest_queued_at: Option<Timestamp>,
+    pub segments: u64,
+    /// Bytes of all segments.
+    pub segment_bytes: u64,
+    /// Bytes in them that a crash still needs.
+    pub live_bytes: u64,
+    pub database_bytes: u64,
+    /// Number of the newest change.
+    pub last_change: u64,
+    /// Changes that the index has not taken over durably.
+    pub changes_waiting: u64,
+}
+
+/// An open store. Dropping it closes it.
+pub struct Store {
+    shared: Arc<Shared>,
+    commands: Sender<Command>,
+    change_signal: Receiver<()>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    spill_dir: PathBuf,
+}
+
+impl Store {
+    /// Opens the store on `disk`, making a new one where there is none, and takes back what was
+    /// in flight when the server last died. Jobs start to flow into `sink` at once.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        options: StoreOptions,
+        clock: Arc<dyn Clock>,
+        sink: Box<dyn JobSink>,
+    ) -> Result<Self, OpenError> {
+        disk.create_dir(segments::DIR)?;
+        check_format(&*disk)?;
+        let file = match disk.open(DATABASE) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => disk.create(DATABASE)?,
+            other => other?,
+        };
+        disk.sync_dir("")?;
+        let (database, life) = backend::open(file, options.cache_bytes)?;
+        let (change_sender, change_signal) = bounded(1);
+        let shared = Arc::new(Shared {
+            readers: segments::Readers::new(disk.clone()),
+            disk,
+            clock,
+            database: RwLock::new(Arc::new(database)),
+            latched: Mutex::new(None),
+            last_change: AtomicU64::new(0),
+            change_signal: change_sender,
+        });
+        let (commands, receiver) = bounded(COMMANDS_MAX);
+        let writer = Writer::new(shared.clone(), life, receiver, sink, options.cache_bytes)?;
+        let writer = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || writer.run())?;
+        Ok(Self {
+            shared,
+            commands,
+            change_signal,
+            writer: Mutex::new(Some(writer)),
+            spill_dir: options.spill_dir,
+        })
+    }
+
+    /// Where large payloads may spill on their way in.
+    pub fn spill_dir(&self) -> &Path {
+        &self.spill_dir
+    }
+
+    /// Makes a crash durable. When this has returned `Ok`, no kill and no power cut loses it.
+    pub fn accept(&self, crash: NewCrash) -> Result<(), StoreError> {
+        self.ask(|reply| Command::Accept {
+            crash: Box::new(crash),
+            reply,
+        })
+    }
+
+    /// Brings a crash to the priority lane: promotes a deferred one, does a finished one again.
+    pub fn request(&self, id: CrashId) -> Result<Requested, StoreError> {
+        self.ask(|reply| Command::Request { id, reply })
+    }
+
+    /// Hands in a worker's result. It is durable soon; a late answer is dropped.
+    pub fn finish(&self, job: Job, finished: Finished) -> Result<(), StoreError> {
+        self.tell(Command::Finish {
+            job,
+            finished: Box::new(finished),
+        })
+    }
+
+    /// Counts a walker's death or overrun against the crash and puts it back.
+    pub fn fault(&self, job: Job, reason: String) -> Result<(), StoreError> {
+        self.tell(Command::Fault { job, reason })
+    }
+
+    /// The index is durable up to this change: the feed before it may be forgotten.
+    pub fn indexed(&self, up_to: u64) -> Result<(), StoreError> {
+        self.tell(Command::Indexed { up_to })
+    }
+
+    /// Hands out no more jobs; the senders of the [`JobSink`] are dropped.
+    pub fn pause(&self) {
+        let _ = self.tell(Command::Pause);
+    }
+
+    /// Takes back what is still in flight and ends the writer. Later calls answer `Stopping`.
+    pub fn close(&self) {
+        let _ = self.tell(Command::Close);
+        let writer = self.writer.lock().unwrap_or_else(|e| e.into_inner()).take();
+        if let Some(writer) = writer
+            && writer.join().is_err()
+        {
+            tracing::error!("the store's writer panicked");
+        }
+    }
+
+    fn tell(&self, command: Command) -> Result<(), StoreError> {
+        self.commands
+            .send(command)
+            .map_err(|_| StoreError::Stopping)
+    }
+
+    fn ask<T>(&self, command: impl FnOnce(writer::Reply<T>) -> Command) -> Result<T, StoreError> {
+        let (reply, answer) = bounded(1);
+        self.tell(command(reply))?;
+        answer.recv().map_err(|_| StoreError::Stopping)?
+    }
+
+    /// Receives whenever there may be new changes.
+    pub fn change_signal(&self) -> Receiver<()> {
+        self.change_signal.clone()
+    }
+
+    /// A crash by its id.
+    pub fn crash(&self, id: CrashId) -> Result<Option<(u64, CrashRow)>, StoreError> {
+        let read = self.shared.database().begin_read()?;
+        let Some(seq) = read.open_table(IDS)?.get(id.bits())?.map(|v| v.value()) else {
+            return Ok(None);
+        };
+        let crashes = read.open_table(CRASHES)?;
+        let row = crashes
+            .get(seq)?
+            .map(|row| tables::decode(row.value(), "a crash"))
+            .transpose()?;
+        Ok(row.map(|row| (seq, row)))
+    }
+
+    /// A crash by its sequence number.
+    pub fn crash_at(&self, seq: u64) -> Result<Option<CrashRow>, StoreError> {
+        let read = self.shared.database().begin_read()?;
+        let crashes = read.open_table(CRASHES)?;
+        crashes
+            .get(seq)?
+            .map(|row| tables::decode(row.value(), "a crash"))
+            .transpose()
+    }
+
+    /// The crashes received last, newest first.
+    pub fn newest(&self, limit: usize) -> Result<Vec<CrashRow>, StoreError> {
+        let read = self.shared.database().begin_read()?;
+        let crashes = read.open_table(CRASHES)?;
+        let mut rows = Vec::with_capacity(limit.min(1_000));
+        for entry in crashes.iter()?.rev().take(limit) {
+            rows.push(tables::decode(entry?.1.value(), "a crash")?);
+        }
+        Ok(rows)
+    }
+
+    /// Up to `limit` crashes with sequence numbers above `after`, ascending.
+    pub fn scan(&self, after: u64, limit: usize) -> Result<Vec<(u64, CrashRow)>, StoreError> {
+        let read = self.shared.database().begin_read()?;
+        let crashes = read.open_table(CRASHES)?;
+        let mut rows = Vec::new();
+        for entry in crashes.range(after + 1..)?.take(limit) {
+            let (seq, row) = entry?;
+            match tables::decode(row.value(), "a crash") {
+                Ok(row) => rows.push((seq.value(), row)),
+                Err(error) => {
+                    tracing::error!(seq = seq.value(), %error, "a crash is left out of a scan")
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Up to `limit` changes above `after`, ascending. A crash appears once for each change.
+    pub fn changes(&self, after: u64, limit: usize) -> Result<Vec<Change>, StoreError> {
+        let read = self.shared.database().begin_read()?;
+        let changes = read.open_table(CHANGES)?;
+        let mut found = Vec::new();
+        for entry in changes.range(after + 1..)?.take(limit) {
+            let (change, seq) = entry?;
+            found.push(Change {
+                change: change.value(),
+                seq: seq.value(),
+            });
+        }
+        Ok(found)
+    }
+
+    /// Number of the newest change, and of the oldest one that is still in the feed (if any is).
+    pub fn change_range(&self) -> Result<(u64, Option<u64>), StoreError> {
+        let read = self.shared.database().begin_read()?;
+        let last = read
+            .open_table(META)?
+            .get(meta::NEXT_CHANGE)?
+            .map_or(0, |n| n.value() as u64 - 1);
+        let first = read
+            .open_table(CHANGES)?
+            .first()?
+            .map(|(change, _)| change.value());
+        Ok((last, first))
+    }
+
+    /// The store's own id, made once.
+    pub fn id(&self) -> Result<u128, StoreError> {
+        let read = self.shared.database().begin_read()?;
+        let id = read
+            .open_table(META)?
+            .get(meta::STORE_ID)?
+            .map(|n| n.value());
+        id.ok_or_else(|| StoreError::Damaged("the store has no id".into()))
+    }
+
+    /// Annotations and metadata of a crash.
+    pub fn raw(&self, row: &CrashRow) -> Result<RawCrash, StoreError> {
+        let json = self.shared.readers.read(row.raw)?.read_all()?;
+        serde_json::from_slice(&json)
+            .map_err(|e| StoreError::Damaged(format!("raw crash of {}: {e}", row.id)))
+    }
+
+    /// The processed crash, JSON as it was handed in; `None` before its first processing.
+    pub fn processed(&self, row: &CrashRow) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(processed) = &row.processed else {
+            return Ok(None);
+        };
+        Ok(Some(self.shared.readers.read(processed.blob)?.read_all()?))
+    }
+
+    /// A dump's or attachment's bytes, exactly as they came.
+    pub fn part(&self, part: &PartRow) -> Result<PayloadReader, StoreError> {
+        self.shared.readers.read(part.blob)
+    }
+
+    pub fn status(&self) -> Result<StoreStatus, StoreError> {
+        let latched = self
+            .shared
+            .latched
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .clone();
+        let read = self.shared.database().begin_read()?;
+        let counts = read.open_table(STATES)?;
+        let mut states = Vec::new();
+        for state in State::ALL {
+            states.push((state, counts.get(state as u8)?.map_or(0, |v| v.value())));
+        }
+        let ready = read.open_table(READY)?;
+        let crashes = read.open_table(CRASHES)?;
+        let mut oldest_queued_at: Option<Timestamp> = None;
+        for lane in [Lane::Priority, Lane::Normal, Lane::Suspect] {
+            let lane = lane as u8;
+            let Some(entry) = ready.range((lane, 0)..=(lane, u64::MAX))?.next() else {
+                continue;
+            };
+            if let Some(row) = crashes.get(entry?.0.value().1)? {
+                let row: CrashRow = tables::decode(row.value(), "a crash")?;
+                let at = row.received_at();
+                oldest_queued_at = Some(oldest_queued_at.map_or(at, |oldest| oldest.min(at)));
+            }
+        }
+        let (mut segments, mut segment_bytes, mut live_bytes) = (0, 0, 0);
+        for entry in read.open_table(SEGMENTS)?.iter()? {
+            let row: SegmentRow = tables::decode(entry?.1.value(), "a segment")?;
+            segments += 1;
+            segment_bytes += row.bytes;
+            live_bytes += row.live_bytes;
+        }
+        let last_change = read
+            .open_table(META)?
+            .get(meta::NEXT_CHANGE)?
+            .map_or(0, |n| n.value() as u64 - 1);
+        Ok(StoreStatus {
+            latched,
+            states,
+            oldest_queued_at,
+            segments,
+            segment_bytes,
+            live_bytes,
+            database_bytes: self.shared.disk.open(DATABASE)?.len()?,
+            last_change,
+            changes_waiting: read.open_table(CHANGES)?.len()?,
+        })
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Writes FORMAT in a new directory, and refuses one that is not ours.
+fn check_format(disk: &dyn Disk) -> Result<(), OpenError> {
+    let ours = format!("crashkeep {LAYOUT}\n");
+    let file = match disk.open(FORMAT) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let file = disk.create(FORMAT)?;
+            file.write_at(0, ours.as_bytes())?;
+            file.sync_data()?;
+            return Ok(());
+        }
+        other => other?,
+    };
+    let mut bytes = vec![0; usize::try_from(file.len()?.min(100)).unwrap_or(0)];
+    file.read_at(0, &mut bytes)?;
+    let found = String::from_utf8_lossy(&bytes).trim().to_owned();
+    match found.strip_prefix("crashkeep ").map(str::parse::<u32>) {
+        Some(Ok(layout)) if layout == LAYOUT => Ok(()),
+        Some(Ok(_)) => Err(OpenError::Newer {
+            found,
+            known: LAYOUT,
+        }),
+        // A kill between making the file and writing it.
+        None if found.is_empty() => {
+            file.write_at(0, ours.as_bytes())?;
+            Ok(file.sync_data()?)
+        }
+        _ => Err(OpenError::Foreign { found }),
+    }
+}

@@ -1,0 +1,317 @@
+//! The states of a crash, and every step between them, inside one write transaction.
+//!
+//! ```text
+//!             accept                    claim              finish
+//!   (client) -------> queued (ready) --------> processing --------> processed | failed
+//!            \           ^   ^   ^                |   |                   |
+//!             \          |   |   `---- fault -----'   |                   |
+//!              \         |   `------- take back ------'                   |
+//!               `-> deferred                                              |
+//!                        `--- request (promotion, reprocessing) <---------'
+//! ```
+//!
+//! A worker's answer counts only while its (seq, attempt) still stands in `working`: execution
+//! is at-least-once, effects are exactly-once.
+
+use redb::{ReadableTable, Table, WriteTransaction};
+
+use super::error::StoreError;
+use super::tables::{self, *};
+use crate::clock::Timestamp;
+use crate::crash::id::CrashId;
+use crate::limits;
+
+/// A crash handed to a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    pub seq: u64,
+    pub id: CrashId,
+    /// Counts the times that the crash was handed out; an answer must carry it back.
+    pub attempt: u32,
+    /// Faults counted before this attempt.
+    pub faults: u8,
+    pub lane: Lane,
+    /// The server died over it too often: finish it without walking it.
+    pub set_aside: bool,
+}
+
+/// What asking for a crash again did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requested {
+    Unknown,
+    /// It waits in the priority lane, or is being walked already.
+    Queued,
+}
+
+/// The tables, open for writing.
+pub struct Txn<'t> {
+    pub meta: Table<'t, &'static str, u128>,
+    pub ids: Table<'t, u128, u64>,
+    pub crashes: Table<'t, u64, &'static [u8]>,
+    pub ready: Table<'t, (u8, u64), ()>,
+    pub working: Table<'t, u64, u32>,
+    pub deferred: Table<'t, (i64, u64), ()>,
+    pub changes: Table<'t, u64, u64>,
+    pub segments: Table<'t, u32, &'static [u8]>,
+    pub states: Table<'t, u8, u64>,
+}
+
+impl<'t> Txn<'t> {
+    /// Opens every table, making those that do not exist yet.
+    pub fn open(txn: &'t WriteTransaction) -> Result<Self, StoreError> {
+        Ok(Self {
+            meta: txn.open_table(META)?,
+            ids: txn.open_table(IDS)?,
+            crashes: txn.open_table(CRASHES)?,
+            ready: txn.open_table(READY)?,
+            working: txn.open_table(WORKING)?,
+            deferred: txn.open_table(DEFERRED)?,
+            changes: txn.open_table(CHANGES)?,
+            segments: txn.open_table(SEGMENTS)?,
+            states: txn.open_table(STATES)?,
+        })
+    }
+
+    /// The next number of a counter in `meta`, the first being 1.
+    pub fn next(&mut self, counter: &'static str) -> Result<u64, StoreError> {
+        let number = self.meta.get(counter)?.map_or(1, |v| v.value());
+        self.meta.insert(counter, number + 1)?;
+        Ok(number as u64)
+    }
+
+    pub fn seq_of(&self, id: CrashId) -> Result<Option<u64>, StoreError> {
+        Ok(self.ids.get(id.bits())?.map(|v| v.value()))
+    }
+
+    pub fn row(&self, seq: u64) -> Result<CrashRow, StoreError> {
+        let bytes = self
+            .crashes
+            .get(seq)?
+            .ok_or_else(|| StoreError::Damaged(format!("crash {seq} has no row")))?;
+        tables::decode(bytes.value(), "a crash")
+    }
+
+    fn put(&mut self, seq: u64, row: &CrashRow) -> Result<(), StoreError> {
+        self.crashes.insert(seq, tables::encode(row).as_slice())?;
+        Ok(())
+    }
+
+    fn count(&mut self, state: State, delta: i64) -> Result<(), StoreError> {
+        let now = self.states.get(state as u8)?.map_or(0, |v| v.value());
+        self.states
+            .insert(state as u8, now.saturating_add_signed(delta))?;
+        Ok(())
+    }
+
+    /// Takes the crash out of the table that its state names.
+    fn leave(&mut self, seq: u64, row: &CrashRow) -> Result<(), StoreError> {
+        match row.state {
+            State::Queued => drop(self.ready.remove((row.lane as u8, seq))?),
+            State::Processing => drop(self.working.remove(seq)?),
+            State::Deferred => {
+                if let Some(until) = row.deferred_until_ms {
+                    self.deferred.remove((until, seq))?;
+                }
+            }
+            State::Processed | State::Failed => {}
+        }
+        Ok(())
+    }
+
+    /// Puts the crash into the table that its state names.
+    fn enter(&mut self, seq: u64, row: &CrashRow) -> Result<(), StoreError> {
+        match row.state {
+            State::Queued => drop(self.ready.insert((row.lane as u8, seq), ())?),
+            State::Processing => drop(self.working.insert(seq, row.attempts)?),
+            State::Deferred => {
+                if let Some(until) = row.deferred_until_ms {
+                    self.deferred.insert((until, seq), ())?;
+                }
+            }
+            State::Processed | State::Failed => {}
+        }
+        Ok(())
+    }
+
+    /// A new crash, its payloads appended already. Returns its sequence number.
+    pub fn insert(&mut self, seq: u64, row: &CrashRow) -> Result<(), StoreError> {
+        self.ids.insert(row.id.bits(), seq)?;
+        self.enter(seq, row)?;
+        self.count(row.state, 1)?;
+        self.put(seq, row)
+    }
+
+    /// Moves a crash between states: `change` edits the row, the tables and counts follow it.
+    fn transition(
+        &mut self,
+        seq: u64,
+        mut row: CrashRow,
+        change: impl FnOnce(&mut CrashRow),
+    ) -> Result<CrashRow, StoreError> {
+        self.leave(seq, &row)?;
+        self.count(row.state, -1)?;
+        change(&mut row);
+        self.enter(seq, &row)?;
+        self.count(row.state, 1)?;
+        self.put(seq, &row)?;
+        Ok(row)
+    }
+
+    /// Hands out the oldest crash of a lane. One whose row is damaged leaves the queue, so that
+    /// it does not stand in the way of the others.
+    pub fn claim(&mut self, lane: Lane) -> Result<Option<Job>, StoreError> {
+        loop {
+            let first = self
+                .ready
+                .range((lane as u8, 0)..=(lane as u8, u64::MAX))?
+                .next();
+            let Some(entry) = first.transpose()? else {
+                return Ok(None);
+            };
+            let (_, seq) = entry.0.value();
+            drop(entry);
+            let row = match self.row(seq) {
+                Err(error @ StoreError::Damaged(_)) => {
+                    tracing::error!(seq, %error, "a damaged crash leaves the queue");
+                    self.ready.remove((lane as u8, seq))?;
+                    continue;
+                }
+                other => other?,
+            };
+            let row = self.transition(seq, row, |row| {
+                row.state = State::Processing;
+                row.attempts = row.attempts.saturating_add(1);
+            })?;
+            return Ok(Some(Job {
+                seq,
+                id: row.id,
+                attempt: row.attempts,
+                faults: row.faults,
+                lane,
+                set_aside: row.server_deaths >= limits::SERVER_DEATHS_MAX,
+            }));
+        }
+    }
+
+    /// The row of a job, unless its answer comes too late to count.
+    fn in_flight(&self, job: &Job) -> Result<Option<CrashRow>, StoreError> {
+        let current = self
+            .working
+            .get(job.seq)?
+            .is_some_and(|v| v.value() == job.attempt);
+        current.then(|| self.row(job.seq)).transpose()
+    }
+
+    /// Whether an answer for this job would still count.
+    pub fn is_current(&self, job: &Job) -> Result<bool, StoreError> {
+        Ok(self.in_flight(job)?.is_some())
+    }
+
+    /// Ends a job. Returns the payload that the new result replaces; `None` inside where there
+    /// was none, `None` outside where the answer came too late.
+    pub fn finish(
+        &mut self,
+        job: &Job,
+        processed: ProcessedRow,
+        failure: Option<String>,
+    ) -> Result<Option<Option<BlobRef>>, StoreError> {
+        let Some(row) = self.in_flight(job)? else {
+            return Ok(None);
+        };
+        let replaced = row.processed.as_ref().map(|p| p.blob);
+        self.transition(job.seq, row, |row| {
+            row.state = if failure.is_some() {
+                State::Failed
+            } else {
+                State::Processed
+            };
+            row.reason = failure;
+            row.processed = Some(processed);
+            row.server_deaths = 0;
+            row.lane = Lane::Normal;
+        })?;
+        self.changed(job.seq)?;
+        Ok(Some(replaced))
+    }
+
+    /// Counts a fault and puts the crash back in its lane.
+    pub fn fault(&mut self, job: &Job, reason: &str) -> Result<(), StoreError> {
+        let Some(row) = self.in_flight(job)? else {
+            return Ok(());
+        };
+        self.transition(job.seq, row, |row| {
+            row.state = State::Queued;
+            row.faults = row.faults.saturating_add(1);
+            row.reason = Some(reason.to_owned());
+        })?;
+        Ok(())
+    }
+
+    /// Somebody wants the crash now: promotes a deferred one, moves a queued one forward, does a
+    /// finished one again, starts one in flight anew.
+    pub fn request(&mut self, id: CrashId) -> Result<Requested, StoreError> {
+        let Some(seq) = self.seq_of(id)? else {
+            return Ok(Requested::Unknown);
+        };
+        let row = self.row(seq)?;
+        self.transition(seq, row, |row| {
+            row.state = State::Queued;
+            // A suspect stays one: being asked for does not make it harmless.
+            if row.lane != Lane::Suspect {
+                row.lane = Lane::Priority;
+            }
+            row.faults = 0;
+            row.deferred_until_ms = None;
+        })?;
+        Ok(Requested::Queued)
+    }
+
+    /// Takes back what was in flight. `died`: the server did not stop by itself, so that each of
+    /// them is suspected. Returns how many there were.
+    pub fn take_back(&mut self, died: bool) -> Result<usize, StoreError> {
+        let mut in_flight = Vec::new();
+        for entry in self.working.iter()? {
+            in_flight.push(entry?.0.value());
+        }
+        for &seq in &in_flight {
+            let row = match self.row(seq) {
+                Err(error @ StoreError::Damaged(_)) => {
+                    tracing::error!(seq, %error, "a damaged crash is no longer in flight");
+                    self.working.remove(seq)?;
+                    continue;
+                }
+                other => other?,
+            };
+            self.transition(seq, row, |row| {
+                row.state = State::Queued;
+                if died {
+                    row.server_deaths = row.server_deaths.saturating_add(1);
+                    if row.server_deaths >= limits::SERVER_DEATHS_SUSPECT {
+                        row.lane = Lane::Suspect;
+                    }
+                }
+            })?;
+        }
+        Ok(in_flight.len())
+    }
+
+    /// Tells the indexer that a crash reads otherwise than before.
+    fn changed(&mut self, seq: u64) -> Result<(), StoreError> {
+        let change = self.next(meta::NEXT_CHANGE)?;
+        self.changes.insert(change, seq)?;
+        Ok(())
+    }
+
+    /// Forgets the changes that the index has taken over durably.
+    pub fn forget_changes(&mut self, up_to: u64) -> Result<(), StoreError> {
+        self.changes.retain_in(..=up_to, |_, _| false)?;
+        Ok(())
+    }
+
+    /// The end of a deferred crash's life, counted from its receipt.
+    pub fn deferred_until(received_at: Timestamp, keep_days: u32) -> i64 {
+        received_at
+            .ms()
+            .saturating_add(i64::from(keep_days) * 24 * 60 * 60 * 1000)
+    }
+}

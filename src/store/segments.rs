@@ -1,0 +1,180 @@
+//! Segment files: append-only logs of payloads, `segments/NNNNNNNN.pack`.
+//!
+//! Only the writer thread appends; any thread reads. A record is reached through a row of redb
+//! alone, and a row is committed only after the bytes that it points at are synced. What lies
+//! behind the committed length of a segment was never answered for and is overwritten or cut.
+//!
+//! ```text
+//! record  "CKP1" | u8 kind | 3 bytes 0 | u64 seq | u64 raw bytes | u64 packed bytes
+//!         | u64 xxh3 of the packed bytes | u64 xxh3 of the header before it | packed bytes
+//! ```
+//!
+//! Record starts are not aligned on purpose: appending whole pages costs the kernel more.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use super::disk::{Disk, DiskFile};
+use super::error::StoreError;
+use super::payload::{Payload, PayloadReader};
+use super::tables::BlobRef;
+
+pub const DIR: &str = "segments";
+/// A segment that has grown to this takes no more records.
+pub const SEGMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// Nor does one that is older: so a segment spans a bounded time, and retention can unlink it.
+pub const SEGMENT_AGE_MAX_MS: i64 = 24 * 60 * 60 * 1000;
+
+const MAGIC: [u8; 4] = *b"CKP1";
+const HEADER_BYTES: usize = 48;
+/// Open files kept for reading.
+const READERS_MAX: usize = 128;
+
+/// What a record holds; only for tools that read a segment without its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordKind {
+    /// Annotations and metadata, JSON.
+    Raw = 1,
+    Part = 2,
+    /// A processed crash, JSON.
+    Processed = 3,
+}
+
+pub fn file_name(segment: u32) -> String {
+    format!("{DIR}/{segment:08}.pack")
+}
+
+/// The number in a segment's file name.
+pub fn number_in(name: &str) -> Option<u32> {
+    name.strip_suffix(".pack")?.parse().ok()
+}
+
+/// A segment that records are being appended to.
+#[derive(Debug)]
+pub struct Appender {
+    pub segment: u32,
+    file: Arc<dyn DiskFile>,
+    /// Where the next record goes.
+    pub bytes: u64,
+    pub created_at_ms: i64,
+    dirty: bool,
+}
+
+impl Appender {
+    pub fn new(segment: u32, file: Arc<dyn DiskFile>, bytes: u64, created_at_ms: i64) -> Self {
+        Self {
+            segment,
+            file,
+            bytes,
+            created_at_ms,
+            dirty: false,
+        }
+    }
+
+    pub fn append(&mut self, kind: RecordKind, seq: u64, payload: &Payload) -> io::Result<BlobRef> {
+        let mut header = [0u8; HEADER_BYTES];
+        header[..4].copy_from_slice(&MAGIC);
+        header[4] = kind as u8;
+        header[8..16].copy_from_slice(&seq.to_le_bytes());
+        header[16..24].copy_from_slice(&payload.raw_bytes.to_le_bytes());
+        header[24..32].copy_from_slice(&payload.packed_bytes.to_le_bytes());
+        header[32..40].copy_from_slice(&payload.packed_hash.to_le_bytes());
+        let check = xxh3_64(&header[..40]);
+        header[40..].copy_from_slice(&check.to_le_bytes());
+
+        let start = self.bytes;
+        self.dirty = true;
+        self.file.write_at(start, &header)?;
+        let mut at = start + HEADER_BYTES as u64;
+        payload.copy_to(|bytes| {
+            self.file.write_at(at, bytes)?;
+            at += bytes.len() as u64;
+            Ok(())
+        })?;
+        self.bytes = at;
+        Ok(BlobRef {
+            segment: self.segment,
+            offset: start,
+            stored_bytes: at - start,
+            raw_bytes: payload.raw_bytes,
+        })
+    }
+
+    /// Makes everything appended so far durable.
+    pub fn sync(&mut self) -> io::Result<()> {
+        if self.dirty {
+            self.file.sync_data()?;
+            self.dirty = false;
+        }
+        Ok(())
+    }
+}
+
+/// Reads payloads, keeping a bounded number of files open.
+#[derive(Debug)]
+pub struct Readers {
+    disk: Arc<dyn Disk>,
+    open: Mutex<HashMap<u32, Arc<dyn DiskFile>>>,
+}
+
+impl Readers {
+    pub fn new(disk: Arc<dyn Disk>) -> Self {
+        Self {
+            disk,
+            open: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// A reader of one payload. The record's header is checked here, its body while it is read.
+    pub fn read(&self, blob: BlobRef) -> Result<PayloadReader, StoreError> {
+        let name = file_name(blob.segment);
+        let file = self.file(blob.segment, &name)?;
+        let damaged =
+            |what: &str| StoreError::Damaged(format!("{name} at {}: {what}", blob.offset));
+        let mut header = [0; HEADER_BYTES];
+        file.read_at(blob.offset, &mut header)
+            .map_err(|e| damaged(&e.to_string()))?;
+        let word = |at: usize| {
+            u64::from_le_bytes(
+                header[at..at + 8]
+                    .try_into()
+                    .expect("eight bytes of a fixed header"),
+            )
+        };
+        if header[..4] != MAGIC || word(40) != xxh3_64(&header[..40]) {
+            return Err(damaged("no record starts here"));
+        }
+        if word(24) + HEADER_BYTES as u64 != blob.stored_bytes || word(16) != blob.raw_bytes {
+            return Err(damaged("the record is another than its row says"));
+        }
+        Ok(PayloadReader {
+            file,
+            offset: blob.offset + HEADER_BYTES as u64,
+            end: blob.offset + blob.stored_bytes,
+            hash: Xxh3::new(),
+            expected_hash: word(32),
+            raw_bytes: blob.raw_bytes,
+            place: name,
+            done: false,
+        })
+    }
+
+    fn file(&self, segment: u32, name: &str) -> Result<Arc<dyn DiskFile>, StoreError> {
+        let mut open = self.open.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(file) = open.get(&segment) {
+            return Ok(file.clone());
+        }
+        let file = self.disk.open(name).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => StoreError::Damaged(format!("{name} is missing")),
+            _ => StoreError::Unavailable(format!("{name}: {e}")),
+        })?;
+        if open.len() >= READERS_MAX {
+            open.clear();
+        }
+        open.insert(segment, file.clone());
+        Ok(file)
+    }
+}

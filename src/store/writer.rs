@@ -1,0 +1,628 @@
+//! The one thread that writes.
+//!
+//! It takes a command, then all others that wait (up to [`BATCH_COMMANDS_MAX`] or
+//! [`BATCH_BYTES_MAX`]), applies them in one transaction, syncs the segments that it appended to,
+//! commits redb, and only then answers. So the cost of being durable is shared by everybody who
+//! came in the meantime.
+//!
+//! After an I/O error nothing of the batch was answered for. The database handle is given up, a
+//! new one is opened in place, segments that took part are sealed where their last commit left
+//! them, and the batch is tried once more. If that fails too, clients are told, results of
+//! workers are kept for later, and the thread goes on trying to reopen.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::backend::{self, Life};
+use super::disk::Disk;
+use super::error::StoreError;
+use super::payload::Payload;
+use super::pending::{Job, Requested, Txn};
+use super::segments::{self, Appender, RecordKind};
+use super::tables::{self, *};
+use super::{JobSink, Shared};
+use crate::clock::Timestamp;
+use crate::crash::id::CrashId;
+use crate::crash::raw::Part;
+
+const BATCH_COMMANDS_MAX: usize = 256;
+const BATCH_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Between two tries to reopen a store that an I/O error has closed.
+const REOPEN_EVERY: Duration = Duration::from_millis(250);
+
+/// A report that is to become durable.
+#[derive(Debug)]
+pub struct NewCrash {
+    pub id: CrashId,
+    pub received_at: Timestamp,
+    pub product: String,
+    pub version: String,
+    pub throttle_rule: String,
+    /// Kept for so many days without being processed, where the throttle deferred it.
+    pub deferred_days: Option<u32>,
+    /// [`crate::crash::raw::RawCrash`] as JSON.
+    pub raw: Payload,
+    pub parts: Vec<(Part, Payload)>,
+}
+
+/// A worker's result.
+#[derive(Debug)]
+pub struct Finished {
+    /// The processed crash, JSON.
+    pub processed: Payload,
+    pub signature: String,
+    pub processed_at: Timestamp,
+    /// Why the crash counts as failed; `None` for a processed one.
+    pub failure: Option<String>,
+}
+
+pub type Reply<T> = Sender<Result<T, StoreError>>;
+
+pub enum Command {
+    Accept {
+        crash: Box<NewCrash>,
+        reply: Reply<()>,
+    },
+    Request {
+        id: CrashId,
+        reply: Reply<Requested>,
+    },
+    Finish {
+        job: Job,
+        finished: Box<Finished>,
+    },
+    Fault {
+        job: Job,
+        reason: String,
+    },
+    /// The index is durable up to this change.
+    Indexed {
+        up_to: u64,
+    },
+    /// Hand out nothing more.
+    Pause,
+    /// Take back what is in flight, and end.
+    Close,
+}
+
+impl Command {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Accept { crash, .. } => {
+                crash.raw.packed_bytes
+                    + crash
+                        .parts
+                        .iter()
+                        .map(|(_, payload)| payload.packed_bytes)
+                        .sum::<u64>()
+            }
+            Self::Finish { finished, .. } => finished.processed.packed_bytes,
+            _ => 0,
+        }
+    }
+
+    /// Tells a client that its command was not carried out. Gives the command back where nobody
+    /// waits for an answer, so that its effect is still owed.
+    fn refuse(self, error: &StoreError) -> Option<Command> {
+        match self {
+            Self::Accept { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Request { reply, .. } => drop(reply.send(Err(error.clone()))),
+            owed => return Some(owed),
+        }
+        None
+    }
+}
+
+/// What a command's answer will be once the batch is durable.
+enum Answer {
+    None,
+    Requested(Requested),
+    /// This command alone could not be carried out; the others of its batch can.
+    Refused(StoreError),
+}
+
+pub struct Writer {
+    shared: Arc<Shared>,
+    commands: Receiver<Command>,
+    sink: Option<Box<dyn JobSink>>,
+    life: Life,
+    appenders: [Option<Appender>; Stream::ALL.len()],
+    /// Seq of the suspect that is in flight, if one is.
+    suspect: Option<u64>,
+    cache_bytes: usize,
+    disk: Arc<dyn Disk>,
+}
+
+impl Writer {
+    /// Takes over a freshly opened database: takes back what was in flight, and picks up the
+    /// segments where the last commit left them.
+    pub fn new(
+        shared: Arc<Shared>,
+        life: Life,
+        commands: Receiver<Command>,
+        sink: Box<dyn JobSink>,
+        cache_bytes: usize,
+    ) -> Result<Self, StoreError> {
+        let disk = shared.disk.clone();
+        let mut writer = Self {
+            shared,
+            commands,
+            sink: Some(sink),
+            life,
+            appenders: Default::default(),
+            suspect: None,
+            cache_bytes,
+            disk,
+        };
+        writer.resume_segments()?;
+        let taken_back = writer.in_transaction(|txn, _| {
+            if txn.meta_number(meta::STORE_ID)?.is_none() {
+                txn.meta
+                    .insert(meta::STORE_ID, uuid::Uuid::new_v4().as_u128())?;
+            }
+            txn.take_back(true)
+        })?;
+        if taken_back > 0 {
+            tracing::warn!(
+                crashes = taken_back,
+                "took back crashes that were in flight when the server died"
+            );
+        }
+        Ok(writer)
+    }
+
+    /// Runs until [`Command::Close`], or until nobody is left to send commands.
+    pub fn run(mut self) {
+        let mut owed: VecDeque<Command> = VecDeque::new();
+        // Work that waited when the server started is handed out before the first command.
+        let mut batch = Vec::new();
+        loop {
+            match self.carry_out(&mut batch) {
+                Ok(closing) if closing => return,
+                Ok(_) => {}
+                Err(error) => {
+                    owed.extend(batch.drain(..).filter_map(|command| command.refuse(&error)));
+                    if self.wait_for_reopen(&mut owed) {
+                        return;
+                    }
+                    batch = owed.drain(..).collect();
+                    continue;
+                }
+            }
+            let Ok(first) = self.commands.recv() else {
+                return;
+            };
+            let mut bytes = first.bytes();
+            batch.push(first);
+            while batch.len() < BATCH_COMMANDS_MAX && bytes < BATCH_BYTES_MAX {
+                let Ok(next) = self.commands.try_recv() else {
+                    break;
+                };
+                bytes += next.bytes();
+                batch.push(next);
+            }
+        }
+    }
+
+    /// Applies a batch, with one more try after reopening. On success the batch is empty and
+    /// everybody has an answer; the value tells whether the store was closed.
+    fn carry_out(&mut self, batch: &mut Vec<Command>) -> Result<bool, StoreError> {
+        let result = match self.apply(batch) {
+            Err(first) => {
+                self.shared.latch(&first);
+                tracing::error!(error = %first, "the store could not be written; reopening it");
+                self.reopen().and_then(|()| self.apply(batch))
+            }
+            done => done,
+        };
+        let (answers, jobs) = result.inspect_err(|error| self.shared.latch(error))?;
+        let mut closing = false;
+        for (command, answer) in batch.drain(..).zip(answers) {
+            // A client that has gone away does not wait for its answer.
+            match (command, answer) {
+                (command, Answer::Refused(error)) => {
+                    tracing::error!(%error, "a command could not be carried out");
+                    command.refuse(&error);
+                }
+                (Command::Accept { reply, .. }, _) => drop(reply.send(Ok(()))),
+                (Command::Request { reply, .. }, Answer::Requested(r)) => drop(reply.send(Ok(r))),
+                (Command::Pause, _) => self.sink = None,
+                (Command::Close, _) => closing = true,
+                _ => {}
+            }
+        }
+        if let Some(sink) = &self.sink {
+            for job in jobs {
+                sink.send(job);
+            }
+        }
+        Ok(closing)
+    }
+
+    fn apply(&mut self, batch: &[Command]) -> Result<(Vec<Answer>, Vec<Job>), StoreError> {
+        let changed_before = self.shared.last_change();
+        let (answers, jobs, last_change) = self.in_transaction(|txn, records| {
+            let mut answers = Vec::with_capacity(batch.len());
+            for command in batch {
+                let answer = match records.apply(txn, command) {
+                    // A damaged row is one crash's misfortune. Rows are read before anything of
+                    // a command is written, so the transaction holds no half of it.
+                    Err(error @ StoreError::Damaged(_)) => Answer::Refused(error),
+                    other => other?,
+                };
+                answers.push(answer);
+            }
+            let stopping = batch
+                .iter()
+                .any(|c| matches!(c, Command::Pause | Command::Close));
+            let jobs = if stopping {
+                Vec::new()
+            } else {
+                records.claim(txn)?
+            };
+            let last_change = txn
+                .meta_number(meta::NEXT_CHANGE)?
+                .map_or(0, |n| n as u64 - 1);
+            Ok((answers, jobs, last_change))
+        })?;
+        self.suspect = jobs
+            .iter()
+            .find(|job| job.lane == Lane::Suspect)
+            .map(|job| job.seq)
+            .or(self
+                .suspect
+                .filter(|seq| !batch.iter().any(|c| c.ends(*seq))));
+        if last_change != changed_before {
+            self.shared.tell_change(last_change);
+        }
+        Ok((answers, jobs))
+    }
+
+    /// One durable transaction: segments are synced before redb is committed.
+    fn in_transaction<R>(
+        &mut self,
+        work: impl FnOnce(&mut Txn, &mut Records) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        let database = self.shared.database();
+        let mut write = database.begin_write()?;
+        write.set_durability(redb::Durability::Immediate)?;
+        // Uploads are hostile input to redb's checksums, and a kill must not cost minutes.
+        write.set_two_phase_commit(true);
+        write.set_quick_repair(true);
+        let result = {
+            let mut txn = Txn::open(&write)?;
+            let room = |lane| self.sink.as_ref().map_or(0, |sink| sink.room(lane));
+            let mut records = Records {
+                disk: &self.disk,
+                appenders: &mut self.appenders,
+                live: HashMap::new(),
+                now: self.shared.clock.now(),
+                room: [room(Lane::Priority), room(Lane::Normal)],
+                suspect: self.suspect,
+            };
+            let result = work(&mut txn, &mut records)?;
+            records.close(&mut txn)?;
+            result
+        };
+        write.commit()?;
+        Ok(result)
+    }
+
+    /// Opens the database anew after an I/O error.
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        self.life.end();
+        self.appenders = Default::default();
+        let file = self.disk.open(super::DATABASE)?;
+        let (database, life) = backend::open(file, self.cache_bytes)?;
+        self.life = life;
+        self.shared.replace_database(database);
+        // What was written behind the last commit may or may not be on the disk: never again
+        // append to a file whose sync has failed.
+        self.in_transaction(|txn, _| txn.seal_segments())?;
+        self.shared.unlatch();
+        tracing::info!("the store was reopened");
+        Ok(())
+    }
+
+    /// Answers clients with the error until the store opens again. Returns true to end.
+    fn wait_for_reopen(&mut self, owed: &mut VecDeque<Command>) -> bool {
+        loop {
+            let error = match self.reopen() {
+                Ok(()) => return false,
+                Err(error) => error,
+            };
+            self.shared.latch(&error);
+            match self.commands.recv_timeout(REOPEN_EVERY) {
+                Ok(Command::Close) | Err(RecvTimeoutError::Disconnected) => return true,
+                Ok(command) => owed.extend(command.refuse(&error)),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    /// Goes on with the segments that were being appended to, and removes files that no commit
+    /// knows.
+    fn resume_segments(&mut self) -> Result<(), StoreError> {
+        let rows = self.in_transaction(|txn, _| txn.segment_rows())?;
+        for name in self.disk.list(segments::DIR)? {
+            let known =
+                segments::number_in(&name).is_some_and(|n| rows.iter().any(|(k, _)| *k == n));
+            if !known {
+                self.disk.remove(&format!("{}/{name}", segments::DIR))?;
+            }
+        }
+        for (segment, row) in rows.into_iter().filter(|(_, row)| !row.sealed) {
+            let name = segments::file_name(segment);
+            let usable = self.disk.open(&name).and_then(|file| {
+                if file.len()? < row.bytes {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                file.set_len(row.bytes)?;
+                Ok(file)
+            });
+            match usable {
+                Ok(file) => {
+                    let appender = Appender::new(segment, file, row.bytes, row.created_at_ms);
+                    self.appenders[row.stream as usize] = Some(appender);
+                }
+                Err(error) => {
+                    tracing::error!(segment = name, %error, "a segment is shorter than its commits or missing; it takes no more records");
+                    self.in_transaction(|txn, _| txn.seal_segment(segment))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Command {
+    /// Whether it ends or restarts what a worker does with this crash.
+    fn ends(&self, seq: u64) -> bool {
+        match self {
+            Self::Finish { job, .. } | Self::Fault { job, .. } => job.seq == seq,
+            _ => false,
+        }
+    }
+}
+
+/// The segments' side of a transaction, and what may be handed out in it.
+struct Records<'w> {
+    disk: &'w Arc<dyn Disk>,
+    appenders: &'w mut [Option<Appender>; Stream::ALL.len()],
+    /// Change of live bytes by segment.
+    live: HashMap<u32, i64>,
+    now: Timestamp,
+    /// Jobs that the priority and the normal channel can take.
+    room: [usize; 2],
+    suspect: Option<u64>,
+}
+
+impl Records<'_> {
+    fn apply(&mut self, txn: &mut Txn, command: &Command) -> Result<Answer, StoreError> {
+        match command {
+            Command::Accept { crash, .. } => self.accept(txn, crash)?,
+            Command::Request { id, .. } => return Ok(Answer::Requested(txn.request(*id)?)),
+            Command::Finish { job, finished } => self.finish(txn, job, finished)?,
+            Command::Fault { job, reason } => txn.fault(job, reason)?,
+            Command::Indexed { up_to } => txn.forget_changes(*up_to)?,
+            Command::Pause => {}
+            Command::Close => drop(txn.take_back(false)?),
+        }
+        Ok(Answer::None)
+    }
+
+    fn accept(&mut self, txn: &mut Txn, crash: &NewCrash) -> Result<(), StoreError> {
+        // The batch before a reopening may have reached the disk although it was not answered.
+        if txn.seq_of(crash.id)?.is_some() {
+            return Ok(());
+        }
+        let deferred_until_ms = crash
+            .deferred_days
+            .map(|days| Txn::deferred_until(crash.received_at, days));
+        let (state, stream) = match deferred_until_ms {
+            Some(_) => (State::Deferred, Stream::Deferred),
+            None => (State::Queued, Stream::Raw),
+        };
+        let seq = txn.next(meta::NEXT_SEQ)?;
+        let raw = self.append(txn, stream, RecordKind::Raw, seq, &crash.raw)?;
+        let mut parts = Vec::with_capacity(crash.parts.len());
+        for (part, payload) in &crash.parts {
+            let blob = self.append(txn, stream, RecordKind::Part, seq, payload)?;
+            parts.push(PartRow {
+                part: part.clone(),
+                blob,
+            });
+        }
+        let row = CrashRow {
+            id: crash.id,
+            state,
+            received_at_ms: crash.received_at.ms(),
+            product: crash.product.clone(),
+            version: crash.version.clone(),
+            throttle_rule: crash.throttle_rule.clone(),
+            raw,
+            parts,
+            processed: None,
+            attempts: 0,
+            faults: 0,
+            server_deaths: 0,
+            reason: None,
+            lane: Lane::Normal,
+            deferred_until_ms,
+        };
+        txn.insert(seq, &row)
+    }
+
+    fn finish(&mut self, txn: &mut Txn, job: &Job, finished: &Finished) -> Result<(), StoreError> {
+        if !txn.is_current(job)? {
+            return Ok(());
+        }
+        let blob = self.append(
+            txn,
+            Stream::Processed,
+            RecordKind::Processed,
+            job.seq,
+            &finished.processed,
+        )?;
+        let row = ProcessedRow {
+            blob,
+            signature: finished.signature.clone(),
+            processed_at_ms: finished.processed_at.ms(),
+        };
+        if let Some(Some(replaced)) = txn.finish(job, row, finished.failure.clone())? {
+            *self.live.entry(replaced.segment).or_default() -= replaced.stored_bytes as i64;
+        }
+        Ok(())
+    }
+
+    fn append(
+        &mut self,
+        txn: &mut Txn,
+        stream: Stream,
+        kind: RecordKind,
+        seq: u64,
+        payload: &Payload,
+    ) -> Result<BlobRef, StoreError> {
+        let slot = &mut self.appenders[stream as usize];
+        let full = slot.as_ref().is_some_and(|appender| {
+            appender.bytes >= segments::SEGMENT_BYTES_MAX
+                || self.now.ms() - appender.created_at_ms >= segments::SEGMENT_AGE_MAX_MS
+        });
+        if full && let Some(mut old) = slot.take() {
+            old.sync()?;
+            txn.set_segment_bytes(old.segment, old.bytes)?;
+            txn.seal_segment(old.segment)?;
+        }
+        let appender = match slot {
+            Some(appender) => appender,
+            None => {
+                let segment = txn.next(meta::NEXT_SEGMENT)? as u32;
+                let name = segments::file_name(segment);
+                let file = match self.disk.create(&name) {
+                    // Left by a transaction that did not commit.
+                    Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                        self.disk.remove(&name)?;
+                        self.disk.create(&name)?
+                    }
+                    other => other?,
+                };
+                self.disk.sync_dir(segments::DIR)?;
+                txn.put_segment(
+                    segment,
+                    &SegmentRow {
+                        stream,
+                        bytes: 0,
+                        live_bytes: 0,
+                        created_at_ms: self.now.ms(),
+                        sealed: false,
+                    },
+                )?;
+                slot.insert(Appender::new(segment, file, 0, self.now.ms()))
+            }
+        };
+        let blob = appender.append(kind, seq, payload)?;
+        *self.live.entry(blob.segment).or_default() += blob.stored_bytes as i64;
+        Ok(blob)
+    }
+
+    /// Fills the free places of the workers' channels from the lanes, priority first.
+    fn claim(&mut self, txn: &mut Txn) -> Result<Vec<Job>, StoreError> {
+        let mut jobs = Vec::new();
+        for (lane, room) in [(Lane::Priority, 0), (Lane::Normal, 1)] {
+            while self.room[room] > 0 {
+                let Some(job) = txn.claim(lane)? else { break };
+                self.room[room] -= 1;
+                jobs.push(job);
+            }
+        }
+        if self.suspect.is_none() && self.room[1] > 0 {
+            jobs.extend(txn.claim(Lane::Suspect)?);
+        }
+        Ok(jobs)
+    }
+
+    /// Syncs what was appended, then writes down how far each segment counts.
+    fn close(self, txn: &mut Txn) -> Result<(), StoreError> {
+        for appender in self.appenders.iter_mut().flatten() {
+            appender.sync()?;
+            txn.set_segment_bytes(appender.segment, appender.bytes)?;
+        }
+        for (segment, delta) in self.live {
+            txn.add_live_bytes(segment, delta)?;
+        }
+        Ok(())
+    }
+}
+
+impl Txn<'_> {
+    fn meta_number(&self, name: &'static str) -> Result<Option<u128>, StoreError> {
+        use redb::ReadableTable;
+        Ok(self.meta.get(name)?.map(|v| v.value()))
+    }
+
+    fn segment_rows(&self) -> Result<Vec<(u32, SegmentRow)>, StoreError> {
+        use redb::ReadableTable;
+        let mut rows = Vec::new();
+        for entry in self.segments.iter()? {
+            let (number, row) = entry?;
+            rows.push((number.value(), tables::decode(row.value(), "a segment")?));
+        }
+        Ok(rows)
+    }
+
+    fn put_segment(&mut self, segment: u32, row: &SegmentRow) -> Result<(), StoreError> {
+        self.segments
+            .insert(segment, tables::encode(row).as_slice())?;
+        Ok(())
+    }
+
+    /// Rewrites a segment's row where `change` alters it.
+    fn edit_segment(
+        &mut self,
+        segment: u32,
+        change: impl FnOnce(&mut SegmentRow),
+    ) -> Result<(), StoreError> {
+        use redb::ReadableTable;
+        let found = self
+            .segments
+            .get(segment)?
+            .map(|row| tables::decode(row.value(), "a segment"));
+        let Some(before) = found.transpose()? else {
+            return Ok(());
+        };
+        let before: SegmentRow = before;
+        let mut after = before.clone();
+        change(&mut after);
+        match after == before {
+            true => Ok(()),
+            false => self.put_segment(segment, &after),
+        }
+    }
+
+    fn set_segment_bytes(&mut self, segment: u32, bytes: u64) -> Result<(), StoreError> {
+        self.edit_segment(segment, |row| row.bytes = bytes)
+    }
+
+    fn add_live_bytes(&mut self, segment: u32, delta: i64) -> Result<(), StoreError> {
+        self.edit_segment(segment, |row| {
+            row.live_bytes = row.live_bytes.saturating_add_signed(delta)
+        })
+    }
+
+    fn seal_segment(&mut self, segment: u32) -> Result<(), StoreError> {
+        self.edit_segment(segment, |row| row.sealed = true)
+    }
+
+    fn seal_segments(&mut self) -> Result<(), StoreError> {
+        for (segment, row) in self.segment_rows()? {
+            if !row.sealed {
+                self.seal_segment(segment)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,208 @@
+//! The throttle: an ordered list of rules that decides what becomes of a report.
+//!
+//! The first rule whose condition holds, and whose draw falls within its percentage, decides.
+//! Where none does, the report is accepted by the rule [`DEFAULT_RULE`]. Pure: the random draw is
+//! an argument.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// Name of the rule that accepts what no other rule has decided.
+pub const DEFAULT_RULE: &str = "accept_everything";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Kept and processed.
+    Accept,
+    /// Kept for some days, processed only if somebody asks.
+    Defer,
+    /// Not kept; the client is told.
+    Reject,
+    /// Not kept; the client is told that it was.
+    FakeAccept,
+}
+
+impl Outcome {
+    pub const ALL: [(&'static str, Outcome); 4] = [
+        ("accept", Self::Accept),
+        ("defer", Self::Defer),
+        ("reject", Self::Reject),
+        ("fake-accept", Self::FakeAccept),
+    ];
+}
+
+/// How a rule compares an annotation with its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    Is,
+    IsNot,
+    StartsWith,
+    EndsWith,
+    Contains,
+    Exists,
+    Missing,
+    Always,
+}
+
+impl Op {
+    pub const ALL: [(&'static str, Op); 8] = [
+        ("is", Self::Is),
+        ("is-not", Self::IsNot),
+        ("starts-with", Self::StartsWith),
+        ("ends-with", Self::EndsWith),
+        ("contains", Self::Contains),
+        ("exists", Self::Exists),
+        ("missing", Self::Missing),
+        ("always", Self::Always),
+    ];
+
+    fn holds(self, annotation: Option<&str>, value: &str) -> bool {
+        match (self, annotation) {
+            (Self::Always, _) => true,
+            (Self::Missing, found) => found.is_none(),
+            (Self::Exists, found) => found.is_some(),
+            (Self::IsNot, found) => found != Some(value),
+            (_, None) => false,
+            (Self::Is, Some(found)) => found == value,
+            (Self::StartsWith, Some(found)) => found.starts_with(value),
+            (Self::EndsWith, Some(found)) => found.ends_with(value),
+            (Self::Contains, Some(found)) => found.contains(value),
+        }
+    }
+}
+
+/// A word that stands for none of a fixed set.
+#[derive(Debug, PartialEq, Eq)]
+pub struct UnknownWord {
+    pub found: String,
+    pub known: Vec<&'static str>,
+}
+
+impl fmt::Display for UnknownWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is none of {}", self.found, self.known.join(", "))
+    }
+}
+
+fn word<T: Copy>(text: &str, all: &[(&'static str, T)]) -> Result<T, UnknownWord> {
+    all.iter()
+        .find(|(name, _)| *name == text)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| UnknownWord {
+            found: text.to_owned(),
+            known: all.iter().map(|(name, _)| *name).collect(),
+        })
+}
+
+impl FromStr for Op {
+    type Err = UnknownWord;
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        word(text, &Self::ALL)
+    }
+}
+
+impl FromStr for Outcome {
+    type Err = UnknownWord;
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        word(text, &Self::ALL)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// `[a-z0-9_]+`: it stands in answers and metrics.
+    pub name: String,
+    /// An annotation's key, in the field's vocabulary.
+    pub field: String,
+    pub op: Op,
+    pub value: String,
+    /// Share of the matching reports that the rule decides, 0 to 100.
+    pub percent: f64,
+    pub outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub rule: String,
+    pub outcome: Outcome,
+}
+
+/// Decides over a report. `draw` gives a fresh number in [0, 100) for each rule that asks.
+pub fn decide(
+    rules: &[Rule],
+    annotations: &BTreeMap<String, String>,
+    mut draw: impl FnMut() -> f64,
+) -> Decision {
+    let decided = rules.iter().find(|rule| {
+        rule.op.holds(
+            annotations.get(&rule.field).map(String::as_str),
+            &rule.value,
+        ) && (rule.percent >= 100.0 || draw() < rule.percent)
+    });
+    match decided {
+        Some(rule) => Decision {
+            rule: rule.name.clone(),
+            outcome: rule.outcome,
+        },
+        None => Decision {
+            rule: DEFAULT_RULE.into(),
+            outcome: Outcome::Accept,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(name: &str, op: Op, value: &str, percent: f64, outcome: Outcome) -> Rule {
+        Rule {
+            name: name.into(),
+            field: "ReleaseChannel".into(),
+            op,
+            value: value.into(),
+            percent,
+            outcome,
+        }
+    }
+
+    fn check(rules: &[Rule], channel: Option<&str>, draw: f64, expected: (&str, Outcome)) {
+        let annotations = channel
+            .map(|c| ("ReleaseChannel".to_owned(), c.to_owned()))
+            .into_iter()
+            .collect();
+        let decision = decide(rules, &annotations, || draw);
+        assert_eq!(
+            (decision.rule.as_str(), decision.outcome),
+            expected,
+            "{channel:?} at {draw}"
+        );
+    }
+
+    #[test]
+    fn the_first_rule_that_holds_and_draws_decides() {
+        let rules = [
+            rule("nightly", Op::StartsWith, "nightly", 100.0, Outcome::Accept),
+            rule("sampled", Op::Is, "release", 10.0, Outcome::Accept),
+            rule("rest", Op::Is, "release", 100.0, Outcome::Defer),
+            rule("unnamed", Op::Missing, "", 100.0, Outcome::Reject),
+        ];
+        check(
+            &rules,
+            Some("nightly-x"),
+            99.0,
+            ("nightly", Outcome::Accept),
+        );
+        check(&rules, Some("release"), 9.9, ("sampled", Outcome::Accept));
+        check(&rules, Some("release"), 10.0, ("rest", Outcome::Defer));
+        check(&rules, None, 0.0, ("unnamed", Outcome::Reject));
+        check(&rules, Some("beta"), 0.0, (DEFAULT_RULE, Outcome::Accept));
+    }
+
+    #[test]
+    fn a_rule_of_no_percent_never_decides() {
+        let never = [rule("never", Op::Always, "", 0.0, Outcome::Reject)];
+        check(&never, Some("x"), 0.0, (DEFAULT_RULE, Outcome::Accept));
+    }
+}

@@ -1,0 +1,182 @@
+//! Plain requests and responses: what handlers see of HTTP. No hyper in here.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::index::Index;
+use crate::metrics::Metrics;
+use crate::store::{PayloadReader, Store, StoreError};
+use crate::workers::Pool;
+
+/// Everything that a handler may use.
+pub struct App {
+    pub config: Config,
+    pub store: Arc<Store>,
+    pub index: Arc<Index>,
+    pub pool: Arc<Pool>,
+    pub metrics: Arc<Metrics>,
+    pub clock: Arc<dyn Clock>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    Get,
+    Post,
+}
+
+/// A request with its body in memory.
+#[derive(Debug)]
+pub struct Request {
+    pub method: Method,
+    /// Without the query, still percent-encoded.
+    pub path: String,
+    pub query: Params,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    pub peer: Option<IpAddr>,
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// The first header of this name, given in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+
+    /// The parameters of a form body, or of the query where the body is none.
+    pub fn form(&self) -> Params {
+        match self.header("content-type") {
+            Some(kind) if kind.starts_with("application/x-www-form-urlencoded") => {
+                Params::parse(&String::from_utf8_lossy(&self.body))
+            }
+            _ => self.query.clone(),
+        }
+    }
+}
+
+/// Decoded `key=value` pairs in the order sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Params(pub Vec<(String, String)>);
+
+impl Params {
+    pub fn parse(text: &str) -> Self {
+        Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
+    }
+
+    /// The first value of a key, unless it is empty.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.all(key).find(|v| !v.is_empty())
+    }
+
+    pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+
+    /// As the query of a URL, without `?`.
+    pub fn to_query(&self) -> String {
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.0).finish()
+    }
+}
+
+pub enum Body {
+    Bytes(Vec<u8>),
+    /// A stored payload, sent as it is read.
+    Payload(PayloadReader),
+}
+
+pub struct Response {
+    pub status: u16,
+    pub content_type: &'static str,
+    /// Further headers. Values never hold what a client sent.
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Body,
+}
+
+pub const HTML: &str = "text/html; charset=utf-8";
+pub const JSON: &str = "application/json";
+pub const TEXT: &str = "text/plain; charset=utf-8";
+
+impl Response {
+    pub fn new(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, content_type, headers: Vec::new(), body: Body::Bytes(body.into()) }
+    }
+
+    pub fn text(status: u16, body: impl Into<String>) -> Self {
+        Self::new(status, TEXT, body.into())
+    }
+
+    pub fn html(body: impl Into<String>) -> Self {
+        Self::new(200, HTML, body.into())
+    }
+
+    pub fn json(value: &serde_json::Value) -> Self {
+        Self::new(200, JSON, value.to_string())
+    }
+
+    /// Sends the browser on to a path of our own with GET.
+    pub fn see_other(path: &str) -> Self {
+        Self::text(303, "").with("location", path.to_owned())
+    }
+
+    pub fn with(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+}
+
+/// Why a request was not answered as asked: the status, and what a reader can do about it.
+#[derive(Debug)]
+pub struct WebError {
+    pub status: u16,
+    /// The parameter or field that is to blame, where there is one.
+    pub field: Option<String>,
+    pub message: String,
+}
+
+impl WebError {
+    pub fn new(status: u16, message: impl Into<String>) -> Self {
+        Self { status, field: None, message: message.into() }
+    }
+
+    /// A parameter that cannot be used.
+    pub fn bad(field: &str, message: impl Into<String>) -> Self {
+        Self { status: 400, field: Some(field.to_owned()), message: message.into() }
+    }
+
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(404, message)
+    }
+
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(403, message)
+    }
+
+    /// As the API answers it. `error` is the key that the field's tools read.
+    pub fn to_json(&self) -> Response {
+        let mut body = serde_json::json!({ "error": self.message });
+        if let Some(field) = &self.field {
+            body["field"] = field.as_str().into();
+        }
+        Response { status: self.status, ..Response::json(&body) }
+    }
+}
+
+impl fmt::Display for WebError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<StoreError> for WebError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "a request met a store error");
+        let status = match error {
+            StoreError::Damaged(_) => 500,
+            StoreError::Unavailable(_) | StoreError::Stopping => 503,
+        };
+        Self::new(status, error.to_string())
+    }
+}
