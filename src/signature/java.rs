@@ -34,7 +34,17 @@ pub(super) fn stack_trace(trace: &Value) -> JavaName {
         }
     };
     let description = without_addresses(description);
-    let method = without_line_number(lines.next().unwrap_or_default());
+    let method = match lines.next() {
+        Some("") => {
+            notes.push("JavaSignatureTool: stack trace line 2 is empty");
+            String::new()
+        }
+        Some(line) => without_line_number(line),
+        None => {
+            notes.push("JavaSignatureTool: stack trace line 2 is missing");
+            String::new()
+        }
+    };
     let joined = |parts: &[&str], separator: &str| {
         let parts: Vec<&str> = parts
             .iter()

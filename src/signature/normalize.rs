@@ -356,7 +356,7 @@ mod tests {
         check("foo() const &&", "const");
         check("unsigned int (*Foo::bar(int))(char)", "int ");
         check("f(int) volatile", "volatile");
-        check("a::operator , (x)", "a::operator,  ");
+        check("a::operator , (x)", "a::operator, ");
         check("f ", "f");
         check("f  ", "");
         check(" ", "");

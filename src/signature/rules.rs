@@ -86,7 +86,7 @@ const GENERATION: &str = "SignatureGenerationRule";
 /// Names the crash by its Java stack, its Java exception or the crashing thread's frames.
 fn generation(generator: &Generator, data: &CrashData, out: &mut Signature) -> Result<(), Fault> {
     let (digits, index) = crashing_thread(data);
-    generate(generator, data, &digits, index, Lists::Given, out).map(drop)
+    generate(generator, data, &digits, index, Lists::Given, out)
 }
 
 /// Which lists the native tool uses.
@@ -95,7 +95,7 @@ enum Lists {
     Builtin,
 }
 
-/// Sets the signature, and says whether there was anything to set.
+/// Sets the signature, unless the stack gives none.
 fn generate(
     generator: &Generator,
     data: &CrashData,
@@ -103,41 +103,40 @@ fn generate(
     thread_index: i64,
     lists: Lists,
     out: &mut Signature,
-) -> Result<bool, Fault> {
-    let signature = if data.java_stack_trace.is_truthy() {
-        java_signature(java::stack_trace(&data.java_stack_trace), out)
+) -> Result<(), Fault> {
+    let java = if data.java_stack_trace.is_truthy() {
+        Some(java::stack_trace(&data.java_stack_trace))
     } else if data.java_exception.is_truthy() {
-        java_signature(java::exception(&data.java_exception)?, out)
+        Some(java::exception(&data.java_exception)?)
     } else {
-        let thread = data.thread(thread_index);
-        let is_windows = data.os.is_text("Windows NT");
-        let lists = match lists {
-            Lists::Given => generator.lists(),
-            Lists::Builtin => generator.builtin_lists(),
-        };
-        let stack = native::stack(thread, is_windows, generator.ruleset(), lists)?;
-        if stack.is_without_frame {
-            let text =
-                format!("CSignatureTool: no frame data for crashing thread ({thread_digits})");
-            out.note(GENERATION, &text);
-        }
-        if stack.proto.is_some() {
-            out.proto = stack.proto;
-        }
-        stack.signature
+        None
     };
-    if signature.is_empty() {
-        return Ok(false);
+    if let Some(name) = java {
+        for note in name.notes {
+            out.note(GENERATION, note);
+        }
+        // Unlike a native stack, a Java one may set an empty signature.
+        out.set(GENERATION, name.signature);
+        return Ok(());
     }
-    out.set(GENERATION, signature);
-    Ok(true)
-}
-
-fn java_signature(name: java::JavaName, out: &mut Signature) -> String {
-    for note in name.notes {
-        out.note(GENERATION, note);
+    let thread = data.thread(thread_index);
+    let is_windows = data.os.is_text("Windows NT");
+    let lists = match lists {
+        Lists::Given => generator.lists(),
+        Lists::Builtin => generator.builtin_lists(),
+    };
+    let stack = native::stack(thread, is_windows, generator.ruleset(), lists)?;
+    if stack.is_without_frame {
+        let text = format!("CSignatureTool: no frame data for crashing thread ({thread_digits})");
+        out.note(GENERATION, &text);
     }
-    name.signature
+    if stack.proto.is_some() {
+        out.proto = stack.proto;
+    }
+    if !stack.signature.is_empty() {
+        out.set(GENERATION, stack.signature);
+    }
+    Ok(())
 }
 
 /// The crashing thread as text and as index; what is no number is thread 0.

@@ -34,7 +34,10 @@ fn difference(signature: &Signature, expected: &serde_json::Value) -> Option<Str
     if Some(&*signature.text) != expected["signature"].as_str() {
         return Some(format!("signature {:?}", signature.text));
     }
-    if signature.proto.as_deref() != expected.get("proto_signature").and_then(|p| p.as_str()) {
+    let proto = expected
+        .get("proto_signature")
+        .or_else(|| expected["extra"].get("proto_signature"));
+    if signature.proto.as_deref() != proto.and_then(|proto| proto.as_str()) {
         return Some(format!("proto signature {:?}", signature.proto));
     }
     let mut rules = strings("rules");
