@@ -121,8 +121,8 @@ mod tests {
             r#"{"signature":"f","notes":[],"proto_signature":"f"}"#,
         );
         check(
-            r#"{"java_stack_trace":"a: b"}"#,
-            r#"{"signature":"a: b","notes":[]}"#,
+            r#"{"java_stack_trace":"a: b\nc"}"#,
+            r#"{"signature":"a: b c","notes":[]}"#,
         );
     }
 }

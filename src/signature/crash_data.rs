@@ -45,8 +45,10 @@ pub struct Thread<'a> {
     /// Callee first.
     pub frames: Vec<Frame<'a>>,
     pub last_error_value: Value<'a>,
-    /// Why this is no thread at all.
+    /// Why the frames cannot be gone through.
     pub unreadable: Option<Fault>,
+    /// Whether this is something else than a thread. Null and its like are none, as if absent.
+    pub is_malformed: bool,
 }
 
 /// One physical frame with the calls inlined into it.
@@ -157,6 +159,7 @@ impl<'a> From<Value<'a>> for Thread<'a> {
                 let unreadable = Some(other.no_attribute("get"));
                 return Thread {
                     unreadable,
+                    is_malformed: other.is_truthy(),
                     ..Thread::default()
                 };
             }

@@ -121,7 +121,9 @@ pub(super) fn exception(exception: &Value) -> Result<JavaName, Fault> {
     let class = class(trace);
     let signature = match trace.get("frames") {
         Some(Value::List(frames)) if !frames.is_empty() => {
-            format!("{class}: at {}", frame(&frames[0])?)
+            // All must be readable, though only the first is used.
+            let places = frames.iter().map(frame).collect::<Result<Vec<_>, _>>()?;
+            format!("{class}: at {}", places[0])
         }
         Some(Value::Text(text)) if !text.is_empty() => {
             return Err(Value::from("").no_attribute("get"));
@@ -154,19 +156,15 @@ fn frame(frame: &Value) -> Result<String, Fault> {
     if !matches!(frame, Value::Object(_)) {
         return Err(frame.no_attribute("get"));
     }
-    let known = |key: &str| {
-        frame
-            .get(key)
-            .filter(|value| value.is_truthy())
-            .map(Value::str)
-    };
+    let known = |key: &str| frame.get(key).filter(|value| value.is_truthy());
     let place = match (known("module"), known("function")) {
-        (Some(module), Some(function)) => format!("{module}.{function}"),
-        (Some(place), None) | (None, Some(place)) => place.into_owned(),
+        (Some(Value::Text(module)), Some(Value::Text(function))) => format!("{module}.{function}"),
+        (Some(_), Some(_)) => return Err(Fault::new("module and function must be text to join")),
+        (Some(place), None) | (None, Some(place)) => place.str().into_owned(),
         (None, None) => return Ok("unknown".to_string()),
     };
     Ok(match known("filename") {
-        Some(file) => format!("{place}({file})"),
+        Some(file) => format!("{place}({})", file.str()),
         None => place,
     })
 }

@@ -171,14 +171,25 @@ fn name<'d>(
     ruleset: Ruleset,
     lists: &Lists,
 ) -> Result<Name<'d>, Fault> {
+    if let Value::List(_) | Value::Object(_) = code.function {
+        // Python looks every function up in the table of Rust 1.34's, even an empty list.
+        let name = code.function.type_name();
+        return Err(Fault::new(format!("unhashable type: '{name}'")));
+    }
+    let file = code.file.text("split")?;
+    let module = frame
+        .module
+        .text(if is_windows { "lower" } else { "strip" });
+    if is_windows && let Err(fault) = module {
+        return Err(fault);
+    }
     if let Some(function) = code.function.text("endswith")? {
-        let file = code.file.text("split")?;
         return Ok(Name::new(normalize::function(
             function, file, code.line, lists,
         )?));
     }
     if code.line.is_truthy()
-        && let Some(file) = code.file.text("rstrip")?
+        && let Some(file) = file
     {
         return Ok(Name::new(format!(
             "{}#{}",
@@ -186,7 +197,7 @@ fn name<'d>(
             code.line.str()
         )));
     }
-    if let Some(module) = frame.module.text("strip")? {
+    if let Some(module) = module? {
         let module = if is_windows {
             module.to_lowercase().into()
         } else {

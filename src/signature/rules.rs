@@ -171,7 +171,7 @@ fn bad_hardware(_: &Generator, data: &CrashData, out: &mut Signature) -> Result<
 /// A small allocation that fails says nothing of the code that asked for it, so the signature is
 /// thrown away.
 fn out_of_memory(_: &Generator, data: &CrashData, out: &mut Signature) -> Result<(), Fault> {
-    if !is_out_of_memory(data, out) {
+    if !is_out_of_memory(data, out)? {
         return Ok(());
     }
     let size = &data.oom_allocation_size;
@@ -189,7 +189,7 @@ fn out_of_memory(_: &Generator, data: &CrashData, out: &mut Signature) -> Result
     Ok(())
 }
 
-fn is_out_of_memory(data: &CrashData, out: &Signature) -> bool {
+fn is_out_of_memory(data: &CrashData, out: &Signature) -> Result<bool, Fault> {
     const FRAGMENTS: [&str; 5] = [
         "NS_ABORT_OOM",
         "mozalloc_handle_oom",
@@ -201,19 +201,23 @@ fn is_out_of_memory(data: &CrashData, out: &Signature) -> bool {
     const REASONS: [&str; 2] = ["STATUS_FATAL_MEMORY_EXHAUSTION", "STATUS_NO_MEMORY"];
     let is_any = |value: &Value, texts: &[&str]| texts.iter().any(|text| value.is_text(text));
     if data.oom_allocation_size.is_truthy() {
-        return true;
+        return Ok(true);
     }
     if out.text.is_empty() {
-        return false;
+        return Ok(false);
     }
-    let last_error = || {
-        let thread = data.thread(crashing_thread(data).1)?;
-        Some(is_any(&thread.last_error_value, &ERRORS))
-    };
-    FRAGMENTS.iter().any(|fragment| out.text.contains(fragment))
-        || last_error().unwrap_or(false)
-        || is_any(&data.reason, &REASONS)
-        || data.js_large_allocation_failure.is_text("Reporting")
+    if FRAGMENTS.iter().any(|fragment| out.text.contains(fragment)) {
+        return Ok(true);
+    }
+    if let Some(thread) = data.thread(crashing_thread(data).1) {
+        if let (true, Some(fault)) = (thread.is_malformed, &thread.unreadable) {
+            return Err(fault.clone());
+        }
+        if is_any(&thread.last_error_value, &ERRORS) {
+            return Ok(true);
+        }
+    }
+    Ok(is_any(&data.reason, &REASONS) || data.js_large_allocation_failure.is_text("Reporting"))
 }
 
 /// Puts what the program said before it aborted in front.
@@ -224,14 +228,14 @@ fn abort(_: &Generator, data: &CrashData, out: &mut Signature) -> Result<(), Fau
     }
     let message: Cow<str> = match message {
         Value::Text(message) => Cow::Borrowed(message),
-        Value::List(items) => joined_chars(items.iter())?.into(),
+        Value::List(items) => joined_chars(items.iter()).into(),
         Value::Object(_) => {
             let keys: Vec<Value> = message
                 .entries()
                 .iter()
                 .map(|(key, _)| (*key).into())
                 .collect();
-            joined_chars(keys.iter())?.into()
+            joined_chars(keys.iter()).into()
         }
         _ => {
             return Err(message
@@ -249,16 +253,13 @@ fn abort(_: &Generator, data: &CrashData, out: &mut Signature) -> Result<(), Fau
     Ok(())
 }
 
-/// Python goes through a list as it goes through a string's characters.
-fn joined_chars<'v>(items: impl Iterator<Item = &'v Value<'v>>) -> Result<String, Fault> {
-    let mut joined = String::new();
-    for item in items {
-        match item {
-            Value::Text(c) if c.chars().count() == 1 => joined.push_str(c),
-            _ => return Err(Fault::new("abort_message is not a list of characters")),
-        }
-    }
-    Ok(joined)
+/// A list is taken for a text that lies in single characters; the rest of it counts for nothing.
+fn joined_chars<'v>(items: impl Iterator<Item = &'v Value<'v>>) -> String {
+    let chars = items.filter_map(|item| match item {
+        Value::Text(c) if c.chars().count() == 1 => Some(&**c),
+        _ => None,
+    });
+    chars.collect()
 }
 
 /// The part of an abort message that does not vary: no source position, no font names.
