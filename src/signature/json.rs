@@ -13,6 +13,19 @@ const DEPTH_MAX: usize = 500;
 /// The longest integer, in digits; Python's limit since 3.11.
 const INT_DIGITS_MAX: usize = 4300;
 
+/// The bytes that end a run of plain text within a string.
+const ENDS_PLAIN: [bool; 256] = {
+    let mut ends = [false; 256];
+    let mut control = 0;
+    while control < 0x20 {
+        ends[control] = true;
+        control += 1;
+    }
+    ends[b'"' as usize] = true;
+    ends[b'\\' as usize] = true;
+    ends
+};
+
 /// Why a text is not JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub enum JsonError {
@@ -221,10 +234,7 @@ impl<'a> Reader<'a> {
         loop {
             let start = self.at;
             let rest = &self.bytes[start..];
-            let Some(end) = rest
-                .iter()
-                .position(|b| matches!(b, b'"' | b'\\' | ..=0x1f))
-            else {
+            let Some(end) = rest.iter().position(|&b| ENDS_PLAIN[usize::from(b)]) else {
                 self.at = self.bytes.len();
                 return Err(self.wrong());
             };

@@ -445,6 +445,14 @@ fn hung_process(_: &Generator, data: &CrashData, out: &mut Signature) -> Result<
 
 /// Makes all white space single spaces.
 fn fix_whitespace(_: &Generator, _: &CrashData, out: &mut Signature) -> Result<(), Fault> {
+    let bytes = out.text.as_bytes();
+    let is_tidy = bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
+        && !bytes.starts_with(b" ")
+        && !bytes.ends_with(b" ")
+        && !bytes.windows(2).any(|pair| pair == b"  ");
+    if is_tidy {
+        return Ok(());
+    }
     let stripped = text::strip(&out.text);
     let mut fixed = String::with_capacity(stripped.len());
     for c in stripped.chars() {
