@@ -4,7 +4,9 @@
 //! durably. [`queue`] makes both ends: the store's writer fills the channels as far as they have
 //! room, workers empty them.
 
-use crossbeam_channel::{Receiver, Sender, bounded, never, select_biased};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select_biased};
 
 use crate::store::{Job, JobSink, Lane};
 
@@ -87,6 +89,11 @@ impl Jobs {
                 },
             }
         }
+    }
+
+    /// Waits, and tells whether it is time to end.
+    pub fn stopped_within(&self, wait: Duration) -> bool {
+        !matches!(self.stop.recv_timeout(wait), Err(RecvTimeoutError::Timeout))
     }
 
     /// Jobs handed out that no worker has taken yet.

@@ -69,6 +69,11 @@ impl Outgoing {
         Self::Whole(Some(bytes.into()))
     }
 
+    /// For an answer to HEAD: the length without the bytes.
+    pub fn length_alone(bytes: u64) -> Self {
+        Self::Streamed { pieces: mpsc::channel(1).1, left: bytes }
+    }
+
     /// Sends a stored payload while it is read. Damage found on the way cuts the connection, so
     /// that a client never takes half a dump for a whole one.
     pub fn payload(reader: PayloadReader) -> Self {

@@ -14,7 +14,7 @@ use super::value::{Fault, Value};
 use super::{normalize, text};
 
 /// How many frames are looked at, inlined calls included.
-const FRAMES_MAX: usize = 40;
+pub const FRAMES_MAX: usize = 40;
 /// What stands between the frames of a signature.
 const SEPARATOR: &str = " | ";
 

@@ -1,0 +1,293 @@
+//! The listener: the only place with hyper, tokio and async functions.
+//!
+//! A request takes these steps: [`shim`] (Crashpad's HTTP/1.0), hyper's parser with bounds and
+//! time-outs, the route table of [`routes`], the caller's role, and then either [`submit`], which
+//! streams, or a handler on a blocking thread, which sees only plain requests. Every answer gets
+//! the same security headers.
+
+mod assets;
+mod body;
+mod client;
+mod routes;
+mod shim;
+mod submit;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::access::{self, Role};
+use crate::ingest::SubmitHead;
+use crate::limits;
+use crate::pages;
+use crate::web::{App, Body, Method, Params, Request, Response, WebError};
+use body::{Outgoing, ReadError};
+use routes::{Handler, Route};
+
+pub use client::{PostError, post};
+
+/// Threads that move bytes; handlers and commits have others.
+const IO_THREADS: usize = 2;
+/// Handlers and commits at once.
+const BLOCKING_THREADS_MAX: usize = 256;
+/// Bodies of reports that are read at once; the others wait unread.
+const SUBMITS_MAX: usize = 256;
+/// Answers that change with the program alone.
+const CACHE_FOREVER: &str = "public, max-age=31536000, immutable";
+
+/// No script, no inline style, nothing from elsewhere, no frame around us.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// A listening server. Dropping it without [`Server::stop`] cuts its connections.
+pub struct Server {
+    runtime: Runtime,
+    stop: watch::Sender<bool>,
+    accepting: tokio::task::JoinHandle<()>,
+    /// With the port that the system chose, where 0 was asked for.
+    pub address: SocketAddr,
+}
+
+struct Shared {
+    app: Arc<App>,
+    address: SocketAddr,
+    submits: Semaphore,
+}
+
+impl Server {
+    pub fn start(app: Arc<App>, address: SocketAddr) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(IO_THREADS)
+            .max_blocking_threads(BLOCKING_THREADS_MAX)
+            .thread_name("http")
+            .enable_io()
+            .enable_time()
+            .build()?;
+        let listener = runtime.block_on(TcpListener::bind(address)).map_err(|e| {
+            io::Error::new(e.kind(), format!("cannot listen on {address}: {e}; choose another with --listen"))
+        })?;
+        let address = listener.local_addr()?;
+        let (stop, stopping) = watch::channel(false);
+        let shared = Arc::new(Shared { app, address, submits: Semaphore::new(SUBMITS_MAX) });
+        let accepting = runtime.spawn(accept(listener, shared, stopping));
+        Ok(Self { runtime, stop, accepting, address })
+    }
+
+    /// Closes the listener, lets requests under way end for at most `grace`, then cuts the rest.
+    pub fn stop(self, grace: Duration) {
+        let _ = self.stop.send(true);
+        let ended = self.runtime.block_on(async { tokio::time::timeout(grace, self.accepting).await });
+        if ended.is_err() {
+            tracing::warn!("connections were cut that had not ended in time");
+        }
+        self.runtime.shutdown_timeout(Duration::from_secs(1));
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let accepted = tokio::select! {
+            _ = stopping.changed() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, mostly: existing connections must end first.
+                tracing::error!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else { continue };
+        let (shared, stopping) = (shared.clone(), stopping.clone());
+        connections.spawn(async move {
+            serve(stream, peer, shared, stopping).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    let (stream, rewritten) = shim::HeadShim::new(stream);
+    let service = service_fn(move |request| {
+        let (shared, rewritten) = (shared.clone(), rewritten.clone());
+        async move { Ok::<_, Infallible>(respond(&shared, peer, &rewritten, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(limits::HEAD_SECONDS_MAX))
+        .max_headers(limits::HEADERS_MAX)
+        .max_buf_size(limits::HEAD_BYTES_MAX * 2)
+        // Crashpad matches `Content-Length` by case.
+        .title_case_headers(true)
+        // Some clients close their side when they have sent everything.
+        .half_close(true)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        _ = stopping.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+async fn respond(
+    shared: &Arc<Shared>,
+    peer: SocketAddr,
+    rewritten: &AtomicBool,
+    request: hyper::Request<Incoming>,
+) -> hyper::Response<Outgoing> {
+    let head_only = request.method() == hyper::Method::HEAD;
+    let mut response = match answer(shared, peer, request).await {
+        Ok(response) => response,
+        Err(response) => response,
+    };
+    if rewritten.load(Ordering::Relaxed) {
+        response.headers.push(("connection", "close".into()));
+    }
+    send(response, head_only)
+}
+
+/// The answer of a route, or the answer that says why there is none.
+async fn answer(
+    shared: &Arc<Shared>,
+    peer: SocketAddr,
+    request: hyper::Request<Incoming>,
+) -> Result<Response, Response> {
+    let (head, mut incoming) = request.into_parts();
+    let path = head.uri.path().to_owned();
+    let headers = readable(&head.headers);
+    let refuse = |error: WebError| error_response(&path, &error);
+    let method = match head.method {
+        hyper::Method::GET | hyper::Method::HEAD => Method::Get,
+        hyper::Method::POST => Method::Post,
+        other => return Err(refuse(WebError::new(405, format!("method {other} is not known here")))),
+    };
+    let query = Params::parse(head.uri.query().unwrap_or_default());
+    let mut request = Request { method, path: path.clone(), query, headers, peer: Some(peer.ip()), body: Vec::new() };
+    let (route, captures) = routes::find(method, &path).map_err(refuse)?;
+    check_access(shared, route, &request).map_err(refuse)?;
+    let handler = match route.handler {
+        Handler::Submit => {
+            let submit_head = SubmitHead {
+                content_type: request.header("content-type").map(str::to_owned),
+                content_encoding: request.header("content-encoding").map(str::to_owned),
+                content_length: request.header("content-length").and_then(|v| v.parse().ok()),
+                user_agent: request.header("user-agent").map(str::to_owned),
+                query: request.query,
+            };
+            return Ok(submit::submit(&shared.app, &shared.submits, submit_head, incoming).await);
+        }
+        Handler::Plain(handler) => handler,
+    };
+    if method == Method::Post {
+        request.body = match body::read_small(&mut incoming, limits::SMALL_BODY_BYTES_MAX).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => {
+                let why = format!("the body is larger than {} bytes", limits::SMALL_BODY_BYTES_MAX);
+                return Err(refuse(WebError::new(413, why)));
+            }
+            Err(ReadError::TimedOut) => return Err(refuse(WebError::new(408, "the body came too slowly"))),
+            Err(ReadError::Incomplete(why)) => return Err(refuse(WebError::new(400, why))),
+        };
+    }
+    let app = shared.app.clone();
+    let ran = tokio::task::spawn_blocking(move || handler(&app, &request, &captures)).await;
+    match ran {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(error)) => Err(refuse(error)),
+        Err(_) => {
+            shared.app.metrics.panics.add(1);
+            tracing::error!(path, "a handler panicked");
+            Err(refuse(WebError::new(500, "the server met a fault of its own; it is in its log")))
+        }
+    }
+}
+
+fn check_access(shared: &Shared, route: &Route, request: &Request) -> Result<(), WebError> {
+    if route.role == Role::Anonymous {
+        return Ok(());
+    }
+    if access::role_of(request, shared.address) < route.role {
+        return Err(WebError::forbidden(access::refusal(shared.address)));
+    }
+    if request.method == Method::Post && access::is_cross_site(request) {
+        return Err(WebError::forbidden("the request comes from a page of another site"));
+    }
+    Ok(())
+}
+
+fn error_response(path: &str, error: &WebError) -> Response {
+    match path.starts_with("/api/") || path.starts_with("/__") {
+        true => error.to_json(),
+        false => pages::error::page(error),
+    }
+}
+
+fn readable(headers: &HeaderMap) -> Vec<(String, String)> {
+    headers
+        .iter()
+        .map(|(name, value)| {
+            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        })
+        .collect()
+}
+
+fn send(response: Response, head_only: bool) -> hyper::Response<Outgoing> {
+    let body = match response.body {
+        Body::Bytes(bytes) => Outgoing::bytes(bytes),
+        Body::Payload(reader) if head_only => Outgoing::length_alone(reader.bytes()),
+        Body::Payload(reader) => Outgoing::payload(reader),
+    };
+    let mut built = hyper::Response::new(body);
+    *built.status_mut() =
+        hyper::StatusCode::from_u16(response.status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = built.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(response.content_type));
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    for (name, value) in response.headers {
+        match HeaderValue::from_str(&value) {
+            Ok(value) => drop(headers.insert(HeaderName::from_static(name), value)),
+            Err(_) => tracing::error!(name, "a header's value cannot be sent"),
+        }
+    }
+    built
+}

@@ -1,0 +1,122 @@
+//! The route table: path, method, the role that it needs, and its handler. Nothing is reachable
+//! that is not in this list.
+
+use super::assets;
+use crate::access::Role;
+use crate::web::{App, Method, Request, Response, WebError};
+use crate::{api, pages};
+
+/// Sees a request with its body in memory, and the path segments that the route left open.
+pub type PlainHandler = fn(&App, &Request, &[String]) -> Result<Response, WebError>;
+
+#[derive(Clone, Copy)]
+pub enum Handler {
+    /// Streams its body: the collector.
+    Submit,
+    Plain(PlainHandler),
+}
+
+pub struct Route {
+    pub method: Method,
+    /// Segments between slashes; `{}` stands for any one of them.
+    pub path: &'static str,
+    /// The least role that may use it.
+    pub role: Role,
+    pub handler: Handler,
+}
+
+const fn get(path: &'static str, role: Role, handler: PlainHandler) -> Route {
+    Route { method: Method::Get, path, role, handler: Handler::Plain(handler) }
+}
+
+const fn post(path: &'static str, role: Role, handler: PlainHandler) -> Route {
+    Route { method: Method::Post, path, role, handler: Handler::Plain(handler) }
+}
+
+pub const ROUTES: &[Route] = &[
+    Route { method: Method::Post, path: "/submit", role: Role::Anonymous, handler: Handler::Submit },
+    // Health.
+    get("/__heartbeat__", Role::Anonymous, api::health::heartbeat),
+    get("/__lbheartbeat__", Role::Anonymous, api::health::lbheartbeat),
+    get("/__version__", Role::Anonymous, api::health::version),
+    get("/metrics", Role::Anonymous, api::health::metrics),
+    // Pages.
+    get("/", Role::Viewer, pages::home::home),
+    get("/search/", Role::Viewer, pages::search::search),
+    get("/report/index/{}", Role::Protected, pages::report::report),
+    post("/report/index/{}/reprocess", Role::Admin, pages::report::reprocess),
+    get("/status/", Role::Viewer, pages::status::status),
+    get("/assets/{}/style.css", Role::Anonymous, assets::style),
+    // API.
+    get("/api/SuperSearch/", Role::Viewer, api::supersearch::supersearch),
+    get("/api/SuperSearchFields/", Role::Viewer, api::supersearch::fields),
+    get("/api/CrashState/", Role::Viewer, api::crash::state),
+    get("/api/ProcessedCrash/", Role::Protected, api::crash::processed),
+    get("/api/RawCrash/", Role::Protected, api::crash::raw),
+    post("/api/Reprocessing/", Role::Admin, api::crash::reprocessing),
+];
+
+/// The route for a request, and its captures, percent-decoded. A path without its final slash
+/// finds the route that has one.
+pub fn find(method: Method, path: &str) -> Result<(&'static Route, Vec<String>), WebError> {
+    let mut other_method = false;
+    for route in ROUTES {
+        let Some(captures) = captures(route.path, path) else { continue };
+        if route.method == method {
+            return Ok((route, captures));
+        }
+        other_method = true;
+    }
+    Err(match (other_method, method) {
+        (false, _) => WebError::not_found("there is nothing under this address"),
+        (true, Method::Get) => WebError::new(405, "this address takes POST"),
+        (true, Method::Post) => WebError::new(405, "this address takes GET"),
+    })
+}
+
+fn captures(pattern: &str, path: &str) -> Option<Vec<String>> {
+    let mut captures = Vec::new();
+    let mut segments = path.trim_end_matches('/').split('/');
+    for expected in pattern.trim_end_matches('/').split('/') {
+        let segment = segments.next()?;
+        if expected == "{}" && !segment.is_empty() {
+            captures.push(percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned());
+        } else if expected != segment {
+            return None;
+        }
+    }
+    segments.next().is_none().then_some(captures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_finds_its_route_with_or_without_the_last_slash() {
+        for path in ["/search/", "/search", "/report/index/bp-1", "/", ""] {
+            assert!(find(Method::Get, path).is_ok(), "{path}");
+        }
+        let (_, captured) = find(Method::Get, "/report/index/a%20b").ok().expect("a route");
+        assert_eq!(captured, ["a b"]);
+    }
+
+    #[test]
+    fn other_paths_and_methods_find_none() {
+        let status = |method, path| find(method, path).err().map(|e| e.status);
+        assert_eq!(status(Method::Get, "/submit"), Some(405));
+        assert_eq!(status(Method::Post, "/search/"), Some(405));
+        assert_eq!(status(Method::Get, "/report/index/"), Some(404));
+        assert_eq!(status(Method::Get, "/report/index/a/b"), Some(404));
+        assert_eq!(status(Method::Get, "/etc/passwd"), Some(404));
+    }
+
+    #[test]
+    fn what_anybody_may_use_is_the_collector_the_health_urls_and_the_style() {
+        let open: Vec<_> = ROUTES.iter().filter(|r| r.role == Role::Anonymous).map(|r| r.path).collect();
+        assert_eq!(
+            open,
+            ["/submit", "/__heartbeat__", "/__lbheartbeat__", "/__version__", "/metrics", "/assets/{}/style.css"]
+        );
+    }
+}

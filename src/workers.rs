@@ -1,0 +1,227 @@
+//! The fixed pool: each worker thread takes a job, has its walker walk the dump, and hands the
+//! processed crash to the store.
+//!
+//! A walker is a child process that only its own worker starts, uses and kills. When it dies or
+//! overruns, the fault is counted against the crash; after [`limits::FAULTS_MAX`] the crash is
+//! given up and finished as failed, with the reason. A worker itself never walks and never dies
+//! of a dump.
+
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+
+use crate::clock::{Clock, Timestamp};
+use crate::crash::id::CrashId;
+use crate::crash::raw::RawCrash;
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::process::{self, Input, Walked};
+use crate::queue::{Jobs, Stop};
+use crate::signature::Generator;
+use crate::stackwalk::{Walker, WalkerOptions};
+use crate::store::{CrashRow, Finished, Job, Payload, Store};
+
+/// Between two tries to start a walker that cannot be started.
+const RESTART_EVERY: Duration = Duration::from_secs(1);
+
+/// What a worker does, for the status page.
+#[derive(Clone, Debug, Default)]
+pub struct WorkerStatus {
+    pub busy_with: Option<CrashId>,
+    pub busy_since: Option<Timestamp>,
+    /// The walker process, if one is running.
+    pub walker_pid: Option<u32>,
+    pub finished: u64,
+    pub faults: u64,
+}
+
+pub struct Pool {
+    statuses: Vec<Arc<Mutex<WorkerStatus>>>,
+    jobs: Jobs,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    stop: Mutex<Option<Stop>>,
+    /// Disconnects when every worker has ended.
+    ended: Receiver<()>,
+}
+
+/// What all workers share.
+#[derive(Clone)]
+pub struct PoolParts {
+    pub store: Arc<Store>,
+    pub generator: Arc<Generator>,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<Metrics>,
+    pub walker: WalkerOptions,
+}
+
+impl Pool {
+    pub fn start(count: usize, parts: PoolParts, jobs: Jobs, stop: Stop) -> std::io::Result<Self> {
+        let (alive, ended) = bounded::<()>(0);
+        let mut threads = Vec::new();
+        let mut statuses = Vec::new();
+        for number in 1..=count {
+            let status = Arc::new(Mutex::new(WorkerStatus::default()));
+            statuses.push(status.clone());
+            let (parts, jobs, alive) = (parts.clone(), jobs.clone(), alive.clone());
+            let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                let _alive = alive;
+                Worker { walker: Walker::new(parts.walker.clone()), parts, jobs, status }.run();
+            })?;
+            threads.push(thread);
+        }
+        Ok(Self { statuses, jobs, threads: Mutex::new(threads), stop: Mutex::new(Some(stop)), ended })
+    }
+
+    pub fn status(&self) -> Vec<WorkerStatus> {
+        self.statuses.iter().map(|s| s.lock().unwrap_or_else(|e| e.into_inner()).clone()).collect()
+    }
+
+    /// Jobs handed out that no worker has taken yet.
+    pub fn waiting(&self) -> usize {
+        self.jobs.waiting()
+    }
+
+    /// Lets each worker end its job, for at most `grace`. What is then still being walked is
+    /// taken back by the store when it closes, and walked again after the next start.
+    pub fn stop(&self, grace: Duration) {
+        self.stop.lock().unwrap_or_else(|e| e.into_inner()).take();
+        if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(grace) {
+            tracing::warn!("a walk outlasts the stop; it will be done again after the next start");
+            return;
+        }
+        for thread in self.threads.lock().unwrap_or_else(|e| e.into_inner()).drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a worker panicked");
+            }
+        }
+    }
+}
+
+struct Worker {
+    walker: Walker,
+    parts: PoolParts,
+    jobs: Jobs,
+    status: Arc<Mutex<WorkerStatus>>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        while let Some(job) = self.jobs.next() {
+            let begun = Instant::now();
+            let started_at = self.parts.clock.now();
+            self.update(|status| {
+                status.busy_with = Some(job.id);
+                status.busy_since = Some(started_at);
+            });
+            let outcome = self.work(&job, started_at);
+            let pid = self.walker.pid();
+            let metrics = &self.parts.metrics;
+            metrics.process_seconds.record(begun.elapsed());
+            metrics.processed.add(outcome);
+            self.update(|status| {
+                status.busy_with = None;
+                status.busy_since = None;
+                status.walker_pid = pid;
+                status.finished += 1;
+            });
+        }
+    }
+
+    fn update(&self, change: impl FnOnce(&mut WorkerStatus)) {
+        change(&mut self.status.lock().unwrap_or_else(|e| e.into_inner()));
+    }
+
+    /// Does one job and hands in its result; returns the outcome's name.
+    fn work(&mut self, job: &Job, started_at: Timestamp) -> &'static str {
+        let row = match self.parts.store.crash_at(job.seq) {
+            Ok(Some(row)) => row,
+            // Deleted in the meantime, or its row is damaged: nothing to hand in.
+            other => {
+                tracing::error!(crash_id = %job.id, ?other, "a job's crash cannot be read");
+                return "unreadable";
+            }
+        };
+        let raw = self.parts.store.raw(&row);
+        let walked = match (&raw, job.set_aside) {
+            (_, true) => Walked::GivenUp {
+                status: "SetAside".into(),
+                why: format!(
+                    "the server died {} times while this crash was in flight; reprocess it to try again",
+                    row.server_deaths
+                ),
+            },
+            (Err(error), _) => Walked::GivenUp { status: "DamagedReport".into(), why: error.to_string() },
+            (Ok(_), false) => match self.walk(job, &row) {
+                Some(walked) => walked,
+                None => return "fault",
+            },
+        };
+        let raw = raw.unwrap_or_else(|_| {
+            let mut raw = RawCrash::default();
+            raw.metadata.received_at_ms = row.received_at_ms;
+            raw
+        });
+        let input = Input {
+            id: job.id,
+            raw: &raw,
+            parts: row.parts.iter().map(|p| &p.part).collect(),
+            walked,
+            started_at,
+            now: self.parts.clock.now(),
+        };
+        let processed = process::process(&input, &self.parts.generator);
+        let outcome = if processed.failure.is_some() { "failed" } else { "processed" };
+        let finished = Finished {
+            processed: Payload::from_bytes(&processed.json),
+            signature: processed.signature,
+            processed_at: self.parts.clock.now(),
+            failure: processed.failure,
+        };
+        // Err only says that the store is being closed: it takes the job back.
+        let _ = self.parts.store.finish(job.clone(), finished);
+        outcome
+    }
+
+    /// Walks the main dump. `None` where the job went back to the queue, or the pool is stopping.
+    fn walk(&mut self, job: &Job, row: &CrashRow) -> Option<Walked> {
+        let parts: Vec<_> = row.parts.iter().map(|p| &p.part).collect();
+        let Some(main) = process::main_dump(&parts) else { return Some(Walked::NoDump) };
+        let stored = row.parts.iter().find(|p| p.part.name == main.name)?;
+        let dump = match self.parts.store.part(stored).and_then(|reader| reader.read_all()) {
+            Ok(dump) => dump,
+            Err(error) => {
+                return Some(Walked::GivenUp { status: "DamagedReport".into(), why: error.to_string() });
+            }
+        };
+        loop {
+            match self.walker.walk(&dump) {
+                Ok(Ok(json)) => return Some(Walked::Whole(json)),
+                Ok(Err(error)) => {
+                    return Some(Walked::Unreadable {
+                        status: error.status.to_string(),
+                        why: error.to_string(),
+                    });
+                }
+                Err(fault) if !fault.is_of_the_dump() => {
+                    tracing::error!(%fault, "a walker cannot be started; trying again");
+                    if self.jobs.stopped_within(RESTART_EVERY) {
+                        return None;
+                    }
+                }
+                Err(fault) => {
+                    self.parts.metrics.walker_faults.add(1);
+                    self.update(|status| status.faults += 1);
+                    tracing::warn!(crash_id = %job.id, %fault, faults = job.faults + 1, "a walker failed on a crash");
+                    let why = fault.to_string();
+                    if job.faults + 1 >= limits::FAULTS_MAX {
+                        return Some(Walked::GivenUp { status: "WalkerFailed".into(), why });
+                    }
+                    let _ = self.parts.store.fault(job.clone(), why);
+                    return None;
+                }
+            }
+        }
+    }
+}
