@@ -417,6 +417,20 @@ impl MapNames for &[&str] {
     }
 }
 
+/// A throttle rule as it stands in the file.
+pub fn print_rule(rule: &Rule) -> String {
+    let text = |text: &str| text.to_owned().print();
+    format!(
+        "name = {}\nfield = {}\nop = \"{}\"\nvalue = {}\npercent = {}\noutcome = \"{}\"",
+        text(&rule.name),
+        text(&rule.field),
+        rule.op,
+        text(&rule.value),
+        rule.percent,
+        rule.outcome
+    )
+}
+
 fn read_rule(file: &File, rule: &Spanned<DeValue>) -> Result<Rule, ConfigError> {
     const KEYS: &str = "name, field, op, value, percent, outcome";
     let Some(table) = rule.get_ref().as_table() else {

@@ -9,6 +9,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -41,6 +42,15 @@ pub enum Refusal {
     Malformed { status: u16, code: &'static str, why: String },
     /// The report may be good; we could not keep it.
     Store(StoreError),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed { why, .. } => f.write_str(why),
+            Self::Store(error) => error.fmt(f),
+        }
+    }
 }
 
 impl From<StoreError> for Refusal {

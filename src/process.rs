@@ -184,10 +184,10 @@ fn read_walk(draft: &mut Draft) -> Result<(), String> {
 /// Takes over every annotation that the catalogue names, as its field's type.
 fn copy_annotations(draft: &mut Draft) -> Result<(), String> {
     let raw = draft.input.raw;
-    for (field, key) in fields::annotation_fields() {
-        let Some(text) = raw.annotation(key) else { continue };
-        match fields::typed(field, text) {
-            Ok(value) => draft.set(field.processed_key(), value),
+    for field in fields::annotation_fields() {
+        let Some(text) = field.annotation().and_then(|key| raw.annotation(key)) else { continue };
+        match field.value_of(text) {
+            Ok(value) => draft.set(field.key, value),
             Err(why) => draft.notes.push(why),
         }
     }
@@ -424,10 +424,7 @@ fn missing_symbols(draft: &mut Draft) -> Result<(), String> {
 fn name_crash(draft: &mut Draft) -> Result<(), String> {
     let raw = draft.input.raw;
     let walk = draft.walk.take();
-    let exception = raw
-        .annotation("JavaException")
-        .and_then(|text| serde_json::from_str::<Value>(text).ok())
-        .unwrap_or(Value::Null);
+    let exception = raw.annotation("JavaException").and_then(|text| signature::Value::parse(text).ok());
     let others = draft.out.get("additional_minidumps").cloned().unwrap_or(json!([]));
     let status = draft.out.get("mdsw_status_string").cloned().unwrap_or(Value::Null);
     let size = draft.int("oom_allocation_size");
@@ -440,7 +437,7 @@ fn name_crash(draft: &mut Draft) -> Result<(), String> {
     data.ipc_message_name = raw.annotation("IPCMessageName").into();
     data.hang = raw.annotation("Hang").into();
     data.java_stack_trace = raw.annotation("JavaStackTrace").into();
-    data.java_exception = (&exception).into();
+    data.java_exception = exception.unwrap_or_default();
     data.additional_minidumps = (&others).into();
     data.mdsw_status_string = (&status).into();
     let signature = draft.generator.generate(&data);

@@ -109,6 +109,22 @@ impl FromStr for Outcome {
     }
 }
 
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name(*self, &Self::ALL))
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name(*self, &Self::ALL))
+    }
+}
+
+fn name<T: Copy + PartialEq>(value: T, all: &[(&'static str, T)]) -> &'static str {
+    all.iter().find(|(_, v)| *v == value).map_or("", |(name, _)| name)
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     /// `[a-z0-9_]+`: it stands in answers and metrics.

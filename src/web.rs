@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::index::Index;
+use crate::indexer::Watch;
 use crate::metrics::Metrics;
 use crate::store::{PayloadReader, Store, StoreError};
 use crate::workers::Pool;
@@ -16,6 +17,7 @@ pub struct App {
     pub config: Config,
     pub store: Arc<Store>,
     pub index: Arc<Index>,
+    pub indexer: Watch,
     pub pool: Arc<Pool>,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
@@ -68,7 +70,7 @@ impl Params {
 
     /// The first value of a key, unless it is empty.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.all(key).find(|v| !v.is_empty())
+        self.0.iter().find(|(k, v)| k == key && !v.is_empty()).map(|(_, v)| v.as_str())
     }
 
     pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {

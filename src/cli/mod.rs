@@ -1,11 +1,17 @@
 //! The command line: one file a command.
 
+mod config;
+mod serve;
 mod signature;
+mod submit;
 mod walk;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
 
 #[derive(Parser)]
 #[command(
@@ -14,16 +20,47 @@ use clap::{Parser, Subcommand};
     about = "A crash-report server in one binary"
 )]
 struct Cli {
+    #[command(flatten)]
+    common: Common,
     #[command(subcommand)]
     command: Command,
 }
 
+/// Options that every command takes.
+#[derive(clap::Args)]
+struct Common {
+    /// The configuration; appliance.toml if there is one
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// The data directory
+    #[arg(long, value_name = "DIR", default_value = "data", global = true)]
+    data: PathBuf,
+}
+
+const CONFIG_FILE: &str = "appliance.toml";
+
+impl Common {
+    /// The effective configuration, before a command's own options.
+    fn config(&self) -> Result<Config, ConfigError> {
+        match &self.config {
+            Some(path) => Config::load(path, true),
+            None => Config::load(CONFIG_FILE.as_ref(), false),
+        }
+    }
+}
+
 #[derive(Subcommand)]
 enum Command {
+    /// Run the server
+    Serve(serve::Args),
     /// Walk one minidump: no server, no data directory
     Walk(walk::Args),
+    /// Upload a report, as a client would, and print the answer
+    Submit(submit::Args),
     /// Name crashes: siggen-input JSON lines on stdin, one signature a line on stdout
     Signature(signature::Args),
+    /// Check or print the configuration
+    Config(config::Args),
     /// The stackwalk child of a server's worker; speaks on stdin and stdout
     #[command(hide = true)]
     Walker(walk::WalkerArgs),
@@ -31,9 +68,13 @@ enum Command {
 
 /// Parses the command line and runs one command. Errors go to stderr as `crashkeep: <text>`.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let Cli { common, command } = Cli::parse();
+    let result = match command {
+        Command::Serve(args) => serve::run(args, &common),
         Command::Walk(args) => walk::run(args),
+        Command::Submit(args) => submit::run(args),
         Command::Signature(args) => signature::run(args),
+        Command::Config(args) => config::run(args, &common),
         Command::Walker(args) => walk::run_walker(args),
     };
     match result {

@@ -1,5 +1,6 @@
 //! Words: plain data of the field, without I/O.
 
 pub mod id;
+pub mod processed;
 pub mod raw;
 pub mod walk;

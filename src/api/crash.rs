@@ -1,0 +1,155 @@
+//! Single crashes: state, processed crash, raw crash, dump bytes, reprocessing.
+
+use serde_json::{Value, json};
+
+use super::crash_id;
+use crate::crash::id::CrashId;
+use crate::crash::raw::{MAIN_DUMP, PartKind};
+use crate::limits;
+use crate::store::{CrashRow, PartRow, Requested, State};
+use crate::web::{App, Body, Request, Response, WebError};
+
+type Answer = Result<Response, WebError>;
+
+fn find(app: &App, id: CrashId) -> Result<CrashRow, WebError> {
+    let found = app.store.crash(id)?;
+    found.map(|(_, row)| row).ok_or_else(|| WebError::not_found(format!("there is no crash {id}")))
+}
+
+/// Where a crash is. Never changes anything.
+pub fn state(app: &App, request: &Request, _: &[String]) -> Answer {
+    let row = find(app, crash_id(&request.query)?)?;
+    Ok(Response::json(&json!({
+        "crash_id": row.id.to_string(),
+        "state": row.state.name(),
+        "attempts": row.attempts,
+        "reason": row.reason,
+    })))
+}
+
+/// The processed crash, with the walk under `json_dump`.
+pub fn processed(app: &App, request: &Request, _: &[String]) -> Answer {
+    let row = find(app, crash_id(&request.query)?)?;
+    match app.store.processed(&row)? {
+        Some(json) => Ok(Response::new(200, crate::web::JSON, json)),
+        None => Err(WebError::not_found(format!(
+            "crash {} is {}, it has not been processed yet",
+            row.id,
+            row.state.name()
+        ))),
+    }
+}
+
+/// The raw crash as JSON, or with `format=raw` the bytes of a dump or attachment.
+pub fn raw(app: &App, request: &Request, _: &[String]) -> Answer {
+    let row = find(app, crash_id(&request.query)?)?;
+    match request.query.get("format").unwrap_or("meta") {
+        "meta" => raw_meta(app, &row),
+        "raw" => raw_bytes(app, &row, request.query.get("name").unwrap_or(MAIN_DUMP)),
+        other => Err(WebError::bad("format", format!("format {other:?} is none of meta, raw"))),
+    }
+}
+
+fn raw_meta(app: &App, row: &CrashRow) -> Answer {
+    let raw = app.store.raw(row)?;
+    let of_kind = |kind: PartKind| row.parts.iter().filter(move |p| p.part.kind == kind);
+    let checksums: serde_json::Map<String, Value> =
+        of_kind(PartKind::Dump).map(|p| (p.part.name.clone(), p.part.sha256_hex().into())).collect();
+    let attachments: Vec<Value> = of_kind(PartKind::Attachment)
+        .map(|p| json!({ "name": p.part.name, "file_name": p.part.file_name, "bytes": p.part.bytes }))
+        .collect();
+    let mut out: serde_json::Map<String, Value> =
+        raw.annotations.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+    // Names that the collector owns come last, so that no annotation can pose as them.
+    out.insert("uuid".into(), row.id.to_string().into());
+    out.insert("submitted_timestamp".into(), row.received_at().rfc3339().into());
+    out.insert("version".into(), 2.into());
+    out.insert(
+        "metadata".into(),
+        json!({
+            "payload": raw.metadata.payload,
+            "payload_compressed": if raw.metadata.payload_compressed { "1" } else { "0" },
+            "payload_size": raw.metadata.payload_bytes,
+            "collector_notes": raw.metadata.collector_notes,
+            "dump_checksums": checksums,
+            "attachments": attachments,
+            "user_agent": raw.metadata.user_agent,
+            "throttle_rule": raw.metadata.throttle_rule,
+        }),
+    );
+    Ok(Response::json(&Value::Object(out)))
+}
+
+fn raw_bytes(app: &App, row: &CrashRow, name: &str) -> Answer {
+    let Some(part) = row.parts.iter().find(|p| p.part.name == name) else {
+        let known: Vec<&str> = row.parts.iter().map(|p| p.part.name.as_str()).collect();
+        return Err(WebError::not_found(format!(
+            "crash {} has no file {name:?}; it has: {}",
+            row.id,
+            known.join(", ")
+        )));
+    };
+    Ok(Response {
+        status: 200,
+        content_type: "application/octet-stream",
+        headers: vec![("content-disposition", format!("attachment; filename=\"{}\"", file_name(row, part)))],
+        body: Body::Payload(app.store.part(part)?),
+    })
+}
+
+/// A name for the download, made of the crash id and our own letters: nothing of a client's
+/// reaches a header.
+fn file_name(row: &CrashRow, part: &PartRow) -> String {
+    let name = &part.part.name;
+    let safe: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+    match (part.part.kind, name == MAIN_DUMP) {
+        (PartKind::Dump, true) => format!("{}.dmp", row.id),
+        (PartKind::Dump, false) => format!("{}-{safe}.dmp", row.id),
+        (PartKind::Attachment, _) => format!("{}-{safe}", row.id),
+    }
+}
+
+/// Brings crashes to the priority lane: processes them again, promotes deferred ones.
+pub fn reprocessing(app: &App, request: &Request, _: &[String]) -> Answer {
+    let form = request.form();
+    let texts: Vec<&str> = form
+        .all("crash_ids")
+        .chain(request.query.all("crash_ids").filter(|_| form != request.query))
+        .flat_map(|text| text.split([',', ' ', '\n']))
+        .filter(|text| !text.trim().is_empty())
+        .collect();
+    if texts.is_empty() {
+        return Err(WebError::bad("crash_ids", "crash_ids is missing: give one or more crash ids"));
+    }
+    if texts.len() > limits::REPROCESS_IDS_MAX {
+        return Err(WebError::bad(
+            "crash_ids",
+            format!("{} crash ids are more than {}; send them in several requests", texts.len(), limits::REPROCESS_IDS_MAX),
+        ));
+    }
+    let mut ids = Vec::with_capacity(texts.len());
+    for text in texts {
+        // Socorro's clients may name a ruleset behind a colon.
+        let id = text.split(':').next().unwrap_or_default();
+        ids.push(id.parse::<CrashId>().map_err(|e| WebError::bad("crash_ids", format!("{id:?}: {e}")))?);
+    }
+    let mut unknown = Vec::new();
+    for id in ids {
+        if app.store.request(id)? == Requested::Unknown {
+            unknown.push(id.to_string());
+        }
+    }
+    if unknown.is_empty() {
+        return Ok(Response::json(&Value::Bool(true)));
+    }
+    Err(WebError {
+        field: Some("crash_ids".into()),
+        ..WebError::not_found(format!("there is no crash {}; the others are queued", unknown.join(", ")))
+    })
+}
+
+/// Whether a crash still changes by itself.
+pub fn is_pending(row: &CrashRow) -> bool {
+    matches!(row.state, State::Queued | State::Processing)
+}

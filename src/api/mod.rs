@@ -1,0 +1,14 @@
+//! The JSON API, one file a resource. Names and shapes are Socorro's, so that its tools fit.
+
+pub mod crash;
+pub mod health;
+pub mod supersearch;
+
+use crate::crash::id::CrashId;
+use crate::web::{Params, WebError};
+
+/// The crash id in a parameter.
+fn crash_id(params: &Params) -> Result<CrashId, WebError> {
+    let text = params.get("crash_id").ok_or_else(|| WebError::bad("crash_id", "crash_id is missing"))?;
+    text.parse().map_err(|e| WebError::bad("crash_id", format!("crash_id: {e}")))
+}

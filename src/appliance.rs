@@ -1,0 +1,146 @@
+//! The composition root: every part is opened, started and stopped here, in written order.
+//!
+//! Stopping goes the way of a crash, from the front: no new requests, no new jobs, workers end
+//! theirs, the index takes over what is done, and the store closes last. Each step is bounded in
+//! time, and none of them is needed for the next start to be clean.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::http::Server;
+use crate::index::Index;
+use crate::indexer::Indexer;
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::queue;
+use crate::signature::{Generator, Lists, Ruleset};
+use crate::stackwalk::WalkerOptions;
+use crate::store::disk::OsDisk;
+use crate::store::{DirectoryLock, Store, StoreOptions};
+use crate::web::App;
+use crate::workers::{Pool, PoolParts};
+
+/// For requests under way when the server stops.
+const REQUEST_GRACE: Duration = Duration::from_secs(20);
+/// For walks under way when the server stops.
+const WALK_GRACE: Duration = Duration::from_secs(10);
+/// Address space of a walker beyond its symbols.
+const WALKER_ADDRESS_BYTES: u64 = 1 << 30;
+/// Heap of a walker beyond its symbols.
+const WALKER_HEAP_BYTES: u64 = 1 << 30;
+/// Parsed symbols take about so many times the bytes of their text.
+const PARSED_SYMBOLS_FACTOR: u64 = 3;
+
+/// A running server.
+pub struct Appliance {
+    server: Server,
+    app: Arc<App>,
+    indexer: Indexer,
+    _lock: DirectoryLock,
+}
+
+/// What is not configuration: where the data are, and which program walks dumps.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub data: PathBuf,
+    /// Our own binary, run again as walkers.
+    pub program: PathBuf,
+}
+
+impl Appliance {
+    /// Opens everything in `place` and listens.
+    pub fn start(config: Config, place: &Place) -> anyhow::Result<Self> {
+        Self::start_at(config, place, Arc::new(SystemClock))
+    }
+
+    /// The same with a clock of the caller's.
+    pub fn start_at(config: Config, place: &Place, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let data = &place.data;
+        let lock = DirectoryLock::take(data).with_context(|| format!("data directory {}", data.display()))?;
+        let metrics = Arc::new(Metrics::default());
+        let workers = worker_count(&config);
+
+        let (lanes, jobs, stop) = queue::queue(workers);
+        let store = Arc::new(open_store(data, &config, clock.clone(), lanes)?);
+        let index = Arc::new(Index::open(&data.join("index"), store.id()?).context("the search index")?);
+        let indexer = Indexer::start(store.clone(), index.clone(), metrics.clone())?;
+
+        let ruleset: Ruleset = config.signature.ruleset.0.parse()?;
+        let parts = PoolParts {
+            store: store.clone(),
+            generator: Arc::new(Generator::new(ruleset, Arc::new(Lists::builtin()))),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            walker: walker_options(&config, place),
+        };
+        let pool = Arc::new(Pool::start(workers, parts, jobs, stop)?);
+
+        let listen = config.http.listen.value;
+        let app = Arc::new(App { config, store, index, indexer: indexer.watch(), pool, metrics, clock });
+        let server = Server::start(app.clone(), listen)?;
+        Ok(Self { server, app, indexer, _lock: lock })
+    }
+
+    /// Where it listens, with the port that the system chose.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address
+    }
+
+    /// Ends requests, walks and writes under way, and closes the store.
+    pub fn stop(self) {
+        self.server.stop(REQUEST_GRACE);
+        self.app.store.pause();
+        self.app.pool.stop(WALK_GRACE);
+        self.indexer.stop();
+        self.app.store.close();
+    }
+}
+
+fn worker_count(config: &Config) -> usize {
+    match config.workers.count.value {
+        0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+        n => n as usize,
+    }
+}
+
+fn open_store(
+    data: &Path,
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    lanes: queue::Lanes,
+) -> anyhow::Result<Store> {
+    let spill_dir = data.join("incoming");
+    crate::store::disk::make_private_dir(&spill_dir)?;
+    crate::store::disk::make_private_dir(&symbol_dir(data))?;
+    let options = StoreOptions { cache_bytes: config.store.cache_bytes.0 as usize, spill_dir };
+    let disk = Arc::new(OsDisk::new(data)?);
+    Store::open(disk, options, clock, Box::new(lanes))
+        .with_context(|| format!("the store in {}", data.display()))
+}
+
+/// Breakpad symbols, laid out as on a symbol server.
+fn symbol_dir(data: &Path) -> PathBuf {
+    data.join("symbols")
+}
+
+fn walker_options(config: &Config, place: &Place) -> WalkerOptions {
+    let symbols = config.symbols.map_bytes.0;
+    let deadline = config.workers.walk_deadline.0;
+    WalkerOptions {
+        symbols: vec![symbol_dir(&place.data)],
+        heap_bytes: WALKER_HEAP_BYTES + symbols * PARSED_SYMBOLS_FACTOR,
+        address_bytes: WALKER_ADDRESS_BYTES + WALKER_HEAP_BYTES + symbols * PARSED_SYMBOLS_FACTOR,
+        // Processor time cannot be more than the time on the wall: a walk has one thread.
+        cpu_seconds: deadline.as_secs() + 1,
+        deadline,
+        output_bytes_max: limits::WALK_BYTES_MAX as u64,
+        symbol_text_bytes_max: symbols,
+        ..WalkerOptions::new(place.program.clone())
+    }
+}

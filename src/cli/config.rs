@@ -1,0 +1,45 @@
+//! `crashkeep config check` and `crashkeep config print`.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::Common;
+use crate::config::Config;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Say whether the configuration can be used
+    Check,
+    /// Print the effective configuration, and where each value came from
+    Print,
+}
+
+pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
+    let config = common.config()?;
+    match args.action {
+        Action::Check => println!("the configuration can be used"),
+        Action::Print => print(&config),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(config: &Config) {
+    let mut last = "";
+    for (section, key, value, source) in config.entries() {
+        if section != last {
+            println!("{}[{section}]", if last.is_empty() { "" } else { "\n" });
+            last = section;
+        }
+        println!("{:<40} # {source}", format!("{key} = {value}"));
+    }
+    for rule in &config.throttle.value {
+        println!("\n[[throttle]] # {}\n{}", config.throttle.source, crate::config::print_rule(rule));
+    }
+}

@@ -1,0 +1,102 @@
+//! `crashkeep submit`: uploads a report, as a client would.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+
+use crate::crash::raw::MAIN_DUMP;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The collector, such as http://127.0.0.1:8000/submit
+    url: String,
+    /// A minidump, as upload_file_minidump or under another NAME; may be repeated
+    #[arg(long = "dump", value_name = "[NAME=]FILE", required = true)]
+    dumps: Vec<String>,
+    /// An annotation; may be repeated
+    #[arg(short = 'a', long = "annotation", value_name = "KEY=VALUE")]
+    annotations: Vec<String>,
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut form = Form::new();
+    for annotation in &args.annotations {
+        let Some((key, value)) = annotation.split_once('=') else {
+            bail!("annotation {annotation:?} is not KEY=VALUE");
+        };
+        form.part(key, None, value.as_bytes());
+    }
+    for dump in &args.dumps {
+        let (name, path) = named_file(dump);
+        let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        let file_name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        form.part(&name, Some(&file_name), &bytes);
+    }
+    let (content_type, body) = form.finish();
+    let (status, answer) = crate::http::post(&args.url, &content_type, body)?;
+    print!("{answer}");
+    if status != 200 {
+        bail!("{} answered with status {status}", args.url);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `NAME=FILE`, or a file alone, also where its own path has an `=`.
+fn named_file(text: &str) -> (String, PathBuf) {
+    let named = text.split_once('=').filter(|(name, _)| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    });
+    match named {
+        Some((name, path)) => (name.to_owned(), path.into()),
+        None => (MAIN_DUMP.to_owned(), text.into()),
+    }
+}
+
+/// A `multipart/form-data` body.
+struct Form {
+    boundary: String,
+    body: Vec<u8>,
+}
+
+impl Form {
+    fn new() -> Self {
+        let boundary = format!("crashkeep-{}", uuid::Uuid::new_v4().simple());
+        Self { boundary, body: Vec::new() }
+    }
+
+    fn part(&mut self, name: &str, file_name: Option<&str>, bytes: &[u8]) {
+        let quoted = |text: &str| {
+            text.replace('%', "%25").replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A")
+        };
+        let mut head =
+            format!("--{}\r\nContent-Disposition: form-data; name=\"{}\"", self.boundary, quoted(name));
+        if let Some(file_name) = file_name {
+            head += &format!("; filename=\"{}\"\r\nContent-Type: application/octet-stream", quoted(file_name));
+        }
+        self.body.extend_from_slice(head.as_bytes());
+        self.body.extend_from_slice(b"\r\n\r\n");
+        self.body.extend_from_slice(bytes);
+        self.body.extend_from_slice(b"\r\n");
+    }
+
+    fn finish(mut self) -> (String, Vec<u8>) {
+        self.body.extend_from_slice(format!("--{}--\r\n", self.boundary).as_bytes());
+        (format!("multipart/form-data; boundary={}", self.boundary), self.body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dump_may_carry_a_name_and_its_path_an_equals_sign() {
+        let check = |text: &str, name: &str, path: &str| {
+            assert_eq!(named_file(text), (name.to_owned(), PathBuf::from(path)), "{text}");
+        };
+        check("x.dmp", MAIN_DUMP, "x.dmp");
+        check("upload_file_minidump_browser=b.dmp", "upload_file_minidump_browser", "b.dmp");
+        check("./a=b/x.dmp", MAIN_DUMP, "./a=b/x.dmp");
+    }
+}

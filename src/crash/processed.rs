@@ -1,0 +1,47 @@
+//! The processed crash as readers see it: flat fields, and the walk beside them.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::walk::Walk;
+
+/// A stored processed crash, read.
+#[derive(Debug, Default)]
+pub struct ProcessedCrash {
+    /// Every key but `json_dump`, in the order of processing.
+    pub fields: Map<String, Value>,
+    pub walk: Option<Walk>,
+}
+
+#[derive(Deserialize)]
+struct Stored<'a> {
+    #[serde(borrow)]
+    json_dump: Option<&'a RawValue>,
+    #[serde(flatten)]
+    fields: Map<String, Value>,
+}
+
+impl ProcessedCrash {
+    /// Reads the JSON that processing wrote.
+    pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
+        let stored: Stored = serde_json::from_slice(json)?;
+        let walk = stored.json_dump.map(|walk| serde_json::from_str(walk.get())).transpose()?;
+        Ok(Self { fields: stored.fields, walk })
+    }
+
+    /// A field's value as a text, unless it is missing or empty.
+    pub fn text(&self, key: &str) -> Option<String> {
+        match self.fields.get(key)? {
+            Value::Null => None,
+            Value::String(text) if text.is_empty() => None,
+            Value::String(text) => Some(text.clone()),
+            Value::Array(items) => {
+                let texts: Vec<String> =
+                    items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect();
+                (!texts.is_empty()).then(|| texts.join(", "))
+            }
+            other => Some(other.to_string()),
+        }
+    }
+}

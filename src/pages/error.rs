@@ -1,0 +1,28 @@
+//! Error pages: what went wrong, and a way onward.
+
+use maud::html;
+
+use super::{Page, shown};
+use crate::web::{HTML, Response, WebError};
+
+pub fn page(error: &WebError) -> Response {
+    let title = match error.status {
+        400 => "That cannot be read",
+        403 => "Not for you, or not from there",
+        404 => "Not found",
+        405 => "Wrong method",
+        500.. => "The server has a problem",
+        _ => "Not possible",
+    };
+    let content = html! {
+        div.head {
+            h1 { (title) }
+            p { (shown(&error.message)) "." }
+            @if let Some(field) = &error.field {
+                p.muted { "Look at the parameter " code { (shown(field)) } "." }
+            }
+            p { a href="/" { "Home" } " · " a href="/search/" { "Search" } " · " a href="/status/" { "Server status" } }
+        }
+    };
+    Response::new(error.status, HTML, Page::new(title, "").render(content))
+}

@@ -1,0 +1,203 @@
+//! Server-rendered pages, one file a page: parameters, view, markup.
+//!
+//! No page needs a script or loads anything from elsewhere. Texts that came from clients are
+//! escaped by maud and made visible by [`shown`]. A page adds markup, not colours: those are in
+//! `style.css`.
+
+pub mod error;
+pub mod home;
+pub mod report;
+pub mod search;
+pub mod status;
+
+mod stack;
+
+use std::borrow::Cow;
+
+use maud::{DOCTYPE, Markup, html};
+use xxhash_rust::const_xxh3::xxh3_64;
+
+use crate::clock::Timestamp;
+use crate::web::Params;
+
+pub const STYLE: &str = include_str!("style.css");
+const STYLE_HASH: u64 = xxh3_64(STYLE.as_bytes());
+
+/// The frame of every page.
+struct Page<'a> {
+    title: &'a str,
+    /// Path of the menu's entry that the page belongs to.
+    section: &'a str,
+    /// What the search box says.
+    query: &'a str,
+    /// Seconds after which the browser asks again, for a page that changes by itself.
+    refresh_s: Option<u32>,
+}
+
+impl<'a> Page<'a> {
+    fn new(title: &'a str, section: &'a str) -> Self {
+        Self { title, section, query: "", refresh_s: None }
+    }
+
+    fn render(&self, content: Markup) -> String {
+        let menu = [("/", "Home"), ("/search/", "Search"), ("/status/", "Status")];
+        html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    @if let Some(seconds) = self.refresh_s {
+                        meta http-equiv="refresh" content=(seconds);
+                    }
+                    title { (self.title) " · crashkeep" }
+                    link rel="stylesheet" href={ "/assets/" (format!("{STYLE_HASH:016x}")) "/style.css" };
+                    link rel="icon" href="data:,";
+                }
+                body {
+                    header.bar {
+                        a.mark href="/" { "crashkeep" }
+                        nav aria-label="Main" {
+                            @for (path, name) in menu {
+                                @if path == self.section {
+                                    a href=(path) aria-current="page" { (name) }
+                                } @else {
+                                    a href=(path) { (name) }
+                                }
+                            }
+                        }
+                        form role="search" action="/search/" {
+                            input type="search" name="q" value=(self.query) aria-label="Search crashes"
+                                placeholder="crash id, signature, function, module ...";
+                        }
+                    }
+                    main { (content) }
+                    footer {
+                        span { "crashkeep " (env!("CARGO_PKG_VERSION")) }
+                        a href="/api/SuperSearchFields/" { "Fields" }
+                        a href="/metrics" { "Metrics" }
+                    }
+                }
+            }
+        }
+        .into_string()
+    }
+}
+
+/// A text from outside, with what would be invisible or turn the line around spelt out.
+fn shown(text: &str) -> Cow<'_, str> {
+    let hidden = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t')
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    if !text.contains(hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut visible = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if hidden(c) {
+            visible.push_str(&format!("⟨U+{:04X}⟩", c as u32));
+        } else {
+            visible.push(c);
+        }
+    }
+    Cow::Owned(visible)
+}
+
+/// A signature with its separators set back.
+fn signature(text: &str) -> Markup {
+    html! {
+        @for (i, part) in text.split(" | ").enumerate() {
+            @if i > 0 { span.sep { " | " } }
+            (shown(part))
+        }
+    }
+}
+
+/// The search for exactly one value of a field.
+fn search_for(field: &str, value: &str) -> String {
+    let exact = if field == crate::fields::name::SIGNATURE { format!("={value}") } else { value.to_owned() };
+    format!("/search/?{}", Params(vec![(field.to_owned(), exact)]).to_query())
+}
+
+fn report_path(id: impl std::fmt::Display) -> String {
+    format!("/report/index/{id}")
+}
+
+/// `3 s`, `12 min`, `5 h`, `2 days`.
+fn span_text(ms: i64) -> String {
+    let seconds = ms.max(0) / 1000;
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+fn ago(at: Timestamp, now: Timestamp) -> Markup {
+    html! { time datetime=(at.rfc3339()) title=(at.to_string()) { (span_text(now.ms_since(at))) " ago" } }
+}
+
+/// `512 B`, `19.7 KiB`, `1.0 GiB`.
+fn bytes_text(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// `1,312`.
+fn number(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 crash`, `2 crashes`.
+fn counted(n: u64, one: &str, many: &str) -> String {
+    format!("{} {}", number(n), if n == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_read_well() {
+        assert_eq!((number(7), number(1312), number(1_000_000)), ("7".into(), "1,312".into(), "1,000,000".into()));
+        assert_eq!((bytes_text(512), bytes_text(20_160)), ("512 B".into(), "19.7 KiB".into()));
+        assert_eq!((span_text(3_999), span_text(720_000)), ("3 s".into(), "12 min".into()));
+        assert_eq!(counted(1, "crash", "crashes"), "1 crash");
+    }
+
+    #[test]
+    fn what_would_be_invisible_is_spelt_out() {
+        assert_eq!(shown("plain ü"), "plain ü");
+        assert_eq!(shown("a\u{202e}b\u{0}"), "a⟨U+202E⟩b⟨U+0000⟩");
+    }
+
+    #[test]
+    fn texts_are_escaped_and_signatures_keep_their_words() {
+        let markup = signature("<script>alert(1)</script> | b").into_string();
+        assert_eq!(markup, "&lt;script&gt;alert(1)&lt;/script&gt;<span class=\"sep\"> | </span>b");
+    }
+
+    #[test]
+    fn a_search_link_carries_its_value_encoded() {
+        assert_eq!(search_for("signature", "a | b&c"), "/search/?signature=%3Da+%7C+b%26c");
+    }
+}

@@ -1,0 +1,494 @@
+//! A single report: what crashed, where, and everything that came with it.
+
+use maud::{Markup, html};
+
+use super::{Page, ago, bytes_text, counted, report_path, search_for, shown, signature, span_text, stack};
+use crate::crash::id::CrashId;
+use crate::crash::processed::ProcessedCrash;
+use crate::crash::raw::{PartKind, RawCrash};
+use crate::crash::walk::{Module, Thread, Walk};
+use crate::fields;
+use crate::store::{CrashRow, Requested, State};
+use crate::web::{App, Params, Request, Response, WebError};
+
+/// Modules that a page lists; the API has all.
+const MODULES_MAX: usize = 1_000;
+/// Threads beside the crashing one that a page shows.
+const THREADS_MAX: usize = 300;
+/// Frames of all those threads together.
+const OTHER_FRAMES_MAX: usize = 6_000;
+/// Seconds between two looks at a crash that is not processed yet.
+const REFRESH_S: u32 = 2;
+
+struct View {
+    row: CrashRow,
+    raw: RawCrash,
+    processed: Option<ProcessedCrash>,
+    /// Damage that was found while reading.
+    damage: Vec<String>,
+}
+
+pub fn report(app: &App, _: &Request, captures: &[String]) -> Result<Response, WebError> {
+    let id = parse_id(captures)?;
+    if captures[0] != id.to_string() {
+        return Ok(Response::see_other(&report_path(id)));
+    }
+    let view = load(app, id)?;
+    let pending = matches!(view.row.state, State::Queued | State::Processing);
+    let title = match &view.row.processed {
+        Some(processed) => processed.signature.clone(),
+        None => format!("Crash {id}"),
+    };
+    let mut page = Page::new(&title, "");
+    page.refresh_s = pending.then_some(REFRESH_S);
+    let content = html! {
+        (head(app, &view))
+        @match &view.processed {
+            Some(processed) => (body(&view, processed)),
+            None => (unprocessed(&view)),
+        }
+    };
+    Ok(Response::html(page.render(content)))
+}
+
+/// Puts the crash into the priority lane and shows it again.
+pub fn reprocess(app: &App, _: &Request, captures: &[String]) -> Result<Response, WebError> {
+    let id = parse_id(captures)?;
+    match app.store.request(id)? {
+        Requested::Queued => Ok(Response::see_other(&report_path(id))),
+        Requested::Unknown => Err(no_crash(id)),
+    }
+}
+
+fn parse_id(captures: &[String]) -> Result<CrashId, WebError> {
+    let text = captures.first().map_or("", String::as_str);
+    text.parse().map_err(|e| WebError::new(400, format!("{text:?} is {e}")))
+}
+
+fn no_crash(id: CrashId) -> WebError {
+    WebError::not_found(format!("there is no crash {id}: it was never received here, or it was deleted"))
+}
+
+fn load(app: &App, id: CrashId) -> Result<View, WebError> {
+    let (_, row) = app.store.crash(id)?.ok_or_else(|| no_crash(id))?;
+    let mut damage = Vec::new();
+    let raw = app.store.raw(&row).unwrap_or_else(|error| {
+        damage.push(error.to_string());
+        RawCrash::default()
+    });
+    let processed = match app.store.processed(&row) {
+        Ok(json) => json.and_then(|json| match ProcessedCrash::parse(&json) {
+            Ok(processed) => Some(processed),
+            Err(error) => {
+                damage.push(format!("the processed crash cannot be read: {error}"));
+                None
+            }
+        }),
+        Err(error) => {
+            damage.push(error.to_string());
+            None
+        }
+    };
+    Ok(View { row, raw, processed, damage })
+}
+
+fn head(app: &App, view: &View) -> Markup {
+    let row = &view.row;
+    let text = |key: &str| view.processed.as_ref().and_then(|p| p.text(key));
+    let product = if row.product.is_empty() { "unnamed product" } else { &row.product };
+    html! {
+        div.head {
+            div.crumbs {
+                a href="/" { "Home" } " / "
+                a href=(search_for(fields::name::PRODUCT, &row.product)) { (shown(product)) } " / "
+                @if let Some(processed) = &row.processed {
+                    a href=(search_for(fields::name::SIGNATURE, &processed.signature)) { "crashes like it" } " / "
+                }
+                "report"
+            }
+            @match &row.processed {
+                Some(processed) => h1.signature { (signature(&processed.signature)) },
+                None => h1 { "Crash " span.mono { (row.id) } },
+            }
+            div.chips {
+                (state_chip(row))
+                @if let Some(reason) = text("reason") {
+                    span.chip.bad {
+                        (shown(&reason))
+                        @if let Some(address) = text("address") { " at " b.mono { (address) } }
+                    }
+                }
+                span.chip { b { (shown(product)) } " " (shown(&row.version)) }
+                @if let Some(os) = text("os_pretty_version") {
+                    span.chip { (shown(&os)) " " (text("cpu_arch").unwrap_or_default()) }
+                }
+                @if let Some((index, thread)) = view.processed.as_ref().and_then(|p| p.walk.as_ref()).and_then(Walk::crashing_thread) {
+                    span.chip { "thread " (index) @if let Some(name) = &thread.thread_name { " " b { (shown(name)) } } }
+                }
+                @for damage in &view.damage { span.chip.bad { (damage) } }
+            }
+            div.small.muted {
+                span.mono { (row.id) } " · received " (ago(row.received_at(), app.clock.now()))
+                " · " a href={ "/api/ProcessedCrash/?crash_id=" (row.id) } { "processed JSON" }
+                " · " a href={ "/api/RawCrash/?crash_id=" (row.id) } { "raw JSON" }
+            }
+            form.inline method="post" action={ (report_path(row.id)) "/reprocess" } {
+                button type="submit" {
+                    @match row.state {
+                        State::Deferred => "Process now",
+                        State::Queued => "Move to the front",
+                        _ => "Reprocess",
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn state_chip(row: &CrashRow) -> Markup {
+    html! {
+        @match row.state {
+            State::Processed => {},
+            State::Failed => span.chip.bad { "failed" @if let Some(why) = &row.reason { ": " (shown(why)) } },
+            State::Queued => span.chip.warn { "queued" @if let Some(why) = &row.reason { ", after: " (shown(why)) } },
+            State::Processing => span.chip.warn { "being walked, attempt " (row.attempts) },
+            State::Deferred => span.chip.warn { "deferred by " b { (row.throttle_rule) } },
+        }
+    }
+}
+
+/// A crash that has no result yet: what it waits for, and what is known of it already.
+fn unprocessed(view: &View) -> Markup {
+    html! {
+        section.panel {
+            header { h2 { "Not processed yet" } }
+            div.body {
+                @match view.row.state {
+                    State::Deferred => p {
+                        "The throttle rule " code { (view.row.throttle_rule) } " set this report aside. It is kept"
+                        @if let Some(until) = view.row.deferred_until_ms {
+                            " until " (crate::clock::Timestamp::from_ms(until))
+                        }
+                        " and walked when somebody asks for it."
+                    },
+                    State::Failed => p { "It was given up. Reprocess it to try again; its files are below." },
+                    _ => p { "It is durable and waits for a worker. This page looks again every " (REFRESH_S) " seconds." },
+                }
+            }
+        }
+        (files(&view.row))
+        (annotations(&view.raw))
+        (notes(&view.raw.metadata.collector_notes))
+    }
+}
+
+fn body(view: &View, processed: &ProcessedCrash) -> Markup {
+    let notes_text = processed.text("processor_notes").unwrap_or_default();
+    let notes_list: Vec<String> = notes_text.lines().map(str::to_owned).collect();
+    html! {
+        div.cols {
+            div.stackup {
+                @match &processed.walk {
+                    Some(walk) => { (crashing_thread(walk)) (other_threads(walk)) }
+                    None => (no_walk(&notes_list)),
+                }
+            }
+            div.stackup { (facts(view, processed)) (notes(&notes_list)) (files(&view.row)) }
+        }
+        @if let Some(walk) = &processed.walk { (modules(walk)) }
+        (annotations(&view.raw))
+        (all_fields(processed))
+    }
+}
+
+fn no_walk(notes: &[String]) -> Markup {
+    html! {
+        section.panel {
+            header { h2 { "No stack" } }
+            div.body {
+                @match notes.iter().find(|note| note.contains("minidump")) {
+                    Some(why) => p { "There is no stack: " (shown(why)) "." },
+                    None => p { "There is no stack, and no reason was noted." },
+                }
+                p.muted { "Annotations and files are kept as they came; the bytes can be downloaded and tried elsewhere." }
+            }
+        }
+    }
+}
+
+fn crashing_thread(walk: &Walk) -> Markup {
+    let Some((index, thread)) = walk.crashing_thread() else {
+        return html! {
+            section.panel {
+                header { h2 { "No crashing thread" } }
+                div.body { p { "The dump does not say which thread crashed. All threads are below." } }
+            }
+        };
+    };
+    let registers = thread.frames.first().map(|frame| &frame.registers).filter(|r| !r.is_empty());
+    html! {
+        section.panel id="stack" {
+            header {
+                h2 { "Crashing thread" }
+                span.muted.small { (index) (thread_title(thread)) " · " (frames_text(thread)) }
+            }
+            @if thread.frames.is_empty() {
+                div.body { p { "The dump holds no stack for this thread." } }
+            }
+            (stack::frames(thread, true))
+            @if let Some(instruction) = &walk.crash_info.instruction {
+                div.body.small { "Crashing instruction " code { (shown(instruction)) } }
+            }
+            @if let Some(registers) = registers {
+                details {
+                    summary { "Registers" }
+                    dl.facts.registers {
+                        @for (name, value) in registers { dt.mono { (name) } dd.mono { (shown(value.as_str().unwrap_or_default())) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn thread_title(thread: &Thread) -> Markup {
+    html! { @if let Some(name) = thread.thread_name.as_deref().filter(|n| !n.is_empty()) { " · " (shown(name)) } }
+}
+
+fn frames_text(thread: &Thread) -> String {
+    let inlines: usize = thread.frames.iter().map(|frame| frame.inlines.len()).sum();
+    let frames = counted(thread.frames.len() as u64, "frame", "frames");
+    if inlines > 0 { format!("{frames}, {inlines} inlined") } else { frames }
+}
+
+fn other_threads(walk: &Walk) -> Markup {
+    let crashing = walk.crashing_thread().map(|(index, _)| index);
+    let others: Vec<(usize, &Thread)> =
+        walk.threads.iter().enumerate().filter(|(index, _)| Some(*index) != crashing).collect();
+    let mut budget = OTHER_FRAMES_MAX;
+    let within: Vec<bool> = others
+        .iter()
+        .map(|(_, thread)| {
+            let fits = thread.frames.len() <= budget;
+            budget = budget.saturating_sub(thread.frames.len());
+            fits
+        })
+        .collect();
+    html! {
+        @if !others.is_empty() {
+            section.panel id="threads" {
+                header { h2 { "Other threads" } span.muted.small { (others.len()) } }
+                @for ((index, thread), whole) in others.iter().zip(within).take(THREADS_MAX) {
+                    details {
+                        summary {
+                            (index) (thread_title(thread)) ": "
+                            span.mono { (shown(&thread.frames.first().map_or("no frames".into(), stack::place))) }
+                        }
+                        @if whole {
+                            (stack::frames(thread, false))
+                        } @else {
+                            p.muted.small { (frames_text(thread)) "; the API has them" }
+                        }
+                    }
+                }
+                @if others.len() > THREADS_MAX {
+                    div.body.small.muted { (others.len() - THREADS_MAX) " more threads; the API has them" }
+                }
+            }
+        }
+    }
+}
+
+/// The facts that readers look for first, in the catalogue's order.
+const FACTS: [&str; 18] = [
+    "date_processed", "uptime", "process_type", "os_pretty_version", "os_version", "cpu_arch", "cpu_info", "cpu_count",
+    "release_channel", "build", "install_age", "last_crash", "last_error_value", "moz_crash_reason", "abort_message",
+    "crashing_thread_name", "thread_count", "throttle_rule",
+];
+
+fn facts(view: &View, processed: &ProcessedCrash) -> Markup {
+    let rows = fields::all().iter().filter(|f| FACTS.contains(&f.key)).filter_map(|field| {
+        let value = processed.text(field.key)?;
+        let value = match (field.key, processed.fields.get(field.key).and_then(|v| v.as_i64())) {
+            ("uptime" | "install_age" | "last_crash", Some(seconds)) => span_text(seconds.saturating_mul(1000)),
+            ("date_processed", _) => view.row.received_at().to_string(),
+            _ => value,
+        };
+        Some((field, value))
+    });
+    let others = processed.walk.as_ref().map_or(0, |w| w.modules.iter().filter(|m| m.missing_symbols == Some(true)).count());
+    html! {
+        section.panel {
+            header { h2 { "Facts" } }
+            div.body {
+                dl.facts {
+                    @for (field, value) in rows { dt title=(field.description) { (field.title) } dd { (shown(&value)) } }
+                    @if let Some(pid) = processed.walk.as_ref().and_then(|w| w.pid) { dt { "Process id" } dd { (pid) } }
+                    @if others > 0 {
+                        dt { "Symbols" }
+                        dd { span.chip.warn { (counted(others as u64, "module", "modules")) " in the stacks without" } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn notes(notes: &[String]) -> Markup {
+    html! {
+        @if !notes.is_empty() {
+            section.panel {
+                header { h2 { "Notes" } }
+                div.body.small { ul.notes { @for note in notes { li { (shown(note)) } } } }
+            }
+        }
+    }
+}
+
+fn files(row: &CrashRow) -> Markup {
+    html! {
+        section.panel id="files" {
+            header { h2 { "Dumps and attachments" } }
+            @if row.parts.is_empty() { div.body.muted { "The report has no files." } } @else {
+                ul.files {
+                    @for part in &row.parts {
+                        @let query = Params(vec![
+                            ("crash_id".into(), row.id.to_string()),
+                            ("format".into(), "raw".into()),
+                            ("name".into(), part.part.name.clone()),
+                        ]);
+                        li {
+                            a.mono href={ "/api/RawCrash/?" (query.to_query()) } { (shown(&part.part.name)) }
+                            div.small.muted {
+                                @if part.part.kind == PartKind::Dump { "minidump, " } @else { "attachment, " }
+                                (bytes_text(part.part.bytes))
+                                @if let Some(name) = &part.part.file_name { ", sent as " span.mono { (shown(name)) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn annotations(raw: &RawCrash) -> Markup {
+    html! {
+        section.panel id="annotations" {
+            header {
+                h2 { "Annotations" }
+                span.muted.small { (raw.annotations.len()) " as the client sent them" }
+            }
+            @if raw.annotations.is_empty() { div.body.muted { "The client sent none." } } @else {
+                div.scroll {
+                    table.pairs {
+                        tbody {
+                            @for (key, value) in &raw.annotations {
+                                tr { th scope="row" { (shown(key)) } td { (long_text(value)) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A text of any length: a long one folds behind its beginning.
+fn long_text(text: &str) -> Markup {
+    const SHOWN: usize = 300;
+    html! {
+        @if text.chars().count() <= SHOWN {
+            span.value { (shown(text)) }
+        } @else {
+            details.long {
+                summary { span.value { (shown(&text.chars().take(SHOWN).collect::<String>())) "…" } }
+                span.value { (shown(text)) }
+            }
+        }
+    }
+}
+
+fn modules(walk: &Walk) -> Markup {
+    let in_stacks = walk.modules.iter().filter(|m| symbols_word(m).is_some()).count();
+    html! {
+        section.panel id="modules" {
+            header {
+                h2 { "Modules" }
+                span.muted.small { (walk.modules.len()) " loaded, " (in_stacks) " of them in stacks" }
+            }
+            details open[walk.modules.len() <= 60] {
+                summary { "List" }
+                div.scroll {
+                    table {
+                        thead { tr { th { "Module" } th { "Symbols" } th { "Version" } th.hide-s { "Debug id" } th.hide-s { "Code id" } th { "Address" } } }
+                        tbody {
+                            @for module in walk.modules.iter().take(MODULES_MAX) {
+                                tr {
+                                    td.mono { (shown(module.filename.as_deref().unwrap_or("unnamed"))) }
+                                    td { (symbols(module)) }
+                                    td { (shown(module.version.as_deref().unwrap_or_default())) }
+                                    td.mono.hide-s { (module.debug_id.as_deref().unwrap_or_default()) }
+                                    td.mono.hide-s { (shown(module.code_id.as_deref().unwrap_or_default())) }
+                                    td.mono { (module.base_addr.as_deref().unwrap_or_default()) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            @if walk.modules.len() > MODULES_MAX {
+                div.body.small.muted { (walk.modules.len() - MODULES_MAX) " more modules; the API has them" }
+            }
+            @if !walk.unloaded_modules.is_empty() {
+                details {
+                    summary { "Unloaded modules: " (walk.unloaded_modules.len()) }
+                    ul.files { @for module in walk.unloaded_modules.iter().take(MODULES_MAX) {
+                        li.mono.small { (shown(module.filename.as_deref().unwrap_or("unnamed"))) " " (module.base_addr.as_deref().unwrap_or_default()) }
+                    } }
+                }
+            }
+        }
+    }
+}
+
+/// What became of a module's symbols; `None` where no stack asked for them.
+fn symbols_word(module: &Module) -> Option<&'static str> {
+    match (module.corrupt_symbols, module.loaded_symbols, module.missing_symbols) {
+        (Some(true), ..) => Some("corrupt"),
+        (_, Some(true), _) => Some("loaded"),
+        (_, _, Some(true)) => Some("missing"),
+        _ => None,
+    }
+}
+
+fn symbols(module: &Module) -> Markup {
+    html! {
+        @match symbols_word(module) {
+            Some("loaded") => span.chip.good { "loaded" },
+            Some(word) => span.chip.warn { (word) },
+            None => span.faint { "not needed" },
+        }
+    }
+}
+
+fn all_fields(processed: &ProcessedCrash) -> Markup {
+    html! {
+        section.panel id="fields" {
+            details {
+                summary { "All fields of the processed crash" }
+                div.scroll {
+                    table.pairs {
+                        tbody {
+                            @for field in fields::all() {
+                                @if let Some(value) = processed.text(field.key) {
+                                    tr { th scope="row" title=(field.description) { (field.title) div.faint.mono { (field.name) } } td { (long_text(&value)) } }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

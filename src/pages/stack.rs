@@ -1,0 +1,155 @@
+//! A thread's stack: what a reader of a report came for.
+
+use maud::{Markup, html};
+
+use super::shown;
+use crate::crash::walk::{Frame, Inline, Thread};
+
+/// Frames of one thread that a page shows; the API has all.
+const FRAMES_MAX: usize = 300;
+
+/// Modules of operating systems and language runtimes: their frames stand back.
+const SYSTEM_MODULES: [&str; 22] = [
+    "libc.so", "libc-", "libpthread", "ld-linux", "ld-2", "libgcc_s", "libstdc++", "libglib-", "libgobject-",
+    "linux-gate", "ntdll.dll", "kernel32.dll", "kernelbase.dll", "user32.dll", "ucrtbase", "vcruntime", "msvcr",
+    "libsystem_", "libdyld", "corefoundation", "appkit", "libobjc",
+];
+/// Functions of language runtimes, wherever they were compiled into.
+const SYSTEM_FUNCTIONS: [&str; 8] =
+    ["std::", "core::", "alloc::", "__libc_", "__rust_", "<alloc::", "<core::", "<std::"];
+
+fn is_system(module: Option<&str>, function: Option<&str>) -> bool {
+    let module = module.unwrap_or_default().to_ascii_lowercase();
+    SYSTEM_MODULES.iter().any(|name| module.starts_with(name))
+        || function.is_some_and(|f| SYSTEM_FUNCTIONS.iter().any(|name| f.starts_with(name)))
+}
+
+/// The frames of a thread, innermost first, calls inlined into a frame above it. `crashed` marks
+/// the innermost one.
+pub fn frames(thread: &Thread, crashed: bool) -> Markup {
+    let more = thread.frames.len().saturating_sub(FRAMES_MAX);
+    html! {
+        ol.stack {
+            @for (at, frame) in thread.frames.iter().take(FRAMES_MAX).enumerate() {
+                @let hot = crashed && at == 0;
+                @for inline in &frame.inlines { (inlined(frame, inline, hot)) }
+                (physical(frame, hot))
+            }
+            @if more > 0 {
+                li.sys { span.n { "…" } span.fn { (more) " more frames; the API has all of them" } }
+            }
+        }
+    }
+}
+
+fn inlined(frame: &Frame, inline: &Inline, hot: bool) -> Markup {
+    let function = inline.function.as_deref();
+    let class = classes(is_system(frame.module.as_deref(), function), false, hot, true);
+    html! {
+        li class=(class) {
+            span.n title="inlined into the frame below" {}
+            span.fn { (shown(function.unwrap_or("unknown function"))) }
+            span.mod { (shown(frame.module.as_deref().unwrap_or_default())) span.trust { "inline" } }
+            (source(inline.file.as_deref(), inline.line))
+        }
+    }
+}
+
+fn physical(frame: &Frame, hot: bool) -> Markup {
+    let (module, function) = (frame.module.as_deref(), frame.function.as_deref());
+    let class = classes(is_system(module, function), function.is_none(), hot, false);
+    html! {
+        li class=(class) {
+            span.n { (frame.frame) }
+            span.fn { (shown(&place(frame))) }
+            span.mod { (shown(module.unwrap_or_default())) span.trust title=(trust(&frame.trust)) { (frame.trust) } }
+            @if function.is_some() {
+                (source(frame.file.as_deref(), frame.line))
+            } @else if frame.missing_symbols == Some(true) {
+                span.src { "no symbols for this module: put its .sym below data/symbols and reprocess" }
+            }
+        }
+    }
+}
+
+/// The best name of a frame.
+pub fn place(frame: &Frame) -> String {
+    if let Some(function) = &frame.function {
+        return function.clone();
+    }
+    let address = frame.offset.as_deref().unwrap_or("?");
+    match (&frame.module, &frame.module_offset, frame.unloaded_modules.first()) {
+        (Some(module), Some(offset), _) => format!("{module} + {}", short(offset)),
+        (Some(module), None, _) => module.clone(),
+        (None, _, Some(unloaded)) => {
+            let name = unloaded.module.as_deref().unwrap_or("unknown");
+            let offset = unloaded.offsets.first().map_or(address, String::as_str);
+            format!("(unloaded {name}) + {}", short(offset))
+        }
+        _ => short(address),
+    }
+}
+
+/// An address without its leading zeros.
+fn short(hex: &str) -> String {
+    match hex.strip_prefix("0x").map(|digits| digits.trim_start_matches('0')) {
+        Some("") => "0x0".into(),
+        Some(digits) => format!("0x{digits}"),
+        None => hex.to_owned(),
+    }
+}
+
+fn source(file: Option<&str>, line: Option<u32>) -> Markup {
+    html! {
+        @if let Some(file) = file.filter(|f| !f.is_empty()) {
+            span.src title=(shown(file)) {
+                (shown(file)) @if let Some(line) = line { ":" (line) }
+            }
+        }
+    }
+}
+
+fn classes(system: bool, nosym: bool, hot: bool, inline: bool) -> String {
+    let marks = [("crash", hot), ("inline", inline), ("nosym", nosym), ("sys", system && !nosym)];
+    marks.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect::<Vec<_>>().join(" ")
+}
+
+/// What a trust word means.
+fn trust(word: &str) -> &'static str {
+    match word {
+        "context" => "from the registers: certain",
+        "cfi" => "found by unwind information: reliable",
+        "frame_pointer" => "found by following frame pointers: fairly reliable",
+        "cfi_scan" => "found by scanning the stack, confirmed by unwind information",
+        "scan" => "found by scanning the stack: a guess",
+        "prewalked" => "given by the client",
+        _ => "how it was found is not known",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_called_by_the_best_that_is_known() {
+        let frame = |function: Option<&str>, module: Option<&str>, module_offset: Option<&str>| Frame {
+            function: function.map(Into::into),
+            module: module.map(Into::into),
+            module_offset: module_offset.map(Into::into),
+            offset: Some("0x0000000000000010".into()),
+            ..Frame::default()
+        };
+        assert_eq!(place(&frame(Some("f"), Some("m"), None)), "f");
+        assert_eq!(place(&frame(None, Some("m.so"), Some("0x0000000000001f26"))), "m.so + 0x1f26");
+        assert_eq!(place(&frame(None, None, None)), "0x10");
+    }
+
+    #[test]
+    fn system_frames_stand_back_and_ours_do_not() {
+        assert!(is_system(Some("libc.so.6"), Some("abort")));
+        assert!(is_system(Some("acmed"), Some("core::ops::function::FnOnce::call_once")));
+        assert!(!is_system(Some("acmed"), Some("acmed::render::decode_tile")));
+        assert!(!is_system(None, None));
+    }
+}

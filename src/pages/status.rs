@@ -1,0 +1,136 @@
+//! Server status: is intake up, how long is the queue, what do workers, store and index do.
+
+use maud::{Markup, html};
+
+use super::{Page, ago, bytes_text, counted, number, report_path, span_text};
+use crate::store::{State, StoreStatus};
+use crate::web::{App, Request, Response, WebError};
+
+pub fn status(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
+    let store = app.store.status()?;
+    let content = html! {
+        div.head {
+            h1 { "Server status" }
+            div.chips {
+                @match &store.latched {
+                    None => span.chip.good { "intake up" },
+                    Some(why) => span.chip.bad { "intake down: " (why) },
+                }
+                (queue_chip(app, &store))
+                @if let Some(progress) = app.indexer.status().rebuilding { span.chip.warn { "index is being rebuilt, " (number(progress)) " crashes done" } }
+                @if !cfg!(target_os = "linux") {
+                    span.chip.warn { "walkers run without memory and time limits on this system" }
+                }
+            }
+        }
+        div.grid3 {
+            @for (state, count) in &store.states {
+                div.panel.stat {
+                    span.v { (number(*count)) }
+                    span.l { (state.name()) " " (if *count == 1 { "crash" } else { "crashes" }) }
+                }
+            }
+        }
+        (workers(app))
+        div.grid3 { (intake(app)) (disk(&store)) (index(app, &store)) }
+    };
+    Ok(Response::html(Page::new("Server status", "/status/").render(content)))
+}
+
+fn queue_chip(app: &App, store: &StoreStatus) -> Markup {
+    let queued = store.states.iter().find(|(s, _)| *s == State::Queued).map_or(0, |(_, n)| *n);
+    html! {
+        @match store.oldest_queued_at {
+            Some(at) if queued > 0 => {
+                @let age = app.clock.now().ms_since(at);
+                span.chip.warn[age > 60_000] {
+                    (counted(queued, "crash waits", "crashes wait")) ", the oldest for " (span_text(age))
+                }
+            }
+            _ => span.chip.good { "nothing waits" },
+        }
+    }
+}
+
+fn workers(app: &App) -> Markup {
+    let now = app.clock.now();
+    html! {
+        section.panel {
+            header {
+                h2 { "Workers" }
+                span.muted.small { (counted(app.pool.waiting() as u64, "crash", "crashes")) " handed out and not begun" }
+            }
+            div.scroll {
+                table {
+                    thead { tr { th { "Worker" } th { "Does" } th.num { "Finished" } th.num { "Walker faults" } th.num { "Walker pid" } } }
+                    tbody {
+                        @for (at, worker) in app.pool.status().iter().enumerate() {
+                            tr {
+                                td { (at + 1) }
+                                td {
+                                    @match (worker.busy_with, worker.busy_since) {
+                                        (Some(id), Some(since)) => {
+                                            "walks " a.mono href=(report_path(id)) { (id) } " since " (span_text(now.ms_since(since)))
+                                        }
+                                        _ => span.muted { "waits for work" },
+                                    }
+                                }
+                                td.num { (number(worker.finished)) }
+                                td.num { (number(worker.faults)) }
+                                td.num { @match worker.walker_pid { Some(pid) => (pid), None => span.faint { "not started" } } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn facts(title: &str, rows: &[(&str, Markup)]) -> Markup {
+    html! {
+        section.panel {
+            header { h2 { (title) } }
+            div.body { dl.facts { @for (name, value) in rows { dt { (name) } dd { (value) } } } }
+        }
+    }
+}
+
+fn intake(app: &App) -> Markup {
+    let m = &app.metrics;
+    let mut rows = vec![
+        ("Received", html! { (number(m.received.get())) " since the start" }),
+        ("Stored", html! { (number(m.stored.get())) }),
+    ];
+    for (label, family) in [("Discarded", m.discarded.get()), ("Failed", m.failed.get())] {
+        rows.push((label, html! {
+            @if family.is_empty() { "none" }
+            @for (reason, n) in &family { div { (number(*n)) " " code { (reason) } } }
+        }));
+    }
+    if m.panics.get() > 0 {
+        rows.push(("Faults of ours", html! { span.chip.bad { (number(m.panics.get())) } }));
+    }
+    facts("Intake", &rows)
+}
+
+fn disk(store: &StoreStatus) -> Markup {
+    let dead = store.segment_bytes.saturating_sub(store.live_bytes);
+    facts("Store", &[
+        ("Database", html! { (bytes_text(store.database_bytes)) }),
+        ("Segments", html! { (counted(store.segments, "file", "files")) ", " (bytes_text(store.segment_bytes)) }),
+        ("Of it in use", html! { (bytes_text(store.live_bytes)) ", " (bytes_text(dead)) " replaced or deleted" }),
+    ])
+}
+
+fn index(app: &App, store: &StoreStatus) -> Markup {
+    let index = app.indexer.status();
+    let behind = store.last_change.saturating_sub(index.last_change);
+    facts("Search index", &[
+        ("Crashes in it", html! { (number(index.documents)) }),
+        ("Behind the store", html! { (counted(behind, "change", "changes")) }),
+        ("Last commit", html! {
+            @match index.committed_at { Some(at) => (ago(at, app.clock.now())), None => "none since the start" }
+        }),
+    ])
+}
