@@ -282,6 +282,7 @@ fn os(draft: &mut Draft) -> Result<(), String> {
         .as_ref()
         .and_then(|w| w.lsb_release.as_ref())
         .and_then(|lsb| lsb.description.clone())
+        .filter(|description| !description.is_empty())
         .or_else(|| raw.annotation("LinuxLSBDescription").map(str::to_owned))
         .or_else(|| raw.annotation("lsb-release").map(str::to_owned));
     draft.set("os_pretty_version", pretty_os(&name, &version, lsb.as_deref()));
