@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::access::Role;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::index::Index;
@@ -39,6 +40,8 @@ pub struct Request {
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
     pub peer: Option<IpAddr>,
+    /// What the caller may do.
+    pub role: Role,
     pub body: Vec<u8>,
 }
 

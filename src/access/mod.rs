@@ -77,6 +77,7 @@ mod tests {
             query: Params::default(),
             headers: headers.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect(),
             peer: peer.parse().ok(),
+            role: Role::Anonymous,
             body: Vec::new(),
         }
     }

@@ -193,7 +193,8 @@ async fn answer(
         other => return Err(refuse(WebError::new(405, format!("method {other} is not known here")))),
     };
     let query = Params::parse(head.uri.query().unwrap_or_default());
-    let mut request = Request { method, path: path.clone(), query, headers, peer: Some(peer.ip()), body: Vec::new() };
+    let mut request = Request { method, path: path.clone(), query, headers, peer: Some(peer.ip()), role: Role::Anonymous, body: Vec::new() };
+    request.role = access::role_of(&request, shared.address);
     let (route, captures) = routes::find(method, &path).map_err(refuse)?;
     check_access(shared, route, &request).map_err(refuse)?;
     let handler = match route.handler {
@@ -237,7 +238,7 @@ fn check_access(shared: &Shared, route: &Route, request: &Request) -> Result<(),
     if route.role == Role::Anonymous {
         return Ok(());
     }
-    if access::role_of(request, shared.address) < route.role {
+    if request.role < route.role {
         return Err(WebError::forbidden(access::refusal(shared.address)));
     }
     if request.method == Method::Post && access::is_cross_site(request) {

@@ -1,3 +1,9 @@
 //! Features from the outside, in one binary: the program itself and the library as others use it.
 
+mod collector;
+mod commands;
+mod house;
+mod life;
+mod report;
+mod server;
 mod walker;

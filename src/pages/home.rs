@@ -1,0 +1,155 @@
+//! Home: which products crash how often, and what came in last.
+
+use maud::{Markup, html};
+
+use super::search::text_of;
+use super::{Page, ago, counted, number, report_path, search_for, shown, signature};
+use crate::access::Role;
+use crate::fields::name;
+use crate::index::{FacetBucket, SearchResult};
+use crate::query::Query;
+use crate::store::{CrashRow, State};
+use crate::web::{App, Request, Response, WebError};
+
+const NEWEST: usize = 25;
+const PRODUCTS: usize = 50;
+/// The range of a search without dates.
+const DAYS: u64 = 7;
+
+pub fn home(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    let newest = app.store.newest(NEWEST)?;
+    let week = week(app, request.role >= Role::Protected)?;
+    let content = html! {
+        div.head {
+            h1 { "Crashes" }
+            div.chips {
+                @match app.store.status()?.latched {
+                    None => span.chip.good { "intake up" },
+                    Some(why) => span.chip.bad { "intake down: " (why) },
+                }
+                span.chip { b { (number(week.total)) } " processed in " (DAYS) " days" }
+            }
+        }
+        @if newest.is_empty() { (first_steps(request)) } @else {
+            div.cols {
+                (newest_crashes(app, &newest))
+                div.stackup { (products(&week)) (signatures(&week)) }
+            }
+        }
+    };
+    Ok(Response::html(Page::new("Crashes", "/").render(content)))
+}
+
+/// Counts of the last seven days.
+fn week(app: &App, may_see_protected: bool) -> Result<SearchResult, WebError> {
+    let params = [
+        ("_aggs.product", name::VERSION),
+        ("_facets", name::SIGNATURE),
+        ("_facets_size", &PRODUCTS.to_string()),
+        ("_results_number", "0"),
+    ]
+    .map(|(k, v)| (k.to_owned(), v.to_owned()));
+    let query = Query::parse(&params, app.clock.now(), may_see_protected)?;
+    Ok(app.index.search(&query)?)
+}
+
+fn buckets<'a>(result: &'a [(String, crate::index::FacetResult)], label: &str) -> &'a [FacetBucket] {
+    result.iter().find(|(found, _)| found == label).map_or(&[], |(_, facet)| facet.buckets())
+}
+
+fn first_steps(request: &Request) -> Markup {
+    let host = shown(request.header("host").unwrap_or("127.0.0.1:8000")).into_owned();
+    html! {
+        section.panel {
+            header { h2 { "No crash yet" } }
+            div.empty {
+                p { "Send one with any client, or with curl:" }
+                pre { "curl -F upload_file_minidump=@some.dmp -F ProductName=MyApp -F Version=1.0 " "http:" "//" (host) "/submit" }
+                p { "The answer is its crash id; it shows up here at once, walked and named within two seconds." }
+            }
+        }
+    }
+}
+
+fn newest_crashes(app: &App, newest: &[CrashRow]) -> Markup {
+    let now = app.clock.now();
+    html! {
+        section.panel {
+            header {
+                h2 { "Newest crashes" }
+                span.act { a href="/search/" { "all" } }
+            }
+            div.scroll {
+                table {
+                    thead { tr { th { "Received" } th { "Signature" } th { "Product" } } }
+                    tbody {
+                        @for row in newest {
+                            tr {
+                                td.nowrap { a href=(report_path(row.id)) { (ago(row.received_at(), now)) } }
+                                td {
+                                    @match &row.processed {
+                                        Some(processed) => a.sig href=(report_path(row.id)) { (signature(&processed.signature)) },
+                                        None => a.muted href=(report_path(row.id)) { (row.state.name()) },
+                                    }
+                                    @if row.processed.is_some() && row.state != State::Processed { span.marks { span.hot { (row.state.name()) } } }
+                                }
+                                td { (shown(if row.product.is_empty() { "unnamed" } else { &row.product })) " " span.muted { (shown(&row.version)) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn products(week: &SearchResult) -> Markup {
+    html! {
+        section.panel {
+            header { h2 { "Products" } span.muted.small { "crashes in " (DAYS) " days" } }
+            @let products = buckets(&week.facets, name::PRODUCT);
+            @if products.is_empty() { div.body.muted { "No processed crash names its product yet." } }
+            table {
+                tbody {
+                    @for product in products {
+                        @let product_name = text_of(&product.term);
+                        tr {
+                            td {
+                                a href=(search_for(name::PRODUCT, &product_name)) { b { (shown(&product_name)) } }
+                                div.small.muted {
+                                    @for (at, version) in buckets(&product.facets, name::VERSION).iter().take(4).enumerate() {
+                                        @if at > 0 { ", " }
+                                        (shown(&text_of(&version.term))) " (" (number(version.count)) ")"
+                                    }
+                                }
+                            }
+                            td.num { (counted(product.count, "crash", "crashes")) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn signatures(week: &SearchResult) -> Markup {
+    let top = buckets(&week.facets, name::SIGNATURE);
+    html! {
+        @if !top.is_empty() {
+            section.panel {
+                header { h2 { "Most frequent" } span.muted.small { "in " (DAYS) " days" } }
+                table {
+                    tbody {
+                        @for bucket in top.iter().take(10) {
+                            @let text = text_of(&bucket.term);
+                            tr {
+                                td { a.sig href=(search_for(name::SIGNATURE, &text)) { (signature(&text)) } }
+                                td.num { (number(bucket.count)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Commands without a server, and `submit` with one.
+
+use std::process::{Command, Output};
+
+use crate::server::{PROGRAM, Server, fixtures};
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM)
+        .args(arguments)
+        .output()
+        .expect("the program runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn submit_prints_the_answer_of_the_collector() {
+    let server = Server::start();
+    let dump = fixtures().join("dumps/linux-x86_64-null_read_av.dmp");
+    let dump = dump.to_str().expect("a plain path");
+    let url = format!("http://{}/submit", server.address);
+    let named = format!("upload_file_minidump_browser={dump}");
+    let output = run(&[
+        "submit",
+        &url,
+        "--dump",
+        dump,
+        "--dump",
+        &named,
+        "-a",
+        "ProductName=A",
+        "-a",
+        "Note=x=\"y\"",
+    ]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = stdout(&output);
+    let id = text.trim().strip_prefix("CrashID=bp-").expect("a crash id");
+    let raw = server.get(&format!("/api/RawCrash/?crash_id={id}")).json();
+    assert_eq!(
+        (raw["ProductName"].as_str(), raw["Note"].as_str()),
+        (Some("A"), Some("x=\"y\""))
+    );
+    assert_eq!(
+        raw["metadata"]["dump_checksums"]
+            .as_object()
+            .map(|m| m.len()),
+        Some(2)
+    );
+
+    let output = run(&["submit", "https://127.0.0.1:1/submit", "--dump", dump]);
+    assert!(!output.status.success());
+    assert!(
+        stderr(&output).contains("only http:// URLs"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn config_check_names_file_line_and_what_is_accepted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("a.toml");
+    let path = file.to_str().expect("a plain path");
+    std::fs::write(
+        &file,
+        "[http]\nlisten = \"127.0.0.1:1\"\n\n[workers]\nwalk_deadline = 60\n",
+    )
+    .expect("written");
+    let output = run(&["config", "check", "--config", path]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("a.toml:5: [workers] walk_deadline must be a time such as"),
+        "{}",
+        stderr(&output)
+    );
+
+    std::fs::write(&file, "[workers]\ncount = 3\n").expect("written");
+    assert!(run(&["config", "check", "--config", path]).status.success());
+    let printed = stdout(&run(&["config", "print", "--config", path]));
+    assert!(
+        printed
+            .lines()
+            .any(|l| l.starts_with("count = 3") && l.ends_with("a.toml:2")),
+        "{printed}"
+    );
+    assert!(
+        printed
+            .lines()
+            .any(|l| l.starts_with("report_bytes_max = \"100 MiB\"") && l.ends_with("# default"))
+    );
+
+    let output = run(&["serve", "--config", "/nonexistent.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn the_help_names_every_command() {
+    let help = stdout(&run(&["--help"]));
+    for command in ["serve", "walk", "submit", "signature", "config"] {
+        assert!(help.contains(command), "{help}");
+    }
+    assert!(
+        !help.contains("walker"),
+        "the child of a worker is nobody's command"
+    );
+}

@@ -1,0 +1,247 @@
+//! Starts, stops, kills and what may be reached from where.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::server::{Server, fixture, submission, wait_for};
+
+/// Uploads in the test of a killed server.
+const UPLOADS: u64 = 300;
+
+#[test]
+fn a_killed_server_has_every_answered_crash_with_its_exact_bytes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let dump = fixture("dumps/linux-x86_64-null_read_av.dmp");
+    let answered: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::default();
+    let sent = AtomicU64::new(0);
+    let mut server = Server::start_in(&data, &[]);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                loop {
+                    let n = sent.fetch_add(1, Ordering::Relaxed);
+                    if n >= UPLOADS {
+                        return;
+                    }
+                    // Every upload is another one, with an attachment that tells them apart.
+                    let own = [n.to_le_bytes().repeat(512), dump[..1000].to_vec()].concat();
+                    let bytes = submission(
+                        &[("ProductName", "Kill")],
+                        &[
+                            ("upload_file_minidump", "x.dmp", &dump),
+                            ("own", "own", &own),
+                        ],
+                    );
+                    if let Some(answer) = server.try_send(&bytes, false) {
+                        answered
+                            .lock()
+                            .expect("no panic")
+                            .insert(answer.crash_id(), own);
+                    }
+                }
+            });
+        }
+        scope.spawn(|| {
+            wait_for("some uploads", || {
+                (answered.lock().expect("no panic").len() as u64 > UPLOADS / 3).then_some(())
+            });
+            kill_9(server.child.id());
+        });
+    });
+    server.child.wait().expect("its end");
+    let answered = answered.into_inner().expect("no panic");
+    assert!(
+        (answered.len() as u64) < UPLOADS,
+        "the kill came in the middle: {}",
+        answered.len()
+    );
+
+    let server = Server::start_in(&data, &[]);
+    for (id, own) in &answered {
+        assert_eq!(server.wait_processed(id), "processed", "{id}");
+        let part = server.get(&format!("/api/RawCrash/?crash_id={id}&format=raw&name=own"));
+        assert_eq!(&part.body, own, "{id}");
+        let part = server.get(&format!("/api/RawCrash/?crash_id={id}&format=raw"));
+        assert_eq!(part.body, dump, "{id}");
+    }
+}
+
+fn kill_9(pid: u32) {
+    let status = std::process::Command::new("kill")
+        .args(["-KILL", &pid.to_string()])
+        .status();
+    assert!(status.expect("kill runs").success());
+}
+
+#[test]
+fn sigterm_ends_it_in_order_and_the_next_start_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let mut server = Server::start_in(&data, &[]);
+    let dump = fixture("dumps/linux-x86_64-firefox_esr.dmp");
+    let files: [(&str, &str, &[u8]); 1] = [("upload_file_minidump", "x", &dump)];
+    let ids: Vec<String> = (0..10)
+        .map(|_| server.submit(&[("ProductName", "A")], &files).crash_id())
+        .collect();
+    assert_eq!(server.terminate(), Some(0));
+    let server = Server::start_in(&data, &[]);
+    for id in &ids {
+        assert_eq!(server.wait_processed(id), "processed");
+        assert_eq!(server.state(id)["reason"], serde_json::Value::Null);
+    }
+}
+
+#[test]
+fn a_second_server_on_the_same_directory_is_refused_with_the_holders_pid() {
+    let server = Server::start();
+    let second = std::process::Command::new(crate::server::PROGRAM)
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(&server.data)
+        .output()
+        .expect("it runs");
+    assert_eq!(second.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&second.stderr);
+    assert!(
+        text.contains(&format!("pid {}", server.child.id())),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_deleted_index_is_built_anew_at_the_next_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let mut server = Server::start_in(&data, &[]);
+    let total = |server: &Server| {
+        server.get("/api/SuperSearch/?_results_number=0").json()["total"].as_u64()
+    };
+    for n in 0..20 {
+        let version = n.to_string();
+        let id = server
+            .submit(&[("ProductName", "A"), ("Version", &version)], &[])
+            .crash_id();
+        server.wait_processed(&id);
+    }
+    wait_for("the index", || (total(&server) == Some(20)).then_some(()));
+    assert_eq!(server.terminate(), Some(0));
+    std::fs::remove_dir_all(data.join("index")).expect("the index is there");
+    let server = Server::start_in(&data, &[]);
+    wait_for("the new index", || {
+        (total(&server) == Some(20)).then_some(())
+    });
+}
+
+#[test]
+fn bound_to_all_addresses_only_the_collector_and_the_health_urls_answer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start_in(&folder.path().join("data"), &["--listen", "0.0.0.0:0"]);
+    let id = server.submit(&[("ProductName", "A")], &[]).crash_id();
+    for path in [
+        "/__heartbeat__",
+        "/__lbheartbeat__",
+        "/__version__",
+        "/metrics",
+    ] {
+        assert_eq!(server.get(path).status, 200, "{path}");
+    }
+    for path in [
+        "/",
+        "/search/",
+        "/status/",
+        &format!("/report/index/{id}"),
+        "/api/SuperSearch/",
+    ] {
+        let answer = server.get(path);
+        assert_eq!(answer.status, 403, "{path}");
+        assert!(
+            answer.text().contains("127.0.0.1"),
+            "{path} says the way out"
+        );
+    }
+    let path = format!("/api/RawCrash/?crash_id={id}&format=raw");
+    assert_eq!(server.get(&path).status, 403);
+}
+
+#[test]
+fn a_page_of_another_site_reaches_nothing() {
+    let server = Server::start();
+    let rebound = server.request("GET", "/", &[("Host", "evil.example")], b"");
+    assert_eq!(rebound.status, 403);
+    let forwarded = server.request("GET", "/", &[("X-Forwarded-For", "10.0.0.1")], b"");
+    assert_eq!(forwarded.status, 403);
+    let id = server.submit(&[("ProductName", "A")], &[]).crash_id();
+    let path = format!("/api/Reprocessing/?crash_ids={id}");
+    let cross = server.request("POST", &path, &[("Origin", "http://evil.example")], b"");
+    assert_eq!(cross.status, 403);
+}
+
+#[test]
+fn every_answer_has_the_same_security_headers() {
+    let server = Server::start();
+    for path in [
+        "/",
+        "/search/",
+        "/status/",
+        "/nothing",
+        "/api/CrashState/",
+        "/metrics",
+        "/report/index/x",
+        "/submit",
+    ] {
+        let answer = server.get(path);
+        let policy = answer.header("content-security-policy").unwrap_or_default();
+        assert!(
+            policy.starts_with("default-src 'none'; style-src 'self'"),
+            "{path}: {policy}"
+        );
+        assert!(!policy.contains("unsafe"), "{path}: {policy}");
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("cache-control", "no-store"),
+            ("cross-origin-opener-policy", "same-origin"),
+        ] {
+            assert_eq!(answer.header(name), Some(value), "{path}: {name}");
+        }
+    }
+}
+
+#[test]
+fn pages_load_nothing_from_elsewhere_and_need_no_script() {
+    let server = Server::start();
+    let dump = fixture("dumps/linux-x86_64-null_read_av.dmp");
+    let id = server
+        .submit(
+            &[("ProductName", "A")],
+            &[("upload_file_minidump", "x", &dump)],
+        )
+        .crash_id();
+    server.wait_processed(&id);
+    for path in ["/", "/search/", "/status/", &format!("/report/index/{id}")] {
+        let page = server.get(path).text();
+        for forbidden in [
+            "<script", "style=\"", "src=\"", "http://", "https://", "@import",
+        ] {
+            assert!(!page.contains(forbidden), "{path} has {forbidden}");
+        }
+    }
+    let style = server.get("/").text();
+    let style = style
+        .split("/assets/")
+        .nth(1)
+        .and_then(|s| s.split('"').next())
+        .expect("a style sheet");
+    assert_eq!(server.get(&format!("/assets/{style}")).status, 200);
+}
+
+#[test]
+fn the_data_directory_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let server = Server::start();
+    let mode = |path: &Path| path.metadata().expect("it is there").permissions().mode() & 0o777;
+    assert_eq!(mode(&server.data), 0o700);
+    assert_eq!(mode(&server.data.join("store.redb")), 0o600);
+}

@@ -1,0 +1,255 @@
+//! From a dump to its report: walk, name, page, API, search.
+
+use crate::server::{Server, fixture, fixture_names, wait_for};
+
+#[test]
+fn a_dump_with_symbols_becomes_a_named_report_with_source_lines() {
+    let server = Server::start();
+    for module in [
+        "null_read_av",
+        "libc-2.13.so",
+        "ld-2.13.so",
+        "libgcc_s.so.1",
+    ] {
+        server.install_symbols(module);
+    }
+    let dump = fixture("dumps/linux-x86_64-null_read_av.dmp");
+    let files: [(&str, &str, &[u8]); 1] = [("upload_file_minidump", "x.dmp", &dump)];
+    let id = server
+        .submit(&[("prod", "Demo"), ("ver", "1.0")], &files)
+        .crash_id();
+    assert_eq!(server.wait_processed(&id), "processed");
+
+    let crash = server.processed(&id);
+    for (key, value) in [
+        ("crash_id", id.as_str()),
+        ("signature", "crash"),
+        ("product", "Demo"),
+        ("version", "1.0"),
+        ("os_name", "Linux"),
+        ("reason", "SIGSEGV"),
+        ("address", "0x0000000000000000"),
+        ("state", "processed"),
+    ] {
+        assert_eq!(crash[key], value, "{key}");
+    }
+    assert!(
+        crash["date_processed"]
+            .as_str()
+            .is_some_and(|d| d.ends_with('Z'))
+    );
+    let frame = &crash["json_dump"]["crashing_thread"]["frames"][0];
+    assert_eq!(
+        (frame["function"].as_str(), frame["line"].as_u64()),
+        (Some("crash()"), Some(18))
+    );
+
+    let page = server.get(&format!("/report/index/bp-{id}"));
+    assert_eq!(
+        page.header("location"),
+        Some(format!("/report/index/{id}").as_str()),
+        "one address a crash"
+    );
+    let page = server.get(&format!("/report/index/{id}")).text();
+    for text in [
+        "null_read_av.cc:18",
+        "context",
+        "Crashing thread",
+        "libc-2.13.so",
+        "SIGSEGV",
+        "Demo",
+    ] {
+        assert!(page.contains(text), "the page shows {text}");
+    }
+    assert!(
+        !page.contains("http-equiv=\"refresh\""),
+        "a finished report does not reload itself"
+    );
+}
+
+#[test]
+fn every_broken_dump_ends_with_a_page_that_says_why() {
+    let server = Server::start();
+    for name in fixture_names("broken/dumps") {
+        let dump = fixture(&format!("broken/dumps/{name}"));
+        let files: [(&str, &str, &[u8]); 1] = [("upload_file_minidump", &name, &dump)];
+        let id = server
+            .submit(&[("ProductName", "Broken"), ("Version", "1")], &files)
+            .crash_id();
+        let state = server.wait_processed(&id);
+        let crash = server.processed(&id);
+        let status = crash["mdsw_status_string"].as_str().unwrap_or_default();
+        let notes = crash["processor_notes"].as_str().unwrap_or_default();
+        assert!(
+            status == "OK" || notes.contains("the minidump cannot be walked"),
+            "{name}: {state} {status} {notes}"
+        );
+        assert!(
+            !crash["signature"].as_str().unwrap_or_default().is_empty(),
+            "{name}"
+        );
+        let page = server.get(&format!("/report/index/{id}"));
+        assert_eq!(page.status, 200, "{name}");
+        if status != "OK" {
+            assert!(page.text().contains("There is no stack"), "{name}");
+        }
+        let back = server.get(&format!("/api/RawCrash/?crash_id={id}&format=raw"));
+        assert_eq!(back.body, dump, "{name}: the bytes to try again");
+    }
+    assert_eq!(server.metric("crashkeep_panics_total"), 0);
+}
+
+#[test]
+fn symbols_that_come_late_are_used_when_the_crash_is_processed_again() {
+    let server = Server::start();
+    let dump = fixture("dumps/linux-x86_64-acmed_div_zero.dmp");
+    let id = server
+        .submit(
+            &[("ProductName", "A")],
+            &[("upload_file_minidump", "x", &dump)],
+        )
+        .crash_id();
+    server.wait_processed(&id);
+    let before = server.processed(&id)["signature"]
+        .as_str()
+        .expect("a signature")
+        .to_owned();
+    assert!(
+        before.contains("acmed@0x"),
+        "{before}: a frame without function is module@offset"
+    );
+    server.install_symbols("acmed");
+    let body = format!("crash_ids={id}");
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    let answer = server.request("POST", "/api/Reprocessing/", &form, body.as_bytes());
+    assert_eq!((answer.status, answer.text().as_str()), (200, "true"));
+    wait_for("the new signature", || {
+        (server.processed(&id)["signature"] == "acmed::math::average").then_some(())
+    });
+    assert_eq!(server.state(&id)["attempts"], 2);
+}
+
+#[test]
+fn the_api_names_what_is_wrong_with_a_request() {
+    let server = Server::start();
+    let unknown = "5c3f1b52-9a0e-4d1f-8a77-2f1000261122";
+    for (path, status, word) in [
+        (
+            format!("/api/CrashState/?crash_id={unknown}"),
+            404,
+            "no crash",
+        ),
+        ("/api/CrashState/".into(), 400, "crash_id is missing"),
+        (
+            "/api/ProcessedCrash/?crash_id=x".into(),
+            400,
+            "not a crash id",
+        ),
+        (
+            format!("/api/RawCrash/?crash_id={unknown}&format=raw"),
+            404,
+            "no crash",
+        ),
+        ("/api/Nothing/".into(), 404, "nothing under this address"),
+    ] {
+        let answer = server.get(&path);
+        assert_eq!(answer.status, status, "{path}");
+        assert!(
+            answer.json()["error"]
+                .as_str()
+                .is_some_and(|e| e.contains(word)),
+            "{path}: {}",
+            answer.text()
+        );
+    }
+    let answer = server.request(
+        "POST",
+        &format!("/api/Reprocessing/?crash_ids={unknown}"),
+        &[],
+        b"",
+    );
+    assert_eq!(answer.status, 404, "{}", answer.text());
+    assert_eq!(
+        server
+            .request("POST", "/api/Reprocessing/", &[], b"")
+            .status,
+        400
+    );
+    assert_eq!(server.get("/api/Reprocessing/").status, 405);
+    assert_eq!(server.get(&format!("/report/index/{unknown}")).status, 404);
+    assert_eq!(server.get("/report/index/%3Cscript%3E").status, 400);
+}
+
+#[test]
+fn a_crash_is_found_by_everything_that_the_search_form_offers() {
+    let server = Server::start();
+    server.install_symbols("acmed");
+    let dump = fixture("dumps/linux-x86_64-acmed_null_read.dmp");
+    let first = server
+        .submit(
+            &[
+                ("ProductName", "Acme Server"),
+                ("Version", "2.4.1"),
+                ("Build-Note", "nightly tile cache"),
+            ],
+            &[("upload_file_minidump", "x", &dump)],
+        )
+        .crash_id();
+    let windows = fixture("dumps/windows-x86-test_app.dmp");
+    let files: [(&str, &str, &[u8]); 1] = [("upload_file_minidump", "x", &windows)];
+    let second = server
+        .submit(&[("ProductName", "Other"), ("Version", "10.0")], &files)
+        .crash_id();
+    server.wait_processed(&first);
+    server.wait_processed(&second);
+    let found = |query: &str| {
+        let answer = server.get(&format!(
+            "/api/SuperSearch/?_columns=uuid&_facets_size=0&{query}"
+        ));
+        assert_eq!(answer.status, 200, "{query}: {}", answer.text());
+        let json = answer.json();
+        let hits = json["hits"].as_array().expect("hits").iter();
+        let mut ids: Vec<String> = hits
+            .map(|h| h["uuid"].as_str().expect("a uuid").to_owned())
+            .collect();
+        assert_eq!(json["total"].as_u64(), Some(ids.len() as u64), "{query}");
+        ids.sort();
+        ids
+    };
+    wait_for("both crashes in the index", || {
+        (found("").len() == 2).then_some(())
+    });
+    for query in [
+        "product=Acme+Server",
+        "version=2.4.1",
+        "platform=Linux",
+        "signature=~read_volatile",
+        "product=!Other",
+        "q=decode_tile",
+        "cpu_arch=amd64",
+    ] {
+        assert_eq!(found(query), [first.as_str()], "{query}");
+        let page = server.get(&format!("/search/?{query}")).text();
+        assert!(
+            page.contains(&first) && !page.contains(&second),
+            "the page for {query}"
+        );
+    }
+    assert_eq!(found("platform=Windows+NT"), [second.as_str()]);
+    assert!(found("date=%3C2020-01-01").is_empty());
+    let facets = server
+        .get("/api/SuperSearch/?_facets=product&_results_number=0")
+        .json();
+    assert_eq!(
+        facets["facets"]["product"].as_array().map(Vec::len),
+        Some(2)
+    );
+    let bad = server.get("/api/SuperSearch/?nonsense=1");
+    assert_eq!(bad.status, 400);
+    assert!(bad.text().contains("nonsense"), "{}", bad.text());
+    let home = server.get("/").text();
+    assert!(
+        home.contains("Acme Server") && home.contains(&first),
+        "home shows products and newest crashes"
+    );
+}
