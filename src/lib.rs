@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod crash;
 pub mod dialect;
+pub mod fields;
 pub mod limits;
 pub mod metrics;
 pub mod multipart;
