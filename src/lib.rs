@@ -15,6 +15,7 @@ pub mod fields;
 pub mod limits;
 pub mod metrics;
 pub mod multipart;
+pub mod query;
 pub mod queue;
 pub mod signature;
 pub mod stackwalk;
