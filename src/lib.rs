@@ -12,6 +12,7 @@ pub mod config;
 pub mod crash;
 pub mod dialect;
 pub mod fields;
+pub mod index;
 pub mod limits;
 pub mod metrics;
 pub mod multipart;

@@ -48,7 +48,7 @@ pub const FIELDS: &[Field] = catalogue! {
     Version version <- "Version" [public column form] "Version" "Version of the crashed program" eg "145.0.1";
     Integer major_version [public column form] "Major version" "The number before the first dot of the version; 0 where there is none" eg "145";
     Enum release_channel <- "ReleaseChannel" [public column form] "Release channel" "Channel that the build was shipped on" eg "beta";
-    Integer build_id = build <- "BuildID" [public column form] "Build id" "Date and time of the build, as one number" eg "20261101093000";
+    Version build_id = build <- "BuildID" [public column form] "Build id" "Date and time of the build as one number, or another name of it" eg "20261101093000";
     String application_build_id <- "ApplicationBuildID" [public column form] "Application build id" "Build id of the application around the engine";
     Enum vendor <- "Vendor" [public column form] "Vendor" "Who made the program" eg "Mozilla";
     Enum productid <- "ProductID" [public column form] "Product id" "Id of the product" eg "{ec8030f7-c20a-464f-9b0e-13a3a9e97384}";
