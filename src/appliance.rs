@@ -41,7 +41,6 @@ const PARSED_SYMBOLS_FACTOR: u64 = 3;
 pub struct Appliance {
     server: Server,
     app: Arc<App>,
-    indexer: Indexer,
     _lock: DirectoryLock,
 }
 
@@ -62,14 +61,20 @@ impl Appliance {
     /// The same with a clock of the caller's.
     pub fn start_at(config: Config, place: &Place, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let data = &place.data;
-        let lock = DirectoryLock::take(data).with_context(|| format!("data directory {}", data.display()))?;
+        let lock = DirectoryLock::take(data)
+            .with_context(|| format!("data directory {}", data.display()))?;
         let metrics = Arc::new(Metrics::default());
         let workers = worker_count(&config);
 
         let (lanes, jobs, stop) = queue::queue(workers);
         let store = Arc::new(open_store(data, &config, clock.clone(), lanes)?);
-        let index = Arc::new(Index::open(&data.join("index"), store.id()?).context("the search index")?);
-        let indexer = Indexer::start(store.clone(), index.clone(), metrics.clone())?;
+        let index =
+            Arc::new(Index::open(&data.join("index"), store.id()?).context("the search index")?);
+        let indexer = Arc::new(Indexer::start(
+            store.clone(),
+            index.clone(),
+            metrics.clone(),
+        )?);
 
         let ruleset: Ruleset = config.signature.ruleset.0.parse()?;
         let parts = PoolParts {
@@ -82,9 +87,21 @@ impl Appliance {
         let pool = Arc::new(Pool::start(workers, parts, jobs, stop)?);
 
         let listen = config.http.listen.value;
-        let app = Arc::new(App { config, store, index, indexer: indexer.watch(), pool, metrics, clock });
+        let app = Arc::new(App {
+            config,
+            store,
+            index,
+            indexer,
+            pool,
+            metrics,
+            clock,
+        });
         let server = Server::start(app.clone(), listen)?;
-        Ok(Self { server, app, indexer, _lock: lock })
+        Ok(Self {
+            server,
+            app,
+            _lock: lock,
+        })
     }
 
     /// Where it listens, with the port that the system chose.
@@ -97,7 +114,7 @@ impl Appliance {
         self.server.stop(REQUEST_GRACE);
         self.app.store.pause();
         self.app.pool.stop(WALK_GRACE);
-        self.indexer.stop();
+        self.app.indexer.stop();
         self.app.store.close();
     }
 }
@@ -118,7 +135,10 @@ fn open_store(
     let spill_dir = data.join("incoming");
     crate::store::disk::make_private_dir(&spill_dir)?;
     crate::store::disk::make_private_dir(&symbol_dir(data))?;
-    let options = StoreOptions { cache_bytes: config.store.cache_bytes.0 as usize, spill_dir };
+    let options = StoreOptions {
+        cache_bytes: config.store.cache_bytes.0 as usize,
+        spill_dir,
+    };
     let disk = Arc::new(OsDisk::new(data)?);
     Store::open(disk, options, clock, Box::new(lanes))
         .with_context(|| format!("the store in {}", data.display()))

@@ -192,7 +192,7 @@ impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (unit, factor) = SIZE_UNITS
             .into_iter()
-            .find(|(_, n)| self.0 >= *n && self.0 % n == 0)
+            .find(|(_, n)| self.0 >= *n && self.0.is_multiple_of(*n))
             .unwrap_or(("B", 1));
         write!(f, "{} {unit}", self.0 / factor)
     }
@@ -246,7 +246,7 @@ impl Value for Span {
         let ms = self.0.as_millis() as u64;
         let (unit, factor) = SPAN_UNITS
             .into_iter()
-            .find(|(_, n)| ms >= *n && ms % n == 0)
+            .find(|(_, n)| ms >= *n && ms.is_multiple_of(*n))
             .unwrap_or(("ms", 1));
         format!("\"{} {unit}\"", ms / factor)
     }

@@ -39,7 +39,11 @@ pub struct SubmitHead {
 #[derive(Debug)]
 pub enum Refusal {
     /// The client sent something that is no report, or one over a bound.
-    Malformed { status: u16, code: &'static str, why: String },
+    Malformed {
+        status: u16,
+        code: &'static str,
+        why: String,
+    },
     /// The report may be good; we could not keep it.
     Store(StoreError),
 }
@@ -60,7 +64,11 @@ impl From<StoreError> for Refusal {
 }
 
 fn malformed(status: u16, code: &'static str, why: impl Into<String>) -> Refusal {
-    Refusal::Malformed { status, code, why: why.into() }
+    Refusal::Malformed {
+        status,
+        code,
+        why: why.into(),
+    }
 }
 
 /// The connection ended before the body did.
@@ -73,7 +81,9 @@ pub fn incomplete_body(why: impl Into<String>) -> Refusal {
 pub enum Answer {
     /// Kept durably (or pretended to, by a rule).
     CrashId(CrashId),
-    Discarded { rule: String },
+    Discarded {
+        rule: String,
+    },
 }
 
 /// Bounds on one report.
@@ -114,18 +124,28 @@ pub struct Intake {
 
 enum Body {
     /// Too short to tell whether it is compressed.
-    Unknown { first: Vec<u8>, form: Form },
+    Unknown {
+        first: Vec<u8>,
+        form: Form,
+    },
     Plain(Form),
     Gzip(Box<MultiGzDecoder<Form>>),
 }
 
 impl Intake {
     /// Checks the head. Large files spill below `spill_dir`.
-    pub fn begin(head: SubmitHead, limits: IntakeLimits, spill_dir: &Path) -> Result<Self, Refusal> {
-        let content_type = head
-            .content_type
-            .as_deref()
-            .ok_or_else(|| malformed(400, "no_content_type", "the request has no Content-Type header"))?;
+    pub fn begin(
+        head: SubmitHead,
+        limits: IntakeLimits,
+        spill_dir: &Path,
+    ) -> Result<Self, Refusal> {
+        let content_type = head.content_type.as_deref().ok_or_else(|| {
+            malformed(
+                400,
+                "no_content_type",
+                "the request has no Content-Type header",
+            )
+        })?;
         let boundary = multipart::boundary(content_type).map_err(|e| match e {
             BadContentType::Wrong => malformed(
                 400,
@@ -137,9 +157,15 @@ impl Intake {
             }
         })?;
         let form = Form::new(&boundary, limits.clone(), spill_dir);
-        let encoding = head.content_encoding.as_deref().map(|e| e.trim().to_ascii_lowercase());
+        let encoding = head
+            .content_encoding
+            .as_deref()
+            .map(|e| e.trim().to_ascii_lowercase());
         let body = match encoding.as_deref() {
-            None | Some("" | "identity") => Body::Unknown { first: Vec::new(), form },
+            None | Some("" | "identity") => Body::Unknown {
+                first: Vec::new(),
+                form,
+            },
             Some("gzip" | "x-gzip") => Body::Gzip(Box::new(MultiGzDecoder::new(form))),
             Some(_) => {
                 return Err(malformed(
@@ -149,7 +175,13 @@ impl Intake {
                 ));
             }
         };
-        let intake = Self { limits, boundary, body, received_bytes: 0, head };
+        let intake = Self {
+            limits,
+            boundary,
+            body,
+            received_bytes: 0,
+            head,
+        };
         if let Some(length) = intake.head.content_length {
             intake.check_size(length)?;
         }
@@ -180,11 +212,16 @@ impl Intake {
                 return Ok(());
             }
             let first = std::mem::take(first);
-            let empty = Form::new(&self.boundary, self.limits.clone(), &form.parts.spill_dir.clone());
+            let empty = Form::new(
+                &self.boundary,
+                self.limits.clone(),
+                &form.parts.spill_dir.clone(),
+            );
             let mut form = std::mem::replace(form, empty);
             // Crash clients that forget the header do exist; no multipart body begins like this.
             self.body = if first.starts_with(&[0x1f, 0x8b]) {
-                form.parts.note("body is gzip although no Content-Encoding says so");
+                form.parts
+                    .note("body is gzip although no Content-Encoding says so");
                 Body::Gzip(Box::new(MultiGzDecoder::new(form)))
             } else {
                 Body::Plain(form)
@@ -200,7 +237,9 @@ impl Intake {
             Body::Plain(form) => form.take(piece),
             Body::Gzip(inflater) => {
                 inflater.get_mut().received_bytes = self.received_bytes;
-                inflater.write_all(piece).map_err(|e| gzip_refusal(inflater.get_mut(), &e))
+                inflater
+                    .write_all(piece)
+                    .map_err(|e| gzip_refusal(inflater.get_mut(), &e))
             }
         }
     }
@@ -218,7 +257,9 @@ impl Intake {
                 if let Err(error) = inflater.try_finish() {
                     return Err(gzip_refusal(inflater.get_mut(), &error));
                 }
-                inflater.finish().map_err(|e| malformed(400, "bad_gzip", e.to_string()))?
+                inflater
+                    .finish()
+                    .map_err(|e| malformed(400, "bad_gzip", e.to_string()))?
             }
         };
         let payload_bytes = form.inflated_bytes;
@@ -234,7 +275,11 @@ impl Intake {
             }
         }
         if parts.annotations.is_empty() && parts.files.is_empty() {
-            return Err(malformed(400, "no_annotations", "the report has neither annotations nor files"));
+            return Err(malformed(
+                400,
+                "no_annotations",
+                "the report has neither annotations nor files",
+            ));
         }
         Ok(Report {
             annotations: parts.annotations,
@@ -253,13 +298,21 @@ impl Intake {
 
 fn gzip_refusal(form: &mut Form, error: &io::Error) -> Refusal {
     form.failure.take().unwrap_or_else(|| {
-        malformed(400, "bad_gzip", format!("the body is no whole gzip stream: {error}"))
+        malformed(
+            400,
+            "bad_gzip",
+            format!("the body is no whole gzip stream: {error}"),
+        )
     })
 }
 
 /// Decides over a report and makes it durable. Blocks until it is.
 pub fn accept(app: &App, report: Report) -> Result<Answer, Refusal> {
-    let Report { mut annotations, files, mut metadata } = report;
+    let Report {
+        mut annotations,
+        files,
+        mut metadata,
+    } = report;
     dialect::map(&mut annotations);
     let received_at = app.clock.now();
     let random = uuid::Uuid::new_v4().as_u128();
@@ -270,18 +323,32 @@ pub fn accept(app: &App, report: Report) -> Result<Answer, Refusal> {
     let (kept, deferred_days) = match decision.outcome {
         Outcome::Accept => (Kept::Accepted, None),
         Outcome::Defer => (Kept::Deferred, Some(app.config.deferred.keep_days.value)),
-        Outcome::Reject => return Ok(Answer::Discarded { rule: decision.rule }),
+        Outcome::Reject => {
+            return Ok(Answer::Discarded {
+                rule: decision.rule,
+            });
+        }
         Outcome::FakeAccept => {
-            return Ok(Answer::CrashId(CrashId::new(random, Kept::Accepted, received_at)));
+            return Ok(Answer::CrashId(CrashId::new(
+                random,
+                Kept::Accepted,
+                received_at,
+            )));
         }
     };
     let id = CrashId::new(random, kept, received_at);
     metadata.received_at_ms = received_at.ms();
     metadata.throttle_rule = decision.rule.clone();
-    let raw = RawCrash { annotations, metadata };
+    let raw = RawCrash {
+        annotations,
+        metadata,
+    };
     let name = |key| {
         let value = raw.annotation(key).unwrap_or_default();
-        value.chars().take(limits::NAME_CHARS_MAX).collect::<String>()
+        value
+            .chars()
+            .take(limits::NAME_CHARS_MAX)
+            .collect::<String>()
     };
     let json = serde_json::to_vec(&raw).expect("texts and numbers become JSON");
     app.store.accept(NewCrash {
@@ -326,18 +393,24 @@ impl Form {
             return Err(malformed(
                 413,
                 "inflated_too_large",
-                format!("the body is larger than http.inflated_bytes_max ({} bytes)", self.limits.inflated_bytes_max),
+                format!(
+                    "the body is larger than http.inflated_bytes_max ({} bytes)",
+                    self.limits.inflated_bytes_max
+                ),
             ));
         }
-        self.multipart.feed(bytes, &mut self.parts).map_err(|e| match e {
-            MultipartError::Sink(refusal) => refusal,
-            other => malformed(400, "invalid_payload_structure", other.to_string()),
-        })
+        self.multipart
+            .feed(bytes, &mut self.parts)
+            .map_err(|e| match e {
+                MultipartError::Sink(refusal) => refusal,
+                other => malformed(400, "invalid_payload_structure", other.to_string()),
+            })
     }
 
     fn check_ratio(&self, more: usize) -> Result<(), Refusal> {
         let inflated = self.inflated_bytes + more as u64;
-        let allowed = limits::INFLATE_FREE_BYTES + self.received_bytes.saturating_mul(self.limits.ratio_max);
+        let allowed =
+            limits::INFLATE_FREE_BYTES + self.received_bytes.saturating_mul(self.limits.ratio_max);
         match inflated > allowed {
             false => Ok(()),
             true => Err(malformed(
@@ -354,7 +427,9 @@ impl Form {
 
 impl Write for Form {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let result = self.check_ratio(bytes.len()).and_then(|()| self.take(bytes));
+        let result = self
+            .check_ratio(bytes.len())
+            .and_then(|()| self.take(bytes));
         result.map(|()| bytes.len()).map_err(|refusal| {
             self.failure = Some(refusal);
             io::Error::other("the form was refused")
@@ -380,9 +455,18 @@ struct Parts {
 }
 
 enum Current {
-    Text { key: String, bytes: Vec<u8> },
-    Json { bytes: Vec<u8> },
-    File { part: Part, builder: Box<PayloadBuilder>, magic: Vec<u8> },
+    Text {
+        key: String,
+        bytes: Vec<u8>,
+    },
+    Json {
+        bytes: Vec<u8>,
+    },
+    File {
+        part: Part,
+        builder: Box<PayloadBuilder>,
+        magic: Vec<u8>,
+    },
 }
 
 impl Parts {
@@ -413,7 +497,9 @@ impl Parts {
         let key = clean(&key, limits::ANNOTATION_KEY_BYTES_MAX);
         let free = free_name(&key, |name| self.annotations.contains_key(name));
         if free != key {
-            self.note(format!("annotation {key} came twice, the second is kept as {free}"));
+            self.note(format!(
+                "annotation {key} came twice, the second is kept as {free}"
+            ));
         }
         self.annotations.insert(free, value.replace('\0', ""));
         Ok(())
@@ -425,7 +511,10 @@ impl Parts {
             true => Err(malformed(
                 413,
                 "too_many_annotations",
-                format!("the report has more than {} annotations", limits::ANNOTATIONS_MAX),
+                format!(
+                    "the report has more than {} annotations",
+                    limits::ANNOTATIONS_MAX
+                ),
             )),
         }
     }
@@ -436,7 +525,10 @@ impl Parts {
             true => Err(malformed(
                 413,
                 "annotations_too_large",
-                format!("the annotations are larger than {} bytes", limits::ANNOTATIONS_BYTES_MAX),
+                format!(
+                    "the annotations are larger than {} bytes",
+                    limits::ANNOTATIONS_BYTES_MAX
+                ),
             )),
         }
     }
@@ -451,28 +543,55 @@ impl Parts {
         }
         let is_dump = name.starts_with(MAIN_DUMP);
         let clean_name = if is_dump {
-            name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(limits::PART_NAME_CHARS_MAX).collect()
+            name.chars()
+                .filter(|c| c.is_ascii_alphanumeric() || *c == '_')
+                .take(limits::PART_NAME_CHARS_MAX)
+                .collect()
         } else {
             clean(leaf(name), limits::PART_NAME_CHARS_MAX)
         };
-        let free = free_name(&clean_name, |name| self.files.iter().any(|(part, _)| part.name == name));
+        let free = free_name(&clean_name, |name| {
+            self.files.iter().any(|(part, _)| part.name == name)
+        });
         if free != name {
-            self.note(format!("part {} is kept as {free}", clean(name, limits::PART_NAME_CHARS_MAX)));
+            self.note(format!(
+                "part {} is kept as {free}",
+                clean(name, limits::PART_NAME_CHARS_MAX)
+            ));
         }
         let part = Part {
             name: free,
-            kind: if is_dump { PartKind::Dump } else { PartKind::Attachment },
-            file_name: head.file_name.as_deref().map(|n| clean(leaf(n), limits::PART_NAME_CHARS_MAX)),
-            content_type: head.content_type.as_deref().map(|t| clean(t, limits::PART_NAME_CHARS_MAX)),
+            kind: if is_dump {
+                PartKind::Dump
+            } else {
+                PartKind::Attachment
+            },
+            file_name: head
+                .file_name
+                .as_deref()
+                .map(|n| clean(leaf(n), limits::PART_NAME_CHARS_MAX)),
+            content_type: head
+                .content_type
+                .as_deref()
+                .map(|t| clean(t, limits::PART_NAME_CHARS_MAX)),
             bytes: 0,
             sha256: [0; 32],
         };
         let memory_left = limits::REPORT_MEMORY_BYTES_MAX.saturating_sub(self.memory_bytes);
         let builder = Box::new(PayloadBuilder::spilling(&self.spill_dir, memory_left));
-        Ok(Current::File { part, builder, magic: Vec::new() })
+        Ok(Current::File {
+            part,
+            builder,
+            magic: Vec::new(),
+        })
     }
 
-    fn end_file(&mut self, mut part: Part, builder: PayloadBuilder, magic: &[u8]) -> Result<(), Refusal> {
+    fn end_file(
+        &mut self,
+        mut part: Part,
+        builder: PayloadBuilder,
+        magic: &[u8],
+    ) -> Result<(), Refusal> {
         let payload = builder.finish().map_err(StoreError::from)?;
         part.bytes = payload.bytes();
         part.sha256 = payload.sha256();
@@ -490,7 +609,10 @@ impl Parts {
 
     /// Keeps bytes as an attachment that came as something else.
     fn attach(&mut self, name: &str, bytes: &[u8]) -> Result<(), Refusal> {
-        let Current::File { part, mut builder, .. } = self.begin_file(name, &PartHead::default())? else {
+        let Current::File {
+            part, mut builder, ..
+        } = self.begin_file(name, &PartHead::default())?
+        else {
             return Ok(());
         };
         builder.write(bytes).map_err(StoreError::from)?;
@@ -516,7 +638,11 @@ impl Parts {
         let value: serde_json::Value = serde_json::from_slice(bytes)
             .map_err(|e| malformed(400, "invalid_json", format!("part extra is no JSON: {e}")))?;
         let serde_json::Value::Object(object) = value else {
-            return Err(malformed(400, "invalid_json_value", "part extra is JSON, but no object"));
+            return Err(malformed(
+                400,
+                "invalid_json_value",
+                "part extra is JSON, but no object",
+            ));
         };
         self.json_seen = true;
         for (key, value) in object {
@@ -536,15 +662,25 @@ impl PartSink for Parts {
     fn begin(&mut self, head: PartHead) -> Result<(), Refusal> {
         let name = head.name.clone().unwrap_or_default();
         let is_file = head.file_name.is_some() || name.starts_with(MAIN_DUMP);
-        let is_json = head.content_type.as_deref().is_some_and(|t| t.starts_with("application/json"));
+        let is_json = head
+            .content_type
+            .as_deref()
+            .is_some_and(|t| t.starts_with("application/json"));
         self.current = Some(if name == "extra" && is_json {
             Current::Json { bytes: Vec::new() }
         } else if is_file || name.is_empty() {
-            let name = if name.is_empty() { head.file_name.clone().unwrap_or_default() } else { name };
+            let name = if name.is_empty() {
+                head.file_name.clone().unwrap_or_default()
+            } else {
+                name
+            };
             self.begin_file(&name, &head)?
         } else {
             self.check_annotation_count()?;
-            Current::Text { key: name, bytes: Vec::new() }
+            Current::Text {
+                key: name,
+                bytes: Vec::new(),
+            }
         });
         Ok(())
     }
@@ -583,7 +719,11 @@ impl PartSink for Parts {
         match self.current.take() {
             Some(Current::Text { key, bytes }) => self.end_text(key, bytes),
             Some(Current::Json { bytes }) => self.end_json(&bytes),
-            Some(Current::File { part, builder, magic }) => self.end_file(part, *builder, &magic),
+            Some(Current::File {
+                part,
+                builder,
+                magic,
+            }) => self.end_file(part, *builder, &magic),
             None => Ok(()),
         }
     }
@@ -613,5 +753,8 @@ fn free_name(name: &str, taken: impl Fn(&str) -> bool) -> String {
     if !taken(name) {
         return name.to_owned();
     }
-    (2..).map(|n| format!("{name}_{n}")).find(|n| !taken(n)).expect("numbers do not end")
+    (2..)
+        .map(|n| format!("{name}_{n}"))
+        .find(|n| !taken(n))
+        .expect("numbers do not end")
 }

@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod multipart;
 pub mod pages;
 pub mod process;
+pub mod query;
 pub mod queue;
 pub mod signature;
 pub mod stackwalk;

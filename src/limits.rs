@@ -48,3 +48,37 @@ pub const INFLATE_FREE_BYTES: u64 = 1024 * 1024;
 pub const REPROCESS_IDS_MAX: usize = 10_000;
 /// Bytes of what one walk may answer.
 pub const WALK_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Parameters of one search.
+pub const QUERY_PARAMS_MAX: usize = 500;
+/// Results of one search.
+pub const RESULTS_NUMBER_MAX: usize = 1_000;
+/// How far results can be paged through.
+pub const RESULTS_END_MAX: usize = 10_000;
+/// Values listed for one facet.
+pub const FACETS_SIZE_MAX: usize = 10_000;
+/// Facets of one search, nested ones included.
+pub const FACETS_MAX: usize = 100;
+/// Facets inside facets.
+pub const FACET_DEPTH_MAX: usize = 4;
+/// Distinct values that one search may count, over all its facets.
+pub const FACET_BUCKETS_MAX: usize = 500_000;
+/// Fields that results are sorted by.
+pub const SORTS_MAX: usize = 3;
+/// Days of one search.
+pub const DATE_RANGE_DAYS_MAX: i64 = 365;
+/// Bytes of a compiled regular expression.
+pub const REGEX_BYTES_MAX: usize = 1024 * 1024;
+/// Words and phrases of one full-text search.
+pub const TEXT_CLAUSES_MAX: usize = 50;
+
+/// Bytes of one value in the index; what is longer is cut there, never in the store.
+pub const INDEX_VALUE_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of an annotation in the index that is no field.
+pub const INDEX_ANNOTATION_BYTES_MAX: usize = 512;
+/// Bytes of one field that the full-text search knows.
+pub const INDEX_TEXT_BYTES_MAX: usize = 32 * 1024;
+/// Values of one field of one crash in the index.
+pub const INDEX_VALUES_MAX: usize = 1_000;
+/// Distinct annotations in the index that are no fields: each costs columns in every part of it.
+pub const INDEX_ANNOTATION_KEYS_MAX: usize = 500;

@@ -82,15 +82,22 @@ const STEPS: &[Step] = &[
 
 /// Runs all steps.
 pub fn process(input: &Input, generator: &Generator) -> Processed {
-    let mut draft =
-        Draft { input, generator, walk: None, out: Map::new(), notes: input.raw.metadata.collector_notes.clone() };
+    let mut draft = Draft {
+        input,
+        generator,
+        walk: None,
+        out: Map::new(),
+        notes: input.raw.metadata.collector_notes.clone(),
+    };
     for (name, step) in STEPS {
         match catch_unwind(AssertUnwindSafe(|| step(&mut draft))) {
             Ok(Ok(())) => {}
             Ok(Err(why)) => draft.notes.push(format!("{name}: {why}")),
             Err(_) => {
                 tracing::error!(crash_id = %input.id, step = name, "a processing step panicked");
-                draft.notes.push(format!("{name}: failed by a fault of its own"));
+                draft
+                    .notes
+                    .push(format!("{name}: failed by a fault of its own"));
             }
         }
     }
@@ -118,7 +125,11 @@ impl Draft<'_> {
     }
 
     fn finish(mut self) -> Processed {
-        let signature = match self.out.get(fields::name::SIGNATURE).and_then(Value::as_str) {
+        let signature = match self
+            .out
+            .get(fields::name::SIGNATURE)
+            .and_then(Value::as_str)
+        {
             Some(text) if !text.is_empty() => text.to_owned(),
             _ => "EMPTY: crash failed to process".to_owned(),
         };
@@ -127,7 +138,14 @@ impl Draft<'_> {
             Walked::GivenUp { why, .. } => Some(why.clone()),
             _ => None,
         };
-        self.set("state", if failure.is_some() { "failed" } else { "processed" });
+        self.set(
+            "state",
+            if failure.is_some() {
+                "failed"
+            } else {
+                "processed"
+            },
+        );
         let notes = std::mem::take(&mut self.notes).join("\n");
         self.set("processor_notes", notes);
         self.set("completed_datetime", self.input.now.rfc3339());
@@ -140,7 +158,11 @@ impl Draft<'_> {
             json.extend_from_slice(walk.trim_ascii());
             json.push(b'}');
         }
-        Processed { json, signature, failure }
+        Processed {
+            json,
+            signature,
+            failure,
+        }
     }
 }
 
@@ -148,14 +170,18 @@ fn identifiers(draft: &mut Draft) -> Result<(), String> {
     let id = draft.input.id.to_string();
     draft.set("crash_id", id.as_str());
     draft.set("uuid", id);
-    draft.set("throttle_rule", draft.input.raw.metadata.throttle_rule.as_str());
+    draft.set(
+        "throttle_rule",
+        draft.input.raw.metadata.throttle_rule.as_str(),
+    );
     Ok(())
 }
 
 fn read_walk(draft: &mut Draft) -> Result<(), String> {
     let (status, success) = match &draft.input.walked {
         Walked::Whole(json) => {
-            let walk: Walk = serde_json::from_slice(json).map_err(|e| format!("the walk cannot be read: {e}"))?;
+            let walk: Walk = serde_json::from_slice(json)
+                .map_err(|e| format!("the walk cannot be read: {e}"))?;
             let status = walk.status.clone();
             draft.walk = Some(walk);
             (status, true)
@@ -165,11 +191,15 @@ fn read_walk(draft: &mut Draft) -> Result<(), String> {
             (String::new(), true)
         }
         Walked::Unreadable { status, why } => {
-            draft.notes.push(format!("the minidump cannot be walked: {why}"));
+            draft
+                .notes
+                .push(format!("the minidump cannot be walked: {why}"));
             (status.clone(), false)
         }
         Walked::GivenUp { status, why } => {
-            draft.notes.push(format!("the minidump was given up: {why}"));
+            draft
+                .notes
+                .push(format!("the minidump was given up: {why}"));
             (status.clone(), false)
         }
     };
@@ -177,7 +207,10 @@ fn read_walk(draft: &mut Draft) -> Result<(), String> {
         draft.set("mdsw_status_string", status);
     }
     draft.set("success", success);
-    draft.set("stackwalk_version", concat!("crashkeep ", env!("CARGO_PKG_VERSION")));
+    draft.set(
+        "stackwalk_version",
+        concat!("crashkeep ", env!("CARGO_PKG_VERSION")),
+    );
     Ok(())
 }
 
@@ -185,7 +218,9 @@ fn read_walk(draft: &mut Draft) -> Result<(), String> {
 fn copy_annotations(draft: &mut Draft) -> Result<(), String> {
     let raw = draft.input.raw;
     for field in fields::annotation_fields() {
-        let Some(text) = field.annotation().and_then(|key| raw.annotation(key)) else { continue };
+        let Some(text) = field.annotation().and_then(|key| raw.annotation(key)) else {
+            continue;
+        };
         match field.value_of(text) {
             Ok(value) => draft.set(field.key, value),
             Err(why) => draft.notes.push(why),
@@ -195,7 +230,14 @@ fn copy_annotations(draft: &mut Draft) -> Result<(), String> {
         .annotations
         .keys()
         .map(String::as_str)
-        .chain(draft.input.parts.iter().filter(|p| p.kind == PartKind::Dump).map(|p| p.name.as_str()))
+        .chain(
+            draft
+                .input
+                .parts
+                .iter()
+                .filter(|p| p.kind == PartKind::Dump)
+                .map(|p| p.name.as_str()),
+        )
         .collect();
     draft.set("crash_report_keys", keys);
     Ok(())
@@ -207,21 +249,40 @@ fn dates(draft: &mut Draft) -> Result<(), String> {
     draft.set("date_processed", received_at.rfc3339());
     draft.set("submitted_timestamp", received_at.rfc3339());
     draft.set("started_datetime", draft.input.started_at.rfc3339());
-    let number = |key: &str| draft.input.raw.annotation(key).and_then(|t| t.parse::<i64>().ok());
+    let number = |key: &str| {
+        draft
+            .input
+            .raw
+            .annotation(key)
+            .and_then(|t| t.parse::<i64>().ok())
+    };
     let crash_time = number("CrashTime").unwrap_or(received_at.ms() / 1000);
     let startup_time = number("StartupTime").unwrap_or(crash_time);
     let install_time = number("InstallTime").unwrap_or(startup_time);
-    let (has_start, has_install) = (number("StartupTime").is_some(), number("InstallTime").is_some());
+    let (has_start, has_install) = (
+        number("StartupTime").is_some(),
+        number("InstallTime").is_some(),
+    );
     let last_crash = number("SecondsSinceLastCrash").filter(|s| *s >= 0);
     draft.set("crash_time", crash_time);
-    draft.set("client_crash_date", Timestamp::from_ms(crash_time.saturating_mul(1000)).rfc3339());
+    draft.set(
+        "client_crash_date",
+        Timestamp::from_ms(crash_time.saturating_mul(1000)).rfc3339(),
+    );
     if has_install {
-        draft.set("install_age", crash_time.saturating_sub(install_time).max(0));
+        draft.set(
+            "install_age",
+            crash_time.saturating_sub(install_time).max(0),
+        );
     }
     let uptime = match has_start {
         true => Some(crash_time.saturating_sub(startup_time).max(0)),
         // Clients that send no times still have them in the dump.
-        false => draft.walk.as_ref().and_then(|w| w.process_uptime).and_then(|s| i64::try_from(s).ok()),
+        false => draft
+            .walk
+            .as_ref()
+            .and_then(|w| w.process_uptime)
+            .and_then(|s| i64::try_from(s).ok()),
     };
     draft.set_some("uptime", uptime);
     draft.set_some("last_crash", last_crash);
@@ -229,26 +290,48 @@ fn dates(draft: &mut Draft) -> Result<(), String> {
 }
 
 fn process_type(draft: &mut Draft) -> Result<(), String> {
-    let sent = draft.input.raw.annotation(key::PROCESS_TYPE).unwrap_or("parent");
-    let process_type = if matches!(sent, "main" | "browser") { "parent" } else { sent };
+    let sent = draft
+        .input
+        .raw
+        .annotation(key::PROCESS_TYPE)
+        .unwrap_or("parent");
+    let process_type = if matches!(sent, "main" | "browser") {
+        "parent"
+    } else {
+        sent
+    };
     draft.set(fields::name::PROCESS_TYPE, process_type);
     Ok(())
 }
 
 fn major_version(draft: &mut Draft) -> Result<(), String> {
     let version = draft.input.raw.annotation(key::VERSION).unwrap_or_default();
-    let major = version.split('.').next().and_then(|head| head.parse::<i64>().ok()).unwrap_or(0);
+    let major = version
+        .split('.')
+        .next()
+        .and_then(|head| head.parse::<i64>().ok())
+        .unwrap_or(0);
     draft.set("major_version", major);
     Ok(())
 }
 
 fn dumps(draft: &mut Draft) -> Result<(), String> {
-    let dumps: Vec<&Part> =
-        draft.input.parts.iter().copied().filter(|part| part.kind == PartKind::Dump).collect();
-    let Some(main) = main_dump(&dumps) else { return Ok(()) };
+    let dumps: Vec<&Part> = draft
+        .input
+        .parts
+        .iter()
+        .copied()
+        .filter(|part| part.kind == PartKind::Dump)
+        .collect();
+    let Some(main) = main_dump(&dumps) else {
+        return Ok(());
+    };
     draft.set("minidump_sha256_hash", main.sha256_hex());
-    let others: Vec<&str> =
-        dumps.iter().filter(|part| part.name != main.name).map(|part| part.name.as_str()).collect();
+    let others: Vec<&str> = dumps
+        .iter()
+        .filter(|part| part.name != main.name)
+        .map(|part| part.name.as_str())
+        .collect();
     if !others.is_empty() {
         draft.set("additional_minidumps", others);
     }
@@ -257,15 +340,32 @@ fn dumps(draft: &mut Draft) -> Result<(), String> {
 
 /// The dump that is walked: the one with the usual name, else the first.
 pub fn main_dump<'a>(parts: &[&'a Part]) -> Option<&'a Part> {
-    let dumps = || parts.iter().copied().filter(|part| part.kind == PartKind::Dump);
-    dumps().find(|part| part.name == MAIN_DUMP).or_else(|| dumps().next())
+    let dumps = || {
+        parts
+            .iter()
+            .copied()
+            .filter(|part| part.kind == PartKind::Dump)
+    };
+    dumps()
+        .find(|part| part.name == MAIN_DUMP)
+        .or_else(|| dumps().next())
 }
 
 fn cpu(draft: &mut Draft) -> Result<(), String> {
-    let system = draft.walk.as_ref().map(|w| w.system_info.clone()).unwrap_or_default();
+    let system = draft
+        .walk
+        .as_ref()
+        .map(|w| w.system_info.clone())
+        .unwrap_or_default();
     let raw = draft.input.raw;
     let sent = |key: &str| raw.annotation(key).map(str::to_owned);
-    draft.set("cpu_arch", system.cpu_arch.or_else(|| sent("CPUArchitecture")).unwrap_or("unknown".into()));
+    draft.set(
+        "cpu_arch",
+        system
+            .cpu_arch
+            .or_else(|| sent("CPUArchitecture"))
+            .unwrap_or("unknown".into()),
+    );
     draft.set("cpu_count", system.cpu_count.unwrap_or(0));
     draft.set_some("cpu_info", system.cpu_info.or_else(|| sent("CPUInfo")));
     draft.set_some("cpu_microcode_version", system.cpu_microcode_version);
@@ -273,10 +373,20 @@ fn cpu(draft: &mut Draft) -> Result<(), String> {
 }
 
 fn os(draft: &mut Draft) -> Result<(), String> {
-    let system = draft.walk.as_ref().map(|w| w.system_info.clone()).unwrap_or_default();
+    let system = draft
+        .walk
+        .as_ref()
+        .map(|w| w.system_info.clone())
+        .unwrap_or_default();
     let raw = draft.input.raw;
-    let name = system.os.or_else(|| raw.annotation("OS").map(str::to_owned)).unwrap_or("Unknown".into());
-    let version = system.os_ver.or_else(|| raw.annotation("OSVersion").map(str::to_owned)).unwrap_or_default();
+    let name = system
+        .os
+        .or_else(|| raw.annotation("OS").map(str::to_owned))
+        .unwrap_or("Unknown".into());
+    let version = system
+        .os_ver
+        .or_else(|| raw.annotation("OSVersion").map(str::to_owned))
+        .unwrap_or_default();
     let lsb = draft
         .walk
         .as_ref()
@@ -285,7 +395,10 @@ fn os(draft: &mut Draft) -> Result<(), String> {
         .filter(|description| !description.is_empty())
         .or_else(|| raw.annotation("LinuxLSBDescription").map(str::to_owned))
         .or_else(|| raw.annotation("lsb-release").map(str::to_owned));
-    draft.set("os_pretty_version", pretty_os(&name, &version, lsb.as_deref()));
+    draft.set(
+        "os_pretty_version",
+        pretty_os(&name, &version, lsb.as_deref()),
+    );
     draft.set("os_name", name);
     draft.set("os_version", version);
     Ok(())
@@ -293,7 +406,9 @@ fn os(draft: &mut Draft) -> Result<(), String> {
 
 /// The system as people call it: `Windows 11`, `macOS 14`, `Debian GNU/Linux 12`.
 fn pretty_os(name: &str, version: &str, lsb: Option<&str>) -> String {
-    let mut numbers = version.split(['.', ' ']).map(|part| part.parse::<u32>().ok());
+    let mut numbers = version
+        .split(['.', ' '])
+        .map(|part| part.parse::<u32>().ok());
     let mut next = || numbers.next().flatten();
     let (major, minor, build) = (next(), next(), next());
     match name {
@@ -318,7 +433,9 @@ fn pretty_os(name: &str, version: &str, lsb: Option<&str>) -> String {
 }
 
 fn crashing_thread(draft: &mut Draft) -> Result<(), String> {
-    let Some(walk) = draft.walk.take() else { return Ok(()) };
+    let Some(walk) = draft.walk.take() else {
+        return Ok(());
+    };
     let info = &walk.crash_info;
     draft.set_some("reason", info.reason.clone());
     let address = match (&info.adjusted_address, &info.address) {
@@ -344,19 +461,35 @@ fn crashing_thread(draft: &mut Draft) -> Result<(), String> {
 }
 
 fn crash_hints(draft: &mut Draft) -> Result<(), String> {
-    let Some(info) = draft.walk.as_ref().map(|w| w.crash_info.clone()) else { return Ok(()) };
-    let confidence = info.possible_bit_flips.iter().filter_map(|flip| flip.confidence).fold(0.0, f64::max);
+    let Some(info) = draft.walk.as_ref().map(|w| w.crash_info.clone()) else {
+        return Ok(());
+    };
+    let confidence = info
+        .possible_bit_flips
+        .iter()
+        .filter_map(|flip| flip.confidence)
+        .fold(0.0, f64::max);
     if confidence > 0.0 {
-        draft.set("possible_bit_flips_max_confidence", (confidence * 100.0) as i64);
+        draft.set(
+            "possible_bit_flips_max_confidence",
+            (confidence * 100.0) as i64,
+        );
     }
     if !info.crash_inconsistencies.is_empty() {
         draft.set("crash_inconsistencies", info.crash_inconsistencies);
     }
     let guarded = info.memory_accesses.unwrap_or_default();
-    if guarded.iter().any(|access| access.is_likely_guard_page == Some(true)) {
+    if guarded
+        .iter()
+        .any(|access| access.is_likely_guard_page == Some(true))
+    {
         draft.set("has_guard_page_access", true);
     }
-    let mac = draft.walk.as_ref().and_then(|w| w.mac_crash_info.as_ref()).map(Value::to_string);
+    let mac = draft
+        .walk
+        .as_ref()
+        .and_then(|w| w.mac_crash_info.as_ref())
+        .map(Value::to_string);
     draft.set_some("mac_crash_info", mac);
     Ok(())
 }
@@ -377,16 +510,22 @@ fn topmost_file(draft: &mut Draft) -> Result<(), String> {
 
 fn modules_in_stack(draft: &mut Draft) -> Result<(), String> {
     let modules = draft.thread().map(|(_, thread)| {
-        let in_stack: BTreeSet<&str> =
-            thread.frames.iter().filter_map(|frame| frame.module.as_deref()).collect();
+        let in_stack: BTreeSet<&str> = thread
+            .frames
+            .iter()
+            .filter_map(|frame| frame.module.as_deref())
+            .collect();
         let mut found = BTreeSet::new();
         for module in draft.walk.iter().flat_map(|w| &w.modules) {
-            let (Some(file), Some(id)) = (module.filename.as_deref(), module.debug_id.as_deref()) else {
+            let (Some(file), Some(id)) = (module.filename.as_deref(), module.debug_id.as_deref())
+            else {
                 continue;
             };
             if in_stack.contains(file) {
-                let file: String =
-                    file.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect();
+                let file: String = file
+                    .chars()
+                    .filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c))
+                    .collect();
                 let id: String = id.chars().filter(char::is_ascii_hexdigit).collect();
                 found.insert(format!("{file}/{id}"));
             }
@@ -407,7 +546,10 @@ fn missing_symbols(draft: &mut Draft) -> Result<(), String> {
             let mut text = [
                 module.filename.as_deref().unwrap_or_default(),
                 module.version.as_deref().unwrap_or("None"),
-                module.debug_id.as_deref().unwrap_or("000000000000000000000000000000000"),
+                module
+                    .debug_id
+                    .as_deref()
+                    .unwrap_or("000000000000000000000000000000000"),
             ]
             .join("/");
             if let Some(code_id) = &module.code_id {
@@ -417,7 +559,10 @@ fn missing_symbols(draft: &mut Draft) -> Result<(), String> {
         })
         .collect();
     if !missing.is_empty() {
-        draft.set("missing_symbols", missing.into_iter().collect::<Vec<_>>().join(";"));
+        draft.set(
+            "missing_symbols",
+            missing.into_iter().collect::<Vec<_>>().join(";"),
+        );
     }
     Ok(())
 }
@@ -425,9 +570,19 @@ fn missing_symbols(draft: &mut Draft) -> Result<(), String> {
 fn name_crash(draft: &mut Draft) -> Result<(), String> {
     let raw = draft.input.raw;
     let walk = draft.walk.take();
-    let exception = raw.annotation("JavaException").and_then(|text| signature::Value::parse(text).ok());
-    let others = draft.out.get("additional_minidumps").cloned().unwrap_or(json!([]));
-    let status = draft.out.get("mdsw_status_string").cloned().unwrap_or(Value::Null);
+    let exception = raw
+        .annotation("JavaException")
+        .and_then(|text| signature::Value::parse(text).ok());
+    let others = draft
+        .out
+        .get("additional_minidumps")
+        .cloned()
+        .unwrap_or(json!([]));
+    let status = draft
+        .out
+        .get("mdsw_status_string")
+        .cloned()
+        .unwrap_or(Value::Null);
     let size = draft.int("oom_allocation_size");
     let mut data = walk.as_ref().map(crash_data).unwrap_or_default();
     data.oom_allocation_size = size.into();
@@ -454,14 +609,23 @@ fn name_crash(draft: &mut Draft) -> Result<(), String> {
 /// crash; the others stay empty in their places.
 fn crash_data(walk: &Walk) -> CrashData<'_> {
     let crashing = walk.crash_info.crashing_thread;
-    let threads = walk.threads.iter().enumerate().map(|(index, thread)| signature::Thread {
-        frames: match index == 0 || Some(index) == crashing {
-            true => thread.frames.iter().take(signature::FRAMES_MAX).map(frame_data).collect(),
-            false => Vec::new(),
-        },
-        last_error_value: thread.last_error_value.as_deref().into(),
-        ..signature::Thread::default()
-    });
+    let threads = walk
+        .threads
+        .iter()
+        .enumerate()
+        .map(|(index, thread)| signature::Thread {
+            frames: match index == 0 || Some(index) == crashing {
+                true => thread
+                    .frames
+                    .iter()
+                    .take(signature::FRAMES_MAX)
+                    .map(frame_data)
+                    .collect(),
+                false => Vec::new(),
+            },
+            last_error_value: thread.last_error_value.as_deref().into(),
+            ..signature::Thread::default()
+        });
     CrashData {
         crashing_thread: crashing.map(|index| index as u64).into(),
         threads: threads.collect(),

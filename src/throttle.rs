@@ -122,7 +122,9 @@ impl fmt::Display for Outcome {
 }
 
 fn name<T: Copy + PartialEq>(value: T, all: &[(&'static str, T)]) -> &'static str {
-    all.iter().find(|(_, v)| *v == value).map_or("", |(name, _)| name)
+    all.iter()
+        .find(|(_, v)| *v == value)
+        .map_or("", |(name, _)| name)
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -8,7 +8,7 @@ use crate::access::Role;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::index::Index;
-use crate::indexer::Watch;
+use crate::indexer::Indexer;
 use crate::metrics::Metrics;
 use crate::store::{PayloadReader, Store, StoreError};
 use crate::workers::Pool;
@@ -18,7 +18,7 @@ pub struct App {
     pub config: Config,
     pub store: Arc<Store>,
     pub index: Arc<Index>,
-    pub indexer: Watch,
+    pub indexer: Arc<Indexer>,
     pub pool: Arc<Pool>,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
@@ -48,7 +48,10 @@ pub struct Request {
 impl Request {
     /// The first header of this name, given in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 
     /// The parameters of a form body, or of the query where the body is none.
@@ -68,28 +71,40 @@ pub struct Params(pub Vec<(String, String)>);
 
 impl Params {
     pub fn parse(text: &str) -> Self {
-        Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
+        Self(
+            form_urlencoded::parse(text.as_bytes())
+                .into_owned()
+                .collect(),
+        )
     }
 
     /// The first value of a key, unless it is empty.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(k, v)| k == key && !v.is_empty()).map(|(_, v)| v.as_str())
+        self.0
+            .iter()
+            .find(|(k, v)| k == key && !v.is_empty())
+            .map(|(_, v)| v.as_str())
     }
 
     pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
+        self.0
+            .iter()
+            .filter(move |(k, _)| k == key)
+            .map(|(_, v)| v.as_str())
     }
 
     /// As the query of a URL, without `?`.
     pub fn to_query(&self) -> String {
-        form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.0).finish()
+        form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(&self.0)
+            .finish()
     }
 }
 
 pub enum Body {
     Bytes(Vec<u8>),
     /// A stored payload, sent as it is read.
-    Payload(PayloadReader),
+    Payload(Box<PayloadReader>),
 }
 
 pub struct Response {
@@ -106,7 +121,12 @@ pub const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Response {
     pub fn new(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, content_type, headers: Vec::new(), body: Body::Bytes(body.into()) }
+        Self {
+            status,
+            content_type,
+            headers: Vec::new(),
+            body: Body::Bytes(body.into()),
+        }
     }
 
     pub fn text(status: u16, body: impl Into<String>) -> Self {
@@ -143,12 +163,20 @@ pub struct WebError {
 
 impl WebError {
     pub fn new(status: u16, message: impl Into<String>) -> Self {
-        Self { status, field: None, message: message.into() }
+        Self {
+            status,
+            field: None,
+            message: message.into(),
+        }
     }
 
     /// A parameter that cannot be used.
     pub fn bad(field: &str, message: impl Into<String>) -> Self {
-        Self { status: 400, field: Some(field.to_owned()), message: message.into() }
+        Self {
+            status: 400,
+            field: Some(field.to_owned()),
+            message: message.into(),
+        }
     }
 
     pub fn not_found(message: impl Into<String>) -> Self {
@@ -165,7 +193,10 @@ impl WebError {
         if let Some(field) = &self.field {
             body["field"] = field.as_str().into();
         }
-        Response { status: self.status, ..Response::json(&body) }
+        Response {
+            status: self.status,
+            ..Response::json(&body)
+        }
     }
 }
 

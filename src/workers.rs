@@ -65,17 +65,34 @@ impl Pool {
             let status = Arc::new(Mutex::new(WorkerStatus::default()));
             statuses.push(status.clone());
             let (parts, jobs, alive) = (parts.clone(), jobs.clone(), alive.clone());
-            let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-                let _alive = alive;
-                Worker { walker: Walker::new(parts.walker.clone()), parts, jobs, status }.run();
-            })?;
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || {
+                    let _alive = alive;
+                    Worker {
+                        walker: Walker::new(parts.walker.clone()),
+                        parts,
+                        jobs,
+                        status,
+                    }
+                    .run();
+                })?;
             threads.push(thread);
         }
-        Ok(Self { statuses, jobs, threads: Mutex::new(threads), stop: Mutex::new(Some(stop)), ended })
+        Ok(Self {
+            statuses,
+            jobs,
+            threads: Mutex::new(threads),
+            stop: Mutex::new(Some(stop)),
+            ended,
+        })
     }
 
     pub fn status(&self) -> Vec<WorkerStatus> {
-        self.statuses.iter().map(|s| s.lock().unwrap_or_else(|e| e.into_inner()).clone()).collect()
+        self.statuses
+            .iter()
+            .map(|s| s.lock().unwrap_or_else(|e| e.into_inner()).clone())
+            .collect()
     }
 
     /// Jobs handed out that no worker has taken yet.
@@ -91,7 +108,12 @@ impl Pool {
             tracing::warn!("a walk outlasts the stop; it will be done again after the next start");
             return;
         }
-        for thread in self.threads.lock().unwrap_or_else(|e| e.into_inner()).drain(..) {
+        for thread in self
+            .threads
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .drain(..)
+        {
             if thread.join().is_err() {
                 tracing::error!("a worker panicked");
             }
@@ -152,7 +174,10 @@ impl Worker {
                     row.server_deaths
                 ),
             },
-            (Err(error), _) => Walked::GivenUp { status: "DamagedReport".into(), why: error.to_string() },
+            (Err(error), _) => Walked::GivenUp {
+                status: "DamagedReport".into(),
+                why: error.to_string(),
+            },
             (Ok(_), false) => match self.walk(job, &row) {
                 Some(walked) => walked,
                 None => return "fault",
@@ -172,7 +197,11 @@ impl Worker {
             now: self.parts.clock.now(),
         };
         let processed = process::process(&input, &self.parts.generator);
-        let outcome = if processed.failure.is_some() { "failed" } else { "processed" };
+        let outcome = if processed.failure.is_some() {
+            "failed"
+        } else {
+            "processed"
+        };
         let finished = Finished {
             processed: Payload::from_bytes(&processed.json),
             signature: processed.signature,
@@ -187,12 +216,22 @@ impl Worker {
     /// Walks the main dump. `None` where the job went back to the queue, or the pool is stopping.
     fn walk(&mut self, job: &Job, row: &CrashRow) -> Option<Walked> {
         let parts: Vec<_> = row.parts.iter().map(|p| &p.part).collect();
-        let Some(main) = process::main_dump(&parts) else { return Some(Walked::NoDump) };
+        let Some(main) = process::main_dump(&parts) else {
+            return Some(Walked::NoDump);
+        };
         let stored = row.parts.iter().find(|p| p.part.name == main.name)?;
-        let dump = match self.parts.store.part(stored).and_then(|reader| reader.read_all()) {
+        let dump = match self
+            .parts
+            .store
+            .part(stored)
+            .and_then(|reader| reader.read_all())
+        {
             Ok(dump) => dump,
             Err(error) => {
-                return Some(Walked::GivenUp { status: "DamagedReport".into(), why: error.to_string() });
+                return Some(Walked::GivenUp {
+                    status: "DamagedReport".into(),
+                    why: error.to_string(),
+                });
             }
         };
         loop {
@@ -216,7 +255,10 @@ impl Worker {
                     tracing::warn!(crash_id = %job.id, %fault, faults = job.faults + 1, "a walker failed on a crash");
                     let why = fault.to_string();
                     if job.faults + 1 >= limits::FAULTS_MAX {
-                        return Some(Walked::GivenUp { status: "WalkerFailed".into(), why });
+                        return Some(Walked::GivenUp {
+                            status: "WalkerFailed".into(),
+                            why,
+                        });
                     }
                     let _ = self.parts.store.fault(job.clone(), why);
                     return None;

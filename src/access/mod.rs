@@ -24,7 +24,12 @@ pub enum Role {
 }
 
 /// Headers by which proxies say that they forward for somebody else.
-const FORWARDING: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
+const FORWARDING: [&str; 4] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-real-ip",
+];
 
 /// The caller's role.
 pub fn role_of(request: &Request, bound: SocketAddr) -> Role {
@@ -62,7 +67,10 @@ fn names_loopback(host: &str) -> bool {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
     };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    name.eq_ignore_ascii_case("localhost")
+        || name
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]
@@ -75,7 +83,10 @@ mod tests {
             method: Method::Post,
             path: "/".into(),
             query: Params::default(),
-            headers: headers.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect(),
+            headers: headers
+                .iter()
+                .map(|(n, v)| (n.to_string(), v.to_string()))
+                .collect(),
             peer: peer.parse().ok(),
             role: Role::Anonymous,
             body: Vec::new(),
@@ -89,26 +100,56 @@ mod tests {
     #[test]
     fn only_a_local_caller_of_a_loopback_server_is_admin() {
         let loopback = "127.0.0.1:8000";
-        assert_eq!(role(loopback, "127.0.0.1", &[("host", "localhost:8000")]), Role::Admin);
-        assert_eq!(role(loopback, "127.0.0.1", &[("host", "127.0.0.1")]), Role::Admin);
-        assert_eq!(role("[::1]:8000", "::1", &[("host", "[::1]:8000")]), Role::Admin);
-        assert_eq!(role(loopback, "127.0.0.1", &[("host", "evil.example")]), Role::Anonymous);
-        assert_eq!(role(loopback, "127.0.0.1", &[("host", "127.0.0.1.evil.example")]), Role::Anonymous);
+        assert_eq!(
+            role(loopback, "127.0.0.1", &[("host", "localhost:8000")]),
+            Role::Admin
+        );
+        assert_eq!(
+            role(loopback, "127.0.0.1", &[("host", "127.0.0.1")]),
+            Role::Admin
+        );
+        assert_eq!(
+            role("[::1]:8000", "::1", &[("host", "[::1]:8000")]),
+            Role::Admin
+        );
+        assert_eq!(
+            role(loopback, "127.0.0.1", &[("host", "evil.example")]),
+            Role::Anonymous
+        );
+        assert_eq!(
+            role(loopback, "127.0.0.1", &[("host", "127.0.0.1.evil.example")]),
+            Role::Anonymous
+        );
         assert_eq!(role(loopback, "127.0.0.1", &[]), Role::Anonymous);
         let forwarded = [("host", "localhost"), ("x-forwarded-for", "10.0.0.1")];
         assert_eq!(role(loopback, "127.0.0.1", &forwarded), Role::Anonymous);
-        assert_eq!(role("0.0.0.0:8000", "127.0.0.1", &[("host", "localhost")]), Role::Anonymous);
-        assert_eq!(role(loopback, "10.0.0.1", &[("host", "localhost")]), Role::Anonymous);
+        assert_eq!(
+            role("0.0.0.0:8000", "127.0.0.1", &[("host", "localhost")]),
+            Role::Anonymous
+        );
+        assert_eq!(
+            role(loopback, "10.0.0.1", &[("host", "localhost")]),
+            Role::Anonymous
+        );
     }
 
     #[test]
     fn a_request_from_another_site_is_told_by_its_headers() {
         let cross = |headers: &[(&str, &str)]| is_cross_site(&request("127.0.0.1", headers));
         assert!(!cross(&[("host", "localhost:8000")]));
-        assert!(!cross(&[("host", "localhost:8000"), ("origin", "http://localhost:8000")]));
-        assert!(cross(&[("host", "localhost:8000"), ("origin", "http://evil.example")]));
+        assert!(!cross(&[
+            ("host", "localhost:8000"),
+            ("origin", "http://localhost:8000")
+        ]));
+        assert!(cross(&[
+            ("host", "localhost:8000"),
+            ("origin", "http://evil.example")
+        ]));
         assert!(cross(&[("host", "localhost:8000"), ("origin", "null")]));
         assert!(cross(&[("sec-fetch-site", "cross-site")]));
-        assert!(!cross(&[("sec-fetch-site", "same-origin"), ("origin", "http://whatever")]));
+        assert!(!cross(&[
+            ("sec-fetch-site", "same-origin"),
+            ("origin", "http://whatever")
+        ]));
     }
 }

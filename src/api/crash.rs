@@ -13,7 +13,9 @@ type Answer = Result<Response, WebError>;
 
 fn find(app: &App, id: CrashId) -> Result<CrashRow, WebError> {
     let found = app.store.crash(id)?;
-    found.map(|(_, row)| row).ok_or_else(|| WebError::not_found(format!("there is no crash {id}")))
+    found
+        .map(|(_, row)| row)
+        .ok_or_else(|| WebError::not_found(format!("there is no crash {id}")))
 }
 
 /// Where a crash is. Never changes anything.
@@ -46,23 +48,33 @@ pub fn raw(app: &App, request: &Request, _: &[String]) -> Answer {
     match request.query.get("format").unwrap_or("meta") {
         "meta" => raw_meta(app, &row),
         "raw" => raw_bytes(app, &row, request.query.get("name").unwrap_or(MAIN_DUMP)),
-        other => Err(WebError::bad("format", format!("format {other:?} is none of meta, raw"))),
+        other => Err(WebError::bad(
+            "format",
+            format!("format {other:?} is none of meta, raw"),
+        )),
     }
 }
 
 fn raw_meta(app: &App, row: &CrashRow) -> Answer {
     let raw = app.store.raw(row)?;
     let of_kind = |kind: PartKind| row.parts.iter().filter(move |p| p.part.kind == kind);
-    let checksums: serde_json::Map<String, Value> =
-        of_kind(PartKind::Dump).map(|p| (p.part.name.clone(), p.part.sha256_hex().into())).collect();
+    let checksums: serde_json::Map<String, Value> = of_kind(PartKind::Dump)
+        .map(|p| (p.part.name.clone(), p.part.sha256_hex().into()))
+        .collect();
     let attachments: Vec<Value> = of_kind(PartKind::Attachment)
         .map(|p| json!({ "name": p.part.name, "file_name": p.part.file_name, "bytes": p.part.bytes }))
         .collect();
-    let mut out: serde_json::Map<String, Value> =
-        raw.annotations.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+    let mut out: serde_json::Map<String, Value> = raw
+        .annotations
+        .iter()
+        .map(|(key, value)| (key.clone(), value.as_str().into()))
+        .collect();
     // Names that the collector owns come last, so that no annotation can pose as them.
     out.insert("uuid".into(), row.id.to_string().into());
-    out.insert("submitted_timestamp".into(), row.received_at().rfc3339().into());
+    out.insert(
+        "submitted_timestamp".into(),
+        row.received_at().rfc3339().into(),
+    );
     out.insert("version".into(), 2.into());
     out.insert(
         "metadata".into(),
@@ -92,8 +104,11 @@ fn raw_bytes(app: &App, row: &CrashRow, name: &str) -> Answer {
     Ok(Response {
         status: 200,
         content_type: "application/octet-stream",
-        headers: vec![("content-disposition", format!("attachment; filename=\"{}\"", file_name(row, part)))],
-        body: Body::Payload(app.store.part(part)?),
+        headers: vec![(
+            "content-disposition",
+            format!("attachment; filename=\"{}\"", file_name(row, part)),
+        )],
+        body: Body::Payload(Box::new(app.store.part(part)?)),
     })
 }
 
@@ -101,8 +116,16 @@ fn raw_bytes(app: &App, row: &CrashRow, name: &str) -> Answer {
 /// reaches a header.
 fn file_name(row: &CrashRow, part: &PartRow) -> String {
     let name = &part.part.name;
-    let safe: String =
-        name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+    let safe: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
     match (part.part.kind, name == MAIN_DUMP) {
         (PartKind::Dump, true) => format!("{}.dmp", row.id),
         (PartKind::Dump, false) => format!("{}-{safe}.dmp", row.id),
@@ -115,24 +138,39 @@ pub fn reprocessing(app: &App, request: &Request, _: &[String]) -> Answer {
     let form = request.form();
     let texts: Vec<&str> = form
         .all("crash_ids")
-        .chain(request.query.all("crash_ids").filter(|_| form != request.query))
+        .chain(
+            request
+                .query
+                .all("crash_ids")
+                .filter(|_| form != request.query),
+        )
         .flat_map(|text| text.split([',', ' ', '\n']))
         .filter(|text| !text.trim().is_empty())
         .collect();
     if texts.is_empty() {
-        return Err(WebError::bad("crash_ids", "crash_ids is missing: give one or more crash ids"));
+        return Err(WebError::bad(
+            "crash_ids",
+            "crash_ids is missing: give one or more crash ids",
+        ));
     }
     if texts.len() > limits::REPROCESS_IDS_MAX {
         return Err(WebError::bad(
             "crash_ids",
-            format!("{} crash ids are more than {}; send them in several requests", texts.len(), limits::REPROCESS_IDS_MAX),
+            format!(
+                "{} crash ids are more than {}; send them in several requests",
+                texts.len(),
+                limits::REPROCESS_IDS_MAX
+            ),
         ));
     }
     let mut ids = Vec::with_capacity(texts.len());
     for text in texts {
         // Socorro's clients may name a ruleset behind a colon.
         let id = text.split(':').next().unwrap_or_default();
-        ids.push(id.parse::<CrashId>().map_err(|e| WebError::bad("crash_ids", format!("{id:?}: {e}")))?);
+        ids.push(
+            id.parse::<CrashId>()
+                .map_err(|e| WebError::bad("crash_ids", format!("{id:?}: {e}")))?,
+        );
     }
     let mut unknown = Vec::new();
     for id in ids {
@@ -145,7 +183,10 @@ pub fn reprocessing(app: &App, request: &Request, _: &[String]) -> Answer {
     }
     Err(WebError {
         field: Some("crash_ids".into()),
-        ..WebError::not_found(format!("there is no crash {}; the others are queued", unknown.join(", ")))
+        ..WebError::not_found(format!(
+            "there is no crash {}; the others are queued",
+            unknown.join(", ")
+        ))
     })
 }
 

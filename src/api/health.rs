@@ -19,7 +19,10 @@ pub fn heartbeat(app: &App, _: &Request, _: &[String]) -> Answer {
         Err(error) => errors.push(json!({ "name": "store", "msg": error.to_string() })),
     }
     let status = if errors.is_empty() { 200 } else { 503 };
-    Ok(Response { status, ..Response::json(&json!({ "errors": errors })) })
+    Ok(Response {
+        status,
+        ..Response::json(&json!({ "errors": errors }))
+    })
 }
 
 /// Alive.
@@ -40,20 +43,62 @@ pub fn version(_: &App, _: &Request, _: &[String]) -> Answer {
 pub fn metrics(app: &App, _: &Request, _: &[String]) -> Answer {
     let status = app.store.status()?;
     let count = |state: State| {
-        status.states.iter().find(|(s, _)| *s == state).map_or(0, |(_, n)| *n)
+        status
+            .states
+            .iter()
+            .find(|(s, _)| *s == state)
+            .map_or(0, |(_, n)| *n)
     };
-    let oldest = status.oldest_queued_at.map_or(0, |at| app.clock.now().ms_since(at) / 1000);
+    let oldest = status
+        .oldest_queued_at
+        .map_or(0, |at| app.clock.now().ms_since(at) / 1000);
     let gauges = [
-        ("crashkeep_queued", "crashes waiting for a worker", count(State::Queued)),
-        ("crashkeep_deferred", "crashes kept without processing", count(State::Deferred)),
-        ("crashkeep_processing", "crashes with a worker", count(State::Processing)),
-        ("crashkeep_processed", "crashes processed", count(State::Processed)),
+        (
+            "crashkeep_queued",
+            "crashes waiting for a worker",
+            count(State::Queued),
+        ),
+        (
+            "crashkeep_deferred",
+            "crashes kept without processing",
+            count(State::Deferred),
+        ),
+        (
+            "crashkeep_processing",
+            "crashes with a worker",
+            count(State::Processing),
+        ),
+        (
+            "crashkeep_processed",
+            "crashes processed",
+            count(State::Processed),
+        ),
         ("crashkeep_failed", "crashes given up", count(State::Failed)),
-        ("crashkeep_oldest_queued_seconds", "age of the oldest waiting crash", oldest as u64),
-        ("crashkeep_segment_bytes", "bytes of the segment files", status.segment_bytes),
-        ("crashkeep_database_bytes", "bytes of the database file", status.database_bytes),
-        ("crashkeep_changes_waiting", "changes not durable in the index yet", status.changes_waiting),
-        ("crashkeep_store_writable", "1 while the store can be written", u64::from(status.latched.is_none())),
+        (
+            "crashkeep_oldest_queued_seconds",
+            "age of the oldest waiting crash",
+            oldest as u64,
+        ),
+        (
+            "crashkeep_segment_bytes",
+            "bytes of the segment files",
+            status.segment_bytes,
+        ),
+        (
+            "crashkeep_database_bytes",
+            "bytes of the database file",
+            status.database_bytes,
+        ),
+        (
+            "crashkeep_changes_waiting",
+            "changes not durable in the index yet",
+            status.changes_waiting,
+        ),
+        (
+            "crashkeep_store_writable",
+            "1 while the store can be written",
+            u64::from(status.latched.is_none()),
+        ),
     ];
     Ok(Response::text(200, app.metrics.text(&gauges)))
 }

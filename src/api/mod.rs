@@ -9,6 +9,9 @@ use crate::web::{Params, WebError};
 
 /// The crash id in a parameter.
 fn crash_id(params: &Params) -> Result<CrashId, WebError> {
-    let text = params.get("crash_id").ok_or_else(|| WebError::bad("crash_id", "crash_id is missing"))?;
-    text.parse().map_err(|e| WebError::bad("crash_id", format!("crash_id: {e}")))
+    let text = params
+        .get("crash_id")
+        .ok_or_else(|| WebError::bad("crash_id", "crash_id is missing"))?;
+    text.parse()
+        .map_err(|e| WebError::bad("crash_id", format!("crash_id: {e}")))
 }

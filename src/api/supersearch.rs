@@ -19,13 +19,20 @@ impl From<QueryError> for WebError {
 impl From<IndexError> for WebError {
     fn from(error: IndexError) -> Self {
         tracing::error!(%error, "a search failed");
-        Self::new(503, format!("the search index cannot answer just now: {error}"))
+        Self::new(
+            503,
+            format!("the search index cannot answer just now: {error}"),
+        )
     }
 }
 
 /// Searches with Socorro's parameters; hits, total and facets in Socorro's shape.
 pub fn supersearch(app: &App, request: &Request, _: &[String]) -> Answer {
-    let query = Query::parse(&request.query.0, app.clock.now(), request.role >= Role::Protected)?;
+    let query = Query::parse(
+        &request.query.0,
+        app.clock.now(),
+        request.role >= Role::Protected,
+    )?;
     let result = app.index.search(&query)?;
     Ok(Response::json(&to_json(&query, &result)))
 }
@@ -35,10 +42,20 @@ fn to_json(query: &Query, result: &SearchResult) -> Value {
     let hits: Vec<Value> = result
         .hits
         .iter()
-        .map(|hit| names.iter().cloned().zip(hit.values.iter().cloned()).collect::<Map<_, _>>().into())
+        .map(|hit| {
+            names
+                .iter()
+                .cloned()
+                .zip(hit.values.iter().cloned())
+                .collect::<Map<_, _>>()
+                .into()
+        })
         .collect();
-    let facets: Map<String, Value> =
-        result.facets.iter().map(|(label, facet)| (label.clone(), facet.to_json())).collect();
+    let facets: Map<String, Value> = result
+        .facets
+        .iter()
+        .map(|(label, facet)| (label.clone(), facet.to_json()))
+        .collect();
     json!({ "hits": hits, "total": result.total, "facets": facets, "errors": [] })
 }
 

@@ -40,6 +40,10 @@ fn print(config: &Config) {
         println!("{:<40} # {source}", format!("{key} = {value}"));
     }
     for rule in &config.throttle.value {
-        println!("\n[[throttle]] # {}\n{}", config.throttle.source, crate::config::print_rule(rule));
+        println!(
+            "\n[[throttle]] # {}\n{}",
+            config.throttle.source,
+            crate::config::print_rule(rule)
+        );
     }
 }

@@ -22,14 +22,27 @@ pub struct Args {
 pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
     let mut config = common.config()?;
     if let Some(listen) = args.listen {
-        config.http.listen = Setting { value: listen, source: Source::Option("--listen") };
+        config.http.listen = Setting {
+            value: listen,
+            source: Source::Option("--listen"),
+        };
     }
     // JSON, so that a line end in what a client sent cannot forge a line.
-    tracing_subscriber::fmt().json().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO).init();
+    tracing_subscriber::fmt()
+        .json()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::INFO)
+        .init();
     // Before anything is opened: a signal that comes early must still end things in order.
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let program = std::env::current_exe().context("the program's own path")?;
-    let appliance = Appliance::start(config, &Place { data: common.data.clone(), program })?;
+    let appliance = Appliance::start(
+        config,
+        &Place {
+            data: common.data.clone(),
+            program,
+        },
+    )?;
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "listening on http://{}", appliance.address())?;
     stdout.flush()?;
@@ -37,11 +50,13 @@ pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
     let signal = signals.forever().next();
     tracing::info!(?signal, "stopping");
     // A second signal ends at once: every answered crash is durable anyway.
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        if signals.forever().next().is_some() {
-            std::process::exit(1);
-        }
-    })?;
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            if signals.forever().next().is_some() {
+                std::process::exit(1);
+            }
+        })?;
     appliance.stop();
     Ok(ExitCode::SUCCESS)
 }

@@ -30,7 +30,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     for dump in &args.dumps {
         let (name, path) = named_file(dump);
         let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
-        let file_name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        let file_name = path
+            .file_name()
+            .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         form.part(&name, Some(&file_name), &bytes);
     }
     let (content_type, body) = form.finish();
@@ -62,17 +64,29 @@ struct Form {
 impl Form {
     fn new() -> Self {
         let boundary = format!("crashkeep-{}", uuid::Uuid::new_v4().simple());
-        Self { boundary, body: Vec::new() }
+        Self {
+            boundary,
+            body: Vec::new(),
+        }
     }
 
     fn part(&mut self, name: &str, file_name: Option<&str>, bytes: &[u8]) {
         let quoted = |text: &str| {
-            text.replace('%', "%25").replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A")
+            text.replace('%', "%25")
+                .replace('"', "%22")
+                .replace('\r', "%0D")
+                .replace('\n', "%0A")
         };
-        let mut head =
-            format!("--{}\r\nContent-Disposition: form-data; name=\"{}\"", self.boundary, quoted(name));
+        let mut head = format!(
+            "--{}\r\nContent-Disposition: form-data; name=\"{}\"",
+            self.boundary,
+            quoted(name)
+        );
         if let Some(file_name) = file_name {
-            head += &format!("; filename=\"{}\"\r\nContent-Type: application/octet-stream", quoted(file_name));
+            head += &format!(
+                "; filename=\"{}\"\r\nContent-Type: application/octet-stream",
+                quoted(file_name)
+            );
         }
         self.body.extend_from_slice(head.as_bytes());
         self.body.extend_from_slice(b"\r\n\r\n");
@@ -81,8 +95,12 @@ impl Form {
     }
 
     fn finish(mut self) -> (String, Vec<u8>) {
-        self.body.extend_from_slice(format!("--{}--\r\n", self.boundary).as_bytes());
-        (format!("multipart/form-data; boundary={}", self.boundary), self.body)
+        self.body
+            .extend_from_slice(format!("--{}--\r\n", self.boundary).as_bytes());
+        (
+            format!("multipart/form-data; boundary={}", self.boundary),
+            self.body,
+        )
     }
 }
 
@@ -93,10 +111,18 @@ mod tests {
     #[test]
     fn a_dump_may_carry_a_name_and_its_path_an_equals_sign() {
         let check = |text: &str, name: &str, path: &str| {
-            assert_eq!(named_file(text), (name.to_owned(), PathBuf::from(path)), "{text}");
+            assert_eq!(
+                named_file(text),
+                (name.to_owned(), PathBuf::from(path)),
+                "{text}"
+            );
         };
         check("x.dmp", MAIN_DUMP, "x.dmp");
-        check("upload_file_minidump_browser=b.dmp", "upload_file_minidump_browser", "b.dmp");
+        check(
+            "upload_file_minidump_browser=b.dmp",
+            "upload_file_minidump_browser",
+            "b.dmp",
+        );
         check("./a=b/x.dmp", MAIN_DUMP, "./a=b/x.dmp");
     }
 }

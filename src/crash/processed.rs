@@ -26,8 +26,14 @@ impl ProcessedCrash {
     /// Reads the JSON that processing wrote.
     pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
         let stored: Stored = serde_json::from_slice(json)?;
-        let walk = stored.json_dump.map(|walk| serde_json::from_str(walk.get())).transpose()?;
-        Ok(Self { fields: stored.fields, walk })
+        let walk = stored
+            .json_dump
+            .map(|walk| serde_json::from_str(walk.get()))
+            .transpose()?;
+        Ok(Self {
+            fields: stored.fields,
+            walk,
+        })
     }
 
     /// A field's value as a text, unless it is missing or empty.
@@ -37,8 +43,13 @@ impl ProcessedCrash {
             Value::String(text) if text.is_empty() => None,
             Value::String(text) => Some(text.clone()),
             Value::Array(items) => {
-                let texts: Vec<String> =
-                    items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect();
+                let texts: Vec<String> = items
+                    .iter()
+                    .map(|item| {
+                        item.as_str()
+                            .map_or_else(|| item.to_string(), str::to_owned)
+                    })
+                    .collect();
                 (!texts.is_empty()).then(|| texts.join(", "))
             }
             other => Some(other.to_string()),

@@ -61,7 +61,10 @@ pub async fn drain(body: &mut Incoming) {
 /// The body of an answer.
 pub enum Outgoing {
     Whole(Option<Bytes>),
-    Streamed { pieces: mpsc::Receiver<io::Result<Bytes>>, left: u64 },
+    Streamed {
+        pieces: mpsc::Receiver<io::Result<Bytes>>,
+        left: u64,
+    },
 }
 
 impl Outgoing {
@@ -71,12 +74,15 @@ impl Outgoing {
 
     /// For an answer to HEAD: the length without the bytes.
     pub fn length_alone(bytes: u64) -> Self {
-        Self::Streamed { pieces: mpsc::channel(1).1, left: bytes }
+        Self::Streamed {
+            pieces: mpsc::channel(1).1,
+            left: bytes,
+        }
     }
 
     /// Sends a stored payload while it is read. Damage found on the way cuts the connection, so
     /// that a client never takes half a dump for a whole one.
-    pub fn payload(reader: PayloadReader) -> Self {
+    pub fn payload(reader: Box<PayloadReader>) -> Self {
         let left = reader.bytes();
         let (sender, pieces) = mpsc::channel(2);
         tokio::task::spawn_blocking(move || {
@@ -121,7 +127,9 @@ impl Body for Outgoing {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Self::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
+            }
             Self::Streamed { left, .. } => SizeHint::with_exact(*left),
         }
     }

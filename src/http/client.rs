@@ -32,7 +32,10 @@ pub fn post(url: &str, content_type: &str, body: Vec<u8>) -> Result<(u16, String
     runtime.block_on(async {
         match tokio::time::timeout(TIMEOUT, exchange(url, content_type, body)).await {
             Ok(result) => result.map_err(|e| PostError(format!("{url}: {e}"))),
-            Err(_) => Err(PostError(format!("{url}: no answer within {} s", TIMEOUT.as_secs()))),
+            Err(_) => Err(PostError(format!(
+                "{url}: no answer within {} s",
+                TIMEOUT.as_secs()
+            ))),
         }
     })
 }
@@ -46,19 +49,29 @@ async fn exchange(url: &str, content_type: &str, body: Vec<u8>) -> Result<(u16, 
     }
     let host = uri.host().ok_or("the URL names no host")?;
     let authority = uri.authority().ok_or("the URL names no host")?.to_string();
-    let address = (host.trim_start_matches('[').trim_end_matches(']'), uri.port_u16().unwrap_or(80));
+    let address = (
+        host.trim_start_matches('[').trim_end_matches(']'),
+        uri.port_u16().unwrap_or(80),
+    );
     let stream = tokio::net::TcpStream::connect(address).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
     let path = uri.path_and_query().map_or("/", |p| p.as_str());
     let request = hyper::Request::post(path)
         .header("host", authority)
-        .header("user-agent", concat!("crashkeep/", env!("CARGO_PKG_VERSION")))
+        .header(
+            "user-agent",
+            concat!("crashkeep/", env!("CARGO_PKG_VERSION")),
+        )
         .header("content-type", content_type)
         .body(Full::new(Bytes::from(body)))?;
     let response = sender.send_request(request).await?;
     let status = response.status().as_u16();
-    let answer = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await?.to_bytes();
+    let answer = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+        .collect()
+        .await?
+        .to_bytes();
     drop(sender);
     let _ = connection.await;
     Ok((status, String::from_utf8_lossy(&answer).into_owned()))

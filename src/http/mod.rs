@@ -76,19 +76,33 @@ impl Server {
             .enable_time()
             .build()?;
         let listener = runtime.block_on(TcpListener::bind(address)).map_err(|e| {
-            io::Error::new(e.kind(), format!("cannot listen on {address}: {e}; choose another with --listen"))
+            io::Error::new(
+                e.kind(),
+                format!("cannot listen on {address}: {e}; choose another with --listen"),
+            )
         })?;
         let address = listener.local_addr()?;
         let (stop, stopping) = watch::channel(false);
-        let shared = Arc::new(Shared { app, address, submits: Semaphore::new(SUBMITS_MAX) });
+        let shared = Arc::new(Shared {
+            app,
+            address,
+            submits: Semaphore::new(SUBMITS_MAX),
+        });
         let accepting = runtime.spawn(accept(listener, shared, stopping));
-        Ok(Self { runtime, stop, accepting, address })
+        Ok(Self {
+            runtime,
+            stop,
+            accepting,
+            address,
+        })
     }
 
     /// Closes the listener, lets requests under way end for at most `grace`, then cuts the rest.
     pub fn stop(self, grace: Duration) {
         let _ = self.stop.send(true);
-        let ended = self.runtime.block_on(async { tokio::time::timeout(grace, self.accepting).await });
+        let ended = self
+            .runtime
+            .block_on(async { tokio::time::timeout(grace, self.accepting).await });
         if ended.is_err() {
             tracing::warn!("connections were cut that had not ended in time");
         }
@@ -114,7 +128,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopping: watch:
                 continue;
             }
         };
-        let Ok(place) = places.clone().try_acquire_owned() else { continue };
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            continue;
+        };
         let (shared, stopping) = (shared.clone(), stopping.clone());
         connections.spawn(async move {
             serve(stream, peer, shared, stopping).await;
@@ -190,10 +206,23 @@ async fn answer(
     let method = match head.method {
         hyper::Method::GET | hyper::Method::HEAD => Method::Get,
         hyper::Method::POST => Method::Post,
-        other => return Err(refuse(WebError::new(405, format!("method {other} is not known here")))),
+        other => {
+            return Err(refuse(WebError::new(
+                405,
+                format!("method {other} is not known here"),
+            )));
+        }
     };
     let query = Params::parse(head.uri.query().unwrap_or_default());
-    let mut request = Request { method, path: path.clone(), query, headers, peer: Some(peer.ip()), role: Role::Anonymous, body: Vec::new() };
+    let mut request = Request {
+        method,
+        path: path.clone(),
+        query,
+        headers,
+        peer: Some(peer.ip()),
+        role: Role::Anonymous,
+        body: Vec::new(),
+    };
     request.role = access::role_of(&request, shared.address);
     let (route, captures) = routes::find(method, &path).map_err(refuse)?;
     check_access(shared, route, &request).map_err(refuse)?;
@@ -202,7 +231,9 @@ async fn answer(
             let submit_head = SubmitHead {
                 content_type: request.header("content-type").map(str::to_owned),
                 content_encoding: request.header("content-encoding").map(str::to_owned),
-                content_length: request.header("content-length").and_then(|v| v.parse().ok()),
+                content_length: request
+                    .header("content-length")
+                    .and_then(|v| v.parse().ok()),
                 user_agent: request.header("user-agent").map(str::to_owned),
                 query: request.query,
             };
@@ -214,10 +245,15 @@ async fn answer(
         request.body = match body::read_small(&mut incoming, limits::SMALL_BODY_BYTES_MAX).await {
             Ok(Some(bytes)) => bytes,
             Ok(None) => {
-                let why = format!("the body is larger than {} bytes", limits::SMALL_BODY_BYTES_MAX);
+                let why = format!(
+                    "the body is larger than {} bytes",
+                    limits::SMALL_BODY_BYTES_MAX
+                );
                 return Err(refuse(WebError::new(413, why)));
             }
-            Err(ReadError::TimedOut) => return Err(refuse(WebError::new(408, "the body came too slowly"))),
+            Err(ReadError::TimedOut) => {
+                return Err(refuse(WebError::new(408, "the body came too slowly")));
+            }
             Err(ReadError::Incomplete(why)) => return Err(refuse(WebError::new(400, why))),
         };
     }
@@ -229,7 +265,10 @@ async fn answer(
         Err(_) => {
             shared.app.metrics.panics.add(1);
             tracing::error!(path, "a handler panicked");
-            Err(refuse(WebError::new(500, "the server met a fault of its own; it is in its log")))
+            Err(refuse(WebError::new(
+                500,
+                "the server met a fault of its own; it is in its log",
+            )))
         }
     }
 }
@@ -242,7 +281,9 @@ fn check_access(shared: &Shared, route: &Route, request: &Request) -> Result<(),
         return Err(WebError::forbidden(access::refusal(shared.address)));
     }
     if request.method == Method::Post && access::is_cross_site(request) {
-        return Err(WebError::forbidden("the request comes from a page of another site"));
+        return Err(WebError::forbidden(
+            "the request comes from a page of another site",
+        ));
     }
     Ok(())
 }
@@ -258,7 +299,10 @@ fn readable(headers: &HeaderMap) -> Vec<(String, String)> {
     headers
         .iter()
         .map(|(name, value)| {
-            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+            (
+                name.as_str().to_owned(),
+                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            )
         })
         .collect()
 }
@@ -270,17 +314,26 @@ fn send(response: Response, head_only: bool) -> hyper::Response<Outgoing> {
         Body::Payload(reader) => Outgoing::payload(reader),
     };
     let mut built = hyper::Response::new(body);
-    *built.status_mut() =
-        hyper::StatusCode::from_u16(response.status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
+    *built.status_mut() = hyper::StatusCode::from_u16(response.status)
+        .unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
     let headers = built.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(response.content_type));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(response.content_type),
+    );
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CACHE_CONTROL, "no-store"),
-        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }

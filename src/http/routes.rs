@@ -9,13 +9,14 @@ use crate::{api, pages};
 /// Sees a request with its body in memory, and the path segments that the route left open.
 pub type PlainHandler = fn(&App, &Request, &[String]) -> Result<Response, WebError>;
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum Handler {
     /// Streams its body: the collector.
     Submit,
     Plain(PlainHandler),
 }
 
+#[derive(Debug)]
 pub struct Route {
     pub method: Method,
     /// Segments between slashes; `{}` stands for any one of them.
@@ -26,32 +27,67 @@ pub struct Route {
 }
 
 const fn get(path: &'static str, role: Role, handler: PlainHandler) -> Route {
-    Route { method: Method::Get, path, role, handler: Handler::Plain(handler) }
+    Route {
+        method: Method::Get,
+        path,
+        role,
+        handler: Handler::Plain(handler),
+    }
 }
 
 const fn post(path: &'static str, role: Role, handler: PlainHandler) -> Route {
-    Route { method: Method::Post, path, role, handler: Handler::Plain(handler) }
+    Route {
+        method: Method::Post,
+        path,
+        role,
+        handler: Handler::Plain(handler),
+    }
 }
 
 pub const ROUTES: &[Route] = &[
-    Route { method: Method::Post, path: "/submit", role: Role::Anonymous, handler: Handler::Submit },
+    Route {
+        method: Method::Post,
+        path: "/submit",
+        role: Role::Anonymous,
+        handler: Handler::Submit,
+    },
     // Health.
     get("/__heartbeat__", Role::Anonymous, api::health::heartbeat),
-    get("/__lbheartbeat__", Role::Anonymous, api::health::lbheartbeat),
+    get(
+        "/__lbheartbeat__",
+        Role::Anonymous,
+        api::health::lbheartbeat,
+    ),
     get("/__version__", Role::Anonymous, api::health::version),
     get("/metrics", Role::Anonymous, api::health::metrics),
     // Pages.
     get("/", Role::Viewer, pages::home::home),
     get("/search/", Role::Viewer, pages::search::search),
     get("/report/index/{}", Role::Protected, pages::report::report),
-    post("/report/index/{}/reprocess", Role::Admin, pages::report::reprocess),
+    post(
+        "/report/index/{}/reprocess",
+        Role::Admin,
+        pages::report::reprocess,
+    ),
     get("/status/", Role::Viewer, pages::status::status),
     get("/assets/{}/style.css", Role::Anonymous, assets::style),
     // API.
-    get("/api/SuperSearch/", Role::Viewer, api::supersearch::supersearch),
-    get("/api/SuperSearchFields/", Role::Viewer, api::supersearch::fields),
+    get(
+        "/api/SuperSearch/",
+        Role::Viewer,
+        api::supersearch::supersearch,
+    ),
+    get(
+        "/api/SuperSearchFields/",
+        Role::Viewer,
+        api::supersearch::fields,
+    ),
     get("/api/CrashState/", Role::Viewer, api::crash::state),
-    get("/api/ProcessedCrash/", Role::Protected, api::crash::processed),
+    get(
+        "/api/ProcessedCrash/",
+        Role::Protected,
+        api::crash::processed,
+    ),
     get("/api/RawCrash/", Role::Protected, api::crash::raw),
     post("/api/Reprocessing/", Role::Admin, api::crash::reprocessing),
 ];
@@ -61,7 +97,9 @@ pub const ROUTES: &[Route] = &[
 pub fn find(method: Method, path: &str) -> Result<(&'static Route, Vec<String>), WebError> {
     let mut other_method = false;
     for route in ROUTES {
-        let Some(captures) = captures(route.path, path) else { continue };
+        let Some(captures) = captures(route.path, path) else {
+            continue;
+        };
         if route.method == method {
             return Ok((route, captures));
         }
@@ -80,7 +118,11 @@ fn captures(pattern: &str, path: &str) -> Option<Vec<String>> {
     for expected in pattern.trim_end_matches('/').split('/') {
         let segment = segments.next()?;
         if expected == "{}" && !segment.is_empty() {
-            captures.push(percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned());
+            captures.push(
+                percent_encoding::percent_decode_str(segment)
+                    .decode_utf8_lossy()
+                    .into_owned(),
+            );
         } else if expected != segment {
             return None;
         }
@@ -97,7 +139,7 @@ mod tests {
         for path in ["/search/", "/search", "/report/index/bp-1", "/", ""] {
             assert!(find(Method::Get, path).is_ok(), "{path}");
         }
-        let (_, captured) = find(Method::Get, "/report/index/a%20b").ok().expect("a route");
+        let (_, captured) = find(Method::Get, "/report/index/a%20b").expect("a route");
         assert_eq!(captured, ["a b"]);
     }
 
@@ -113,10 +155,21 @@ mod tests {
 
     #[test]
     fn what_anybody_may_use_is_the_collector_the_health_urls_and_the_style() {
-        let open: Vec<_> = ROUTES.iter().filter(|r| r.role == Role::Anonymous).map(|r| r.path).collect();
+        let open: Vec<_> = ROUTES
+            .iter()
+            .filter(|r| r.role == Role::Anonymous)
+            .map(|r| r.path)
+            .collect();
         assert_eq!(
             open,
-            ["/submit", "/__heartbeat__", "/__lbheartbeat__", "/__version__", "/metrics", "/assets/{}/style.css"]
+            [
+                "/submit",
+                "/__heartbeat__",
+                "/__lbheartbeat__",
+                "/__version__",
+                "/metrics",
+                "/assets/{}/style.css"
+            ]
         );
     }
 }

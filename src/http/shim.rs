@@ -34,7 +34,15 @@ impl<T> HeadShim<T> {
     /// The flag turns true when a head was rewritten.
     pub fn new(inner: T) -> (Self, Arc<AtomicBool>) {
         let rewritten = Arc::new(AtomicBool::new(false));
-        (Self { inner, held: Vec::new(), phase: Phase::Holding, rewritten: rewritten.clone() }, rewritten)
+        (
+            Self {
+                inner,
+                held: Vec::new(),
+                phase: Phase::Holding,
+                rewritten: rewritten.clone(),
+            },
+            rewritten,
+        )
     }
 }
 
@@ -50,20 +58,36 @@ enum Verdict {
 fn judge(head: &[u8]) -> Verdict {
     let too_long = head.len() >= HEAD_BYTES_MAX;
     let Some(line_end) = memchr::memchr(b'\n', head) else {
-        return if too_long { Verdict::PassOn } else { Verdict::NeedMore };
+        return if too_long {
+            Verdict::PassOn
+        } else {
+            Verdict::NeedMore
+        };
     };
     let line = head[..line_end].trim_ascii_end();
     if !line.ends_with(b" HTTP/1.0") {
         return Verdict::PassOn;
     }
     let Some(end) = memchr::memmem::find(head, b"\r\n\r\n") else {
-        return if too_long { Verdict::PassOn } else { Verdict::NeedMore };
+        return if too_long {
+            Verdict::PassOn
+        } else {
+            Verdict::NeedMore
+        };
     };
-    let chunked = head[line_end + 1..end].split(|b| *b == b'\n').any(|header| {
-        let mut halves = header.splitn(2, |b| *b == b':');
-        halves.next().is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"transfer-encoding"))
-    });
-    if chunked { Verdict::Rewrite(line.len() - 1) } else { Verdict::PassOn }
+    let chunked = head[line_end + 1..end]
+        .split(|b| *b == b'\n')
+        .any(|header| {
+            let mut halves = header.splitn(2, |b| *b == b':');
+            halves
+                .next()
+                .is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"transfer-encoding"))
+        });
+    if chunked {
+        Verdict::Rewrite(line.len() - 1)
+    } else {
+        Verdict::PassOn
+    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for HeadShim<T> {
@@ -101,7 +125,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for HeadShim<T> {
                         }
                         Verdict::NeedMore | Verdict::PassOn => {}
                     }
-                    this.phase = if this.held.is_empty() { Phase::Passing } else { Phase::Releasing(0) };
+                    this.phase = if this.held.is_empty() {
+                        Phase::Passing
+                    } else {
+                        Phase::Releasing(0)
+                    };
                     if this.held.is_empty() {
                         return Poll::Ready(Ok(()));
                     }
@@ -112,7 +140,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for HeadShim<T> {
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for HeadShim<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write(cx, bytes)
     }
 
@@ -146,9 +178,18 @@ mod tests {
         let crashpad = b"POST /submit HTTP/1.0\r\nContent-Encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n5";
         assert_eq!(judge(crashpad), Verdict::Rewrite(20));
         assert_eq!(crashpad[20], b'0');
-        assert_eq!(judge(b"POST /submit HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc"), Verdict::PassOn);
-        assert_eq!(judge(b"POST /submit HTTP/1.1\r\nTransfer-Enc"), Verdict::PassOn);
-        assert_eq!(judge(b"POST /submit HTTP/1.0\r\nTransfer-Encoding: chunked\r\n"), Verdict::NeedMore);
+        assert_eq!(
+            judge(b"POST /submit HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc"),
+            Verdict::PassOn
+        );
+        assert_eq!(
+            judge(b"POST /submit HTTP/1.1\r\nTransfer-Enc"),
+            Verdict::PassOn
+        );
+        assert_eq!(
+            judge(b"POST /submit HTTP/1.0\r\nTransfer-Encoding: chunked\r\n"),
+            Verdict::NeedMore
+        );
         assert_eq!(judge(b"POST /sub"), Verdict::NeedMore);
         assert_eq!(judge(&[b'x'; HEAD_BYTES_MAX]), Verdict::PassOn);
     }

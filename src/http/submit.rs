@@ -44,7 +44,11 @@ pub async fn submit(
     mut incoming: Incoming,
 ) -> Response {
     app.metrics.received.add(1);
-    let mut booking = Booking { app, begun: Instant::now(), outcome: Outcome::Failed("connection_lost") };
+    let mut booking = Booking {
+        app,
+        begun: Instant::now(),
+        outcome: Outcome::Failed("connection_lost"),
+    };
     let _place = places.acquire().await;
     let result = read(app, head, &mut incoming).await;
     if result.is_err() {
@@ -69,7 +73,11 @@ pub async fn submit(
     response
 }
 
-async fn read(app: &App, head: SubmitHead, incoming: &mut Incoming) -> Result<ingest::Report, Refusal> {
+async fn read(
+    app: &App,
+    head: SubmitHead,
+    incoming: &mut Incoming,
+) -> Result<ingest::Report, Refusal> {
     let limits = (&app.config.http).into();
     let mut intake = Intake::begin(head, limits, app.store.spill_dir())?;
     match body::pump(incoming, |piece| intake.feed(piece)).await {

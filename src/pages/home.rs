@@ -53,8 +53,14 @@ fn week(app: &App, may_see_protected: bool) -> Result<SearchResult, WebError> {
     Ok(app.index.search(&query)?)
 }
 
-fn buckets<'a>(result: &'a [(String, crate::index::FacetResult)], label: &str) -> &'a [FacetBucket] {
-    result.iter().find(|(found, _)| found == label).map_or(&[], |(_, facet)| facet.buckets())
+fn buckets<'a>(
+    result: &'a [(String, crate::index::FacetResult)],
+    label: &str,
+) -> &'a [FacetBucket] {
+    result
+        .iter()
+        .find(|(found, _)| found == label)
+        .map_or(&[], |(_, facet)| facet.buckets())
 }
 
 fn first_steps(request: &Request) -> Markup {

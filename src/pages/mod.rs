@@ -36,11 +36,20 @@ struct Page<'a> {
 
 impl<'a> Page<'a> {
     fn new(title: &'a str, section: &'a str) -> Self {
-        Self { title, section, query: "", refresh_s: None }
+        Self {
+            title,
+            section,
+            query: "",
+            refresh_s: None,
+        }
     }
 
     fn render(&self, content: Markup) -> String {
-        let menu = [("/", "Home"), ("/search/", "Search"), ("/status/", "Status")];
+        let menu = [
+            ("/", "Home"),
+            ("/search/", "Search"),
+            ("/status/", "Status"),
+        ];
         html! {
             (DOCTYPE)
             html lang="en" {
@@ -116,8 +125,15 @@ fn signature(text: &str) -> Markup {
 
 /// The search for exactly one value of a field.
 fn search_for(field: &str, value: &str) -> String {
-    let exact = if field == crate::fields::name::SIGNATURE { format!("={value}") } else { value.to_owned() };
-    format!("/search/?{}", Params(vec![(field.to_owned(), exact)]).to_query())
+    let exact = if field == crate::fields::name::SIGNATURE {
+        format!("={value}")
+    } else {
+        value.to_owned()
+    };
+    format!(
+        "/search/?{}",
+        Params(vec![(field.to_owned(), exact)]).to_query()
+    )
 }
 
 fn report_path(id: impl std::fmt::Display) -> String {
@@ -178,9 +194,18 @@ mod tests {
 
     #[test]
     fn figures_read_well() {
-        assert_eq!((number(7), number(1312), number(1_000_000)), ("7".into(), "1,312".into(), "1,000,000".into()));
-        assert_eq!((bytes_text(512), bytes_text(20_160)), ("512 B".into(), "19.7 KiB".into()));
-        assert_eq!((span_text(3_999), span_text(720_000)), ("3 s".into(), "12 min".into()));
+        assert_eq!(
+            (number(7), number(1312), number(1_000_000)),
+            ("7".into(), "1,312".into(), "1,000,000".into())
+        );
+        assert_eq!(
+            (bytes_text(512), bytes_text(20_160)),
+            ("512 B".into(), "19.7 KiB".into())
+        );
+        assert_eq!(
+            (span_text(3_999), span_text(720_000)),
+            ("3 s".into(), "12 min".into())
+        );
         assert_eq!(counted(1, "crash", "crashes"), "1 crash");
     }
 
@@ -193,11 +218,17 @@ mod tests {
     #[test]
     fn texts_are_escaped_and_signatures_keep_their_words() {
         let markup = signature("<script>alert(1)</script> | b").into_string();
-        assert_eq!(markup, "&lt;script&gt;alert(1)&lt;/script&gt;<span class=\"sep\"> | </span>b");
+        assert_eq!(
+            markup,
+            "&lt;script&gt;alert(1)&lt;/script&gt;<span class=\"sep\"> | </span>b"
+        );
     }
 
     #[test]
     fn a_search_link_carries_its_value_encoded() {
-        assert_eq!(search_for("signature", "a | b&c"), "/search/?signature=%3Da+%7C+b%26c");
+        assert_eq!(
+            search_for("signature", "a | b&c"),
+            "/search/?signature=%3Da+%7C+b%26c"
+        );
     }
 }

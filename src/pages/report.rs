@@ -2,7 +2,9 @@
 
 use maud::{Markup, html};
 
-use super::{Page, ago, bytes_text, counted, report_path, search_for, shown, signature, span_text, stack};
+use super::{
+    Page, ago, bytes_text, counted, report_path, search_for, shown, signature, span_text, stack,
+};
 use crate::crash::id::CrashId;
 use crate::crash::processed::ProcessedCrash;
 use crate::crash::raw::{PartKind, RawCrash};
@@ -62,11 +64,14 @@ pub fn reprocess(app: &App, _: &Request, captures: &[String]) -> Result<Response
 
 fn parse_id(captures: &[String]) -> Result<CrashId, WebError> {
     let text = captures.first().map_or("", String::as_str);
-    text.parse().map_err(|e| WebError::new(400, format!("{text:?} is {e}")))
+    text.parse()
+        .map_err(|e| WebError::new(400, format!("{text:?} is {e}")))
 }
 
 fn no_crash(id: CrashId) -> WebError {
-    WebError::not_found(format!("there is no crash {id}: it was never received here, or it was deleted"))
+    WebError::not_found(format!(
+        "there is no crash {id}: it was never received here, or it was deleted"
+    ))
 }
 
 fn load(app: &App, id: CrashId) -> Result<View, WebError> {
@@ -89,13 +94,22 @@ fn load(app: &App, id: CrashId) -> Result<View, WebError> {
             None
         }
     };
-    Ok(View { row, raw, processed, damage })
+    Ok(View {
+        row,
+        raw,
+        processed,
+        damage,
+    })
 }
 
 fn head(app: &App, view: &View) -> Markup {
     let row = &view.row;
     let text = |key: &str| view.processed.as_ref().and_then(|p| p.text(key));
-    let product = if row.product.is_empty() { "unnamed product" } else { &row.product };
+    let product = if row.product.is_empty() {
+        "unnamed product"
+    } else {
+        &row.product
+    };
     html! {
         div.head {
             div.crumbs {
@@ -225,7 +239,11 @@ fn crashing_thread(walk: &Walk) -> Markup {
             }
         };
     };
-    let registers = thread.frames.first().map(|frame| &frame.registers).filter(|r| !r.is_empty());
+    let registers = thread
+        .frames
+        .first()
+        .map(|frame| &frame.registers)
+        .filter(|r| !r.is_empty());
     html! {
         section.panel id="stack" {
             header {
@@ -258,13 +276,21 @@ fn thread_title(thread: &Thread) -> Markup {
 fn frames_text(thread: &Thread) -> String {
     let inlines: usize = thread.frames.iter().map(|frame| frame.inlines.len()).sum();
     let frames = counted(thread.frames.len() as u64, "frame", "frames");
-    if inlines > 0 { format!("{frames}, {inlines} inlined") } else { frames }
+    if inlines > 0 {
+        format!("{frames}, {inlines} inlined")
+    } else {
+        frames
+    }
 }
 
 fn other_threads(walk: &Walk) -> Markup {
     let crashing = walk.crashing_thread().map(|(index, _)| index);
-    let others: Vec<(usize, &Thread)> =
-        walk.threads.iter().enumerate().filter(|(index, _)| Some(*index) != crashing).collect();
+    let others: Vec<(usize, &Thread)> = walk
+        .threads
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| Some(*index) != crashing)
+        .collect();
     let mut budget = OTHER_FRAMES_MAX;
     let within: Vec<bool> = others
         .iter()
@@ -301,22 +327,50 @@ fn other_threads(walk: &Walk) -> Markup {
 
 /// The facts that readers look for first, in the catalogue's order.
 const FACTS: [&str; 18] = [
-    "date_processed", "uptime", "process_type", "os_pretty_version", "os_version", "cpu_arch", "cpu_info", "cpu_count",
-    "release_channel", "build", "install_age", "last_crash", "last_error_value", "moz_crash_reason", "abort_message",
-    "crashing_thread_name", "thread_count", "throttle_rule",
+    "date_processed",
+    "uptime",
+    "process_type",
+    "os_pretty_version",
+    "os_version",
+    "cpu_arch",
+    "cpu_info",
+    "cpu_count",
+    "release_channel",
+    "build",
+    "install_age",
+    "last_crash",
+    "last_error_value",
+    "moz_crash_reason",
+    "abort_message",
+    "crashing_thread_name",
+    "thread_count",
+    "throttle_rule",
 ];
 
 fn facts(view: &View, processed: &ProcessedCrash) -> Markup {
-    let rows = fields::all().iter().filter(|f| FACTS.contains(&f.key)).filter_map(|field| {
-        let value = processed.text(field.key)?;
-        let value = match (field.key, processed.fields.get(field.key).and_then(|v| v.as_i64())) {
-            ("uptime" | "install_age" | "last_crash", Some(seconds)) => span_text(seconds.saturating_mul(1000)),
-            ("date_processed", _) => view.row.received_at().to_string(),
-            _ => value,
-        };
-        Some((field, value))
+    let rows = fields::all()
+        .iter()
+        .filter(|f| FACTS.contains(&f.key))
+        .filter_map(|field| {
+            let value = processed.text(field.key)?;
+            let value = match (
+                field.key,
+                processed.fields.get(field.key).and_then(|v| v.as_i64()),
+            ) {
+                ("uptime" | "install_age" | "last_crash", Some(seconds)) => {
+                    span_text(seconds.saturating_mul(1000))
+                }
+                ("date_processed", _) => view.row.received_at().to_string(),
+                _ => value,
+            };
+            Some((field, value))
+        });
+    let others = processed.walk.as_ref().map_or(0, |w| {
+        w.modules
+            .iter()
+            .filter(|m| m.missing_symbols == Some(true))
+            .count()
     });
-    let others = processed.walk.as_ref().map_or(0, |w| w.modules.iter().filter(|m| m.missing_symbols == Some(true)).count());
     html! {
         section.panel {
             header { h2 { "Facts" } }
@@ -410,7 +464,11 @@ fn long_text(text: &str) -> Markup {
 }
 
 fn modules(walk: &Walk) -> Markup {
-    let in_stacks = walk.modules.iter().filter(|m| symbols_word(m).is_some()).count();
+    let in_stacks = walk
+        .modules
+        .iter()
+        .filter(|m| symbols_word(m).is_some())
+        .count();
     html! {
         section.panel id="modules" {
             header {
@@ -454,7 +512,11 @@ fn modules(walk: &Walk) -> Markup {
 
 /// What became of a module's symbols; `None` where no stack asked for them.
 fn symbols_word(module: &Module) -> Option<&'static str> {
-    match (module.corrupt_symbols, module.loaded_symbols, module.missing_symbols) {
+    match (
+        module.corrupt_symbols,
+        module.loaded_symbols,
+        module.missing_symbols,
+    ) {
         (Some(true), ..) => Some("corrupt"),
         (_, Some(true), _) => Some("loaded"),
         (_, _, Some(true)) => Some("missing"),

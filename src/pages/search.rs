@@ -39,20 +39,35 @@ const FACETS: [&str; 5] = [
 const INPUTS: [(&str, &str, &str); 4] = [
     (fields::name::PRODUCT, "Product", "any"),
     (fields::name::VERSION, "Version", "any"),
-    (fields::name::SIGNATURE, "Signature", "words, ~part, =exact, ^start"),
+    (
+        fields::name::SIGNATURE,
+        "Signature",
+        "words, ~part, =exact, ^start",
+    ),
     (fields::name::PLATFORM, "Platform", "any"),
 ];
 
 pub fn search(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let params = &request.query;
-    if let Some(id) = params.get("q").and_then(|text| text.parse::<CrashId>().ok()) {
+    if let Some(id) = params
+        .get("q")
+        .and_then(|text| text.parse::<CrashId>().ok())
+    {
         return Ok(Response::see_other(&report_path(id)));
     }
     let filters = to_filters(params)?;
-    let page = params.get("page").and_then(|p| p.parse().ok()).unwrap_or(1).max(1);
+    let page: usize = params
+        .get("page")
+        .and_then(|p| p.parse().ok())
+        .unwrap_or(1)
+        .max(1);
     let mut asked = filters.clone();
     for (name, values) in [("_columns", &COLUMNS[..]), ("_facets", &FACETS[..])] {
-        asked.extend(values.iter().map(|value| (name.to_owned(), (*value).to_owned())));
+        asked.extend(
+            values
+                .iter()
+                .map(|value| (name.to_owned(), (*value).to_owned())),
+        );
     }
     for (name, value) in [
         ("_results_number", PER_PAGE),
@@ -64,7 +79,12 @@ pub fn search(app: &App, request: &Request, _: &[String]) -> Result<Response, We
     let query = Query::parse(&asked, app.clock.now(), request.role >= Role::Protected)?;
     let result = app.index.search(&query)?;
     let text = params.get("q").unwrap_or_default();
-    let view = View { params, query: &query, result: &result, page };
+    let view = View {
+        params,
+        query: &query,
+        result: &result,
+        page,
+    };
     let content = html! {
         div.head { h1 { "Search" } }
         section.panel { div.body { (view.form()) } }
@@ -81,7 +101,13 @@ pub fn search(app: &App, request: &Request, _: &[String]) -> Result<Response, We
             div.stackup { (view.facets()) }
         }
     };
-    Ok(Response::html(Page { query: text, ..Page::new("Search", "/search/") }.render(content)))
+    Ok(Response::html(
+        Page {
+            query: text,
+            ..Page::new("Search", "/search/")
+        }
+        .render(content),
+    ))
 }
 
 /// SuperSearch's parameters for those of the page: days become bounds of the date.
@@ -132,7 +158,8 @@ impl View<'_> {
             .filter(|(name, value)| {
                 let first = !seen.contains(&name.as_str());
                 seen.push(name);
-                !value.is_empty() && (!own(name) || (!first && !name.starts_with('_') && name != "page"))
+                !value.is_empty()
+                    && (!own(name) || (!first && !name.starts_with('_') && name != "page"))
             })
             .collect();
         html! {
@@ -160,7 +187,9 @@ impl View<'_> {
     /// The page's address with its parameters changed, on the first page.
     fn address(&self, change: impl FnOnce(&mut Vec<(String, String)>)) -> String {
         let mut params = self.params.clone();
-        params.0.retain(|(name, value)| name != "page" && !value.is_empty());
+        params
+            .0
+            .retain(|(name, value)| name != "page" && !value.is_empty());
         change(&mut params.0);
         format!("/search/?{}", params.to_query())
     }
@@ -172,7 +201,11 @@ impl View<'_> {
     /// Narrows the search to one value of a field.
     fn narrowed(&self, name: &str, value: &str) -> String {
         let is_text = FieldRef::find(name).is_some_and(|f| f.kind() == fields::Kind::String);
-        let value = if is_text { format!("={value}") } else { value.to_owned() };
+        let value = if is_text {
+            format!("={value}")
+        } else {
+            value.to_owned()
+        };
         self.address(|params| {
             params.retain(|(n, _)| n != name);
             params.push((name.to_owned(), value));
@@ -181,7 +214,8 @@ impl View<'_> {
 
     fn range(&self) -> String {
         let (from, to) = self.query.date_range();
-        let text = |at: Option<crate::clock::Timestamp>| at.map_or("any time".into(), |at| at.to_string());
+        let text =
+            |at: Option<crate::clock::Timestamp>| at.map_or("any time".into(), |at| at.to_string());
         format!("received from {} to {}", text(from), text(to))
     }
 
@@ -217,7 +251,8 @@ impl View<'_> {
 
     fn pager(&self) -> Markup {
         let last = (self.result.total as usize).div_ceil(PER_PAGE).max(1);
-        let to = |page: usize| self.address(|params| params.push(("page".into(), page.to_string())));
+        let to =
+            |page: usize| self.address(|params| params.push(("page".into(), page.to_string())));
         html! {
             @if last > 1 {
                 div.pager {
@@ -252,7 +287,8 @@ impl View<'_> {
     }
 
     fn facet(&self, name: &str) -> Option<&[FacetBucket]> {
-        let (_, facet): &(String, FacetResult) = self.result.facets.iter().find(|(label, _)| label == name)?;
+        let (_, facet): &(String, FacetResult) =
+            self.result.facets.iter().find(|(label, _)| label == name)?;
         Some(facet.buckets()).filter(|buckets| !buckets.is_empty())
     }
 }
@@ -275,12 +311,14 @@ pub(super) fn text_of(value: &Value) -> String {
 
 /// `2026-11-22 09:12` of an RFC 3339 moment.
 fn minute(moment: &str) -> String {
-    moment.get(..16).map_or_else(|| moment.to_owned(), |text| text.replace('T', " "))
+    moment
+        .get(..16)
+        .map_or_else(|| moment.to_owned(), |text| text.replace('T', " "))
 }
 
 /// A share as a bar; drawn with attributes, since the page allows no inline style.
 pub(super) fn bar(part: u64, whole: u64) -> Markup {
-    let share = if whole == 0 { 0 } else { (part * 100 / whole).min(100) };
+    let share = (part * 100).checked_div(whole).unwrap_or(0).min(100);
     html! {
         svg.bars viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label={ (share) " %" } {
             rect.track width="100" height="8" {}
@@ -295,11 +333,12 @@ mod tests {
 
     #[test]
     fn days_become_bounds_of_the_date_and_the_last_one_counts_whole() {
-        let params = Params::parse("from=2026-11-01&to=2026-11-30&product=A&version=&page=3&_sort=x");
-        let filters = to_filters(&params).ok().expect("good days");
+        let params =
+            Params::parse("from=2026-11-01&to=2026-11-30&product=A&version=&page=3&_sort=x");
+        let filters = to_filters(&params).expect("good days");
         let text: Vec<String> = filters.iter().map(|(n, v)| format!("{n}{v}")).collect();
         assert_eq!(text, ["date>=2026-11-01", "date<2026-12-01", "productA"]);
-        let error = to_filters(&Params::parse("from=yesterday")).err().expect("no day");
+        let error = to_filters(&Params::parse("from=yesterday")).expect_err("no day");
         assert_eq!((error.status, error.field.as_deref()), (400, Some("from")));
     }
 }

@@ -10,13 +10,33 @@ const FRAMES_MAX: usize = 300;
 
 /// Modules of operating systems and language runtimes: their frames stand back.
 const SYSTEM_MODULES: [&str; 22] = [
-    "libc.so", "libc-", "libpthread", "ld-linux", "ld-2", "libgcc_s", "libstdc++", "libglib-", "libgobject-",
-    "linux-gate", "ntdll.dll", "kernel32.dll", "kernelbase.dll", "user32.dll", "ucrtbase", "vcruntime", "msvcr",
-    "libsystem_", "libdyld", "corefoundation", "appkit", "libobjc",
+    "libc.so",
+    "libc-",
+    "libpthread",
+    "ld-linux",
+    "ld-2",
+    "libgcc_s",
+    "libstdc++",
+    "libglib-",
+    "libgobject-",
+    "linux-gate",
+    "ntdll.dll",
+    "kernel32.dll",
+    "kernelbase.dll",
+    "user32.dll",
+    "ucrtbase",
+    "vcruntime",
+    "msvcr",
+    "libsystem_",
+    "libdyld",
+    "corefoundation",
+    "appkit",
+    "libobjc",
 ];
 /// Functions of language runtimes, wherever they were compiled into.
-const SYSTEM_FUNCTIONS: [&str; 8] =
-    ["std::", "core::", "alloc::", "__libc_", "__rust_", "<alloc::", "<core::", "<std::"];
+const SYSTEM_FUNCTIONS: [&str; 8] = [
+    "std::", "core::", "alloc::", "__libc_", "__rust_", "<alloc::", "<core::", "<std::",
+];
 
 fn is_system(module: Option<&str>, function: Option<&str>) -> bool {
     let module = module.unwrap_or_default().to_ascii_lowercase();
@@ -44,7 +64,12 @@ pub fn frames(thread: &Thread, crashed: bool) -> Markup {
 
 fn inlined(frame: &Frame, inline: &Inline, hot: bool) -> Markup {
     let function = inline.function.as_deref();
-    let class = classes(is_system(frame.module.as_deref(), function), false, hot, true);
+    let class = classes(
+        is_system(frame.module.as_deref(), function),
+        false,
+        hot,
+        true,
+    );
     html! {
         li class=(class) {
             span.n title="inlined into the frame below" {}
@@ -78,7 +103,11 @@ pub fn place(frame: &Frame) -> String {
         return function.clone();
     }
     let address = frame.offset.as_deref().unwrap_or("?");
-    match (&frame.module, &frame.module_offset, frame.unloaded_modules.first()) {
+    match (
+        &frame.module,
+        &frame.module_offset,
+        frame.unloaded_modules.first(),
+    ) {
         (Some(module), Some(offset), _) => format!("{module} + {}", short(offset)),
         (Some(module), None, _) => module.clone(),
         (None, _, Some(unloaded)) => {
@@ -92,7 +121,10 @@ pub fn place(frame: &Frame) -> String {
 
 /// An address without its leading zeros.
 fn short(hex: &str) -> String {
-    match hex.strip_prefix("0x").map(|digits| digits.trim_start_matches('0')) {
+    match hex
+        .strip_prefix("0x")
+        .map(|digits| digits.trim_start_matches('0'))
+    {
         Some("") => "0x0".into(),
         Some(digits) => format!("0x{digits}"),
         None => hex.to_owned(),
@@ -110,8 +142,18 @@ fn source(file: Option<&str>, line: Option<u32>) -> Markup {
 }
 
 fn classes(system: bool, nosym: bool, hot: bool, inline: bool) -> String {
-    let marks = [("crash", hot), ("inline", inline), ("nosym", nosym), ("sys", system && !nosym)];
-    marks.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect::<Vec<_>>().join(" ")
+    let marks = [
+        ("crash", hot),
+        ("inline", inline),
+        ("nosym", nosym),
+        ("sys", system && !nosym),
+    ];
+    marks
+        .iter()
+        .filter(|(_, on)| *on)
+        .map(|(name, _)| *name)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// What a trust word means.
@@ -133,23 +175,33 @@ mod tests {
 
     #[test]
     fn a_frame_is_called_by_the_best_that_is_known() {
-        let frame = |function: Option<&str>, module: Option<&str>, module_offset: Option<&str>| Frame {
-            function: function.map(Into::into),
-            module: module.map(Into::into),
-            module_offset: module_offset.map(Into::into),
-            offset: Some("0x0000000000000010".into()),
-            ..Frame::default()
-        };
+        let frame =
+            |function: Option<&str>, module: Option<&str>, module_offset: Option<&str>| Frame {
+                function: function.map(Into::into),
+                module: module.map(Into::into),
+                module_offset: module_offset.map(Into::into),
+                offset: Some("0x0000000000000010".into()),
+                ..Frame::default()
+            };
         assert_eq!(place(&frame(Some("f"), Some("m"), None)), "f");
-        assert_eq!(place(&frame(None, Some("m.so"), Some("0x0000000000001f26"))), "m.so + 0x1f26");
+        assert_eq!(
+            place(&frame(None, Some("m.so"), Some("0x0000000000001f26"))),
+            "m.so + 0x1f26"
+        );
         assert_eq!(place(&frame(None, None, None)), "0x10");
     }
 
     #[test]
     fn system_frames_stand_back_and_ours_do_not() {
         assert!(is_system(Some("libc.so.6"), Some("abort")));
-        assert!(is_system(Some("acmed"), Some("core::ops::function::FnOnce::call_once")));
-        assert!(!is_system(Some("acmed"), Some("acmed::render::decode_tile")));
+        assert!(is_system(
+            Some("acmed"),
+            Some("core::ops::function::FnOnce::call_once")
+        ));
+        assert!(!is_system(
+            Some("acmed"),
+            Some("acmed::render::decode_tile")
+        ));
         assert!(!is_system(None, None));
     }
 }

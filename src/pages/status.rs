@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{Page, ago, bytes_text, counted, number, report_path, span_text};
+use super::{Page, bytes_text, counted, number, report_path, span_text};
 use crate::store::{State, StoreStatus};
 use crate::web::{App, Request, Response, WebError};
 
@@ -17,7 +17,11 @@ pub fn status(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError
                     Some(why) => span.chip.bad { "intake down: " (why) },
                 }
                 (queue_chip(app, &store))
-                @if let Some(progress) = app.indexer.status().rebuilding { span.chip.warn { "index is being rebuilt, " (number(progress)) " crashes done" } }
+                @let indexing = app.indexer.status();
+                @if let Some(building) = indexing.building {
+                    span.chip.warn { "index is being built: " (number(building.rows)) " of " (number(building.rows_total)) }
+                }
+                @if let Some(why) = &indexing.error { span.chip.bad { "index: " (why) } }
                 @if !cfg!(target_os = "linux") {
                     span.chip.warn { "walkers run without memory and time limits on this system" }
                 }
@@ -32,13 +36,19 @@ pub fn status(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError
             }
         }
         (workers(app))
-        div.grid3 { (intake(app)) (disk(&store)) (index(app, &store)) }
+        div.grid3 { (intake(app)) (disk(&store)) (index(app)) }
     };
-    Ok(Response::html(Page::new("Server status", "/status/").render(content)))
+    Ok(Response::html(
+        Page::new("Server status", "/status/").render(content),
+    ))
 }
 
 fn queue_chip(app: &App, store: &StoreStatus) -> Markup {
-    let queued = store.states.iter().find(|(s, _)| *s == State::Queued).map_or(0, |(_, n)| *n);
+    let queued = store
+        .states
+        .iter()
+        .find(|(s, _)| *s == State::Queued)
+        .map_or(0, |(_, n)| *n);
     html! {
         @match store.oldest_queued_at {
             Some(at) if queued > 0 => {
@@ -99,38 +109,58 @@ fn facts(title: &str, rows: &[(&str, Markup)]) -> Markup {
 fn intake(app: &App) -> Markup {
     let m = &app.metrics;
     let mut rows = vec![
-        ("Received", html! { (number(m.received.get())) " since the start" }),
+        (
+            "Received",
+            html! { (number(m.received.get())) " since the start" },
+        ),
         ("Stored", html! { (number(m.stored.get())) }),
     ];
     for (label, family) in [("Discarded", m.discarded.get()), ("Failed", m.failed.get())] {
-        rows.push((label, html! {
-            @if family.is_empty() { "none" }
-            @for (reason, n) in &family { div { (number(*n)) " " code { (reason) } } }
-        }));
+        rows.push((
+            label,
+            html! {
+                @if family.is_empty() { "none" }
+                @for (reason, n) in &family { div { (number(*n)) " " code { (reason) } } }
+            },
+        ));
     }
     if m.panics.get() > 0 {
-        rows.push(("Faults of ours", html! { span.chip.bad { (number(m.panics.get())) } }));
+        rows.push((
+            "Faults of ours",
+            html! { span.chip.bad { (number(m.panics.get())) } },
+        ));
     }
     facts("Intake", &rows)
 }
 
 fn disk(store: &StoreStatus) -> Markup {
     let dead = store.segment_bytes.saturating_sub(store.live_bytes);
-    facts("Store", &[
-        ("Database", html! { (bytes_text(store.database_bytes)) }),
-        ("Segments", html! { (counted(store.segments, "file", "files")) ", " (bytes_text(store.segment_bytes)) }),
-        ("Of it in use", html! { (bytes_text(store.live_bytes)) ", " (bytes_text(dead)) " replaced or deleted" }),
-    ])
+    facts(
+        "Store",
+        &[
+            ("Database", html! { (bytes_text(store.database_bytes)) }),
+            (
+                "Segments",
+                html! { (counted(store.segments, "file", "files")) ", " (bytes_text(store.segment_bytes)) },
+            ),
+            (
+                "Of it in use",
+                html! { (bytes_text(store.live_bytes)) ", " (bytes_text(dead)) " replaced or deleted" },
+            ),
+        ],
+    )
 }
 
-fn index(app: &App, store: &StoreStatus) -> Markup {
+fn index(app: &App) -> Markup {
     let index = app.indexer.status();
-    let behind = store.last_change.saturating_sub(index.last_change);
-    facts("Search index", &[
-        ("Crashes in it", html! { (number(index.documents)) }),
-        ("Behind the store", html! { (counted(behind, "change", "changes")) }),
-        ("Last commit", html! {
-            @match index.committed_at { Some(at) => (ago(at, app.clock.now())), None => "none since the start" }
-        }),
-    ])
+    facts(
+        "Search index",
+        &[
+            ("Crashes in it", html! { (number(index.documents)) }),
+            (
+                "Behind the store",
+                html! { (counted(index.changes_waiting, "change", "changes")) },
+            ),
+        ],
+    )
 }

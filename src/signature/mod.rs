@@ -31,8 +31,8 @@ use std::sync::{Arc, OnceLock};
 
 pub use crash_data::{CrashData, Frame, Inline, Thread, UnloadedModule};
 pub use json::JsonError;
-pub use native::FRAMES_MAX;
 pub use lists::{ListError, Lists};
+pub use native::FRAMES_MAX;
 pub use value::{Fault, Value};
 
 /// Which rules name a crash.

@@ -225,11 +225,6 @@ impl Server {
         }
     }
 
-    pub fn kill(&mut self) {
-        self.child.kill().expect("SIGKILL");
-        self.child.wait().expect("the end of the server");
-    }
-
     /// SIGTERM, and the exit code.
     pub fn terminate(&mut self) -> Option<i32> {
         let status = Command::new("kill")

@@ -1,0 +1,311 @@
+//! The field catalogue: the only list of what a processed crash has that people search and see.
+//!
+//! Index schema, documents, query checks, search form, columns, report table, help and redaction
+//! derive from it and restate nothing. A field that is not marked public is protected. An
+//! annotation that no field takes up stays reachable as `annotation.<Key>`, protected.
+
+mod catalogue;
+pub mod version;
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use serde_json::Value;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::clock::Timestamp;
+
+/// Names that code uses, as a query writes them.
+pub mod name {
+    pub const UUID: &str = "uuid";
+    pub const DATE: &str = "date";
+    pub const SIGNATURE: &str = "signature";
+    pub const PROTO_SIGNATURE: &str = "proto_signature";
+    pub const PRODUCT: &str = "product";
+    pub const VERSION: &str = "version";
+    pub const BUILD_ID: &str = "build_id";
+    pub const RELEASE_CHANNEL: &str = "release_channel";
+    pub const PROCESS_TYPE: &str = "process_type";
+    pub const PLATFORM: &str = "platform";
+    pub const PLATFORM_VERSION: &str = "platform_version";
+    pub const PLATFORM_PRETTY_VERSION: &str = "platform_pretty_version";
+    pub const CPU_ARCH: &str = "cpu_arch";
+    pub const REASON: &str = "reason";
+    pub const ADDRESS: &str = "address";
+    pub const STATE: &str = "state";
+    pub const UPTIME: &str = "uptime";
+    pub const INSTALL_TIME: &str = "install_time";
+    pub const STARTUP_CRASH: &str = "startup_crash";
+    pub const USER_COMMENTS: &str = "user_comments";
+    pub const URL: &str = "url";
+    pub const MOZ_CRASH_REASON: &str = "moz_crash_reason";
+}
+
+/// Key of the walk in the processed crash. It comes last and is no field.
+pub const JSON_DUMP: &str = "json_dump";
+/// What goes before the key of an annotation that is no field.
+pub const ANNOTATION_PREFIX: &str = "annotation.";
+
+/// Layout of the index behind the catalogue. 1: the first.
+const INDEX_LAYOUT: u32 = 1;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Text that is searched by words, parts and patterns.
+    String,
+    /// Text of few values, compared as a whole.
+    Enum,
+    /// An enum whose values sort as versions.
+    Version,
+    Integer,
+    Float,
+    Bool,
+    /// A moment: RFC 3339 in the processed crash, milliseconds since 1970 in the index.
+    Date,
+}
+
+impl Kind {
+    /// The word for it in errors and in help.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Enum | Self::Version => "enum",
+            Self::Integer => "integer",
+            Self::Float => "float",
+            Self::Bool => "bool",
+            Self::Date => "date",
+        }
+    }
+
+    pub fn is_text(self) -> bool {
+        matches!(self, Self::String | Self::Enum | Self::Version)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Copied from this annotation of the raw crash.
+    Annotation(&'static str),
+    /// Computed by processing, under this key of the processed crash.
+    Processed(&'static str),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visibility {
+    Public,
+    Protected,
+}
+
+/// What a field can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flags {
+    /// The full-text search looks into it.
+    pub text: bool,
+    /// The processed crash holds a list joined by `;`.
+    pub split: bool,
+    /// Counting by it makes sense.
+    pub facet: bool,
+    pub sort: bool,
+    /// Offered as a column of results.
+    pub column: bool,
+    /// Offered in the search form.
+    pub form: bool,
+}
+
+impl Flags {
+    const NONE: Self = Self {
+        text: false,
+        split: false,
+        facet: true,
+        sort: true,
+        column: false,
+        form: false,
+    };
+
+    const fn with(mut self, flag: &str) -> Self {
+        match flag.as_bytes() {
+            b"text" => self.text = true,
+            b"split" => self.split = true,
+            b"nofacet" => self.facet = false,
+            b"nosort" => self.sort = false,
+            b"column" => self.column = true,
+            b"form" => self.form = true,
+            b"public" => {}
+            _ => panic!("the catalogue uses a flag that does not exist"),
+        }
+        self
+    }
+}
+
+/// One entry of the catalogue.
+#[derive(Debug, PartialEq)]
+pub struct Field {
+    /// As queries, columns and the index call it.
+    pub name: &'static str,
+    /// As the processed crash calls it.
+    pub key: &'static str,
+    pub title: &'static str,
+    pub kind: Kind,
+    pub unit: Option<&'static str>,
+    pub source: Source,
+    pub visibility: Visibility,
+    pub description: &'static str,
+    pub example: Option<&'static str>,
+    pub flags: Flags,
+}
+
+impl Field {
+    pub fn is_protected(&self) -> bool {
+        self.visibility == Visibility::Protected
+    }
+
+    /// The annotation that it is copied from.
+    pub fn annotation(&self) -> Option<&'static str> {
+        match self.source {
+            Source::Annotation(key) => Some(key),
+            Source::Processed(_) => None,
+        }
+    }
+
+    /// The typed value of an annotation's text. `Err` is a note for the processed crash; it names
+    /// the annotation, not the value, which may be the user's.
+    pub fn value_of(&self, text: &str) -> Result<Value, String> {
+        let bad = || {
+            let annotation = self.annotation().unwrap_or(self.key);
+            format!("{annotation} has a value that is no {}", self.kind.name())
+        };
+        let trimmed = text.trim();
+        match self.kind {
+            Kind::String | Kind::Enum | Kind::Version => Ok(text.trim_end().into()),
+            Kind::Integer => trimmed.parse::<i64>().map(Value::from).map_err(|_| bad()),
+            Kind::Float => match trimmed.parse::<f64>() {
+                Ok(number) if number.is_finite() => Ok(number.into()),
+                _ => Err(bad()),
+            },
+            Kind::Bool => match trimmed.to_ascii_lowercase().as_str() {
+                "1" | "true" => Ok(true.into()),
+                "0" | "false" => Ok(false.into()),
+                _ => Err(bad()),
+            },
+            Kind::Date => Timestamp::parse_rfc3339(trimmed)
+                .map(|moment| moment.rfc3339().into())
+                .ok_or_else(bad),
+        }
+    }
+}
+
+/// Every field, in the order in which pages show them.
+pub fn all() -> &'static [Field] {
+    catalogue::FIELDS
+}
+
+/// Fields that are copied from an annotation.
+pub fn annotation_fields() -> impl Iterator<Item = &'static Field> {
+    all().iter().filter(|field| field.annotation().is_some())
+}
+
+/// A field by its name, or else by its key in the processed crash.
+pub fn by_name(name: &str) -> Option<&'static Field> {
+    static NAMES: LazyLock<HashMap<&str, &Field>> = LazyLock::new(|| {
+        let keys = all().iter().map(|field| (field.key, field));
+        keys.chain(all().iter().map(|field| (field.name, field)))
+            .collect()
+    });
+    NAMES.get(name).copied()
+}
+
+/// A field by its key in the processed crash.
+pub fn by_key(key: &str) -> Option<&'static Field> {
+    static KEYS: LazyLock<HashMap<&str, &Field>> =
+        LazyLock::new(|| all().iter().map(|field| (field.key, field)).collect());
+    KEYS.get(key).copied()
+}
+
+/// The field that is copied from an annotation.
+pub fn by_annotation(annotation: &str) -> Option<&'static Field> {
+    static ANNOTATIONS: LazyLock<HashMap<&str, &Field>> = LazyLock::new(|| {
+        annotation_fields()
+            .filter_map(|field| Some((field.annotation()?, field)))
+            .collect()
+    });
+    ANNOTATIONS.get(annotation).copied()
+}
+
+/// 16 hexadecimal digits that change with everything that the index is built from.
+pub fn fingerprint() -> String {
+    let mut hash = Xxh3::new();
+    hash.update(&INDEX_LAYOUT.to_le_bytes());
+    for field in all() {
+        let Flags { text, split, .. } = field.flags;
+        let line = format!(
+            "{} {} {:?} {text} {split}\n",
+            field.name, field.key, field.kind
+        );
+        hash.update(line.as_bytes());
+    }
+    format!("{:016x}", hash.digest())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_name_and_key_is_there_once() {
+        let names: HashSet<_> = all().iter().map(|f| f.name).collect();
+        let keys: HashSet<_> = all().iter().map(|f| f.key).collect();
+        assert_eq!((names.len(), keys.len()), (all().len(), all().len()));
+        for field in all() {
+            assert_eq!(by_name(field.name), Some(field), "{}", field.name);
+            assert_eq!(by_name(field.key).map(|f| f.key), Some(field.key));
+            assert!(!field.title.is_empty() && !field.description.is_empty());
+            assert!(!field.description.ends_with('.'), "{}", field.name);
+        }
+        assert!(by_name(JSON_DUMP).is_none());
+    }
+
+    #[test]
+    fn an_annotation_is_the_source_of_one_field_at_most() {
+        let keys: HashSet<_> = annotation_fields().map(|f| f.annotation()).collect();
+        assert_eq!(keys.len(), annotation_fields().count());
+    }
+
+    #[test]
+    fn what_users_wrote_is_protected() {
+        for name in [
+            name::USER_COMMENTS,
+            name::URL,
+            "remote_type",
+            "glean_client_id",
+        ] {
+            assert!(by_name(name).is_some_and(Field::is_protected), "{name}");
+        }
+        assert!(!by_name(name::SIGNATURE).unwrap().is_protected());
+    }
+
+    #[test]
+    fn an_annotation_becomes_the_value_of_its_kind() {
+        fn check(name: &str, text: &str, expected: Option<Value>) {
+            assert_eq!(
+                by_name(name).unwrap().value_of(text).ok(),
+                expected,
+                "{name} {text}"
+            );
+        }
+        check("startup_crash", "1", Some(true.into()));
+        check("startup_crash", "False", Some(false.into()));
+        check("startup_crash", "maybe", None);
+        check("install_time", " 17 ", Some(17.into()));
+        check("install_time", "17.5", None);
+        check("uptime_ts", "17.5", Some(17.5.into()));
+        check("uptime_ts", "inf", None);
+        check("product", "Fire fox \n", Some("Fire fox".into()));
+        let note = by_name("install_time").unwrap().value_of("secret");
+        assert_eq!(
+            note,
+            Err("InstallTime has a value that is no integer".into())
+        );
+    }
+}

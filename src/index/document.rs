@@ -1,0 +1,220 @@
+//! One crash as the index holds it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
+
+use super::schema::cut;
+use crate::clock::Timestamp;
+use crate::crash::id::CrashId;
+use crate::fields::{self, Field, Kind, name};
+use crate::limits;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scalar {
+    Text(String),
+    Integer(i64),
+    Float(f64),
+    Bool(bool),
+}
+
+/// What the index takes of a crash.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Document {
+    pub seq: u64,
+    /// Distinct values of each field that has any.
+    pub fields: Vec<(&'static Field, Vec<Scalar>)>,
+    /// Annotations that are no fields, by key.
+    pub annotations: Vec<(String, String)>,
+}
+
+impl Document {
+    /// Reads a processed crash; the walk inside it is skipped unread. Values that do not fit
+    /// their field are left out. Id and date are the record's, whatever the JSON says.
+    ///
+    /// # Errors
+    /// The JSON is no object.
+    pub fn new(
+        seq: u64,
+        id: CrashId,
+        received_at: Timestamp,
+        processed: &[u8],
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Self, serde_json::Error> {
+        let mut reader = serde_json::Deserializer::from_slice(processed);
+        let mut found = Known.deserialize(&mut reader)?;
+        reader.end()?;
+        found.retain(|(field, _)| ![name::UUID, name::DATE].contains(&field.name));
+        for (name, value) in [
+            (name::UUID, Scalar::Text(id.to_string())),
+            (name::DATE, Scalar::Integer(received_at.ms())),
+        ] {
+            let field = fields::by_name(name).expect("the catalogue has id and date");
+            found.push((field, vec![value]));
+        }
+        let annotations = annotations
+            .iter()
+            .filter(|(key, value)| {
+                fields::by_annotation(key).is_none()
+                    && !value.trim().is_empty()
+                    && !key.contains(|c: char| c.is_control())
+            })
+            .map(|(key, value)| {
+                let value = cut(value.trim(), limits::INDEX_ANNOTATION_BYTES_MAX);
+                (key.clone(), value.to_owned())
+            })
+            .collect();
+        Ok(Self {
+            seq,
+            fields: found,
+            annotations,
+        })
+    }
+}
+
+/// Reads an object's catalogue fields and nothing else.
+struct Known;
+
+impl<'de> DeserializeSeed<'de> for Known {
+    type Value = Vec<(&'static Field, Vec<Scalar>)>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Known {
+    type Value = Vec<(&'static Field, Vec<Scalar>)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a processed crash")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found: Self::Value = Vec::new();
+        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            let Some(field) = fields::by_key(&key) else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let values = scalars(field, map.next_value::<Value>()?);
+            if !values.is_empty() && !found.iter().any(|(known, _)| *known == field) {
+                found.push((field, values));
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn scalars(field: &Field, value: Value) -> Vec<Scalar> {
+    let mut values = Vec::new();
+    let items = match value {
+        Value::Array(items) => items,
+        Value::String(text) if field.flags.split => text
+            .split(';')
+            .map(|part| Value::from(part.trim()))
+            .collect(),
+        other => vec![other],
+    };
+    for item in items {
+        if let Some(scalar) = scalar(field.kind, item)
+            && !values.contains(&scalar)
+        {
+            values.push(scalar);
+        }
+        if values.len() == limits::INDEX_VALUES_MAX {
+            break;
+        }
+    }
+    // Columns hold one number a crash: what counts and sorts them relies on it.
+    if !field.kind.is_text() {
+        values.truncate(1);
+    }
+    values
+}
+
+fn scalar(kind: Kind, value: Value) -> Option<Scalar> {
+    match kind {
+        Kind::String | Kind::Enum | Kind::Version => match value {
+            Value::String(text) if !text.is_empty() => Some(Scalar::Text(text)),
+            Value::Number(number) => Some(Scalar::Text(number.to_string())),
+            Value::Bool(value) => Some(Scalar::Text(value.to_string())),
+            _ => None,
+        },
+        Kind::Integer => match value {
+            Value::Number(number) => number.as_i64().map(Scalar::Integer),
+            Value::String(text) => text.trim().parse().ok().map(Scalar::Integer),
+            _ => None,
+        },
+        Kind::Float => match value {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        }
+        .filter(|number: &f64| number.is_finite())
+        .map(Scalar::Float),
+        Kind::Bool => match value {
+            Value::Bool(value) => Some(Scalar::Bool(value)),
+            _ => None,
+        },
+        Kind::Date => {
+            let moment = Timestamp::parse_rfc3339(value.as_str()?)?;
+            Some(Scalar::Integer(moment.ms()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_holds_what_the_catalogue_names_and_skips_the_walk() {
+        let processed =
+            br#"{"signature": "foo", "uptime": 7, "startup_crash": true, "uptime_ts": 1.5,
+            "modules_in_stack": "a/1;b/2;a/1", "crash_report_keys": ["x", "y"], "address": null,
+            "install_age": "no number", "unknown": {"deep": []}, "date_processed": "nonsense",
+            "json_dump": {"signature": "not this", "threads": [[[]]]}}"#;
+        let annotations = [
+            ("ProductName", "P"),
+            ("guid", " g "),
+            ("blank", " "),
+            ("a\u{1}b", "x"),
+        ];
+        let annotations = annotations
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into();
+        let id = CrashId::from_bits(7);
+        let document =
+            Document::new(3, id, Timestamp::from_ms(5), processed, &annotations).unwrap();
+        let text = |t: &str| Scalar::Text(t.into());
+        let expected: Vec<(&str, Vec<Scalar>)> = vec![
+            ("signature", vec![text("foo")]),
+            ("uptime", vec![Scalar::Integer(7)]),
+            ("startup_crash", vec![Scalar::Bool(true)]),
+            ("uptime_ts", vec![Scalar::Float(1.5)]),
+            ("modules_in_stack", vec![text("a/1"), text("b/2")]),
+            ("crash_report_keys", vec![text("x"), text("y")]),
+            ("uuid", vec![Scalar::Text(id.to_string())]),
+            ("date", vec![Scalar::Integer(5)]),
+        ];
+        let found: Vec<_> = document
+            .fields
+            .into_iter()
+            .map(|(f, v)| (f.name, v))
+            .collect();
+        assert_eq!(found, expected);
+        assert_eq!(document.annotations, [("guid".to_owned(), "g".to_owned())]);
+    }
+
+    #[test]
+    fn what_is_no_object_is_no_document() {
+        for bad in ["", "[]", "{\"signature\": ", "{} {}"] {
+            let id = CrashId::from_bits(7);
+            let document = Document::new(3, id, Timestamp(0), bad.as_bytes(), &BTreeMap::new());
+            assert!(document.is_err(), "{bad}");
+        }
+    }
+}

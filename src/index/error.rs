@@ -1,0 +1,55 @@
+//! What can go wrong with the index. It is derived: each of these costs time, never data.
+
+use std::{fmt, io};
+
+#[derive(Debug)]
+pub enum IndexError {
+    /// The search would count more than its bound; the caller can narrow it.
+    TooComplex,
+    /// Reading or writing failed; opening the writer again may heal it.
+    Io(String),
+    /// The files are not what was written; only building the index anew heals it.
+    Damaged(String),
+}
+
+impl fmt::Display for IndexError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // Socorro's words, which its clients know.
+            Self::TooComplex => f.write_str(
+                "Search query is too complex to execute. Simplify the search pattern and try again.",
+            ),
+            Self::Io(why) => write!(f, "index: {why}"),
+            Self::Damaged(why) => write!(f, "index is damaged: {why}; it is built anew"),
+        }
+    }
+}
+
+impl std::error::Error for IndexError {}
+
+impl From<io::Error> for IndexError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+                Self::Damaged(error.to_string())
+            }
+            _ => Self::Io(error.to_string()),
+        }
+    }
+}
+
+impl From<tantivy::TantivyError> for IndexError {
+    fn from(error: tantivy::TantivyError) -> Self {
+        use tantivy::TantivyError;
+        use tantivy::directory::error::OpenReadError;
+        match &error {
+            TantivyError::DataCorruption(_)
+            | TantivyError::IncompatibleIndex(_)
+            | TantivyError::SchemaError(_)
+            | TantivyError::OpenReadError(
+                OpenReadError::FileDoesNotExist(_) | OpenReadError::IncompatibleIndex(_),
+            ) => Self::Damaged(error.to_string()),
+            _ => Self::Io(error.to_string()),
+        }
+    }
+}

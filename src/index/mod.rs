@@ -1,0 +1,198 @@
+//! The index: what finds, sorts and counts crashes.
+//!
+//! It is derived from the store and never holds the only copy of anything: deleting it costs time.
+//! One folder holds it for each fingerprint of the field catalogue, so that a server with another
+//! catalogue builds its own. Every commit carries a [`Watermark`] and the store's id; a folder of
+//! another store, or one that does not open, is removed, and the index begins empty without a
+//! watermark, which tells the indexer to build it from the store's rows.
+//!
+//! 1. [`Document`] is a crash as the index holds it.
+//! 2. [`Writer`] takes documents and commits them; a commit is searchable when it returns.
+//! 3. [`Index::search`] answers a [`Query`](crate::query::Query): a segment at a time it starts
+//!    from the range of dates, drops what a condition excludes, and counts and sorts the rest over
+//!    columns. So totals and facets are exact, not estimates.
+//!
+//! No name of tantivy leaves this module.
+
+mod columns;
+mod document;
+mod error;
+mod facets;
+mod filter;
+mod schema;
+mod search;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, RwLock};
+
+use tantivy::directory::MmapDirectory;
+use tantivy::{IndexReader, IndexSettings, ReloadPolicy};
+
+use crate::fields;
+use schema::Layout;
+
+pub use document::{Document, Scalar};
+pub use error::IndexError;
+pub use facets::{FacetBucket, FacetResult};
+pub use search::{Hit, SearchResult};
+pub use writer::{Watermark, Writer};
+
+/// An open index. Many threads may search it; one [`Writer`] writes it.
+pub struct Index {
+    folder: PathBuf,
+    store_id: u128,
+    layout: Layout,
+    opened: RwLock<Arc<Opened>>,
+}
+
+/// The files of one life of the index: [`Index::reset`] begins another.
+struct Opened {
+    tantivy: tantivy::Index,
+    reader: IndexReader,
+    watermark: Mutex<Option<Watermark>>,
+}
+
+impl Opened {
+    fn watermark(&self) -> Option<Watermark> {
+        *self.watermark.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn set_watermark(&self, watermark: Option<Watermark>) {
+        *self.watermark.lock().unwrap_or_else(|e| e.into_inner()) = watermark;
+    }
+}
+
+/// How the index is, for the status page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexStatus {
+    /// Crashes that a search can find.
+    pub documents: u64,
+    /// Parts that the index consists of just now.
+    pub segments: u64,
+    /// `None`: it is empty and has to be built.
+    pub watermark: Option<Watermark>,
+}
+
+impl Index {
+    /// Opens the index of this store below `dir`, or begins an empty one. Folders of other
+    /// catalogues are removed.
+    ///
+    /// # Errors
+    /// The directory cannot be read or written.
+    pub fn open(dir: &Path, store_id: u128) -> Result<Self, IndexError> {
+        let fingerprint = fields::fingerprint();
+        let folder = dir.join(&fingerprint);
+        std::fs::create_dir_all(&folder)?;
+        remove_others(dir, &fingerprint)?;
+        let layout = Layout::new();
+        let opened = match open_folder(&folder, &layout, store_id) {
+            Ok(opened) => opened,
+            Err(why) => {
+                tracing::warn!(%why, "the index is built anew");
+                begin(&folder, &layout)?
+            }
+        };
+        Ok(Self {
+            folder,
+            store_id,
+            layout,
+            opened: RwLock::new(Arc::new(opened)),
+        })
+    }
+
+    /// Throws everything away and begins an empty index. No writer may be open.
+    pub fn reset(&self) -> Result<(), IndexError> {
+        let mut opened = self.opened.write().unwrap_or_else(|e| e.into_inner());
+        *opened = Arc::new(begin(&self.folder, &self.layout)?);
+        Ok(())
+    }
+
+    /// How far the index has come; `None` where it has to be built.
+    pub fn watermark(&self) -> Option<Watermark> {
+        self.opened().watermark()
+    }
+
+    pub fn status(&self) -> IndexStatus {
+        let opened = self.opened();
+        let searcher = opened.reader.searcher();
+        IndexStatus {
+            documents: searcher.num_docs(),
+            segments: searcher.segment_readers().len() as u64,
+            watermark: opened.watermark(),
+        }
+    }
+
+    fn opened(&self) -> Arc<Opened> {
+        self.opened
+            .read()
+            .unwrap_or_else(|e| e.into_inner())
+            .clone()
+    }
+}
+
+/// Opens what an earlier run left. `Err` says why it is of no use.
+fn open_folder(folder: &Path, layout: &Layout, store_id: u128) -> Result<Opened, String> {
+    let tantivy = tantivy::Index::open_in_dir(folder).map_err(|e| e.to_string())?;
+    if tantivy.schema() != layout.schema {
+        return Err("its schema is another one".into());
+    }
+    let payload = tantivy.load_metas().map_err(|e| e.to_string())?.payload;
+    let watermark = match payload {
+        None => None,
+        Some(text) => {
+            Some(writer::read_payload(&text, store_id).ok_or("it belongs to another store")?)
+        }
+    };
+    with_reader(tantivy, watermark).map_err(|e| e.to_string())
+}
+
+/// Makes an empty index where anything may have been.
+fn begin(folder: &Path, layout: &Layout) -> Result<Opened, IndexError> {
+    match std::fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+        _ => std::fs::create_dir_all(folder)?,
+    }
+    let directory = MmapDirectory::open(folder).map_err(|e| IndexError::Io(e.to_string()))?;
+    let settings = IndexSettings {
+        // Nothing is stored, so there is nothing to compress beside.
+        docstore_compress_dedicated_thread: false,
+        ..IndexSettings::default()
+    };
+    let tantivy = tantivy::Index::create(directory, layout.schema.clone(), settings)?;
+    with_reader(tantivy, None)
+}
+
+fn with_reader(
+    tantivy: tantivy::Index,
+    watermark: Option<Watermark>,
+) -> Result<Opened, IndexError> {
+    schema::register_analyzer(&tantivy);
+    let reader = tantivy
+        .reader_builder()
+        .reload_policy(ReloadPolicy::Manual)
+        .try_into()?;
+    Ok(Opened {
+        tantivy,
+        reader,
+        watermark: Mutex::new(watermark),
+    })
+}
+
+/// Removes indexes of other catalogues: nothing would keep them up to date.
+fn remove_others(dir: &Path, fingerprint: &str) -> Result<(), IndexError> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_ours = name.len() == fingerprint.len()
+            && name.bytes().all(|b| b.is_ascii_hexdigit())
+            && entry.file_type()?.is_dir();
+        if is_ours && name != fingerprint {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}

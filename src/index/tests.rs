@@ -1,0 +1,507 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::crash::id::CrashId;
+use crate::fields::version::VersionKey;
+use crate::query::Query;
+
+const NOW: Timestamp = Timestamp::from_ms(1_795_338_764_123);
+const STORE: u128 = 0xfeed;
+
+struct Bench {
+    dir: tempfile::TempDir,
+    index: Arc<Index>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let index = Arc::new(Index::open(dir.path(), STORE).unwrap());
+        Self { dir, index }
+    }
+
+    fn folder(&self) -> std::path::PathBuf {
+        self.dir.path().join(fields::fingerprint())
+    }
+
+    fn reopen(self, store_id: u128) -> Self {
+        let Self { dir, index } = self;
+        drop(index);
+        let index = Arc::new(Index::open(dir.path(), store_id).unwrap());
+        Self { dir, index }
+    }
+
+    fn put(&self, documents: &[Document]) {
+        let mut writer = Writer::open(&self.index).unwrap();
+        for document in documents {
+            writer.put(document).unwrap();
+        }
+        writer
+            .commit(Watermark {
+                change: documents.len() as u64,
+                rebuilt_to: None,
+            })
+            .unwrap();
+    }
+
+    fn search(&self, params: &str) -> SearchResult {
+        self.index.search(&query(params, true)).unwrap()
+    }
+
+    /// Sequence numbers that are found, ascending.
+    fn found(&self, params: &str) -> Vec<u64> {
+        let mut seqs: Vec<u64> = self.search(params).hits.iter().map(|hit| hit.seq).collect();
+        seqs.sort_unstable();
+        seqs
+    }
+}
+
+fn query(params: &str, may_see_protected: bool) -> Query {
+    let params: Vec<_> = form_urlencoded::parse(params.as_bytes())
+        .into_owned()
+        .collect();
+    Query::parse(&params, NOW, may_see_protected).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn document(seq: u64, processed: Value, annotations: &[(&str, &str)]) -> Document {
+    let annotations = annotations
+        .iter()
+        .map(|(k, v)| (k.to_string(), v.to_string()))
+        .collect();
+    let received_at = Timestamp::from_ms(NOW.ms() - 1_000 * seq as i64);
+    let processed = processed.to_string();
+    let id = CrashId::from_bits(seq.into());
+    Document::new(seq, id, received_at, processed.as_bytes(), &annotations).unwrap()
+}
+
+#[test]
+fn each_operator_finds_what_it_says() {
+    let bench = Bench::new();
+    bench.put(&[
+        document(
+            1,
+            json!({"signature": "mozilla::dom::Promise::Settle", "uptime": 5, "startup_crash": true,
+                "product": "Firefox", "version": "99.0b2", "uptime_ts": 0.5,
+                "modules_in_stack": "a.so/1;b.so/2"}),
+            &[("guid", "x1"), ("a.b", "dotted")],
+        ),
+        document(
+            2,
+            json!({"signature": "mozilla::dom::promise", "uptime": 50, "startup_crash": false,
+                "product": "Firefox Enterprise", "version": "99.0b10", "user_comments": "secret word"}),
+            &[("guid", "x2")],
+        ),
+        document(
+            3,
+            json!({"signature": "abort | core::panic", "uptime": 500, "product": "firefox",
+                "version": "99.0", "reason": "SIGSEGV / SEGV_MAPERR"}),
+            &[],
+        ),
+        document(4, json!({"uptime_ts": 2.0, "version": "100.0", "uptime": -1}), &[]),
+    ]);
+    let check = |params: &str, expected: &[u64]| {
+        assert_eq!(bench.found(params), expected, "{params}");
+    };
+    check("", &[1, 2, 3, 4]);
+    check("signature=promise", &[1, 2]);
+    check("signature=Promise settle", &[1]);
+    check("signature=promise&signature=panic", &[1, 2, 3]);
+    check("signature==mozilla::dom::promise", &[2]);
+    check("signature==mozilla::dom", &[]);
+    check("signature=~dom::P", &[1]);
+    check("signature=~dom*ttl", &[1]);
+    check("signature=~p?nic", &[3]);
+    check("signature=^mozilla", &[1, 2]);
+    check("signature=^mozilla*e", &[1, 2]);
+    check("signature=^m?zilla", &[1, 2]);
+    check("signature=$panic", &[3]);
+    check("signature=@mozilla.*[eE]", &[1, 2]);
+    check("signature=@mozilla", &[]);
+    check("signature=__null__", &[4]);
+    check("signature=!__null__", &[1, 2, 3]);
+    check("signature=__null__&signature=~panic", &[3, 4]);
+    check("signature=!~Promise", &[2, 3, 4]);
+    check("signature=!~Promise&signature=!~panic", &[2, 4]);
+    check("signature=!promise", &[3, 4]);
+    check("signature=|", &[]);
+    check("product=Firefox", &[1]);
+    check("product=Firefox&product=firefox", &[1, 3]);
+    check("product=!Firefox", &[2, 3, 4]);
+    check("uptime=>5", &[2, 3]);
+    check("uptime=>=5&uptime=<500", &[1, 2]);
+    check("uptime=!>5", &[1, 4]);
+    check("uptime=5&uptime=500", &[1, 3]);
+    check("uptime=<0", &[4]);
+    check("uptime_ts=<=0.5", &[1]);
+    check("uptime_ts=>0.5", &[4]);
+    check("startup_crash=__true__", &[1]);
+    check("startup_crash=!__true__", &[2, 3, 4]);
+    check("startup_crash=no", &[2]);
+    check("version=99.0b", &[1, 2]);
+    check("version=>99.0b2&version=<=99.0", &[2, 3]);
+    check("modules_in_stack==b.so/2", &[1]);
+    check("modules_in_stack=a.so", &[1]);
+    check("annotation.guid=x2", &[2]);
+    check("annotation.guid=!__null__", &[1, 2]);
+    check("annotation.a.b==dotted", &[1]);
+    check("annotation.none=__null__", &[1, 2, 3, 4]);
+    check("date=>=2026-11-22T09:12:42", &[1, 2]);
+    check("q=promise", &[1, 2]);
+    check("q=dom::promise::settle", &[1]);
+    check("q=\"promise dom\"", &[]);
+    check("q=panic maperr", &[3]);
+    check("q=secret", &[2]);
+    check("q=dotted", &[1]);
+    for hidden in ["q=secret", "q=dotted"] {
+        assert_eq!(
+            bench.index.search(&query(hidden, false)).unwrap().total,
+            0,
+            "{hidden}"
+        );
+    }
+    let result = bench.search(
+        "_columns=uuid&_columns=version&_columns=modules_in_stack&_columns=annotation.a.b\
+         &_columns=startup_crash&_columns=date&_sort=version&_results_number=2&_results_offset=0",
+    );
+    let id = CrashId::from_bits(1).to_string();
+    assert_eq!(
+        result.hits[0].values,
+        [
+            json!(id),
+            json!("99.0b2"),
+            json!("a.so/1;b.so/2"),
+            json!("dotted"),
+            json!(true),
+            json!("2026-11-22T09:12:43.123Z"),
+        ]
+    );
+    assert_eq!((result.hits[1].seq, result.total), (2, 4));
+}
+
+/// A random crash, the same for the same number.
+fn random(seq: u64) -> Value {
+    let random = |salt: u64| xxhash_rust::xxh3::xxh3_64_with_seed(&seq.to_le_bytes(), salt);
+    let products = ["Firefox", "Fenix", "Thunderbird"];
+    let mut crash = json!({
+        "product": products[random(1) as usize % 3],
+        "version": format!("{}.0{}", 98 + random(2) % 4, ["", "b1", "b2", "b10"][random(3) as usize % 4]),
+        "signature": format!("sig{}", random(4) % 1_000 * (random(5) % 1_000) / 40_000),
+        "install_time": random(6) % 50,
+        "uptime": random(7) % 1_000,
+    });
+    if random(8).is_multiple_of(2) {
+        crash["startup_crash"] = json!(random(9).is_multiple_of(2));
+    }
+    if random(10).is_multiple_of(3) {
+        crash["addons"] = json!([
+            format!("a{}", random(11) % 5),
+            format!("b{}", random(12) % 5)
+        ]);
+    }
+    crash
+}
+
+/// Three segments, documents deleted and replaced in each.
+fn random_bench() -> (Bench, BTreeMap<u64, Value>) {
+    let bench = Bench::new();
+    let mut kept = BTreeMap::new();
+    let mut writer = Writer::open(&bench.index).unwrap();
+    for part in 0..3 {
+        for seq in part * 100 + 1..=part * 100 + 100 {
+            writer.put(&document(seq, random(seq), &[])).unwrap();
+            kept.insert(seq, random(seq));
+            if seq % 7 == 0 {
+                writer.delete(seq / 2);
+                kept.remove(&(seq / 2));
+            }
+            if seq % 11 == 0 {
+                let replaced = seq / 3;
+                writer
+                    .put(&document(replaced, random(replaced + 1_000), &[]))
+                    .unwrap();
+                kept.insert(replaced, random(replaced + 1_000));
+            }
+        }
+        writer
+            .commit(Watermark {
+                change: part,
+                rebuilt_to: None,
+            })
+            .unwrap();
+    }
+    (bench, kept)
+}
+
+type Tally = BTreeMap<String, u64>;
+
+fn tally(crashes: &BTreeMap<u64, Value>, key: &str) -> Vec<(Value, u64)> {
+    let mut counts = Tally::new();
+    for crash in crashes.values() {
+        let values = match &crash[key] {
+            Value::Null => Vec::new(),
+            Value::Array(values) => values.clone(),
+            value => vec![value.clone()],
+        };
+        for value in values {
+            *counts.entry(value.to_string()).or_default() += 1;
+        }
+    }
+    let mut sorted: Vec<(Value, u64)> = counts
+        .into_iter()
+        .map(|(v, n)| (serde_json::from_str(&v).unwrap(), n))
+        .collect();
+    sorted.sort_by(|(a, m), (b, n)| {
+        n.cmp(m).then_with(|| match (a.as_i64(), b.as_i64()) {
+            (Some(a), Some(b)) => a.cmp(&b),
+            _ => a.as_str().cmp(&b.as_str()),
+        })
+    });
+    sorted
+}
+
+fn counts(result: &SearchResult, label: &str) -> Vec<(Value, u64)> {
+    let (_, facet) = result.facets.iter().find(|(l, _)| l == label).unwrap();
+    facet
+        .buckets()
+        .iter()
+        .map(|b| (b.term.clone(), b.count))
+        .collect()
+}
+
+#[test]
+fn facets_equal_a_plain_scan() {
+    let (bench, kept) = random_bench();
+    let result = bench.search(
+        "_facets=signature&_facets=version&_facets=install_time&_facets=addons&_facets=startup_crash\
+         &_facets=_cardinality.signature&_facets=_cardinality.install_time&_facets_size=1000\
+         &_facets=_histogram.uptime&_histogram_interval.uptime=100&_facets=_histogram.date",
+    );
+    assert_eq!(result.total, kept.len() as u64);
+    for key in ["signature", "version", "install_time", "addons"] {
+        assert_eq!(counts(&result, key), tally(&kept, key), "{key}");
+    }
+    let bools: BTreeMap<String, u64> = tally(&kept, "startup_crash")
+        .into_iter()
+        .map(|(v, n)| (if v == json!(true) { "T" } else { "F" }.to_owned(), n))
+        .collect();
+    let found: BTreeMap<String, u64> = counts(&result, "startup_crash")
+        .into_iter()
+        .map(|(v, n)| (v.as_str().unwrap().to_owned(), n))
+        .collect();
+    assert_eq!(found, bools);
+    for key in ["signature", "install_time"] {
+        let distinct: BTreeSet<String> = kept.values().map(|c| c[key].to_string()).collect();
+        let label = format!("cardinality_{key}");
+        let (_, facet) = result.facets.iter().find(|(l, _)| *l == label).unwrap();
+        assert_eq!(*facet, FacetResult::Cardinality(distinct.len() as u64));
+    }
+    let mut histogram = BTreeMap::<u64, u64>::new();
+    for crash in kept.values() {
+        *histogram
+            .entry(crash["uptime"].as_u64().unwrap() / 100 * 100)
+            .or_default() += 1;
+    }
+    let histogram: Vec<_> = histogram.into_iter().map(|(v, n)| (json!(v), n)).collect();
+    assert_eq!(counts(&result, "histogram_uptime"), histogram);
+    let days = counts(&result, "histogram_date");
+    assert_eq!(
+        days,
+        [(json!("2026-11-22T00:00:00+00:00"), kept.len() as u64)]
+    );
+}
+
+#[test]
+fn facets_inside_facets_equal_a_plain_scan() {
+    let (bench, mut kept) = random_bench();
+    kept.retain(|_, crash| crash["uptime"].as_u64().unwrap() >= 500);
+    let result = bench.search(
+        "uptime=>=500&_aggs.product.version=signature&_aggs.product=_cardinality.install_time\
+         &_facets_size=10000",
+    );
+    assert_eq!(result.total, kept.len() as u64);
+    let (_, products) = result.facets.iter().find(|(l, _)| l == "product").unwrap();
+    assert_eq!(products.buckets().len(), 3);
+    for product in products.buckets() {
+        let mut inside = kept.clone();
+        inside.retain(|_, crash| crash["product"] == product.term);
+        assert_eq!(product.count, inside.len() as u64);
+        let (label, versions) = &product.facets[0];
+        assert_eq!(label, "version");
+        let found: Vec<_> = versions
+            .buckets()
+            .iter()
+            .map(|b| (b.term.clone(), b.count))
+            .collect();
+        assert_eq!(found, tally(&inside, "version"));
+        for version in versions.buckets() {
+            let mut inside = inside.clone();
+            inside.retain(|_, crash| crash["version"] == version.term);
+            let found: Vec<_> = version.facets[0]
+                .1
+                .buckets()
+                .iter()
+                .map(|b| (b.term.clone(), b.count))
+                .collect();
+            assert_eq!(found, tally(&inside, "signature"));
+        }
+        let installs: BTreeSet<_> = inside
+            .values()
+            .map(|c| c["install_time"].as_u64())
+            .collect();
+        assert_eq!(
+            product.facets[1].1,
+            FacetResult::Cardinality(installs.len() as u64)
+        );
+    }
+    let json = products.to_json();
+    assert!(json[0]["facets"]["cardinality_install_time"]["value"].is_u64());
+}
+
+#[test]
+fn results_are_sorted_over_all_segments_and_paged() {
+    let (bench, kept) = random_bench();
+    let mut expected: Vec<(u64, &Value)> = kept.iter().map(|(seq, crash)| (*seq, crash)).collect();
+    let version = |crash: &Value| VersionKey::new(crash["version"].as_str().unwrap());
+    expected.sort_by(|(s, a), (t, b)| {
+        let signature = |crash: &Value| crash["signature"].as_str().unwrap().to_owned();
+        version(b)
+            .cmp(&version(a))
+            .then_with(|| signature(a).cmp(&signature(b)))
+            .then(t.cmp(s))
+    });
+    let expected: Vec<u64> = expected.into_iter().map(|(seq, _)| seq).collect();
+    let mut found = Vec::new();
+    for offset in (0..400).step_by(37) {
+        let params = format!(
+            "_sort=-version&_sort=signature&_facets=&_results_number=37&_results_offset={offset}"
+        );
+        found.extend(bench.search(&params).hits.iter().map(|hit| hit.seq));
+    }
+    assert_eq!(found, expected);
+    let newest: Vec<u64> = bench.search("").hits.iter().map(|hit| hit.seq).collect();
+    assert!(newest.is_sorted() && newest.len() == 100);
+    // Crashes without a value come last, whichever way it is sorted.
+    for sort in ["startup_crash", "-startup_crash"] {
+        let page = bench.search(&format!(
+            "_columns=startup_crash&_sort={sort}&_results_number=1000"
+        ));
+        let blank = page
+            .hits
+            .iter()
+            .position(|hit| hit.values[0].is_null())
+            .unwrap();
+        assert!(
+            page.hits[blank..].iter().all(|hit| hit.values[0].is_null()),
+            "{sort}"
+        );
+    }
+}
+
+#[test]
+fn too_many_distinct_values_are_refused_instead_of_estimated() {
+    let (bench, _) = random_bench();
+    let mut query = query("_facets=signature", true);
+    query.facets_size = 0;
+    assert_eq!(bench.index.search(&query).unwrap().facets, []);
+}
+
+#[test]
+fn a_reopened_index_knows_how_far_it_had_come() {
+    let bench = Bench::new();
+    assert_eq!(bench.index.watermark(), None);
+    bench.put(&[document(1, json!({"signature": "a"}), &[("k", "v")])]);
+    let watermark = Watermark {
+        change: 1,
+        rebuilt_to: None,
+    };
+    let bench = bench.reopen(STORE);
+    let status = bench.index.status();
+    assert_eq!((status.documents, status.watermark), (1, Some(watermark)));
+    assert_eq!(bench.found("annotation.k=v"), [1]);
+    bench.put(&[document(
+        2,
+        json!({"signature": "b"}),
+        &[("k", "w"), ("a.b", "w")],
+    )]);
+    assert_eq!(bench.found("annotation.k=w&annotation.a.b=w"), [2]);
+}
+
+#[test]
+fn another_store_starts_anew() {
+    let bench = Bench::new();
+    bench.put(&[document(1, json!({"signature": "a"}), &[])]);
+    let bench = bench.reopen(STORE + 1);
+    let status = bench.index.status();
+    assert_eq!((status.documents, status.watermark), (0, None));
+}
+
+#[test]
+fn a_damaged_index_starts_anew() {
+    type Damage = fn(&Path);
+    let damages: [Damage; 4] = [
+        |folder| std::fs::write(folder.join("meta.json"), "{\"nonsense\"").unwrap(),
+        |folder| std::fs::remove_file(folder.join("meta.json")).unwrap(),
+        |folder| {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_some_and(|e| e == "fast") {
+                    std::fs::remove_file(path).unwrap();
+                }
+            }
+        },
+        |folder| std::fs::remove_dir_all(folder).unwrap(),
+    ];
+    for damage in damages {
+        let bench = Bench::new();
+        bench.put(&[document(1, json!({"signature": "a"}), &[])]);
+        damage(&bench.folder());
+        let bench = bench.reopen(STORE);
+        assert_eq!(
+            (bench.index.status().documents, bench.index.watermark()),
+            (0, None)
+        );
+        bench.put(&[document(2, json!({"signature": "a"}), &[])]);
+        assert_eq!(bench.found(""), [2]);
+    }
+}
+
+#[test]
+fn indexes_of_other_catalogues_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["0123456789abcdef", "keep-this"] {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    Index::open(dir.path(), STORE).unwrap();
+    assert!(!dir.path().join("0123456789abcdef").exists());
+    assert!(dir.path().join("keep-this").exists());
+}
+
+#[test]
+fn distinct_annotations_are_bounded_and_fields_are_not_hurt() {
+    use crate::limits::INDEX_ANNOTATION_KEYS_MAX;
+    let bench = Bench::new();
+    let keys: Vec<String> = (0..INDEX_ANNOTATION_KEYS_MAX + 5)
+        .map(|n| format!("k{n:04}"))
+        .collect();
+    let annotations: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "v")).collect();
+    bench.put(&[document(1, json!({"signature": "a"}), &annotations)]);
+    let over = INDEX_ANNOTATION_KEYS_MAX;
+    assert_eq!(bench.found(&format!("annotation.k{:04}=v", over - 1)), [1]);
+    assert_eq!(
+        bench.found(&format!("annotation.k{over:04}=v")),
+        [] as [u64; 0]
+    );
+    // The bound holds over a restart.
+    let bench = bench.reopen(STORE);
+    bench.put(&[document(
+        2,
+        json!({"signature": "a"}),
+        &[("new", "v"), ("k0000", "v")],
+    )]);
+    assert_eq!(bench.found("annotation.k0000=v"), [1, 2]);
+    assert_eq!(bench.found("annotation.new=v"), [] as [u64; 0]);
+    assert_eq!(bench.found("signature=a"), [1, 2]);
+}

@@ -1,0 +1,152 @@
+//! Documents in, commits out.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
+use tantivy::schema::OwnedValue;
+use tantivy::{IndexWriter, TantivyDocument, Term};
+
+use super::document::{Document, Scalar};
+use super::schema::{ANNOTATION, cut};
+use super::{Index, IndexError, Opened};
+use crate::limits;
+
+/// Bytes of documents in memory before they become a segment. An idle writer holds none.
+const MEMORY_BYTES: usize = 24_000_000;
+/// A segment of more documents is not merged any more.
+const MERGE_DOCS_MAX: usize = 1_000_000;
+/// Share of deleted documents from which a segment is merged for their sake.
+const DELETED_RATIO_MAX: f32 = 0.2;
+
+/// How far the index has come; it is committed with the documents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watermark {
+    /// Every change of the store up to this one is in the index.
+    pub change: u64,
+    /// While the index is built from the store's rows: those up to this sequence number are done.
+    pub rebuilt_to: Option<u64>,
+}
+
+/// The payload of a commit.
+#[derive(Serialize, Deserialize)]
+struct Payload {
+    store: String,
+    #[serde(flatten)]
+    watermark: Watermark,
+}
+
+/// Reads a commit's payload; `None` where it is of another store, or none of ours.
+pub(super) fn read_payload(text: &str, store_id: u128) -> Option<Watermark> {
+    let payload: Payload = serde_json::from_str(text).ok()?;
+    (payload.store == format!("{store_id:032x}")).then_some(payload.watermark)
+}
+
+/// The one writer of an open index. It lives as long as the indexer: merges die with it.
+pub struct Writer {
+    index: Arc<Index>,
+    opened: Arc<Opened>,
+    writer: IndexWriter,
+    /// Annotations that have columns.
+    annotation_keys: HashSet<String>,
+}
+
+impl Writer {
+    /// # Errors
+    /// Another writer is open, or the directory cannot be written.
+    pub fn open(index: &Arc<Index>) -> Result<Self, IndexError> {
+        let opened = index.opened();
+        let options = IndexWriterOptions::builder()
+            .memory_budget_per_thread(MEMORY_BYTES)
+            .num_worker_threads(1)
+            .num_merge_threads(1)
+            .build();
+        let writer: IndexWriter = opened.tantivy.writer_with_options(options)?;
+        let mut merges = LogMergePolicy::default();
+        merges.set_max_docs_before_merge(MERGE_DOCS_MAX);
+        merges.set_del_docs_ratio_before_merge(DELETED_RATIO_MAX);
+        writer.set_merge_policy(Box::new(merges));
+        let mut annotation_keys = HashSet::new();
+        for field in opened.tantivy.fields_metadata()? {
+            if let Some(path) = field.field_name.strip_prefix(ANNOTATION)
+                && let Some(key) = path.strip_prefix('.')
+            {
+                annotation_keys.insert(key.replace("\\.", "."));
+            }
+        }
+        Ok(Self {
+            index: index.clone(),
+            opened,
+            writer,
+            annotation_keys,
+        })
+    }
+
+    /// Adds a crash, or replaces what the index has of it.
+    pub fn put(&mut self, document: &Document) -> Result<(), IndexError> {
+        self.delete(document.seq);
+        let layout = &self.index.layout;
+        let mut doc = TantivyDocument::new();
+        doc.add_u64(layout.seq, document.seq);
+        for (field, values) in &document.fields {
+            let slots = layout.fields[field.name];
+            for value in values {
+                match value {
+                    Scalar::Text(text) => {
+                        doc.add_text(slots.column, cut(text, limits::INDEX_VALUE_BYTES_MAX));
+                        if let Some(words) = slots.words {
+                            doc.add_text(words, cut(text, limits::INDEX_TEXT_BYTES_MAX));
+                        }
+                    }
+                    Scalar::Integer(number) => doc.add_i64(slots.column, *number),
+                    Scalar::Float(number) => doc.add_f64(slots.column, *number),
+                    Scalar::Bool(value) => doc.add_bool(slots.column, *value),
+                }
+            }
+        }
+        let mut annotations = Vec::new();
+        for (key, value) in &document.annotations {
+            doc.add_text(layout.annotation_words, value);
+            if !self.annotation_keys.contains(key) {
+                if self.annotation_keys.len() >= limits::INDEX_ANNOTATION_KEYS_MAX {
+                    continue;
+                }
+                self.annotation_keys.insert(key.clone());
+            }
+            annotations.push((key.clone(), OwnedValue::Str(value.clone())));
+        }
+        if !annotations.is_empty() {
+            doc.add_field_value(layout.annotation, &OwnedValue::Object(annotations));
+        }
+        self.writer.add_document(doc)?;
+        Ok(())
+    }
+
+    pub fn delete(&mut self, seq: u64) {
+        let term = Term::from_field_u64(self.index.layout.seq, seq);
+        self.writer.delete_term(term);
+    }
+
+    /// Deletes everything, with the next commit.
+    pub fn clear(&mut self) -> Result<(), IndexError> {
+        self.writer.delete_all_documents()?;
+        self.annotation_keys.clear();
+        Ok(())
+    }
+
+    /// Makes everything since the last commit durable and searchable.
+    pub fn commit(&mut self, watermark: Watermark) -> Result<(), IndexError> {
+        let payload = Payload {
+            store: format!("{:032x}", self.index.store_id),
+            watermark,
+        };
+        let payload = serde_json::to_string(&payload).expect("a watermark is plain data");
+        let mut commit = self.writer.prepare_commit()?;
+        commit.set_payload(&payload);
+        commit.commit()?;
+        self.opened.reader.reload()?;
+        self.opened.set_watermark(Some(watermark));
+        Ok(())
+    }
+}

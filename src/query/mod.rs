@@ -1,0 +1,360 @@
+//! A search as a value: what SuperSearch parameters mean, checked against the field catalogue.
+//!
+//! [`Query::parse`] reads parameters, [`Query::to_params`] prints them back; what a caller may not
+//! see is dropped on the way in, so that nothing behind it needs to ask again. It never touches
+//! the index. Source: Socorro's SuperSearch; where it ORs negated conditions on one field, which
+//! then match nearly everything, ours are ANDed.
+
+mod dates;
+mod parse;
+
+use std::fmt;
+
+use crate::clock::Timestamp;
+use crate::fields::{self, Field, Kind, Visibility};
+
+pub use dates::{Interval, parse_moment};
+pub use parse::regex;
+
+/// Why parameters are no query. `message` is what the API answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryError {
+    /// The parameter.
+    pub field: String,
+    pub message: String,
+}
+
+impl fmt::Display for QueryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for QueryError {}
+
+/// A field of the catalogue, or an annotation that is none.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FieldRef {
+    Known(&'static Field),
+    /// By the annotation's key; its values are text, and protected.
+    Annotation(String),
+}
+
+impl FieldRef {
+    /// Finds a field by its name, its key in the processed crash, or as `annotation.<Key>`.
+    pub fn find(name: &str) -> Option<Self> {
+        if let Some(field) = fields::by_name(name) {
+            return Some(Self::Known(field));
+        }
+        let key = name.strip_prefix(fields::ANNOTATION_PREFIX)?;
+        if key.is_empty() {
+            return None;
+        }
+        Some(match fields::by_annotation(key) {
+            Some(field) => Self::Known(field),
+            None => Self::Annotation(key.to_owned()),
+        })
+    }
+
+    pub fn name(&self) -> String {
+        match self {
+            Self::Known(field) => field.name.to_owned(),
+            Self::Annotation(key) => format!("{}{key}", fields::ANNOTATION_PREFIX),
+        }
+    }
+
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Known(field) => field.kind,
+            Self::Annotation(_) => Kind::String,
+        }
+    }
+
+    pub fn visibility(&self) -> Visibility {
+        match self {
+            Self::Known(field) => field.visibility,
+            Self::Annotation(_) => Visibility::Protected,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// No prefix: text has all these words; other kinds are equal.
+    Has,
+    /// `=`: the whole text, case included.
+    Is,
+    /// `~`, with the wildcards `*` and `?`; case counts here and below.
+    Contains,
+    /// `^`
+    Starts,
+    /// `$`
+    Ends,
+    /// `@`: a regular expression that matches the whole text.
+    Regex,
+    Above,
+    AtLeast,
+    Below,
+    AtMost,
+    /// `__null__`: there is no value.
+    Null,
+    /// `__true__`
+    True,
+}
+
+impl Op {
+    /// Two-character prefixes come before those that they begin with.
+    const PREFIXES: [(&str, Op); 9] = [
+        (">=", Op::AtLeast),
+        ("<=", Op::AtMost),
+        (">", Op::Above),
+        ("<", Op::Below),
+        ("=", Op::Is),
+        ("~", Op::Contains),
+        ("^", Op::Starts),
+        ("$", Op::Ends),
+        ("@", Op::Regex),
+    ];
+
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Op::Null => "__null__",
+            Op::True => "__true__",
+            _ => Self::PREFIXES
+                .iter()
+                .find(|(_, op)| *op == self)
+                .map_or("", |(prefix, _)| prefix),
+        }
+    }
+
+    pub fn is_range(self) -> bool {
+        matches!(self, Op::Above | Op::AtLeast | Op::Below | Op::AtMost)
+    }
+
+    /// Whether a field of this kind can be asked so.
+    pub fn suits(self, kind: Kind) -> bool {
+        match self {
+            Op::Has | Op::Null => true,
+            Op::True => kind == Kind::Bool,
+            Op::Is | Op::Contains | Op::Starts | Op::Ends | Op::Regex => kind == Kind::String,
+            Op::Above | Op::AtLeast | Op::Below | Op::AtMost => {
+                matches!(
+                    kind,
+                    Kind::Integer | Kind::Float | Kind::Date | Kind::Version
+                )
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operand {
+    /// Of [`Op::Null`] and [`Op::True`].
+    None,
+    Text(String),
+    Integer(i64),
+    Float(f64),
+    Bool(bool),
+    Date(Timestamp),
+}
+
+/// One condition. Conditions on different fields must all hold; on one field, ranges and negated
+/// ones must all hold, and one of the others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Filter {
+    pub field: FieldRef,
+    pub op: Op,
+    pub is_negated: bool,
+    pub operand: Operand,
+}
+
+/// What to count.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Facet {
+    /// Crashes of each value.
+    Terms(FieldRef),
+    /// Crashes of each calendar interval of a date.
+    DateHistogram(FieldRef, Interval),
+    /// Crashes of each interval of a number, its width given.
+    Histogram(FieldRef, f64),
+    /// Distinct values.
+    Cardinality(FieldRef),
+}
+
+impl Facet {
+    pub fn field(&self) -> &FieldRef {
+        match self {
+            Self::Terms(f) | Self::Cardinality(f) => f,
+            Self::DateHistogram(f, _) | Self::Histogram(f, _) => f,
+        }
+    }
+
+    /// As the answer calls it.
+    pub fn label(&self) -> String {
+        let name = self.field().name();
+        match self {
+            Self::Terms(_) => name,
+            Self::DateHistogram(..) | Self::Histogram(..) => format!("histogram_{name}"),
+            Self::Cardinality(_) => format!("cardinality_{name}"),
+        }
+    }
+
+    /// As a facet parameter calls it.
+    fn param(&self) -> String {
+        let name = self.field().name();
+        match self {
+            Self::Terms(_) => name,
+            Self::DateHistogram(..) | Self::Histogram(..) => format!("_histogram.{name}"),
+            Self::Cardinality(_) => format!("_cardinality.{name}"),
+        }
+    }
+}
+
+/// A facet and what is counted inside each of its values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FacetNode {
+    pub facet: Facet,
+    pub children: Vec<FacetNode>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sort {
+    pub field: FieldRef,
+    pub is_descending: bool,
+}
+
+/// A checked search.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query {
+    /// Always has one lower and one upper bound of the date.
+    pub filters: Vec<Filter>,
+    /// Words and "phrases" that must all be somewhere in the full text.
+    pub text: Option<String>,
+    pub facets: Vec<FacetNode>,
+    /// Values listed for each facet.
+    pub facets_size: usize,
+    pub columns: Vec<FieldRef>,
+    /// Empty: newest first.
+    pub sort: Vec<Sort>,
+    pub results_number: usize,
+    pub results_offset: usize,
+    /// Whether protected fields may be looked into, also by the full-text search.
+    pub may_see_protected: bool,
+}
+
+impl Query {
+    /// Reads SuperSearch parameters. `now` ends the default range of dates.
+    pub fn parse(
+        params: &[(String, String)],
+        now: Timestamp,
+        may_see_protected: bool,
+    ) -> Result<Self, QueryError> {
+        parse::parse(params, now, may_see_protected)
+    }
+
+    /// The lower and upper bound of the date.
+    pub fn date_range(&self) -> (Option<Timestamp>, Option<Timestamp>) {
+        let (mut lower, mut upper) = (None, None);
+        for filter in &self.filters {
+            if let (FieldRef::Known(field), Operand::Date(moment)) =
+                (&filter.field, &filter.operand)
+                && field.name == fields::name::DATE
+            {
+                match filter.op {
+                    Op::Above | Op::AtLeast => lower = Some(*moment),
+                    Op::Below | Op::AtMost => upper = Some(*moment),
+                    _ => {}
+                }
+            }
+        }
+        (lower, upper)
+    }
+
+    /// Prints the query as parameters that parse back to it.
+    pub fn to_params(&self) -> Vec<(String, String)> {
+        let mut params: Vec<(String, String)> = Vec::new();
+        let mut put = |name: &str, value: String| params.push((name.to_owned(), value));
+        for filter in &self.filters {
+            put(&filter.field.name(), filter.value_text());
+        }
+        if let Some(text) = &self.text {
+            put("q", text.clone());
+        }
+        if self.facets.is_empty() {
+            put("_facets", String::new());
+        }
+        for node in &self.facets {
+            match node.children.is_empty() {
+                true => put("_facets", node.facet.param()),
+                false => print_children(node, &mut Vec::new(), &mut put),
+            }
+        }
+        let mut intervals = Vec::new();
+        collect_intervals(&self.facets, &mut intervals);
+        for (name, interval) in intervals {
+            put(&format!("_histogram_interval.{name}"), interval);
+        }
+        put("_facets_size", self.facets_size.to_string());
+        for column in &self.columns {
+            put("_columns", column.name());
+        }
+        if self.columns.is_empty() {
+            put("_columns", String::new());
+        }
+        for sort in &self.sort {
+            let sign = if sort.is_descending { "-" } else { "" };
+            put("_sort", format!("{sign}{}", sort.field.name()));
+        }
+        put("_results_number", self.results_number.to_string());
+        put("_results_offset", self.results_offset.to_string());
+        params
+    }
+}
+
+impl Filter {
+    /// The parameter's value: negation, operator, operand.
+    pub fn value_text(&self) -> String {
+        let not = if self.is_negated { "!" } else { "" };
+        let operand = match &self.operand {
+            Operand::None => String::new(),
+            Operand::Text(text) => text.clone(),
+            Operand::Integer(number) => number.to_string(),
+            Operand::Float(number) => number.to_string(),
+            Operand::Bool(value) => value.to_string(),
+            Operand::Date(moment) => moment.rfc3339(),
+        };
+        format!("{not}{}{operand}", self.op.prefix())
+    }
+}
+
+fn print_children(node: &FacetNode, path: &mut Vec<String>, put: &mut impl FnMut(&str, String)) {
+    let kind = match node.facet {
+        Facet::DateHistogram(..) | Facet::Histogram(..) => "_histogram",
+        _ => "_aggs",
+    };
+    path.push(node.facet.field().name());
+    for child in &node.children {
+        if child.children.is_empty() {
+            put(&format!("{kind}.{}", path.join(".")), child.facet.param());
+        } else {
+            print_children(child, path, put);
+        }
+    }
+    path.pop();
+}
+
+fn collect_intervals(nodes: &[FacetNode], found: &mut Vec<(String, String)>) {
+    for node in nodes {
+        let interval = match &node.facet {
+            Facet::DateHistogram(field, interval) => Some((field.name(), interval.name().into())),
+            Facet::Histogram(field, width) => Some((field.name(), width.to_string())),
+            Facet::Terms(_) | Facet::Cardinality(_) => None,
+        };
+        if let Some(interval) = interval
+            && !found.contains(&interval)
+        {
+            found.push(interval);
+        }
+        collect_intervals(&node.children, found);
+    }
+}

@@ -1,0 +1,593 @@
+//! Parameters to [`Query`].
+
+use regex::RegexBuilder;
+
+use super::parse_moment;
+use super::{Facet, FacetNode, FieldRef, Filter, Interval, Op, Operand, Query, QueryError, Sort};
+use crate::clock::Timestamp;
+use crate::fields::{Kind, Visibility, name};
+use crate::limits;
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+const RANGE_DAYS_DEFAULT: i64 = 7;
+const COLUMNS_DEFAULT: [&str; 5] = [
+    name::UUID,
+    name::DATE,
+    name::SIGNATURE,
+    name::PRODUCT,
+    name::VERSION,
+];
+const FACET_DEFAULT: &str = name::SIGNATURE;
+const FACETS_SIZE_DEFAULT: usize = 50;
+const RESULTS_NUMBER_DEFAULT: usize = 100;
+
+fn error<T>(field: &str, message: impl Into<String>) -> Result<T, QueryError> {
+    Err(QueryError {
+        field: field.to_owned(),
+        message: message.into(),
+    })
+}
+
+fn bad_value<T>(field: &str, kind: &str) -> Result<T, QueryError> {
+    error(
+        field,
+        format!("Bad value for parameter {field}: not a valid {kind}"),
+    )
+}
+
+pub fn parse(
+    params: &[(String, String)],
+    now: Timestamp,
+    may_see_protected: bool,
+) -> Result<Query, QueryError> {
+    if params.len() > limits::QUERY_PARAMS_MAX {
+        return error(
+            "",
+            format!(
+                "query has {} parameters, more than {}",
+                params.len(),
+                limits::QUERY_PARAMS_MAX
+            ),
+        );
+    }
+    let parser = Parser {
+        params,
+        may_see_protected,
+    };
+    let results_number = parser.number("_results_number", RESULTS_NUMBER_DEFAULT)?;
+    let results_offset = parser.number("_results_offset", 0)?;
+    let facets_size = parser.number("_facets_size", FACETS_SIZE_DEFAULT)?;
+    if results_number > limits::RESULTS_NUMBER_MAX {
+        return error(
+            "_results_number",
+            "_results_number cannot be greater than 1,000",
+        );
+    }
+    if facets_size > limits::FACETS_SIZE_MAX {
+        return error("_facets_size", "_facets_size greater than 10,000");
+    }
+    if results_offset.saturating_add(results_number) > limits::RESULTS_END_MAX {
+        let text = "_results_offset + _results_number cannot be greater than 10,000";
+        return error("_results_offset", text);
+    }
+    Ok(Query {
+        filters: parser.filters(now)?,
+        text: parser
+            .values("q")
+            .map(str::trim)
+            .find(|t| !t.is_empty())
+            .map(str::to_owned),
+        facets: parser.facets()?,
+        facets_size,
+        columns: parser.columns()?,
+        sort: parser.sort()?,
+        results_number,
+        results_offset,
+        may_see_protected,
+    })
+}
+
+struct Parser<'p> {
+    params: &'p [(String, String)],
+    may_see_protected: bool,
+}
+
+impl<'p> Parser<'p> {
+    fn values(&self, param: &'p str) -> impl Iterator<Item = &'p str> {
+        self.params
+            .iter()
+            .filter(move |(name, _)| name == param)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The last value given counts.
+    fn number(&self, param: &'p str, default: usize) -> Result<usize, QueryError> {
+        let Some(text) = self.values(param).filter(|v| !v.trim().is_empty()).last() else {
+            return Ok(default);
+        };
+        match text.trim().parse::<i64>() {
+            Ok(number) if number < 0 => error(param, format!("{param} cannot be negative")),
+            Ok(number) => Ok(usize::try_from(number).unwrap_or(usize::MAX)),
+            Err(_) => bad_value(param, "integer"),
+        }
+    }
+
+    /// `None` for a field that the caller may not see.
+    fn field(&self, name: &str) -> Result<Option<FieldRef>, QueryError> {
+        let Some(field) = FieldRef::find(name) else {
+            return error(name, format!("Unknown field '{name}'"));
+        };
+        let is_hidden = field.visibility() == Visibility::Protected && !self.may_see_protected;
+        Ok((!is_hidden).then_some(field))
+    }
+
+    fn columns(&self) -> Result<Vec<FieldRef>, QueryError> {
+        let mut names: Vec<&str> = self.values("_columns").collect();
+        if names.is_empty() {
+            names = COLUMNS_DEFAULT.to_vec();
+        }
+        let mut columns = Vec::new();
+        for name in names.into_iter().filter(|n| !n.is_empty()) {
+            if let Some(field) = self.field(name)?
+                && !columns.contains(&field)
+            {
+                columns.push(field);
+            }
+        }
+        Ok(columns)
+    }
+
+    fn sort(&self) -> Result<Vec<Sort>, QueryError> {
+        let mut sorts = Vec::new();
+        for value in self
+            .values("_sort")
+            .map(str::trim)
+            .filter(|v| !v.is_empty())
+        {
+            let (is_descending, name) = match value.strip_prefix('-') {
+                Some(name) => (true, name),
+                None => (false, value),
+            };
+            if let Some(field) = self.field(name)? {
+                sorts.push(Sort {
+                    field,
+                    is_descending,
+                });
+            }
+        }
+        if sorts.len() > limits::SORTS_MAX {
+            return error(
+                "_sort",
+                format!(
+                    "_sort has {} fields, more than {}",
+                    sorts.len(),
+                    limits::SORTS_MAX
+                ),
+            );
+        }
+        Ok(sorts)
+    }
+
+    fn facets(&self) -> Result<Vec<FacetNode>, QueryError> {
+        let mut top = Vec::new();
+        let mut nodes = 0;
+        let given: Vec<&str> = self.values("_facets").collect();
+        let names = if given.is_empty() {
+            vec![FACET_DEFAULT]
+        } else {
+            given
+        };
+        for name in names.into_iter().filter(|n| !n.is_empty()) {
+            if let Some(facet) = self.facet(name)? {
+                nodes += insert(&mut top, &[facet]);
+            }
+        }
+        for (param, value) in self.params {
+            let parents = if let Some(path) = param.strip_prefix("_aggs.") {
+                self.path(path, |field| Ok(Facet::Terms(field)))?
+            } else if let Some(path) = param.strip_prefix("_histogram.") {
+                self.path(path, |field| self.histogram(field))?
+            } else {
+                continue;
+            };
+            if let (Some(mut path), Some(facet)) = (parents, self.facet(value)?) {
+                if path.len() >= limits::FACET_DEPTH_MAX {
+                    return error(
+                        param,
+                        format!("facets are nested deeper than {}", limits::FACET_DEPTH_MAX),
+                    );
+                }
+                path.push(facet);
+                nodes += insert(&mut top, &path);
+            }
+        }
+        if nodes > limits::FACETS_MAX {
+            return error(
+                "_facets",
+                format!("query has {nodes} facets, more than {}", limits::FACETS_MAX),
+            );
+        }
+        Ok(top)
+    }
+
+    /// The fields of `product.version`; `None` where one may not be seen. The key of an unknown
+    /// annotation may hold dots, so it takes all that follows.
+    fn path(
+        &self,
+        path: &str,
+        facet: impl Fn(FieldRef) -> Result<Facet, QueryError>,
+    ) -> Result<Option<Vec<Facet>>, QueryError> {
+        let mut facets = Vec::new();
+        let mut rest = path;
+        while !rest.is_empty() {
+            let (name, tail) = match rest.split_once('.') {
+                Some(("annotation", _)) | None => (rest, ""),
+                Some(pair) => pair,
+            };
+            rest = tail;
+            let Some(field) = self.field(name)? else {
+                return Ok(None);
+            };
+            facets.push(facet(field)?);
+        }
+        Ok((!facets.is_empty()).then_some(facets))
+    }
+
+    fn facet(&self, value: &str) -> Result<Option<Facet>, QueryError> {
+        if let Some(name) = value.strip_prefix("_cardinality.") {
+            return Ok(self.field(name)?.map(Facet::Cardinality));
+        }
+        match value.strip_prefix("_histogram.") {
+            Some(name) => self.field(name)?.map(|f| self.histogram(f)).transpose(),
+            None => Ok(self.field(value)?.map(Facet::Terms)),
+        }
+    }
+
+    fn histogram(&self, field: FieldRef) -> Result<Facet, QueryError> {
+        let name = field.name();
+        let param = format!("_histogram_interval.{name}");
+        let given = self
+            .params
+            .iter()
+            .rfind(|(n, _)| *n == param)
+            .map(|(_, v)| v.trim());
+        match field.kind() {
+            Kind::Date => match Interval::by_name(given.unwrap_or("day")) {
+                Some(interval) => Ok(Facet::DateHistogram(field, interval)),
+                None => bad_value(&param, "interval"),
+            },
+            Kind::Integer | Kind::Float => match given.unwrap_or("1").parse::<f64>() {
+                Ok(width) if width.is_finite() && width > 0.0 => Ok(Facet::Histogram(field, width)),
+                _ => bad_value(&param, "interval"),
+            },
+            _ => bad_value(&format!("_histogram.{name}"), "date, integer or float"),
+        }
+    }
+
+    fn filters(&self, now: Timestamp) -> Result<Vec<Filter>, QueryError> {
+        let mut filters = Vec::new();
+        let mut dates = Vec::new();
+        for (param, value) in self.params {
+            if param.starts_with('_') || param == "q" || value.is_empty() {
+                continue;
+            }
+            let Some(field) = self.field(param)? else {
+                continue;
+            };
+            let filter = filter(param, field, value)?;
+            match (&filter.field, &filter.operand) {
+                (FieldRef::Known(field), Operand::Date(_)) if field.name == name::DATE => {
+                    dates.push(filter);
+                }
+                _ => filters.push(filter),
+            }
+        }
+        filters.splice(0..0, date_range(dates, now)?);
+        Ok(filters)
+    }
+}
+
+/// Adds a path to the tree. Returns the nodes that are new.
+fn insert(nodes: &mut Vec<FacetNode>, path: &[Facet]) -> usize {
+    let Some((first, rest)) = path.split_first() else {
+        return 0;
+    };
+    let known = nodes.iter().position(|node| node.facet == *first);
+    let at = known.unwrap_or_else(|| {
+        nodes.push(FacetNode {
+            facet: first.clone(),
+            children: Vec::new(),
+        });
+        nodes.len() - 1
+    });
+    usize::from(known.is_none()) + insert(&mut nodes[at].children, rest)
+}
+
+fn filter(param: &str, field: FieldRef, value: &str) -> Result<Filter, QueryError> {
+    let kind = field.kind();
+    let (is_negated, value) = match value.strip_prefix('!') {
+        Some(rest) => (true, rest),
+        None => (false, value),
+    };
+    let (op, text) = match value {
+        "__null__" => (Op::Null, ""),
+        "__true__" if Op::True.suits(kind) => (Op::True, ""),
+        _ => Op::PREFIXES
+            .into_iter()
+            // An operator that the kind does not know is part of the value.
+            .filter(|(_, op)| op.suits(kind))
+            .find_map(|(prefix, op)| Some((op, value.strip_prefix(prefix)?)))
+            .unwrap_or((Op::Has, value)),
+    };
+    let operand = match (op, kind) {
+        (Op::Null | Op::True, _) => Operand::None,
+        (_, Kind::String | Kind::Enum | Kind::Version) => Operand::Text(text.to_owned()),
+        (_, Kind::Integer) => match text.trim().parse() {
+            Ok(number) => Operand::Integer(number),
+            Err(_) => return bad_value(param, "integer"),
+        },
+        (_, Kind::Float) => match text.trim().parse::<f64>() {
+            Ok(number) if number.is_finite() => Operand::Float(number),
+            _ => return bad_value(param, "float"),
+        },
+        (_, Kind::Bool) => match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "t" | "1" | "y" | "yes" => Operand::Bool(true),
+            "false" | "f" | "0" | "n" | "no" => Operand::Bool(false),
+            _ => return bad_value(param, "bool"),
+        },
+        (Op::Has, Kind::Date) => {
+            return error(param, format!("{param} must have a prefix operator"));
+        }
+        (_, Kind::Date) => match parse_moment(text) {
+            Some(moment) => Operand::Date(moment),
+            None => return bad_value(param, "date"),
+        },
+    };
+    if op == Op::Regex && regex(text).is_none() {
+        return bad_value(param, "regex");
+    }
+    Ok(Filter {
+        field,
+        op,
+        is_negated,
+        operand,
+    })
+}
+
+/// The compiled form of [`Op::Regex`]: it matches the whole text. `None` where it is no regular
+/// expression or too large a one.
+pub fn regex(text: &str) -> Option<regex::Regex> {
+    RegexBuilder::new(&format!("^(?:{text})$"))
+        .dot_matches_new_line(true)
+        .size_limit(limits::REGEX_BYTES_MAX)
+        .build()
+        .ok()
+}
+
+/// The tightest lower and upper bound, with Socorro's defaults for what is missing.
+fn date_range(given: Vec<Filter>, now: Timestamp) -> Result<Vec<Filter>, QueryError> {
+    let mut lower: Option<(Timestamp, Op)> = None;
+    let mut upper: Option<(Timestamp, Op)> = None;
+    let mut others = Vec::new();
+    for filter in given {
+        let Operand::Date(moment) = filter.operand else {
+            continue;
+        };
+        // Not after means up to, and so on.
+        let op = match (filter.is_negated, filter.op) {
+            (true, Op::Above) => Op::AtMost,
+            (true, Op::AtLeast) => Op::Below,
+            (true, Op::Below) => Op::AtLeast,
+            (true, Op::AtMost) => Op::Above,
+            (_, op) => op,
+        };
+        match op {
+            // At the same moment the strict bound is the tighter one.
+            Op::Above | Op::AtLeast => {
+                let tighter = |(m, o)| (moment, op == Op::Above) > (m, o == Op::Above);
+                if lower.is_none_or(tighter) {
+                    lower = Some((moment, op));
+                }
+            }
+            Op::Below | Op::AtMost => {
+                let tighter = |(m, o)| (moment, op != Op::Below) < (m, o != Op::Below);
+                if upper.is_none_or(tighter) {
+                    upper = Some((moment, op));
+                }
+            }
+            _ => others.push(filter),
+        }
+    }
+    let upper = upper.unwrap_or((now, Op::AtMost));
+    let lower = lower.unwrap_or_else(|| {
+        let start = upper.0.ms().saturating_sub(RANGE_DAYS_DEFAULT * DAY_MS);
+        (Timestamp::from_ms(start), Op::AtLeast)
+    });
+    if upper.0.ms().saturating_sub(lower.0.ms()) > limits::DATE_RANGE_DAYS_MAX * DAY_MS {
+        let text = format!(
+            "Date range is bigger than {} days",
+            limits::DATE_RANGE_DAYS_MAX
+        );
+        return error(name::DATE, text);
+    }
+    let date = FieldRef::find(name::DATE).expect("the catalogue has a date");
+    let bounds = [lower, upper].map(|(moment, op)| Filter {
+        field: date.clone(),
+        op,
+        is_negated: false,
+        operand: Operand::Date(moment),
+    });
+    Ok(bounds.into_iter().chain(others).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_ms(1_795_338_764_123);
+
+    fn params(text: &str) -> Vec<(String, String)> {
+        form_urlencoded::parse(text.as_bytes())
+            .into_owned()
+            .collect()
+    }
+
+    fn query(text: &str) -> Query {
+        parse(&params(text), NOW, true).unwrap_or_else(|e| panic!("{text}: {e}"))
+    }
+
+    /// The conditions without the date's.
+    fn conditions(text: &str) -> Vec<String> {
+        let filters = query(text).filters.split_off(2);
+        filters
+            .iter()
+            .map(|f| format!("{} {:?} {}", f.field.name(), f.op, f.value_text()))
+            .collect()
+    }
+
+    #[test]
+    fn a_prefix_is_the_operator_where_the_kind_knows_it() {
+        fn check(text: &str, expected: &str) {
+            assert_eq!(conditions(text), [expected], "{text}");
+        }
+        check("signature=foo", "signature Has foo");
+        check("signature=%3Dfoo", "signature Is =foo");
+        check("signature=!~foo", "signature Contains !~foo");
+        check("signature=^foo", "signature Starts ^foo");
+        check("signature=$foo", "signature Ends $foo");
+        check("signature=@fo%2B", "signature Regex @fo+");
+        check("signature=!__null__", "signature Null !__null__");
+        check("product=%3DFirefox", "product Has =Firefox");
+        check("product=~Fire", "product Has ~Fire");
+        check("uptime=>=5", "uptime AtLeast >=5");
+        check("uptime=<5", "uptime Below <5");
+        check("version=>=99.0b2", "version AtLeast >=99.0b2");
+        check("startup_crash=__true__", "startup_crash True __true__");
+        check("startup_crash=Y", "startup_crash Has true");
+        check("signature=__true__", "signature Has __true__");
+        check("os_name=Linux", "platform Has Linux");
+        check("annotation.guid=x", "annotation.guid Has x");
+        check("annotation.ProductName=x", "product Has x");
+        assert_eq!(conditions("signature="), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn dates_get_one_lower_and_one_upper_bound() {
+        fn check(text: &str, lower: &str, upper: &str) {
+            let filters = query(text).filters;
+            let found: Vec<_> = filters.iter().take(2).map(Filter::value_text).collect();
+            assert_eq!(found, [lower, upper], "{text}");
+        }
+        check(
+            "",
+            ">=2026-11-15T09:12:44.123Z",
+            "<=2026-11-22T09:12:44.123Z",
+        );
+        check(
+            "date=<2026-11-02",
+            ">=2026-10-26T00:00:00Z",
+            "<2026-11-02T00:00:00Z",
+        );
+        check(
+            "date=>2026-11-02",
+            ">2026-11-02T00:00:00Z",
+            "<=2026-11-22T09:12:44.123Z",
+        );
+        check(
+            "date=>=2026-11-02&date=>2026-11-02&date=<2026-11-09&date=<=2026-11-10",
+            ">2026-11-02T00:00:00Z",
+            "<2026-11-09T00:00:00Z",
+        );
+    }
+
+    #[test]
+    fn bad_parameters_are_told_in_socorros_words() {
+        fn check(text: &str, message: &str) {
+            let error = parse(&params(text), NOW, true).expect_err(text);
+            assert_eq!(error.message, message, "{text}");
+        }
+        check("date=2026-11-02", "date must have a prefix operator");
+        check("date=>2025-01-01", "Date range is bigger than 365 days");
+        check(
+            "date=>soon",
+            "Bad value for parameter date: not a valid date",
+        );
+        check(
+            "_results_number=1001",
+            "_results_number cannot be greater than 1,000",
+        );
+        check("_results_number=-1", "_results_number cannot be negative");
+        check("_facets_size=10001", "_facets_size greater than 10,000");
+        check(
+            "_results_offset=9901",
+            "_results_offset + _results_number cannot be greater than 10,000",
+        );
+        check("_columns=nope", "Unknown field 'nope'");
+        check("_facets=nope", "Unknown field 'nope'");
+        check("_sort=-nope", "Unknown field 'nope'");
+        check("nope=1", "Unknown field 'nope'");
+        check(
+            "uptime=soon",
+            "Bad value for parameter uptime: not a valid integer",
+        );
+        check(
+            "startup_crash=perhaps",
+            "Bad value for parameter startup_crash: not a valid bool",
+        );
+        check(
+            "signature=@(",
+            "Bad value for parameter signature: not a valid regex",
+        );
+        check(
+            "_histogram.product=version",
+            "Bad value for parameter _histogram.product: not a valid date, integer or float",
+        );
+    }
+
+    #[test]
+    fn protected_fields_are_dropped_for_those_who_may_not_see_them() {
+        let text = "url=~x&_columns=url&_columns=uuid&_facets=url&_aggs.url=product\
+                    &_aggs.product=url&_sort=url&annotation.guid=1";
+        let query = parse(&params(text), NOW, false).unwrap();
+        assert_eq!(query.filters.len(), 2);
+        assert_eq!(query.columns.len(), 1);
+        assert_eq!((query.facets.len(), query.sort.len()), (0, 0));
+    }
+
+    #[test]
+    fn facets_make_a_tree() {
+        let query = query(
+            "_facets=product&_aggs.product.version=platform&_aggs.product=_cardinality.install_time",
+        );
+        let [product] = &query.facets[..] else {
+            panic!("one facet at the top")
+        };
+        assert_eq!(product.facet.label(), "product");
+        let children: Vec<_> = product.children.iter().map(|n| n.facet.label()).collect();
+        assert_eq!(children, ["version", "cardinality_install_time"]);
+        assert_eq!(product.children[0].children[0].facet.label(), "platform");
+    }
+
+    #[test]
+    fn a_query_prints_as_parameters_that_parse_back_to_it() {
+        for text in [
+            "",
+            "q=foo+%22bar+baz%22&_facets=&_columns=&_results_number=0",
+            "signature=!~a&signature=!^b&signature=%3Dc&product=Firefox&product=Fenix&uptime=>5",
+            "date=>=2026-11-02T01:02:03.004&date=<2026-11-09&startup_crash=!__true__&version=!__null__",
+            "_facets=product&_facets=_histogram.date&_histogram_interval.date=week&_facets_size=3",
+            "_aggs.product.version=platform&_aggs.product.version=_cardinality.install_time",
+            "_histogram.date=product&_histogram.uptime=_cardinality.signature&_histogram_interval.uptime=2.5",
+            "_sort=-date&_sort=product&_columns=annotation.a.b&annotation.a.b=~x&_aggs.annotation.a.b=url",
+            "uptime_ts=>=0.25&crashing_thread=0&_results_number=7&_results_offset=9",
+        ] {
+            let query = query(text);
+            let printed = query.to_params();
+            assert_eq!(
+                parse(&printed, NOW, true).as_ref(),
+                Ok(&query),
+                "{text}: {printed:?}"
+            );
+        }
+    }
+}
