@@ -13,6 +13,7 @@ pub mod crash;
 pub mod dialect;
 pub mod fields;
 pub mod index;
+pub mod indexer;
 pub mod limits;
 pub mod metrics;
 pub mod multipart;
