@@ -179,7 +179,7 @@ fn test(segment: &SegmentReader, layout: &Layout, filter: &Filter) -> Result<Tes
 /// How an entry of a dictionary is compared.
 enum Pattern {
     Words(Vec<String>),
-    Contains(Finder<'static>),
+    Contains(Box<Finder<'static>>),
     Starts(String),
     Ends(String),
     Regex(Regex),
@@ -245,7 +245,7 @@ fn pattern(filter: &Filter, text: &str) -> Result<Option<Pattern>, IndexError> {
             let regex = query::regex(&format!("{start}{middle}{end}"));
             Pattern::Regex(regex.ok_or(IndexError::TooComplex)?)
         }
-        Op::Contains => Pattern::Contains(Finder::new(text).into_owned()),
+        Op::Contains => Pattern::Contains(Box::new(Finder::new(text).into_owned())),
         Op::Starts => Pattern::Starts(text.to_owned()),
         Op::Ends => Pattern::Ends(text.to_owned()),
         Op::Regex => Pattern::Regex(query::regex(text).ok_or(IndexError::TooComplex)?),
