@@ -104,7 +104,8 @@ struct Bucket {
     children: Vec<Counts>,
 }
 
-/// Counts of the facets of one query, while segments go by.
+/// Counts of the facets of one query, while segments go by. More than `values_max` distinct values,
+/// over all facets and each value inside another one counted by itself, are an error.
 pub struct Counting<'q> {
     nodes: Vec<Node<'q>>,
     nodes_len: usize,
@@ -115,7 +116,7 @@ pub struct Counting<'q> {
 }
 
 impl<'q> Counting<'q> {
-    pub fn new(query: &'q Query) -> Self {
+    pub fn new(query: &'q Query, values_max: usize) -> Self {
         let mut nodes_len = 0;
         let nodes = match query.facets_size {
             0 => Vec::new(),
@@ -126,7 +127,7 @@ impl<'q> Counting<'q> {
             nodes,
             nodes_len,
             interner: Interner::default(),
-            left: limits::FACET_BUCKETS_MAX,
+            left: values_max,
         }
     }
 

@@ -121,5 +121,9 @@ pub fn words(text: &str) -> Vec<String> {
 
 /// As much of a text as fits into so many bytes.
 pub fn cut(text: &str, bytes_max: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes_max)]
+    let mut end = bytes_max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }

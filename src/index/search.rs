@@ -47,7 +47,7 @@ impl Index {
             true => &default_sort,
             false => &query.sort,
         };
-        let mut counting = Counting::new(query);
+        let mut counting = Counting::new(query, limits::FACET_BUCKETS_MAX);
         let mut total = 0;
         let mut ranked = Vec::new();
         let results_end = query.results_offset + query.results_number;

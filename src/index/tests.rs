@@ -402,10 +402,22 @@ fn results_are_sorted_over_all_segments_and_paged() {
 
 #[test]
 fn too_many_distinct_values_are_refused_instead_of_estimated() {
-    let (bench, _) = random_bench();
-    let mut query = query("_facets=signature", true);
-    query.facets_size = 0;
-    assert_eq!(bench.index.search(&query).unwrap().facets, []);
+    let (bench, kept) = random_bench();
+    let distinct: BTreeSet<_> = kept.values().map(|c| c["signature"].to_string()).collect();
+    let query = query("_facets=signature", true);
+    let count = |values_max: usize| {
+        let mut counting = facets::Counting::new(&query, values_max);
+        for segment in bench.index.opened().reader.searcher().segment_readers() {
+            let docs = filter::matching(segment, &bench.index.layout, &query)?;
+            counting.count(segment, &docs)?;
+        }
+        counting.finish(50)
+    };
+    assert!(count(distinct.len()).is_ok());
+    assert!(matches!(
+        count(distinct.len() - 1),
+        Err(IndexError::TooComplex)
+    ));
 }
 
 #[test]
