@@ -1,13 +1,31 @@
-//! `crashkeep signature`.
+//! `crashkeep signature`: names crashes without a server.
+//!
+//! One siggen-input JSON object per line on stdin, one line per crash on stdout in the same order:
+//! the signature, or with `--json` an object. A line that cannot be read gives an empty line, an
+//! error with its number on stderr, and exit code 1 once all lines are through.
 
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use crate::signature::{CrashData, Generator, Lists, Ruleset, Signature};
+
+const BUFFER_BYTES: usize = 1 << 16;
+/// A batch is full at this size; it is longer only by the rest of its last line.
+const BATCH_BYTES: usize = 1 << 16;
+/// How many batches may wait before a worker, and how many behind it.
+const WAITING_BATCHES_MAX: usize = 2;
+const WORKERS_MAX: usize = 8;
 
 #[derive(clap::Args)]
 pub struct Args {
     /// `socorro` is siggen's parity; `crashkeep` names frames without a function by module@offset
     #[arg(long, default_value = "socorro")]
-    ruleset: String,
+    ruleset: Ruleset,
     /// A folder with signature lists, instead of the built-in ones
     #[arg(long, value_name = "DIR")]
     lists: Option<PathBuf>,
@@ -16,6 +34,220 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    todo!()
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let lists = match &args.lists {
+        Some(folder) => Lists::load(folder)?,
+        None => Lists::builtin(),
+    };
+    let generator = Generator::new(args.ruleset, Arc::new(lists));
+    let workers = thread::available_parallelism()
+        .map_or(1, NonZeroUsize::get)
+        .min(WORKERS_MAX);
+    let mut output = BufWriter::with_capacity(BUFFER_BYTES, std::io::stdout().lock());
+    let is_clean = name_all(
+        &generator,
+        args.json,
+        workers,
+        std::io::stdin(),
+        &mut output,
+    )?;
+    Ok(if is_clean {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Lines on their way to a worker.
+struct Batch {
+    lines: Vec<u8>,
+    /// Counts from 1.
+    first_line: u64,
+}
+
+/// What a worker made of a batch.
+struct Named {
+    output: Vec<u8>,
+    errors: Vec<String>,
+}
+
+/// Names every line; says whether all could be read.
+///
+/// A reader deals batches to the workers in turn, and they are collected in the same turn: order
+/// needs no numbers, and a full channel holds back whoever is ahead. A batch goes off as soon as
+/// no whole line is left to read, so whoever writes line by line is answered line by line.
+fn name_all(
+    generator: &Generator,
+    is_json: bool,
+    workers: usize,
+    input: impl Read + Send,
+    output: &mut impl Write,
+) -> anyhow::Result<bool> {
+    thread::scope(|scope| {
+        let mut to_workers = Vec::new();
+        let mut from_workers = Vec::new();
+        for number in 0..workers {
+            let (to_worker, batches) = sync_channel::<Batch>(WAITING_BATCHES_MAX);
+            let (done, from_worker) = sync_channel::<Named>(WAITING_BATCHES_MAX);
+            thread::Builder::new()
+                .name(format!("name-{number}"))
+                .spawn_scoped(scope, move || {
+                    for batch in batches {
+                        if done.send(name_batch(generator, is_json, &batch)).is_err() {
+                            break;
+                        }
+                    }
+                })?;
+            to_workers.push(to_worker);
+            from_workers.push(from_worker);
+        }
+        let reader = thread::Builder::new()
+            .name("read".to_string())
+            .spawn_scoped(scope, move || read_batches(input, &to_workers))?;
+        let written = write_named(from_workers, output);
+        // The receivers are gone by now, so a reader that is still busy stops at its next batch.
+        match reader.join() {
+            Ok(read) => read?,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+        written
+    })
+}
+
+/// Deals the input to the workers, until it ends or nobody takes it any more.
+fn read_batches(input: impl Read, to_workers: &[SyncSender<Batch>]) -> std::io::Result<()> {
+    let mut input = BufReader::with_capacity(BUFFER_BYTES, input);
+    let mut first_line = 1;
+    for worker in to_workers.iter().cycle() {
+        let mut lines = Vec::new();
+        let mut count = 0;
+        while lines.len() < BATCH_BYTES && input.read_until(b'\n', &mut lines)? > 0 {
+            count += 1;
+            if memchr::memchr(b'\n', input.buffer()).is_none() {
+                break;
+            }
+        }
+        if count == 0 || worker.send(Batch { lines, first_line }).is_err() {
+            break;
+        }
+        first_line += count;
+    }
+    Ok(())
+}
+
+/// Writes what the workers made, in their turn.
+fn write_named(
+    from_workers: Vec<Receiver<Named>>,
+    output: &mut impl Write,
+) -> anyhow::Result<bool> {
+    let mut is_clean = true;
+    for worker in from_workers.iter().cycle() {
+        let Ok(named) = worker.recv() else { break };
+        output.write_all(&named.output)?;
+        output.flush()?;
+        for error in &named.errors {
+            eprintln!("crashkeep: {error}");
+            is_clean = false;
+        }
+    }
+    Ok(is_clean)
+}
+
+fn name_batch(generator: &Generator, is_json: bool, batch: &Batch) -> Named {
+    let mut named = Named {
+        output: Vec::new(),
+        errors: Vec::new(),
+    };
+    let lines = batch.lines.strip_suffix(b"\n").unwrap_or(&batch.lines);
+    for (number, line) in (batch.first_line..).zip(lines.split(|&byte| byte == b'\n')) {
+        match name(generator, line) {
+            Ok(signature) if is_json => named.output.extend(json(&signature).as_bytes()),
+            Ok(signature) => named.output.extend(signature.text.as_bytes()),
+            Err(error) => named.errors.push(format!("line {number}: {error:#}")),
+        }
+        named.output.push(b'\n');
+    }
+    named
+}
+
+fn name(generator: &Generator, line: &[u8]) -> anyhow::Result<Signature> {
+    let data = CrashData::parse(std::str::from_utf8(line)?)?;
+    Ok(generator.generate(&data))
+}
+
+fn json(signature: &Signature) -> String {
+    let mut object = serde_json::json!({
+        "signature": signature.text,
+        "notes": signature.notes,
+    });
+    if let Some(proto) = &signature.proto {
+        object["proto_signature"] = proto.as_str().into();
+    }
+    object.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn generator() -> Generator {
+        Generator::new(Ruleset::Socorro, Arc::new(Lists::builtin()))
+    }
+
+    #[test]
+    fn a_line_that_is_not_json_leaves_an_empty_line_and_the_count_holds() {
+        let lines = "{}\nnot json\n[]\n\n{\"hang\":\"ui\"}";
+        let mut output = Vec::new();
+        let is_clean = name_all(&generator(), false, 2, lines.as_bytes(), &mut output).unwrap();
+        assert!(!is_clean);
+        let empty = "EMPTY: no frame data available";
+        let expected = format!("{empty}\n\n\n\nhang: ui | {empty}\n");
+        assert_eq!(String::from_utf8(output).unwrap(), expected);
+    }
+
+    #[test]
+    fn many_workers_keep_the_order_of_the_lines() {
+        let line = |number: usize| format!("{{\"java_stack_trace\":\"a: b\\n{number}\"}}\n");
+        let lines: String = (0..20_000).map(line).collect();
+        let expected: String = (0..20_000)
+            .map(|number| format!("a: b {number}\n"))
+            .collect();
+        for workers in [1, 3] {
+            let mut output = Vec::new();
+            let input = lines.as_bytes();
+            assert!(name_all(&generator(), false, workers, input, &mut output).unwrap());
+            assert_eq!(String::from_utf8(output).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn an_output_that_closes_ends_the_command() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let lines = "{}\n".repeat(1_000_000);
+        assert!(name_all(&generator(), false, 2, lines.as_bytes(), &mut Closed).is_err());
+    }
+
+    #[test]
+    fn json_output_has_the_proto_signature_only_if_there_is_one() {
+        let generator = generator();
+        let check = |line: &str, expected: &str| {
+            assert_eq!(json(&name(&generator, line.as_bytes()).unwrap()), expected);
+        };
+        check(
+            r#"{"threads":[{"frames":[{"function":"f"}]}]}"#,
+            r#"{"signature":"f","notes":[],"proto_signature":"f"}"#,
+        );
+        check(
+            r#"{"java_stack_trace":"a: b\nc"}"#,
+            r#"{"signature":"a: b c","notes":[]}"#,
+        );
+    }
 }

@@ -1,0 +1,308 @@
+//! What a signature is made from: the crash data of siggen, typed.
+//!
+//! A server fills these structs directly; a JSON text is read with [`CrashData::parse`], or
+//! converted from a read value with [`CrashData::from_value`] or [`CrashData::from_json`]. Every
+//! key is optional, `Value::Null` is absence, and unknown keys are ignored. What cannot be a
+//! thread or a frame at all is kept as *unreadable* with the reason, as it makes a rule fail only
+//! when the rule gets that far.
+
+use super::json::JsonError;
+use super::value::{Fault, Value};
+
+/// One crash, as far as its name is concerned.
+///
+/// Source: the keys of siggen's crash data schema. In Socorro's conversion `reason` is
+/// `crash_info.type` and `os` is `system_info.os` of the walked dump.
+#[derive(Clone, Debug, Default)]
+pub struct CrashData<'a> {
+    /// Index into `threads`; negative counts from the end, what is no number counts as 0.
+    pub crashing_thread: Value<'a>,
+    pub threads: Vec<Thread<'a>>,
+    /// Exactly `Windows NT` makes module names lower-case.
+    pub os: Value<'a>,
+    pub reason: Value<'a>,
+    /// **Units**: bytes.
+    pub oom_allocation_size: Value<'a>,
+    pub js_large_allocation_failure: Value<'a>,
+    pub abort_message: Value<'a>,
+    /// A text that holds JSON.
+    pub async_shutdown_timeout: Value<'a>,
+    pub ipc_channel_error: Value<'a>,
+    pub ipc_message_name: Value<'a>,
+    /// A list of dump names.
+    pub additional_minidumps: Value<'a>,
+    /// Anything but null makes this a hang.
+    pub hang: Value<'a>,
+    pub mdsw_status_string: Value<'a>,
+    pub java_stack_trace: Value<'a>,
+    /// An object in the form of Sentry's exception interface.
+    pub java_exception: Value<'a>,
+}
+
+/// One thread's stack.
+#[derive(Clone, Debug, Default)]
+pub struct Thread<'a> {
+    /// Callee first.
+    pub frames: Vec<Frame<'a>>,
+    pub last_error_value: Value<'a>,
+    /// Why the frames cannot be gone through.
+    pub unreadable: Option<Fault>,
+    /// Whether this is something else than a thread. Null and its like are none, as if absent.
+    pub is_malformed: bool,
+}
+
+/// One physical frame with the calls inlined into it.
+#[derive(Clone, Debug, Default)]
+pub struct Frame<'a> {
+    pub function: Value<'a>,
+    pub module: Value<'a>,
+    /// A path, or `vcs:root:path:revision`.
+    pub file: Value<'a>,
+    pub line: Value<'a>,
+    /// Hexadecimal text: the address relative to the module.
+    pub module_offset: Value<'a>,
+    /// Hexadecimal text: the absolute address.
+    pub offset: Value<'a>,
+    /// Innermost first.
+    pub inlines: Vec<Inline<'a>>,
+    pub unloaded_modules: Vec<UnloadedModule<'a>>,
+    /// Why this is no frame at all.
+    pub unreadable: Option<Fault>,
+}
+
+/// A call that the compiler inlined into a frame.
+#[derive(Clone, Debug, Default)]
+pub struct Inline<'a> {
+    pub function: Value<'a>,
+    pub file: Value<'a>,
+    pub line: Value<'a>,
+    pub unreadable: Option<Fault>,
+}
+
+/// A module that had been unloaded before the crash and covered the frame's address.
+#[derive(Clone, Debug, Default)]
+pub struct UnloadedModule<'a> {
+    pub module: Value<'a>,
+    pub unreadable: Option<Fault>,
+}
+
+impl<'a> CrashData<'a> {
+    /// Reads siggen's input as JSON text. What is not an object is a syntax error at its start.
+    pub fn parse(text: &'a str) -> Result<CrashData<'a>, JsonError> {
+        match Value::parse(text)? {
+            Value::Object(entries) => Ok(CrashData::from_entries(entries)),
+            _ => Err(JsonError::Syntax { at: 0 }),
+        }
+    }
+
+    /// Takes siggen's input from a read value; what is not an object holds nothing.
+    pub fn from_value(value: Value<'a>) -> CrashData<'a> {
+        match value {
+            Value::Object(entries) => CrashData::from_entries(entries),
+            _ => CrashData::default(),
+        }
+    }
+
+    /// Takes siggen's input from a value of `serde_json`.
+    pub fn from_json(value: &'a serde_json::Value) -> CrashData<'a> {
+        CrashData::from_value(value.into())
+    }
+
+    fn from_entries(entries: Vec<(std::borrow::Cow<'a, str>, Value<'a>)>) -> CrashData<'a> {
+        let mut data = CrashData::default();
+        for (key, value) in entries {
+            let slot = match &*key {
+                "threads" => {
+                    data.threads = match value {
+                        Value::List(threads) => threads.into_iter().map(Thread::from).collect(),
+                        _ => Vec::new(),
+                    };
+                    continue;
+                }
+                "crashing_thread" => &mut data.crashing_thread,
+                "os" => &mut data.os,
+                "reason" => &mut data.reason,
+                "oom_allocation_size" => &mut data.oom_allocation_size,
+                "js_large_allocation_failure" => &mut data.js_large_allocation_failure,
+                "abort_message" => &mut data.abort_message,
+                "async_shutdown_timeout" => &mut data.async_shutdown_timeout,
+                "ipc_channel_error" => &mut data.ipc_channel_error,
+                "ipc_message_name" => &mut data.ipc_message_name,
+                "additional_minidumps" => &mut data.additional_minidumps,
+                "hang" => &mut data.hang,
+                "mdsw_status_string" => &mut data.mdsw_status_string,
+                "java_stack_trace" => &mut data.java_stack_trace,
+                "java_exception" => &mut data.java_exception,
+                _ => continue,
+            };
+            *slot = value;
+        }
+        data
+    }
+
+    /// The thread at a Python index.
+    pub(super) fn thread(&self, index: i64) -> Option<&Thread<'a>> {
+        let place = usize::try_from(index.unsigned_abs()).ok()?;
+        if index < 0 {
+            self.threads.get(self.threads.len().checked_sub(place)?)
+        } else {
+            self.threads.get(place)
+        }
+    }
+}
+
+impl<'a> From<Value<'a>> for Thread<'a> {
+    fn from(value: Value<'a>) -> Self {
+        let entries = match value {
+            Value::Object(entries) => entries,
+            other => {
+                let unreadable = Some(other.no_attribute("get"));
+                return Thread {
+                    unreadable,
+                    is_malformed: other.is_truthy(),
+                    ..Thread::default()
+                };
+            }
+        };
+        let mut thread = Thread::default();
+        for (key, value) in entries {
+            match &*key {
+                "frames" => (thread.frames, thread.unreadable) = frames(value),
+                "last_error_value" => thread.last_error_value = value,
+                _ => (),
+            }
+        }
+        thread
+    }
+}
+
+/// The frames, or why they cannot be gone through.
+fn frames(value: Value<'_>) -> (Vec<Frame<'_>>, Option<Fault>) {
+    match value {
+        Value::List(frames) => (frames.into_iter().map(Frame::from).collect(), None),
+        // Going through these gives texts, if it gives anything.
+        Value::Text(_) | Value::Object(_) if value.is_truthy() => {
+            (Vec::new(), Some(Value::from("").no_attribute("get")))
+        }
+        Value::Text(_) | Value::Object(_) => (Vec::new(), None),
+        other => (Vec::new(), Some(other.not_iterable())),
+    }
+}
+
+impl<'a> From<Value<'a>> for Frame<'a> {
+    fn from(value: Value<'a>) -> Self {
+        let entries = match value {
+            Value::Object(entries) => entries,
+            other => {
+                let unreadable = Some(other.no_attribute("get"));
+                return Frame {
+                    unreadable,
+                    ..Frame::default()
+                };
+            }
+        };
+        let mut frame = Frame::default();
+        for (key, value) in entries {
+            match &*key {
+                "function" => frame.function = value,
+                "module" => frame.module = value,
+                "file" => frame.file = value,
+                "line" => frame.line = value,
+                "module_offset" => frame.module_offset = value,
+                "offset" => frame.offset = value,
+                "inlines" => match value {
+                    Value::List(items) => {
+                        frame.inlines = items.into_iter().map(Inline::from).collect();
+                    }
+                    other if other.is_truthy() => frame.unreadable = Some(other.not_iterable()),
+                    _ => frame.inlines.clear(),
+                },
+                "unloaded_modules" => match value {
+                    Value::List(items) => {
+                        frame.unloaded_modules =
+                            items.into_iter().map(UnloadedModule::from).collect();
+                    }
+                    other if other.is_truthy() => {
+                        let unreadable = Some(other.no_attribute("get"));
+                        let module = Value::Null;
+                        frame.unloaded_modules = vec![UnloadedModule { module, unreadable }];
+                    }
+                    _ => frame.unloaded_modules.clear(),
+                },
+                _ => (),
+            }
+        }
+        frame
+    }
+}
+
+impl<'a> From<Value<'a>> for Inline<'a> {
+    fn from(value: Value<'a>) -> Self {
+        let mut inline = Inline::default();
+        match value {
+            Value::Object(entries) => {
+                for (key, value) in entries {
+                    match &*key {
+                        "function" => inline.function = value,
+                        "file" => inline.file = value,
+                        "line" => inline.line = value,
+                        _ => (),
+                    }
+                }
+            }
+            other => inline.unreadable = Some(other.no_attribute("get")),
+        }
+        inline
+    }
+}
+
+impl<'a> From<Value<'a>> for UnloadedModule<'a> {
+    fn from(value: Value<'a>) -> Self {
+        let mut unloaded = UnloadedModule::default();
+        match value {
+            Value::Object(entries) => {
+                for (key, value) in entries {
+                    if key == "module" {
+                        unloaded.module = value;
+                    }
+                }
+            }
+            other => unloaded.unreadable = Some(other.no_attribute("get")),
+        }
+        unloaded
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_thread_or_frame_is_kept_with_the_reason() {
+        let data = CrashData::parse(
+            r#"{"threads":[null,{"frames":null},{"frames":[5]},{"frames":"x"},{"frames":{}},{}]}"#,
+        )
+        .unwrap();
+        let why = |index: i64| {
+            let thread = data.thread(index).unwrap();
+            let fault = thread.unreadable.as_ref();
+            let fault = fault.or_else(|| thread.frames.first()?.unreadable.as_ref());
+            fault.map(|fault| fault.0.to_string())
+        };
+        assert_eq!(why(0).unwrap(), "'NoneType' object has no attribute 'get'");
+        assert_eq!(why(1).unwrap(), "'NoneType' object is not iterable");
+        assert_eq!(why(2).unwrap(), "'int' object has no attribute 'get'");
+        assert_eq!(why(3).unwrap(), "'str' object has no attribute 'get'");
+        assert_eq!(why(4), None);
+        assert_eq!(why(-1), None);
+        assert!(data.thread(6).is_none());
+        assert!(data.thread(-7).is_none());
+        assert!(data.thread(i64::MIN).is_none());
+    }
+
+    #[test]
+    fn crash_data_must_be_an_object() {
+        assert!(CrashData::parse("[]").is_err());
+        assert!(CrashData::parse("{}").is_ok());
+    }
+}

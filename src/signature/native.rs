@@ -1,0 +1,333 @@
+//! The name of a native stack: C, C++ and Rust frames of one thread.
+//!
+//! The steps: the frames in calling order, inlined calls before the frame that holds them; each
+//! as one text ([`super::normalize`], else file and line, module, unloaded module, address); cut
+//! at the first sentinel; then walk down, leaving out the irrelevant, up to the first frame that
+//! is no prefix.
+
+use std::borrow::Cow;
+
+use super::Ruleset;
+use super::crash_data::{Frame, Thread, UnloadedModule};
+use super::lists::Lists;
+use super::value::{Fault, Value};
+use super::{normalize, text};
+
+/// How many frames are looked at, inlined calls included.
+const FRAMES_MAX: usize = 40;
+/// What stands between the frames of a signature.
+const SEPARATOR: &str = " | ";
+
+/// What a thread is called.
+pub(super) struct Stack {
+    /// Empty if the thread's first frame has no text and no other does better.
+    pub signature: String,
+    /// All frames looked at; none if the thread has none.
+    pub proto: Option<String>,
+    /// Whether no frame was worth adding, so that the first one had to serve.
+    pub is_without_frame: bool,
+}
+
+/// Names a thread; a thread that is not there has no frames.
+pub(super) fn stack(
+    thread: Option<&Thread>,
+    is_windows: bool,
+    ruleset: Ruleset,
+    lists: &Lists,
+) -> Result<Stack, Fault> {
+    let names = names(thread, is_windows, ruleset, lists)?;
+    let proto = (!names.is_empty()).then(|| join(names.iter().map(|name| &*name.text)));
+    let start = names
+        .iter()
+        .position(|name| lists.is_sentinel(name.listed()))
+        .unwrap_or(0);
+    let names = &names[start..];
+    let mut added: Vec<&Name> = Vec::new();
+    for name in names.iter().filter(|name| !name.text.is_empty()) {
+        if lists.is_irrelevant(name.listed()) {
+            continue;
+        }
+        let is_repeated = added.last().is_some_and(|last| last.text == name.text);
+        if is_repeated && name.is_module_like() {
+            continue;
+        }
+        added.push(name);
+        if !lists.is_prefix(name.listed()) {
+            break;
+        }
+    }
+    let signature = match (added.is_empty(), names.first()) {
+        (false, _) => join(added.iter().map(|name| &*name.text)),
+        (true, Some(first)) => first.text.to_string(),
+        (true, None) => "EMPTY: no frame data available".to_string(),
+    };
+    Ok(Stack {
+        signature,
+        proto,
+        is_without_frame: added.is_empty(),
+    })
+}
+
+fn join<'n>(mut names: impl Iterator<Item = &'n str>) -> String {
+    let mut joined = names.next().unwrap_or_default().to_string();
+    for name in names {
+        joined.push_str(SEPARATOR);
+        joined.push_str(name);
+    }
+    joined
+}
+
+/// The text of a frame.
+struct Name<'d> {
+    text: Cow<'d, str>,
+    /// How much of the text the lists see.
+    listed_bytes: usize,
+}
+
+impl<'d> Name<'d> {
+    fn new(text: impl Into<Cow<'d, str>>) -> Self {
+        let text = text.into();
+        let listed_bytes = text.len();
+        Name { text, listed_bytes }
+    }
+
+    fn listed(&self) -> &str {
+        &self.text[..self.listed_bytes]
+    }
+
+    /// Whether this names a module rather than code, so that a repetition tells nothing.
+    fn is_module_like(&self) -> bool {
+        let name = self.listed();
+        let ends_with = |end: &str| {
+            let from = name.len().checked_sub(end.len());
+            from.and_then(|from| name.get(from..))
+                .is_some_and(|s| s.eq_ignore_ascii_case(end))
+        };
+        !name.starts_with("(unloaded")
+            && (ends_with(".dll")
+                || ends_with(".so")
+                || name == "XUL"
+                || name == "<name omitted>"
+                || name.starts_with("<unknown in"))
+    }
+}
+
+/// The names of the frames looked at, callee first.
+fn names<'d>(
+    thread: Option<&'d Thread<'_>>,
+    is_windows: bool,
+    ruleset: Ruleset,
+    lists: &Lists,
+) -> Result<Vec<Name<'d>>, Fault> {
+    let Some(thread) = thread else {
+        return Ok(Vec::new());
+    };
+    readable(&thread.unreadable)?;
+    let mut names = Vec::with_capacity(thread.frames.len().min(FRAMES_MAX));
+    for frame in &thread.frames {
+        if names.len() == FRAMES_MAX {
+            break;
+        }
+        readable(&frame.unreadable)?;
+        let room = FRAMES_MAX - names.len();
+        for inline in frame.inlines.iter().take(room) {
+            readable(&inline.unreadable)?;
+            let code = Code {
+                function: &inline.function,
+                file: &inline.file,
+                line: &inline.line,
+            };
+            names.push(name(code, frame, &[], is_windows, ruleset, lists)?);
+        }
+        if names.len() < FRAMES_MAX {
+            let code = Code {
+                function: &frame.function,
+                file: &frame.file,
+                line: &frame.line,
+            };
+            let unloaded = &frame.unloaded_modules;
+            names.push(name(code, frame, unloaded, is_windows, ruleset, lists)?);
+        }
+    }
+    Ok(names)
+}
+
+fn readable(unreadable: &Option<Fault>) -> Result<(), Fault> {
+    unreadable.clone().map_or(Ok(()), Err)
+}
+
+/// Where in the source a frame is: its own place, or that of a call inlined into it.
+struct Code<'d, 'a> {
+    function: &'d Value<'a>,
+    file: &'d Value<'a>,
+    line: &'d Value<'a>,
+}
+
+fn name<'d>(
+    code: Code<'d, '_>,
+    frame: &'d Frame<'_>,
+    unloaded: &'d [UnloadedModule<'_>],
+    is_windows: bool,
+    ruleset: Ruleset,
+    lists: &Lists,
+) -> Result<Name<'d>, Fault> {
+    if let Value::List(_) | Value::Object(_) = code.function {
+        // Python looks every function up in the table of Rust 1.34's, even an empty list.
+        let name = code.function.type_name();
+        return Err(Fault::new(format!("unhashable type: '{name}'")));
+    }
+    let file = code.file.text("split")?;
+    let module = frame
+        .module
+        .text(if is_windows { "lower" } else { "strip" });
+    if is_windows && let Err(fault) = module {
+        return Err(fault);
+    }
+    if let Some(function) = code.function.text("endswith")? {
+        return Ok(Name::new(normalize::function(
+            function, file, code.line, lists,
+        )?));
+    }
+    if code.line.is_truthy()
+        && let Some(file) = file
+    {
+        return Ok(Name::new(format!(
+            "{}#{}",
+            base_name(file),
+            code.line.str()
+        )));
+    }
+    if let Some(module) = module? {
+        let module = if is_windows {
+            module.to_lowercase().into()
+        } else {
+            Cow::Borrowed(module)
+        };
+        return Ok(module_name(module, &frame.module_offset, ruleset));
+    }
+    if let Some(first) = unloaded.first() {
+        readable(&first.unreadable)?;
+        return Ok(Name::new(format!("(unloaded {})", first.module.str())));
+    }
+    if frame.offset.is_truthy() {
+        let offset = frame.offset.str();
+        let is_text = matches!(frame.offset, Value::Text(_));
+        let address = is_text.then(|| text::plain_hex(&offset)).flatten();
+        return Ok(Name::new(format!(
+            "@{}",
+            address.as_deref().unwrap_or(&offset)
+        )));
+    }
+    Ok(Name::new(""))
+}
+
+/// The name of a frame of which only the module is known; what the rulesets differ in.
+///
+/// `socorro` names all such frames of a module alike, so that every crash without symbols in it
+/// falls into one group. `crashkeep` adds the offset within the module, `foo.dll@0x1a2b`: the same
+/// place in the same build groups, and symbols that arrive later rename it. The lists see the
+/// module alone in both, so entries such as `libc\.so` or `JS::Call$` mean the same.
+fn module_name<'d>(module: Cow<'d, str>, offset: &Value, ruleset: Ruleset) -> Name<'d> {
+    let brackets = ['[', ']'];
+    let module = match module {
+        Cow::Borrowed(module) => Cow::Borrowed(module.trim_matches(brackets)),
+        Cow::Owned(module) => Cow::Owned(module.trim_matches(brackets).to_string()),
+    };
+    let offset = match (ruleset, offset) {
+        (Ruleset::Crashkeep, Value::Text(offset)) if !module.is_empty() => text::plain_hex(offset),
+        _ => None,
+    };
+    let listed_bytes = module.len();
+    let text = match offset {
+        Some(offset) => Cow::Owned(format!("{module}@{offset}")),
+        None => module,
+    };
+    Name { text, listed_bytes }
+}
+
+/// The last part of a path, which may be one of Windows.
+fn base_name(file: &str) -> &str {
+    let path = file.trim_end_matches(['/', '\\']);
+    let separator = if path.contains('\\') { '\\' } else { '/' };
+    path.rsplit(separator).next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::crash_data::CrashData;
+    use super::*;
+
+    fn signature(frames: &str, ruleset: Ruleset) -> String {
+        let text = format!("{{\"threads\":[{{\"frames\":[{frames}]}}]}}");
+        let data = CrashData::parse(&text).unwrap();
+        stack(data.threads.first(), true, ruleset, &Lists::builtin())
+            .unwrap()
+            .signature
+    }
+
+    #[test]
+    fn a_frame_reads_as_the_first_thing_known_of_it() {
+        let check = |frame: &str, expected: &str| {
+            assert_eq!(signature(frame, Ruleset::Socorro), expected, "{frame}");
+        };
+        check(r#"{"function":"f(int)","module":"m"}"#, "f");
+        check(
+            r#"{"function":"","file":"c:\\src\\foo.cpp","line":12}"#,
+            "foo.cpp#12",
+        );
+        check(r#"{"file":"hg:h:a/b.cpp:rev","line":5}"#, "b.cpp:rev#5");
+        check(r#"{"file":"a/b.cpp","line":0,"module":"[M.DLL]"}"#, "m.dll");
+        check(
+            r#"{"unloaded_modules":[{"module":"x.dll"}],"offset":"0x1"}"#,
+            "(unloaded x.dll)",
+        );
+        check(r#"{"unloaded_modules":[{}]}"#, "(unloaded None)");
+        check(r#"{"offset":"0x00007FF6"}"#, "@0x7ff6");
+        check(r#"{"offset":"zz"}"#, "@zz");
+        check(r#"{"offset":5}"#, "@5");
+        check("{}", "");
+        check("", "EMPTY: no frame data available");
+    }
+
+    #[test]
+    fn the_crashkeep_ruleset_tells_places_in_a_module_apart() {
+        let check = |frames: &str, expected: &str| {
+            assert_eq!(signature(frames, Ruleset::Crashkeep), expected, "{frames}");
+        };
+        check(
+            r#"{"module":"Foo.exe","module_offset":"0x0001A2B"}"#,
+            "foo.exe@0x1a2b",
+        );
+        check(r#"{"module":"foo.exe"}"#, "foo.exe");
+        check(r#"{"module":"foo.exe","module_offset":"none"}"#, "foo.exe");
+        check(r#"{"module":"[]","module_offset":"0x1"}"#, "");
+        check(
+            r#"{"function":"f","module":"foo.exe","module_offset":"0x1"}"#,
+            "f",
+        );
+        check(
+            r#"{"file":"a.c","line":1,"module":"x","module_offset":"0x1"}"#,
+            "a.c#1",
+        );
+        // Prefix entries and the irrelevant list go by the module.
+        let frames = r#"{"module":"a.dll","module_offset":"0x1"},{"module":"a.dll","module_offset":"0x1"},
+            {"module":"libz.so","module_offset":"0x2"},{"module":"a.dll","module_offset":"0x3"},{"function":"g"}"#;
+        check(frames, "a.dll@0x1 | a.dll@0x3 | g");
+    }
+
+    #[test]
+    fn only_the_first_forty_frames_count_inlined_calls_included() {
+        let data = CrashData::parse(
+            r#"{"threads":[{"frames":[{"function":"f","inlines":[{"function":"i"},{"function":"j"}]}]}]}"#,
+        )
+        .unwrap();
+        let mut thread = data.threads[0].clone();
+        thread.frames = vec![thread.frames[0].clone(); 30];
+        thread.frames[13].unreadable = None;
+        thread.frames[14].unreadable = Some(Fault::new("not reached"));
+        let stack = stack(Some(&thread), false, Ruleset::Socorro, &Lists::builtin()).unwrap();
+        let proto = stack.proto.unwrap();
+        assert_eq!(proto.split(" | ").count(), 40);
+        assert!(proto.starts_with("i | j | f | i") && proto.ends_with("f | i"));
+    }
+}

@@ -1,0 +1,438 @@
+//! One frame as one text: what varies between builds and calls goes, what names the code stays.
+//!
+//! Argument lists vanish, template arguments become `<T>`, return types and qualifiers go. The
+//! steps are siggen's to the letter, folklore included: `Foo::isconst` reads `Foo::is`, as the
+//! qualifier is not looked for word by word. List entries are written against these texts, so a
+//! nicer step would break them.
+//!
+//! Every step is linear in the text, which may be a megabyte of template.
+
+use std::borrow::Cow;
+
+use memchr::{memchr, memchr2};
+
+use super::lists::Lists;
+use super::text;
+use super::value::{Fault, Value};
+
+/// Qualifiers at the end of a C++ function, tried once each in this order.
+const QUALIFIERS: [&str; 5] = ["const", "const&", "const &", "&&", "&"];
+
+/// Rust 1.34 left the path of these functions out of the symbols; it is put back.
+/// Source path, function, path to put before it.
+const RUST_1_34: [(&str, &[&str], &str); 5] = [
+    (
+        "src/liballoc/raw_vec.rs",
+        &["capacity_overflow"],
+        "alloc::raw_vec",
+    ),
+    ("src/libcore/option.rs", &["expect_failed"], "core::option"),
+    (
+        "src/libcore/panicking.rs",
+        &["panic_bounds_check", "panic_fmt", "panic"],
+        "core::panicking",
+    ),
+    (
+        "src/libcore/slice/mod.rs",
+        &["slice_index_order_fail"],
+        "core::slice",
+    ),
+    (
+        "src/libstd/panicking.rs",
+        &[
+            "begin_panic_fmt",
+            "continue_panic_fmt",
+            "rust_panic_with_hook",
+        ],
+        "std::panicking",
+    ),
+];
+
+/// Normalises a function by the rules of its language, which its file tells.
+pub(super) fn function<'f>(
+    function: &'f str,
+    file: Option<&str>,
+    line: &Value,
+    lists: &Lists,
+) -> Result<Cow<'f, str>, Fault> {
+    let source = file.and_then(source_path);
+    let repaired = source.and_then(|source| rust_1_34(source, function));
+    if !source.is_some_and(|source| source.ends_with(".rs")) {
+        return cpp_function(function, line, lists);
+    }
+    match repaired {
+        Some(repaired) => Ok(rust_function(&repaired, line, lists)?.into_owned().into()),
+        None => rust_function(function, line, lists),
+    }
+}
+
+/// The path within the source tree: of `vcs:root:path:revision` the third part, of two parts the
+/// second, else the whole if it is absolute.
+fn source_path(file: &str) -> Option<&str> {
+    let mut parts = file.split(':');
+    match (
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+    ) {
+        (_, _, Some(path), Some(_), None) => Some(path),
+        (_, Some(path), None, ..) => Some(path),
+        _ => file.starts_with('/').then_some(file),
+    }
+}
+
+fn rust_1_34(source: &str, function: &str) -> Option<String> {
+    let (_, functions, path) = RUST_1_34.iter().find(|(file, ..)| *file == source)?;
+    functions
+        .contains(&function)
+        .then(|| format!("{path}::{function}"))
+}
+
+fn cpp_function<'f>(function: &'f str, line: &Value, lists: &Lists) -> Result<Cow<'f, str>, Fault> {
+    let mut bare = function;
+    for qualifier in QUALIFIERS {
+        if let Some(rest) = bare.strip_suffix(qualifier) {
+            bare = text::strip(rest);
+        }
+    }
+    if !bare.contains("::operator") {
+        bare = last_token(bare)?;
+    }
+    let mut name = Cow::Borrowed(bare);
+    if name.contains("`anonymous namespace'") {
+        name = name
+            .replace("`anonymous namespace'", "(anonymous namespace)")
+            .into();
+    }
+    replace(&mut name, without_lambda_number);
+    let kept = ["name omitted", "IPC::ParamTraits", " in "];
+    replace(&mut name, |name| collapsed(name, b'<', b'>', "<T>", &kept));
+    let kept = ["anonymous namespace", "operator"];
+    replace(&mut name, |name| collapsed(name, b'(', b')', "", &kept));
+    if name.contains("clone .cold") {
+        replace(&mut name, |name| collapsed(name, b'[', b']', "", &[]));
+    }
+    finish(&mut name, line, lists);
+    Ok(name)
+}
+
+fn rust_function<'f>(
+    function: &'f str,
+    line: &Value,
+    lists: &Lists,
+) -> Result<Cow<'f, str>, Fault> {
+    let mut name = Cow::Borrowed(last_token(function)?);
+    replace(&mut name, |name| {
+        collapsed(name, b'<', b'>', "<T>", &[" as "])
+    });
+    replace(&mut name, |name| collapsed(name, b'(', b')', "", &[]));
+    finish(&mut name, line, lists);
+    replace(&mut name, without_hash);
+    Ok(name)
+}
+
+/// The steps that both languages share: the line number and the space around commas.
+fn finish(name: &mut Cow<str>, line: &Value, lists: &Lists) {
+    if lists.has_line_number(name) {
+        let name = name.to_mut();
+        name.push(':');
+        name.push_str(&line.str());
+    }
+    replace(name, without_space_before_punctuation);
+    replace(name, with_space_after_commas);
+}
+
+fn replace(text: &mut Cow<str>, step: impl FnOnce(&str) -> Option<String>) {
+    if let Some(changed) = step(text) {
+        *text = Cow::Owned(changed);
+    }
+}
+
+/// What follows the last space outside all brackets: the name without prefix and return type.
+///
+/// An argument list or a `[clone ...]` that stands alone is not a name, so it stays with what
+/// comes before it. Quirk: two spaces at the end leave an empty last token.
+fn last_token(function: &str) -> Result<&str, Fault> {
+    if function.is_empty() {
+        return Err(Fault::new("function has no text left to split"));
+    }
+    let bytes = function.as_bytes();
+    let mut open: Vec<u8> = Vec::new();
+    let mut start = 0;
+    let mut end = bytes.len();
+    for (at, &byte) in bytes.iter().enumerate() {
+        match byte {
+            b' ' if open.is_empty() => {
+                let rest = &bytes[at + 1..];
+                if rest.is_empty() {
+                    end = at;
+                } else if !rest.starts_with(b"(") && !rest.starts_with(b"[clone") {
+                    start = at + 1;
+                }
+            }
+            b'(' | b'{' | b'[' | b'<' | b'`' => open.push(byte),
+            b')' | b'}' | b']' | b'>' | b'\'' => {
+                let opener = match byte {
+                    b')' => b'(',
+                    b'}' => b'{',
+                    b']' => b'[',
+                    b'>' => b'<',
+                    _ => b'`',
+                };
+                if open.last() == Some(&opener) {
+                    open.pop();
+                }
+            }
+            _ => (),
+        }
+    }
+    Ok(&function[start..end])
+}
+
+/// Replaces every bracketed part by `replacement`, unless it holds one of the `kept` texts or one
+/// stands right before it. An unclosed part counts as one. None if nothing opens.
+///
+/// Quirk: `->` closes a part.
+fn collapsed(text: &str, open: u8, close: u8, replacement: &str, kept: &[&str]) -> Option<String> {
+    let bytes = text.as_bytes();
+    let first = memchr(open, bytes)?;
+    let mut out = String::with_capacity(text.len());
+    out.push_str(&text[..first]);
+    let mut at = first;
+    loop {
+        // `at` is at an opener outside all parts.
+        let end = if kept.iter().any(|kept| text[..at].ends_with(kept)) {
+            out.push(char::from(open));
+            at + 1
+        } else {
+            let end = part_end(bytes, at, open, close);
+            let part = &text[at..end];
+            let is_kept = kept.iter().any(|kept| part.contains(kept));
+            out.push_str(if is_kept { part } else { replacement });
+            end
+        };
+        let Some(next) = memchr(open, &bytes[end..]) else {
+            out.push_str(&text[end..]);
+            return Some(out);
+        };
+        at = end + next;
+        out.push_str(&text[end..at]);
+    }
+}
+
+/// Where the part ends that opens at `start`: after its closer, or with the text.
+fn part_end(bytes: &[u8], start: usize, open: u8, close: u8) -> usize {
+    let mut level = 1;
+    let mut at = start + 1;
+    while let Some(next) = memchr2(open, close, &bytes[at..]) {
+        at += next + 1;
+        level = if bytes[at - 1] == open {
+            level + 1
+        } else {
+            level - 1
+        };
+        if level == 0 {
+            return at;
+        }
+    }
+    bytes.len()
+}
+
+/// `::$_12::` as `::$::`: the compiler numbers lambdas by their order.
+fn without_lambda_number(text: &str) -> Option<String> {
+    const START: &str = "::$_";
+    let mut out = String::new();
+    let mut done = 0;
+    let mut from = 0;
+    while let Some(found) = text[from..].find(START) {
+        let digits = from + found + START.len();
+        let is_digit = |c: char| text::decimal_digit(c).is_some();
+        let rest = text[digits..].trim_start_matches(is_digit);
+        let end = text.len() - rest.len();
+        if end == digits || !rest.starts_with("::") {
+            from = digits;
+            continue;
+        }
+        out.push_str(&text[done..from + found]);
+        out.push_str("::$::");
+        done = end + "::".len();
+        from = done;
+    }
+    (done > 0).then(|| out + &text[done..])
+}
+
+/// Drops each space right before `*`, `&` or `,`.
+fn without_space_before_punctuation(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    let is_dropped = |at: usize| matches!(bytes.get(at + 1), Some(b'*' | b'&' | b','));
+    let mut spaces = memchr::memchr_iter(b' ', bytes)
+        .filter(|&at| is_dropped(at))
+        .peekable();
+    spaces.peek()?;
+    let mut out = String::with_capacity(text.len());
+    let mut done = 0;
+    for at in spaces {
+        out.push_str(&text[done..at]);
+        done = at + 1;
+    }
+    Some(out + &text[done..])
+}
+
+/// Puts a space after each comma that has none.
+fn with_space_after_commas(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    let is_bare = |at: usize| bytes.get(at + 1) != Some(&b' ');
+    let mut commas = memchr::memchr_iter(b',', bytes)
+        .filter(|&at| is_bare(at))
+        .peekable();
+    commas.peek()?;
+    let mut out = String::with_capacity(text.len() + 8);
+    let mut done = 0;
+    for at in commas {
+        out.push_str(&text[done..=at]);
+        out.push(' ');
+        done = at + 1;
+    }
+    Some(out + &text[done..])
+}
+
+/// Drops the hash that rustc puts at the end, `::h` and hex digits of any number.
+fn without_hash(text: &str) -> Option<String> {
+    // A final newline stays: Python's `$` matches before it.
+    let (line, newline) = match text.strip_suffix('\n') {
+        Some(line) => (line, "\n"),
+        None => (text, ""),
+    };
+    let rest = line.trim_end_matches(|c: char| c.is_ascii_hexdigit());
+    let name = rest
+        .strip_suffix("::h")
+        .filter(|_| rest.len() < line.len())?;
+    Some(format!("{name}{newline}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normalised(text: &str, file: Option<&str>) -> String {
+        match function(text, file, &Value::Int(42), &Lists::builtin()) {
+            Ok(name) => name.into_owned(),
+            Err(fault) => format!("FAULT {}", fault.0),
+        }
+    }
+
+    #[test]
+    fn cpp_functions_lose_types_arguments_and_qualifiers() {
+        let lists = Lists::builtin();
+        let check = |text: &str, expected: &str| {
+            let name = function(text, None, &Value::Int(42), &lists);
+            assert_eq!(name.as_deref(), Ok(expected), "{text:?}");
+        };
+        check("void Foo::bar(int, char const*) const", "Foo::bar");
+        check(
+            "static unsigned int Foo::Baz<Qux<int>,7>::operator()(int)",
+            "static unsigned int Foo::Baz<T>::operator()",
+        );
+        check("a::operator<(int)", "a::operator<T>");
+        check(
+            "`anonymous namespace'::helper(int)",
+            "(anonymous namespace)::helper",
+        );
+        check("Foo::$_12::$_3::__invoke(void*)", "Foo::$::$_3::__invoke");
+        check("Foo::$_12", "Foo::$_12");
+        check("<name omitted>", "<name omitted>");
+        check(
+            "foo::bar(int) [clone .isra.1] [clone .cold.2]",
+            "foo::bar  ",
+        );
+        check("foo::bar(int) [clone .isra.1]", "foo::bar [clone .isra.1]");
+        check("js_InterpretFoo(int)", "js_InterpretFoo:42");
+        check("-[NSView setFoo:bar:]", "-[NSView setFoo:bar:]");
+        check("unmatched>::foo(int)", "unmatched>::foo");
+        check("foo<bar", "foo<T>");
+        check("Foo::isconst", "Foo::is");
+        check("foo() const &&", "const");
+        check("unsigned int (*Foo::bar(int))(char)", "int ");
+        check("f(int) volatile", "volatile");
+        check("a::operator , (x)", "a::operator, ");
+        check("f ", "f");
+        check("f  ", "");
+        check(" ", "");
+        check("(a) (b) [clone c]", "  [clone c]");
+    }
+
+    #[test]
+    fn a_function_that_is_only_a_qualifier_is_a_fault() {
+        assert!(normalised("const", None).starts_with("FAULT"));
+        assert!(normalised(" &", None).starts_with("FAULT"));
+    }
+
+    #[test]
+    fn rust_functions_keep_trait_casts_and_lose_hashes() {
+        let lists = Lists::builtin();
+        let check = |text: &str, expected: &str| {
+            let name = function(text, Some("/a/b.rs"), &Value::Null, &lists);
+            assert_eq!(name.as_deref(), Ok(expected), "{text:?}");
+        };
+        check(
+            "core::option::expect_failed::h7f635057bfba806a",
+            "core::option::expect_failed",
+        );
+        check("a::habc::hdead\n", "a::habc\n");
+        check("a::h", "a::h");
+        check(
+            "<a::Vec<T> as c::Drop>::drop::h1",
+            "<a::Vec<T> as c::Drop>::drop",
+        );
+        check("static void foo::bar<u8>(u8*)", "foo::bar<T>");
+        check("m::{{closure}}::h0123", "m::{{closure}}");
+        check("js_Interpret", "js_Interpret:None");
+    }
+
+    #[test]
+    fn a_source_path_is_recognised_by_its_colons() {
+        let check = |file: &str, expected: Option<&str>| assert_eq!(source_path(file), expected);
+        check("git:github.com/x/y:src/lib.rs:abc", Some("src/lib.rs"));
+        check("c:/src/lib.rs", Some("/src/lib.rs"));
+        check("/a/lib.rs", Some("/a/lib.rs"));
+        check("/a:b:c", Some("/a:b:c"));
+        check("src/lib.rs", None);
+        check("a:b:c:d:e", None);
+        check("", None);
+    }
+
+    #[test]
+    fn functions_that_rust_1_34_cut_short_are_repaired() {
+        let file = Some("git:github.com/rust-lang/rust:src/libcore/panicking.rs:13c");
+        assert_eq!(normalised("panic", file), "core::panicking::panic");
+        assert_eq!(normalised("panicked", file), "panicked");
+        assert_eq!(
+            normalised("panic", Some("src/libcore/panicking.rs")),
+            "panic"
+        );
+    }
+
+    #[test]
+    fn a_megabyte_takes_no_longer_than_its_length() {
+        let started = std::time::Instant::now();
+        for part in [
+            "<",
+            "(",
+            "a (",
+            ") (",
+            "::$_1",
+            " *",
+            ",",
+            "operator<",
+            "[clone .cold",
+            "> ",
+        ] {
+            let text = part.repeat(1_000_000 / part.len());
+            normalised(&text, None);
+            normalised(&text, Some("/x.rs"));
+        }
+        assert!(started.elapsed().as_secs() < 60);
+    }
+}
