@@ -9,6 +9,9 @@ use redb::{Database, StorageBackend};
 use super::disk::DiskFile;
 use super::error::StoreError;
 
+/// Of redb's magic number at the start of its file.
+const MAGIC_BYTES: usize = 9;
+
 /// One life of the open database file.
 ///
 /// After an I/O error redb refuses to write until it is opened again, while readers may still
@@ -61,6 +64,29 @@ impl StorageBackend for Backend {
         self.life.check()?;
         self.file.write_at(offset, data)
     }
+}
+
+/// Empties a database file whose making was cut short by a kill or a power cut.
+///
+/// redb writes its magic number last, once everything else of a new database is synced, and
+/// refuses a file that has a length but no magic number. Such a file was never a database, unless
+/// its first bytes were destroyed later: so nothing is done where the store holds payloads.
+pub fn clear_unmade(
+    file: &dyn DiskFile,
+    has_payloads: impl FnOnce() -> io::Result<bool>,
+) -> io::Result<()> {
+    let mut magic = [0; MAGIC_BYTES];
+    let len = file.len()?;
+    if len == 0 {
+        return Ok(());
+    }
+    let seen = magic.len().min(usize::try_from(len).unwrap_or(usize::MAX));
+    file.read_at(0, &mut magic[..seen])?;
+    if magic == [0; MAGIC_BYTES] && !has_payloads()? {
+        file.set_len(0)?;
+        file.sync_data()?;
+    }
+    Ok(())
 }
 
 /// Opens the database in `file`, repairing what a kill or a power cut left; an empty file becomes

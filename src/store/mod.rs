@@ -195,6 +195,7 @@ impl Store {
             other => other?,
         };
         disk.sync_dir("")?;
+        backend::clear_unmade(&*file, || has_segments(&*disk))?;
         let (database, life) = backend::open(file, options.cache_bytes)?;
         let (change_sender, change_signal) = bounded(1);
         let shared = Arc::new(Shared {
@@ -458,6 +459,12 @@ impl Drop for Store {
     }
 }
 
+/// Whether a payload may ever have been stored.
+fn has_segments(disk: &dyn Disk) -> std::io::Result<bool> {
+    let names = disk.list(segments::DIR)?;
+    Ok(names.iter().any(|name| segments::number_in(name).is_some()))
+}
+
 /// Writes FORMAT in a new directory, and refuses one that is not ours.
 fn check_format(disk: &dyn Disk) -> Result<(), OpenError> {
     let ours = format!("crashkeep {LAYOUT}\n");
@@ -472,14 +479,16 @@ fn check_format(disk: &dyn Disk) -> Result<(), OpenError> {
     };
     let mut bytes = vec![0; usize::try_from(file.len()?.min(100)).unwrap_or(0)];
     file.read_at(0, &mut bytes)?;
-    let found = String::from_utf8_lossy(&bytes).trim().to_owned();
+    let found = String::from_utf8_lossy(&bytes)
+        .trim_matches(|c: char| c.is_whitespace() || c == '\0')
+        .to_owned();
     match found.strip_prefix("crashkeep ").map(str::parse::<u32>) {
         Some(Ok(layout)) if layout == LAYOUT => Ok(()),
         Some(Ok(_)) => Err(OpenError::Newer {
             found,
             known: LAYOUT,
         }),
-        // A kill between making the file and writing it.
+        // A kill between making the file and writing it, or a power cut that kept its length alone.
         None if found.is_empty() => {
             file.write_at(0, ours.as_bytes())?;
             Ok(file.sync_data()?)
