@@ -59,13 +59,33 @@ impl OsDisk {
     }
 }
 
-/// Makes a folder that only its owner may enter; an existing one keeps its mode.
+/// Makes a folder that only its owner may enter, and what is above it, so that a power cut leaves
+/// its name; an existing one keeps its mode.
 pub fn make_private_dir(dir: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = dir
+        .ancestors()
+        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
+        .collect();
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir)
+    builder.create(dir)?;
+    for folder in missing {
+        sync_names(match folder.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        })?;
+    }
+    Ok(())
+}
+
+fn sync_names(dir: &Path) -> io::Result<()> {
+    // Windows has no handle on a folder to flush; its rename and create are journalled.
+    if cfg!(unix) {
+        File::open(dir)?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn private_file() -> OpenOptions {
@@ -105,11 +125,7 @@ impl Disk for OsDisk {
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        // Windows has no handle on a folder to flush; its rename and create are journalled.
-        if cfg!(unix) {
-            File::open(self.root.join(dir))?.sync_all()?;
-        }
-        Ok(())
+        sync_names(&self.root.join(dir))
     }
 }
 
@@ -161,5 +177,50 @@ impl DiskFile for OsFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_made_whole_paths_at_a_time_and_kept_when_they_are_there() {
+        let root = tempfile::tempdir().unwrap();
+        let deep = root.path().join("a/b/c");
+        make_private_dir(&deep).unwrap();
+        make_private_dir(&deep).unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = fs::metadata(&deep).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o700);
+        }
+        let file = root.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(make_private_dir(&file.join("below")).is_err());
+    }
+
+    #[test]
+    fn files_grow_are_cut_and_refuse_reads_behind_their_end() {
+        let root = tempfile::tempdir().unwrap();
+        let disk = OsDisk::new(root.path()).unwrap();
+        disk.create_dir("folder").unwrap();
+        let file = disk.create("folder/file").unwrap();
+        let again = disk.create("folder/file").unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        file.write_at(3, b"abc").unwrap();
+        let mut bytes = [9; 6];
+        file.read_at(0, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"\0\0\0abc");
+        let short = file.read_at(1, &mut bytes).unwrap_err();
+        assert_eq!(short.kind(), io::ErrorKind::UnexpectedEof);
+        file.set_len(2).unwrap();
+        assert_eq!(disk.open("folder/file").unwrap().len().unwrap(), 2);
+        disk.sync_dir("folder").unwrap();
+        assert_eq!(disk.list("folder").unwrap(), ["file"]);
+        disk.remove("folder/file").unwrap();
+        let gone = disk.open("folder/file").unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
     }
 }

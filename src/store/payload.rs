@@ -237,6 +237,13 @@ impl PayloadReader {
         StoreError::Damaged(format!("{} at {}: {what}", self.place, self.offset))
     }
 
+    fn fill(&self, offset: u64, out: &mut [u8]) -> Result<(), StoreError> {
+        self.file.read_at(offset, out).map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => self.damaged("the file ends within the payload"),
+            _ => StoreError::Unavailable(format!("{}: {e}", self.place)),
+        })
+    }
+
     fn next_chunk(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
         if self.offset == self.end {
             return match self.hash.digest() == self.expected_hash {
@@ -248,7 +255,7 @@ impl PayloadReader {
         if self.end - self.offset < CHUNK_HEADER as u64 {
             return Err(self.damaged("chunk header is cut off"));
         }
-        self.file.read_at(self.offset, &mut header)?;
+        self.fill(self.offset, &mut header)?;
         let raw = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
         let stored = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
         let (plain, stored) = (stored & PLAIN != 0, (stored & !PLAIN) as usize);
@@ -256,8 +263,7 @@ impl PayloadReader {
             return Err(self.damaged("chunk is longer than its payload"));
         }
         let mut bytes = vec![0; stored];
-        self.file
-            .read_at(self.offset + CHUNK_HEADER as u64, &mut bytes)?;
+        self.fill(self.offset + CHUNK_HEADER as u64, &mut bytes)?;
         self.hash.update(&header);
         self.hash.update(&bytes);
         self.offset += (CHUNK_HEADER + stored) as u64;
@@ -284,3 +290,6 @@ impl Iterator for PayloadReader {
         item
     }
 }
+
+#[cfg(test)]
+mod tests;

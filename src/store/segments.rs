@@ -136,7 +136,10 @@ impl Readers {
             |what: &str| StoreError::Damaged(format!("{name} at {}: {what}", blob.offset));
         let mut header = [0; HEADER_BYTES];
         file.read_at(blob.offset, &mut header)
-            .map_err(|e| damaged(&e.to_string()))?;
+            .map_err(|e| match e.kind() {
+                io::ErrorKind::UnexpectedEof => damaged("the file ends before it"),
+                _ => StoreError::Unavailable(format!("{name}: {e}")),
+            })?;
         let word = |at: usize| {
             u64::from_le_bytes(
                 header[at..at + 8]

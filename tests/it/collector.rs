@@ -180,11 +180,12 @@ fn odd_but_readable_requests_are_kept_with_a_note() {
 
     let two = post("two_minidumps");
     let raw = server.get(&format!("/api/RawCrash/?crash_id={two}")).json();
-    let names: Vec<&String> = raw["metadata"]["dump_checksums"]
+    let mut names: Vec<&String> = raw["metadata"]["dump_checksums"]
         .as_object()
         .expect("sums")
         .keys()
         .collect();
+    names.sort();
     assert_eq!(
         names,
         [

@@ -6,4 +6,6 @@ mod house;
 mod life;
 mod report;
 mod server;
+mod sim_disk;
+mod store;
 mod walker;

@@ -104,9 +104,14 @@ impl Server {
 
     /// A server on `data`, with further arguments.
     pub fn start_in(data: &Path, arguments: &[&str]) -> Self {
+        let listen: &[&str] = match arguments.contains(&"--listen") {
+            true => &[],
+            false => &["--listen", "127.0.0.1:0"],
+        };
         let mut child = Command::new(PROGRAM)
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .args(["serve", "--data"])
             .arg(data)
+            .args(listen)
             .args(arguments)
             // So that a configuration of the checkout is not picked up.
             .current_dir(data.parent().expect("a folder above"))
