@@ -69,6 +69,10 @@ pub fn matching(
     let date = FieldRef::find(name::DATE).expect("the catalogue has a date");
     if let FieldColumn::Integer(column) = FieldColumn::open(segment, &date)?
         && !dates.is_empty()
+        // tantivy moves a bound outside of the column's values onto the nearest of them, so a range
+        // beside all values would find that one.
+        && *dates.start() <= column.max_value()
+        && *dates.end() >= column.min_value()
     {
         column.get_docids_for_value_range(dates, 0..segment.max_doc(), &mut docs);
     }

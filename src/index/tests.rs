@@ -106,6 +106,9 @@ fn each_operator_finds_what_it_says() {
         assert_eq!(bench.found(params), expected, "{params}");
     };
     check("", &[1, 2, 3, 4]);
+    // Beside the values on either side: no bound may be moved onto the nearest value.
+    check("date=<2001-01-08", &[]);
+    check("date=>2100-01-01&date=<2100-01-02", &[]);
     check("signature=promise", &[1, 2]);
     check("signature=Promise settle", &[1]);
     check("signature=promise&signature=panic", &[1, 2, 3]);

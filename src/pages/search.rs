@@ -164,15 +164,14 @@ impl View<'_> {
             .collect();
         html! {
             form.filters action="/search/" {
-                label.wide { "Text" input type="search" name="q" value=(self.params.get("q").unwrap_or_default()) placeholder="functions, modules, comments, notes"; }
+                label { "Text" input type="search" name="q" value=(self.params.get("q").unwrap_or_default()) placeholder="functions, modules, comments, notes"; }
                 @for (name, title, hint) in INPUTS {
                     label { (title) input type="text" name=(name) value=(self.params.get(name).unwrap_or_default()) placeholder=(hint); }
                 }
                 label { "From" input type="date" name="from" value=(self.params.get("from").unwrap_or_default()); }
                 label { "To" input type="date" name="to" value=(self.params.get("to").unwrap_or_default()); }
                 @for (name, value) in &others { input type="hidden" name=(name) value=(value); }
-                button.primary type="submit" { "Search" }
-                a.small href="/search/" { "Clear" }
+                div.act { button.primary type="submit" { "Search" } a.small href="/search/" { "Clear" } }
             }
             @if !others.is_empty() {
                 div.chips {
@@ -229,7 +228,7 @@ impl View<'_> {
         }
         html! {
             div.scroll {
-                table {
+                table.hits {
                     thead { tr { th { "Received" } th { "Signature" } th { "Product" } th { "Platform" } th.hide-s { "Reason" } } }
                     tbody {
                         @for hit in &self.result.hits {
@@ -269,7 +268,7 @@ impl View<'_> {
             @for (name, facet) in FACETS.iter().filter_map(|name| Some((*name, self.facet(name)?))) {
                 section.panel {
                     header { h2 { (FieldRef::find(name).map_or(name.to_owned(), title)) } }
-                    table {
+                    table.facet {
                         tbody {
                             @for bucket in facet {
                                 @let value = text_of(&bucket.term);

@@ -27,7 +27,7 @@ pub fn status(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError
                 }
             }
         }
-        div.grid3 {
+        div.stats {
             @for (state, count) in &store.states {
                 div.panel.stat {
                     span.v { (number(*count)) }
