@@ -1,8 +1,8 @@
 //! redb on the store's disk trait.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use redb::{Database, StorageBackend};
 
@@ -11,28 +11,63 @@ use super::error::StoreError;
 
 /// Of redb's magic number at the start of its file.
 const MAGIC_BYTES: usize = 9;
+const PAGE_BYTES: u64 = 4096;
+
+/// Pages of a file, by number.
+pub type Pages = BTreeSet<u64>;
 
 /// One life of the open database file.
 ///
-/// After an I/O error redb refuses to write until it is opened again, while readers may still
-/// hold the old handle. [`Life::end`] makes sure that the old handle can never write again, not
-/// even when its last reader drops it, so that two handles never write one file.
+/// After an I/O error redb refuses to work until it is opened again, while readers may still
+/// hold the old handle. [`Life::end`] makes sure that the old handle never touches the file again:
+/// it cannot write when its last reader drops it, so that two handles never write one file, and
+/// it cannot read pages that the new handle has used for something else since.
 #[derive(Clone, Debug, Default)]
-pub struct Life(Arc<AtomicBool>);
+pub struct Life(Arc<LifeState>);
+
+#[derive(Debug, Default)]
+struct LifeState {
+    /// Held for reading during every operation.
+    ended: RwLock<bool>,
+    unsynced: Mutex<Unsynced>,
+}
+
+#[derive(Debug, Default)]
+struct Unsynced {
+    /// Written since the last completed sync.
+    pages: Pages,
+    sync_failed: bool,
+}
 
 impl Life {
-    pub fn end(&self) {
-        self.0.store(true, Ordering::SeqCst);
+    /// Waits for running operations and refuses all others from now on. Returns the pages that
+    /// are in doubt: written before a sync that failed.
+    pub fn end(&self) -> Pages {
+        *self.0.ended.write().unwrap_or_else(|e| e.into_inner()) = true;
+        let mut unsynced = self.unsynced();
+        match unsynced.sync_failed {
+            true => std::mem::take(&mut unsynced.pages),
+            false => Pages::new(),
+        }
     }
 
-    fn check(&self) -> io::Result<()> {
-        match self.0.load(Ordering::SeqCst) {
-            false => Ok(()),
+    fn unsynced(&self) -> MutexGuard<'_, Unsynced> {
+        self.0.unsynced.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn during<R>(&self, operation: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+        let ended = self.0.ended.read().unwrap_or_else(|e| e.into_inner());
+        match *ended {
+            false => operation(),
             true => Err(io::Error::other(
                 "this handle of the store was given up after an I/O error",
             )),
         }
     }
+}
+
+fn pages(offset: u64, bytes: usize) -> std::ops::Range<u64> {
+    offset / PAGE_BYTES..(offset + bytes as u64).div_ceil(PAGE_BYTES)
 }
 
 #[derive(Debug)]
@@ -43,26 +78,161 @@ struct Backend {
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
-        self.file.len()
+        self.life.during(|| self.file.len())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read_at(offset, out)
+        self.life.during(|| self.file.read_at(offset, out))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.life.check()?;
-        self.file.set_len(len)
+        self.life.during(|| self.file.set_len(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.life.check()?;
-        self.file.sync_data()
+        self.life.during(|| {
+            let synced = self.file.sync_data();
+            let mut unsynced = self.life.unsynced();
+            match &synced {
+                Ok(()) => unsynced.pages.clear(),
+                Err(_) => unsynced.sync_failed = true,
+            }
+            synced
+        })
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.life.check()?;
-        self.file.write_at(offset, data)
+        self.life.during(|| {
+            self.life.unsynced().pages.extend(pages(offset, data.len()));
+            self.file.write_at(offset, data)
+        })
+    }
+}
+
+/// Writes pages that are in doubt once more, and syncs them.
+///
+/// A sync that fails may leave its pages readable from memory, marked as clean: the next sync
+/// answers well and never writes them. What the next handle reads must be what is on the disk.
+pub fn settle(file: &dyn DiskFile, in_doubt: &mut Pages) -> io::Result<()> {
+    if in_doubt.is_empty() {
+        return Ok(());
+    }
+    let len = file.len()?;
+    let mut buffer = [0; PAGE_BYTES as usize];
+    for offset in in_doubt.iter().map(|page| page * PAGE_BYTES) {
+        let bytes = usize::try_from(len.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let page = &mut buffer[..bytes.min(PAGE_BYTES as usize)];
+        if !page.is_empty() {
+            file.read_at(offset, page)?;
+            file.write_at(offset, page)?;
+        }
+    }
+    file.sync_data()?;
+    in_doubt.clear();
+    Ok(())
+}
+
+/// A file that is read from the disk and written to memory: with it redb can open, and repair for
+/// itself, what is on a disk that takes no writes.
+#[derive(Debug)]
+struct Overlay {
+    file: Arc<dyn DiskFile>,
+    life: Life,
+    written: Mutex<Written>,
+}
+
+#[derive(Debug)]
+struct Written {
+    len: u64,
+    /// Bytes of the file below this may be read; above it there are zeros.
+    file_len: u64,
+    pages: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Overlay {
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn page(&self, written: &Written, page: u64) -> io::Result<Vec<u8>> {
+        if let Some(bytes) = written.pages.get(&page) {
+            return Ok(bytes.clone());
+        }
+        let mut bytes = vec![0; PAGE_BYTES as usize];
+        let start = page * PAGE_BYTES;
+        let there = written.file_len.saturating_sub(start).min(PAGE_BYTES);
+        if there > 0 {
+            self.file.read_at(start, &mut bytes[..there as usize])?;
+        }
+        Ok(bytes)
+    }
+
+    /// Calls `each` with every page of a range: its bytes, the part of it, the part of the range.
+    fn each_page(
+        &self,
+        written: &Written,
+        offset: u64,
+        bytes: usize,
+        mut each: impl FnMut(u64, Vec<u8>, std::ops::Range<usize>, std::ops::Range<usize>),
+    ) -> io::Result<()> {
+        let end = offset + bytes as u64;
+        for page in pages(offset, bytes) {
+            let first = page * PAGE_BYTES;
+            let (from, to) = (offset.max(first), end.min(first + PAGE_BYTES));
+            let part = (from - first) as usize..(to - first) as usize;
+            let range = (from - offset) as usize..(to - offset) as usize;
+            each(page, self.page(written, page)?, part, range);
+        }
+        Ok(())
+    }
+}
+
+impl StorageBackend for Overlay {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.written().len)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.life.during(|| {
+            let written = self.written();
+            if offset + out.len() as u64 > written.len {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.each_page(&written, offset, out.len(), |_, bytes, part, range| {
+                out[range].copy_from_slice(&bytes[part]);
+            })
+        })
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut written = self.written();
+        written.len = len;
+        written.file_len = written.file_len.min(len);
+        written.pages.retain(|page, _| page * PAGE_BYTES < len);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.life.during(|| {
+            let mut written = self.written();
+            let mut changed = Vec::new();
+            self.each_page(
+                &written,
+                offset,
+                data.len(),
+                |page, mut bytes, part, range| {
+                    bytes[part].copy_from_slice(&data[range]);
+                    changed.push((page, bytes));
+                },
+            )?;
+            written.pages.extend(changed);
+            written.len = written.len.max(offset + data.len() as u64);
+            Ok(())
+        })
     }
 }
 
@@ -91,14 +261,34 @@ pub fn clear_unmade(
 
 /// Opens the database in `file`, repairing what a kill or a power cut left; an empty file becomes
 /// a new database. `cache_bytes` bounds redb's page cache.
-pub fn open(file: Arc<dyn DiskFile>, cache_bytes: usize) -> Result<(Database, Life), StoreError> {
-    let life = Life::default();
-    let backend = Backend {
+pub fn open(
+    file: Arc<dyn DiskFile>,
+    cache_bytes: usize,
+    life: &Life,
+) -> Result<Database, StoreError> {
+    let life = life.clone();
+    Ok(Database::builder()
+        .set_cache_size(cache_bytes)
+        .create_with_backend(Backend { file, life })?)
+}
+
+/// Opens what is committed in `file` for reading, without writing to it.
+pub fn open_for_reading(
+    file: Arc<dyn DiskFile>,
+    cache_bytes: usize,
+    life: &Life,
+) -> Result<Database, StoreError> {
+    let len = file.len()?;
+    let overlay = Overlay {
         file,
         life: life.clone(),
+        written: Mutex::new(Written {
+            len,
+            file_len: len,
+            pages: BTreeMap::new(),
+        }),
     };
-    let database = Database::builder()
+    Ok(Database::builder()
         .set_cache_size(cache_bytes)
-        .create_with_backend(backend)?;
-    Ok((database, life))
+        .create_with_backend(overlay)?)
 }

@@ -23,13 +23,14 @@ mod writer;
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
 use crate::clock::{Clock, Timestamp};
 use crate::crash::id::CrashId;
@@ -128,8 +129,10 @@ impl Shared {
         *self.latched.lock().unwrap_or_else(|e| e.into_inner()) = Some(error.to_string());
     }
 
-    fn unlatch(&self) {
-        *self.latched.lock().unwrap_or_else(|e| e.into_inner()) = None;
+    /// Returns whether it was latched.
+    fn unlatch(&self) -> bool {
+        let mut latched = self.latched.lock().unwrap_or_else(|e| e.into_inner());
+        latched.take().is_some()
     }
 
     fn last_change(&self) -> u64 {
@@ -196,22 +199,38 @@ impl Store {
         };
         disk.sync_dir("")?;
         backend::clear_unmade(&*file, || has_segments(&*disk))?;
-        let (database, life) = backend::open(file, options.cache_bytes)?;
         let (change_sender, change_signal) = bounded(1);
-        let shared = Arc::new(Shared {
-            readers: segments::Readers::new(disk.clone()),
-            disk,
-            clock,
-            database: RwLock::new(Arc::new(database)),
-            latched: Mutex::new(None),
-            last_change: AtomicU64::new(0),
-            change_signal: change_sender,
-        });
         let (commands, receiver) = bounded(COMMANDS_MAX);
-        let writer = Writer::new(shared.clone(), life, receiver, sink, options.cache_bytes)?;
+        let life = backend::Life::default();
+        let opened = backend::open(file.clone(), options.cache_bytes, &life).and_then(|database| {
+            let shared = Arc::new(Shared {
+                readers: segments::Readers::new(disk.clone()),
+                disk,
+                clock,
+                database: RwLock::new(Arc::new(database)),
+                latched: Mutex::new(None),
+                last_change: AtomicU64::new(0),
+                change_signal: change_sender,
+            });
+            let life = life.clone();
+            let writer = Writer::new(shared.clone(), life, receiver, sink, options.cache_bytes)?;
+            Ok((shared, writer))
+        });
+        let (shared, writer) = opened.inspect_err(|_| {
+            // The next process reads what a failed sync has left in memory.
+            let _ = backend::settle(&*file, &mut life.end());
+        })?;
+        let watched = shared.clone();
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || writer.run())?;
+            .spawn(move || {
+                // The pages and the health check must tell that nothing is taken any more.
+                if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+                    watched.latch(&StoreError::Unavailable(
+                        "the store's writer panicked; restart the server".into(),
+                    ));
+                }
+            })?;
         Ok(Self {
             shared,
             commands,
@@ -266,10 +285,8 @@ impl Store {
     pub fn close(&self) {
         let _ = self.tell(Command::Close);
         let writer = self.writer.lock().unwrap_or_else(|e| e.into_inner()).take();
-        if let Some(writer) = writer
-            && writer.join().is_err()
-        {
-            tracing::error!("the store's writer panicked");
+        if let Some(writer) = writer {
+            let _ = writer.join();
         }
     }
 
@@ -285,6 +302,27 @@ impl Store {
         answer.recv().map_err(|_| StoreError::Stopping)?
     }
 
+    /// A read transaction. One that meets an I/O error has the writer look at the database: redb
+    /// answers nothing after it until it is opened anew.
+    fn read<T>(
+        &self,
+        work: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let read = self.shared.database().begin_read();
+        let result = read.map_err(StoreError::from).and_then(|read| work(&read));
+        if matches!(result, Err(StoreError::Unavailable(_))) && self.latched().is_none() {
+            // A full channel means that the writer is busy, and will notice by itself.
+            let _ = self.commands.try_send(Command::Check);
+        }
+        result
+    }
+
+    /// Why the store cannot be written just now; `None` while it can.
+    pub fn latched(&self) -> Option<String> {
+        let latched = self.shared.latched.lock();
+        latched.unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
     /// Receives whenever there may be new changes.
     pub fn change_signal(&self) -> Receiver<()> {
         self.change_signal.clone()
@@ -292,93 +330,99 @@ impl Store {
 
     /// A crash by its id.
     pub fn crash(&self, id: CrashId) -> Result<Option<(u64, CrashRow)>, StoreError> {
-        let read = self.shared.database().begin_read()?;
-        let Some(seq) = read.open_table(IDS)?.get(id.bits())?.map(|v| v.value()) else {
-            return Ok(None);
-        };
-        let crashes = read.open_table(CRASHES)?;
-        let row = crashes
-            .get(seq)?
-            .map(|row| tables::decode(row.value(), "a crash"))
-            .transpose()?;
-        Ok(row.map(|row| (seq, row)))
+        self.read(|read| {
+            let Some(seq) = read.open_table(IDS)?.get(id.bits())?.map(|v| v.value()) else {
+                return Ok(None);
+            };
+            let crashes = read.open_table(CRASHES)?;
+            let row = crashes
+                .get(seq)?
+                .map(|row| tables::decode(row.value(), "a crash"))
+                .transpose()?;
+            Ok(row.map(|row| (seq, row)))
+        })
     }
 
     /// A crash by its sequence number.
     pub fn crash_at(&self, seq: u64) -> Result<Option<CrashRow>, StoreError> {
-        let read = self.shared.database().begin_read()?;
-        let crashes = read.open_table(CRASHES)?;
-        crashes
-            .get(seq)?
-            .map(|row| tables::decode(row.value(), "a crash"))
-            .transpose()
+        self.read(|read| {
+            let crashes = read.open_table(CRASHES)?;
+            crashes
+                .get(seq)?
+                .map(|row| tables::decode(row.value(), "a crash"))
+                .transpose()
+        })
     }
 
     /// The crashes received last, newest first.
     pub fn newest(&self, limit: usize) -> Result<Vec<CrashRow>, StoreError> {
-        let read = self.shared.database().begin_read()?;
-        let crashes = read.open_table(CRASHES)?;
-        let mut rows = Vec::with_capacity(limit.min(1_000));
-        for entry in crashes.iter()?.rev().take(limit) {
-            rows.push(tables::decode(entry?.1.value(), "a crash")?);
-        }
-        Ok(rows)
+        self.read(|read| {
+            let crashes = read.open_table(CRASHES)?;
+            let mut rows = Vec::with_capacity(limit.min(1_000));
+            for entry in crashes.iter()?.rev() {
+                if rows.len() == limit {
+                    break;
+                }
+                let (seq, row) = entry?;
+                rows.extend(readable(seq.value(), row.value()));
+            }
+            Ok(rows)
+        })
     }
 
     /// Up to `limit` crashes with sequence numbers above `after`, ascending.
     pub fn scan(&self, after: u64, limit: usize) -> Result<Vec<(u64, CrashRow)>, StoreError> {
-        let read = self.shared.database().begin_read()?;
-        let crashes = read.open_table(CRASHES)?;
-        let mut rows = Vec::new();
-        for entry in crashes.range(after + 1..)?.take(limit) {
-            let (seq, row) = entry?;
-            match tables::decode(row.value(), "a crash") {
-                Ok(row) => rows.push((seq.value(), row)),
-                Err(error) => {
-                    tracing::error!(seq = seq.value(), %error, "a crash is left out of a scan")
-                }
+        self.read(|read| {
+            let crashes = read.open_table(CRASHES)?;
+            let mut rows = Vec::new();
+            for entry in crashes.range(after + 1..)?.take(limit) {
+                let (seq, row) = entry?;
+                rows.extend(readable(seq.value(), row.value()).map(|row| (seq.value(), row)));
             }
-        }
-        Ok(rows)
+            Ok(rows)
+        })
     }
 
     /// Up to `limit` changes above `after`, ascending. A crash appears once for each change.
     pub fn changes(&self, after: u64, limit: usize) -> Result<Vec<Change>, StoreError> {
-        let read = self.shared.database().begin_read()?;
-        let changes = read.open_table(CHANGES)?;
-        let mut found = Vec::new();
-        for entry in changes.range(after + 1..)?.take(limit) {
-            let (change, seq) = entry?;
-            found.push(Change {
-                change: change.value(),
-                seq: seq.value(),
-            });
-        }
-        Ok(found)
+        self.read(|read| {
+            let changes = read.open_table(CHANGES)?;
+            let mut found = Vec::new();
+            for entry in changes.range(after + 1..)?.take(limit) {
+                let (change, seq) = entry?;
+                found.push(Change {
+                    change: change.value(),
+                    seq: seq.value(),
+                });
+            }
+            Ok(found)
+        })
     }
 
     /// Number of the newest change, and of the oldest one that is still in the feed (if any is).
     pub fn change_range(&self) -> Result<(u64, Option<u64>), StoreError> {
-        let read = self.shared.database().begin_read()?;
-        let last = read
-            .open_table(META)?
-            .get(meta::NEXT_CHANGE)?
-            .map_or(0, |n| n.value() as u64 - 1);
-        let first = read
-            .open_table(CHANGES)?
-            .first()?
-            .map(|(change, _)| change.value());
-        Ok((last, first))
+        self.read(|read| {
+            let last = read
+                .open_table(META)?
+                .get(meta::NEXT_CHANGE)?
+                .map_or(0, |n| n.value() as u64 - 1);
+            let first = read
+                .open_table(CHANGES)?
+                .first()?
+                .map(|(change, _)| change.value());
+            Ok((last, first))
+        })
     }
 
     /// The store's own id, made once.
     pub fn id(&self) -> Result<u128, StoreError> {
-        let read = self.shared.database().begin_read()?;
-        let id = read
-            .open_table(META)?
-            .get(meta::STORE_ID)?
-            .map(|n| n.value());
-        id.ok_or_else(|| StoreError::Damaged("the store has no id".into()))
+        self.read(|read| {
+            let id = read
+                .open_table(META)?
+                .get(meta::STORE_ID)?
+                .map(|n| n.value());
+            id.ok_or_else(|| StoreError::Damaged("the store has no id".into()))
+        })
     }
 
     /// Annotations and metadata of a crash.
@@ -402,53 +446,50 @@ impl Store {
     }
 
     pub fn status(&self) -> Result<StoreStatus, StoreError> {
-        let latched = self
-            .shared
-            .latched
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .clone();
-        let read = self.shared.database().begin_read()?;
-        let counts = read.open_table(STATES)?;
-        let mut states = Vec::new();
-        for state in State::ALL {
-            states.push((state, counts.get(state as u8)?.map_or(0, |v| v.value())));
-        }
-        let ready = read.open_table(READY)?;
-        let crashes = read.open_table(CRASHES)?;
-        let mut oldest_queued_at: Option<Timestamp> = None;
-        for lane in [Lane::Priority, Lane::Normal, Lane::Suspect] {
-            let lane = lane as u8;
-            let Some(entry) = ready.range((lane, 0)..=(lane, u64::MAX))?.next() else {
-                continue;
-            };
-            if let Some(row) = crashes.get(entry?.0.value().1)? {
-                let row: CrashRow = tables::decode(row.value(), "a crash")?;
-                let at = row.received_at();
-                oldest_queued_at = Some(oldest_queued_at.map_or(at, |oldest| oldest.min(at)));
+        let latched = self.latched();
+        self.read(|read| {
+            let counts = read.open_table(STATES)?;
+            let mut states = Vec::new();
+            for state in State::ALL {
+                states.push((state, counts.get(state as u8)?.map_or(0, |v| v.value())));
             }
-        }
-        let (mut segments, mut segment_bytes, mut live_bytes) = (0, 0, 0);
-        for entry in read.open_table(SEGMENTS)?.iter()? {
-            let row: SegmentRow = tables::decode(entry?.1.value(), "a segment")?;
-            segments += 1;
-            segment_bytes += row.bytes;
-            live_bytes += row.live_bytes;
-        }
-        let last_change = read
-            .open_table(META)?
-            .get(meta::NEXT_CHANGE)?
-            .map_or(0, |n| n.value() as u64 - 1);
-        Ok(StoreStatus {
-            latched,
-            states,
-            oldest_queued_at,
-            segments,
-            segment_bytes,
-            live_bytes,
-            database_bytes: self.shared.disk.open(DATABASE)?.len()?,
-            last_change,
-            changes_waiting: read.open_table(CHANGES)?.len()?,
+            let ready = read.open_table(READY)?;
+            let crashes = read.open_table(CRASHES)?;
+            let mut oldest_queued_at: Option<Timestamp> = None;
+            for lane in [Lane::Priority, Lane::Normal, Lane::Suspect] {
+                let lane = lane as u8;
+                let Some(entry) = ready.range((lane, 0)..=(lane, u64::MAX))?.next() else {
+                    continue;
+                };
+                let (_, seq) = entry?.0.value();
+                let row = crashes.get(seq)?;
+                if let Some(row) = row.and_then(|row| readable(seq, row.value())) {
+                    let at = row.received_at();
+                    oldest_queued_at = Some(oldest_queued_at.map_or(at, |oldest| oldest.min(at)));
+                }
+            }
+            let (mut segments, mut segment_bytes, mut live_bytes) = (0, 0, 0);
+            for entry in read.open_table(SEGMENTS)?.iter()? {
+                let row: SegmentRow = tables::decode(entry?.1.value(), "a segment")?;
+                segments += 1;
+                segment_bytes += row.bytes;
+                live_bytes += row.live_bytes;
+            }
+            let last_change = read
+                .open_table(META)?
+                .get(meta::NEXT_CHANGE)?
+                .map_or(0, |n| n.value() as u64 - 1);
+            Ok(StoreStatus {
+                latched,
+                states,
+                oldest_queued_at,
+                segments,
+                segment_bytes,
+                live_bytes,
+                database_bytes: self.shared.disk.open(DATABASE)?.len()?,
+                last_change,
+                changes_waiting: read.open_table(CHANGES)?.len()?,
+            })
         })
     }
 }
@@ -457,6 +498,13 @@ impl Drop for Store {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// The row of a crash in a list: a damaged one is left out, so that the others are shown.
+fn readable(seq: u64, row: &[u8]) -> Option<CrashRow> {
+    tables::decode(row, "a crash")
+        .inspect_err(|error| tracing::error!(seq, %error, "a crash is left out of a list"))
+        .ok()
 }
 
 /// Whether a payload may ever have been stored.
@@ -488,8 +536,8 @@ fn check_format(disk: &dyn Disk) -> Result<(), OpenError> {
             found,
             known: LAYOUT,
         }),
-        // A kill between making the file and writing it, or a power cut that kept its length alone.
-        None if found.is_empty() => {
+        // Its writing was cut short: nothing of it, a part, or its length alone was kept.
+        _ if ours.starts_with(&found) => {
             file.write_at(0, ours.as_bytes())?;
             Ok(file.sync_data()?)
         }

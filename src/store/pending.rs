@@ -174,6 +174,7 @@ impl<'t> Txn<'t> {
                 Err(error @ StoreError::Damaged(_)) => {
                     tracing::error!(seq, %error, "a damaged crash leaves the queue");
                     self.ready.remove((lane as u8, seq))?;
+                    self.count(State::Queued, -1)?;
                     continue;
                 }
                 other => other?,
@@ -266,18 +267,27 @@ impl<'t> Txn<'t> {
         Ok(Requested::Queued)
     }
 
-    /// Takes back what was in flight. `died`: the server did not stop by itself, so that each of
-    /// them is suspected. Returns how many there were.
-    pub fn take_back(&mut self, died: bool) -> Result<usize, StoreError> {
+    /// Takes back what is in flight, but for the crashes (seq and attempt) that `keep` names.
+    /// `died`: the server did not stop by itself, so that each of them is suspected. Returns how
+    /// many there were.
+    pub fn take_back(
+        &mut self,
+        died: bool,
+        keep: impl Fn(u64, u32) -> bool,
+    ) -> Result<usize, StoreError> {
         let mut in_flight = Vec::new();
         for entry in self.working.iter()? {
-            in_flight.push(entry?.0.value());
+            let (seq, attempt) = entry?;
+            if !keep(seq.value(), attempt.value()) {
+                in_flight.push(seq.value());
+            }
         }
         for &seq in &in_flight {
             let row = match self.row(seq) {
                 Err(error @ StoreError::Damaged(_)) => {
                     tracing::error!(seq, %error, "a damaged crash is no longer in flight");
                     self.working.remove(seq)?;
+                    self.count(State::Processing, -1)?;
                     continue;
                 }
                 other => other?,

@@ -5,19 +5,21 @@
 //! commits redb, and only then answers. So the cost of being durable is shared by everybody who
 //! came in the meantime.
 //!
-//! After an I/O error nothing of the batch was answered for. The database handle is given up, a
-//! new one is opened in place, segments that took part are sealed where their last commit left
-//! them, and the batch is tried once more. If that fails too, clients are told, results of
-//! workers are kept for later, and the thread goes on trying to reopen.
+//! After an I/O error nothing of the batch was answered for, though all of it may be on the disk.
+//! The database handle is given up, a new one is opened in place, segments are sealed where their
+//! last commit left them, jobs that were claimed but never handed out are taken back, and the
+//! batch is tried once more. If that fails too, clients are told, results of workers are kept for
+//! later, reads are served from what is committed, and the thread tries again every
+//! [`REOPEN_EVERY`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::backend::{self, Life};
+use super::backend::{self, Life, Pages};
 use super::disk::Disk;
 use super::error::StoreError;
 use super::payload::Payload;
@@ -83,6 +85,8 @@ pub enum Command {
     Indexed {
         up_to: u64,
     },
+    /// A reader met an error: see whether the database must be opened anew.
+    Check,
     /// Hand out nothing more.
     Pause,
     /// Take back what is in flight, and end.
@@ -131,10 +135,26 @@ pub struct Writer {
     sink: Option<Box<dyn JobSink>>,
     life: Life,
     appenders: [Option<Appender>; Stream::ALL.len()],
-    /// Seq of the suspect that is in flight, if one is.
-    suspect: Option<u64>,
+    /// Attempt of every crash that a worker was given and has not answered for.
+    handed_out: HashMap<u64, u32>,
+    /// Seq and attempt of the suspect that is in flight, if one is.
+    suspect: Option<(u64, u32)>,
+    /// How far the current handle of the database can be used.
+    handle: Handle,
+    /// Pages of the database that a sync has failed on and none has settled since.
+    in_doubt: Pages,
     cache_bytes: usize,
     disk: Arc<dyn Disk>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handle {
+    /// In step with the rest of the writer.
+    Good,
+    /// Opened after an I/O error: the next transaction tidies up first.
+    Fresh,
+    /// Only good for reading, if at all.
+    Broken,
 }
 
 impl Writer {
@@ -154,7 +174,10 @@ impl Writer {
             sink: Some(sink),
             life,
             appenders: Default::default(),
+            handed_out: HashMap::new(),
             suspect: None,
+            handle: Handle::Good,
+            in_doubt: Pages::new(),
             cache_bytes,
             disk,
         };
@@ -164,7 +187,7 @@ impl Writer {
                 txn.meta
                     .insert(meta::STORE_ID, uuid::Uuid::new_v4().as_u128())?;
             }
-            txn.take_back(true)
+            txn.take_back(true, |_, _| false)
         })?;
         if taken_back > 0 {
             tracing::warn!(
@@ -177,19 +200,20 @@ impl Writer {
 
     /// Runs until [`Command::Close`], or until nobody is left to send commands.
     pub fn run(mut self) {
-        let mut owed: VecDeque<Command> = VecDeque::new();
         // Work that waited when the server started is handed out before the first command.
         let mut batch = Vec::new();
         loop {
             match self.carry_out(&mut batch) {
-                Ok(closing) if closing => return,
-                Ok(_) => {}
+                Ok(true) => return,
+                Ok(false) => {}
                 Err(error) => {
-                    owed.extend(batch.drain(..).filter_map(|command| command.refuse(&error)));
-                    if self.wait_for_reopen(&mut owed) {
+                    self.refuse(&mut batch, &error);
+                    if batch.iter().any(|c| matches!(c, Command::Close)) {
+                        let lost = batch.len() - 1;
+                        tracing::error!(%error, results = lost, "the store was closed while it could not be written; crashes in flight will be walked again");
                         return;
                     }
-                    batch = owed.drain(..).collect();
+                    self.sit_out(&mut batch, &error);
                     continue;
                 }
             }
@@ -208,18 +232,27 @@ impl Writer {
         }
     }
 
-    /// Applies a batch, with one more try after reopening. On success the batch is empty and
-    /// everybody has an answer; the value tells whether the store was closed.
+    /// Applies a batch, with one more try after reopening unless that was the first. On success
+    /// the batch is empty and everybody has an answer; the value tells whether the store was
+    /// closed.
     fn carry_out(&mut self, batch: &mut Vec<Command>) -> Result<bool, StoreError> {
-        let result = match self.apply(batch) {
-            Err(first) => {
+        let result = match self.handle {
+            Handle::Broken => self.reopen().and_then(|()| self.apply(batch)),
+            Handle::Good | Handle::Fresh => self.apply(batch).or_else(|first| {
                 self.shared.latch(&first);
                 tracing::error!(error = %first, "the store could not be written; reopening it");
                 self.reopen().and_then(|()| self.apply(batch))
-            }
-            done => done,
+            }),
         };
-        let (answers, jobs) = result.inspect_err(|error| self.shared.latch(error))?;
+        if let Err(error) = &result {
+            self.handle = Handle::Broken;
+            self.shared.latch(error);
+        }
+        let (answers, jobs) = result?;
+        self.handle = Handle::Good;
+        if self.shared.unlatch() {
+            tracing::info!("the store can be written again");
+        }
         let mut closing = false;
         for (command, answer) in batch.drain(..).zip(answers) {
             // A client that has gone away does not wait for its answer.
@@ -245,7 +278,18 @@ impl Writer {
 
     fn apply(&mut self, batch: &[Command]) -> Result<(Vec<Answer>, Vec<Job>), StoreError> {
         let changed_before = self.shared.last_change();
-        let (answers, jobs, last_change) = self.in_transaction(|txn, records| {
+        // An answer frees the suspect's place for the next one in the same batch, also an answer
+        // that comes too late to count: it is the worker that is free again.
+        let suspect = self
+            .suspect
+            .filter(|suspect| !batch.iter().any(|c| c.answers() == Some(*suspect)));
+        let tidy = self.handle != Handle::Good;
+        let handed_out = std::mem::take(&mut self.handed_out);
+        let applied = self.in_transaction(|txn, records| {
+            if tidy {
+                txn.take_back(false, |seq, attempt| handed_out.get(&seq) == Some(&attempt))?;
+                records.tidy(txn)?;
+            }
             let mut answers = Vec::with_capacity(batch.len());
             for command in batch {
                 let answer = match records.apply(txn, command) {
@@ -259,6 +303,7 @@ impl Writer {
             let stopping = batch
                 .iter()
                 .any(|c| matches!(c, Command::Pause | Command::Close));
+            records.suspect = suspect.is_some();
             let jobs = if stopping {
                 Vec::new()
             } else {
@@ -268,14 +313,21 @@ impl Writer {
                 .meta_number(meta::NEXT_CHANGE)?
                 .map_or(0, |n| n as u64 - 1);
             Ok((answers, jobs, last_change))
-        })?;
-        self.suspect = jobs
-            .iter()
-            .find(|job| job.lane == Lane::Suspect)
-            .map(|job| job.seq)
-            .or(self
-                .suspect
-                .filter(|seq| !batch.iter().any(|c| c.ends(*seq))));
+        });
+        self.handed_out = handed_out;
+        let (answers, jobs, last_change) = applied?;
+        for (seq, attempt) in batch.iter().filter_map(Command::answers) {
+            if self.handed_out.get(&seq) == Some(&attempt) {
+                self.handed_out.remove(&seq);
+            }
+        }
+        self.suspect = suspect;
+        for job in &jobs {
+            self.handed_out.insert(job.seq, job.attempt);
+            if job.lane == Lane::Suspect {
+                self.suspect = Some((job.seq, job.attempt));
+            }
+        }
         if last_change != changed_before {
             self.shared.tell_change(last_change);
         }
@@ -302,7 +354,7 @@ impl Writer {
                 live: HashMap::new(),
                 now: self.shared.clock.now(),
                 room: [room(Lane::Priority), room(Lane::Normal)],
-                suspect: self.suspect,
+                suspect: self.suspect.is_some(),
             };
             let result = work(&mut txn, &mut records)?;
             records.close(&mut txn)?;
@@ -314,32 +366,70 @@ impl Writer {
 
     /// Opens the database anew after an I/O error.
     fn reopen(&mut self) -> Result<(), StoreError> {
-        self.life.end();
-        self.appenders = Default::default();
-        let file = self.disk.open(super::DATABASE)?;
-        let (database, life) = backend::open(file, self.cache_bytes)?;
-        self.life = life;
-        self.shared.replace_database(database);
+        self.in_doubt.append(&mut self.life.end());
         // What was written behind the last commit may or may not be on the disk: never again
         // append to a file whose sync has failed.
-        self.in_transaction(|txn, _| txn.seal_segments())?;
-        self.shared.unlatch();
-        tracing::info!("the store was reopened");
+        self.appenders = Default::default();
+        let file = self.disk.open(super::DATABASE)?;
+        backend::settle(&*file, &mut self.in_doubt)?;
+        self.life = Life::default();
+        let database = backend::open(file, self.cache_bytes, &self.life)?;
+        self.shared.replace_database(database);
+        self.handle = Handle::Fresh;
         Ok(())
     }
 
-    /// Answers clients with the error until the store opens again. Returns true to end.
-    fn wait_for_reopen(&mut self, owed: &mut VecDeque<Command>) -> bool {
+    /// Opens what is committed for readers, for as long as the disk takes no writes.
+    fn reopen_for_reading(&mut self) -> Result<(), StoreError> {
+        self.in_doubt.append(&mut self.life.end());
+        let file = self.disk.open(super::DATABASE)?;
+        self.life = Life::default();
+        let database = backend::open_for_reading(file, self.cache_bytes, &self.life)?;
+        self.shared.replace_database(database);
+        Ok(())
+    }
+
+    /// Tells clients that their commands were not carried out; what is left is owed.
+    fn refuse(&mut self, batch: &mut Vec<Command>, error: &StoreError) {
+        let commands = std::mem::take(batch);
+        for command in commands {
+            match command.refuse(error) {
+                // Workers must be able to end, whatever the disk does.
+                Some(Command::Pause) => self.sink = None,
+                Some(Command::Indexed { up_to }) => {
+                    batch.retain(|c| !matches!(c, Command::Indexed { up_to: u } if *u <= up_to));
+                    batch.push(Command::Indexed { up_to });
+                }
+                Some(Command::Check) | None => {}
+                Some(owed) => batch.push(owed),
+            }
+        }
+    }
+
+    /// Lets some time pass before the next try, answering clients with the error. Ends early
+    /// where the store is to be closed.
+    fn sit_out(&mut self, batch: &mut Vec<Command>, error: &StoreError) {
+        let until = Instant::now() + REOPEN_EVERY;
+        if let Err(error) = self.reopen_for_reading() {
+            tracing::error!(%error, "the store cannot be read either");
+        }
         loop {
-            let error = match self.reopen() {
-                Ok(()) => return false,
-                Err(error) => error,
+            let closing = match self.commands.recv_deadline(until) {
+                Ok(command) => {
+                    let closing = matches!(command, Command::Close);
+                    let mut one = vec![command];
+                    self.refuse(&mut one, error);
+                    batch.append(&mut one);
+                    closing
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    batch.push(Command::Close);
+                    true
+                }
+                Err(RecvTimeoutError::Timeout) => return,
             };
-            self.shared.latch(&error);
-            match self.commands.recv_timeout(REOPEN_EVERY) {
-                Ok(Command::Close) | Err(RecvTimeoutError::Disconnected) => return true,
-                Ok(command) => owed.extend(command.refuse(&error)),
-                Err(RecvTimeoutError::Timeout) => {}
+            if closing {
+                return;
             }
         }
     }
@@ -348,13 +438,7 @@ impl Writer {
     /// knows.
     fn resume_segments(&mut self) -> Result<(), StoreError> {
         let rows = self.in_transaction(|txn, _| txn.segment_rows())?;
-        for name in self.disk.list(segments::DIR)? {
-            let known =
-                segments::number_in(&name).is_some_and(|n| rows.iter().any(|(k, _)| *k == n));
-            if !known {
-                self.disk.remove(&format!("{}/{name}", segments::DIR))?;
-            }
-        }
+        remove_unknown(&*self.disk, &rows)?;
         for (segment, row) in rows.into_iter().filter(|(_, row)| !row.sealed) {
             let name = segments::file_name(segment);
             let usable = self.disk.open(&name).and_then(|file| {
@@ -379,12 +463,23 @@ impl Writer {
     }
 }
 
+/// Removes segments that no commit knows. What is no segment by its name is not ours to remove.
+fn remove_unknown(disk: &dyn Disk, rows: &[(u32, SegmentRow)]) -> io::Result<()> {
+    for name in disk.list(segments::DIR)? {
+        let known = |number| rows.iter().any(|(segment, _)| *segment == number);
+        if segments::number_in(&name).is_some_and(|number| !known(number)) {
+            disk.remove(&format!("{}/{name}", segments::DIR))?;
+        }
+    }
+    Ok(())
+}
+
 impl Command {
-    /// Whether it ends or restarts what a worker does with this crash.
-    fn ends(&self, seq: u64) -> bool {
+    /// Seq and attempt of the job that it is a worker's answer for.
+    fn answers(&self) -> Option<(u64, u32)> {
         match self {
-            Self::Finish { job, .. } | Self::Fault { job, .. } => job.seq == seq,
-            _ => false,
+            Self::Finish { job, .. } | Self::Fault { job, .. } => Some((job.seq, job.attempt)),
+            _ => None,
         }
     }
 }
@@ -398,7 +493,8 @@ struct Records<'w> {
     now: Timestamp,
     /// Jobs that the priority and the normal channel can take.
     room: [usize; 2],
-    suspect: Option<u64>,
+    /// Whether a suspect is in flight.
+    suspect: bool,
 }
 
 impl Records<'_> {
@@ -409,8 +505,8 @@ impl Records<'_> {
             Command::Finish { job, finished } => self.finish(txn, job, finished)?,
             Command::Fault { job, reason } => txn.fault(job, reason)?,
             Command::Indexed { up_to } => txn.forget_changes(*up_to)?,
-            Command::Pause => {}
-            Command::Close => drop(txn.take_back(false)?),
+            Command::Check | Command::Pause => {}
+            Command::Close => drop(txn.take_back(false, |_, _| false)?),
         }
         Ok(Answer::None)
     }
@@ -539,10 +635,32 @@ impl Records<'_> {
                 jobs.push(job);
             }
         }
-        if self.suspect.is_none() && self.room[1] > 0 {
+        if !self.suspect && self.room[1] > 0 {
             jobs.extend(txn.claim(Lane::Suspect)?);
         }
         Ok(jobs)
+    }
+
+    /// Seals every segment where its last commit left it, and gives back the room behind that.
+    fn tidy(&mut self, txn: &mut Txn) -> Result<(), StoreError> {
+        let rows = txn.segment_rows()?;
+        txn.seal_segments()?;
+        let unsealed = rows.iter().filter(|(_, row)| !row.sealed);
+        let cut = unsealed.map(|(segment, row)| {
+            let file = self.disk.open(&segments::file_name(*segment))?;
+            match file.len()? > row.bytes {
+                true => file.set_len(row.bytes),
+                false => Ok(()),
+            }
+        });
+        // Nothing hangs on it but room: the next start tries again.
+        for error in cut
+            .chain([remove_unknown(&**self.disk, &rows)])
+            .filter_map(Result::err)
+        {
+            tracing::warn!(%error, "the rest of a failed batch stays on the disk");
+        }
+        Ok(())
     }
 
     /// Syncs what was appended, then writes down how far each segment counts.

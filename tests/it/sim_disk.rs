@@ -321,6 +321,8 @@ pub struct Faults {
     pub fail_at: Option<u64>,
     /// And all that come after it.
     pub for_ever: bool,
+    /// The kinds that fail; empty means every kind.
+    pub only: &'static [Kind],
     /// Nothing works any more: the process that uses it is as good as dead.
     pub frozen: bool,
     /// Bytes of 4 KiB blocks that fit on it.
@@ -336,8 +338,6 @@ struct Inner<N> {
     operations: u64,
     by_kind: BTreeMap<Kind, u64>,
     faults: Faults,
-    /// Operations that failed.
-    failed: u64,
 }
 
 /// A handle on the disk; clones share it. `N` is what a test notes between its changes.
@@ -372,7 +372,6 @@ impl<N> SimDisk<N> {
             operations: 0,
             by_kind: BTreeMap::new(),
             faults: Faults::default(),
-            failed: 0,
         })))
     }
 
@@ -423,11 +422,6 @@ impl<N> SimDisk<N> {
         self.inner().by_kind.get(&kind).copied().unwrap_or(0)
     }
 
-    /// Operations that were made to fail.
-    pub fn failed(&self) -> u64 {
-        self.inner().failed
-    }
-
     pub fn used_bytes(&self) -> u64 {
         self.inner().image.blocks_used() * BLOCK_BYTES
     }
@@ -445,11 +439,9 @@ impl<N> Inner<N> {
                 true => self.operations >= at,
                 false => self.operations == at,
             });
-        match due || self.faults.frozen {
-            true => {
-                self.failed += 1;
-                Err(eio())
-            }
+        let chosen = self.faults.only.is_empty() || self.faults.only.contains(&kind);
+        match due && chosen || self.faults.frozen {
+            true => Err(eio()),
             false => Ok(()),
         }
     }

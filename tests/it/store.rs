@@ -148,11 +148,15 @@ impl Server {
     }
 
     fn with_places(disk: &Disks, places: usize) -> Result<Self, OpenError> {
+        Self::with(disk, places, 1 << 20)
+    }
+
+    fn with(disk: &Disks, places: usize, cache_bytes: usize) -> Result<Self, OpenError> {
         let spill = tempfile::tempdir().unwrap();
         let (lanes, jobs, stop) = queue(places);
         let clock = Arc::new(ManualClock::at(START));
         let options = StoreOptions {
-            cache_bytes: 1 << 20,
+            cache_bytes,
             spill_dir: spill.path().to_path_buf(),
         };
         let store = Store::open(
@@ -651,4 +655,578 @@ fn a_sync_that_lies_is_found_by_the_same_checks() {
         eprintln!("{liar}: {found:?}");
         assert!(found.is_err(), "{liar} lied and nothing was missed");
     }
+}
+
+/// Runs a script on a disk with a fault, ends the fault, and expects everything to be well again.
+fn live_through(disk: &Disks, crashes: &[Sent], faults: Faults) -> Result<(), String> {
+    let for_ever = faults.for_ever;
+    disk.set_faults(faults);
+    let (disk, server) = match Server::start(disk) {
+        Ok(server) => (disk.clone(), server),
+        // It did not start. What a failed sync has left in memory ends with the machine.
+        Err(_) => {
+            let disk = match for_ever {
+                true => Disks::of(disk.image().power_cut(2)),
+                false => disk.clone(),
+            };
+            disk.heal();
+            let server = Server::start(&disk).map_err(|e| format!("start: {e}"))?;
+            (disk, server)
+        }
+    };
+    for index in 0..5 {
+        let _ = server.accept(crashes, index);
+        let _ = server.store.newest(10);
+        if index == 3 {
+            let _ = server.request(crashes, 1);
+        }
+        if index % 2 == 0
+            && let Some(job) = server.job_within(Duration::from_millis(10))
+        {
+            match index {
+                2 => server.store.fault(job, "walker died".into()).unwrap(),
+                _ => drop(server.hand_in(crashes, &job, job.attempt)),
+            }
+        }
+    }
+    disk.heal();
+    let soon = Duration::from_secs(2);
+    if !eventually(soon, || server.accept(crashes, 5).is_ok()) {
+        return Err(format!("takes nothing: {:?}", server.store.latched()));
+    }
+    if let Some(why) = server.store.latched() {
+        return Err(format!("still latched: {why}"));
+    }
+    let ended = eventually(soon, || {
+        while server.jobs.waiting() > 0 {
+            let job = server.jobs.next().unwrap();
+            server.hand_in(crashes, &job, job.attempt);
+        }
+        let rows = server.store.scan(0, 100).unwrap_or_default();
+        let open = |state| matches!(state, State::Queued | State::Processing);
+        !rows.is_empty() && rows.iter().all(|(_, row)| !open(row.state))
+    });
+    if !ended {
+        return Err(format!("unfinished: {:?}", server.store.status()));
+    }
+    let (_, changes) = disk.history();
+    let known = Known::from(&changes);
+    known.check_open(&server.store, crashes)?;
+    // All of it is durable, also what was written again after a failed sync.
+    for seed in 0..CUTS_EACH {
+        let cut = Disks::of(disk.image().power_cut(seed));
+        known
+            .check(&cut, crashes)
+            .map_err(|e| format!("power cut {seed} afterwards: {e}"))?;
+    }
+    drop(server);
+    audit(&disk.image())
+}
+
+/// Fails every operation of the script in turn.
+fn fail_everywhere(for_ever: bool) {
+    let crashes = short_script();
+    let healthy = Disks::empty();
+    live_through(&healthy, &crashes, Faults::default()).unwrap();
+    let operations = healthy.operations();
+    let (next, wrong) = (AtomicU64::new(1), std::sync::Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..if for_ever { 16 } else { 4 } {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    if at > operations {
+                        return;
+                    }
+                    let disk = Disks::empty();
+                    let faults = Faults {
+                        fail_at: Some(at),
+                        for_ever,
+                        ..Faults::default()
+                    };
+                    if let Err(error) = live_through(&disk, &crashes, faults) {
+                        wrong
+                            .lock()
+                            .unwrap()
+                            .push(format!("operation {at}: {error}"));
+                    }
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().unwrap();
+    eprintln!("{operations} operations, for ever {for_ever}");
+    assert!(
+        wrong.is_empty(),
+        "{} of {operations}: {wrong:#?}",
+        wrong.len()
+    );
+    assert!(operations > 200);
+}
+
+#[test]
+fn an_io_error_at_any_operation_is_lived_through() {
+    fail_everywhere(false);
+}
+
+#[test]
+fn io_errors_from_any_operation_on_are_lived_through_once_they_end() {
+    fail_everywhere(true);
+}
+
+#[test]
+fn a_full_disk_refuses_reports_and_goes_on_when_there_is_room() {
+    let crashes: Vec<Sent> = (0..1000)
+        .map(|index| sent(index, &[3_000 * (index % 7)], false))
+        .collect();
+    let disk = Disks::empty();
+    let server = Server::start(&disk).unwrap();
+    let mut random = Random(3);
+    let mut next = 0;
+    for cycle in 0..FILL_CYCLES {
+        server.accept(&crashes, next).unwrap();
+        let readable = crashes[next].id;
+        next += 1;
+        let job = server.job();
+        disk.set_faults(Faults {
+            room_bytes: Some(disk.used_bytes() + random.below(60_000)),
+            ..Faults::default()
+        });
+        let first_refused = loop {
+            let taken = server.accept(&crashes, next);
+            next += 1;
+            match taken {
+                Ok(()) => {}
+                Err(StoreError::Unavailable(_)) => break next - 1,
+                Err(error) => panic!("{error}"),
+            }
+        };
+        // A worker's result comes in the middle of it, and reads go on.
+        let index = server.hand_in(&crashes, &job, job.attempt);
+        let read = || matches!(server.store.crash(readable), Ok(Some(_)));
+        assert!(eventually(Duration::from_secs(1), read), "cycle {cycle}");
+        let status = server.store.status();
+        disk.heal();
+        let start = Instant::now();
+        let taken = || server.accept(&crashes, first_refused).is_ok();
+        assert!(eventually(Duration::from_secs(2), taken), "{status:?}");
+        let done = || server.row(job.id).processed.is_some();
+        assert!(eventually(Duration::from_secs(2), done), "cycle {cycle}");
+        server.disk.note(Note::Done(index, job.attempt));
+        assert!(start.elapsed() < Duration::from_secs(2));
+        assert_eq!(server.store.status().unwrap().latched, None);
+        // The workers go on as well.
+        while server.jobs.waiting() > 0 {
+            let job = server.jobs.next().unwrap();
+            server.finish(&crashes, &job, job.attempt);
+        }
+    }
+    let known = Known::from(&disk.history().1);
+    known.check_open(&server.store, &crashes).unwrap();
+    drop(server);
+    audit(&disk.image()).unwrap();
+    eprintln!("{} crashes in {FILL_CYCLES} cycles", known.acked.len());
+}
+
+#[test]
+fn reads_go_on_while_nothing_can_be_written() {
+    let crashes = short_script();
+    let disk = Disks::empty();
+    let server = Server::start(&disk).unwrap();
+    server.accept(&crashes, 0).unwrap();
+    disk.set_faults(Faults {
+        fail_at: Some(0),
+        for_ever: true,
+        only: &[Kind::Write, Kind::SetLen, Kind::Sync, Kind::Create],
+        ..Faults::default()
+    });
+    assert!(server.accept(&crashes, 2).is_err());
+    let read = || {
+        let row = server.store.crash(crashes[0].id).ok()??.1;
+        server.store.part(&row.parts[0]).ok()?.read_all().ok()
+    };
+    assert!(eventually(Duration::from_secs(2), || read().is_some()));
+    let writes = disk.operations_of(Kind::Write);
+    for _ in 0..300 {
+        assert!(eventually(Duration::from_millis(100), || read().is_some()));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(
+        disk.operations_of(Kind::Write) > writes,
+        "it stopped trying"
+    );
+    assert!(server.store.status().unwrap().latched.is_some());
+    disk.heal();
+    assert!(eventually(Duration::from_secs(2), || server
+        .store
+        .latched()
+        .is_none()));
+    assert_eq!(server.state(crashes[0].id), State::Processing);
+}
+
+#[test]
+fn one_failed_read_does_not_end_all_reading() {
+    let crashes = short_script();
+    let disk = Disks::empty();
+    // Without a page cache, which would answer for the disk.
+    let server = Server::with(&disk, PLACES, 0).unwrap();
+    // Once this is answered the writer has nothing to do, and will not notice by itself.
+    server.accept(&crashes, 1).unwrap();
+    disk.set_faults(Faults {
+        fail_at: Some(0),
+        for_ever: true,
+        only: &[Kind::Read],
+        ..Faults::default()
+    });
+    let fails = || server.store.crash(crashes[1].id).is_err();
+    assert!(eventually(Duration::from_secs(1), fails));
+    disk.heal();
+    let again = || server.store.crash(crashes[1].id).is_ok();
+    assert!(eventually(Duration::from_secs(2), again));
+}
+
+#[test]
+fn closing_during_an_outage_ends() {
+    let crashes = short_script();
+    let disk = Disks::empty();
+    let server = Server::start(&disk).unwrap();
+    server.accept(&crashes, 0).unwrap();
+    let job = server.job();
+    disk.set_faults(Faults {
+        frozen: true,
+        ..Faults::default()
+    });
+    assert!(server.accept(&crashes, 2).is_err());
+    server.hand_in(&crashes, &job, 1);
+    server.store.pause();
+    let start = Instant::now();
+    server.store.close();
+    assert!(start.elapsed() < Duration::from_secs(1));
+    assert!(matches!(
+        server.store.accept(crashes[3].report(server.spill.path())),
+        Err(StoreError::Stopping)
+    ));
+}
+
+#[test]
+fn a_crash_in_flight_at_a_kill_is_queued_again_then_suspected_then_set_aside() {
+    let crashes: Vec<Sent> = (0..3).map(|index| sent(index, &[100], false)).collect();
+    let mut disk = Disks::empty();
+    let mut server = Server::start(&disk).unwrap();
+    server.accept(&crashes, 0).unwrap();
+    server.accept(&crashes, 1).unwrap();
+    for death in 1..=5u8 {
+        let suspected = death > 2;
+        let first = server.job();
+        assert_eq!(first.attempt, u32::from(death));
+        assert_eq!(
+            (first.lane == Lane::Suspect, first.set_aside),
+            (suspected, false)
+        );
+        match suspected {
+            true => assert!(server.no_job(), "two suspects at once"),
+            false => drop(server.job()),
+        }
+        // A harmless one gets past a suspect.
+        if death == 4 {
+            server.accept(&crashes, 2).unwrap();
+            let harmless = server.job();
+            assert_eq!((harmless.id, harmless.lane), (crashes[2].id, Lane::Normal));
+            server.finish(&crashes, &harmless, 1);
+        }
+        disk = disk.kill();
+        drop(server);
+        server = Server::with_places(&disk, 0).unwrap();
+        let row = server.row(first.id);
+        assert_eq!((row.state, row.server_deaths), (State::Queued, death));
+        // Clean stops do not count.
+        drop(server);
+        server = Server::start(&disk).unwrap();
+        assert!(eventually(Duration::from_secs(1), || server.jobs.waiting() > 0));
+        drop(server);
+        server = Server::with_places(&disk, 0).unwrap();
+        assert_eq!(server.row(first.id).server_deaths, death);
+        drop(server);
+        // Handed out once more by the clean run in between.
+        let mut behind = 0;
+        rewrite(&disk, |row| {
+            behind += 1;
+            row.attempts = u32::from(death);
+        });
+        assert!(behind >= 2);
+        server = Server::start(&disk).unwrap();
+    }
+    let job = server.job();
+    assert_eq!((job.lane, job.set_aside), (Lane::Suspect, true));
+    server.finish(&crashes, &job, 9);
+    let row = server.row(job.id);
+    assert_eq!((row.server_deaths, row.lane), (0, Lane::Normal));
+    // The answer alone lets the next suspect go: no other command has to come.
+    let other = server.job();
+    assert_ne!(other.id, job.id);
+    assert_eq!(other.lane, Lane::Suspect);
+}
+
+/// Edits every row of a closed store.
+fn rewrite(disk: &Disks, mut edit: impl FnMut(&mut CrashRow)) {
+    let database = database_on(disk);
+    let write = database.begin_write().unwrap();
+    {
+        let mut crashes = write.open_table(tables::CRASHES).unwrap();
+        let mut rows: Vec<(u64, CrashRow)> = Vec::new();
+        for entry in crashes.iter().unwrap() {
+            let (seq, row) = entry.unwrap();
+            rows.push((seq.value(), tables::decode(row.value(), "").unwrap()));
+        }
+        for (seq, mut row) in rows {
+            edit(&mut row);
+            crashes
+                .insert(seq, tables::encode(&row).as_slice())
+                .unwrap();
+        }
+    }
+    write.commit().unwrap();
+}
+
+#[test]
+fn a_late_answer_of_a_suspect_does_not_let_a_second_one_out() {
+    let crashes: Vec<Sent> = (0..2).map(|index| sent(index, &[100], false)).collect();
+    let mut disk = Disks::empty();
+    for death in 0..3 {
+        let server = Server::start(&disk).unwrap();
+        if death == 0 {
+            server.accept(&crashes, 0).unwrap();
+            server.accept(&crashes, 1).unwrap();
+        }
+        if death == 2 {
+            let old = server.job();
+            assert!(server.no_job());
+            // Asked for again while a worker has it: the worker still has it.
+            server.request(&crashes, 0).unwrap();
+            assert!(server.no_job());
+            // Its late answer does not count, but the worker is free again.
+            server.hand_in(&crashes, &old, 1);
+            let new = server.job();
+            assert_eq!((new.id, new.attempt), (old.id, old.attempt + 1));
+            assert_eq!(server.row(old.id).processed, None);
+            // The same late answer twice frees nobody.
+            server.hand_in(&crashes, &old, 1);
+            assert!(server.no_job(), "two suspects at once");
+            return;
+        }
+        let _in_flight = (server.job(), server.job());
+        disk = disk.kill();
+    }
+}
+
+#[test]
+fn a_clean_close_takes_back_without_a_death_and_late_answers_are_dropped() {
+    let crashes = short_script();
+    let disk = Disks::empty();
+    let server = Server::start(&disk).unwrap();
+    server.accept(&crashes, 0).unwrap();
+    let old = server.job();
+    drop(server);
+    let server = Server::start(&disk).unwrap();
+    let row = server.row(old.id);
+    assert_eq!(
+        (row.server_deaths, row.faults, row.lane),
+        (0, 0, Lane::Normal)
+    );
+    let new = server.job();
+    assert_eq!(new.attempt, old.attempt + 1);
+    server.hand_in(&crashes, &old, 1);
+    server.store.fault(old, "late".into()).unwrap();
+    server.finish(&crashes, &new, 2);
+    assert_eq!(server.row(new.id).faults, 0);
+}
+
+#[test]
+fn a_request_brings_a_crash_to_the_priority_lane_from_every_state() {
+    let crashes = short_script();
+    let disk = Disks::empty();
+    let server = Server::start(&disk).unwrap();
+    assert_eq!(
+        server.store.request(crashes[1].id).unwrap(),
+        Requested::Unknown
+    );
+    server.accept(&crashes, 1).unwrap();
+    assert_eq!(server.state(crashes[1].id), State::Deferred);
+    assert!(server.no_job());
+
+    server.request(&crashes, 1).unwrap();
+    let job = server.job();
+    assert_eq!((job.lane, job.faults), (Lane::Priority, 0));
+    assert_eq!(server.row(job.id).deferred_until_ms, None);
+
+    server.store.fault(job, "overran".into()).unwrap();
+    let job = server.job();
+    assert_eq!(
+        (job.faults, server.row(job.id).reason),
+        (1, Some("overran".into()))
+    );
+
+    // While it is being walked: the walk that runs no longer counts, nor do its faults.
+    server.request(&crashes, 1).unwrap();
+    let again = server.job();
+    assert_eq!((again.attempt, again.faults), (job.attempt + 1, 0));
+    server.finish(&crashes, &again, 1);
+    assert_eq!(server.state(job.id), State::Failed);
+
+    server.request(&crashes, 1).unwrap();
+    let third = server.job();
+    assert_eq!(third.lane, Lane::Priority);
+    server.finish(&crashes, &third, 2);
+    assert_eq!(
+        server.row(job.id).processed.unwrap().signature,
+        signature(1, 2)
+    );
+    let changes = server.store.changes(0, 10).unwrap();
+    assert_eq!(changes.iter().map(|c| c.change).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
+fn a_flipped_bit_in_a_segment_damages_one_crash_alone() {
+    let crashes: Vec<Sent> = (0..3).map(|index| sent(index, &[2_000], false)).collect();
+    let disk = Disks::empty();
+    let server = Server::with_places(&disk, 0).unwrap();
+    for index in 0..3 {
+        server.accept(&crashes, index).unwrap();
+    }
+    let blob = server.row(crashes[1].id).parts[0].blob;
+    let path = format!("segments/{:08}.pack", blob.segment);
+    drop(server);
+    let image = disk.image();
+    let whole = image.file(&path).unwrap().to_vec();
+    // Head, length fields, body, and the end.
+    let mut random = Random(9);
+    let inside: Vec<u64> = (0..40).map(|_| random.below(blob.stored_bytes)).collect();
+    for offset in (0..60).chain([blob.stored_bytes - 1]).chain(inside) {
+        let mut bytes = whole.clone();
+        bytes[(blob.offset + offset) as usize] ^= 1 << random.below(8);
+        let mut image = image.clone();
+        image.put(&path, &bytes);
+        let server = Server::with_places(&Disks::of(image), 0).unwrap();
+        for (index, sent) in crashes.iter().enumerate() {
+            let row = server.row(sent.id);
+            server.store.raw(&row).unwrap();
+            let read = server.store.part(&row.parts[0]).and_then(|r| r.read_all());
+            match index {
+                1 => assert!(matches!(read, Err(StoreError::Damaged(_))), "at {offset}"),
+                _ => assert_eq!(read.unwrap(), sent.files[0].1),
+            }
+        }
+    }
+    // Cut off in the middle: the store opens, and goes on in another segment.
+    let mut short = image.clone();
+    short.put(&path, &whole[..(blob.offset + 100) as usize]);
+    let server = Server::with_places(&Disks::of(short), 0).unwrap();
+    let more = vec![sent(9, &[10], false)];
+    server.accept(&more, 0).unwrap();
+    let read = |id| {
+        let row = server.row(id);
+        server.store.part(&row.parts[0]).and_then(|r| r.read_all())
+    };
+    assert_eq!(read(more[0].id).unwrap(), more[0].files[0].1);
+    assert_eq!(read(crashes[0].id).unwrap(), crashes[0].files[0].1);
+    for index in [1, 2] {
+        assert!(matches!(
+            read(crashes[index].id),
+            Err(StoreError::Damaged(_))
+        ));
+    }
+}
+
+#[test]
+fn a_damaged_row_does_not_stop_the_others() {
+    let crashes: Vec<Sent> = (0..4).map(|index| sent(index, &[100], false)).collect();
+    let disk = Disks::empty();
+    let server = Server::with_places(&disk, 0).unwrap();
+    for index in 0..4 {
+        server.accept(&crashes, index).unwrap();
+    }
+    let seq = server.store.crash(crashes[0].id).unwrap().unwrap().0;
+    drop(server);
+    let database = database_on(&disk);
+    let write = database.begin_write().unwrap();
+    let mut rows = write.open_table(tables::CRASHES).unwrap();
+    rows.insert(seq, [1u8, 255, 255].as_slice()).unwrap();
+    drop(rows);
+    write.commit().unwrap();
+    drop(database);
+
+    let server = Server::with_places(&disk, 0).unwrap();
+    let status = server.store.status().unwrap();
+    assert_eq!(status.states[0], (State::Queued, 4));
+    assert_eq!(server.store.newest(10).unwrap().len(), 3);
+    assert_eq!(server.store.scan(0, 10).unwrap().len(), 3);
+    drop(server);
+    let server = Server::start(&disk).unwrap();
+    for _ in 1..4 {
+        let job = server.job();
+        assert_ne!(job.id, crashes[0].id);
+        server.finish(&crashes, &job, 1);
+    }
+    assert!(server.no_job());
+    let damaged = |error| matches!(error, StoreError::Damaged(_));
+    assert!(damaged(server.store.crash(crashes[0].id).unwrap_err()));
+    assert!(damaged(server.request(&crashes, 0).unwrap_err()));
+    let status = server.store.status().unwrap();
+    assert_eq!(status.states[0], (State::Queued, 0));
+    assert_eq!(status.latched, None);
+}
+
+#[test]
+fn the_format_file_tells_whose_the_directory_is() {
+    let disk = Disks::empty();
+    drop(Server::start(&disk).unwrap());
+    let image = disk.image();
+    let with = |text: &[u8]| {
+        let mut image = image.clone();
+        image.put("FORMAT", text);
+        Server::start(&Disks::of(image)).map(|_| ())
+    };
+    assert!(matches!(
+        with(b"crashkeep 2\n"),
+        Err(OpenError::Newer { known: 1, .. })
+    ));
+    for foreign in ["PG_VERSION 15", "crashkeep one", "crashkeep -1", "1"] {
+        let found = with(foreign.as_bytes());
+        assert!(matches!(found, Err(OpenError::Foreign { .. })), "{foreign}");
+    }
+    for unwritten in [&b""[..], &[0; 12], b"\n", b"crashk", b"crashkeep 1\n"] {
+        with(unwritten).unwrap();
+    }
+}
+
+#[test]
+fn files_that_are_no_segments_are_left_alone() {
+    let disk = Disks::empty();
+    drop(Server::start(&disk).unwrap());
+    let mut image = disk.image();
+    image.put("segments/README", b"mine");
+    image.put(
+        "segments/00000077.pack",
+        b"left by a batch that was never answered for",
+    );
+    let disk = Disks::of(image);
+    drop(Server::start(&disk).unwrap());
+    let image = disk.image();
+    assert!(image.file("segments/README").is_some());
+    assert!(image.file("segments/00000077.pack").is_none());
+}
+
+#[test]
+fn the_directory_belongs_to_one_process() {
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("data");
+    let first = DirectoryLock::take(&data).unwrap();
+    match DirectoryLock::take(&data) {
+        Err(OpenError::InUse { holder }) => {
+            assert_eq!(holder, format!("pid {}", std::process::id()));
+        }
+        other => panic!("{other:?}"),
+    }
+    drop(first);
+    DirectoryLock::take(&data).unwrap();
 }
