@@ -72,10 +72,15 @@ pub fn make_private_dir(dir: &Path) -> io::Result<()> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(dir)?;
     for folder in missing {
-        sync_names(match folder.parent() {
+        let above = match folder.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
-        })?;
+        };
+        match sync_names(above) {
+            // One may make names in a folder that one may not read.
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+            _ => {}
+        }
     }
     Ok(())
 }

@@ -16,8 +16,8 @@ use crashkeep::queue::{Jobs, Stop, queue};
 use crashkeep::store::disk::{Disk, DiskFile};
 use crashkeep::store::tables;
 use crashkeep::store::{
-    CrashRow, DirectoryLock, Finished, Job, Lane, NewCrash, OpenError, Payload, PayloadBuilder,
-    Requested, State, Store, StoreError, StoreOptions,
+    CrashRow, DirectoryLock, Finished, Job, JobSink, Lane, NewCrash, OpenError, Payload,
+    PayloadBuilder, Requested, State, Store, StoreError, StoreOptions,
 };
 use redb::{Database, ReadableDatabase, ReadableTable};
 
@@ -848,6 +848,11 @@ fn a_full_disk_refuses_reports_and_goes_on_when_there_is_room() {
     }
     let known = Known::from(&disk.history().1);
     known.check_open(&server.store, &crashes).unwrap();
+    // What was refused takes no room.
+    let image = disk.image();
+    let segments = image.files().filter(|path| path.ends_with(".pack"));
+    let bytes: usize = segments.map(|path| image.file(path).unwrap().len()).sum();
+    assert_eq!(bytes as u64, server.store.status().unwrap().segment_bytes);
     drop(server);
     audit(&disk.image()).unwrap();
     eprintln!("{} crashes in {FILL_CYCLES} cycles", known.acked.len());
@@ -908,6 +913,68 @@ fn one_failed_read_does_not_end_all_reading() {
     disk.heal();
     let again = || server.store.crash(crashes[1].id).is_ok();
     assert!(eventually(Duration::from_secs(2), again));
+}
+
+#[test]
+fn what_is_answered_while_the_store_closes_is_kept() {
+    let crashes: Vec<Sent> = (0..4000).map(|index| sent(index, &[50], false)).collect();
+    let disk = Disks::empty();
+    let server = Server::start(&disk).unwrap();
+    let next = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed) as usize;
+                    disk.note(Note::Sent(index));
+                    let report = crashes[index].report(server.spill.path());
+                    match server.store.accept(report) {
+                        Ok(()) => disk.note(Note::Acked(index)),
+                        Err(StoreError::Stopping) => return,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+        }
+        assert!(eventually(Duration::from_secs(5), || next
+            .load(Ordering::Relaxed)
+            > 40));
+        server.store.close();
+    });
+    drop(server);
+    let known = Known::from(&disk.history().1);
+    assert!(known.acked.len() > 30);
+    known.check(&disk, &crashes).unwrap();
+}
+
+#[test]
+fn a_writer_that_panics_is_told_about() {
+    struct Panics;
+    impl JobSink for Panics {
+        fn room(&self, _: Lane) -> usize {
+            1
+        }
+        fn send(&self, job: Job) {
+            panic!("on purpose, with {job:?}");
+        }
+    }
+    let crashes = short_script();
+    let spill = tempfile::tempdir().unwrap();
+    let options = StoreOptions {
+        cache_bytes: 1 << 20,
+        spill_dir: spill.path().to_path_buf(),
+    };
+    let clock = Arc::new(ManualClock::at(START));
+    let disk = Arc::new(Disks::empty());
+    let store = Store::open(disk, options, clock, Box::new(Panics)).unwrap();
+    store.accept(crashes[0].report(spill.path())).unwrap();
+    assert!(eventually(Duration::from_secs(1), || store
+        .latched()
+        .is_some()));
+    let refused = store.accept(crashes[2].report(spill.path()));
+    assert!(matches!(refused, Err(StoreError::Stopping)));
+    assert!(store.crash(crashes[0].id).unwrap().is_some());
+    store.close();
 }
 
 #[test]
