@@ -572,7 +572,7 @@ fn cut_everywhere(
                 continue;
             }
             let random = Random(at as u64).next();
-            if at % 2 != turn || random % one_in != 0 {
+            if at % 2 != turn || !random.is_multiple_of(one_in) {
                 continue;
             }
             for seed in 0..CUTS_EACH {
@@ -586,7 +586,7 @@ fn cut_everywhere(
                 for (step, change) in recovery.iter().enumerate() {
                     again.apply(change);
                     let random = Random(random ^ (step as u64) << 32).next();
-                    if random % DOUBLE_CUTS_ONE_IN != 0 {
+                    if !random.is_multiple_of(DOUBLE_CUTS_ONE_IN) {
                         continue;
                     }
                     let disk = Disks::of(again.power_cut(random >> 8));
