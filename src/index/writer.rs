@@ -14,7 +14,7 @@ use super::{Index, IndexError, Opened};
 use crate::limits;
 
 /// Bytes of documents in memory before they become a segment. An idle writer holds none.
-const MEMORY_BYTES: usize = 24_000_000;
+const MEMORY_BYTES: usize = 15_000_000;
 /// A segment of more documents is not merged any more.
 const MERGE_DOCS_MAX: usize = 1_000_000;
 /// Share of deleted documents from which a segment is merged for their sake.
