@@ -1,0 +1,219 @@
+//! Steps that read what the client said.
+
+use super::Draft;
+use crate::clock::Timestamp;
+use crate::crash::raw::{PartKind, key};
+use crate::fields;
+
+/// Takes over every annotation that the catalogue names, as its field's type.
+pub fn copy_annotations(draft: &mut Draft) -> Result<(), String> {
+    let raw = draft.input.raw;
+    for field in fields::annotation_fields() {
+        let Some(text) = field.annotation().and_then(|key| raw.annotation(key)) else {
+            continue;
+        };
+        match field.value_of(text) {
+            Ok(value) => draft.set(field.key, value),
+            Err(why) => draft.notes.push(why),
+        }
+    }
+    let keys: Vec<&str> = raw
+        .annotations
+        .keys()
+        .map(String::as_str)
+        .chain(
+            draft
+                .input
+                .parts
+                .iter()
+                .filter(|p| p.kind == PartKind::Dump)
+                .map(|p| p.name.as_str()),
+        )
+        .collect();
+    draft.set("crash_report_keys", keys);
+    Ok(())
+}
+
+pub fn dates(draft: &mut Draft) -> Result<(), String> {
+    let received_at = draft.input.raw.metadata.received_at();
+    // The date of a crash is that of its receipt: processing it again must not move it.
+    draft.set("date_processed", received_at.rfc3339());
+    draft.set("submitted_timestamp", received_at.rfc3339());
+    draft.set("started_datetime", draft.input.started_at.rfc3339());
+    let number = |key: &str| {
+        draft
+            .input
+            .raw
+            .annotation(key)
+            .and_then(|t| t.parse::<i64>().ok())
+    };
+    let crash_time = number("CrashTime").unwrap_or(received_at.ms() / 1000);
+    let startup_time = number("StartupTime").unwrap_or(crash_time);
+    let install_time = number("InstallTime").unwrap_or(startup_time);
+    let (has_start, has_install) = (
+        number("StartupTime").is_some(),
+        number("InstallTime").is_some(),
+    );
+    let last_crash = number("SecondsSinceLastCrash").filter(|s| *s >= 0);
+    draft.set("crash_time", crash_time);
+    draft.set(
+        "client_crash_date",
+        Timestamp::from_ms(crash_time.saturating_mul(1000)).rfc3339(),
+    );
+    if has_install {
+        draft.set(
+            "install_age",
+            crash_time.saturating_sub(install_time).max(0),
+        );
+    }
+    let uptime = match has_start {
+        true => Some(crash_time.saturating_sub(startup_time).max(0)),
+        // Clients that send no times still have them in the dump.
+        false => draft
+            .walk
+            .as_ref()
+            .and_then(|w| w.process_uptime)
+            .and_then(|s| i64::try_from(s).ok()),
+    };
+    draft.set_some("uptime", uptime);
+    draft.set_some("last_crash", last_crash);
+    Ok(())
+}
+
+pub fn process_type(draft: &mut Draft) -> Result<(), String> {
+    let sent = draft
+        .input
+        .raw
+        .annotation(key::PROCESS_TYPE)
+        .unwrap_or("parent");
+    let process_type = if matches!(sent, "main" | "browser") {
+        "parent"
+    } else {
+        sent
+    };
+    draft.set(fields::name::PROCESS_TYPE, process_type);
+    Ok(())
+}
+
+pub fn major_version(draft: &mut Draft) -> Result<(), String> {
+    let version = draft.input.raw.annotation(key::VERSION).unwrap_or_default();
+    let major = version
+        .split('.')
+        .next()
+        .and_then(|head| head.parse::<i64>().ok())
+        .unwrap_or(0);
+    draft.set("major_version", major);
+    Ok(())
+}
+
+pub fn submitted_from(draft: &mut Draft) -> Result<(), String> {
+    let from = draft
+        .input
+        .raw
+        .annotation("SubmittedFrom")
+        .unwrap_or("Unknown");
+    draft.set("submitted_from", from);
+    Ok(())
+}
+
+/// Beginnings of assertion texts that quote what the user did.
+const REASONS_WITH_USER_DATA: [&str; 3] = [
+    "Failed to load module",
+    "byte index",
+    "do not use eval with system privileges",
+];
+
+/// The assertion that failed: as sent for those who may see it, and cleaned for everybody.
+pub fn crash_reason_text(draft: &mut Draft) -> Result<(), String> {
+    let Some(reason) = draft.input.raw.annotation("MozCrashReason") else {
+        return Ok(());
+    };
+    draft.set("moz_crash_reason_raw", reason);
+    let quotes = REASONS_WITH_USER_DATA
+        .iter()
+        .any(|start| reason.starts_with(start));
+    let public = if quotes {
+        "cleaned, see the text as sent"
+    } else {
+        reason
+    };
+    draft.set("moz_crash_reason", public);
+    Ok(())
+}
+
+/// A Java stack: as sent for those who may see it, and without the exceptions' messages, which
+/// quote what the program worked on, for everybody.
+pub fn java_stack(draft: &mut Draft) -> Result<(), String> {
+    let Some(stack) = draft.input.raw.annotation("JavaStackTrace") else {
+        return Ok(());
+    };
+    draft.set("java_stack_trace_raw", stack);
+    draft.set("java_stack_trace", without_messages(stack));
+    Ok(())
+}
+
+/// Keeps frames and the exceptions' classes; `malformed` where there are none.
+fn without_messages(stack: &str) -> String {
+    let kept: Vec<&str> = stack
+        .lines()
+        .filter_map(|line| {
+            let text = line.trim_start();
+            if text.starts_with("at ") || text.starts_with("... ") {
+                return Some(line);
+            }
+            let lead = ["Caused by: ", "Suppressed: "]
+                .iter()
+                .find(|lead| text.starts_with(**lead));
+            let lead = lead.map_or(0, |lead| lead.len());
+            let class = text[lead..]
+                .split(':')
+                .next()
+                .unwrap_or_default()
+                .trim_end();
+            // Anything else is the rest of a message of several lines.
+            let is_class = class.contains('.') && !class.contains(char::is_whitespace);
+            is_class.then(|| &line[..line.len() - text.len() + lead + class.len()])
+        })
+        .collect();
+    if kept.is_empty() {
+        "malformed".into()
+    } else {
+        kept.join("\n")
+    }
+}
+
+pub fn addons(draft: &mut Draft) -> Result<(), String> {
+    let raw = draft.input.raw;
+    let addons: Vec<String> = raw
+        .annotation("Add-ons")
+        .unwrap_or_default()
+        .split(',')
+        .filter(|addon| !addon.is_empty())
+        .map(|addon| {
+            let addon = percent_encoding::percent_decode_str(addon).decode_utf8_lossy();
+            if addon.contains(':') {
+                addon.into_owned()
+            } else {
+                format!("{addon}:NO_VERSION")
+            }
+        })
+        .collect();
+    if !addons.is_empty() {
+        draft.set("addons", addons);
+    }
+    if let Some(state) = raw.annotation("Accessibility") {
+        draft.set("accessibility", state == "Active");
+    }
+    if let Some(checked) = raw.annotation("EMCheckCompatibility") {
+        draft.set("addons_checked", matches!(checked, "1" | "true"));
+    }
+    Ok(())
+}
+
+pub fn collector_notes(draft: &mut Draft) -> Result<(), String> {
+    let notes = &draft.input.raw.metadata.collector_notes;
+    if !notes.is_empty() {
+        draft.set("collector_notes", notes.clone());
+    }
+    Ok(())
+}

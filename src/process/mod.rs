@@ -1,0 +1,438 @@
+//! One crash: raw crash and walk in, processed crash out, through an ordered list of small steps.
+//!
+//! Each step sets a few keys of the processed crash. A step that fails, or even panics, leaves a
+//! note and the list goes on: a crash always comes out, with a signature and with what is known.
+//! Pure: no store, no clock, no process; the walk of the dump was done before.
+//!
+//! Names and meanings of the keys are those of Socorro's processed crash schema.
+
+mod annotations;
+mod machine;
+mod name;
+mod stack;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde_json::{Map, Value};
+
+use crate::clock::Timestamp;
+use crate::crash::id::CrashId;
+use crate::crash::raw::{MAIN_DUMP, Part, PartKind, RawCrash};
+use crate::crash::walk::{Thread, Walk};
+use crate::fields;
+use crate::signature::Generator;
+
+/// What the walk of the main dump came to.
+#[derive(Debug)]
+pub enum Walked {
+    /// The JSON of the walk.
+    Whole(Vec<u8>),
+    /// The report has no dump.
+    NoDump,
+    /// The dump cannot be walked: status word, and a sentence for people.
+    Unreadable { status: String, why: String },
+    /// It was given up: the crash counts as failed.
+    GivenUp { status: String, why: String },
+}
+
+/// What is known of a crash when its processing begins.
+pub struct Input<'a> {
+    pub id: CrashId,
+    pub raw: &'a RawCrash,
+    pub parts: Vec<&'a Part>,
+    pub walked: Walked,
+    pub started_at: Timestamp,
+    pub now: Timestamp,
+}
+
+/// A processed crash, ready to be stored.
+#[derive(Debug)]
+pub struct Processed {
+    /// One object; `json_dump`, if there is one, stands last.
+    pub json: Vec<u8>,
+    pub signature: String,
+    /// Why it counts as failed.
+    pub failure: Option<String>,
+}
+
+/// A processed crash in the making.
+struct Draft<'a> {
+    input: &'a Input<'a>,
+    generator: &'a Generator,
+    walk: Option<Walk>,
+    out: Map<String, Value>,
+    notes: Vec<String>,
+}
+
+type Step = (&'static str, fn(&mut Draft) -> Result<(), String>);
+
+const STEPS: &[Step] = &[
+    ("Identifiers", identifiers),
+    ("ReadWalk", read_walk),
+    ("CopyAnnotations", annotations::copy_annotations),
+    ("Dates", annotations::dates),
+    ("ProcessType", annotations::process_type),
+    ("SubmittedFrom", annotations::submitted_from),
+    ("CrashReasonText", annotations::crash_reason_text),
+    ("JavaStack", annotations::java_stack),
+    ("Addons", annotations::addons),
+    ("CollectorNotes", annotations::collector_notes),
+    ("MajorVersion", annotations::major_version),
+    ("Dumps", dumps),
+    ("Cpu", machine::cpu),
+    ("Os", machine::os),
+    ("CrashingThread", stack::crashing_thread),
+    ("CrashHints", stack::crash_hints),
+    ("TopmostFile", stack::topmost_file),
+    ("ModulesInStack", stack::modules_in_stack),
+    ("MissingSymbols", stack::missing_symbols),
+    ("MacBootArgs", machine::mac_boot_args),
+    ("SoftErrors", stack::soft_errors),
+    ("Signature", name::name_crash),
+    ("ReportType", name::report_type),
+];
+
+/// Runs all steps.
+pub fn process(input: &Input, generator: &Generator) -> Processed {
+    let mut draft = Draft {
+        input,
+        generator,
+        walk: None,
+        out: Map::new(),
+        notes: input.raw.metadata.collector_notes.clone(),
+    };
+    for (name, step) in STEPS {
+        match catch_unwind(AssertUnwindSafe(|| step(&mut draft))) {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => draft.notes.push(format!("{name}: {why}")),
+            Err(_) => {
+                tracing::error!(crash_id = %input.id, step = name, "a processing step panicked");
+                draft
+                    .notes
+                    .push(format!("{name}: failed by a fault of its own"));
+            }
+        }
+    }
+    draft.finish()
+}
+
+impl Draft<'_> {
+    fn set(&mut self, name: &str, value: impl Into<Value>) {
+        self.out.insert(name.to_owned(), value.into());
+    }
+
+    /// Sets a key unless there is no value.
+    fn set_some(&mut self, name: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.set(name, value);
+        }
+    }
+
+    fn int(&self, name: &str) -> Option<i64> {
+        self.out.get(name).and_then(Value::as_i64)
+    }
+
+    fn thread(&self) -> Option<(usize, &Thread)> {
+        self.walk.as_ref()?.crashing_thread()
+    }
+
+    fn finish(mut self) -> Processed {
+        let signature = match self
+            .out
+            .get(fields::name::SIGNATURE)
+            .and_then(Value::as_str)
+        {
+            Some(text) if !text.is_empty() => text.to_owned(),
+            _ => "EMPTY: crash failed to process".to_owned(),
+        };
+        self.set(fields::name::SIGNATURE, signature.as_str());
+        let failure = match &self.input.walked {
+            Walked::GivenUp { why, .. } => Some(why.clone()),
+            _ => None,
+        };
+        self.set(
+            "state",
+            if failure.is_some() {
+                "failed"
+            } else {
+                "processed"
+            },
+        );
+        let notes = std::mem::take(&mut self.notes).join("\n");
+        self.set("processor_notes", notes);
+        self.set("completed_datetime", self.input.now.rfc3339());
+        let mut json = serde_json::to_vec(&self.out).expect("a map of JSON values is JSON");
+        if let (Walked::Whole(walk), Some(_)) = (&self.input.walked, &self.walk) {
+            // The walk is stored as it came; reading it into values and back would cost more
+            // than all of the steps.
+            json.pop();
+            json.extend_from_slice(b",\"json_dump\":");
+            json.extend_from_slice(walk.trim_ascii());
+            json.push(b'}');
+        }
+        Processed {
+            json,
+            signature,
+            failure,
+        }
+    }
+}
+
+fn identifiers(draft: &mut Draft) -> Result<(), String> {
+    let id = draft.input.id.to_string();
+    draft.set("crash_id", id.as_str());
+    draft.set("uuid", id);
+    draft.set(
+        "throttle_rule",
+        draft.input.raw.metadata.throttle_rule.as_str(),
+    );
+    Ok(())
+}
+
+fn read_walk(draft: &mut Draft) -> Result<(), String> {
+    let (status, success) = match &draft.input.walked {
+        Walked::Whole(json) => {
+            let walk: Walk = serde_json::from_slice(json)
+                .map_err(|e| format!("the walk cannot be read: {e}"))?;
+            let status = walk.status.clone();
+            draft.walk = Some(walk);
+            (status, true)
+        }
+        Walked::NoDump => {
+            draft.notes.push("the report has no minidump".into());
+            (String::new(), true)
+        }
+        Walked::Unreadable { status, why } => {
+            draft
+                .notes
+                .push(format!("the minidump cannot be walked: {why}"));
+            (status.clone(), false)
+        }
+        Walked::GivenUp { status, why } => {
+            draft
+                .notes
+                .push(format!("the minidump was given up: {why}"));
+            (status.clone(), false)
+        }
+    };
+    if !status.is_empty() {
+        draft.set("mdsw_status_string", status);
+    }
+    draft.set("success", success);
+    draft.set(
+        "stackwalk_version",
+        concat!("crashkeep ", env!("CARGO_PKG_VERSION")),
+    );
+    Ok(())
+}
+
+fn dumps(draft: &mut Draft) -> Result<(), String> {
+    let dumps: Vec<&Part> = draft
+        .input
+        .parts
+        .iter()
+        .copied()
+        .filter(|part| part.kind == PartKind::Dump)
+        .collect();
+    let Some(main) = main_dump(&dumps) else {
+        return Ok(());
+    };
+    draft.set("minidump_sha256_hash", main.sha256_hex());
+    let others: Vec<&str> = dumps
+        .iter()
+        .filter(|part| part.name != main.name)
+        .map(|part| part.name.as_str())
+        .collect();
+    if !others.is_empty() {
+        draft.set("additional_minidumps", others);
+    }
+    Ok(())
+}
+
+/// The dump that is walked: the one with the usual name, else the first.
+pub fn main_dump<'a>(parts: &[&'a Part]) -> Option<&'a Part> {
+    let dumps = || {
+        parts
+            .iter()
+            .copied()
+            .filter(|part| part.kind == PartKind::Dump)
+    };
+    dumps()
+        .find(|part| part.name == MAIN_DUMP)
+        .or_else(|| dumps().next())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::crash::id::Kept;
+    use crate::signature::{Lists, Ruleset};
+
+    const WALK: &str = r#"{"status": "OK", "thread_count": 2,
+        "crash_info": {"type": "SIGSEGV", "address": "0x0000000000000008", "crashing_thread": 1,
+            "adjusted_address": {"kind": "null-pointer", "offset": "0x8"}},
+        "system_info": {"os": "Linux", "os_ver": "6.1", "cpu_arch": "amd64", "cpu_count": 8},
+        "lsb_release": {"description": "Debian 12"},
+        "modules": [{"filename": "app", "debug_id": "AB1", "missing_symbols": true},
+                    {"filename": "libc.so.6", "debug_id": "CD2", "version": "6"}],
+        "threads": [{"frames": [{"function": "wait"}]},
+                    {"thread_name": "worker", "frames": [{"module": "app", "module_offset": "0x1f26"}]}]}"#;
+
+    /// The processed crash of a report with these annotations.
+    fn processed(annotations: &[(&str, &str)], walked: Walked) -> (Value, Processed) {
+        let now = Timestamp::from_ms(1_795_338_764_123);
+        let mut raw = RawCrash::default();
+        raw.metadata.received_at_ms = now.ms();
+        raw.annotations = annotations
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect();
+        let input = Input {
+            id: CrashId::new(1, Kept::Accepted, now),
+            raw: &raw,
+            parts: Vec::new(),
+            walked,
+            started_at: now,
+            now,
+        };
+        let generator = Generator::new(Ruleset::Crashkeep, Arc::new(Lists::builtin()));
+        let processed = process(&input, &generator);
+        (
+            serde_json::from_slice(&processed.json).expect("JSON"),
+            processed,
+        )
+    }
+
+    fn walked(annotations: &[(&str, &str)]) -> Value {
+        processed(annotations, Walked::Whole(WALK.as_bytes().to_vec())).0
+    }
+
+    #[test]
+    fn a_walk_becomes_the_fields_that_people_search() {
+        let crash = walked(&[
+            ("ProductName", "App"),
+            ("Version", "2.1"),
+            ("StartupTime", "1795338000"),
+        ]);
+        for (key, value) in [
+            ("signature", "app@0x1f26"),
+            ("product", "App"),
+            ("os_pretty_version", "Debian 12"),
+            ("cpu_arch", "amd64"),
+            ("reason", "SIGSEGV"),
+            ("address", "0x0000000000000000"),
+            ("crashing_thread_name", "worker"),
+            ("modules_in_stack", "app/AB1"),
+            ("missing_symbols", "app/None/AB1"),
+            ("process_type", "parent"),
+            ("report_type", "crash"),
+            ("state", "processed"),
+            ("date_processed", "2026-11-22T09:12:44.123Z"),
+        ] {
+            assert_eq!(crash[key], value, "{key}");
+        }
+        assert_eq!(
+            (&crash["uptime"], &crash["major_version"]),
+            (&764.into(), &2.into())
+        );
+        assert_eq!(
+            crash["json_dump"]["thread_count"], 2,
+            "the walk is stored as it came"
+        );
+        assert_eq!(
+            crash
+                .as_object()
+                .and_then(|o| o.keys().last())
+                .map(String::as_str),
+            Some("json_dump")
+        );
+    }
+
+    #[test]
+    fn a_crash_without_a_walk_still_has_a_name_and_a_reason() {
+        let unreadable = Walked::Unreadable {
+            status: "HeaderMismatch".into(),
+            why: "no minidump".into(),
+        };
+        let (crash, result) = processed(&[], unreadable);
+        assert_eq!(
+            crash["signature"],
+            "EMPTY: no frame data available; HeaderMismatch"
+        );
+        assert!(
+            crash["processor_notes"]
+                .as_str()
+                .is_some_and(|n| n.contains("no minidump"))
+        );
+        assert_eq!((result.failure, &crash["success"]), (None, &false.into()));
+
+        let given_up = Walked::GivenUp {
+            status: "WalkerFailed".into(),
+            why: "it overran 60 s".into(),
+        };
+        let (crash, result) = processed(&[], given_up);
+        assert_eq!(
+            (&crash["state"], result.failure.as_deref()),
+            (&"failed".into(), Some("it overran 60 s"))
+        );
+    }
+
+    #[test]
+    fn texts_that_quote_the_user_are_cleaned_for_the_public() {
+        let crash = walked(&[
+            (
+                "MozCrashReason",
+                "byte index 3 is out of bounds of `secret`",
+            ),
+            (
+                "JavaStackTrace",
+                "java.lang.Error: secret\nmore secret\n\tat a.B.c(D.java:1)\nCaused by: x.Y: secret",
+            ),
+        ]);
+        assert!(!crash["moz_crash_reason"].to_string().contains("secret"));
+        assert!(crash["moz_crash_reason_raw"].to_string().contains("secret"));
+        assert_eq!(
+            crash["java_stack_trace"],
+            "java.lang.Error\n\tat a.B.c(D.java:1)\nCaused by: x.Y"
+        );
+        assert_eq!(crash["signature"], "java.lang.Error: at a.B.c(D.java)");
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_noted_and_left_out() {
+        let crash = walked(&[
+            ("InstallTime", "yesterday"),
+            ("StartupCrash", "1"),
+            ("Hang", "ui"),
+        ]);
+        assert_eq!(crash.get("install_time"), None);
+        assert!(
+            crash["processor_notes"]
+                .as_str()
+                .is_some_and(|n| n.contains("InstallTime"))
+        );
+        assert_eq!(
+            (&crash["startup_crash"], &crash["report_type"]),
+            (&true.into(), &"hang".into())
+        );
+        assert_eq!(crash["signature"], "hang: ui | app@0x1f26");
+    }
+
+    #[test]
+    fn every_key_that_processing_sets_is_in_the_catalogue() {
+        let crash = walked(&[
+            ("ProductName", "A"),
+            ("Accessibility", "Active"),
+            ("Add-ons", "a:1,b"),
+        ]);
+        let known = ["json_dump", "uuid", "state", "client_crash_date"];
+        for key in crash.as_object().expect("an object").keys() {
+            assert!(
+                fields::by_key(key).is_some() || known.contains(&key.as_str()),
+                "{key} is no field"
+            );
+        }
+    }
+}
