@@ -21,6 +21,7 @@ with open(os.path.join(folder, "settings.dat"), "wb") as settings:
     # Uploads enabled; no attempt yet; a client id.
     settings.write(struct.pack("<4sIIIq16s", b"sdPC", 1, 1, 0, 0, uuid.uuid4().bytes_le))
 report = str(uuid.uuid4())
+os.makedirs(os.path.join(folder, "attachments", report))
 shutil.copyfile(dump, os.path.join(folder, "pending", report + ".dmp"))
 with open(os.path.join(folder, "pending", report + ".meta"), "wb") as meta:
     meta.write(struct.pack("<iiqqB7x", 1, 0, 0, int(time.time()), 0))

@@ -1,11 +1,17 @@
 //! The files that pages load: all of them are in the binary.
 
+use crate::pages;
 use crate::web::{App, Request, Response, WebError};
 
 pub fn style(_: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
-    // Its URL carries a hash of its content.
-    Ok(
-        Response::new(200, "text/css; charset=utf-8", crate::pages::STYLE)
-            .with("cache-control", super::CACHE_FOREVER.into()),
-    )
+    Ok(kept("text/css; charset=utf-8", pages::STYLE))
+}
+
+pub fn icon(_: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
+    Ok(kept("image/svg+xml", pages::ICON))
+}
+
+/// An answer that a browser may keep for ever: its address changes with its content.
+fn kept(content_type: &'static str, content: &str) -> Response {
+    Response::new(200, content_type, content).with("cache-control", super::CACHE_FOREVER.into())
 }

@@ -71,6 +71,7 @@ pub const ROUTES: &[Route] = &[
     ),
     get("/status/", Role::Viewer, pages::status::status),
     get("/assets/{}/style.css", Role::Anonymous, assets::style),
+    get("/assets/{}/icon.svg", Role::Anonymous, assets::icon),
     // API.
     get(
         "/api/SuperSearch/",
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_anybody_may_use_is_the_collector_the_health_urls_and_the_style() {
+    fn what_anybody_may_use_is_the_collector_the_health_urls_and_the_assets() {
         let open: Vec<_> = ROUTES
             .iter()
             .filter(|r| r.role == Role::Anonymous)
@@ -168,7 +169,8 @@ mod tests {
                 "/__lbheartbeat__",
                 "/__version__",
                 "/metrics",
-                "/assets/{}/style.css"
+                "/assets/{}/style.css",
+                "/assets/{}/icon.svg"
             ]
         );
     }

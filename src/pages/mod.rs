@@ -21,7 +21,9 @@ use crate::clock::Timestamp;
 use crate::web::Params;
 
 pub const STYLE: &str = include_str!("style.css");
-const STYLE_HASH: u64 = xxh3_64(STYLE.as_bytes());
+pub const ICON: &str = include_str!("icon.svg");
+/// Stands in the addresses of both, so that browsers may keep them for ever.
+const ASSETS_HASH: u64 = xxh3_64(STYLE.as_bytes()) ^ xxh3_64(ICON.as_bytes());
 
 /// The frame of every page.
 struct Page<'a> {
@@ -60,8 +62,8 @@ impl<'a> Page<'a> {
                         meta http-equiv="refresh" content=(seconds);
                     }
                     title { (self.title) " · crashkeep" }
-                    link rel="stylesheet" href={ "/assets/" (format!("{STYLE_HASH:016x}")) "/style.css" };
-                    link rel="icon" href="data:,";
+                    link rel="stylesheet" href=(asset("style.css"));
+                    link rel="icon" type="image/svg+xml" href=(asset("icon.svg"));
                 }
                 body {
                     header.bar {
@@ -91,6 +93,10 @@ impl<'a> Page<'a> {
         }
         .into_string()
     }
+}
+
+fn asset(name: &str) -> String {
+    format!("/assets/{ASSETS_HASH:016x}/{name}")
 }
 
 /// A text from outside, with what would be invisible or turn the line around spelt out.

@@ -344,7 +344,7 @@ mod tests {
         assert_eq!(
             crash
                 .as_object()
-                .and_then(|o| o.keys().last())
+                .and_then(|o| o.keys().next_back())
                 .map(String::as_str),
             Some("json_dump")
         );
