@@ -1,15 +1,12 @@
 //! From the bytes of a request to a durable report and its answer.
 //!
-//! An [`Intake`] takes a body piece by piece: inflates it, cuts it into parts, sorts these into
-//! annotations, dumps and attachments, and packs files as they come. [`accept`] maps the client's
-//! dialect, asks the throttle, and makes the report durable. Nothing that a client sent is
-//! dropped: what does not fit one form is kept in another, with a note.
+//! An [`Intake`] takes a body piece by piece: inflates it within bounds, cuts it into parts, and
+//! has [`Parts`] sort them. [`accept`] maps the client's dialect, asks the throttle, and makes the
+//! report durable.
 //!
 //! It never looks into a dump beyond its first four bytes, and it does no network I/O.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -17,13 +14,16 @@ use flate2::write::MultiGzDecoder;
 
 use crate::config::Http;
 use crate::crash::id::{CrashId, Kept};
-use crate::crash::raw::{MAIN_DUMP, Metadata, Part, PartKind, RawCrash, key};
+use crate::crash::raw::{Metadata, Part, RawCrash, key};
 use crate::dialect;
+use crate::form::{Parts, malformed};
 use crate::limits;
-use crate::multipart::{self, BadContentType, Multipart, MultipartError, PartHead, PartSink};
-use crate::store::{NewCrash, Payload, PayloadBuilder, StoreError};
+use crate::multipart::{self, BadContentType, Multipart, MultipartError};
+use crate::store::{NewCrash, Payload};
 use crate::throttle::{self, Outcome};
 use crate::web::{App, Params};
+
+pub use crate::form::Refusal;
 
 /// What the head of a submission says.
 #[derive(Clone, Debug, Default)]
@@ -33,42 +33,6 @@ pub struct SubmitHead {
     pub content_length: Option<u64>,
     pub user_agent: Option<String>,
     pub query: Params,
-}
-
-/// Why a report was not taken.
-#[derive(Debug)]
-pub enum Refusal {
-    /// The client sent something that is no report, or one over a bound.
-    Malformed {
-        status: u16,
-        code: &'static str,
-        why: String,
-    },
-    /// The report may be good; we could not keep it.
-    Store(StoreError),
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed { why, .. } => f.write_str(why),
-            Self::Store(error) => error.fmt(f),
-        }
-    }
-}
-
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-fn malformed(status: u16, code: &'static str, why: impl Into<String>) -> Refusal {
-    Refusal::Malformed {
-        status,
-        code,
-        why: why.into(),
-    }
 }
 
 /// The connection ended before the body did.
@@ -117,7 +81,6 @@ pub struct Report {
 pub struct Intake {
     limits: IntakeLimits,
     head: SubmitHead,
-    boundary: String,
     body: Body,
     received_bytes: u64,
 }
@@ -126,10 +89,12 @@ enum Body {
     /// Too short to tell whether it is compressed.
     Unknown {
         first: Vec<u8>,
-        form: Form,
+        form: Box<Form>,
     },
-    Plain(Form),
+    Plain(Box<Form>),
     Gzip(Box<MultiGzDecoder<Form>>),
+    /// While it turns from one into another.
+    Taken,
 }
 
 impl Intake {
@@ -164,7 +129,7 @@ impl Intake {
         let body = match encoding.as_deref() {
             None | Some("" | "identity") => Body::Unknown {
                 first: Vec::new(),
-                form,
+                form: Box::new(form),
             },
             Some("gzip" | "x-gzip") => Body::Gzip(Box::new(MultiGzDecoder::new(form))),
             Some(_) => {
@@ -177,7 +142,6 @@ impl Intake {
         };
         let intake = Self {
             limits,
-            boundary,
             body,
             received_bytes: 0,
             head,
@@ -206,34 +170,36 @@ impl Intake {
     pub fn feed(&mut self, piece: &[u8]) -> Result<(), Refusal> {
         self.received_bytes += piece.len() as u64;
         self.check_size(self.received_bytes)?;
-        if let Body::Unknown { first, form } = &mut self.body {
-            first.extend_from_slice(piece);
-            if first.len() < 2 {
-                return Ok(());
+        match std::mem::replace(&mut self.body, Body::Taken) {
+            Body::Unknown {
+                mut first,
+                mut form,
+            } => {
+                first.extend_from_slice(piece);
+                if first.len() < 2 {
+                    self.body = Body::Unknown { first, form };
+                    return Ok(());
+                }
+                // Crash clients that forget the header do exist; no multipart body begins so.
+                self.body = if first.starts_with(&[0x1f, 0x8b]) {
+                    form.parts
+                        .note("body is gzip although no Content-Encoding says so");
+                    Body::Gzip(Box::new(MultiGzDecoder::new(*form)))
+                } else {
+                    Body::Plain(form)
+                };
+                self.pass_on(&first)
             }
-            let first = std::mem::take(first);
-            let empty = Form::new(
-                &self.boundary,
-                self.limits.clone(),
-                &form.parts.spill_dir.clone(),
-            );
-            let mut form = std::mem::replace(form, empty);
-            // Crash clients that forget the header do exist; no multipart body begins like this.
-            self.body = if first.starts_with(&[0x1f, 0x8b]) {
-                form.parts
-                    .note("body is gzip although no Content-Encoding says so");
-                Body::Gzip(Box::new(MultiGzDecoder::new(form)))
-            } else {
-                Body::Plain(form)
-            };
-            return self.pass_on(&first);
+            known => {
+                self.body = known;
+                self.pass_on(piece)
+            }
         }
-        self.pass_on(piece)
     }
 
     fn pass_on(&mut self, piece: &[u8]) -> Result<(), Refusal> {
         match &mut self.body {
-            Body::Unknown { .. } => Ok(()),
+            Body::Unknown { .. } | Body::Taken => Ok(()),
             Body::Plain(form) => form.take(piece),
             Body::Gzip(inflater) => {
                 inflater.get_mut().received_bytes = self.received_bytes;
@@ -250,9 +216,11 @@ impl Intake {
         let form = match self.body {
             Body::Unknown { first, mut form } => {
                 form.take(&first)?;
-                form
+                *form
             }
-            Body::Plain(form) => form,
+            Body::Plain(form) => *form,
+            // Only a piece that panicked leaves it so, and then nobody asks for the end.
+            Body::Taken => return Err(incomplete_body("the body was not read to its end")),
             Body::Gzip(mut inflater) => {
                 if let Err(error) = inflater.try_finish() {
                     return Err(gzip_refusal(inflater.get_mut(), &error));
@@ -439,322 +407,4 @@ impl Write for Form {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// Sorts the parts of a form.
-struct Parts {
-    spill_dir: std::path::PathBuf,
-    annotations: BTreeMap<String, String>,
-    annotation_bytes: usize,
-    files: Vec<(Part, Payload)>,
-    /// Bytes of `files` that are in memory.
-    memory_bytes: usize,
-    notes: Vec<String>,
-    json_seen: bool,
-    current: Option<Current>,
-}
-
-enum Current {
-    Text {
-        key: String,
-        bytes: Vec<u8>,
-    },
-    Json {
-        bytes: Vec<u8>,
-    },
-    File {
-        part: Part,
-        builder: Box<PayloadBuilder>,
-        magic: Vec<u8>,
-    },
-}
-
-impl Parts {
-    fn new(spill_dir: &Path) -> Self {
-        Self {
-            spill_dir: spill_dir.to_path_buf(),
-            annotations: BTreeMap::new(),
-            annotation_bytes: 0,
-            files: Vec::new(),
-            memory_bytes: 0,
-            notes: Vec::new(),
-            json_seen: false,
-            current: None,
-        }
-    }
-
-    fn note(&mut self, note: impl Into<String>) {
-        if self.notes.len() < limits::COLLECTOR_NOTES_MAX {
-            self.notes.push(note.into());
-        }
-    }
-
-    /// Adds an annotation; a second one of the same key is kept beside the first.
-    fn annotate(&mut self, key: String, value: String) -> Result<(), Refusal> {
-        self.check_annotation_count()?;
-        self.annotation_bytes += key.len() + value.len();
-        self.check_annotation_bytes(0)?;
-        let key = clean(&key, limits::ANNOTATION_KEY_BYTES_MAX);
-        let free = free_name(&key, |name| self.annotations.contains_key(name));
-        if free != key {
-            self.note(format!(
-                "annotation {key} came twice, the second is kept as {free}"
-            ));
-        }
-        self.annotations.insert(free, value.replace('\0', ""));
-        Ok(())
-    }
-
-    fn check_annotation_count(&self) -> Result<(), Refusal> {
-        match self.annotations.len() >= limits::ANNOTATIONS_MAX {
-            false => Ok(()),
-            true => Err(malformed(
-                413,
-                "too_many_annotations",
-                format!(
-                    "the report has more than {} annotations",
-                    limits::ANNOTATIONS_MAX
-                ),
-            )),
-        }
-    }
-
-    fn check_annotation_bytes(&self, more: usize) -> Result<(), Refusal> {
-        match self.annotation_bytes + more > limits::ANNOTATIONS_BYTES_MAX {
-            false => Ok(()),
-            true => Err(malformed(
-                413,
-                "annotations_too_large",
-                format!(
-                    "the annotations are larger than {} bytes",
-                    limits::ANNOTATIONS_BYTES_MAX
-                ),
-            )),
-        }
-    }
-
-    fn begin_file(&mut self, name: &str, head: &PartHead) -> Result<Current, Refusal> {
-        if self.files.len() >= limits::FILES_MAX {
-            return Err(malformed(
-                413,
-                "too_many_files",
-                format!("the report has more than {} files", limits::FILES_MAX),
-            ));
-        }
-        let is_dump = name.starts_with(MAIN_DUMP);
-        let clean_name = if is_dump {
-            name.chars()
-                .filter(|c| c.is_ascii_alphanumeric() || *c == '_')
-                .take(limits::PART_NAME_CHARS_MAX)
-                .collect()
-        } else {
-            clean(leaf(name), limits::PART_NAME_CHARS_MAX)
-        };
-        let free = free_name(&clean_name, |name| {
-            self.files.iter().any(|(part, _)| part.name == name)
-        });
-        if free != name {
-            self.note(format!(
-                "part {} is kept as {free}",
-                clean(name, limits::PART_NAME_CHARS_MAX)
-            ));
-        }
-        let part = Part {
-            name: free,
-            kind: if is_dump {
-                PartKind::Dump
-            } else {
-                PartKind::Attachment
-            },
-            file_name: head
-                .file_name
-                .as_deref()
-                .map(|n| clean(leaf(n), limits::PART_NAME_CHARS_MAX)),
-            content_type: head
-                .content_type
-                .as_deref()
-                .map(|t| clean(t, limits::PART_NAME_CHARS_MAX)),
-            bytes: 0,
-            sha256: [0; 32],
-        };
-        let memory_left = limits::REPORT_MEMORY_BYTES_MAX.saturating_sub(self.memory_bytes);
-        let builder = Box::new(PayloadBuilder::spilling(&self.spill_dir, memory_left));
-        Ok(Current::File {
-            part,
-            builder,
-            magic: Vec::new(),
-        })
-    }
-
-    fn end_file(
-        &mut self,
-        mut part: Part,
-        builder: PayloadBuilder,
-        magic: &[u8],
-    ) -> Result<(), Refusal> {
-        let payload = builder.finish().map_err(StoreError::from)?;
-        part.bytes = payload.bytes();
-        part.sha256 = payload.sha256();
-        // A client with a name of its own for the dump: what begins like one is one.
-        if magic == b"MDMP" {
-            part.kind = PartKind::Dump;
-        }
-        if part.kind == PartKind::Dump && part.bytes == 0 {
-            self.note(format!("dump {} is empty", part.name));
-        }
-        self.memory_bytes += payload.memory_bytes();
-        self.files.push((part, payload));
-        Ok(())
-    }
-
-    /// Keeps bytes as an attachment that came as something else.
-    fn attach(&mut self, name: &str, bytes: &[u8]) -> Result<(), Refusal> {
-        let Current::File {
-            part, mut builder, ..
-        } = self.begin_file(name, &PartHead::default())?
-        else {
-            return Ok(());
-        };
-        builder.write(bytes).map_err(StoreError::from)?;
-        self.end_file(part, *builder, b"")
-    }
-
-    fn end_text(&mut self, key: String, bytes: Vec<u8>) -> Result<(), Refusal> {
-        let value = match String::from_utf8_lossy(&bytes) {
-            Cow::Borrowed(text) => text.to_owned(),
-            Cow::Owned(replaced) => {
-                self.note(format!(
-                    "annotation {} is not UTF-8; its bytes are kept as an attachment",
-                    clean(&key, limits::ANNOTATION_KEY_BYTES_MAX)
-                ));
-                self.attach(&key, &bytes)?;
-                replaced
-            }
-        };
-        self.annotate(key, value)
-    }
-
-    fn end_json(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        let value: serde_json::Value = serde_json::from_slice(bytes)
-            .map_err(|e| malformed(400, "invalid_json", format!("part extra is no JSON: {e}")))?;
-        let serde_json::Value::Object(object) = value else {
-            return Err(malformed(
-                400,
-                "invalid_json_value",
-                "part extra is JSON, but no object",
-            ));
-        };
-        self.json_seen = true;
-        for (key, value) in object {
-            let text = match value {
-                serde_json::Value::String(text) => text,
-                other => other.to_string(),
-            };
-            self.annotate(key, text)?;
-        }
-        Ok(())
-    }
-}
-
-impl PartSink for Parts {
-    type Error = Refusal;
-
-    fn begin(&mut self, head: PartHead) -> Result<(), Refusal> {
-        let name = head.name.clone().unwrap_or_default();
-        let is_file = head.file_name.is_some() || name.starts_with(MAIN_DUMP);
-        let is_json = head
-            .content_type
-            .as_deref()
-            .is_some_and(|t| t.starts_with("application/json"));
-        self.current = Some(if name == "extra" && is_json {
-            Current::Json { bytes: Vec::new() }
-        } else if is_file || name.is_empty() {
-            let name = if name.is_empty() {
-                head.file_name.clone().unwrap_or_default()
-            } else {
-                name
-            };
-            self.begin_file(&name, &head)?
-        } else {
-            self.check_annotation_count()?;
-            Current::Text {
-                key: name,
-                bytes: Vec::new(),
-            }
-        });
-        Ok(())
-    }
-
-    fn data(&mut self, piece: &[u8]) -> Result<(), Refusal> {
-        match &mut self.current {
-            Some(Current::Text { key, bytes }) => {
-                bytes.extend_from_slice(piece);
-                if bytes.len() > limits::ANNOTATION_BYTES_MAX {
-                    let (key, bytes) = (std::mem::take(key), std::mem::take(bytes));
-                    self.note(format!(
-                        "annotation {} is longer than {} bytes; it is kept as an attachment",
-                        clean(&key, limits::ANNOTATION_KEY_BYTES_MAX),
-                        limits::ANNOTATION_BYTES_MAX
-                    ));
-                    self.current = Some(self.begin_file(&key, &PartHead::default())?);
-                    return self.data(&bytes);
-                }
-                Ok(())
-            }
-            Some(Current::Json { bytes }) => {
-                bytes.extend_from_slice(piece);
-                let held = bytes.len();
-                self.check_annotation_bytes(held)
-            }
-            Some(Current::File { builder, magic, .. }) => {
-                let missing = 4 - magic.len();
-                magic.extend_from_slice(&piece[..missing.min(piece.len())]);
-                Ok(builder.write(piece).map_err(StoreError::from)?)
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn end(&mut self) -> Result<(), Refusal> {
-        match self.current.take() {
-            Some(Current::Text { key, bytes }) => self.end_text(key, bytes),
-            Some(Current::Json { bytes }) => self.end_json(&bytes),
-            Some(Current::File {
-                part,
-                builder,
-                magic,
-            }) => self.end_file(part, *builder, &magic),
-            None => Ok(()),
-        }
-    }
-}
-
-/// The last component of what may be a path of any system.
-fn leaf(name: &str) -> &str {
-    name.rsplit(['/', '\\']).next().unwrap_or_default()
-}
-
-/// A name without control characters and of bounded length.
-fn clean(name: &str, bytes_max: usize) -> String {
-    let mut clean: String = name.chars().filter(|c| !c.is_control()).collect();
-    let mut end = clean.len().min(bytes_max);
-    while !clean.is_char_boundary(end) {
-        end -= 1;
-    }
-    clean.truncate(end);
-    match clean.trim() {
-        "" | "." | ".." => "unnamed".into(),
-        _ => clean,
-    }
-}
-
-/// `name`, or `name_2`, `name_3` and so on.
-fn free_name(name: &str, taken: impl Fn(&str) -> bool) -> String {
-    if !taken(name) {
-        return name.to_owned();
-    }
-    (2..)
-        .map(|n| format!("{name}_{n}"))
-        .find(|n| !taken(n))
-        .expect("numbers do not end")
 }

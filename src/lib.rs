@@ -15,6 +15,7 @@ pub mod config;
 pub mod crash;
 pub mod dialect;
 pub mod fields;
+pub mod form;
 pub mod http;
 pub mod index;
 pub mod indexer;

@@ -4,7 +4,6 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::access::Role;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::index::Index;
@@ -22,6 +21,19 @@ pub struct App {
     pub pool: Arc<Pool>,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
+}
+
+/// What a caller may do; each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Submits reports, asks for health.
+    Anonymous,
+    /// Reads public fields.
+    Viewer,
+    /// Also reads protected fields, dumps and comments.
+    Protected,
+    /// Everything.
+    Admin,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

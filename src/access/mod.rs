@@ -8,20 +8,7 @@
 
 use std::net::SocketAddr;
 
-use crate::web::Request;
-
-/// What a caller may do; each includes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Submits reports, asks for health.
-    Anonymous,
-    /// Reads public fields.
-    Viewer,
-    /// Also reads protected fields, dumps and comments.
-    Protected,
-    /// Everything.
-    Admin,
-}
+use crate::web::{Request, Role};
 
 /// Headers by which proxies say that they forward for somebody else.
 const FORWARDING: [&str; 4] = [

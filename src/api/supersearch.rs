@@ -2,11 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::access::Role;
 use crate::fields;
 use crate::index::{IndexError, SearchResult};
 use crate::query::{Query, QueryError};
-use crate::web::{App, Request, Response, WebError};
+use crate::web::{App, Request, Response, Role, WebError};
 
 type Answer = Result<Response, WebError>;
 

@@ -29,11 +29,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::access::{self, Role};
+use crate::access;
 use crate::ingest::SubmitHead;
 use crate::limits;
 use crate::pages;
-use crate::web::{App, Body, Method, Params, Request, Response, WebError};
+use crate::web::{App, Body, Method, Params, Request, Response, Role, WebError};
 use body::{Outgoing, ReadError};
 use routes::{Handler, Route};
 

@@ -2,8 +2,7 @@
 //! that is not in this list.
 
 use super::assets;
-use crate::access::Role;
-use crate::web::{App, Method, Request, Response, WebError};
+use crate::web::{App, Method, Request, Response, Role, WebError};
 use crate::{api, pages};
 
 /// Sees a request with its body in memory, and the path segments that the route left open.

@@ -4,12 +4,11 @@ use maud::{Markup, html};
 
 use super::search::text_of;
 use super::{Page, ago, counted, number, report_path, search_for, shown, signature};
-use crate::access::Role;
 use crate::fields::name;
 use crate::index::{FacetBucket, SearchResult};
 use crate::query::Query;
 use crate::store::{CrashRow, State};
-use crate::web::{App, Request, Response, WebError};
+use crate::web::{App, Request, Response, Role, WebError};
 
 const NEWEST: usize = 25;
 const PRODUCTS: usize = 50;

@@ -9,12 +9,11 @@ use time::Date;
 use time::macros::format_description;
 
 use super::{Page, counted, number, report_path, shown, signature};
-use crate::access::Role;
 use crate::crash::id::CrashId;
 use crate::fields;
 use crate::index::{FacetBucket, FacetResult, SearchResult};
 use crate::query::{FieldRef, Query};
-use crate::web::{App, Params, Request, Response, WebError};
+use crate::web::{App, Params, Request, Response, Role, WebError};
 
 const PER_PAGE: usize = 50;
 /// Values that each facet lists.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const ROWS: [&[&str]; 9] = [
     &["main", "cli", "appliance"],
     &["http"],
-    &["ingest", "pages", "api"],
+    &["ingest", "form", "pages", "api"],
     &["access", "web"],
     &["workers", "indexer"],
     &["queue", "process"],
