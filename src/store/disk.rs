@@ -134,6 +134,27 @@ impl Disk for OsDisk {
     }
 }
 
+/// Fills `out` from an offset, or fails with `UnexpectedEof`.
+#[cfg(unix)]
+pub(super) fn read_exact_at(file: &File, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
+}
+
+/// Fills `out` from an offset, or fails with `UnexpectedEof`.
+#[cfg(windows)]
+pub(super) fn read_exact_at(file: &File, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
+    while !out.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, out, offset)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => {
+                offset += n as u64;
+                out = &mut out[n..];
+            }
+        }
+    }
+    Ok(())
+}
+
 #[derive(Debug)]
 struct OsFile(File);
 
@@ -142,28 +163,13 @@ impl DiskFile for OsFile {
         Ok(self.0.metadata()?.len())
     }
 
-    #[cfg(unix)]
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(&self.0, out, offset)
+        read_exact_at(&self.0, offset, out)
     }
 
     #[cfg(unix)]
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         std::os::unix::fs::FileExt::write_all_at(&self.0, bytes, offset)
-    }
-
-    #[cfg(windows)]
-    fn read_at(&self, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
-        while !out.is_empty() {
-            match std::os::windows::fs::FileExt::seek_read(&self.0, out, offset)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                n => {
-                    offset += n as u64;
-                    out = &mut out[n..];
-                }
-            }
-        }
-        Ok(())
     }
 
     #[cfg(windows)]

@@ -15,6 +15,7 @@
 mod backend;
 pub mod disk;
 mod error;
+pub mod overlay;
 pub mod payload;
 mod pending;
 mod segments;

@@ -1,0 +1,287 @@
+//! A directory that is only read: what would be written stays in memory.
+//!
+//! redb refuses to open a file read-only that was not closed cleanly, and a copy of a running or
+//! killed server never was. Here it repairs the copy in memory, and not one byte below the root
+//! changes, whoever owns it and whatever it is mounted on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use super::disk::{Disk, DiskFile};
+
+const PAGE: u64 = 4096;
+
+#[derive(Debug)]
+pub struct OverlayDisk {
+    root: PathBuf,
+    changes: Mutex<Changes>,
+}
+
+#[derive(Debug, Default)]
+struct Changes {
+    files: BTreeMap<String, Arc<OverlayFile>>,
+    removed: BTreeSet<String>,
+}
+
+impl OverlayDisk {
+    pub fn new(root: &Path) -> Self {
+        Self {
+            root: root.to_path_buf(),
+            changes: Mutex::default(),
+        }
+    }
+
+    fn changes(&self) -> std::sync::MutexGuard<'_, Changes> {
+        self.changes.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl Disk for OverlayDisk {
+    fn create(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let mut changes = self.changes();
+        let there = self.root.join(path).exists() && !changes.removed.contains(path);
+        if there || changes.files.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        changes.removed.remove(path);
+        let file = Arc::new(OverlayFile::new(None, 0));
+        changes.files.insert(path.to_owned(), file.clone());
+        Ok(file)
+    }
+
+    fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let mut changes = self.changes();
+        if let Some(file) = changes.files.get(path) {
+            return Ok(file.clone());
+        }
+        if changes.removed.contains(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let base = File::open(self.root.join(path))?;
+        let len = base.metadata()?.len();
+        let file = Arc::new(OverlayFile::new(Some(base), len));
+        changes.files.insert(path.to_owned(), file.clone());
+        Ok(file)
+    }
+
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        let changes = self.changes();
+        let prefix = if dir.is_empty() {
+            String::new()
+        } else {
+            format!("{dir}/")
+        };
+        let mut names: BTreeSet<String> = changes
+            .files
+            .keys()
+            .filter_map(|path| path.strip_prefix(&prefix).map(str::to_owned))
+            .filter(|name| !name.contains('/'))
+            .collect();
+        for entry in std::fs::read_dir(self.root.join(dir))? {
+            if let Ok(name) = entry?.file_name().into_string()
+                && !changes.removed.contains(&format!("{prefix}{name}"))
+            {
+                names.insert(name);
+            }
+        }
+        Ok(names.into_iter().collect())
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        let mut changes = self.changes();
+        let opened = changes.files.remove(path).is_some();
+        if !opened && !self.root.join(path).exists() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        changes.removed.insert(path.to_owned());
+        Ok(())
+    }
+
+    fn create_dir(&self, dir: &str) -> io::Result<()> {
+        match self.root.join(dir).is_dir() {
+            true => Ok(()),
+            false => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("there is no {dir}: this is no data directory of crashkeep"),
+            )),
+        }
+    }
+
+    fn sync_dir(&self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct OverlayFile {
+    base: Option<File>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    len: u64,
+    /// Bytes of the base that still count: cutting the file and growing it again reads as zeros.
+    base_len: u64,
+    /// Pages that were written to, by their number.
+    pages: BTreeMap<u64, Vec<u8>>,
+}
+
+impl OverlayFile {
+    fn new(base: Option<File>, len: u64) -> Self {
+        Self {
+            base,
+            state: Mutex::new(State {
+                len,
+                base_len: len,
+                pages: BTreeMap::new(),
+            }),
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// A page as it is without the overlay.
+    fn base_page(&self, number: u64, base_len: u64) -> io::Result<Vec<u8>> {
+        let mut page = vec![0; PAGE as usize];
+        let start = number * PAGE;
+        let there = base_len.saturating_sub(start).min(PAGE) as usize;
+        if let Some(base) = &self.base
+            && there > 0
+        {
+            super::disk::read_exact_at(base, start, &mut page[..there])?;
+        }
+        Ok(page)
+    }
+}
+
+/// The parts of `offset..offset + len`, page by page: page, start in it, length.
+fn pieces(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, usize)> {
+    let end = offset + len as u64;
+    let mut at = offset;
+    std::iter::from_fn(move || {
+        (at < end).then(|| {
+            let (page, start) = (at / PAGE, at % PAGE);
+            let n = (PAGE - start).min(end - at);
+            at += n;
+            (page, start as usize, n as usize)
+        })
+    })
+}
+
+impl DiskFile for OverlayFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.state().len)
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let state = self.state();
+        if offset + out.len() as u64 > state.len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut filled = 0;
+        for (number, start, n) in pieces(offset, out.len()) {
+            let target = &mut out[filled..filled + n];
+            match state.pages.get(&number) {
+                Some(page) => target.copy_from_slice(&page[start..start + n]),
+                None => {
+                    let page = self.base_page(number, state.base_len)?;
+                    target.copy_from_slice(&page[start..start + n]);
+                }
+            }
+            filled += n;
+        }
+        Ok(())
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        let mut taken = 0;
+        for (number, start, n) in pieces(offset, bytes.len()) {
+            if !state.pages.contains_key(&number) {
+                let page = self.base_page(number, state.base_len)?;
+                state.pages.insert(number, page);
+            }
+            let page = state.pages.get_mut(&number).expect("it was put in");
+            page[start..start + n].copy_from_slice(&bytes[taken..taken + n]);
+            taken += n;
+        }
+        state.len = state.len.max(offset + bytes.len() as u64);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut state = self.state();
+        if len < state.len {
+            state.base_len = state.base_len.min(len);
+            state.pages.retain(|number, _| number * PAGE < len);
+            let cut = (len % PAGE) as usize;
+            if let Some(page) = state.pages.get_mut(&(len / PAGE)) {
+                page[cut..].fill(0);
+            }
+        }
+        state.len = len;
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_reads_as_written_and_its_base_does_not_change() {
+        let root = tempfile::tempdir().expect("a folder");
+        let before: Vec<u8> = (0..10_000).map(|n| n as u8).collect();
+        std::fs::write(root.path().join("f"), &before).expect("written");
+        let disk = OverlayDisk::new(root.path());
+        let file = disk.open("f").expect("it is there");
+        let mut expected = before.clone();
+        let read = |expected: &[u8]| {
+            let mut all = vec![0; expected.len()];
+            file.read_at(0, &mut all).expect("readable");
+            assert_eq!(all, expected);
+            assert_eq!(file.len().ok(), Some(expected.len() as u64));
+        };
+        read(&expected);
+        file.write_at(4_000, &[7; 300]).expect("memory");
+        expected[4_000..4_300].fill(7);
+        read(&expected);
+        file.set_len(5_000).expect("memory");
+        expected.truncate(5_000);
+        read(&expected);
+        file.set_len(9_000).expect("memory");
+        expected.resize(9_000, 0);
+        read(&expected);
+        file.write_at(12_000, b"end").expect("memory");
+        expected.resize(12_000, 0);
+        expected.extend_from_slice(b"end");
+        read(&expected);
+        assert!(file.read_at(12_002, &mut [0; 2]).is_err());
+        assert_eq!(std::fs::read(root.path().join("f")).ok(), Some(before));
+    }
+
+    #[test]
+    fn names_come_and_go_in_memory_alone() {
+        let root = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(root.path().join("d")).expect("a folder");
+        std::fs::write(root.path().join("d/a"), b"a").expect("written");
+        let disk = OverlayDisk::new(root.path());
+        assert!(disk.create("d/a").is_err());
+        disk.create("d/b").expect("a new name");
+        disk.remove("d/a").expect("it is there");
+        assert_eq!(disk.list("d").ok(), Some(vec!["b".to_owned()]));
+        assert!(disk.open("d/a").is_err());
+        disk.create("d/a").expect("the name is free again");
+        assert!(root.path().join("d/a").exists() && !root.path().join("d/b").exists());
+    }
+}
