@@ -202,24 +202,17 @@ impl Store {
         let (change_sender, change_signal) = bounded(1);
         let (commands, receiver) = bounded(COMMANDS_MAX);
         let life = backend::Life::default();
-        let opened = backend::open(file.clone(), options.cache_bytes, &life).and_then(|database| {
-            let shared = Arc::new(Shared {
-                readers: segments::Readers::new(disk.clone()),
-                disk,
-                clock,
-                database: RwLock::new(Arc::new(database)),
-                latched: Mutex::new(None),
-                last_change: AtomicU64::new(0),
-                change_signal: change_sender,
-            });
-            let life = life.clone();
-            let writer = Writer::new(shared.clone(), life, receiver, sink, options.cache_bytes)?;
-            Ok((shared, writer))
+        let database = backend::open(file, options.cache_bytes, &life)?;
+        let shared = Arc::new(Shared {
+            readers: segments::Readers::new(disk.clone()),
+            disk,
+            clock,
+            database: RwLock::new(Arc::new(database)),
+            latched: Mutex::new(None),
+            last_change: AtomicU64::new(0),
+            change_signal: change_sender,
         });
-        let (shared, writer) = opened.inspect_err(|_| {
-            // The next process reads what a failed sync has left in memory.
-            let _ = backend::settle(&*file, &mut life.end());
-        })?;
+        let writer = Writer::new(shared.clone(), life, receiver, sink, options.cache_bytes)?;
         let watched = shared.clone();
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
