@@ -1,6 +1,6 @@
 //! redb on the store's disk trait.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
@@ -13,50 +13,27 @@ use super::error::StoreError;
 const MAGIC_BYTES: usize = 9;
 const PAGE_BYTES: u64 = 4096;
 
-/// Pages of a file, by number.
-pub type Pages = BTreeSet<u64>;
-
 /// One life of the open database file.
 ///
 /// After an I/O error redb refuses to work until it is opened again, while readers may still
 /// hold the old handle. [`Life::end`] makes sure that the old handle never touches the file again:
 /// it cannot write when its last reader drops it, so that two handles never write one file, and
 /// it cannot read pages that the new handle has used for something else since.
+///
+/// A failed sync may leave its pages readable from memory though no later sync writes them. redb
+/// survives that as we commit, in two phases: a header points at pages only once they are synced,
+/// and the header itself is written again by each open and commit.
 #[derive(Clone, Debug, Default)]
-pub struct Life(Arc<LifeState>);
-
-#[derive(Debug, Default)]
-struct LifeState {
-    /// Held for reading during every operation.
-    ended: RwLock<bool>,
-    unsynced: Mutex<Unsynced>,
-}
-
-#[derive(Debug, Default)]
-struct Unsynced {
-    /// Written since the last completed sync.
-    pages: Pages,
-    sync_failed: bool,
-}
+pub struct Life(Arc<RwLock<bool>>);
 
 impl Life {
-    /// Waits for running operations and refuses all others from now on. Returns the pages that
-    /// are in doubt: written before a sync that failed.
-    pub fn end(&self) -> Pages {
-        *self.0.ended.write().unwrap_or_else(|e| e.into_inner()) = true;
-        let mut unsynced = self.unsynced();
-        match unsynced.sync_failed {
-            true => std::mem::take(&mut unsynced.pages),
-            false => Pages::new(),
-        }
-    }
-
-    fn unsynced(&self) -> MutexGuard<'_, Unsynced> {
-        self.0.unsynced.lock().unwrap_or_else(|e| e.into_inner())
+    /// Waits for running operations, and refuses all others from now on.
+    pub fn end(&self) {
+        *self.0.write().unwrap_or_else(|e| e.into_inner()) = true;
     }
 
     fn during<R>(&self, operation: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
-        let ended = self.0.ended.read().unwrap_or_else(|e| e.into_inner());
+        let ended = self.0.read().unwrap_or_else(|e| e.into_inner());
         match *ended {
             false => operation(),
             true => Err(io::Error::other(
@@ -90,46 +67,12 @@ impl StorageBackend for Backend {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.life.during(|| {
-            let synced = self.file.sync_data();
-            let mut unsynced = self.life.unsynced();
-            match &synced {
-                Ok(()) => unsynced.pages.clear(),
-                Err(_) => unsynced.sync_failed = true,
-            }
-            synced
-        })
+        self.life.during(|| self.file.sync_data())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.life.during(|| {
-            self.life.unsynced().pages.extend(pages(offset, data.len()));
-            self.file.write_at(offset, data)
-        })
+        self.life.during(|| self.file.write_at(offset, data))
     }
-}
-
-/// Writes pages that are in doubt once more, and syncs them.
-///
-/// A sync that fails may leave its pages readable from memory, marked as clean: the next sync
-/// answers well and never writes them. What the next handle reads must be what is on the disk.
-pub fn settle(file: &dyn DiskFile, in_doubt: &mut Pages) -> io::Result<()> {
-    if in_doubt.is_empty() {
-        return Ok(());
-    }
-    let len = file.len()?;
-    let mut buffer = [0; PAGE_BYTES as usize];
-    for offset in in_doubt.iter().map(|page| page * PAGE_BYTES) {
-        let bytes = usize::try_from(len.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let page = &mut buffer[..bytes.min(PAGE_BYTES as usize)];
-        if !page.is_empty() {
-            file.read_at(offset, page)?;
-            file.write_at(offset, page)?;
-        }
-    }
-    file.sync_data()?;
-    in_doubt.clear();
-    Ok(())
 }
 
 /// A file that is read from the disk and written to memory: with it redb can open, and repair for

@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvError, Sender, bounded, select};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
 use crate::clock::{Clock, Timestamp};
@@ -178,6 +178,8 @@ pub struct StoreStatus {
 pub struct Store {
     shared: Arc<Shared>,
     commands: Sender<Command>,
+    /// Disconnected once the writer has ended.
+    ended: Receiver<()>,
     change_signal: Receiver<()>,
     writer: Mutex<Option<JoinHandle<()>>>,
     spill_dir: PathBuf,
@@ -203,28 +205,23 @@ impl Store {
         let (change_sender, change_signal) = bounded(1);
         let (commands, receiver) = bounded(COMMANDS_MAX);
         let life = backend::Life::default();
-        let opened = backend::open(file.clone(), options.cache_bytes, &life).and_then(|database| {
-            let shared = Arc::new(Shared {
-                readers: segments::Readers::new(disk.clone()),
-                disk,
-                clock,
-                database: RwLock::new(Arc::new(database)),
-                latched: Mutex::new(None),
-                last_change: AtomicU64::new(0),
-                change_signal: change_sender,
-            });
-            let life = life.clone();
-            let writer = Writer::new(shared.clone(), life, receiver, sink, options.cache_bytes)?;
-            Ok((shared, writer))
+        let database = backend::open(file, options.cache_bytes, &life)?;
+        let shared = Arc::new(Shared {
+            readers: segments::Readers::new(disk.clone()),
+            disk,
+            clock,
+            database: RwLock::new(Arc::new(database)),
+            latched: Mutex::new(None),
+            last_change: AtomicU64::new(0),
+            change_signal: change_sender,
         });
-        let (shared, writer) = opened.inspect_err(|_| {
-            // The next process reads what a failed sync has left in memory.
-            let _ = backend::settle(&*file, &mut life.end());
-        })?;
+        let writer = Writer::new(shared.clone(), life, receiver, sink, options.cache_bytes)?;
         let watched = shared.clone();
+        let (ending, ended) = bounded::<()>(0);
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || {
+                let _ending = ending;
                 // The pages and the health check must tell that nothing is taken any more.
                 if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
                     watched.latch(&StoreError::Unavailable(
@@ -235,6 +232,7 @@ impl Store {
         Ok(Self {
             shared,
             commands,
+            ended,
             change_signal,
             writer: Mutex::new(Some(writer)),
             spill_dir: options.spill_dir,
@@ -300,7 +298,12 @@ impl Store {
     fn ask<T>(&self, command: impl FnOnce(writer::Reply<T>) -> Command) -> Result<T, StoreError> {
         let (reply, answer) = bounded(1);
         self.tell(command(reply))?;
-        answer.recv().map_err(|_| StoreError::Stopping)?
+        // A command that was sent as the writer ended stays in the channel: nobody drops its reply.
+        select! {
+            recv(answer) -> answer => answer,
+            recv(self.ended) -> _ => answer.try_recv().map_err(|_| RecvError),
+        }
+        .map_err(|_| StoreError::Stopping)?
     }
 
     /// A read transaction. One that meets an I/O error has the writer look at the database: redb

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::backend::{self, Life, Pages};
+use super::backend::{self, Life};
 use super::disk::Disk;
 use super::error::StoreError;
 use super::payload::Payload;
@@ -141,8 +141,6 @@ pub struct Writer {
     suspect: Option<(u64, u32)>,
     /// How far the current handle of the database can be used.
     handle: Handle,
-    /// Pages of the database that a sync has failed on and none has settled since.
-    in_doubt: Pages,
     cache_bytes: usize,
     disk: Arc<dyn Disk>,
 }
@@ -177,7 +175,6 @@ impl Writer {
             handed_out: HashMap::new(),
             suspect: None,
             handle: Handle::Good,
-            in_doubt: Pages::new(),
             cache_bytes,
             disk,
         };
@@ -366,12 +363,11 @@ impl Writer {
 
     /// Opens the database anew after an I/O error.
     fn reopen(&mut self) -> Result<(), StoreError> {
-        self.in_doubt.append(&mut self.life.end());
+        self.life.end();
         // What was written behind the last commit may or may not be on the disk: never again
         // append to a file whose sync has failed.
         self.appenders = Default::default();
         let file = self.disk.open(super::DATABASE)?;
-        backend::settle(&*file, &mut self.in_doubt)?;
         self.life = Life::default();
         let database = backend::open(file, self.cache_bytes, &self.life)?;
         self.shared.replace_database(database);
@@ -381,7 +377,7 @@ impl Writer {
 
     /// Opens what is committed for readers, for as long as the disk takes no writes.
     fn reopen_for_reading(&mut self) -> Result<(), StoreError> {
-        self.in_doubt.append(&mut self.life.end());
+        self.life.end();
         let file = self.disk.open(super::DATABASE)?;
         self.life = Life::default();
         let database = backend::open_for_reading(file, self.cache_bytes, &self.life)?;
