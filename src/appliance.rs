@@ -21,7 +21,8 @@ use crate::metrics::Metrics;
 use crate::queue;
 use crate::signature::{Generator, Lists, Ruleset};
 use crate::stackwalk::WalkerOptions;
-use crate::store::disk::OsDisk;
+use crate::store::disk::{Disk, OsDisk, make_private_dir};
+use crate::store::overlay::OverlayDisk;
 use crate::store::{DirectoryLock, Store, StoreOptions};
 use crate::web::App;
 use crate::workers::{Pool, PoolParts};
@@ -41,7 +42,7 @@ const PARSED_SYMBOLS_FACTOR: u64 = 3;
 pub struct Appliance {
     server: Server,
     app: Arc<App>,
-    _lock: DirectoryLock,
+    _ground: Ground,
 }
 
 /// What is not configuration: where the data are, and which program walks dumps.
@@ -50,6 +51,9 @@ pub struct Place {
     pub data: PathBuf,
     /// Our own binary, run again as walkers.
     pub program: PathBuf,
+    /// Show what is there and change nothing: no uploads, no workers, not a byte written below
+    /// `data`. Needs no lock, so it works on read-only media and for another user.
+    pub read_only: bool,
 }
 
 impl Appliance {
@@ -60,16 +64,25 @@ impl Appliance {
 
     /// The same with a clock of the caller's.
     pub fn start_at(config: Config, place: &Place, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let data = &place.data;
-        let lock = DirectoryLock::take(data)
-            .with_context(|| format!("data directory {}", data.display()))?;
+        let ground = Ground::prepare(place)
+            .with_context(|| format!("data directory {}", place.data.display()))?;
         let metrics = Arc::new(Metrics::default());
-        let workers = worker_count(&config);
+        let workers = if place.read_only {
+            0
+        } else {
+            worker_count(&config)
+        };
 
         let (lanes, jobs, stop) = queue::queue(workers);
-        let store = Arc::new(open_store(data, &config, clock.clone(), lanes)?);
-        let index =
-            Arc::new(Index::open(&data.join("index"), store.id()?).context("the search index")?);
+        let options = StoreOptions {
+            cache_bytes: config.store.cache_bytes.0 as usize,
+            spill_dir: ground.spill_dir.clone(),
+        };
+        let store = Store::open(ground.disk.clone(), options, clock.clone(), Box::new(lanes))
+            .with_context(|| format!("the store in {}", place.data.display()))?;
+        let store = Arc::new(store);
+        let index = Index::open(&ground.index_dir, store.id()?).context("the search index")?;
+        let index = Arc::new(index);
         let indexer = Arc::new(Indexer::start(
             store.clone(),
             index.clone(),
@@ -89,6 +102,7 @@ impl Appliance {
         let listen = config.http.listen.value;
         let app = Arc::new(App {
             config,
+            read_only: place.read_only,
             store,
             index,
             indexer,
@@ -100,7 +114,7 @@ impl Appliance {
         Ok(Self {
             server,
             app,
-            _lock: lock,
+            _ground: ground,
         })
     }
 
@@ -126,22 +140,41 @@ fn worker_count(config: &Config) -> usize {
     }
 }
 
-fn open_store(
-    data: &Path,
-    config: &Config,
-    clock: Arc<dyn Clock>,
-    lanes: queue::Lanes,
-) -> anyhow::Result<Store> {
-    let spill_dir = data.join("incoming");
-    crate::store::disk::make_private_dir(&spill_dir)?;
-    crate::store::disk::make_private_dir(&symbol_dir(data))?;
-    let options = StoreOptions {
-        cache_bytes: config.store.cache_bytes.0 as usize,
-        spill_dir,
-    };
-    let disk = Arc::new(OsDisk::new(data)?);
-    Store::open(disk, options, clock, Box::new(lanes))
-        .with_context(|| format!("the store in {}", data.display()))
+/// What the parts stand on: the folders that they write to, and the lock on them.
+struct Ground {
+    disk: Arc<dyn Disk>,
+    index_dir: PathBuf,
+    spill_dir: PathBuf,
+    _lock: Option<DirectoryLock>,
+    /// Where a read-only server keeps what it derives.
+    _temporary: Option<tempfile::TempDir>,
+}
+
+impl Ground {
+    fn prepare(place: &Place) -> anyhow::Result<Self> {
+        let data = &place.data;
+        if place.read_only {
+            let temporary = tempfile::tempdir()?;
+            return Ok(Self {
+                disk: Arc::new(OverlayDisk::new(data)),
+                index_dir: temporary.path().join("index"),
+                spill_dir: temporary.path().to_path_buf(),
+                _lock: None,
+                _temporary: Some(temporary),
+            });
+        }
+        let lock = DirectoryLock::take(data)?;
+        let spill_dir = data.join("incoming");
+        make_private_dir(&spill_dir)?;
+        make_private_dir(&symbol_dir(data))?;
+        Ok(Self {
+            disk: Arc::new(OsDisk::new(data)?),
+            index_dir: data.join("index"),
+            spill_dir,
+            _lock: Some(lock),
+            _temporary: None,
+        })
+    }
 }
 
 /// Breakpad symbols, laid out as on a symbol server.

@@ -15,6 +15,8 @@ use crate::workers::Pool;
 /// Everything that a handler may use.
 pub struct App {
     pub config: Config,
+    /// Nothing may be changed.
+    pub read_only: bool,
     pub store: Arc<Store>,
     pub index: Arc<Index>,
     pub indexer: Arc<Indexer>,

@@ -17,6 +17,9 @@ pub struct Args {
     /// Address to bind, instead of the configuration's; port 0 is any free one
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// Show what the data directory holds and change nothing in it
+    #[arg(long)]
+    read_only: bool,
 }
 
 pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
@@ -41,6 +44,7 @@ pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
         &Place {
             data: common.data.clone(),
             program,
+            read_only: args.read_only,
         },
     )?;
     let mut stdout = std::io::stdout().lock();

@@ -274,6 +274,12 @@ async fn answer(
 }
 
 fn check_access(shared: &Shared, route: &Route, request: &Request) -> Result<(), WebError> {
+    if shared.app.read_only && request.method == Method::Post {
+        return Err(WebError::new(
+            503,
+            "this server shows a data directory read-only: it takes no reports and changes nothing",
+        ));
+    }
     if route.role == Role::Anonymous {
         return Ok(());
     }

@@ -23,6 +23,7 @@ pub fn home(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
             h1 { "Crashes" }
             div.chips {
                 @match app.store.status()?.latched {
+                    None if app.read_only => span.chip.warn { "read-only" },
                     None => span.chip.good { "intake up" },
                     Some(why) => span.chip.bad { "intake down: " (why) },
                 }

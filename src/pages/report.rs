@@ -36,7 +36,7 @@ pub fn report(app: &App, _: &Request, captures: &[String]) -> Result<Response, W
         return Ok(Response::see_other(&report_path(id)));
     }
     let view = load(app, id)?;
-    let pending = matches!(view.row.state, State::Queued | State::Processing);
+    let pending = !app.read_only && matches!(view.row.state, State::Queued | State::Processing);
     let title = match &view.row.processed {
         Some(processed) => processed.signature.clone(),
         None => format!("Crash {id}"),
@@ -146,6 +146,7 @@ fn head(app: &App, view: &View) -> Markup {
                 " · " a href={ "/api/ProcessedCrash/?crash_id=" (row.id) } { "processed JSON" }
                 " · " a href={ "/api/RawCrash/?crash_id=" (row.id) } { "raw JSON" }
             }
+            @if !app.read_only {
             form.inline method="post" action={ (report_path(row.id)) "/reprocess" } {
                 button type="submit" {
                     @match row.state {
@@ -154,6 +155,7 @@ fn head(app: &App, view: &View) -> Markup {
                         _ => "Reprocess",
                     }
                 }
+            }
             }
         }
     }

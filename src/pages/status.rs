@@ -12,7 +12,9 @@ pub fn status(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError
         div.head {
             h1 { "Server status" }
             div.chips {
+                @if app.read_only { span.chip.warn { "read-only: no intake, no workers" } }
                 @match &store.latched {
+                    None if app.read_only => {},
                     None => span.chip.good { "intake up" },
                     Some(why) => span.chip.bad { "intake down: " (why) },
                 }

@@ -134,15 +134,20 @@ impl Disk for OsDisk {
     }
 }
 
+/// An existing file that nothing will be written to, wherever it lies.
+pub(super) fn open_read_only(path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+    Ok(Arc::new(OsFile(File::open(path)?)))
+}
+
 /// Fills `out` from an offset, or fails with `UnexpectedEof`.
 #[cfg(unix)]
-pub(super) fn read_exact_at(file: &File, offset: u64, out: &mut [u8]) -> io::Result<()> {
+fn read_exact_at(file: &File, offset: u64, out: &mut [u8]) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
 }
 
 /// Fills `out` from an offset, or fails with `UnexpectedEof`.
 #[cfg(windows)]
-pub(super) fn read_exact_at(file: &File, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
+fn read_exact_at(file: &File, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
     while !out.is_empty() {
         match std::os::windows::fs::FileExt::seek_read(file, out, offset)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),

@@ -5,12 +5,11 @@
 //! changes, whoever owns it and whatever it is mounted on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{self, Disk, DiskFile};
 
 const PAGE: u64 = 4096;
 
@@ -47,7 +46,7 @@ impl Disk for OverlayDisk {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         changes.removed.remove(path);
-        let file = Arc::new(OverlayFile::new(None, 0));
+        let file = Arc::new(OverlayFile::empty());
         changes.files.insert(path.to_owned(), file.clone());
         Ok(file)
     }
@@ -60,9 +59,9 @@ impl Disk for OverlayDisk {
         if changes.removed.contains(path) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let base = File::open(self.root.join(path))?;
-        let len = base.metadata()?.len();
-        let file = Arc::new(OverlayFile::new(Some(base), len));
+        let file = Arc::new(OverlayFile::over(disk::open_read_only(
+            &self.root.join(path),
+        )?)?);
         changes.files.insert(path.to_owned(), file.clone());
         Ok(file)
     }
@@ -115,9 +114,10 @@ impl Disk for OverlayDisk {
     }
 }
 
+/// A file that is read from its base and written to memory.
 #[derive(Debug)]
-struct OverlayFile {
-    base: Option<File>,
+pub struct OverlayFile {
+    base: Option<Arc<dyn DiskFile>>,
     state: Mutex<State>,
 }
 
@@ -131,7 +131,16 @@ struct State {
 }
 
 impl OverlayFile {
-    fn new(base: Option<File>, len: u64) -> Self {
+    pub fn over(base: Arc<dyn DiskFile>) -> io::Result<Self> {
+        let len = base.len()?;
+        Ok(Self::new(Some(base), len))
+    }
+
+    fn empty() -> Self {
+        Self::new(None, 0)
+    }
+
+    fn new(base: Option<Arc<dyn DiskFile>>, len: u64) -> Self {
         Self {
             base,
             state: Mutex::new(State {
@@ -154,7 +163,7 @@ impl OverlayFile {
         if let Some(base) = &self.base
             && there > 0
         {
-            super::disk::read_exact_at(base, start, &mut page[..there])?;
+            base.read_at(start, &mut page[..there])?;
         }
         Ok(page)
     }

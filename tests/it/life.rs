@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::server::{Server, fixture, submission, wait_for};
+use rustix::process::Signal;
+
+use crate::server::{Server, fixture, send_signal, submission, wait_for};
 
 /// Uploads in the test of a killed server.
 const UPLOADS: u64 = 300;
@@ -70,10 +72,20 @@ fn a_killed_server_has_every_answered_crash_with_its_exact_bytes() {
 }
 
 fn kill_9(pid: u32) {
-    let status = std::process::Command::new("kill")
-        .args(["-KILL", &pid.to_string()])
-        .status();
-    assert!(status.expect("kill runs").success());
+    send_signal(pid, Signal::KILL);
+}
+
+/// Processes whose parent is `parent`.
+fn children(parent: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").expect("Linux");
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        // pid (name) state parent ...
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let after_name = stat.rsplit(')').next().unwrap_or_default();
+        after_name.split_whitespace().nth(1) == Some(parent.to_string().as_str())
+    })
+    .collect()
 }
 
 #[test]
@@ -244,4 +256,128 @@ fn the_data_directory_is_private() {
     let mode = |path: &Path| path.metadata().expect("it is there").permissions().mode() & 0o777;
     assert_eq!(mode(&server.data), 0o700);
     assert_eq!(mode(&server.data.join("store.redb")), 0o600);
+}
+
+/// Every file below a folder with its bytes.
+fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![folder.to_path_buf()];
+    while let Some(next) = open.pop() {
+        for entry in std::fs::read_dir(next).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            match path.is_dir() {
+                true => open.push(path),
+                false => {
+                    let bytes = std::fs::read(&path).expect("a file");
+                    found.insert(path.display().to_string(), bytes);
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_killed_servers_directory_opens_read_only_and_not_a_byte_of_it_changes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let server = Server::start_in(&data, &[]);
+    let dump = fixture("dumps/linux-x86_64-null_read_av.dmp");
+    let files: [(&str, &str, &[u8]); 1] = [("upload_file_minidump", "x", &dump)];
+    let id = server.submit(&[("ProductName", "Kept")], &files).crash_id();
+    server.wait_processed(&id);
+    kill_9(server.child.id());
+    drop(server);
+    let before = contents(&data);
+
+    let mut server = Server::start_in(&data, &["--read-only"]);
+    assert!(
+        server
+            .get(&format!("/report/index/{id}"))
+            .text()
+            .contains("Crashing thread")
+    );
+    assert_eq!(
+        server
+            .get(&format!("/api/RawCrash/?crash_id={id}&format=raw"))
+            .body,
+        dump
+    );
+    wait_for("the search", || {
+        server
+            .get("/search/?product=Kept")
+            .text()
+            .contains(&id)
+            .then_some(())
+    });
+    let refused = server.submit(&[("ProductName", "A")], &[]);
+    assert_eq!(refused.status, 503);
+    assert!(refused.text().contains("read-only"), "{}", refused.text());
+    assert_eq!(
+        server
+            .request(
+                "POST",
+                &format!("/api/Reprocessing/?crash_ids={id}"),
+                &[],
+                b""
+            )
+            .status,
+        503
+    );
+    assert!(server.get("/status/").text().contains("read-only"));
+    assert_eq!(server.terminate(), Some(0));
+    assert!(
+        contents(&data) == before,
+        "nothing was written below the data directory"
+    );
+
+    let nothing = folder.path().join("nothing");
+    let refused = std::process::Command::new(crate::server::PROGRAM)
+        .args(["serve", "--read-only", "--listen", "127.0.0.1:0", "--data"])
+        .arg(&nothing)
+        .output()
+        .expect("it runs");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(!nothing.exists(), "a read-only server makes no directory");
+}
+
+#[test]
+fn a_crash_in_work_shows_its_state_and_the_page_looks_again() {
+    let server = Server::start();
+    let dump = fixture("dumps/linux-x86_64-null_read_av.dmp");
+    let files: [(&str, &str, &[u8]); 1] = [("upload_file_minidump", "x", &dump)];
+    // Every worker has started its walker once the pool has done a few crashes.
+    let walkers = wait_for("the walkers", || {
+        let ids: Vec<String> = (0..4)
+            .map(|_| server.submit(&[], &files).crash_id())
+            .collect();
+        ids.iter().for_each(|id| drop(server.wait_processed(id)));
+        let pids = children(server.child.id());
+        let workers = std::thread::available_parallelism().map_or(1, |n| n.get());
+        (pids.len() == workers).then_some(pids)
+    });
+    let signal = |signal| walkers.iter().for_each(|pid| send_signal(*pid, signal));
+    signal(Signal::STOP);
+    let id = server.submit(&[("ProductName", "A")], &files).crash_id();
+    wait_for("a worker", || {
+        (server.state(&id)["state"] == "processing").then_some(())
+    });
+    let page = server.get(&format!("/report/index/{id}")).text();
+    assert!(
+        page.contains("being walked") && page.contains("http-equiv=\"refresh\""),
+        "{page}"
+    );
+    signal(Signal::CONT);
+    assert_eq!(server.wait_processed(&id), "processed");
+
+    // A walker that dies on a crash is replaced, and the crash is walked again.
+    signal(Signal::STOP);
+    let id = server.submit(&[("ProductName", "B")], &files).crash_id();
+    wait_for("a worker", || {
+        (server.state(&id)["state"] == "processing").then_some(())
+    });
+    signal(Signal::KILL);
+    assert_eq!(server.wait_processed(&id), "processed");
+    assert!(server.metric("crashkeep_walker_faults_total") >= 1);
+    assert_eq!(server.state(&id)["attempts"], 2);
 }

@@ -49,6 +49,11 @@ pub fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+pub fn send_signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid as i32).expect("a pid");
+    rustix::process::kill_process(pid, signal).expect("it can be signalled");
+}
+
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -232,10 +237,7 @@ impl Server {
 
     /// SIGTERM, and the exit code.
     pub fn terminate(&mut self) -> Option<i32> {
-        let status = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
-            .status();
-        assert!(status.expect("kill runs").success());
+        send_signal(self.child.id(), rustix::process::Signal::TERM);
         self.child.wait().expect("the end of the server").code()
     }
 }
