@@ -148,8 +148,7 @@ fn a_child_that_died_while_idle_is_replaced_without_a_fault() {
     let mut walker = Walker::new(WalkerOptions::new(program()));
     walker.walk(&small_dump()).unwrap().unwrap();
     let pid = walker.pid().unwrap();
-    let kill = Command::new("kill").args(["-9", &pid.to_string()]).status();
-    assert!(kill.unwrap().success());
+    crate::server::send_signal(pid, rustix::process::Signal::KILL);
     std::thread::sleep(Duration::from_millis(100));
     walker.walk(&small_dump()).unwrap().unwrap();
     assert_ne!(walker.pid(), Some(pid));
