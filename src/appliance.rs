@@ -19,6 +19,7 @@ use crate::indexer::Indexer;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::queue;
+use crate::retention::{Keep, Retention};
 use crate::signature::{Generator, Lists, Ruleset};
 use crate::stackwalk::WalkerOptions;
 use crate::store::disk::{Disk, OsDisk, make_private_dir};
@@ -89,6 +90,12 @@ impl Appliance {
             metrics.clone(),
         )?);
 
+        let keep = Keep {
+            processed_days: config.retention.processed_days.0,
+            failed_days: config.retention.failed_days.0,
+        };
+        let retention = Arc::new(Retention::start(store.clone(), keep, clock.clone())?);
+
         let ruleset: Ruleset = config.signature.ruleset.0.parse()?;
         let parts = PoolParts {
             store: store.clone(),
@@ -106,6 +113,7 @@ impl Appliance {
             store,
             index,
             indexer,
+            retention,
             pool,
             metrics,
             clock,
@@ -128,6 +136,7 @@ impl Appliance {
         self.server.stop(REQUEST_GRACE);
         self.app.store.pause();
         self.app.pool.stop(WALK_GRACE);
+        self.app.retention.stop();
         self.app.indexer.stop();
         self.app.store.close();
     }

@@ -151,7 +151,14 @@ settings! {
     /// `[deferred]`: reports that the throttle set aside.
     deferred: Deferred {
         /// Days that a deferred report is kept for somebody to ask for it.
-        keep_days: u32 = 7;
+        keep_days: Days = Days(7);
+    }
+    /// `[retention]`: how long crashes are kept, from their receipt.
+    retention: RetentionSettings {
+        /// Days that a processed crash is kept.
+        processed_days: Days = Days(180);
+        /// Days that a crash is kept whose processing was given up.
+        failed_days: Days = Days(30);
     }
     /// `[workers]`: the pool that walks dumps.
     workers: Workers {
@@ -249,6 +256,24 @@ impl Value for Span {
             .find(|(_, n)| ms >= *n && ms.is_multiple_of(*n))
             .unwrap_or(("ms", 1));
         format!("\"{} {unit}\"", ms / factor)
+    }
+}
+
+/// A number of days, 1 or more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Days(pub u32);
+
+impl Value for Days {
+    const FORM: &'static str = "a whole number of days, 1 to 36500";
+
+    fn read(value: &DeValue) -> Option<Self> {
+        u32::read(value)
+            .filter(|days| (1..=36_500).contains(days))
+            .map(Days)
+    }
+
+    fn print(&self) -> String {
+        self.0.to_string()
     }
 }
 
@@ -573,6 +598,7 @@ mod tests {
         );
         assert!(error("[htpp]\n").contains("appliance.toml:1: there is no section [htpp]"));
         assert!(error("[workers]\ncount = -1\n").contains("whole number"));
+        assert!(error("[retention]\nfailed_days = 0\n").contains("1 to 36500"));
         assert!(error("[workers]\nwalk_deadline = \"0 s\"\n").contains("at least 1 ms"));
         assert!(error("[signature]\nruleset = \"x\"\n").contains("\"crashkeep\" or \"socorro\""));
         assert!(error("x = [").contains("appliance.toml"));

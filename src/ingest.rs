@@ -290,7 +290,7 @@ pub fn accept(app: &App, report: Report) -> Result<Answer, Refusal> {
     });
     let (kept, deferred_days) = match decision.outcome {
         Outcome::Accept => (Kept::Accepted, None),
-        Outcome::Defer => (Kept::Deferred, Some(app.config.deferred.keep_days.value)),
+        Outcome::Defer => (Kept::Deferred, Some(app.config.deferred.keep_days.0)),
         Outcome::Reject => {
             return Ok(Answer::Discarded {
                 rule: decision.rule,

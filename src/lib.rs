@@ -27,6 +27,7 @@ pub mod pages;
 pub mod process;
 pub mod query;
 pub mod queue;
+pub mod retention;
 pub mod signature;
 pub mod stackwalk;
 pub mod store;

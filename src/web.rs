@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::index::Index;
 use crate::indexer::Indexer;
 use crate::metrics::Metrics;
+use crate::retention::Retention;
 use crate::store::{PayloadReader, Store, StoreError};
 use crate::workers::Pool;
 
@@ -20,6 +21,7 @@ pub struct App {
     pub store: Arc<Store>,
     pub index: Arc<Index>,
     pub indexer: Arc<Indexer>,
+    pub retention: Arc<Retention>,
     pub pool: Arc<Pool>,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{Page, bytes_text, counted, number, report_path, span_text};
+use super::{Page, ago, bytes_text, counted, number, report_path, span_text};
 use crate::store::{State, StoreStatus};
 use crate::web::{App, Request, Response, WebError};
 
@@ -38,7 +38,7 @@ pub fn status(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError
             }
         }
         (workers(app))
-        div.grid3 { (intake(app)) (disk(&store)) (index(app)) }
+        div.grid3 { (intake(app)) (disk(&store)) (index(app)) (retention(app)) }
     };
     Ok(Response::html(
         Page::new("Server status", "/status/").render(content),
@@ -151,6 +151,33 @@ fn disk(store: &StoreStatus) -> Markup {
             ),
         ],
     )
+}
+
+fn retention(app: &App) -> Markup {
+    let status = app.retention.status();
+    let now = app.clock.now();
+    let mut rows = vec![(
+        "Kept",
+        html! {
+            "processed " (app.config.retention.processed_days.0) " days, failed "
+            (app.config.retention.failed_days.0) ", deferred " (app.config.deferred.keep_days.0)
+        },
+    )];
+    if let Some((at, pass)) = &status.last_pass {
+        let deleted = pass.deferred_deleted + pass.processed_deleted + pass.failed_deleted;
+        rows.push(("Last pass", html! { (ago(*at, now)) ": " (counted(deleted, "crash", "crashes")) " deleted, " (counted(pass.segments_removed, "file", "files")) " given back" }));
+    }
+    if let Some((at, audit)) = &status.last_audit {
+        rows.push(("Last audit", html! {
+            (ago(*at, now)) ": " (counted(audit.crashes, "crash", "crashes")) ", "
+            @if audit.is_clean() { "all in their places" } @else { span.chip.warn { (audit.misplaced.len()) " put right" } }
+            @if !audit.damaged.is_empty() { " " span.chip.bad { (audit.damaged.len()) " damaged" } }
+        }));
+    }
+    if let Some(why) = status.error {
+        rows.push(("Problem", html! { span.chip.bad { (why) } }));
+    }
+    facts("Retention", &rows)
 }
 
 fn index(app: &App) -> Markup {

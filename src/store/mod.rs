@@ -12,6 +12,7 @@
 //! Readers take short transactions of their own; no guard or transaction leaves this module. It
 //! never looks into a dump and never answers a client.
 
+mod audit;
 mod backend;
 pub mod disk;
 mod error;
@@ -40,6 +41,7 @@ use disk::Disk;
 use tables::*;
 use writer::{Command, Writer};
 
+pub use audit::Audit;
 pub use error::{OpenError, StoreError};
 pub use payload::{Payload, PayloadBuilder, PayloadReader};
 pub use pending::{Job, Requested};
@@ -273,6 +275,47 @@ impl Store {
     /// The index is durable up to this change: the feed before it may be forgotten.
     pub fn indexed(&self, up_to: u64) -> Result<(), StoreError> {
         self.tell(Command::Indexed { up_to })
+    }
+
+    /// Deletes the crashes among these that are in one of `states` still; returns how many.
+    pub fn delete(&self, seqs: Vec<u64>, states: &'static [State]) -> Result<u64, StoreError> {
+        self.ask(|reply| Command::Delete {
+            seqs,
+            states,
+            reply,
+        })
+    }
+
+    /// Gives back the files of segments that no crash needs; returns how many.
+    pub fn sweep(&self) -> Result<u64, StoreError> {
+        self.ask(|reply| Command::Sweep { reply })
+    }
+
+    /// Checks that every crash stands in exactly the tables that its state names and that the
+    /// counts are right, and puts right what is not. Intake goes on meanwhile.
+    pub fn audit(&self) -> Result<Audit, StoreError> {
+        let (audit, counts) = self.read(audit::examine)?;
+        if !audit.is_clean() {
+            let seqs = audit.misplaced.clone();
+            self.ask(|reply| Command::Heal {
+                seqs,
+                counts,
+                reply,
+            })?;
+        }
+        Ok(audit)
+    }
+
+    /// Up to `limit` deferred crashes whose time is up at `now`.
+    pub fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<u64>, StoreError> {
+        self.read(|read| {
+            let deferred = read.open_table(DEFERRED)?;
+            let mut seqs = Vec::new();
+            for entry in deferred.range(..=(now.ms(), u64::MAX))?.take(limit) {
+                seqs.push(entry?.0.value().1);
+            }
+            Ok(seqs)
+        })
     }
 
     /// Hands out no more jobs; the senders of the [`JobSink`] are dropped.

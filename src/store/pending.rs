@@ -267,6 +267,53 @@ impl<'t> Txn<'t> {
         Ok(Requested::Queued)
     }
 
+    /// Deletes a crash that is in one of `states` still. Returns its row, whose payloads are now
+    /// dead; `None` where it is gone or in another state.
+    pub fn delete(&mut self, seq: u64, states: &[State]) -> Result<Option<CrashRow>, StoreError> {
+        if self.crashes.get(seq)?.is_none() {
+            return Ok(None);
+        }
+        let row = self.row(seq)?;
+        if !states.contains(&row.state) {
+            return Ok(None);
+        }
+        self.leave(seq, &row)?;
+        self.count(row.state, -1)?;
+        self.crashes.remove(seq)?;
+        self.ids.remove(row.id.bits())?;
+        self.changed(seq)?;
+        Ok(Some(row))
+    }
+
+    /// Puts a crash that stands in the wrong tables where its state says. A crash that counts as
+    /// processing though no worker has it waits again.
+    pub fn heal(&mut self, seq: u64, handed_out: bool) -> Result<(), StoreError> {
+        for lane in [Lane::Priority, Lane::Normal, Lane::Suspect] {
+            self.ready.remove((lane as u8, seq))?;
+        }
+        if !handed_out {
+            self.working.remove(seq)?;
+        }
+        if self.crashes.get(seq)?.is_none() {
+            return Ok(());
+        }
+        let mut row = self.row(seq)?;
+        if row.state == State::Processing && !handed_out {
+            self.count(State::Processing, -1)?;
+            self.count(State::Queued, 1)?;
+            row.state = State::Queued;
+            self.put(seq, &row)?;
+        }
+        self.ids.insert(row.id.bits(), seq)?;
+        self.enter(seq, &row)
+    }
+
+    /// Corrects the counts of states by what an audit found them off.
+    pub fn correct_counts(&mut self, off: &[(State, i64)]) -> Result<(), StoreError> {
+        off.iter()
+            .try_for_each(|(state, by)| self.count(*state, *by))
+    }
+
     /// Takes back what is in flight, but for the crashes (seq and attempt) that `keep` names.
     /// `died`: the server did not stop by itself, so that each of them is suspected. Returns how
     /// many there were.

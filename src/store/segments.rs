@@ -165,6 +165,14 @@ impl Readers {
         })
     }
 
+    /// Forgets an open file, so that a removed segment's space is given back.
+    pub fn forget(&self, segment: u32) {
+        self.open
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .remove(&segment);
+    }
+
     fn file(&self, segment: u32, name: &str) -> Result<Arc<dyn DiskFile>, StoreError> {
         let mut open = self.open.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(file) = open.get(&segment) {

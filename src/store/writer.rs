@@ -12,7 +12,7 @@
 //! later, reads are served from what is committed, and the thread tries again every
 //! [`REOPEN_EVERY`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,6 +81,22 @@ pub enum Command {
         job: Job,
         reason: String,
     },
+    /// Delete these crashes, if they are still in one of the states.
+    Delete {
+        seqs: Vec<u64>,
+        states: &'static [State],
+        reply: Reply<u64>,
+    },
+    /// Give back the files of segments that no crash needs.
+    Sweep {
+        reply: Reply<u64>,
+    },
+    /// Put right what an audit found.
+    Heal {
+        seqs: Vec<u64>,
+        counts: Vec<(State, i64)>,
+        reply: Reply<()>,
+    },
     /// The index is durable up to this change.
     Indexed {
         up_to: u64,
@@ -115,6 +131,9 @@ impl Command {
         match self {
             Self::Accept { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Request { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Delete { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Sweep { reply } => drop(reply.send(Err(error.clone()))),
+            Self::Heal { reply, .. } => drop(reply.send(Err(error.clone()))),
             owed => return Some(owed),
         }
         None
@@ -125,6 +144,9 @@ impl Command {
 enum Answer {
     None,
     Requested(Requested),
+    Deleted(u64),
+    /// Segments whose rows are gone.
+    Swept(Vec<u32>),
     /// This command alone could not be carried out; the others of its batch can.
     Refused(StoreError),
 }
@@ -260,6 +282,12 @@ impl Writer {
                 }
                 (Command::Accept { reply, .. }, _) => drop(reply.send(Ok(()))),
                 (Command::Request { reply, .. }, Answer::Requested(r)) => drop(reply.send(Ok(r))),
+                (Command::Delete { reply, .. }, Answer::Deleted(n)) => drop(reply.send(Ok(n))),
+                (Command::Heal { reply, .. }, _) => drop(reply.send(Ok(()))),
+                (Command::Sweep { reply }, Answer::Swept(dead)) => {
+                    self.unlink(&dead);
+                    drop(reply.send(Ok(dead.len() as u64)));
+                }
                 (Command::Pause, _) => self.sink = None,
                 (Command::Close, _) => closing = true,
                 _ => {}
@@ -287,6 +315,7 @@ impl Writer {
                 txn.take_back(false, |seq, attempt| handed_out.get(&seq) == Some(&attempt))?;
                 records.tidy(txn)?;
             }
+            records.handed_out = handed_out.keys().copied().collect();
             let mut answers = Vec::with_capacity(batch.len());
             for command in batch {
                 let answer = match records.apply(txn, command) {
@@ -352,6 +381,7 @@ impl Writer {
                 now: self.shared.clock.now(),
                 room: [room(Lane::Priority), room(Lane::Normal)],
                 suspect: self.suspect.is_some(),
+                handed_out: HashSet::new(),
             };
             let result = work(&mut txn, &mut records)?;
             records.close(&mut txn)?;
@@ -430,6 +460,17 @@ impl Writer {
         }
     }
 
+    /// Removes the files of segments that no row knows any more.
+    fn unlink(&self, segments: &[u32]) {
+        for &segment in segments {
+            self.shared.readers.forget(segment);
+            if let Err(error) = self.disk.remove(&segments::file_name(segment)) {
+                // The next start removes what no row knows.
+                tracing::warn!(segment, %error, "a dead segment could not be removed");
+            }
+        }
+    }
+
     /// Goes on with the segments that were being appended to, and removes files that no commit
     /// knows.
     fn resume_segments(&mut self) -> Result<(), StoreError> {
@@ -491,6 +532,8 @@ struct Records<'w> {
     room: [usize; 2],
     /// Whether a suspect is in flight.
     suspect: bool,
+    /// Crashes that workers have.
+    handed_out: HashSet<u64>,
 }
 
 impl Records<'_> {
@@ -499,6 +542,20 @@ impl Records<'_> {
             Command::Accept { crash, .. } => self.accept(txn, crash)?,
             Command::Request { id, .. } => return Ok(Answer::Requested(txn.request(*id)?)),
             Command::Finish { job, finished } => self.finish(txn, job, finished)?,
+            Command::Delete { seqs, states, .. } => {
+                return Ok(Answer::Deleted(self.delete(txn, seqs, states)?));
+            }
+            Command::Sweep { .. } => return Ok(Answer::Swept(self.sweep(txn)?)),
+            Command::Heal { seqs, counts, .. } => {
+                for &seq in seqs {
+                    match txn.heal(seq, self.handed_out.contains(&seq)) {
+                        // A damaged row has no state to be put right by.
+                        Err(StoreError::Damaged(_)) => {}
+                        other => other?,
+                    }
+                }
+                txn.correct_counts(counts)?;
+            }
             Command::Fault { job, reason } => txn.fault(job, reason)?,
             Command::Indexed { up_to } => txn.forget_changes(*up_to)?,
             Command::Check | Command::Pause => {}
@@ -547,6 +604,48 @@ impl Records<'_> {
             deferred_until_ms,
         };
         txn.insert(seq, &row)
+    }
+
+    fn delete(&mut self, txn: &mut Txn, seqs: &[u64], states: &[State]) -> Result<u64, StoreError> {
+        let mut deleted = 0;
+        for &seq in seqs {
+            let row = match txn.delete(seq, states) {
+                // Nothing of a damaged row says what would have to be deleted with it.
+                Err(StoreError::Damaged(_)) => continue,
+                other => other?,
+            };
+            if let Some(row) = row {
+                deleted += 1;
+                for blob in row.blobs() {
+                    *self.live.entry(blob.segment).or_default() -= blob.stored_bytes as i64;
+                }
+            }
+        }
+        Ok(deleted)
+    }
+
+    /// Seals segments that have become too old to take more, and forgets those that hold nothing
+    /// live. Their files may go once this is committed.
+    fn sweep(&mut self, txn: &mut Txn) -> Result<Vec<u32>, StoreError> {
+        for slot in self.appenders.iter_mut() {
+            let old = slot.as_ref().is_some_and(|appender| {
+                self.now.ms() - appender.created_at_ms >= segments::SEGMENT_AGE_MAX_MS
+            });
+            if old && let Some(mut appender) = slot.take() {
+                appender.sync()?;
+                txn.set_segment_bytes(appender.segment, appender.bytes)?;
+                txn.seal_segment(appender.segment)?;
+            }
+        }
+        let mut dead = Vec::new();
+        for (segment, row) in txn.segment_rows()? {
+            let live = row.live_bytes as i64 + self.live.get(&segment).copied().unwrap_or(0);
+            if row.sealed && live <= 0 {
+                txn.segments.remove(segment)?;
+                dead.push(segment);
+            }
+        }
+        Ok(dead)
     }
 
     fn finish(&mut self, txn: &mut Txn, job: &Job, finished: &Finished) -> Result<(), StoreError> {

@@ -9,7 +9,7 @@ const ROWS: [&[&str]; 9] = [
     &["http"],
     &["ingest", "form", "pages", "api"],
     &["access", "web"],
-    &["workers", "indexer"],
+    &["workers", "indexer", "retention"],
     &["queue", "process"],
     &["store", "index", "stackwalk", "symbols"],
     &[

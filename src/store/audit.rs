@@ -1,0 +1,97 @@
+//! The audit: is every crash in exactly the tables that its state names, and are the counts right?
+//!
+//! It reads one snapshot, so it sees no half-done step, and writes nothing; what it finds, the
+//! writer puts right.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use redb::{ReadTransaction, ReadableTable};
+
+use super::error::StoreError;
+use super::tables::{self, *};
+
+/// What an audit found, and put right.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    pub crashes: u64,
+    /// Crashes (by sequence number) in the wrong table, in none or in several, or without their
+    /// way from crash id to row.
+    pub misplaced: Vec<u64>,
+    /// Crashes whose row cannot be read: they are left as they are.
+    pub damaged: Vec<u64>,
+    /// States whose count was wrong.
+    pub miscounted: Vec<State>,
+}
+
+impl Audit {
+    pub fn is_clean(&self) -> bool {
+        self.misplaced.is_empty() && self.miscounted.is_empty()
+    }
+}
+
+/// Reads everything; returns the findings, and by how much each count is off.
+pub fn examine(read: &ReadTransaction) -> Result<(Audit, Vec<(State, i64)>), StoreError> {
+    let mut audit = Audit::default();
+    let mut misplaced = BTreeSet::new();
+    // What the tables of states say, to be crossed off crash by crash.
+    let mut queued: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+    for entry in read.open_table(READY)?.iter()? {
+        let (lane, seq) = entry?.0.value();
+        queued.entry(seq).or_default().push(lane);
+    }
+    let mut working = BTreeMap::new();
+    for entry in read.open_table(WORKING)?.iter()? {
+        let (seq, attempt) = entry?;
+        working.insert(seq.value(), attempt.value());
+    }
+    let mut deferred = BTreeMap::new();
+    for entry in read.open_table(DEFERRED)?.iter()? {
+        let (until, seq) = entry?.0.value();
+        deferred.insert(seq, until);
+    }
+    let ids = read.open_table(IDS)?;
+    let mut counted = [0i64; State::ALL.len()];
+    for entry in read.open_table(CRASHES)?.iter()? {
+        let (seq, row) = entry?;
+        let seq = seq.value();
+        audit.crashes += 1;
+        let places = (
+            queued.remove(&seq),
+            working.remove(&seq),
+            deferred.remove(&seq),
+        );
+        let row: CrashRow = match tables::decode(row.value(), "a crash") {
+            Ok(row) => row,
+            Err(_) => {
+                audit.damaged.push(seq);
+                continue;
+            }
+        };
+        counted[row.state as usize] += 1;
+        let in_place = match (row.state, &places) {
+            (State::Queued, (Some(lanes), None, None)) => lanes[..] == [row.lane as u8],
+            (State::Processing, (None, Some(attempt), None)) => *attempt == row.attempts,
+            (State::Deferred, (None, None, Some(until))) => Some(*until) == row.deferred_until_ms,
+            (State::Processed | State::Failed, (None, None, None)) => true,
+            _ => false,
+        };
+        if !in_place || ids.get(row.id.bits())?.map(|v| v.value()) != Some(seq) {
+            misplaced.insert(seq);
+        }
+    }
+    // Entries of crashes that are not there.
+    misplaced.extend(queued.keys().chain(working.keys()).chain(deferred.keys()));
+    audit.misplaced = misplaced.into_iter().collect();
+    let states = read.open_table(STATES)?;
+    let mut off = Vec::new();
+    for state in State::ALL {
+        let stored = states.get(state as u8)?.map_or(0, |v| v.value()) as i64;
+        let by = counted[state as usize] - stored;
+        // A damaged crash is counted under a state that nobody can tell any more.
+        if by != 0 && audit.damaged.is_empty() {
+            audit.miscounted.push(state);
+            off.push((state, by));
+        }
+    }
+    Ok((audit, off))
+}
