@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
 use crate::crash::raw::{MAIN_DUMP, Part, PartKind};
 use crate::limits;
 use crate::multipart::{PartHead, PartSink};
@@ -90,6 +93,13 @@ impl Parts {
             notes: Vec::new(),
             json_seen: false,
             current: None,
+        }
+    }
+
+    /// A note that may come up again and again.
+    pub fn note_once(&mut self, note: &str) {
+        if !self.notes.iter().any(|found| found == note) {
+            self.note(note);
         }
     }
 
@@ -245,24 +255,79 @@ impl Parts {
     }
 
     fn end_json(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        let value: serde_json::Value = serde_json::from_slice(bytes)
-            .map_err(|e| malformed(400, "invalid_json", format!("part extra is no JSON: {e}")))?;
-        let serde_json::Value::Object(object) = value else {
-            return Err(malformed(
-                400,
-                "invalid_json_value",
-                "part extra is JSON, but no object",
-            ));
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let bad = |e: serde_json::Error| {
+            malformed(400, "invalid_json", format!("part extra is no JSON: {e}"))
         };
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            let _: IgnoredAny = serde_json::from_slice(bytes).map_err(bad)?;
+            let why = "part extra is JSON, but no object";
+            return Err(malformed(400, "invalid_json_value", why));
+        }
+        let entries: Entries = serde_json::from_slice(bytes).map_err(bad)?;
         self.json_seen = true;
-        for (key, value) in object {
-            let text = match value {
-                serde_json::Value::String(text) => text,
-                other => other.to_string(),
+        for (key, value) in entries.0 {
+            let text = match serde_json::from_str::<String>(value.get()) {
+                Ok(text) => text,
+                // Other values stay JSON; so does a text that is no Unicode.
+                Err(_) => value.get().to_owned(),
             };
-            self.annotate(key, text)?;
+            if text.len() > limits::ANNOTATION_BYTES_MAX {
+                self.note_too_long(&key);
+                self.attach(&key, text.as_bytes())?;
+            } else {
+                self.annotate(key, text)?;
+            }
         }
         Ok(())
+    }
+
+    fn note_too_long(&mut self, key: &str) {
+        self.note(format!(
+            "annotation {} is longer than {} bytes; it is kept as an attachment",
+            clean(key, limits::ANNOTATION_KEY_BYTES_MAX),
+            limits::ANNOTATION_BYTES_MAX
+        ));
+    }
+
+    /// Bytes held in memory: annotations, and files that have not spilled.
+    pub fn memory_bytes(&self) -> usize {
+        let current = match &self.current {
+            Some(Current::Text { bytes, .. } | Current::Json { bytes }) => bytes.len(),
+            Some(Current::File { builder, .. }) => builder.memory_bytes(),
+            None => 0,
+        };
+        self.memory_bytes + self.annotation_bytes + current
+    }
+}
+
+/// The members of an object in their order, also those of one name, up to one more than may be
+/// taken. Values stay text: a tree of them can be a hundred times as large.
+struct Entries(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Entries;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    if entries.len() <= limits::ANNOTATIONS_MAX {
+                        entries.push(entry);
+                    }
+                }
+                Ok(Entries(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
     }
 }
 
@@ -301,11 +366,7 @@ impl PartSink for Parts {
                 bytes.extend_from_slice(piece);
                 if bytes.len() > limits::ANNOTATION_BYTES_MAX {
                     let (key, bytes) = (std::mem::take(key), std::mem::take(bytes));
-                    self.note(format!(
-                        "annotation {} is longer than {} bytes; it is kept as an attachment",
-                        clean(&key, limits::ANNOTATION_KEY_BYTES_MAX),
-                        limits::ANNOTATION_BYTES_MAX
-                    ));
+                    self.note_too_long(&key);
                     self.current = Some(self.begin_file(&key, &PartHead::default())?);
                     return self.data(&bytes);
                 }

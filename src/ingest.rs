@@ -203,10 +203,20 @@ impl Intake {
             Body::Plain(form) => form.take(piece),
             Body::Gzip(inflater) => {
                 inflater.get_mut().received_bytes = self.received_bytes;
-                inflater
-                    .write_all(piece)
-                    .map_err(|e| gzip_refusal(inflater.get_mut(), &e))
+                match inflater.write_all(piece) {
+                    Err(error) => gzip_error(inflater.get_mut(), &error),
+                    Ok(()) => Ok(()),
+                }
             }
+        }
+    }
+
+    /// Bytes that the report holds in memory so far.
+    pub fn memory_bytes(&self) -> usize {
+        match &self.body {
+            Body::Unknown { form, .. } | Body::Plain(form) => form.parts.memory_bytes(),
+            Body::Gzip(inflater) => inflater.get_ref().parts.memory_bytes(),
+            Body::Taken => 0,
         }
     }
 
@@ -223,11 +233,9 @@ impl Intake {
             Body::Taken => return Err(incomplete_body("the body was not read to its end")),
             Body::Gzip(mut inflater) => {
                 if let Err(error) = inflater.try_finish() {
-                    return Err(gzip_refusal(inflater.get_mut(), &error));
+                    gzip_error(inflater.get_mut(), &error)?;
                 }
-                inflater
-                    .finish()
-                    .map_err(|e| malformed(400, "bad_gzip", e.to_string()))?
+                std::mem::replace(inflater.get_mut(), Form::empty())
             }
         };
         let payload_bytes = form.inflated_bytes;
@@ -264,14 +272,20 @@ impl Intake {
     }
 }
 
-fn gzip_refusal(form: &mut Form, error: &io::Error) -> Refusal {
-    form.failure.take().unwrap_or_else(|| {
+/// What an error of the inflater means. Behind a whole form there may be anything.
+fn gzip_error(form: &mut Form, error: &io::Error) -> Result<(), Refusal> {
+    if form.failure.is_none() && form.multipart.is_complete() {
+        form.parts
+            .note_once("bytes behind the report's end were left out");
+        return Ok(());
+    }
+    Err(form.failure.take().unwrap_or_else(|| {
         malformed(
             400,
             "bad_gzip",
             format!("the body is no whole gzip stream: {error}"),
         )
-    })
+    }))
 }
 
 /// Decides over a report and makes it durable. Blocks until it is.
@@ -353,6 +367,16 @@ impl Form {
             inflated_bytes: 0,
             failure: None,
         }
+    }
+
+    /// Stands where a form was taken out.
+    fn empty() -> Self {
+        let limits = IntakeLimits {
+            report_bytes_max: 0,
+            inflated_bytes_max: 0,
+            ratio_max: 0,
+        };
+        Self::new("", limits, Path::new(""))
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), Refusal> {

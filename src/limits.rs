@@ -22,6 +22,8 @@ pub const ANNOTATIONS_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const FILES_MAX: usize = 128;
 /// Characters of a dump's or attachment's name.
 pub const PART_NAME_CHARS_MAX: usize = 100;
+/// Bytes that all reports on their way in may hold in memory together.
+pub const INTAKE_MEMORY_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Bytes of a report's files that stay in memory on their way in; the rest spills to disk.
 pub const REPORT_MEMORY_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Notes that the collector makes on one report.
@@ -37,6 +39,10 @@ pub const CONNECTIONS_MAX: usize = 2_048;
 pub const HEAD_SECONDS_MAX: u64 = 10;
 /// Seconds between two pieces of a body.
 pub const BODY_IDLE_SECONDS_MAX: u64 = 20;
+/// A body must come at this rate on average, once [`BODY_IDLE_SECONDS_MAX`] have gone by.
+pub const BODY_BYTES_PER_SECOND_MIN: u64 = 1024;
+/// Seconds between two pieces of an answer that a client takes.
+pub const ANSWER_IDLE_SECONDS_MAX: u64 = 30;
 /// Seconds for a whole body.
 pub const BODY_SECONDS_MAX: u64 = 300;
 /// Bytes of a body that is no crash report.

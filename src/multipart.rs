@@ -125,6 +125,11 @@ impl Multipart {
         Ok(())
     }
 
+    /// Whether the closing boundary has come.
+    pub fn is_complete(&self) -> bool {
+        matches!(self.state, State::Epilogue)
+    }
+
     /// The body has ended.
     pub fn finish<E>(self) -> Result<(), MultipartError<E>> {
         match self.state {

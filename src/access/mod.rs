@@ -10,20 +10,26 @@ use std::net::SocketAddr;
 
 use crate::web::{Request, Role};
 
-/// Headers by which proxies say that they forward for somebody else.
-const FORWARDING: [&str; 4] = [
+/// Headers by which proxies say that they forward for somebody else, beside `X-Forwarded-*`.
+const FORWARDING: [&str; 6] = [
     "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
+    "via",
     "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
 ];
+
+fn is_forwarding(header: &str) -> bool {
+    header.starts_with("x-forwarded-") || FORWARDING.contains(&header)
+}
 
 /// The caller's role.
 pub fn role_of(request: &Request, bound: SocketAddr) -> Role {
     let local = bound.ip().is_loopback()
         && request.peer.is_some_and(|peer| peer.is_loopback())
         && request.header("host").is_some_and(names_loopback)
-        && !FORWARDING.iter().any(|name| request.header(name).is_some());
+        && !request.headers.iter().any(|(name, _)| is_forwarding(name));
     if local { Role::Admin } else { Role::Anonymous }
 }
 
@@ -37,27 +43,35 @@ pub fn refusal(bound: SocketAddr) -> &'static str {
 }
 
 /// Whether a request that changes something comes from a page of another site. Browsers say so
-/// in one of two headers; programs send neither.
+/// in one or two headers; programs send neither.
 pub fn is_cross_site(request: &Request) -> bool {
-    match (request.header("sec-fetch-site"), request.header("origin")) {
-        (Some(site), _) => !matches!(site, "same-origin" | "none"),
-        (None, Some(origin)) => {
-            let host = origin.split_once("://").map(|(_, host)| host);
-            host.is_none() || host != request.header("host")
-        }
-        (None, None) => false,
-    }
+    let fetched_from = request.header("sec-fetch-site");
+    let foreign_site = fetched_from.is_some_and(|site| !matches!(site, "same-origin" | "none"));
+    let foreign_origin = request.header("origin").is_some_and(|origin| {
+        let host = origin.split_once("://").map(|(_, host)| host);
+        host.is_none() || host != request.header("host")
+    });
+    foreign_site || foreign_origin
 }
 
-fn names_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
+/// Whether a Host header names this machine: a name or address, and perhaps a port.
+pub fn names_loopback(host: &str) -> bool {
+    let (name, rest) = match host.strip_prefix('[') {
+        Some(bracketed) => match bracketed.split_once(']') {
+            Some((name, rest)) => (name, rest),
+            None => return false,
+        },
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
-    name.eq_ignore_ascii_case("localhost")
-        || name
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback())
+    let port_ok = rest.is_empty()
+        || rest
+            .strip_prefix(':')
+            .is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()));
+    port_ok
+        && (name.eq_ignore_ascii_case("localhost")
+            || name
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|ip| ip.is_loopback()))
 }
 
 #[cfg(test)]
@@ -108,8 +122,27 @@ mod tests {
             Role::Anonymous
         );
         assert_eq!(role(loopback, "127.0.0.1", &[]), Role::Anonymous);
-        let forwarded = [("host", "localhost"), ("x-forwarded-for", "10.0.0.1")];
-        assert_eq!(role(loopback, "127.0.0.1", &forwarded), Role::Anonymous);
+        for header in ["x-forwarded-for", "x-forwarded-proto", "via", "forwarded"] {
+            let forwarded = [("host", "localhost"), (header, "x")];
+            assert_eq!(
+                role(loopback, "127.0.0.1", &forwarded),
+                Role::Anonymous,
+                "{header}"
+            );
+        }
+        for host in [
+            "localhost:80.evil",
+            "[::1]evil.com",
+            "localhost:1@evil.com",
+            "[::1",
+            "",
+        ] {
+            assert_eq!(
+                role(loopback, "127.0.0.1", &[("host", host)]),
+                Role::Anonymous,
+                "{host}"
+            );
+        }
         assert_eq!(
             role("0.0.0.0:8000", "127.0.0.1", &[("host", "localhost")]),
             Role::Anonymous
@@ -134,9 +167,15 @@ mod tests {
         ]));
         assert!(cross(&[("host", "localhost:8000"), ("origin", "null")]));
         assert!(cross(&[("sec-fetch-site", "cross-site")]));
+        assert!(cross(&[
+            ("sec-fetch-site", "none"),
+            ("host", "localhost"),
+            ("origin", "http://evil.example")
+        ]));
         assert!(!cross(&[
             ("sec-fetch-site", "same-origin"),
-            ("origin", "http://whatever")
+            ("host", "localhost"),
+            ("origin", "http://localhost")
         ]));
     }
 }

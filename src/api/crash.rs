@@ -1,5 +1,7 @@
 //! Single crashes: state, processed crash, raw crash, dump bytes, reprocessing.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::crash_id;
@@ -163,29 +165,32 @@ pub fn reprocessing(app: &App, request: &Request, _: &[String]) -> Answer {
             ),
         ));
     }
-    let mut ids = Vec::with_capacity(texts.len());
+    let mut ids = BTreeSet::new();
     for text in texts {
         // Socorro's clients may name a ruleset behind a colon.
         let id = text.split(':').next().unwrap_or_default();
-        ids.push(
+        ids.insert(
             id.parse::<CrashId>()
                 .map_err(|e| WebError::bad("crash_ids", format!("{id:?}: {e}")))?,
         );
     }
-    let mut unknown = Vec::new();
-    for id in ids {
-        if app.store.request(id)? == Requested::Unknown {
-            unknown.push(id.to_string());
-        }
-    }
+    let ids: Vec<CrashId> = ids.into_iter().collect();
+    let requested = app.store.request_all(&ids)?;
+    let unknown: Vec<String> = ids
+        .iter()
+        .zip(requested)
+        .filter(|(_, requested)| *requested == Requested::Unknown)
+        .map(|(id, _)| id.to_string())
+        .collect();
     if unknown.is_empty() {
         return Ok(Response::json(&Value::Bool(true)));
     }
     Err(WebError {
         field: Some("crash_ids".into()),
         ..WebError::not_found(format!(
-            "there is no crash {}; the others are queued",
-            unknown.join(", ")
+            "{} of the crashes are not known, such as {}; the others are queued",
+            unknown.len(),
+            unknown[0]
         ))
     })
 }

@@ -17,6 +17,9 @@ impl From<QueryError> for WebError {
 
 impl From<IndexError> for WebError {
     fn from(error: IndexError) -> Self {
+        if let IndexError::TooComplex = error {
+            return Self::new(400, error.to_string());
+        }
         tracing::error!(%error, "a search failed");
         Self::new(
             503,

@@ -15,7 +15,7 @@ use crate::config::{Setting, Source};
 #[derive(clap::Args)]
 pub struct Args {
     /// Address to bind, instead of the configuration's; port 0 is any free one
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     listen: Option<SocketAddr>,
     /// Show what the data directory holds and change nothing in it
     #[arg(long)]
@@ -63,4 +63,9 @@ pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
         })?;
     appliance.stop();
     Ok(ExitCode::SUCCESS)
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "write an address and a port, such as 127.0.0.1:8000 or [::1]:0".to_owned())
 }

@@ -25,6 +25,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let Some((key, value)) = annotation.split_once('=') else {
             bail!("annotation {annotation:?} is not KEY=VALUE");
         };
+        if key.is_empty() {
+            bail!("annotation {annotation:?} has no key before its =");
+        }
         form.part(key, None, value.as_bytes());
     }
     for dump in &args.dumps {
@@ -37,10 +40,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let (content_type, body) = form.finish();
     let (status, answer) = crate::http::post(&args.url, &content_type, body)?;
-    print!("{answer}");
     if status != 200 {
-        bail!("{} answered with status {status}", args.url);
+        let start: String = answer.trim().chars().take(300).collect();
+        bail!("{} answered with status {status}: {start}", args.url);
     }
+    print!("{answer}");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -29,9 +29,17 @@ pub async fn pump<E>(
     body: &mut Incoming,
     mut take: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), ReadError<E>> {
-    let end = Instant::now() + Duration::from_secs(limits::BODY_SECONDS_MAX);
+    let begun = Instant::now();
+    let end = begun + Duration::from_secs(limits::BODY_SECONDS_MAX);
     let idle = Duration::from_secs(limits::BODY_IDLE_SECONDS_MAX);
+    let mut received: u64 = 0;
     loop {
+        let seconds = begun.elapsed().as_secs();
+        if seconds > limits::BODY_IDLE_SECONDS_MAX
+            && received < seconds * limits::BODY_BYTES_PER_SECOND_MIN
+        {
+            return Err(ReadError::TimedOut);
+        }
         let wait = end.min(Instant::now() + idle);
         match timeout_at(wait, body.frame()).await {
             Err(_) => return Err(ReadError::TimedOut),
@@ -39,6 +47,7 @@ pub async fn pump<E>(
             Ok(Some(Err(error))) => return Err(ReadError::Incomplete(error.to_string())),
             Ok(Some(Ok(frame))) => {
                 if let Some(bytes) = frame.data_ref() {
+                    received += bytes.len() as u64;
                     take(bytes).map_err(ReadError::Refused)?;
                 }
             }
@@ -80,18 +89,28 @@ impl Outgoing {
         }
     }
 
-    /// Sends a stored payload while it is read. Damage found on the way cuts the connection, so
-    /// that a client never takes half a dump for a whole one.
-    pub fn payload(reader: Box<PayloadReader>) -> Self {
+    /// Sends a stored payload while it is read. Damage found on the way, or a client that takes
+    /// nothing for a while, cuts the connection: half a dump is never taken for a whole one, and
+    /// a stalled download holds no thread.
+    pub fn payload(mut reader: Box<PayloadReader>) -> Self {
         let left = reader.bytes();
         let (sender, pieces) = mpsc::channel(2);
-        tokio::task::spawn_blocking(move || {
-            for piece in reader {
-                let piece = piece.map(Bytes::from).map_err(io::Error::other);
-                if piece.is_err() {
-                    tracing::error!("a stored payload is damaged; its download is cut");
+        tokio::spawn(async move {
+            let idle = Duration::from_secs(limits::ANSWER_IDLE_SECONDS_MAX);
+            loop {
+                let read = tokio::task::spawn_blocking(move || {
+                    let piece = reader.next();
+                    (reader, piece)
+                });
+                let Ok((back, Some(piece))) = read.await else {
+                    return;
+                };
+                reader = back;
+                if let Err(error) = &piece {
+                    tracing::error!(%error, "a stored payload is damaged; its download is cut");
                 }
-                if sender.blocking_send(piece).is_err() {
+                let piece = piece.map(Bytes::from).map_err(io::Error::other);
+                if !matches!(timeout(idle, sender.send(piece)).await, Ok(Ok(()))) {
                     return;
                 }
             }

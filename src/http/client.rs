@@ -43,7 +43,9 @@ pub fn post(url: &str, content_type: &str, body: Vec<u8>) -> Result<(u16, String
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 async fn exchange(url: &str, content_type: &str, body: Vec<u8>) -> Result<(u16, String), AnyError> {
-    let uri: hyper::Uri = url.parse()?;
+    let uri: hyper::Uri = url
+        .parse()
+        .map_err(|_| "this is no URL; write it as http://HOST:PORT/submit")?;
     if uri.scheme_str() != Some("http") {
         return Err("only http:// URLs can be posted to; use curl for others".into());
     }

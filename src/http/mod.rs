@@ -43,8 +43,6 @@ pub use client::{PostError, post};
 const IO_THREADS: usize = 2;
 /// Handlers and commits at once.
 const BLOCKING_THREADS_MAX: usize = 256;
-/// Bodies of reports that are read at once; the others wait unread.
-const SUBMITS_MAX: usize = 256;
 /// Answers that change with the program alone.
 const CACHE_FOREVER: &str = "public, max-age=31536000, immutable";
 
@@ -63,7 +61,8 @@ pub struct Server {
 struct Shared {
     app: Arc<App>,
     address: SocketAddr,
-    submits: Semaphore,
+    /// Memory that reports on their way in hold together.
+    intake: submit::Budget,
 }
 
 impl Server {
@@ -86,7 +85,7 @@ impl Server {
         let shared = Arc::new(Shared {
             app,
             address,
-            submits: Semaphore::new(SUBMITS_MAX),
+            intake: submit::Budget::default(),
         });
         let accepting = runtime.spawn(accept(listener, shared, stopping));
         Ok(Self {
@@ -114,7 +113,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopping: watch:
     let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
-        while connections.try_join_next().is_some() {}
+        while let Some(ended) = connections.try_join_next() {
+            if ended.is_err_and(|error| error.is_panic()) {
+                shared.app.metrics.panics.add(1);
+                tracing::error!("a connection's task panicked");
+            }
+        }
         let accepted = tokio::select! {
             _ = stopping.changed() => break,
             accepted = listener.accept() => accepted,
@@ -157,7 +161,7 @@ async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(limits::HEAD_SECONDS_MAX))
         .max_headers(limits::HEADERS_MAX)
-        .max_buf_size(limits::HEAD_BYTES_MAX * 2)
+        .max_buf_size(limits::HEAD_BYTES_MAX)
         // Crashpad matches `Content-Length` by case.
         .title_case_headers(true)
         // Some clients close their side when they have sent everything.
@@ -223,7 +227,23 @@ async fn answer(
         role: Role::Anonymous,
         body: Vec::new(),
     };
-    request.role = access::role_of(&request, shared.address);
+    if request
+        .headers
+        .iter()
+        .filter(|(name, _)| name == "host")
+        .count()
+        > 1
+    {
+        return Err(refuse(WebError::new(
+            400,
+            "the request has two Host headers",
+        )));
+    }
+    request.role = match head.uri.host() {
+        // A proxy's way of asking: its target counts, not the Host header.
+        Some(host) if !access::names_loopback(host) => Role::Anonymous,
+        _ => access::role_of(&request, shared.address),
+    };
     let (route, captures) = routes::find(method, &path).map_err(refuse)?;
     check_access(shared, route, &request).map_err(refuse)?;
     let handler = match route.handler {
@@ -237,7 +257,7 @@ async fn answer(
                 user_agent: request.header("user-agent").map(str::to_owned),
                 query: request.query,
             };
-            return Ok(submit::submit(&shared.app, &shared.submits, submit_head, incoming).await);
+            return Ok(submit::submit(&shared.app, &shared.intake, submit_head, incoming).await);
         }
         Handler::Plain(handler) => handler,
     };

@@ -68,6 +68,7 @@ fn judge(head: &[u8]) -> Verdict {
     if !line.ends_with(b" HTTP/1.0") {
         return Verdict::PassOn;
     }
+    // A head without header lines ends with the end of its first line.
     let Some(end) = memchr::memmem::find(head, b"\r\n\r\n") else {
         return if too_long {
             Verdict::PassOn
@@ -75,7 +76,9 @@ fn judge(head: &[u8]) -> Verdict {
             Verdict::NeedMore
         };
     };
-    let chunked = head[line_end + 1..end]
+    let chunked = head[..end]
+        .get(line_end + 1..)
+        .unwrap_or_default()
         .split(|b| *b == b'\n')
         .any(|header| {
             let mut halves = header.splitn(2, |b| *b == b':');
@@ -192,5 +195,7 @@ mod tests {
         );
         assert_eq!(judge(b"POST /sub"), Verdict::NeedMore);
         assert_eq!(judge(&[b'x'; HEAD_BYTES_MAX]), Verdict::PassOn);
+        assert_eq!(judge(b"GET / HTTP/1.0\r\n\r\n"), Verdict::PassOn);
+        assert_eq!(judge(b" HTTP/1.0\n\r\n\r\n"), Verdict::PassOn);
     }
 }

@@ -1,14 +1,15 @@
 //! `POST /submit`: pumps a report's body into an [`Intake`] and answers when it is durable.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
-
-use hyper::body::Incoming;
-use tokio::sync::Semaphore;
 
 use super::body::{self, ReadError};
 use crate::ingest::{self, Answer, Intake, Refusal, SubmitHead};
+use crate::limits;
+use crate::store::StoreError;
 use crate::web::{App, Response};
+use hyper::body::Incoming;
 
 /// Books exactly one outcome for each request, also where the client goes away in the middle.
 struct Booking<'a> {
@@ -35,11 +36,48 @@ impl Drop for Booking<'_> {
     }
 }
 
-/// Takes a report. `places` bounds how many bodies are read at once; who comes later waits with
-/// their bytes unread.
+/// The memory that all reports on their way in may hold together. A report that would need more
+/// is turned away; one that only drips in slowly holds next to none and is in nobody's way.
+#[derive(Default)]
+pub struct Budget(AtomicUsize);
+
+/// A report's share of the budget, given back when it is dropped.
+struct Share<'a> {
+    budget: &'a Budget,
+    bytes: usize,
+}
+
+impl Share<'_> {
+    /// Grows or shrinks the share.
+    fn set(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let used = match bytes.checked_sub(self.bytes) {
+            Some(more) => self.budget.0.fetch_add(more, Ordering::Relaxed) + more,
+            None => self
+                .budget
+                .0
+                .fetch_sub(self.bytes - bytes, Ordering::Relaxed),
+        };
+        self.bytes = bytes;
+        match used > limits::INTAKE_MEMORY_BYTES_MAX {
+            false => Ok(()),
+            true => Err(Refusal::Store(StoreError::Unavailable(format!(
+                "reports on their way in hold more than {} bytes of memory",
+                limits::INTAKE_MEMORY_BYTES_MAX
+            )))),
+        }
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        self.budget.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Takes a report within `budget`.
 pub async fn submit(
     app: &Arc<App>,
-    places: &Semaphore,
+    budget: &Budget,
     head: SubmitHead,
     mut incoming: Incoming,
 ) -> Response {
@@ -49,8 +87,7 @@ pub async fn submit(
         begun: Instant::now(),
         outcome: Outcome::Failed("connection_lost"),
     };
-    let _place = places.acquire().await;
-    let result = read(app, head, &mut incoming).await;
+    let result = read(app, budget, head, &mut incoming).await;
     if result.is_err() {
         body::drain(&mut incoming).await;
     }
@@ -75,13 +112,21 @@ pub async fn submit(
 
 async fn read(
     app: &App,
+    budget: &Budget,
     head: SubmitHead,
     incoming: &mut Incoming,
 ) -> Result<ingest::Report, Refusal> {
     let limits = (&app.config.http).into();
     let mut intake = Intake::begin(head, limits, app.store.spill_dir())?;
-    match body::pump(incoming, |piece| intake.feed(piece)).await {
-        Ok(()) => intake.finish(),
+    let mut share = Share { budget, bytes: 0 };
+    // Inflating, hashing and packing take a processor's time, and spilling a disk's: meanwhile
+    // the other connections of this thread go on elsewhere.
+    let read = body::pump(incoming, |piece| {
+        tokio::task::block_in_place(|| intake.feed(piece))?;
+        share.set(intake.memory_bytes())
+    });
+    match read.await {
+        Ok(()) => tokio::task::block_in_place(|| intake.finish()),
         Err(ReadError::Refused(refusal)) => Err(refusal),
         Err(ReadError::Incomplete(why)) => Err(ingest::incomplete_body(why)),
         Err(ReadError::TimedOut) => Err(ingest::incomplete_body("the body came too slowly")),

@@ -91,7 +91,9 @@ impl Index {
         let opened = match open_folder(&folder, &layout, store_id) {
             Ok(opened) => opened,
             Err(why) => {
-                tracing::warn!(%why, "the index is built anew");
+                if folder.join("meta.json").exists() {
+                    tracing::warn!(%why, "the index is built anew");
+                }
                 begin(&folder, &layout)?
             }
         };

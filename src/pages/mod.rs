@@ -99,8 +99,20 @@ fn asset(name: &str) -> String {
     format!("/assets/{ASSETS_HASH:016x}/{name}")
 }
 
-/// A text from outside, with what would be invisible or turn the line around spelt out.
+/// Characters of one text that stand in a page, where nothing says otherwise.
+const SHOWN_CHARS_MAX: usize = 1_000;
+
+/// A text from outside, cut to a bound, with what would be invisible or turn the line around
+/// spelt out.
 fn shown(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        None => shown_whole(text),
+        Some((cut, _)) => Cow::Owned(format!("{}…", shown_whole(&text[..cut]))),
+    }
+}
+
+/// The same without a bound: the caller has one.
+fn shown_whole(text: &str) -> Cow<'_, str> {
     let hidden = |c: char| {
         (c.is_control() && c != '\n' && c != '\t')
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
@@ -219,6 +231,10 @@ mod tests {
     fn what_would_be_invisible_is_spelt_out() {
         assert_eq!(shown("plain ü"), "plain ü");
         assert_eq!(shown("a\u{202e}b\u{0}"), "a⟨U+202E⟩b⟨U+0000⟩");
+        assert_eq!(
+            shown(&"ü".repeat(5_000)).chars().count(),
+            SHOWN_CHARS_MAX + 1
+        );
     }
 
     #[test]

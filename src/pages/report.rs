@@ -3,7 +3,8 @@
 use maud::{Markup, html};
 
 use super::{
-    Page, ago, bytes_text, counted, report_path, search_for, shown, signature, span_text, stack,
+    Page, ago, bytes_text, counted, report_path, search_for, shown, shown_whole, signature,
+    span_text, stack,
 };
 use crate::crash::id::CrashId;
 use crate::crash::processed::ProcessedCrash;
@@ -428,7 +429,11 @@ fn files(row: &CrashRow) -> Markup {
     }
 }
 
+/// Characters of long texts on one page, in annotations and in fields each.
+const LONG_TEXTS_CHARS_MAX: usize = 400_000;
+
 fn annotations(raw: &RawCrash) -> Markup {
+    let mut budget = LONG_TEXTS_CHARS_MAX;
     html! {
         section.panel id="annotations" {
             header {
@@ -440,7 +445,7 @@ fn annotations(raw: &RawCrash) -> Markup {
                     table.pairs {
                         tbody {
                             @for (key, value) in &raw.annotations {
-                                tr { th scope="row" { (shown(key)) } td { (long_text(value)) } }
+                                tr { th scope="row" { (shown(key)) } td { (long_text(value, &mut budget)) } }
                             }
                         }
                     }
@@ -450,17 +455,24 @@ fn annotations(raw: &RawCrash) -> Markup {
     }
 }
 
-/// A text of any length: a long one folds behind its beginning.
-fn long_text(text: &str) -> Markup {
-    const SHOWN: usize = 300;
+/// A text of any length: a long one folds behind its beginning, and of a very long one (or when
+/// `budget`, the characters left for texts on this page, is used up) only the beginning stands.
+fn long_text(text: &str, budget: &mut usize) -> Markup {
+    const FOLDED: usize = 300;
+    const WHOLE: usize = 20_000;
+    let Some((fold, _)) = text.char_indices().nth(FOLDED) else {
+        return html! { span.value { (shown_whole(text)) } };
+    };
+    let whole = text
+        .char_indices()
+        .nth(WHOLE.min(*budget))
+        .map_or(text.len(), |(cut, _)| cut);
+    *budget = budget.saturating_sub(whole);
     html! {
-        @if text.chars().count() <= SHOWN {
-            span.value { (shown(text)) }
-        } @else {
-            details.long {
-                summary { span.value { (shown(&text.chars().take(SHOWN).collect::<String>())) "…" } }
-                span.value { (shown(text)) }
-            }
+        details.long {
+            summary { span.value { (shown_whole(&text[..fold])) "…" } }
+            span.value { (shown_whole(&text[..whole])) }
+            @if whole < text.len() { p.muted { "… and more: the raw and processed JSON have all of it" } }
         }
     }
 }
@@ -537,6 +549,7 @@ fn symbols(module: &Module) -> Markup {
 }
 
 fn all_fields(processed: &ProcessedCrash) -> Markup {
+    let mut budget = LONG_TEXTS_CHARS_MAX;
     html! {
         section.panel id="fields" {
             details {
@@ -546,7 +559,7 @@ fn all_fields(processed: &ProcessedCrash) -> Markup {
                         tbody {
                             @for field in fields::all() {
                                 @if let Some(value) = processed.text(field.key) {
-                                    tr { th scope="row" title=(field.description) { (field.title) div.faint.mono { (field.name) } } td { (long_text(&value)) } }
+                                    tr { th scope="row" title=(field.description) { (field.title) div.faint.mono { (field.name) } } td { (long_text(&value, &mut budget)) } }
                                 }
                             }
                         }

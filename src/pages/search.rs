@@ -85,7 +85,13 @@ pub fn search(app: &App, request: &Request, _: &[String]) -> Result<Response, We
         page,
     };
     let content = html! {
-        div.head { h1 { "Search" } }
+        div.head {
+            h1 { "Search" }
+            @let index = app.indexer.status();
+            @if index.building.is_some() || index.error.is_some() {
+                div.chips { span.chip.warn { "The index is behind the store: not every crash is found yet. " a href="/status/" { "Status" } } }
+            }
+        }
         section.panel { div.body { (view.form()) } }
         div.cols {
             section.panel {

@@ -66,6 +66,8 @@ pub enum OpenError {
         found: String,
         known: u32,
     },
+    /// There are segments, but no database that says what is in them.
+    Orphaned,
     /// The folder holds something that is no store.
     Foreign {
         found: String,
@@ -88,6 +90,10 @@ impl fmt::Display for OpenError {
                 f,
                 "the data directory's FORMAT file reads {found:?}, not \"crashkeep 1\": name an empty directory or a crashkeep one with --data"
             ),
+            Self::Orphaned => f.write_str(
+                "segments/ holds the bytes of crashes, but store.redb, which says what they are, is missing or empty: put it back from a copy, or move segments/ away to begin anew",
+            ),
+            Self::Store(StoreError::Unavailable(why)) => write!(f, "cannot be opened: {why}"),
             Self::Store(error) => write!(f, "{error}"),
         }
     }

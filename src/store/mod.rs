@@ -199,9 +199,15 @@ impl Store {
         disk.create_dir(segments::DIR)?;
         check_format(&*disk)?;
         let file = match disk.open(DATABASE) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => disk.create(DATABASE)?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => match has_segments(&*disk)? {
+                true => return Err(OpenError::Orphaned),
+                false => disk.create(DATABASE)?,
+            },
             other => other?,
         };
+        if file.is_empty()? && has_segments(&*disk)? {
+            return Err(OpenError::Orphaned);
+        }
         disk.sync_dir("")?;
         backend::clear_unmade(&*file, || has_segments(&*disk))?;
         let (change_sender, change_signal) = bounded(1);
@@ -257,6 +263,20 @@ impl Store {
     /// Brings a crash to the priority lane: promotes a deferred one, does a finished one again.
     pub fn request(&self, id: CrashId) -> Result<Requested, StoreError> {
         self.ask(|reply| Command::Request { id, reply })
+    }
+
+    /// The same for many crashes, in as few transactions as they fit into; answers in order.
+    pub fn request_all(&self, ids: &[CrashId]) -> Result<Vec<Requested>, StoreError> {
+        let mut answers = Vec::with_capacity(ids.len());
+        for &id in ids {
+            let (reply, answer) = bounded(1);
+            self.tell(Command::Request { id, reply })?;
+            answers.push(answer);
+        }
+        answers
+            .into_iter()
+            .map(|answer| self.answered(&answer))
+            .collect()
     }
 
     /// Hands in a worker's result. It is durable soon; a late answer is dropped.
@@ -341,6 +361,11 @@ impl Store {
     fn ask<T>(&self, command: impl FnOnce(writer::Reply<T>) -> Command) -> Result<T, StoreError> {
         let (reply, answer) = bounded(1);
         self.tell(command(reply))?;
+        self.answered(&answer)
+    }
+
+    /// Waits for the writer's answer to a command.
+    fn answered<T>(&self, answer: &Receiver<Result<T, StoreError>>) -> Result<T, StoreError> {
         // A command that was sent as the writer ended stays in the channel: nobody drops its reply.
         select! {
             recv(answer) -> answer => answer,

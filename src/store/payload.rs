@@ -127,6 +127,15 @@ impl PayloadBuilder {
         }
     }
 
+    /// Bytes that it holds in memory.
+    pub fn memory_bytes(&self) -> usize {
+        let kept = match &self.body {
+            Body::Memory(bytes) => bytes.len(),
+            Body::File(_) => 0,
+        };
+        kept + self.pending.len()
+    }
+
     /// Bytes taken so far.
     pub fn bytes(&self) -> u64 {
         self.raw_bytes + self.pending.len() as u64
@@ -193,7 +202,14 @@ impl PayloadBuilder {
         if let (Body::Memory(bytes), Some((dir, memory_bytes_max))) = (&self.body, &self.spill)
             && bytes.len() + packed.len() > *memory_bytes_max
         {
-            let mut file = tempfile::tempfile_in(dir)?;
+            let mut file = match tempfile::tempfile_in(dir) {
+                // Somebody has cleared the folder away.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    super::disk::make_private_dir(dir)?;
+                    tempfile::tempfile_in(dir)?
+                }
+                other => other?,
+            };
             file.write_all(bytes)?;
             self.body = Body::File(file);
         }

@@ -161,6 +161,8 @@ pub struct Writer {
     handed_out: HashMap<u64, u32>,
     /// Seq and attempt of the suspect that is in flight, if one is.
     suspect: Option<(u64, u32)>,
+    /// Segments that were made in this life of the store, committed or not.
+    created: HashSet<u32>,
     /// How far the current handle of the database can be used.
     handle: Handle,
     cache_bytes: usize,
@@ -196,6 +198,7 @@ impl Writer {
             appenders: Default::default(),
             handed_out: HashMap::new(),
             suspect: None,
+            created: HashSet::new(),
             handle: Handle::Good,
             cache_bytes,
             disk,
@@ -382,6 +385,7 @@ impl Writer {
                 room: [room(Lane::Priority), room(Lane::Normal)],
                 suspect: self.suspect.is_some(),
                 handed_out: HashSet::new(),
+                created: &mut self.created,
             };
             let result = work(&mut txn, &mut records)?;
             records.close(&mut txn)?;
@@ -471,24 +475,42 @@ impl Writer {
         }
     }
 
-    /// Goes on with the segments that were being appended to, and removes files that no commit
-    /// knows.
+    /// Goes on with the segments that were being appended to.
+    ///
+    /// Bytes that no commit knows are left where they are: after a kill they were never answered
+    /// for, but where somebody has put an older database beside newer segments they are all that
+    /// is left of crashes that were. Such a segment takes no more records, and such a file's
+    /// number is not given again.
     fn resume_segments(&mut self) -> Result<(), StoreError> {
         let rows = self.in_transaction(|txn, _| txn.segment_rows())?;
-        remove_unknown(&*self.disk, &rows)?;
+        for number in unknown_segments(&*self.disk, &rows)? {
+            let name = segments::file_name(number);
+            let bytes = self.disk.open(&name)?.len()?;
+            tracing::warn!(
+                segment = name,
+                bytes,
+                "no crash points into this segment; it is left alone"
+            );
+        }
         for (segment, row) in rows.into_iter().filter(|(_, row)| !row.sealed) {
             let name = segments::file_name(segment);
-            let usable = self.disk.open(&name).and_then(|file| {
-                if file.len()? < row.bytes {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                file.set_len(row.bytes)?;
-                Ok(file)
+            let usable = self.disk.open(&name).and_then(|file| match file.len()? {
+                len if len < row.bytes => Err(io::ErrorKind::UnexpectedEof.into()),
+                len => Ok((file, len)),
             });
             match usable {
-                Ok(file) => {
+                Ok((file, len)) if len == row.bytes => {
                     let appender = Appender::new(segment, file, row.bytes, row.created_at_ms);
                     self.appenders[row.stream as usize] = Some(appender);
+                }
+                Ok((_, len)) => {
+                    let bytes = len - row.bytes;
+                    tracing::warn!(
+                        segment = name,
+                        bytes,
+                        "the end of a segment belongs to no commit; it takes no more records"
+                    );
+                    self.in_transaction(|txn, _| txn.seal_segment(segment))?;
                 }
                 Err(error) => {
                     tracing::error!(segment = name, %error, "a segment is shorter than its commits or missing; it takes no more records");
@@ -500,15 +522,13 @@ impl Writer {
     }
 }
 
-/// Removes segments that no commit knows. What is no segment by its name is not ours to remove.
-fn remove_unknown(disk: &dyn Disk, rows: &[(u32, SegmentRow)]) -> io::Result<()> {
-    for name in disk.list(segments::DIR)? {
-        let known = |number| rows.iter().any(|(segment, _)| *segment == number);
-        if segments::number_in(&name).is_some_and(|number| !known(number)) {
-            disk.remove(&format!("{}/{name}", segments::DIR))?;
-        }
-    }
-    Ok(())
+/// Numbers of segment files that no commit knows. What is no segment by its name is not ours.
+fn unknown_segments(disk: &dyn Disk, rows: &[(u32, SegmentRow)]) -> io::Result<Vec<u32>> {
+    let names = disk.list(segments::DIR)?;
+    let numbers = names.iter().filter_map(|name| segments::number_in(name));
+    Ok(numbers
+        .filter(|number| !rows.iter().any(|(segment, _)| segment == number))
+        .collect())
 }
 
 impl Command {
@@ -534,6 +554,8 @@ struct Records<'w> {
     suspect: bool,
     /// Crashes that workers have.
     handed_out: HashSet<u64>,
+    /// Segments that were made in this life of the store, committed or not.
+    created: &'w mut HashSet<u32>,
 }
 
 impl Records<'_> {
@@ -691,16 +713,15 @@ impl Records<'_> {
         let appender = match slot {
             Some(appender) => appender,
             None => {
-                let segment = txn.next(meta::NEXT_SEGMENT)? as u32;
-                let name = segments::file_name(segment);
-                let file = match self.disk.create(&name) {
-                    // Left by a transaction that did not commit.
-                    Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                        self.disk.remove(&name)?;
-                        self.disk.create(&name)?
+                let (segment, file) = loop {
+                    let segment = txn.next(meta::NEXT_SEGMENT)? as u32;
+                    match self.disk.create(&segments::file_name(segment)) {
+                        // Left by another life of the store: never written over.
+                        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                        made => break (segment, made?),
                     }
-                    other => other?,
                 };
+                self.created.insert(segment);
                 self.disk.sync_dir(segments::DIR)?;
                 txn.put_segment(
                     segment,
@@ -749,10 +770,12 @@ impl Records<'_> {
             }
         });
         // Nothing hangs on it but room: the next start tries again.
-        for error in cut
-            .chain([remove_unknown(&**self.disk, &rows)])
-            .filter_map(Result::err)
-        {
+        let failed = unknown_segments(&**self.disk, &rows)?;
+        let failed = failed
+            .into_iter()
+            .filter(|number| self.created.contains(number));
+        let removed = failed.map(|number| self.disk.remove(&segments::file_name(number)));
+        for error in cut.chain(removed).filter_map(Result::err) {
             tracing::warn!(%error, "the rest of a failed batch stays on the disk");
         }
         Ok(())

@@ -344,3 +344,84 @@ fn a_body_that_never_ends_takes_no_place_of_others() {
         (received == 2 && booked == 2).then_some(())
     });
 }
+
+/// A body with one JSON part `extra`, posted.
+fn post_extra(server: &Server, json: &[u8]) -> crate::server::Answer {
+    let head = "--b\r\nContent-Disposition: form-data; name=\"extra\"; filename=\"extra.json\"\r\nContent-Type: application/json\r\n\r\n";
+    let body = [head.as_bytes(), json, b"\r\n--b--\r\n"].concat();
+    let kind = [("Content-Type", "multipart/form-data; boundary=b")];
+    server.request("POST", "/submit", &kind, &body)
+}
+
+#[test]
+fn odd_values_in_the_json_part_lose_neither_the_report_nor_themselves() {
+    let server = Server::start();
+    let long = "x".repeat(2 * 1024 * 1024);
+    let json = format!(
+        "\u{feff}{{\"ProductName\": \"A\", \"n\": 1e400, \"s\": \"\\ud800\", \"o\": {{\"k\": [1]}}, \"n\": 2, \"Log\": \"{long}\"}}"
+    );
+    let answer = post_extra(&server, json.as_bytes());
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let id = answer.crash_id();
+    let raw = server.get(&format!("/api/RawCrash/?crash_id={id}")).json();
+    for (key, value) in [
+        ("ProductName", "A"),
+        ("n", "1e400"),
+        ("n_2", "2"),
+        ("s", "\"\\ud800\""),
+        ("o", "{\"k\": [1]}"),
+    ] {
+        assert_eq!(raw[key], value, "{key}");
+    }
+    let kept = server.get(&format!("/api/RawCrash/?crash_id={id}&format=raw&name=Log"));
+    assert_eq!(kept.body.len(), long.len());
+
+    for (json, code) in [
+        ("[1]", "invalid_json_value"),
+        ("{\"a\":", "invalid_json"),
+        ("", "invalid_json"),
+    ] {
+        let answer = post_extra(&server, json.as_bytes());
+        assert_eq!(
+            answer.text().lines().next(),
+            Some(format!("Discarded=malformed_{code}").as_str())
+        );
+    }
+    let many = format!("{{{}\"z\":0}}", "\"\":0,".repeat(500_000));
+    assert_eq!(post_extra(&server, many.as_bytes()).status, 413);
+}
+
+#[test]
+fn bytes_behind_a_whole_gzip_body_are_left_out_with_a_note() {
+    use std::io::Write;
+    let server = Server::start();
+    let form = b"--b\r\nContent-Disposition: form-data; name=\"ProductName\"\r\n\r\nA\r\n--b--\r\n";
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packer.write_all(form).expect("memory");
+    let body = [&packer.finish().expect("memory")[..], b"\0\0junk"].concat();
+    let headers = [
+        ("Content-Type", "multipart/form-data; boundary=b"),
+        ("Content-Encoding", "gzip"),
+    ];
+    let answer = server.request("POST", "/submit", &headers, &body);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let raw = server
+        .get(&format!("/api/RawCrash/?crash_id={}", answer.crash_id()))
+        .json();
+    assert!(
+        raw["metadata"]["collector_notes"]
+            .to_string()
+            .contains("behind the report's end")
+    );
+}
+
+#[test]
+fn a_bare_http_1_0_request_is_answered() {
+    let server = Server::start();
+    let answer = server.send(b"GET /__lbheartbeat__ HTTP/1.0\r\n\r\n", false);
+    assert_eq!(answer.status, 200);
+    let two_hosts = b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n";
+    assert_eq!(server.send(two_hosts, false).status, 400);
+    let proxied = b"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(server.send(proxied, false).status, 403);
+}

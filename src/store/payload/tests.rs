@@ -162,10 +162,15 @@ fn a_spilled_payload_can_be_copied_again() {
 }
 
 #[test]
-fn a_spill_folder_that_is_gone_is_an_error() {
-    let mut builder = PayloadBuilder::spilling(Path::new("/nowhere/at/all"), 10);
-    let written = builder.write(&Random(1).bytes(CHUNK_BYTES, false));
-    assert!(written.is_err());
+fn a_spill_folder_that_was_cleared_away_is_made_again() {
+    let root = tempfile::tempdir().unwrap();
+    let spill = root.path().join("incoming");
+    let mut builder = PayloadBuilder::spilling(&spill, 10);
+    builder.write(&Random(1).bytes(CHUNK_BYTES, false)).unwrap();
+    assert_eq!(builder.finish().unwrap().bytes(), CHUNK_BYTES as u64);
+    std::fs::write(root.path().join("file"), b"").unwrap();
+    let mut builder = PayloadBuilder::spilling(&root.path().join("file/incoming"), 10);
+    assert!(builder.write(&Random(1).bytes(CHUNK_BYTES, false)).is_err());
 }
 
 #[test]
