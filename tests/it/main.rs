@@ -6,6 +6,7 @@ mod commands;
 mod house;
 mod life;
 mod report;
+mod retention;
 mod server;
 mod sim_disk;
 mod store;
