@@ -174,22 +174,8 @@ fn an_audit_puts_crashes_back_where_their_state_says() {
     const IDS: TableDefinition<u128, u64> = TableDefinition::new("ids");
     const STATES: TableDefinition<u8, u64> = TableDefinition::new("states");
 
-    let House {
-        store,
-        root,
-        clock,
-        jobs,
-        _stop,
-        ..
-    } = House::new();
     // No job is taken: what the channels have no room for waits in the table.
-    let house = House {
-        store,
-        root,
-        clock,
-        jobs,
-        _stop,
-    };
+    let house = House::new();
     let ids: Vec<CrashId> = (1..=10).map(|n| house.accept(n, None)).collect();
     let data = house.root.path().join("data");
     house.store.close();
