@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
@@ -24,7 +24,7 @@ use crate::signature::{Generator, Lists, Ruleset};
 use crate::stackwalk::WalkerOptions;
 use crate::store::disk::{Disk, OsDisk, make_private_dir};
 use crate::store::overlay::OverlayDisk;
-use crate::store::{DirectoryLock, Store, StoreOptions};
+use crate::store::{DirectoryLock, State, Store, StoreOptions, StoreStatus};
 use crate::web::App;
 use crate::workers::{Pool, PoolParts};
 
@@ -129,6 +129,26 @@ impl Appliance {
     /// Where it listens, with the port that the system chose.
     pub fn address(&self) -> SocketAddr {
         self.server.address
+    }
+
+    /// Waits until every crash that came in is processed and can be found, or `patience` is over.
+    pub fn wait_idle(&self, patience: Duration) {
+        let until = Instant::now() + patience;
+        let busy = || {
+            let waiting = |status: StoreStatus| {
+                let waits = |state: State| matches!(state, State::Queued | State::Processing);
+                status
+                    .states
+                    .iter()
+                    .any(|(state, n)| waits(*state) && *n > 0)
+            };
+            self.app.store.status().is_ok_and(waiting)
+                || self.app.indexer.status().changes_waiting > 0
+        };
+        while busy() && Instant::now() < until {
+            // Nothing tells when the last of many crashes is done; looking is cheap.
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Ends requests, walks and writes under way, and closes the store.

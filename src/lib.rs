@@ -13,6 +13,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod crash;
+pub mod demo;
 pub mod dialect;
 pub mod fields;
 pub mod form;

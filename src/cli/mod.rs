@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod config;
+mod demo;
 mod serve;
 mod signature;
 mod submit;
@@ -53,6 +54,8 @@ impl Common {
 enum Command {
     /// Run the server
     Serve(serve::Args),
+    /// Run a server on a temporary directory, filled with real reports of three products
+    Demo(demo::Args),
     /// Walk one minidump: no server, no data directory
     Walk(walk::Args),
     /// Upload a report, as a client would, and print the answer
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
     let Cli { common, command } = Cli::parse();
     let result = match command {
         Command::Serve(args) => serve::run(args, &common),
+        Command::Demo(args) => demo::run(args, &common),
         Command::Walk(args) => walk::run(args),
         Command::Submit(args) => submit::run(args),
         Command::Signature(args) => signature::run(args),

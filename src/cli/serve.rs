@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -10,7 +11,7 @@ use signal_hook::iterator::Signals;
 
 use super::Common;
 use crate::appliance::{Appliance, Place};
-use crate::config::{Setting, Source};
+use crate::config::{Config, Setting, Source};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -24,48 +25,68 @@ pub struct Args {
 
 pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
     let mut config = common.config()?;
-    if let Some(listen) = args.listen {
+    listen_on(&mut config, args.listen);
+    let running = Running::begin()?;
+    let place = Place {
+        data: common.data.clone(),
+        program: running.program.clone(),
+        read_only: args.read_only,
+    };
+    running.serve(Appliance::start(config, &place)?)
+}
+
+/// Takes over the address of the command line, if there is one.
+pub(super) fn listen_on(config: &mut Config, listen: Option<SocketAddr>) {
+    if let Some(value) = listen {
         config.http.listen = Setting {
-            value: listen,
+            value,
             source: Source::Option("--listen"),
         };
     }
-    // JSON, so that a line end in what a client sent cannot forge a line.
-    tracing_subscriber::fmt()
-        .json()
-        .with_writer(std::io::stderr)
-        .with_max_level(tracing::Level::INFO)
-        .init();
-    // Before anything is opened: a signal that comes early must still end things in order.
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    let program = std::env::current_exe().context("the program's own path")?;
-    let appliance = Appliance::start(
-        config,
-        &Place {
-            data: common.data.clone(),
-            program,
-            read_only: args.read_only,
-        },
-    )?;
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "listening on http://{}", appliance.address())?;
-    stdout.flush()?;
-    drop(stdout);
-    let signal = signals.forever().next();
-    tracing::info!(?signal, "stopping");
-    // A second signal ends at once: every answered crash is durable anyway.
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            if signals.forever().next().is_some() {
-                std::process::exit(1);
-            }
-        })?;
-    appliance.stop();
-    Ok(ExitCode::SUCCESS)
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+/// What a process needs that runs a server: its log, its signals, the path of its own program.
+pub(super) struct Running {
+    signals: Signals,
+    pub program: PathBuf,
+}
+
+impl Running {
+    pub fn begin() -> anyhow::Result<Self> {
+        // JSON, so that a line end in what a client sent cannot forge a line.
+        tracing_subscriber::fmt()
+            .json()
+            .with_writer(std::io::stderr)
+            .with_max_level(tracing::Level::INFO)
+            .init();
+        // Before anything is opened: a signal that comes early must still end things in order.
+        let signals = Signals::new([SIGTERM, SIGINT])?;
+        let program = std::env::current_exe().context("the program's own path")?;
+        Ok(Self { signals, program })
+    }
+
+    /// Says that the server listens, and serves until a signal comes.
+    pub fn serve(mut self, appliance: Appliance) -> anyhow::Result<ExitCode> {
+        let mut stdout = std::io::stdout().lock();
+        writeln!(stdout, "listening on http://{}", appliance.address())?;
+        stdout.flush()?;
+        drop(stdout);
+        let signal = self.signals.forever().next();
+        tracing::info!(?signal, "stopping");
+        // A second signal ends at once: every answered crash is durable anyway.
+        std::thread::Builder::new()
+            .name("signals".into())
+            .spawn(move || {
+                if self.signals.forever().next().is_some() {
+                    std::process::exit(1);
+                }
+            })?;
+        appliance.stop();
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| "write an address and a port, such as 127.0.0.1:8000 or [::1]:0".to_owned())
 }

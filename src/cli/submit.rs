@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 use crate::crash::raw::MAIN_DUMP;
+use crate::http::Form;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -56,55 +57,6 @@ fn named_file(text: &str) -> (String, PathBuf) {
     match named {
         Some((name, path)) => (name.to_owned(), path.into()),
         None => (MAIN_DUMP.to_owned(), text.into()),
-    }
-}
-
-/// A `multipart/form-data` body.
-struct Form {
-    boundary: String,
-    body: Vec<u8>,
-}
-
-impl Form {
-    fn new() -> Self {
-        let boundary = format!("crashkeep-{}", uuid::Uuid::new_v4().simple());
-        Self {
-            boundary,
-            body: Vec::new(),
-        }
-    }
-
-    fn part(&mut self, name: &str, file_name: Option<&str>, bytes: &[u8]) {
-        let quoted = |text: &str| {
-            text.replace('%', "%25")
-                .replace('"', "%22")
-                .replace('\r', "%0D")
-                .replace('\n', "%0A")
-        };
-        let mut head = format!(
-            "--{}\r\nContent-Disposition: form-data; name=\"{}\"",
-            self.boundary,
-            quoted(name)
-        );
-        if let Some(file_name) = file_name {
-            head += &format!(
-                "; filename=\"{}\"\r\nContent-Type: application/octet-stream",
-                quoted(file_name)
-            );
-        }
-        self.body.extend_from_slice(head.as_bytes());
-        self.body.extend_from_slice(b"\r\n\r\n");
-        self.body.extend_from_slice(bytes);
-        self.body.extend_from_slice(b"\r\n");
-    }
-
-    fn finish(mut self) -> (String, Vec<u8>) {
-        self.body
-            .extend_from_slice(format!("--{}--\r\n", self.boundary).as_bytes());
-        (
-            format!("multipart/form-data; boundary={}", self.boundary),
-            self.body,
-        )
     }
 }
 

@@ -78,3 +78,58 @@ async fn exchange(url: &str, content_type: &str, body: Vec<u8>) -> Result<(u16, 
     let _ = connection.await;
     Ok((status, String::from_utf8_lossy(&answer).into_owned()))
 }
+
+/// A `multipart/form-data` body to be posted.
+pub struct Form {
+    boundary: String,
+    body: Vec<u8>,
+}
+
+impl Default for Form {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Form {
+    pub fn new() -> Self {
+        let boundary = format!("crashkeep-{}", uuid::Uuid::new_v4().simple());
+        Self {
+            boundary,
+            body: Vec::new(),
+        }
+    }
+
+    pub fn part(&mut self, name: &str, file_name: Option<&str>, bytes: &[u8]) {
+        let quoted = |text: &str| {
+            text.replace('%', "%25")
+                .replace('"', "%22")
+                .replace('\r', "%0D")
+                .replace('\n', "%0A")
+        };
+        let mut head = format!(
+            "--{}\r\nContent-Disposition: form-data; name=\"{}\"",
+            self.boundary,
+            quoted(name)
+        );
+        if let Some(file_name) = file_name {
+            head += &format!(
+                "; filename=\"{}\"\r\nContent-Type: application/octet-stream",
+                quoted(file_name)
+            );
+        }
+        self.body.extend_from_slice(head.as_bytes());
+        self.body.extend_from_slice(b"\r\n\r\n");
+        self.body.extend_from_slice(bytes);
+        self.body.extend_from_slice(b"\r\n");
+    }
+
+    pub fn finish(mut self) -> (String, Vec<u8>) {
+        self.body
+            .extend_from_slice(format!("--{}--\r\n", self.boundary).as_bytes());
+        (
+            format!("multipart/form-data; boundary={}", self.boundary),
+            self.body,
+        )
+    }
+}

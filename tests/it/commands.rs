@@ -110,3 +110,32 @@ fn the_help_names_every_command() {
         "the child of a worker is nobody's command"
     );
 }
+
+#[test]
+fn the_demo_is_filled_when_it_says_that_it_listens() {
+    let mut server = Server::start_demo();
+    let metric = |name: &str| server.metric(name);
+    let received = metric("crashkeep_received_total");
+    assert!(received > 100, "{received}");
+    assert_eq!(
+        metric("crashkeep_discarded_total{reason=\"rule_no_local_builds\"}"),
+        1
+    );
+    assert_eq!(metric("crashkeep_deferred"), 1);
+    assert_eq!(metric("crashkeep_processed") + 2, received);
+    let two_weeks = "/api/SuperSearch/?_facets=product&_facets=_histogram.date&_results_number=0";
+    let old = time::OffsetDateTime::now_utc().date() - time::Duration::days(20);
+    let found = server.get(&format!("{two_weeks}&date=%3E{old}")).json();
+    assert_eq!(found["total"].as_u64(), Some(received - 2));
+    assert_eq!(found["facets"]["product"].as_array().map(Vec::len), Some(3));
+    assert!(
+        found["facets"]["histogram_date"]
+            .as_array()
+            .is_some_and(|days| days.len() >= 13)
+    );
+    let home = server.get("/").text();
+    for product in ["Acme Server", "Pipeline", "Ledger Desktop"] {
+        assert!(home.contains(product), "{product}");
+    }
+    assert_eq!(server.terminate(), Some(0));
+}

@@ -113,11 +113,24 @@ impl Server {
             true => &[],
             false => &["--listen", "127.0.0.1:0"],
         };
-        let mut child = Command::new(PROGRAM)
+        let mut command = Command::new(PROGRAM);
+        command
             .args(["serve", "--data"])
             .arg(data)
             .args(listen)
-            .args(arguments)
+            .args(arguments);
+        Self::spawn(command, data)
+    }
+
+    /// The demo, on a directory of its own.
+    pub fn start_demo() -> Self {
+        let mut command = Command::new(PROGRAM);
+        command.args(["demo", "--listen", "127.0.0.1:0"]);
+        Self::spawn(command, &std::env::temp_dir().join("demo"))
+    }
+
+    fn spawn(mut command: Command, data: &Path) -> Self {
+        let mut child = command
             // So that a configuration of the checkout is not picked up.
             .current_dir(data.parent().expect("a folder above"))
             .stdout(Stdio::piped())

@@ -1,0 +1,28 @@
+//! `crashkeep demo`.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use super::Common;
+use super::serve::{self, Running};
+use crate::demo;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Address to bind, instead of the configuration's; port 0 is any free one
+    #[arg(long, value_name = "ADDR", value_parser = serve::address)]
+    listen: Option<SocketAddr>,
+}
+
+pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
+    let mut config = common.config()?;
+    serve::listen_on(&mut config, args.listen);
+    let running = Running::begin()?;
+    let folder = tempfile::tempdir()?;
+    let (appliance, sent) = demo::start(config, &folder.path().join("data"), &running.program)?;
+    eprintln!(
+        "{sent} reports were sent; open http://{}/ and end with Ctrl-C. Nothing of it is kept.",
+        appliance.address()
+    );
+    running.serve(appliance)
+}

@@ -1,0 +1,281 @@
+//! A server worth looking at: real dumps of several programs, sent through the collector as if
+//! over the last two weeks, with their symbols in place.
+//!
+//! Nothing here is special to the server but the clock, which is set back for each report. What
+//! is sent is the same at every start.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use crate::appliance::{Appliance, Place};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::config::{Config, Setting, Source};
+use crate::crash::raw::MAIN_DUMP;
+use crate::http::Form;
+use crate::throttle::{Op, Outcome, Rule};
+
+const DAYS: i64 = 14;
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+/// For the last reports to be processed before the server says that it is ready.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+macro_rules! dump {
+    ($name:literal) => {
+        include_bytes!(concat!("../tests/fixtures/dumps/", $name, ".dmp"))
+    };
+}
+
+macro_rules! symbols {
+    ($($path:literal),* $(,)?) => {
+        &[$(($path, include_bytes!(concat!("../tests/fixtures/symbols/", $path, ".gz")))),*]
+    };
+}
+
+/// Where a symbol file belongs, and its gzip-compressed text.
+const SYMBOLS: &[(&str, &[u8])] = symbols![
+    "acmed/135F08D1B8BB3CACF63971E176A8388F0/acmed.sym",
+    "acmed/9A3DB037F2C1EFD28025FE267EDCB01E0/acmed.sym",
+    "libc.so.6/EC61AC938E5A39B16F9FBD350E3169A50/libc.so.6.sym",
+    "libc.so.6/F58F266FC5467F6D14E9501A55698CC20/libc.so.6.sym",
+    "crash-client/509C0610949836F7B70BD88BCF03E5400/crash-client.sym",
+    "crash.pdb/3249D99D0C4049318610F4E4FB0B69361/crash.sym",
+    "test_app.pdb/5A9832E5287241C1838ED98914E9B7FF1/test_app.sym",
+];
+
+struct Product {
+    name: &'static str,
+    channel: &'static str,
+    /// Versions, and how many days ago each was released.
+    versions: &'static [(&'static str, i64)],
+    /// Reports on a usual day.
+    daily: u64,
+    /// Dumps, and how often each comes, as shares of a whole.
+    dumps: &'static [(&'static [u8], u64)],
+}
+
+const PRODUCTS: &[Product] = &[
+    Product {
+        name: "Acme Server",
+        channel: "release",
+        versions: &[("2.3.7", 60), ("2.4.0", 20), ("2.4.1", 6)],
+        daily: 8,
+        dumps: &[
+            (dump!("linux-x86_64-acmed_null_read"), 5),
+            (dump!("linux-arm64-acmed_null_read"), 3),
+            (dump!("linux-x86_64-acmed_wild_write"), 3),
+            (dump!("linux-x86_64-acmed_panic_abort"), 3),
+            (dump!("linux-x86_64-acmed_div_zero"), 2),
+            (dump!("linux-x86_64-acmed_deadlock_abort"), 1),
+            (dump!("linux-x86_64-acmed_bad_call"), 1),
+        ],
+    },
+    Product {
+        name: "Pipeline",
+        channel: "beta",
+        versions: &[("0.9-beta3", 30), ("0.9-beta4", 9)],
+        daily: 3,
+        dumps: &[(dump!("macos-x86_64-pipeline_inlines"), 1)],
+    },
+    Product {
+        name: "Ledger Desktop",
+        channel: "release",
+        versions: &[("11.2", 40), ("11.3", 11)],
+        daily: 4,
+        dumps: &[
+            (dump!("windows-x86-crash"), 3),
+            (dump!("windows-x86-test_app"), 2),
+            (dump!("windows-x86_64-electron"), 1),
+        ],
+    },
+];
+
+/// The system's clock, set back by so many milliseconds.
+struct SetBack(AtomicI64);
+
+impl Clock for SetBack {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_ms(SystemClock.now().ms() - self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Numbers that look random and are the same at every start.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// Starts a server on `data`, a fresh directory, and fills it. Returns it with the number of
+/// reports that were sent.
+pub fn start(
+    mut config: Config,
+    data: &Path,
+    program: &Path,
+) -> anyhow::Result<(Appliance, usize)> {
+    let rule = |name: &str, field: &str, value: &str, outcome| Rule {
+        name: name.into(),
+        field: field.into(),
+        op: Op::Is,
+        value: value.into(),
+        percent: 100.0,
+        outcome,
+    };
+    config.throttle = Setting {
+        value: vec![
+            rule(
+                "no_local_builds",
+                "ReleaseChannel",
+                "local",
+                Outcome::Reject,
+            ),
+            rule(
+                "nightly_on_demand",
+                "ReleaseChannel",
+                "nightly",
+                Outcome::Defer,
+            ),
+        ],
+        source: Source::Option("demo"),
+    };
+    install_symbols(&data.join("symbols"))?;
+    let clock = Arc::new(SetBack(AtomicI64::new(0)));
+    let place = Place {
+        data: data.into(),
+        program: program.into(),
+        read_only: false,
+    };
+    let appliance = Appliance::start_at(config, &place, clock.clone())?;
+    let sent = fill(&appliance, &clock)?;
+    clock.0.store(0, Ordering::SeqCst);
+    appliance.wait_idle(PATIENCE);
+    Ok((appliance, sent))
+}
+
+fn install_symbols(folder: &Path) -> anyhow::Result<()> {
+    for (path, packed) in SYMBOLS {
+        let target = folder.join(path);
+        std::fs::create_dir_all(target.parent().context("a symbol file has a folder")?)?;
+        let mut text = Vec::new();
+        flate2::read::GzDecoder::new(*packed).read_to_end(&mut text)?;
+        std::fs::write(target, text)?;
+    }
+    Ok(())
+}
+
+fn fill(appliance: &Appliance, clock: &SetBack) -> anyhow::Result<usize> {
+    let url = format!("http://{}/submit", appliance.address());
+    let mut dice = Dice(20_261_122);
+    let mut sent = 0;
+    for days_ago in (0..DAYS).rev() {
+        // In the order of their time of day, as a clock would have it; today only what is past.
+        let mut day: Vec<(i64, &Product)> = Vec::new();
+        for product in PRODUCTS {
+            let reports = product.daily / 2 + dice.below(product.daily + 1);
+            day.extend((0..reports).map(|_| (dice.below(DAY_MS as u64) as i64, product)));
+        }
+        day.sort_by_key(|(back, _)| -back);
+        for (back, product) in day {
+            clock.0.store(days_ago * DAY_MS + back, Ordering::SeqCst);
+            report(&url, product, days_ago, clock.now(), &mut dice)?;
+            sent += 1;
+        }
+    }
+    clock.0.store(60_000, Ordering::SeqCst);
+    let nightly = Product {
+        channel: "nightly",
+        ..copy(&PRODUCTS[0])
+    };
+    report(&url, &nightly, 0, clock.now(), &mut dice)?;
+    let local = Product {
+        channel: "local",
+        ..copy(&PRODUCTS[1])
+    };
+    report(&url, &local, 0, clock.now(), &mut dice)?;
+    let broken = Product {
+        dumps: &[(b"<html>Bad Gateway</html>", 1)],
+        ..copy(&PRODUCTS[2])
+    };
+    report(&url, &broken, 0, clock.now(), &mut dice)?;
+    Ok(sent + 3)
+}
+
+fn copy(product: &Product) -> Product {
+    Product { ..*product }
+}
+
+fn report(
+    url: &str,
+    product: &Product,
+    days_ago: i64,
+    now: Timestamp,
+    dice: &mut Dice,
+) -> anyhow::Result<()> {
+    let (version, released) = version(product, days_ago, dice);
+    let mut form = Form::new();
+    let seconds = now.ms() / 1000;
+    // A hundred users, some of whom crash more often.
+    let user = dice.below(10) * dice.below(10);
+    let installed = seconds - (released - days_ago).max(0) * 86_400 + user as i64 * 571;
+    let uptime = [12, 45, 180, 900, 4_000, 60_000][dice.below(6) as usize] + dice.below(30) as i64;
+    for (key, value) in [
+        ("ProductName", product.name.to_owned()),
+        ("Version", version.to_owned()),
+        ("ReleaseChannel", product.channel.to_owned()),
+        ("CrashTime", seconds.to_string()),
+        ("StartupTime", (seconds - uptime).to_string()),
+        ("InstallTime", installed.min(seconds).to_string()),
+        ("StartupCrash", u8::from(uptime < 20).to_string()),
+        (
+            "tile_cache",
+            if dice.below(3) == 0 { "on" } else { "off" }.to_owned(),
+        ),
+    ] {
+        form.part(key, None, value.as_bytes());
+    }
+    if dice.below(12) == 0 {
+        form.part("Comments", None, b"It was in the middle of an export.");
+    }
+    let shares: u64 = product.dumps.iter().map(|(_, share)| share).sum();
+    let mut drawn = dice.below(shares);
+    let dump = product.dumps.iter().find(|(_, share)| {
+        let hit = drawn < *share;
+        drawn = drawn.saturating_sub(*share);
+        hit
+    });
+    let (dump, _) = dump.context("the shares add up")?;
+    form.part(MAIN_DUMP, Some("crash.dmp"), dump);
+    let (content_type, body) = form.finish();
+    match crate::http::post(url, &content_type, body)? {
+        (200, _) => Ok(()),
+        (status, answer) => bail!("the demo's collector answered {status}: {answer}"),
+    }
+}
+
+/// A version that was out on that day: the newest one gains users day by day.
+fn version(product: &Product, days_ago: i64, dice: &mut Dice) -> (&'static str, i64) {
+    let out = product
+        .versions
+        .iter()
+        .rev()
+        .filter(|(_, released)| *released >= days_ago);
+    let mut chosen = product.versions[0];
+    for (version, released) in out {
+        chosen = (version, *released);
+        let age = (released - days_ago) as u64;
+        if dice.below(10) < (2 + age).min(9) {
+            break;
+        }
+    }
+    chosen
+}
