@@ -61,6 +61,11 @@ pub const ROUTES: &[Route] = &[
     get("/metrics", Role::Anonymous, api::health::metrics),
     // Pages.
     get("/", Role::Viewer, pages::home::home),
+    get(
+        "/topcrashers/",
+        Role::Viewer,
+        pages::topcrashers::topcrashers,
+    ),
     get("/search/", Role::Viewer, pages::search::search),
     get("/report/index/{}", Role::Protected, pages::report::report),
     post(

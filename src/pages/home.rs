@@ -2,10 +2,11 @@
 
 use maud::{Markup, html};
 
+use super::scope::buckets;
 use super::search::text_of;
 use super::{Page, ago, counted, number, report_path, search_for, shown, signature};
 use crate::fields::name;
-use crate::index::{FacetBucket, SearchResult};
+use crate::index::SearchResult;
 use crate::query::Query;
 use crate::store::{CrashRow, State};
 use crate::web::{App, Request, Response, Role, WebError};
@@ -53,17 +54,8 @@ fn week(app: &App, may_see_protected: bool) -> Result<SearchResult, WebError> {
     Ok(app.index.search(&query)?)
 }
 
-fn buckets<'a>(
-    result: &'a [(String, crate::index::FacetResult)],
-    label: &str,
-) -> &'a [FacetBucket] {
-    result
-        .iter()
-        .find(|(found, _)| found == label)
-        .map_or(&[], |(_, facet)| facet.buckets())
-}
-
-fn first_steps(request: &Request) -> Markup {
+/// What to do where there is no crash at all.
+pub(super) fn first_steps(request: &Request) -> Markup {
     let host = shown(request.header("host").unwrap_or("127.0.0.1:8000")).into_owned();
     html! {
         section.panel {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use time::Date;
 use time::macros::format_description;
 
+use super::scope::exactly;
 use super::{Page, counted, number, report_path, shown, signature};
 use crate::crash::id::CrashId;
 use crate::fields;
@@ -198,12 +199,7 @@ impl View<'_> {
 
     /// Narrows the search to one value of a field.
     fn narrowed(&self, name: &str, value: &str) -> String {
-        let is_text = FieldRef::find(name).is_some_and(|f| f.kind() == fields::Kind::String);
-        let value = if is_text {
-            format!("={value}")
-        } else {
-            value.to_owned()
-        };
+        let value = exactly(name, value);
         self.address(|params| {
             params.retain(|(n, _)| n != name);
             params.push((name.to_owned(), value));
