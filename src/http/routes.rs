@@ -66,6 +66,7 @@ pub const ROUTES: &[Route] = &[
         Role::Viewer,
         pages::topcrashers::topcrashers,
     ),
+    get("/signature/", Role::Viewer, pages::signature::report),
     get("/search/", Role::Viewer, pages::search::search),
     get("/report/index/{}", Role::Protected, pages::report::report),
     post(

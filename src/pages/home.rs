@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::scope::buckets;
+use super::scope::{Scope, buckets};
 use super::search::text_of;
 use super::{Page, ago, counted, number, report_path, search_for, shown, signature};
 use crate::fields::name;
@@ -141,7 +141,7 @@ fn signatures(week: &SearchResult) -> Markup {
                         @for bucket in top.iter().take(10) {
                             @let text = text_of(&bucket.term);
                             tr {
-                                td { a.sig href=(search_for(name::SIGNATURE, &text)) { (signature(&text)) } }
+                                td { a.sig href=(Scope::default().signature_page(&text)) { (signature(&text)) } }
                                 td.num { (number(bucket.count)) }
                             }
                         }

@@ -8,9 +8,12 @@ pub mod error;
 pub mod home;
 pub mod report;
 pub mod search;
+pub mod signature;
 pub mod status;
 pub mod topcrashers;
 
+mod chart;
+mod daily;
 mod ranking;
 mod scope;
 mod stack;

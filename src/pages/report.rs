@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::scope::Scope;
 use super::{
     Page, ago, bytes_text, counted, report_path, search_for, shown, signature, span_text, stack,
 };
@@ -116,7 +117,7 @@ fn head(app: &App, view: &View) -> Markup {
                 a href="/" { "Home" } " / "
                 a href=(search_for(fields::name::PRODUCT, &row.product)) { (shown(product)) } " / "
                 @if let Some(processed) = &row.processed {
-                    a href=(search_for(fields::name::SIGNATURE, &processed.signature)) { "crashes like it" } " / "
+                    a href=(Scope::default().signature_page(&processed.signature)) { "crashes like it" } " / "
                 }
                 "report"
             }

@@ -17,6 +17,19 @@ pub const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 pub struct Scope(Vec<(String, String)>);
 
 impl Scope {
+    /// The conditions of a query, both bounds of the date among them.
+    pub fn of(query: &Query) -> Self {
+        let mut conditions: Vec<(String, String)> = query
+            .filters
+            .iter()
+            .map(|filter| (filter.field.name(), filter.value_text()))
+            .collect();
+        if let Some(text) = &query.text {
+            conditions.push(("q".into(), text.clone()));
+        }
+        Self(conditions)
+    }
+
     /// Adds a condition, written as a search writes it.
     pub fn when(&self, field: &str, condition: impl Into<String>) -> Self {
         let mut scope = self.clone();
@@ -166,6 +179,22 @@ mod tests {
         assert_eq!(
             Scope::default().between(from, from).search(),
             "/search/?date=%3E%3D1970-01-01T00%3A00%3A00Z&date=%3C1970-01-01T00%3A00%3A00Z"
+        );
+    }
+
+    #[test]
+    fn a_query_s_conditions_hold_both_bounds_of_its_date() {
+        let now = Timestamp::from_ms(1_795_338_764_000);
+        let params = [("product".to_owned(), "A".to_owned())];
+        let query = Query::parse(&params, now, true).expect("a query");
+        assert_eq!(
+            Scope::of(&query).0,
+            [
+                ("date", ">=2026-11-15T09:12:44Z"),
+                ("date", "<=2026-11-22T09:12:44Z"),
+                ("product", "A")
+            ]
+            .map(|(n, v)| (n.to_owned(), v.to_owned()))
         );
     }
 }

@@ -390,7 +390,7 @@ impl View {
                             @for (label, _) in SYSTEMS { th.num.hide-s { (label) } }
                             th.num.hide-s { "Other" }
                         }
-                        th.num title="Distinct times of installation" { "Installs" }
+                        th.num.hide-s title="Distinct times of installation" { "Installs" }
                         th.num.hide-s title="First day of the last 365 on which the product crashed so" { "First seen" }
                     } }
                     tbody { @for row in &self.rows { (self.row(row)) } }
@@ -424,7 +424,7 @@ impl View {
                         }
                     }
                 }
-                td.num { a href={ (page) "&by=" (name::INSTALL_TIME) "#by" } { (number(row.installs)) } }
+                td.num.hide-s { a href={ (page) "&by=" (name::INSTALL_TIME) "#by" } { (number(row.installs)) } }
                 td.num.hide-s {
                     @if let Some(day) = self.first_days.get(&row.signature) {
                         @let that_day = Scope::default()
@@ -446,7 +446,7 @@ fn option(value: &str, text: &str, is_selected: bool) -> Markup {
 pub(super) fn movement(movement: Movement) -> Markup {
     html! {
         @match movement {
-            Movement::New => span.new { "new" },
+            Movement::New => span.new title="Not in the period before" { "new" },
             _ if !movement.is_notable() => span.faint { "–" },
             Movement::By(places @ 1..) => span.up { "↑ " (places) },
             Movement::By(places) => span.down { "↓ " (places.abs()) },
