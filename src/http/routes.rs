@@ -61,6 +61,7 @@ pub const ROUTES: &[Route] = &[
     get("/metrics", Role::Anonymous, api::health::metrics),
     // Pages.
     get("/", Role::Viewer, pages::home::home),
+    get("/home/product/{}", Role::Viewer, pages::product::product),
     get(
         "/topcrashers/",
         Role::Viewer,

@@ -66,6 +66,10 @@ impl Stack {
         self.series.iter().map(|series| series.values[bar].0).sum()
     }
 
+    pub fn is_empty(&self) -> bool {
+        (0..self.bars.len()).all(|bar| self.total(bar) == 0)
+    }
+
     pub fn markup(&self) -> Markup {
         let totals = (0..self.bars.len()).map(|bar| self.total(bar));
         let step = step(totals.max().unwrap_or(0));

@@ -27,7 +27,6 @@ pub struct Range {
 
 impl Range {
     /// Whole days, the last of which is today.
-    #[cfg(test)]
     pub fn days(days: i64, now: Timestamp) -> Self {
         let first = Timestamp::from_ms(now.ms() - (days - 1) * DAY_MS);
         Self {

@@ -6,6 +6,7 @@
 
 pub mod error;
 pub mod home;
+pub mod product;
 pub mod report;
 pub mod search;
 pub mod signature;

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::scope::Scope;
 use super::{
-    Page, ago, bytes_text, counted, report_path, search_for, shown, signature, span_text, stack,
+    Page, ago, bytes_text, counted, product_path, report_path, shown, signature, span_text, stack,
 };
 use crate::crash::id::CrashId;
 use crate::crash::processed::ProcessedCrash;
@@ -115,7 +115,7 @@ fn head(app: &App, view: &View) -> Markup {
         div.head {
             div.crumbs {
                 a href="/" { "Home" } " / "
-                a href=(search_for(fields::name::PRODUCT, &row.product)) { (shown(product)) } " / "
+                @if row.product.is_empty() { (product) } @else { a href=(product_path(&row.product)) { (shown(product)) } } " / "
                 @if let Some(processed) = &row.processed {
                     a href=(Scope::default().signature_page(&processed.signature)) { "crashes like it" } " / "
                 }

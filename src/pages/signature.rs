@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::fields::{self, Field, Kind, name};
 use crate::index::{FacetResult, SearchResult};
 use crate::limits;
-use crate::query::Query;
+use crate::query::{Filter, Op, Query};
 use crate::web::{App, Params, Request, Response, Role, WebError};
 
 const PER_PAGE: usize = 50;
@@ -109,9 +109,11 @@ impl<'a> View<'a> {
         let query = Query::parse(&conditions, now, may_see_protected)?;
         let scope = Scope::of(&query);
         let (from, to) = query.date_range();
+        let ends_before = |f: &Filter| f.field.name() == name::DATE && f.op == Op::Below;
+        let excluded_ms = i64::from(query.filters.iter().any(ends_before));
         let range = Range {
             from: from.unwrap_or(now),
-            to: to.unwrap_or(now),
+            to: Timestamp::from_ms(to.unwrap_or(now).ms() - excluded_ms),
         };
         let result = newest(&scope, app, request, by, page)?;
         Ok(Self {

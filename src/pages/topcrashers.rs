@@ -405,8 +405,8 @@ impl View {
         html! {
             tr {
                 td.num { (row.rank) }
-                td.num.hide-s { (movement(row.movement)) }
-                td { a.sig href=(page) { (signature(&row.signature)) } (marks(row, &scope)) }
+                td.num.hide-s { @if row.movement.is_notable() { (movement(row.movement)) } @else { span.faint { "–" } } }
+                td { a.sig href=(page) { (signature(&row.signature)) } " " (marks(row, &scope)) }
                 td.num { a href=(scope.search()) { (number(row.count)) } }
                 td.num { (share_text(row.share)) " " span.hide-s { (bar(row.count, self.total)) } }
                 td.num.hide-s {
@@ -447,7 +447,7 @@ pub(super) fn movement(movement: Movement) -> Markup {
     html! {
         @match movement {
             Movement::New => span.new title="Not in the period before" { "new" },
-            _ if !movement.is_notable() => span.faint { "–" },
+            Movement::By(0) => span.faint { "–" },
             Movement::By(places @ 1..) => span.up { "↑ " (places) },
             Movement::By(places) => span.down { "↓ " (places.abs()) },
         }
@@ -460,12 +460,13 @@ fn marks(row: &Row, scope: &Scope) -> Markup {
     html! {
         span.marks {
             @match row.start_up() {
-                StartUp::All => a.hot href=(startup) { "all at start-up" },
-                StartUp::Some => a.warn href=(startup) { (number(row.startup_crashes)) " at start-up" },
+                StartUp::All => { a.hot href=(startup) { "all at start-up" } " " }
+                StartUp::Some => { a.warn href=(startup) { (number(row.startup_crashes)) " at start-up" } " " }
                 StartUp::Never => {},
             }
             @if row.is_soon_after_start() {
                 a href=(scope.when(name::UPTIME, "<60").search()) title={ (number(row.early_crashes)) " of " (number(row.count)) " in the first minute" } { "soon after start" }
+                " "
             }
             @if row.gc_crashes > 0 {
                 a href=(scope.when(name::IS_GARBAGE_COLLECTING, "__true__").search()) { (share_text(share(row.gc_crashes, row.count))) " in garbage collection" }
