@@ -9,4 +9,5 @@ mod report;
 mod server;
 mod sim_disk;
 mod store;
+mod topcrashers;
 mod walker;
