@@ -36,6 +36,7 @@ pub mod name {
     pub const UPTIME: &str = "uptime";
     pub const INSTALL_TIME: &str = "install_time";
     pub const STARTUP_CRASH: &str = "startup_crash";
+    pub const IS_GARBAGE_COLLECTING: &str = "is_garbage_collecting";
     pub const USER_COMMENTS: &str = "user_comments";
     pub const URL: &str = "url";
     pub const MOZ_CRASH_REASON: &str = "moz_crash_reason";

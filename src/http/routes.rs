@@ -61,6 +61,13 @@ pub const ROUTES: &[Route] = &[
     get("/metrics", Role::Anonymous, api::health::metrics),
     // Pages.
     get("/", Role::Viewer, pages::home::home),
+    get("/home/product/{}", Role::Viewer, pages::product::product),
+    get(
+        "/topcrashers/",
+        Role::Viewer,
+        pages::topcrashers::topcrashers,
+    ),
+    get("/signature/", Role::Viewer, pages::signature::report),
     get("/search/", Role::Viewer, pages::search::search),
     get("/report/index/{}", Role::Protected, pages::report::report),
     post(

@@ -2,10 +2,13 @@
 
 use maud::{Markup, html};
 
+use super::daily::{self, Range};
+use super::product::CHART_DAYS;
+use super::scope::{Scope, buckets};
 use super::search::text_of;
-use super::{Page, ago, counted, number, report_path, search_for, shown, signature};
+use super::{Page, ago, counted, number, product_path, report_path, search_for, shown, signature};
 use crate::fields::name;
-use crate::index::{FacetBucket, SearchResult};
+use crate::index::SearchResult;
 use crate::query::Query;
 use crate::store::{CrashRow, State};
 use crate::web::{App, Request, Response, Role, WebError};
@@ -32,7 +35,7 @@ pub fn home(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
         }
         @if newest.is_empty() { (first_steps(request)) } @else {
             div.cols {
-                (newest_crashes(app, &newest))
+                div.stackup { (per_day(app, request, &week)?) (newest_crashes(app, &newest)) }
                 div.stackup { (products(&week)) (signatures(&week)) }
             }
         }
@@ -53,17 +56,31 @@ fn week(app: &App, may_see_protected: bool) -> Result<SearchResult, WebError> {
     Ok(app.index.search(&query)?)
 }
 
-fn buckets<'a>(
-    result: &'a [(String, crate::index::FacetResult)],
-    label: &str,
-) -> &'a [FacetBucket] {
-    result
-        .iter()
-        .find(|(found, _)| found == label)
-        .map_or(&[], |(_, facet)| facet.buckets())
+/// Crashes per day: by product, or by version where there is one product.
+fn per_day(app: &App, request: &Request, week: &SearchResult) -> Result<Markup, WebError> {
+    let by = match buckets(&week.facets, name::PRODUCT).len() {
+        1 => name::VERSION,
+        _ => name::PRODUCT,
+    };
+    let range = Range::days(CHART_DAYS, app.clock.now());
+    let chart = daily::chart(app, request, &Scope::default(), range, by)?;
+    Ok(html! {
+        @if !chart.is_empty() {
+            section.panel {
+                header {
+                    h2 { "Crashes per day" }
+                    span.muted.small { "last " (CHART_DAYS) " days, in UTC" }
+                    span.act { a href="/topcrashers/" { "top crashers" } }
+                }
+                div.body { (chart.markup()) }
+                (chart.table())
+            }
+        }
+    })
 }
 
-fn first_steps(request: &Request) -> Markup {
+/// What to do where there is no crash at all.
+pub(super) fn first_steps(request: &Request) -> Markup {
     let host = shown(request.header("host").unwrap_or("127.0.0.1:8000")).into_owned();
     html! {
         section.panel {
@@ -121,7 +138,7 @@ fn products(week: &SearchResult) -> Markup {
                         @let product_name = text_of(&product.term);
                         tr {
                             td {
-                                a href=(search_for(name::PRODUCT, &product_name)) { b { (shown(&product_name)) } }
+                                a href=(product_path(&product_name)) { b { (shown(&product_name)) } }
                                 div.small.muted {
                                     @for (at, version) in buckets(&product.facets, name::VERSION).iter().take(4).enumerate() {
                                         @if at > 0 { ", " }
@@ -129,7 +146,7 @@ fn products(week: &SearchResult) -> Markup {
                                     }
                                 }
                             }
-                            td.num { (counted(product.count, "crash", "crashes")) }
+                            td.num { a href=(search_for(name::PRODUCT, &product_name)) { (counted(product.count, "crash", "crashes")) } }
                         }
                     }
                 }
@@ -149,8 +166,8 @@ fn signatures(week: &SearchResult) -> Markup {
                         @for bucket in top.iter().take(10) {
                             @let text = text_of(&bucket.term);
                             tr {
-                                td { a.sig href=(search_for(name::SIGNATURE, &text)) { (signature(&text)) } }
-                                td.num { (number(bucket.count)) }
+                                td { a.sig href=(Scope::default().signature_page(&text)) { (signature(&text)) } }
+                                td.num { a href=(search_for(name::SIGNATURE, &text)) { (number(bucket.count)) } }
                             }
                         }
                     }

@@ -6,10 +6,17 @@
 
 pub mod error;
 pub mod home;
+pub mod product;
 pub mod report;
 pub mod search;
+pub mod signature;
 pub mod status;
+pub mod topcrashers;
 
+mod chart;
+mod daily;
+mod ranking;
+mod scope;
 mod stack;
 
 use std::borrow::Cow;
@@ -18,7 +25,6 @@ use maud::{DOCTYPE, Markup, html};
 use xxhash_rust::const_xxh3::xxh3_64;
 
 use crate::clock::Timestamp;
-use crate::web::Params;
 
 pub const STYLE: &str = include_str!("style.css");
 pub const ICON: &str = include_str!("icon.svg");
@@ -49,6 +55,7 @@ impl<'a> Page<'a> {
     fn render(&self, content: Markup) -> String {
         let menu = [
             ("/", "Home"),
+            ("/topcrashers/", "Top crashers"),
             ("/search/", "Search"),
             ("/status/", "Status"),
         ];
@@ -143,19 +150,30 @@ fn signature(text: &str) -> Markup {
 
 /// The search for exactly one value of a field.
 fn search_for(field: &str, value: &str) -> String {
-    let exact = if field == crate::fields::name::SIGNATURE {
-        format!("={value}")
-    } else {
-        value.to_owned()
-    };
-    format!(
-        "/search/?{}",
-        Params(vec![(field.to_owned(), exact)]).to_query()
-    )
+    scope::Scope::default().with(field, value).search()
 }
 
 fn report_path(id: impl std::fmt::Display) -> String {
     format!("/report/index/{id}")
+}
+
+/// The page of a product.
+fn product_path(product: &str) -> String {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    format!(
+        "/home/product/{}",
+        utf8_percent_encode(product, NON_ALPHANUMERIC)
+    )
+}
+
+/// `22 Nov`, with the year where it is another one.
+fn day_text(day: Timestamp, now: Timestamp) -> String {
+    let date = day.utc().date();
+    let month = &date.month().to_string()[..3];
+    match date.year() == now.utc().year() {
+        true => format!("{} {month}", date.day()),
+        false => format!("{} {month} {}", date.day(), date.year()),
+    }
 }
 
 /// `3 s`, `12 min`, `5 h`, `2 days`.

@@ -2,8 +2,9 @@
 
 use maud::{Markup, html};
 
+use super::scope::Scope;
 use super::{
-    Page, ago, bytes_text, counted, report_path, search_for, shown, shown_whole, signature,
+    Page, ago, bytes_text, counted, product_path, report_path, shown, shown_whole, signature,
     span_text, stack,
 };
 use crate::crash::id::CrashId;
@@ -115,9 +116,9 @@ fn head(app: &App, view: &View) -> Markup {
         div.head {
             div.crumbs {
                 a href="/" { "Home" } " / "
-                a href=(search_for(fields::name::PRODUCT, &row.product)) { (shown(product)) } " / "
+                @if row.product.is_empty() { (product) } @else { a href=(product_path(&row.product)) { (shown(product)) } } " / "
                 @if let Some(processed) = &row.processed {
-                    a href=(search_for(fields::name::SIGNATURE, &processed.signature)) { "crashes like it" } " / "
+                    a href=(Scope::default().signature_page(&processed.signature)) { "crashes like it" } " / "
                 }
                 "report"
             }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use time::Date;
 use time::macros::format_description;
 
+use super::scope::{Scope, exactly};
 use super::{Page, counted, number, report_path, shown, signature};
 use crate::crash::id::CrashId;
 use crate::fields;
@@ -116,7 +117,7 @@ pub fn search(app: &App, request: &Request, _: &[String]) -> Result<Response, We
 }
 
 /// SuperSearch's parameters for those of the page: days become bounds of the date.
-fn to_filters(params: &Params) -> Result<Vec<(String, String)>, WebError> {
+pub(super) fn to_filters(params: &Params) -> Result<Vec<(String, String)>, WebError> {
     let mut filters = Vec::new();
     for (name, value) in params.0.iter().filter(|(_, value)| !value.is_empty()) {
         match name.as_str() {
@@ -204,12 +205,7 @@ impl View<'_> {
 
     /// Narrows the search to one value of a field.
     fn narrowed(&self, name: &str, value: &str) -> String {
-        let is_text = FieldRef::find(name).is_some_and(|f| f.kind() == fields::Kind::String);
-        let value = if is_text {
-            format!("={value}")
-        } else {
-            value.to_owned()
-        };
+        let value = exactly(name, value);
         self.address(|params| {
             params.retain(|(n, _)| n != name);
             params.push((name.to_owned(), value));
@@ -231,6 +227,7 @@ impl View<'_> {
                 }
             };
         }
+        let scope = Scope::of(self.query);
         html! {
             div.scroll {
                 table.hits {
@@ -238,10 +235,9 @@ impl View<'_> {
                     tbody {
                         @for hit in &self.result.hits {
                             @let value = |at: usize| text_of(&hit.values[at]);
-                            @let report = report_path(value(0));
                             tr {
-                                td.nowrap { a href=(report) { (minute(&value(1))) } }
-                                td { a.sig href=(report) { (signature(&value(2))) } }
+                                td.nowrap { a href=(report_path(value(0))) title="Open the report" { (minute(&value(1))) } }
+                                td { a.sig href=(scope.signature_page(&value(2))) { (signature(&value(2))) } }
                                 td { (shown(&value(3))) " " span.muted { (shown(&value(4))) } }
                                 td.nowrap { (shown(&value(5))) }
                                 td.hide-s { (shown(&value(6))) }
@@ -314,7 +310,7 @@ pub(super) fn text_of(value: &Value) -> String {
 }
 
 /// `2026-11-22 09:12` of an RFC 3339 moment.
-fn minute(moment: &str) -> String {
+pub(super) fn minute(moment: &str) -> String {
     moment
         .get(..16)
         .map_or_else(|| moment.to_owned(), |text| text.replace('T', " "))

@@ -43,7 +43,7 @@ const LANDLORDS: [(&str, &[&str]); 11] = [
     ("minidump_processor", &["stackwalk"]),
     ("minidump_unwind", &["stackwalk"]),
     ("clap", &["cli"]),
-    ("flate2", &["demo", "ingest"]),
+    ("flate2", &["demo", "ingest", "stackwalk", "signature"]),
 ];
 
 /// Every source file with the module that it belongs to. Tests below `#[cfg(test)]` do not count.

@@ -10,4 +10,5 @@ mod retention;
 mod server;
 mod sim_disk;
 mod store;
+mod topcrashers;
 mod walker;

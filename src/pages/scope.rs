@@ -1,0 +1,200 @@
+//! Crashes chosen by conditions: what a page counts, and the addresses that count the same.
+
+use std::collections::HashMap;
+
+use super::search::text_of;
+use crate::clock::Timestamp;
+use crate::fields::{self, Kind};
+use crate::index::{FacetBucket, FacetResult, SearchResult};
+use crate::limits;
+use crate::query::{FieldRef, Query};
+use crate::web::{App, Params, Request, Role, WebError};
+
+pub const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// Conditions as parameters of a search.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope(Vec<(String, String)>);
+
+impl Scope {
+    /// The conditions of a query, both bounds of the date among them.
+    pub fn of(query: &Query) -> Self {
+        let mut conditions: Vec<(String, String)> = query
+            .filters
+            .iter()
+            .map(|filter| (filter.field.name(), filter.value_text()))
+            .collect();
+        if let Some(text) = &query.text {
+            conditions.push(("q".into(), text.clone()));
+        }
+        Self(conditions)
+    }
+
+    /// Adds a condition, written as a search writes it.
+    pub fn when(&self, field: &str, condition: impl Into<String>) -> Self {
+        let mut scope = self.clone();
+        scope.0.push((field.to_owned(), condition.into()));
+        scope
+    }
+
+    /// Adds one value of a field; a second value of the same field is an alternative.
+    pub fn with(&self, field: &str, value: &str) -> Self {
+        self.when(field, exactly(field, value))
+    }
+
+    /// Without any condition on a field.
+    pub fn without(&self, field: &str) -> Self {
+        let mut scope = self.clone();
+        scope.0.retain(|(name, _)| name != field);
+        scope
+    }
+
+    /// Crashes from `from` on and before `to`.
+    pub fn between(&self, from: Timestamp, to: Timestamp) -> Self {
+        let date = fields::name::DATE;
+        self.when(date, format!(">={}", from.rfc3339()))
+            .when(date, format!("<{}", to.rfc3339()))
+    }
+
+    /// The search page for it.
+    pub fn search(&self) -> String {
+        format!("/search/?{}", Params(self.0.clone()).to_query())
+    }
+
+    /// The page of one signature, with these conditions.
+    pub fn signature_page(&self, signature: &str) -> String {
+        let mut params = vec![(fields::name::SIGNATURE.to_owned(), signature.to_owned())];
+        params.extend(self.without(fields::name::SIGNATURE).0);
+        format!("/signature/?{}", Params(params).to_query())
+    }
+
+    /// Counts, with further parameters of a search; no facets and no results but those asked for.
+    pub fn ask(
+        &self,
+        app: &App,
+        request: &Request,
+        further: &[(&str, &str)],
+    ) -> Result<SearchResult, WebError> {
+        let mut params = self.0.clone();
+        let mut put = |name: &str, value: &str| params.push((name.into(), value.into()));
+        put("_facets", "");
+        put("_results_number", "0");
+        for (name, value) in further {
+            put(name, value);
+        }
+        let query = Query::parse(&params, app.clock.now(), request.role >= Role::Protected)?;
+        Ok(app.index.search(&query)?)
+    }
+
+    /// The day on which each of these signatures was seen first, as far back as a search may look.
+    pub fn first_days(
+        &self,
+        app: &App,
+        request: &Request,
+        signatures: &[String],
+    ) -> Result<HashMap<String, Timestamp>, WebError> {
+        if signatures.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let now = app.clock.now();
+        let year = limits::DATE_RANGE_DAYS_MAX * DAY_MS;
+        let mut scope = self.between(Timestamp::from_ms(now.ms() - year), now);
+        for signature in signatures {
+            scope = scope.with(fields::name::SIGNATURE, signature);
+        }
+        let aggs = format!("_aggs.{}", fields::name::SIGNATURE);
+        let histogram = format!("_histogram.{}", fields::name::DATE);
+        let size = signatures.len().to_string();
+        let found = scope.ask(
+            app,
+            request,
+            &[(&aggs, &histogram), ("_facets_size", &size)],
+        )?;
+        let days = buckets(&found.facets, fields::name::SIGNATURE).iter();
+        Ok(days
+            .filter_map(|bucket| {
+                let days = buckets(&bucket.facets, &format!("histogram_{}", fields::name::DATE));
+                Some((text_of(&bucket.term), moment(days.first()?)?))
+            })
+            .collect())
+    }
+}
+
+/// The condition that a field has this value.
+pub fn exactly(field: &str, value: &str) -> String {
+    match FieldRef::find(field).map(|f| f.kind()) {
+        Some(Kind::String) => format!("={value}"),
+        _ => value.to_owned(),
+    }
+}
+
+/// The values that a facet counted.
+pub fn buckets<'a>(facets: &'a [(String, FacetResult)], label: &str) -> &'a [FacetBucket] {
+    facets
+        .iter()
+        .find(|(found, _)| found == label)
+        .map_or(&[], |(_, facet)| facet.buckets())
+}
+
+/// The crashes of one value of a facet.
+pub fn count_of(facets: &[(String, FacetResult)], label: &str, value: &str) -> u64 {
+    buckets(facets, label)
+        .iter()
+        .find(|bucket| bucket.term.as_str() == Some(value))
+        .map_or(0, |bucket| bucket.count)
+}
+
+/// Distinct values of a field.
+pub fn distinct(facets: &[(String, FacetResult)], field: &str) -> u64 {
+    let label = format!("cardinality_{field}");
+    match facets.iter().find(|(found, _)| *found == label) {
+        Some((_, FacetResult::Cardinality(count))) => *count,
+        _ => 0,
+    }
+}
+
+/// When the interval of a date's histogram begins.
+pub fn moment(bucket: &FacetBucket) -> Option<Timestamp> {
+    bucket.term.as_str().and_then(Timestamp::parse_rfc3339)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_carry_the_conditions() {
+        let scope = Scope::default()
+            .with("product", "A B")
+            .with("reason", "SIGSEGV / SI_KERNEL");
+        assert_eq!(
+            scope.search(),
+            "/search/?product=A+B&reason=%3DSIGSEGV+%2F+SI_KERNEL"
+        );
+        assert_eq!(
+            scope.with("signature", "old").signature_page("a | b&c"),
+            "/signature/?signature=a+%7C+b%26c&product=A+B&reason=%3DSIGSEGV+%2F+SI_KERNEL"
+        );
+        let from = Timestamp::from_ms(0);
+        assert_eq!(
+            Scope::default().between(from, from).search(),
+            "/search/?date=%3E%3D1970-01-01T00%3A00%3A00Z&date=%3C1970-01-01T00%3A00%3A00Z"
+        );
+    }
+
+    #[test]
+    fn a_query_s_conditions_hold_both_bounds_of_its_date() {
+        let now = Timestamp::from_ms(1_795_338_764_000);
+        let params = [("product".to_owned(), "A".to_owned())];
+        let query = Query::parse(&params, now, true).expect("a query");
+        assert_eq!(
+            Scope::of(&query).0,
+            [
+                ("date", ">=2026-11-15T09:12:44Z"),
+                ("date", "<=2026-11-22T09:12:44Z"),
+                ("product", "A")
+            ]
+            .map(|(n, v)| (n.to_owned(), v.to_owned()))
+        );
+    }
+}

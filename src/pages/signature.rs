@@ -1,0 +1,474 @@
+//! One signature: what its crashes have in common, how many there are each day, and the newest.
+//!
+//! Takes every condition that a search takes; `by` counts by any field of the catalogue.
+
+use maud::{Markup, html};
+
+use super::daily::{self, Range};
+use super::ranking::{share, share_text};
+use super::scope::{DAY_MS, Scope, buckets, distinct};
+use super::search::{bar, minute, text_of, to_filters};
+use super::{Page, counted, day_text, number, report_path, shown, signature};
+use crate::clock::Timestamp;
+use crate::fields::{self, Field, Kind, name};
+use crate::index::{FacetResult, SearchResult};
+use crate::limits;
+use crate::query::{Filter, Op, Query};
+use crate::web::{App, Params, Request, Response, Role, WebError};
+
+const PER_PAGE: usize = 50;
+/// Values that each panel lists.
+const PANEL_VALUES: usize = 12;
+/// Values that counting by a chosen field lists.
+const BY_VALUES: usize = 100;
+const PANELS: [&str; 6] = [
+    name::PLATFORM_PRETTY_VERSION,
+    name::VERSION,
+    name::PROCESS_TYPE,
+    name::CPU_ARCH,
+    name::REASON,
+    name::ADDRESS,
+];
+const COLUMNS: [&str; 9] = [
+    name::UUID,
+    name::DATE,
+    name::PRODUCT,
+    name::VERSION,
+    name::BUILD_ID,
+    name::PLATFORM_PRETTY_VERSION,
+    name::REASON,
+    name::ADDRESS,
+    name::UPTIME,
+];
+/// Seconds at which a range of the uptime begins, and what it is called.
+const UPTIMES: [(u64, &str); 5] = [
+    (0, "below 1 min"),
+    (60, "1 to 5 min"),
+    (300, "5 to 15 min"),
+    (900, "15 to 60 min"),
+    (3_600, "1 h and longer"),
+];
+
+pub fn report(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    let Some(text) = request.query.get(name::SIGNATURE) else {
+        return Err(WebError::bad(
+            name::SIGNATURE,
+            "signature is missing; the address is /signature/?signature=... with the whole text",
+        ));
+    };
+    let view = View::load(app, request, text)?;
+    Ok(Response::html(
+        Page::new(text, "/topcrashers/").render(view.markup()),
+    ))
+}
+
+struct View<'a> {
+    signature: &'a str,
+    params: &'a Params,
+    /// Its crashes, in the range of dates.
+    scope: Scope,
+    range: Range,
+    result: SearchResult,
+    /// By [`UPTIMES`].
+    uptimes: [u64; 5],
+    /// Where and when it was seen first, in any version.
+    first: Option<(String, Timestamp)>,
+    chart: super::chart::Stack,
+    by: Option<&'static Field>,
+    /// What can be counted by.
+    choices: Vec<&'static Field>,
+    page: usize,
+    now: Timestamp,
+}
+
+impl<'a> View<'a> {
+    fn load(app: &App, request: &'a Request, signature: &'a str) -> Result<Self, WebError> {
+        let params = &request.query;
+        let now = app.clock.now();
+        let may_see_protected = request.role >= Role::Protected;
+        let choices = choices(may_see_protected);
+        let by = match params.get("by") {
+            None => None,
+            Some(text) => Some(*choices.iter().find(|f| f.name == text).ok_or_else(|| {
+                let message = format!(
+                    "by is {text:?}; it can be the name of a field that can be counted, as /api/SuperSearchFields/ lists them"
+                );
+                WebError::bad("by", message)
+            })?),
+        };
+        let page: usize = match params.get("page") {
+            None => 1,
+            Some(text) => text.parse().ok().filter(|page| *page > 0).ok_or_else(|| {
+                WebError::bad("page", format!("page is {text:?}; it can be 1 and up"))
+            })?,
+        };
+        let mut conditions = to_filters(params)?;
+        conditions.retain(|(name, _)| name != name::SIGNATURE && name != "by");
+        conditions.push((name::SIGNATURE.into(), format!("={signature}")));
+        // Bounds of the date that the address leaves out become fixed, so that every link counts the same.
+        let query = Query::parse(&conditions, now, may_see_protected)?;
+        let scope = Scope::of(&query);
+        let (from, to) = query.date_range();
+        let ends_before = |f: &Filter| f.field.name() == name::DATE && f.op == Op::Below;
+        let excluded_ms = i64::from(query.filters.iter().any(ends_before));
+        let range = Range {
+            from: from.unwrap_or(now),
+            to: Timestamp::from_ms(to.unwrap_or(now).ms() - excluded_ms),
+        };
+        let result = newest(&scope, app, request, by, page)?;
+        Ok(Self {
+            signature,
+            params,
+            uptimes: uptimes(&scope, app, request)?,
+            first: first(signature, app, request, now)?,
+            chart: daily::chart(app, request, &scope, range, name::VERSION)?,
+            scope,
+            range,
+            result,
+            by,
+            choices,
+            page,
+            now,
+        })
+    }
+
+    fn markup(&self) -> Markup {
+        html! {
+            (self.head())
+            section.panel { div.body { (self.form()) } }
+            @if self.result.total == 0 {
+                section.panel { div.empty {
+                    p { "No crash with this signature from " (self.range.from) " to " (self.range.to) " answers the conditions." }
+                    p { "Begin further back, or take away a condition."
+                        @if let Some((id, at)) = &self.first { " Its first crash here was " a href=(report_path(id)) { "on " (day_text(*at, self.now)) } "." }
+                    }
+                } }
+            } @else {
+                section.panel {
+                    header { h2 { "How often" } span.muted.small { "days in UTC" } }
+                    div.body { (self.chart.markup()) }
+                    (self.chart.table())
+                }
+                @if let Some(field) = self.by { div.by id="by" { (self.panel(field, BY_VALUES)) } }
+                div.grid3.broad {
+                    @for panel in PANELS.iter().filter_map(|panel| fields::by_name(panel)) {
+                        (self.panel(panel, PANEL_VALUES))
+                        @if panel.name == name::PROCESS_TYPE { (self.uptime_panel()) }
+                    }
+                }
+                (self.reports())
+            }
+        }
+    }
+
+    fn head(&self) -> Markup {
+        let product = self.params.get(name::PRODUCT);
+        html! {
+            div.head {
+                div.crumbs {
+                    a href="/" { "Home" } " / "
+                    @if let Some(product) = product {
+                        a href=(super::product_path(product)) { (shown(product)) } " / "
+                        a href={ "/topcrashers/?" (Params(vec![(name::PRODUCT.into(), product.into())]).to_query()) } { "Top crashers" }
+                    } @else { a href="/topcrashers/" { "Top crashers" } }
+                    " / signature"
+                }
+                h1.signature { (signature(self.signature)) }
+                div.chips {
+                    span.chip { a href=(self.scope.search()) { (counted(self.result.total, "crash", "crashes")) } }
+                    span.chip { b { (number(distinct(&self.result.facets, name::INSTALL_TIME))) } " installs" }
+                    @if let Some((id, at)) = &self.first {
+                        span.chip title="In any product and version, in the last 365 days" { "first seen " a href=(report_path(id)) { (at) } }
+                    }
+                }
+                p.plain.muted.small { "Received from " (self.range.from) " to " (self.range.to) "." }
+            }
+        }
+    }
+
+    /// The conditions with ways to take them away, the days, and what to count by.
+    fn form(&self) -> Markup {
+        let own = ["from", "to", "by", "page", name::SIGNATURE];
+        let conditions: Vec<&(String, String)> = self
+            .params
+            .0
+            .iter()
+            .filter(|(n, v)| !v.is_empty() && !own.contains(&n.as_str()) && !n.starts_with('_'))
+            .collect();
+        html! {
+            form.filters action="/signature/" {
+                input type="hidden" name=(name::SIGNATURE) value=(self.signature);
+                label { "From" input type="date" name="from" value=(self.params.get("from").unwrap_or_default()); }
+                label { "To" input type="date" name="to" value=(self.params.get("to").unwrap_or_default()); }
+                label { "Count by" select name="by" {
+                    option value="" { "nothing more" }
+                    @for field in &self.choices {
+                        option value=(field.name) selected[self.by.is_some_and(|by| by.name == field.name)] { (field.title) }
+                    }
+                } }
+                @for (name, value) in &conditions { input type="hidden" name=(name) value=(value); }
+                div.act { button.primary type="submit" { "Show" } a.small href=(Scope::default().signature_page(self.signature)) { "Clear" } }
+            }
+            @if !conditions.is_empty() {
+                div.chips {
+                    @for (name, value) in &conditions {
+                        span.chip { (shown(name)) " " b { (shown(value)) }
+                            a href=(self.address(|p| p.retain(|(n, v)| n != name || v != value))) title="Remove this condition" { "✕" } }
+                    }
+                }
+            }
+        }
+    }
+
+    /// This page's address with its parameters changed, on its first page.
+    fn address(&self, change: impl FnOnce(&mut Vec<(String, String)>)) -> String {
+        let mut params = self.params.clone();
+        params.0.retain(|(n, v)| n != "page" && !v.is_empty());
+        change(&mut params.0);
+        format!("/signature/?{}", params.to_query())
+    }
+
+    fn panel(&self, field: &Field, values_max: usize) -> Markup {
+        let values = buckets(&self.result.facets, field.name);
+        let has_installs = field.name == name::VERSION;
+        let named: u64 = values.iter().map(|bucket| bucket.count).sum();
+        // A crash can have several values of a split field; then nothing is missing.
+        let missing = match values.len() < BY_VALUES {
+            true => self.result.total.saturating_sub(named),
+            false => 0,
+        };
+        html! {
+            section.panel {
+                header {
+                    h2 { (field.title) }
+                    @if let Some(unit) = field.unit { span.muted.small { "in " (unit) } }
+                    @if values.len() > values_max {
+                        span.act { a href={ (self.address(|p| {
+                            p.retain(|(n, _)| n != "by");
+                            p.push(("by".into(), field.name.into()));
+                        })) "#by" } { "more" } }
+                    }
+                }
+                div.scroll { table.facet.shares {
+                    thead { tr { th { "Value" } th.num { "Crashes" } th.num { "Share" } @if has_installs { th.num { "Installs" } } @else { th {} } } }
+                    tbody {
+                        @for bucket in values.iter().take(values_max) {
+                            @let value = text_of(&bucket.term);
+                            @let scope = self.scope.without(field.name).with(field.name, &value);
+                            tr {
+                                td { span.sig { (shown(&value)) } }
+                                td.num { a href=(scope.search()) { (number(bucket.count)) } }
+                                td.num { (share_text(share(bucket.count, self.result.total))) }
+                                @if has_installs { td.num { (number(distinct(&bucket.facets, name::INSTALL_TIME))) } }
+                                @else { td { (bar(bucket.count, self.result.total)) } }
+                            }
+                        }
+                        @if missing > 0 {
+                            tr {
+                                td.muted { "not known" }
+                                td.num { a href=(self.scope.when(field.name, "__null__").search()) { (number(missing)) } }
+                                td.num { (share_text(share(missing, self.result.total))) }
+                                td {}
+                            }
+                        }
+                    }
+                } }
+            }
+        }
+    }
+
+    fn uptime_panel(&self) -> Markup {
+        let known: u64 = self.uptimes.iter().sum();
+        html! {
+            section.panel {
+                header { h2 { "Uptime" } span.muted.small { "of " (counted(known, "crash", "crashes")) " that know it" } }
+                div.scroll { table.facet.shares {
+                    thead { tr { th { "Ran for" } th.num { "Crashes" } th.num { "Share" } th {} } }
+                    tbody {
+                        @for (at, (_, text)) in UPTIMES.iter().enumerate() {
+                            @let count = self.uptimes[at];
+                            tr {
+                                td { (text) }
+                                td.num { a href=(uptime_range(&self.scope, at).search()) { (number(count)) } }
+                                td.num { (share_text(share(count, known))) }
+                                td { (bar(count, known)) }
+                            }
+                        }
+                    }
+                } }
+            }
+        }
+    }
+
+    fn reports(&self) -> Markup {
+        let reachable = (self.result.total as usize).min(limits::RESULTS_END_MAX);
+        let last = reachable.div_ceil(PER_PAGE);
+        let to = |page: usize| {
+            self.address(|params| params.push(("page".into(), page.to_string()))) + "#reports"
+        };
+        html! {
+            section.panel id="reports" {
+                header {
+                    h2 { "Reports" }
+                    span.muted.small { "newest first" }
+                    span.act { a href=(self.scope.search()) { "search in them" } }
+                }
+                div.scroll {
+                    table {
+                        thead { tr { th { "Received" } th { "Product" } th.hide-s { "Build" } th { "Platform" } th.hide-s { "Reason" } th.hide-s { "Address" } th.num { "Uptime" } } }
+                        tbody {
+                            @for hit in &self.result.hits {
+                                @let value = |at: usize| text_of(&hit.values[at]);
+                                tr {
+                                    td.nowrap { a href=(report_path(value(0))) { (minute(&value(1))) } }
+                                    td { (shown(&value(2))) " " span.muted { (shown(&value(3))) } }
+                                    td.hide-s { (shown(&value(4))) }
+                                    td { (shown(&value(5))) }
+                                    td.hide-s { (shown(&value(6))) }
+                                    td.hide-s.mono { (shown(&value(7))) }
+                                    td.num { @if let Some(seconds) = hit.values[8].as_i64() { (super::span_text(seconds.saturating_mul(1_000))) } }
+                                }
+                            }
+                        }
+                    }
+                }
+                @if last > 1 {
+                    div.pager {
+                        @if self.page > 1 { a href=(to(self.page - 1)) { "Newer" } }
+                        span.muted { "page " (self.page) " of " (number(last as u64)) }
+                        @if self.page < last { a href=(to(self.page + 1)) { "Older" } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Fields of few enough values to be counted by.
+fn choices(may_see_protected: bool) -> Vec<&'static Field> {
+    fields::all()
+        .iter()
+        .filter(|field| field.flags.facet && field.kind != Kind::Date)
+        .filter(|field| may_see_protected || !field.is_protected())
+        .collect()
+}
+
+fn newest(
+    scope: &Scope,
+    app: &App,
+    request: &Request,
+    by: Option<&Field>,
+    page: usize,
+) -> Result<SearchResult, WebError> {
+    let installs = format!("_cardinality.{}", name::INSTALL_TIME);
+    let by_version = format!("_aggs.{}", name::VERSION);
+    let size = BY_VALUES.to_string();
+    let number = PER_PAGE.to_string();
+    let offset = (page - 1).saturating_mul(PER_PAGE).to_string();
+    let mut further: Vec<(&str, &str)> = vec![
+        ("_facets", &installs),
+        (&by_version, &installs),
+        ("_facets_size", &size),
+        ("_results_number", &number),
+        ("_results_offset", &offset),
+    ];
+    further.extend(PANELS.iter().map(|panel| ("_facets", *panel)));
+    further.extend(by.map(|field| ("_facets", field.name)));
+    further.extend(COLUMNS.iter().map(|column| ("_columns", *column)));
+    scope.ask(app, request, &further)
+}
+
+/// Crashes of one range of the uptime.
+fn uptime_range(scope: &Scope, at: usize) -> Scope {
+    let scope = match at {
+        0 => scope.clone(),
+        _ => scope.when(name::UPTIME, format!(">={}", UPTIMES[at].0)),
+    };
+    match UPTIMES.get(at + 1) {
+        Some((end, _)) => scope.when(name::UPTIME, format!("<{end}")),
+        None => scope,
+    }
+}
+
+/// Two searches: the first hour by minutes, and what is longer.
+fn uptimes(scope: &Scope, app: &App, request: &Request) -> Result<[u64; 5], WebError> {
+    let last = UPTIMES.len() - 1;
+    let hour = scope
+        .when(name::UPTIME, format!("<{}", UPTIMES[last].0))
+        .ask(
+            app,
+            request,
+            &[
+                ("_facets", &format!("_histogram.{}", name::UPTIME)),
+                (&format!("_histogram_interval.{}", name::UPTIME), "60"),
+            ],
+        )?;
+    let mut counts = [0; 5];
+    if let Some((_, FacetResult::Buckets(minutes))) = hour.facets.first() {
+        for minute in minutes {
+            let second = minute.term.as_i64().unwrap_or(0);
+            let at = UPTIMES
+                .iter()
+                .rposition(|(start, _)| second >= *start as i64);
+            counts[at.unwrap_or(0)] += minute.count;
+        }
+    }
+    counts[last] = uptime_range(scope, last).ask(app, request, &[])?.total;
+    Ok(counts)
+}
+
+/// The oldest crash that a search can find.
+fn first(
+    signature: &str,
+    app: &App,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Option<(String, Timestamp)>, WebError> {
+    let year = limits::DATE_RANGE_DAYS_MAX * DAY_MS;
+    let found = Scope::default()
+        .with(name::SIGNATURE, signature)
+        .between(Timestamp::from_ms(now.ms() - year), now)
+        .ask(
+            app,
+            request,
+            &[
+                ("_columns", name::UUID),
+                ("_columns", name::DATE),
+                ("_sort", name::DATE),
+                ("_results_number", "1"),
+            ],
+        )?;
+    Ok(found.hits.first().and_then(|hit| {
+        let at = Timestamp::parse_rfc3339(hit.values[1].as_str()?)?;
+        Some((text_of(&hit.values[0]), at))
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_the_uptime_meet() {
+        let texts: Vec<String> = (0..UPTIMES.len())
+            .map(|at| uptime_range(&Scope::default(), at).search())
+            .collect();
+        assert_eq!(
+            texts,
+            [
+                "/search/?uptime=%3C60",
+                "/search/?uptime=%3E%3D60&uptime=%3C300",
+                "/search/?uptime=%3E%3D300&uptime=%3C900",
+                "/search/?uptime=%3E%3D900&uptime=%3C3600",
+                "/search/?uptime=%3E%3D3600",
+            ]
+        );
+    }
+
+    #[test]
+    fn protected_fields_are_counted_for_those_who_may_see_them() {
+        let has = |protected, name: &str| choices(protected).iter().any(|f| f.name == name);
+        assert!(has(true, name::URL) && !has(false, name::URL));
+        assert!(has(false, name::REASON) && !has(true, name::UUID));
+    }
+}

@@ -1,0 +1,556 @@
+//! Top crashers: the signatures that crash most, and how each stands against the equal period
+//! before. Formulas are in `ranking`.
+
+use std::collections::HashMap;
+
+use maud::{Markup, html};
+
+use super::home::first_steps;
+use super::ranking::{self, Movement, Row, SYSTEMS, StartUp, difference_text, share, share_text};
+use super::scope::{DAY_MS, Scope, buckets};
+use super::search::{bar, text_of};
+use super::{Page, counted, day_text, number, shown, signature};
+use crate::clock::Timestamp;
+use crate::fields::name;
+use crate::fields::version::VersionKey;
+use crate::index::SearchResult;
+use crate::limits;
+use crate::web::{App, Params, Request, Response, WebError};
+
+const DAYS: [u32; 5] = [1, 3, 7, 14, 28];
+const DAYS_DEFAULT: u32 = 7;
+const SIZES: [u32; 4] = [50, 100, 200, 300];
+/// What stands for systems and kinds of process that are not listed.
+const OTHER: &str = "other";
+const PROCESS_TYPES: [&str; 9] = [
+    "parent",
+    "content",
+    "gpu",
+    "plugin",
+    "rdd",
+    "socket",
+    "utility",
+    "renderer",
+    "gpu-process",
+];
+/// The form offers products and versions of so many days.
+const OFFER_DAYS: i64 = 28;
+const OFFER_VERSIONS: usize = 12;
+
+pub fn topcrashers(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    let filters = Filters::parse(&request.query)?;
+    let now = app.clock.now();
+    let offered = offered(app, request, now)?;
+    let product = match filters
+        .product
+        .clone()
+        .or(offered.first().map(Product::name))
+    {
+        Some(product) => product,
+        None => {
+            let content = html! { div.head { h1 { "Top crashers" } } (first_steps(request)) };
+            return Ok(page("Top crashers", content));
+        }
+    };
+    let view = View::load(app, request, filters, product, offered, now)?;
+    Ok(page(&view.title(), view.markup()))
+}
+
+fn page(title: &str, content: Markup) -> Response {
+    Response::html(Page::new(title, "/topcrashers/").render(content))
+}
+
+/// What the address asks for.
+#[derive(Debug, PartialEq)]
+struct Filters {
+    product: Option<String>,
+    versions: Vec<String>,
+    days: u32,
+    /// As people call it, or [`OTHER`].
+    system: Option<&'static str>,
+    process_type: Option<&'static str>,
+    size: u32,
+}
+
+impl Filters {
+    fn parse(params: &Params) -> Result<Self, WebError> {
+        let versions = params.all(name::VERSION).filter(|v| !v.is_empty());
+        Ok(Self {
+            product: params.get(name::PRODUCT).map(str::to_owned),
+            versions: versions.map(str::to_owned).collect(),
+            days: one_of(params, "days", &DAYS)?.unwrap_or(DAYS_DEFAULT),
+            system: system(params)?,
+            process_type: process_type(params)?,
+            size: one_of(params, "_facets_size", &SIZES)?.unwrap_or(SIZES[0]),
+        })
+    }
+
+    /// The crashes that are ranked, of any time.
+    fn scope(&self, product: &str) -> Scope {
+        let mut scope = Scope::default().with(name::PRODUCT, product);
+        for version in &self.versions {
+            scope = scope.with(name::VERSION, version);
+        }
+        if let Some(system) = self.system {
+            scope = on_system(&scope, system);
+        }
+        match self.process_type {
+            Some(OTHER) => PROCESS_TYPES.iter().fold(scope, |scope, known| {
+                scope.when(name::PROCESS_TYPE, format!("!{known}"))
+            }),
+            Some(process_type) => scope.with(name::PROCESS_TYPE, process_type),
+            None => scope,
+        }
+    }
+}
+
+fn on_system(scope: &Scope, system: &str) -> Scope {
+    match SYSTEMS.iter().find(|(label, _)| *label == system) {
+        Some((_, platform)) => scope.with(name::PLATFORM, platform),
+        None => SYSTEMS.iter().fold(scope.clone(), |scope, (_, platform)| {
+            scope.when(name::PLATFORM, format!("!{platform}"))
+        }),
+    }
+}
+
+fn one_of(params: &Params, param: &str, accepted: &[u32]) -> Result<Option<u32>, WebError> {
+    let Some(text) = params.get(param) else {
+        return Ok(None);
+    };
+    let found = accepted.iter().find(|n| n.to_string() == text);
+    let accepted: Vec<String> = accepted.iter().map(u32::to_string).collect();
+    found
+        .map(|n| Some(*n))
+        .ok_or_else(|| refused(param, text, &accepted))
+}
+
+/// Takes a system by its usual name and by that of the field `platform`.
+fn system(params: &Params) -> Result<Option<&'static str>, WebError> {
+    let Some(text) = params.get(name::PLATFORM) else {
+        return Ok(None);
+    };
+    let known = SYSTEMS
+        .iter()
+        .find(|(label, platform)| text == *label || text == *platform);
+    match known {
+        Some((label, _)) => Ok(Some(label)),
+        None if text == OTHER => Ok(Some(OTHER)),
+        None => {
+            let both = SYSTEMS
+                .iter()
+                .flat_map(|(label, platform)| [*label, platform]);
+            let mut accepted: Vec<&str> = both.collect();
+            accepted.dedup();
+            accepted.push(OTHER);
+            Err(refused(name::PLATFORM, text, &accepted))
+        }
+    }
+}
+
+fn process_type(params: &Params) -> Result<Option<&'static str>, WebError> {
+    let accepted = || PROCESS_TYPES.iter().chain([&OTHER]).copied();
+    match params.get(name::PROCESS_TYPE) {
+        None | Some("any") => Ok(None),
+        Some(text) => match accepted().find(|known| *known == text) {
+            Some(known) => Ok(Some(known)),
+            None => {
+                let accepted: Vec<&str> = ["any"].into_iter().chain(accepted()).collect();
+                Err(refused(name::PROCESS_TYPE, text, &accepted))
+            }
+        },
+    }
+}
+
+fn refused(param: &str, text: &str, accepted: &[impl std::borrow::Borrow<str>]) -> WebError {
+    let accepted = accepted.join(", ");
+    WebError::bad(param, format!("{param} is {text:?}; it can be {accepted}"))
+}
+
+/// A product that crashed lately, and its versions.
+struct Product {
+    name: String,
+    versions: Vec<String>,
+}
+
+impl Product {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+/// Products by their crashes, most first.
+fn offered(app: &App, request: &Request, now: Timestamp) -> Result<Vec<Product>, WebError> {
+    let from = Timestamp::from_ms(now.ms() - OFFER_DAYS * DAY_MS);
+    let aggs = format!("_aggs.{}", name::PRODUCT);
+    let found = Scope::default().between(from, now).ask(
+        app,
+        request,
+        &[(&aggs, name::VERSION), ("_facets_size", "100")],
+    )?;
+    let products = buckets(&found.facets, name::PRODUCT).iter();
+    Ok(products
+        .map(|product| {
+            let versions = buckets(&product.facets, name::VERSION).iter();
+            let mut versions: Vec<String> = versions
+                .take(OFFER_VERSIONS)
+                .map(|version| text_of(&version.term))
+                .collect();
+            versions.sort_by_cached_key(|version| std::cmp::Reverse(VersionKey::new(version)));
+            Product {
+                name: text_of(&product.term),
+                versions,
+            }
+        })
+        .collect())
+}
+
+struct View {
+    filters: Filters,
+    product: String,
+    offered: Vec<Product>,
+    /// What is ranked.
+    scope: Scope,
+    from: Timestamp,
+    to: Timestamp,
+    total: u64,
+    total_before: u64,
+    rows: Vec<Row>,
+    first_days: HashMap<String, Timestamp>,
+}
+
+impl View {
+    fn load(
+        app: &App,
+        request: &Request,
+        filters: Filters,
+        product: String,
+        offered: Vec<Product>,
+        to: Timestamp,
+    ) -> Result<Self, WebError> {
+        let length = i64::from(filters.days) * DAY_MS;
+        let from = Timestamp::from_ms(to.ms() - length);
+        let timeless = filters.scope(&product);
+        let scope = timeless.between(from, to);
+        let now = signatures(&scope, app, request, filters.size)?;
+        let all = limits::FACETS_SIZE_MAX.to_string();
+        let every = [("_facets", name::SIGNATURE), ("_facets_size", &all)];
+        let before = timeless
+            .between(Timestamp::from_ms(from.ms() - length), from)
+            .ask(app, request, &every)?;
+        let early = scope.when(name::UPTIME, "<60").ask(app, request, &every)?;
+        let rows = ranking::rank(&now, &before, buckets(&early.facets, name::SIGNATURE));
+        let names: Vec<String> = rows.iter().map(|row| row.signature.clone()).collect();
+        let first_days = Scope::default()
+            .with(name::PRODUCT, &product)
+            .first_days(app, request, &names)?;
+        Ok(Self {
+            filters,
+            product,
+            offered,
+            scope,
+            from,
+            to,
+            total: now.total,
+            total_before: before.total,
+            rows,
+            first_days,
+        })
+    }
+
+    fn title(&self) -> String {
+        match self.filters.versions.is_empty() {
+            true => format!("Top crashers of {}", self.product),
+            false => format!(
+                "Top crashers of {} {}",
+                self.product,
+                self.filters.versions.join(", ")
+            ),
+        }
+    }
+
+    fn markup(&self) -> Markup {
+        html! {
+            div.head {
+                div.crumbs { a href="/" { "Home" } " / " a href=(super::product_path(&self.product)) { (shown(&self.product)) } " / top crashers" }
+                h1 { (shown(&self.title())) }
+                (self.summary())
+            }
+            section.panel { div.body { (self.form()) } }
+            section.panel { (self.table()) }
+        }
+    }
+
+    fn summary(&self) -> Markup {
+        let listed: u64 = self.rows.iter().map(|row| row.count).sum();
+        let days = self.filters.days;
+        let before = Timestamp::from_ms(self.from.ms() - (self.to.ms() - self.from.ms()));
+        let scope_before = self.filters.scope(&self.product).between(before, self.from);
+        html! {
+            p.plain {
+                "Top " b { (self.rows.len()) } " crashing " (if self.rows.len() == 1 { "signature" } else { "signatures" }) ", "
+                b { (counted(listed, "crash", "crashes")) } ", "
+                b { (share_text(share(listed, self.total))) } " of all "
+                a href=(self.scope.search()) { (number(self.total)) } "."
+            }
+            p.plain.muted.small {
+                "Received from " (self.from) " to " (self.to) ". Moves and changes compare with the "
+                @if days == 1 { "day" } @else { (days) " days" } " before, which had "
+                a href=(scope_before.search()) { (counted(self.total_before, "crash", "crashes")) } "."
+            }
+            @let others: Vec<&Product> = self.offered.iter().filter(|p| p.name != self.product).collect();
+            @if !others.is_empty() {
+                p.plain.small {
+                    span.muted { "Other products: " }
+                    @for (at, other) in others.iter().enumerate() {
+                        @if at > 0 { " · " }
+                        a href={ "/topcrashers/?" (Params(vec![(name::PRODUCT.into(), other.name())]).to_query()) } { (shown(&other.name)) }
+                    }
+                }
+            }
+        }
+    }
+
+    fn form(&self) -> Markup {
+        let here = self.offered.iter().find(|p| p.name == self.product);
+        let mut versions: Vec<&str> = here.map_or(Vec::new(), |p| {
+            p.versions.iter().map(String::as_str).collect()
+        });
+        for chosen in &self.filters.versions {
+            if !versions.contains(&chosen.as_str()) {
+                versions.push(chosen);
+            }
+        }
+        let filters = &self.filters;
+        html! {
+            form.filters action="/topcrashers/" {
+                label { "Product" select name=(name::PRODUCT) {
+                    @if here.is_none() { (option(&self.product, &shown(&self.product), true)) }
+                    @for product in &self.offered { (option(&product.name, &shown(&product.name), product.name == self.product)) }
+                } }
+                label { "Period" select name="days" {
+                    @for days in DAYS {
+                        @let text = if days == 1 { "1 day".to_owned() } else { format!("{days} days") };
+                        (option(&days.to_string(), &text, days == filters.days))
+                    }
+                } }
+                label { "System" select name=(name::PLATFORM) {
+                    (option("", "any", filters.system.is_none()))
+                    @for system in SYSTEMS.iter().map(|(label, _)| *label).chain([OTHER]) {
+                        (option(system, system, filters.system == Some(system)))
+                    }
+                } }
+                label { "Process" select name=(name::PROCESS_TYPE) {
+                    (option("", "any", filters.process_type.is_none()))
+                    @for kind in PROCESS_TYPES.iter().chain([&OTHER]) {
+                        (option(kind, kind, filters.process_type == Some(*kind)))
+                    }
+                } }
+                label { "Signatures" select name="_facets_size" {
+                    @for size in SIZES { (option(&size.to_string(), &size.to_string(), size == filters.size)) }
+                } }
+                @if !versions.is_empty() {
+                    fieldset.checks {
+                        legend { "Versions; none means all" }
+                        @for version in versions {
+                            label {
+                                input type="checkbox" name=(name::VERSION) value=(version) checked[filters.versions.iter().any(|v| v == version)];
+                                " " (shown(version))
+                            }
+                        }
+                    }
+                }
+                div.act { button.primary type="submit" { "Show" } a.small href="/topcrashers/" { "Clear" } }
+            }
+        }
+    }
+
+    fn table(&self) -> Markup {
+        if self.rows.is_empty() {
+            return html! {
+                div.empty {
+                    p { "No crash of " b { (shown(&self.product)) } " answers this. Take a longer period, or take away a version, the system or the kind of process." }
+                    p { a href={ "/topcrashers/?" (Params(vec![(name::PRODUCT.into(), self.product.clone()), ("days".into(), "28".into())]).to_query()) } { "All of its crashes in 28 days" } }
+                }
+            };
+        }
+        html! {
+            div.scroll {
+                table.top {
+                    thead { tr {
+                        th.num { "#" }
+                        th.num.hide-s title="Places up or down since the period before, from 5 on" { "Moved" }
+                        th { "Signature" }
+                        @match self.filters.system {
+                            Some(system) => th.num { "On " (if system == OTHER { "other systems" } else { system }) },
+                            None => th.num { "Crashes" },
+                        }
+                        th.num title="Of all crashes that the filters choose" { "Share" }
+                        th.num.hide-s title="Percentage points since the period before" { "Change" }
+                        @if self.filters.system.is_none() {
+                            @for (label, _) in SYSTEMS { th.num.hide-s { (label) } }
+                            th.num.hide-s { "Other" }
+                        }
+                        th.num.hide-s title="Distinct times of installation" { "Installs" }
+                        th.num.hide-s title="First day of the last 365 on which the product crashed so" { "First seen" }
+                    } }
+                    tbody { @for row in &self.rows { (self.row(row)) } }
+                }
+            }
+        }
+    }
+
+    fn row(&self, row: &Row) -> Markup {
+        let scope = self.scope.with(name::SIGNATURE, &row.signature);
+        let page = self.scope.signature_page(&row.signature);
+        html! {
+            tr {
+                td.num { (row.rank) }
+                td.num.hide-s { @if row.movement.is_notable() { (movement(row.movement)) } @else { span.faint { "–" } } }
+                td { a.sig href=(page) { (signature(&row.signature)) } " " (marks(row, &scope)) }
+                td.num { a href=(scope.search()) { (number(row.count)) } }
+                td.num { (share_text(row.share)) " " span.hide-s { (bar(row.count, self.total)) } }
+                td.num.hide-s {
+                    @match row.difference {
+                        Some(points) => (difference_text(points)),
+                        None => span.faint { "–" },
+                    }
+                }
+                @if self.filters.system.is_none() {
+                    @let systems = SYSTEMS.iter().map(|(label, _)| *label).chain([OTHER]);
+                    @for (system, count) in systems.zip(row.systems) {
+                        td.num.hide-s {
+                            @if count == 0 { span.faint { "0" } }
+                            @else { a href=(on_system(&scope, system).search()) { (number(count)) } }
+                        }
+                    }
+                }
+                td.num.hide-s { a href={ (page) "&by=" (name::INSTALL_TIME) "#by" } { (number(row.installs)) } }
+                td.num.hide-s {
+                    @if let Some(day) = self.first_days.get(&row.signature) {
+                        @let that_day = Scope::default()
+                            .with(name::PRODUCT, &self.product)
+                            .with(name::SIGNATURE, &row.signature)
+                            .between(*day, Timestamp::from_ms(day.ms() + DAY_MS));
+                        a href=(that_day.search()) { (day_text(*day, self.to)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn option(value: &str, text: &str, is_selected: bool) -> Markup {
+    html! { option value=(value) selected[is_selected] { (text) } }
+}
+
+pub(super) fn movement(movement: Movement) -> Markup {
+    html! {
+        @match movement {
+            Movement::New => span.new title="Not in the period before" { "new" },
+            Movement::By(0) => span.faint { "–" },
+            Movement::By(places @ 1..) => span.up { "↑ " (places) },
+            Movement::By(places) => span.down { "↓ " (places.abs()) },
+        }
+    }
+}
+
+/// What is special about a signature's crashes, each linked to the search that counts it.
+fn marks(row: &Row, scope: &Scope) -> Markup {
+    let startup = scope.when(name::STARTUP_CRASH, "__true__").search();
+    html! {
+        span.marks {
+            @match row.start_up() {
+                StartUp::All => { a.hot href=(startup) { "all at start-up" } " " }
+                StartUp::Some => { a.warn href=(startup) { (number(row.startup_crashes)) " at start-up" } " " }
+                StartUp::Never => {},
+            }
+            @if row.is_soon_after_start() {
+                a href=(scope.when(name::UPTIME, "<60").search()) title={ (number(row.early_crashes)) " of " (number(row.count)) " in the first minute" } { "soon after start" }
+                " "
+            }
+            @if row.gc_crashes > 0 {
+                a href=(scope.when(name::IS_GARBAGE_COLLECTING, "__true__").search()) { (share_text(share(row.gc_crashes, row.count))) " in garbage collection" }
+            }
+        }
+    }
+}
+
+/// The signatures of a period with what the table shows of each.
+fn signatures(
+    scope: &Scope,
+    app: &App,
+    request: &Request,
+    size: u32,
+) -> Result<SearchResult, WebError> {
+    let aggs = format!("_aggs.{}", name::SIGNATURE);
+    let installs = format!("_cardinality.{}", name::INSTALL_TIME);
+    let size = size.to_string();
+    let inside = [
+        name::PLATFORM,
+        name::STARTUP_CRASH,
+        name::IS_GARBAGE_COLLECTING,
+        &installs,
+    ];
+    let mut further: Vec<(&str, &str)> = inside.iter().map(|facet| (&*aggs, *facet)).collect();
+    further.push(("_facets_size", &size));
+    scope.ask(app, request, &further)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filters(query: &str) -> Result<Filters, WebError> {
+        Filters::parse(&Params::parse(query))
+    }
+
+    #[test]
+    fn an_address_without_filters_means_a_week_of_everything() {
+        let expected = Filters {
+            product: None,
+            versions: Vec::new(),
+            days: 7,
+            system: None,
+            process_type: None,
+            size: 50,
+        };
+        assert_eq!(filters("").expect("good"), expected);
+        let empty = "product=&version=&days=&platform=&process_type=&_facets_size=";
+        assert_eq!(filters(empty).expect("good"), expected);
+    }
+
+    #[test]
+    fn values_that_are_not_offered_are_refused_with_those_that_are() {
+        fn check(query: &str, field: &str, accepted: &str) {
+            let error = filters(query).expect_err(query);
+            assert_eq!((error.status, error.field.as_deref()), (400, Some(field)));
+            assert!(error.message.ends_with(accepted), "{}", error.message);
+        }
+        check("days=5", "days", "it can be 1, 3, 7, 14, 28");
+        check("days=+7", "days", "1, 3, 7, 14, 28");
+        check("_facets_size=51", "_facets_size", "50, 100, 200, 300");
+        check(
+            "platform=BeOS",
+            "platform",
+            "Windows, Windows NT, macOS, Mac OS X, Linux, other",
+        );
+        check("process_type=thread", "process_type", "gpu-process, other");
+    }
+
+    #[test]
+    fn filters_become_conditions_of_a_search() {
+        fn check(query: &str, expected: &str) {
+            let scope = filters(query).expect(query).scope("A");
+            assert_eq!(scope.search(), format!("/search/?product=A{expected}"));
+        }
+        check("", "");
+        check("version=1.0&version=2.0", "&version=1.0&version=2.0");
+        check("platform=Windows", "&platform=Windows+NT");
+        check("platform=Mac+OS+X", "&platform=Mac+OS+X");
+        check(
+            "platform=other",
+            "&platform=%21Windows+NT&platform=%21Mac+OS+X&platform=%21Linux",
+        );
+        check("process_type=content", "&process_type=content");
+    }
+}
