@@ -49,7 +49,7 @@ pub fn matching(
             .iter_mut()
             .find(|(field, _)| **field == filter.field)
         {
-            Some((_, tests)) => tests.push(test),
+            Some((_, tests)) => add_alternative(tests, test),
             None => alternatives.push((&filter.field, vec![test])),
         }
     }
@@ -89,6 +89,19 @@ pub fn matching(
 struct Clause {
     tests: Vec<Test>,
     is_negated: bool,
+}
+
+/// Sets of entries of the same field become one, so that a document is looked at once however many
+/// values are asked for.
+fn add_alternative(tests: &mut Vec<Test>, test: Test) {
+    let known = tests.iter_mut().find_map(|known| match known {
+        Test::Entries(_, set) => Some(set),
+        _ => None,
+    });
+    match (known, test) {
+        (Some(set), Test::Entries(_, more)) => set.add(&more),
+        (_, test) => tests.push(test),
+    }
 }
 
 enum Test {

@@ -238,6 +238,32 @@ fn random_bench() -> (Bench, BTreeMap<u64, Value>) {
     (bench, kept)
 }
 
+#[test]
+fn alternatives_find_what_each_finds_alone() {
+    let (bench, _) = random_bench();
+    for (field, values) in [
+        (
+            "signature",
+            &["%3Dsig0", "%3Dsig3", "%3Dsig7", "~1", "__null__"][..],
+        ),
+        ("version", &["98.0", "99.0b1", "100.0b", "nope"]),
+        ("addons", &["%3Da1", "%3Db2", "__null__"]),
+        ("startup_crash", &["true", "__null__"]),
+    ] {
+        let conditions: Vec<String> = values.iter().map(|v| format!("{field}={v}")).collect();
+        let more = "&_results_number=1000";
+        let mut expected: Vec<u64> = conditions
+            .iter()
+            .flat_map(|condition| bench.found(&format!("{condition}{more}")))
+            .collect();
+        expected.sort_unstable();
+        expected.dedup();
+        assert!(!expected.is_empty(), "{field}");
+        let found = bench.found(&format!("{}{more}", conditions.join("&")));
+        assert_eq!(found, expected, "{field}");
+    }
+}
+
 type Tally = BTreeMap<String, u64>;
 
 fn tally(crashes: &BTreeMap<u64, Value>, key: &str) -> Vec<(Value, u64)> {
