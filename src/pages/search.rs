@@ -13,6 +13,7 @@ use super::{Page, counted, number, report_path, shown, signature};
 use crate::crash::id::CrashId;
 use crate::fields;
 use crate::index::{FacetBucket, FacetResult, SearchResult};
+use crate::limits;
 use crate::query::{FieldRef, Query};
 use crate::web::{App, Params, Request, Response, Role, WebError};
 
@@ -250,7 +251,8 @@ impl View<'_> {
     }
 
     fn pager(&self) -> Markup {
-        let last = (self.result.total as usize).div_ceil(PER_PAGE).max(1);
+        let reachable = (self.result.total as usize).min(limits::RESULTS_END_MAX);
+        let last = reachable.div_ceil(PER_PAGE).max(1);
         let to =
             |page: usize| self.address(|params| params.push(("page".into(), page.to_string())));
         html! {
