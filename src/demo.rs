@@ -224,9 +224,10 @@ fn report(
     let (version, released) = version(product, days_ago, dice);
     let mut form = Form::new();
     let seconds = now.ms() / 1000;
-    // A hundred users, some of whom crash more often.
+    // Some users crash more often than others. Each installed a version soon after its release.
     let user = dice.below(10) * dice.below(10);
-    let installed = seconds - (released - days_ago).max(0) * 86_400 + user as i64 * 571;
+    let release = now.ms() / DAY_MS * 86_400 - (released - days_ago) * 86_400;
+    let installed = release + user as i64 * 571;
     let uptime = [12, 45, 180, 900, 4_000, 60_000][dice.below(6) as usize] + dice.below(30) as i64;
     for (key, value) in [
         ("ProductName", product.name.to_owned()),

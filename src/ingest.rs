@@ -302,6 +302,7 @@ pub fn accept(app: &App, report: Report) -> Result<Answer, Refusal> {
         // 53 bits, the precision of the result.
         (uuid::Uuid::new_v4().as_u128() >> 75) as f64 / (1u64 << 53) as f64 * 100.0
     });
+    app.metrics.throttled.add(&decision.rule);
     let (kept, deferred_days) = match decision.outcome {
         Outcome::Accept => (Kept::Accepted, None),
         Outcome::Defer => (Kept::Deferred, Some(app.config.deferred.keep_days.0)),

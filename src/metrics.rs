@@ -76,6 +76,8 @@ pub struct Metrics {
     pub stored: Counter,
     /// Reports refused for what they are: rule_<name>, malformed_<code>.
     pub discarded: Family,
+    /// Reports that each throttle rule decided about, kept or not.
+    pub throttled: Family,
     /// Reports lost to us for reasons of our own or of the connection.
     pub failed: Family,
     pub submit_seconds: Durations,
@@ -136,6 +138,12 @@ impl Metrics {
                 "reports not stored for another reason",
                 "reason",
                 &self.failed,
+            ),
+            (
+                "crashkeep_throttled_total",
+                "reports that a throttle rule decided about",
+                "rule",
+                &self.throttled,
             ),
             (
                 "crashkeep_processed_total",

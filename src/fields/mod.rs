@@ -33,6 +33,7 @@ pub mod name {
     pub const REASON: &str = "reason";
     pub const ADDRESS: &str = "address";
     pub const STATE: &str = "state";
+    pub const THROTTLE_RULE: &str = "throttle_rule";
     pub const UPTIME: &str = "uptime";
     pub const INSTALL_TIME: &str = "install_time";
     pub const STARTUP_CRASH: &str = "startup_crash";

@@ -76,6 +76,11 @@ pub const ROUTES: &[Route] = &[
         pages::report::reprocess,
     ),
     get("/status/", Role::Viewer, pages::status::status),
+    get(
+        "/about/throttling/",
+        Role::Viewer,
+        pages::throttling::throttling,
+    ),
     get("/assets/{}/style.css", Role::Anonymous, assets::style),
     get("/assets/{}/icon.svg", Role::Anonymous, assets::icon),
     // API.

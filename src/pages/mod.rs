@@ -11,6 +11,7 @@ pub mod report;
 pub mod search;
 pub mod signature;
 pub mod status;
+pub mod throttling;
 pub mod topcrashers;
 
 mod chart;
@@ -93,6 +94,7 @@ impl<'a> Page<'a> {
                     footer {
                         span { "crashkeep " (env!("CARGO_PKG_VERSION")) }
                         a href="/api/SuperSearchFields/" { "Fields" }
+                        a href="/about/throttling/" { "How reports are throttled" }
                         a href="/metrics" { "Metrics" }
                     }
                 }
