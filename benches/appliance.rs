@@ -1,0 +1,329 @@
+//! What the appliance costs, against the least that its promises could cost on the same disk.
+//!
+//! `cargo bench --bench appliance` prints one line a figure:
+//! `figure NAME VALUE UNIT baseline NAME VALUE`. Every upload is another one. Baselines run in
+//! the same process on the same directory: a file a crash with fsync, and one raw append with
+//! fdatasync after each report. Figures are medians of `ROUNDS` rounds, which alternate between
+//! what is measured and its baselines, so that noisy neighbours hit all alike.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_crashkeep");
+const ROUNDS: usize = 5;
+/// Clock ticks of /proc/PID/stat in a second, on every Linux that we know.
+const TICKS: f64 = 100.0;
+
+fn main() {
+    let root = tempfile::tempdir().expect("a directory");
+    println!("machine: {} cores; medians of {ROUNDS} rounds", cores());
+    start(root.path());
+    for (name, bytes) in [("64k", 64 << 10), ("500k", 500 << 10)] {
+        for connections in [1, 8, 64] {
+            collector(root.path(), name, bytes, connections);
+        }
+    }
+    pipeline(root.path());
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn figure(name: &str, value: f64, unit: &str, baseline: &str, against: f64) {
+    println!(
+        "figure {name} {value:.2} {unit} baseline {baseline} {against:.2} ({:.2} of it)",
+        value / against
+    );
+}
+
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(data: &Path) -> Self {
+        let mut child = Command::new(PROGRAM)
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .current_dir(data.parent().expect("a folder above"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the server starts");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("a pipe");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let address = line
+            .trim()
+            .strip_prefix("listening on http://")
+            .expect("an address");
+        Self {
+            address: address.to_owned(),
+            child,
+        }
+    }
+
+    /// Processor time of the server itself so far, without its walkers.
+    fn cpu_ms(&self) -> f64 {
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("Linux");
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or("")
+            .split_whitespace()
+            .collect();
+        let ticks: f64 = [11, 12]
+            .iter()
+            .map(|at| fields[*at].parse::<f64>().unwrap_or(0.0))
+            .sum();
+        ticks / TICKS * 1000.0
+    }
+
+    /// A counter or gauge of `/metrics`.
+    fn metric(&self, name: &str) -> f64 {
+        let mut connection = TcpStream::connect(&self.address).expect("a connection");
+        let request = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+        connection.write_all(request.as_bytes()).expect("sent");
+        let mut text = String::new();
+        connection.read_to_string(&mut text).expect("an answer");
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
+    fn stop(mut self) {
+        let pid = rustix::process::Pid::from_raw(self.child.id() as i32).expect("a pid");
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
+
+/// A report with this file, as one request on a connection that is kept.
+fn request(file: &[u8]) -> Vec<u8> {
+    let head = "--b\r\nContent-Disposition: form-data; name=\"ProductName\"\r\n\r\nBench\r\n\
+                --b\r\nContent-Disposition: form-data; name=\"upload_file_minidump\"; filename=\"d\"\r\n\r\n";
+    let body = [head.as_bytes(), file, b"\r\n--b--\r\n"].concat();
+    let lines = format!(
+        "POST /submit HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    [lines.as_bytes(), &body].concat()
+}
+
+fn post(connection: &mut TcpStream, request: &[u8]) {
+    connection.write_all(request).expect("sent");
+    let mut answer = Vec::new();
+    let mut chunk = [0; 4096];
+    while !answer.ends_with(b"\n") || !answer.windows(4).any(|w| w == b"\r\n\r\n") {
+        let n = connection.read(&mut chunk).expect("an answer");
+        assert!(n > 0, "the server hung up");
+        answer.extend_from_slice(&chunk[..n]);
+    }
+    assert!(
+        answer.starts_with(b"HTTP/1.1 200"),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+}
+
+/// Incompressible bytes that differ with `seed`.
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// Runs `work` for each number below `count` on so many threads; returns the runs per second.
+fn rate(threads: usize, count: usize, work: impl Fn(usize, usize) + Sync) -> f64 {
+    let next = AtomicUsize::new(0);
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let (next, work) = (&next, &work);
+            scope.spawn(move || {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n >= count {
+                        return;
+                    }
+                    work(thread, n);
+                }
+            });
+        }
+    });
+    count as f64 / begun.elapsed().as_secs_f64()
+}
+
+fn collector(root: &Path, name: &str, bytes: usize, connections: usize) {
+    let count = if bytes > 100 << 10 { 200 } else { 600 };
+    let (mut ours, mut cpu, mut files, mut raw) = (vec![], vec![], vec![], vec![]);
+    for round in 0..ROUNDS {
+        let data = root.join(format!("collector-{name}-{connections}-{round}"));
+        let server = Server::start(&data);
+        let seeds = (round * count) as u64;
+        let requests: Vec<Vec<u8>> = (0..count)
+            .map(|n| request(&noise(seeds + n as u64, bytes)))
+            .collect();
+        let lines: Vec<std::sync::Mutex<TcpStream>> = (0..connections)
+            .map(|_| {
+                std::sync::Mutex::new(TcpStream::connect(&server.address).expect("a connection"))
+            })
+            .collect();
+        let before = server.cpu_ms();
+        ours.push(rate(connections, count, |thread, n| {
+            post(&mut lines[thread].lock().expect("no panic"), &requests[n]);
+        }));
+        cpu.push((server.cpu_ms() - before) / count as f64);
+        drop(lines);
+        server.stop();
+        let folder = root.join("files");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        files.push(rate(connections, count, |_, n| {
+            let mut file = File::create(folder.join(n.to_string())).expect("a file");
+            file.write_all(&requests[n]).expect("written");
+            file.sync_all().expect("synced");
+            File::open(&folder)
+                .expect("the folder")
+                .sync_all()
+                .expect("synced");
+        }));
+        let log = std::sync::Mutex::new(
+            OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(root.join("log"))
+                .expect("a file"),
+        );
+        raw.push(rate(1, count, |_, n| {
+            let mut log = log.lock().expect("no panic");
+            log.write_all(&requests[n]).expect("written");
+            log.sync_data().expect("synced");
+        }));
+        for gone in [&data, &folder] {
+            std::fs::remove_dir_all(gone).expect("ours");
+        }
+        std::fs::remove_file(root.join("log")).expect("ours");
+    }
+    let ours = median(ours);
+    let name = format!("collector_{name}_{connections}");
+    figure(&name, ours, "uploads/s", "file_fsync", median(files));
+    figure(
+        &name,
+        ours,
+        "uploads/s",
+        "raw_append_fdatasync",
+        median(raw),
+    );
+    println!(
+        "figure {name}_cpu {:.2} ms/upload baseline none 0",
+        median(cpu)
+    );
+}
+
+/// Real dumps, from the first byte sent to the last crash processed.
+fn pipeline(root: &Path) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/dumps");
+    let mut names: Vec<_> = std::fs::read_dir(folder)
+        .expect("dumps")
+        .map(|e| e.expect("an entry").path())
+        .collect();
+    names.sort();
+    let dumps: Vec<Vec<u8>> = names
+        .iter()
+        .map(|name| std::fs::read(name).expect("a dump"))
+        .collect();
+    let (mut uploads, mut processed) = (vec![], vec![]);
+    for round in 0..ROUNDS {
+        let server = Server::start(&root.join(format!("pipeline-{round}")));
+        let count = dumps.len() * 5;
+        let lines: Vec<_> = (0..8)
+            .map(|_| {
+                std::sync::Mutex::new(TcpStream::connect(&server.address).expect("a connection"))
+            })
+            .collect();
+        let begun = Instant::now();
+        uploads.push(rate(8, count, |thread, n| {
+            let mut dump = dumps[n % dumps.len()].clone();
+            dump.extend_from_slice(&(n as u64).to_le_bytes());
+            post(
+                &mut lines[thread].lock().expect("no panic"),
+                &request(&dump),
+            );
+        }));
+        while server.metric("crashkeep_processed") < count as f64 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        processed.push(count as f64 / begun.elapsed().as_secs_f64());
+        server.stop();
+    }
+    figure(
+        "pipeline",
+        median(processed),
+        "crashes/s",
+        "their_uploads_alone",
+        median(uploads),
+    );
+}
+
+/// From exec to the listening line, and what an idle server holds.
+fn start(root: &Path) {
+    let (mut times, mut floor, mut memory) = (vec![], vec![], vec![]);
+    for round in 0..ROUNDS * 3 {
+        let begun = Instant::now();
+        let server = Server::start(&root.join(format!("start-{round}")));
+        times.push(begun.elapsed().as_secs_f64() * 1000.0);
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).expect("Linux");
+        let rss = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap_or("0");
+        memory.push(
+            rss.trim()
+                .trim_end_matches(" kB")
+                .parse::<f64>()
+                .unwrap_or(0.0)
+                / 1024.0,
+        );
+        server.stop();
+        let begun = Instant::now();
+        let version = Command::new(PROGRAM)
+            .arg("--version")
+            .output()
+            .expect("it runs");
+        assert!(version.status.success());
+        floor.push(begun.elapsed().as_secs_f64() * 1000.0);
+    }
+    figure(
+        "start_empty",
+        median(times),
+        "ms",
+        "exec_of_the_program",
+        median(floor),
+    );
+    println!(
+        "figure idle_memory {:.1} MiB baseline none 0",
+        median(memory)
+    );
+}
