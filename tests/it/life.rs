@@ -373,49 +373,80 @@ fn bytes_of_crashes_are_never_touched_without_their_database() {
     assert_eq!(server.state(&id)["state"], "processed");
 }
 
-#[test]
-fn a_crash_in_work_shows_its_state_and_the_page_looks_again() {
-    let server = Server::start();
-    let dump = fixture("dumps/linux-x86_64-null_read_av.dmp");
-    let files: [(&str, &str, &[u8]); 1] = [("upload_file_minidump", "x", &dump)];
-    // Every worker has started its walker once the pool has done a few crashes.
-    let walkers = wait_for("the walkers", || {
-        let ids: Vec<String> = (0..4)
-            .map(|_| server.submit(&[], &files).crash_id())
-            .collect();
-        ids.iter().for_each(|id| drop(server.wait_processed(id)));
-        let pids = children(server.child.id());
-        let workers = std::thread::available_parallelism().map_or(1, |n| n.get());
-        (pids.len() == workers).then_some(pids)
-    });
-    let signal = |signal| walkers.iter().for_each(|pid| send_signal(*pid, signal));
-    signal(Signal::STOP);
-    let id = server.submit(&[("ProductName", "A")], &files).crash_id();
+/// A server with one worker, in `folder`.
+fn with_one_worker(folder: &Path) -> Server {
+    let config = folder.join("one.toml");
+    std::fs::write(&config, "[workers]\ncount = 1\n").expect("a configuration");
+    let config = config.to_str().expect("a plain path");
+    Server::start_in(&folder.join("data"), &["--config", config])
+}
+
+/// The server's walker, started by a crash where it does not run, and stopped where it stands.
+fn stopped_walker(server: &Server, dump: &[u8]) -> u32 {
+    let id = server
+        .submit(&[], &[("upload_file_minidump", "x", dump)])
+        .crash_id();
+    server.wait_processed(&id);
+    let walkers = children(server.child.id());
+    assert_eq!(walkers.len(), 1, "one worker has one walker");
+    send_signal(walkers[0], Signal::STOP);
+    walkers[0]
+}
+
+/// A crash that the only worker has taken.
+fn taken_crash(server: &Server, dump: &[u8]) -> String {
+    let id = server
+        .submit(
+            &[("ProductName", "A")],
+            &[("upload_file_minidump", "x", dump)],
+        )
+        .crash_id();
     wait_for("a worker", || {
         (server.state(&id)["state"] == "processing").then_some(())
     });
+    id
+}
+
+#[test]
+fn a_crash_in_work_shows_its_state_and_the_page_looks_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = with_one_worker(folder.path());
+    let dump = fixture("dumps/linux-x86_64-null_read_av.dmp");
+    let walker = stopped_walker(&server, &dump);
+    let id = taken_crash(&server, &dump);
+    let waiting = server
+        .submit(
+            &[("ProductName", "B")],
+            &[("upload_file_minidump", "x", &dump)],
+        )
+        .crash_id();
     let page = server.get(&format!("/report/index/{id}")).text();
     assert!(
         page.contains("being walked") && page.contains("http-equiv=\"refresh\""),
         "{page}"
     );
-    signal(Signal::CONT);
-    assert_eq!(server.wait_processed(&id), "processed");
+    send_signal(walker, Signal::CONT);
+    for id in [id, waiting] {
+        assert_eq!(server.wait_processed(&id), "processed");
+        assert!(
+            !server
+                .get(&format!("/report/index/{id}"))
+                .text()
+                .contains("http-equiv")
+        );
+    }
+}
 
-    // A walker that dies on a crash is replaced, and the crash is walked again. Whether the kill
-    // comes before or after the dump has reached the walker is chance, so it may take some tries.
+#[test]
+fn a_walker_that_dies_on_a_crash_is_replaced_and_the_crash_is_walked_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = with_one_worker(folder.path());
+    let dump = fixture("dumps/linux-x86_64-null_read_av.dmp");
+    // Whether the kill comes before or after the dump has reached the walker is chance.
     wait_for("a fault", || {
-        let walkers = children(server.child.id());
-        walkers
-            .iter()
-            .for_each(|pid| send_signal(*pid, Signal::STOP));
-        let id = server.submit(&[("ProductName", "B")], &files).crash_id();
-        wait_for("a worker", || {
-            (server.state(&id)["state"] == "processing").then_some(())
-        });
-        walkers
-            .iter()
-            .for_each(|pid| send_signal(*pid, Signal::KILL));
+        let walker = stopped_walker(&server, &dump);
+        let id = taken_crash(&server, &dump);
+        send_signal(walker, Signal::KILL);
         assert_eq!(server.wait_processed(&id), "processed");
         (server.state(&id)["attempts"] == 2).then_some(())
     });
