@@ -443,7 +443,9 @@ impl Writer {
         if let Err(error) = self.reopen_for_reading() {
             tracing::error!(%error, "the store cannot be read either");
         }
-        loop {
+        // Clients that try again at once must not keep the store from doing so: the channel may
+        // never be empty.
+        while Instant::now() < until {
             let closing = match self.commands.recv_deadline(until) {
                 Ok(command) => {
                     let closing = matches!(command, Command::Close);
