@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use super::chart::{Bar, SERIES_MAX, Series, Stack};
 use super::scope::{DAY_MS, Scope, buckets, count_of, moment};
-use super::search::text_of;
-use super::{day_text, shown};
+use super::{day_text, shown, text_of};
 use crate::clock::Timestamp;
 use crate::fields::version::VersionKey;
 use crate::fields::{self, Field, Kind, name};
@@ -13,6 +12,9 @@ use crate::index::SearchResult;
 use crate::limits;
 use crate::query::Interval;
 use crate::web::{App, Request, WebError};
+
+/// Days of the chart.
+pub const CHART_DAYS: i64 = 14;
 
 /// With more days than these a bar is a week.
 const BARS_MAX: i64 = 62;

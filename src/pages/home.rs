@@ -2,11 +2,11 @@
 
 use maud::{Markup, html};
 
-use super::daily::{self, Range};
-use super::product::CHART_DAYS;
+use super::daily::{self, CHART_DAYS, Range};
 use super::scope::{Scope, buckets};
-use super::search::text_of;
-use super::{Page, ago, counted, number, product_path, report_path, search_for, shown, signature};
+use super::{
+    Page, ago, counted, number, product_path, report_path, search_for, shown, signature, text_of,
+};
 use crate::fields::name;
 use crate::index::SearchResult;
 use crate::query::Query;

@@ -23,6 +23,7 @@ mod stack;
 use std::borrow::Cow;
 
 use maud::{DOCTYPE, Markup, html};
+use serde_json::Value;
 use xxhash_rust::const_xxh3::xxh3_64;
 
 use crate::clock::Timestamp;
@@ -224,6 +225,33 @@ fn number(n: u64) -> String {
 /// `1 crash`, `2 crashes`.
 fn counted(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", number(n), if n == 1 { one } else { many })
+}
+
+/// A column's value for people.
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// `2026-11-22 09:12` of an RFC 3339 moment.
+fn minute(moment: &str) -> String {
+    moment
+        .get(..16)
+        .map_or_else(|| moment.to_owned(), |text| text.replace('T', " "))
+}
+
+/// A share as a bar; drawn with attributes, since the page allows no inline style.
+fn bar(part: u64, whole: u64) -> Markup {
+    let share = (part * 100).checked_div(whole).unwrap_or(0).min(100);
+    html! {
+        svg.bars viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label={ (share) " %" } {
+            rect.track width="100" height="8" {}
+            rect.fill width=(share) height="8" {}
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,12 +3,11 @@
 use maud::{Markup, html};
 
 use super::chart::Stack;
-use super::daily::{self, Range};
+use super::daily::{self, CHART_DAYS, Range};
 use super::ranking::{self, Movement, Row};
 use super::scope::{DAY_MS, Scope, buckets, distinct};
-use super::search::text_of;
 use super::topcrashers::movement;
-use super::{Page, counted, day_text, number, shown, signature};
+use super::{Page, counted, day_text, number, shown, signature, text_of};
 use crate::clock::Timestamp;
 use crate::fields::name;
 use crate::fields::version::VersionKey;
@@ -16,8 +15,6 @@ use crate::index::SearchResult;
 use crate::limits;
 use crate::web::{App, Params, Request, Response, WebError};
 
-/// Days of the chart.
-pub(super) const CHART_DAYS: i64 = 14;
 /// Days that are compared with as many before.
 const WEEK_DAYS: i64 = 7;
 /// Rows of each list.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::scope::{count_of, distinct};
-use super::search::text_of;
+use super::text_of;
 use crate::fields::name;
 use crate::index::{FacetBucket, SearchResult};
 

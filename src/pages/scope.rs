@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::search::text_of;
+use time::Date;
+use time::macros::format_description;
+
+use super::text_of;
 use crate::clock::Timestamp;
 use crate::fields::{self, Kind};
 use crate::index::{FacetBucket, FacetResult, SearchResult};
@@ -158,6 +161,31 @@ pub fn moment(bucket: &FacetBucket) -> Option<Timestamp> {
     bucket.term.as_str().and_then(Timestamp::parse_rfc3339)
 }
 
+/// SuperSearch's parameters for those of the page: days become bounds of the date.
+pub fn to_filters(params: &Params) -> Result<Vec<(String, String)>, WebError> {
+    let mut filters = Vec::new();
+    for (name, value) in params.0.iter().filter(|(_, value)| !value.is_empty()) {
+        match name.as_str() {
+            "from" => filters.push(("date".to_owned(), format!(">={}", day(name, value)?))),
+            // The last day counts whole.
+            "to" => {
+                let next = day(name, value)?.next_day();
+                let next = next.ok_or_else(|| WebError::bad(name, "the day is out of range"))?;
+                filters.push(("date".to_owned(), format!("<{next}")));
+            }
+            "page" => {}
+            _ if name.starts_with('_') => {}
+            _ => filters.push((name.clone(), value.clone())),
+        }
+    }
+    Ok(filters)
+}
+
+fn day(name: &str, text: &str) -> Result<Date, WebError> {
+    Date::parse(text, format_description!("[year]-[month]-[day]"))
+        .map_err(|_| WebError::bad(name, format!("{text:?} is no day; write it as 2026-11-22")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,5 +224,16 @@ mod tests {
             ]
             .map(|(n, v)| (n.to_owned(), v.to_owned()))
         );
+    }
+
+    #[test]
+    fn days_become_bounds_of_the_date_and_the_last_one_counts_whole() {
+        let params =
+            Params::parse("from=2026-11-01&to=2026-11-30&product=A&version=&page=3&_sort=x");
+        let filters = to_filters(&params).expect("good days");
+        let text: Vec<String> = filters.iter().map(|(n, v)| format!("{n}{v}")).collect();
+        assert_eq!(text, ["date>=2026-11-01", "date<2026-12-01", "productA"]);
+        let error = to_filters(&Params::parse("from=yesterday")).expect_err("no day");
+        assert_eq!((error.status, error.field.as_deref()), (400, Some("from")));
     }
 }

@@ -4,12 +4,9 @@
 //! form's own: `from` and `to` are days, which browsers can offer a calendar for.
 
 use maud::{Markup, html};
-use serde_json::Value;
-use time::Date;
-use time::macros::format_description;
 
-use super::scope::{Scope, exactly};
-use super::{Page, counted, number, report_path, shown, signature};
+use super::scope::{Scope, exactly, to_filters};
+use super::{Page, bar, counted, minute, number, report_path, shown, signature, text_of};
 use crate::crash::id::CrashId;
 use crate::fields;
 use crate::index::{FacetBucket, FacetResult, SearchResult};
@@ -115,31 +112,6 @@ pub fn search(app: &App, request: &Request, _: &[String]) -> Result<Response, We
         }
         .render(content),
     ))
-}
-
-/// SuperSearch's parameters for those of the page: days become bounds of the date.
-pub(super) fn to_filters(params: &Params) -> Result<Vec<(String, String)>, WebError> {
-    let mut filters = Vec::new();
-    for (name, value) in params.0.iter().filter(|(_, value)| !value.is_empty()) {
-        match name.as_str() {
-            "from" => filters.push(("date".to_owned(), format!(">={}", day(name, value)?))),
-            // The last day counts whole.
-            "to" => {
-                let next = day(name, value)?.next_day();
-                let next = next.ok_or_else(|| WebError::bad(name, "the day is out of range"))?;
-                filters.push(("date".to_owned(), format!("<{next}")));
-            }
-            "page" => {}
-            _ if name.starts_with('_') => {}
-            _ => filters.push((name.clone(), value.clone())),
-        }
-    }
-    Ok(filters)
-}
-
-fn day(name: &str, text: &str) -> Result<Date, WebError> {
-    Date::parse(text, format_description!("[year]-[month]-[day]"))
-        .map_err(|_| WebError::bad(name, format!("{text:?} is no day; write it as 2026-11-22")))
 }
 
 struct View<'a> {
@@ -299,48 +271,5 @@ fn title(field: FieldRef) -> String {
     match field {
         FieldRef::Known(field) => field.title.to_owned(),
         FieldRef::Annotation(key) => key,
-    }
-}
-
-/// A column's value for people.
-pub(super) fn text_of(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-/// `2026-11-22 09:12` of an RFC 3339 moment.
-pub(super) fn minute(moment: &str) -> String {
-    moment
-        .get(..16)
-        .map_or_else(|| moment.to_owned(), |text| text.replace('T', " "))
-}
-
-/// A share as a bar; drawn with attributes, since the page allows no inline style.
-pub(super) fn bar(part: u64, whole: u64) -> Markup {
-    let share = (part * 100).checked_div(whole).unwrap_or(0).min(100);
-    html! {
-        svg.bars viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label={ (share) " %" } {
-            rect.track width="100" height="8" {}
-            rect.fill width=(share) height="8" {}
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn days_become_bounds_of_the_date_and_the_last_one_counts_whole() {
-        let params =
-            Params::parse("from=2026-11-01&to=2026-11-30&product=A&version=&page=3&_sort=x");
-        let filters = to_filters(&params).expect("good days");
-        let text: Vec<String> = filters.iter().map(|(n, v)| format!("{n}{v}")).collect();
-        assert_eq!(text, ["date>=2026-11-01", "date<2026-12-01", "productA"]);
-        let error = to_filters(&Params::parse("from=yesterday")).expect_err("no day");
-        assert_eq!((error.status, error.field.as_deref()), (400, Some("from")));
     }
 }

@@ -6,9 +6,8 @@ use maud::{Markup, html};
 
 use super::daily::{self, Range};
 use super::ranking::{share, share_text};
-use super::scope::{DAY_MS, Scope, buckets, distinct};
-use super::search::{bar, minute, text_of, to_filters};
-use super::{Page, counted, day_text, number, report_path, shown, signature};
+use super::scope::{DAY_MS, Scope, buckets, distinct, to_filters};
+use super::{Page, bar, counted, day_text, minute, number, report_path, shown, signature, text_of};
 use crate::clock::Timestamp;
 use crate::fields::{self, Field, Kind, name};
 use crate::index::{FacetResult, SearchResult};
