@@ -8,7 +8,7 @@ use super::crash_id;
 use crate::crash::id::CrashId;
 use crate::crash::raw::{MAIN_DUMP, PartKind};
 use crate::limits;
-use crate::store::{CrashRow, PartRow, Requested, State};
+use crate::store::{CrashRow, PartRow, Requested};
 use crate::web::{App, Body, Request, Response, WebError};
 
 type Answer = Result<Response, WebError>;
@@ -193,9 +193,4 @@ pub fn reprocessing(app: &App, request: &Request, _: &[String]) -> Answer {
             unknown[0]
         ))
     })
-}
-
-/// Whether a crash still changes by itself.
-pub fn is_pending(row: &CrashRow) -> bool {
-    matches!(row.state, State::Queued | State::Processing)
 }

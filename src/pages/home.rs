@@ -25,7 +25,7 @@ pub fn home(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
         div.head {
             h1 { "Crashes" }
             div.chips {
-                @match app.store.status()?.latched {
+                @match app.store.latched() {
                     None if app.read_only => span.chip.warn { "read-only" },
                     None => span.chip.good { "intake up" },
                     Some(why) => span.chip.bad { "intake down: " (why) },

@@ -1,13 +1,16 @@
 //! Steps about the machine that the crash happened on.
 
 use super::Draft;
+use crate::crash::walk::SystemInfo;
+
+/// What the dump says of the system; nothing where there is no walk.
+fn system(draft: &Draft) -> SystemInfo {
+    let walk = draft.walk.as_ref();
+    walk.map(|w| w.system_info.clone()).unwrap_or_default()
+}
 
 pub fn cpu(draft: &mut Draft) -> Result<(), String> {
-    let system = draft
-        .walk
-        .as_ref()
-        .map(|w| w.system_info.clone())
-        .unwrap_or_default();
+    let system = system(draft);
     let raw = draft.input.raw;
     let sent = |key: &str| raw.annotation(key).map(str::to_owned);
     draft.set(
@@ -24,11 +27,7 @@ pub fn cpu(draft: &mut Draft) -> Result<(), String> {
 }
 
 pub fn os(draft: &mut Draft) -> Result<(), String> {
-    let system = draft
-        .walk
-        .as_ref()
-        .map(|w| w.system_info.clone())
-        .unwrap_or_default();
+    let system = system(draft);
     let raw = draft.input.raw;
     let name = system
         .os
