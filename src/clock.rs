@@ -25,6 +25,10 @@ impl Timestamp {
         self.0.saturating_sub(earlier.0).max(0)
     }
 
+    pub fn day(self) -> Day {
+        Day(u32::try_from(self.0.div_euclid(DAY_MS)).unwrap_or(0))
+    }
+
     /// The calendar view. A moment outside of the years -9999 to 9999 reads as 1970.
     pub fn utc(self) -> OffsetDateTime {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
@@ -42,6 +46,24 @@ impl Timestamp {
         i64::try_from(moment.unix_timestamp_nanos() / 1_000_000)
             .ok()
             .map(Self)
+    }
+}
+
+/// Days in UTC since 1970-01-01; earlier ones count as 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Day(pub u32);
+
+pub const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+
+impl Day {
+    /// Its first moment.
+    pub fn start(self) -> Timestamp {
+        Timestamp(i64::from(self.0) * DAY_MS)
+    }
+
+    /// So many days before; not before the first.
+    pub fn back(self, days: u32) -> Self {
+        Self(self.0.saturating_sub(days))
     }
 }
 
@@ -111,6 +133,14 @@ mod tests {
     #[test]
     fn a_clock_set_back_never_gives_a_negative_age() {
         assert_eq!(Timestamp(5).ms_since(Timestamp(9)), 0);
+    }
+
+    #[test]
+    fn a_day_holds_its_first_moment_and_not_the_next_one_s() {
+        let day = Timestamp::from_ms(1_795_338_764_123).day();
+        assert_eq!(day.start().rfc3339(), "2026-11-22T00:00:00Z");
+        assert_eq!(Timestamp(day.start().ms() - 1).day(), day.back(1));
+        assert_eq!((Timestamp(-5).day(), Day(3).back(9)), (Day(0), Day(0)));
     }
 
     #[test]

@@ -13,14 +13,13 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use crate::appliance::{Appliance, Place};
-use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::clock::{Clock, DAY_MS, SystemClock, Timestamp};
 use crate::config::{Config, Setting, Source};
 use crate::crash::raw::MAIN_DUMP;
 use crate::http::Form;
 use crate::throttle::{Op, Outcome, Rule};
 
 const DAYS: i64 = 14;
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// For the last reports to be processed before the server says that it is ready.
 const PATIENCE: Duration = Duration::from_secs(30);
 

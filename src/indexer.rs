@@ -410,6 +410,7 @@ mod tests {
     use crate::crash::raw::RawCrash;
     use crate::query::Query;
     use crate::queue::{Jobs, Stop, queue};
+    use crate::store::counters::Facts;
     use crate::store::disk::OsDisk;
     use crate::store::{Finished, NewCrash, Payload, StoreOptions};
 
@@ -471,6 +472,7 @@ mod tests {
                 processed: Payload::from_bytes(processed.to_string().as_bytes()),
                 signature: signature.into(),
                 processed_at: SystemClock.now(),
+                facts: Facts::default(),
                 failure: None,
             };
             self.store.finish(job, finished).unwrap();

@@ -19,6 +19,7 @@ use crate::dialect;
 use crate::form::{Parts, malformed};
 use crate::limits;
 use crate::multipart::{self, BadContentType, Multipart, MultipartError};
+use crate::store::counters::Discard;
 use crate::store::{NewCrash, Payload};
 use crate::throttle::{self, Outcome};
 use crate::web::{App, Params};
@@ -303,20 +304,33 @@ pub fn accept(app: &App, report: Report) -> Result<Answer, Refusal> {
         (uuid::Uuid::new_v4().as_u128() >> 75) as f64 / (1u64 << 53) as f64 * 100.0
     });
     app.metrics.throttled.add(&decision.rule);
+    let name = |key| {
+        let value = annotations.get(key).map_or("", String::as_str);
+        value
+            .chars()
+            .take(limits::NAME_CHARS_MAX)
+            .collect::<String>()
+    };
+    let (product, version) = (name(key::PRODUCT), name(key::VERSION));
     let (kept, deferred_days) = match decision.outcome {
         Outcome::Accept => (Kept::Accepted, None),
         Outcome::Defer => (Kept::Deferred, Some(app.config.deferred.keep_days.0)),
-        Outcome::Reject => {
-            return Ok(Answer::Discarded {
-                rule: decision.rule,
+        outcome @ (Outcome::Reject | Outcome::FakeAccept) => {
+            app.store.discarded(Discard {
+                day: received_at.day(),
+                rule: decision.rule.clone(),
+                outcome,
+                product,
+                version,
             });
-        }
-        Outcome::FakeAccept => {
-            return Ok(Answer::CrashId(CrashId::new(
-                random,
-                Kept::Accepted,
-                received_at,
-            )));
+            return Ok(match outcome {
+                Outcome::FakeAccept => {
+                    Answer::CrashId(CrashId::new(random, Kept::Accepted, received_at))
+                }
+                _ => Answer::Discarded {
+                    rule: decision.rule,
+                },
+            });
         }
     };
     let id = CrashId::new(random, kept, received_at);
@@ -326,19 +340,12 @@ pub fn accept(app: &App, report: Report) -> Result<Answer, Refusal> {
         annotations,
         metadata,
     };
-    let name = |key| {
-        let value = raw.annotation(key).unwrap_or_default();
-        value
-            .chars()
-            .take(limits::NAME_CHARS_MAX)
-            .collect::<String>()
-    };
     let json = serde_json::to_vec(&raw).expect("texts and numbers become JSON");
     app.store.accept(NewCrash {
         id,
         received_at,
-        product: name(key::PRODUCT),
-        version: name(key::VERSION),
+        product,
+        version,
         throttle_rule: decision.rule,
         deferred_days,
         raw: Payload::from_bytes(&json),

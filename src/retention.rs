@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, DAY_MS, Timestamp};
 use crate::store::{Audit, State, Store, StoreError};
 
 /// Between two passes.
@@ -23,7 +23,6 @@ const AUDIT_EVERY_MS: i64 = DAY_MS;
 const DELETE_BATCH: usize = 64;
 /// Rows looked at between two of them.
 const SCAN_BATCH: usize = 1_000;
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Days that crashes are kept, by state, from their receipt.
 #[derive(Clone, Copy, Debug)]

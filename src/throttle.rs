@@ -11,16 +11,17 @@ use std::str::FromStr;
 /// Name of the rule that accepts what no other rule has decided.
 pub const DEFAULT_RULE: &str = "accept_everything";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The numbers stand in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// Kept and processed.
-    Accept,
+    Accept = 0,
     /// Kept for some days, processed only if somebody asks.
-    Defer,
+    Defer = 1,
     /// Not kept; the client is told.
-    Reject,
+    Reject = 2,
     /// Not kept; the client is told that it was.
-    FakeAccept,
+    FakeAccept = 3,
 }
 
 impl Outcome {

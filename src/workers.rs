@@ -206,6 +206,7 @@ impl Worker {
             processed: Payload::from_bytes(&processed.json),
             signature: processed.signature,
             processed_at: self.parts.clock.now(),
+            facts: processed.facts,
             failure: processed.failure,
         };
         // Err only says that the store is being closed: it takes the job back.

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use super::chart::{Bar, SERIES_MAX, Series, Stack};
-use super::scope::{DAY_MS, Scope, buckets, count_of, moment};
+use super::scope::{Scope, buckets, count_of, moment};
 use super::{day_text, shown, text_of};
-use crate::clock::Timestamp;
+use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::version::VersionKey;
 use crate::fields::{self, Field, Kind, name};
 use crate::index::SearchResult;

@@ -5,10 +5,10 @@ use maud::{Markup, html};
 use super::chart::Stack;
 use super::daily::{self, CHART_DAYS, Range};
 use super::ranking::{self, Movement, Row};
-use super::scope::{DAY_MS, Scope, buckets, distinct};
+use super::scope::{Scope, buckets, distinct};
 use super::topcrashers::movement;
 use super::{Page, counted, day_text, number, shown, signature, text_of};
-use crate::clock::Timestamp;
+use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::name;
 use crate::fields::version::VersionKey;
 use crate::index::SearchResult;
@@ -79,16 +79,15 @@ impl<'a> View<'a> {
             .take(CANDIDATES_MAX)
             .collect();
         let names: Vec<String> = candidates.iter().map(|row| row.signature.clone()).collect();
-        let first_days = timeless.first_days(app, request, &names)?;
-        // None was there in the week before, so one whose first day is in this week is new.
+        let first_seen = app.store.first_seen(&names)?;
         let mut fresh: Vec<(Row, Timestamp)> = candidates
             .into_iter()
             .filter_map(|row| {
-                let day = *first_days.get(&row.signature)?;
-                (day.ms() + DAY_MS > from.ms()).then_some((row, day))
+                let at = *first_seen.get(&row.signature)?;
+                (at >= from).then_some((row, at))
             })
             .collect();
-        fresh.sort_by_key(|(row, day)| (std::cmp::Reverse(*day), row.rank));
+        fresh.sort_by_key(|(row, at)| (std::cmp::Reverse(at.day()), row.rank));
         Ok(Self {
             product,
             chart,
@@ -188,8 +187,8 @@ impl<'a> View<'a> {
                 @else { div.scroll { table {
                     thead { tr { th { "First seen" } th { "Signature" } th.num { "Crashes" } } }
                     tbody {
-                        @for (row, day) in self.fresh.iter().take(ROWS) {
-                            tr { td.nowrap { (day_text(*day, self.now)) } (self.named(row)) }
+                        @for (row, at) in self.fresh.iter().take(ROWS) {
+                            tr { td.nowrap { (day_text(*at, self.now)) } (self.named(row)) }
                         }
                     }
                 } } }

@@ -1,19 +1,13 @@
 //! Crashes chosen by conditions: what a page counts, and the addresses that count the same.
 
-use std::collections::HashMap;
-
 use time::Date;
 use time::macros::format_description;
 
-use super::text_of;
 use crate::clock::Timestamp;
 use crate::fields::{self, Kind};
 use crate::index::{FacetBucket, FacetResult, SearchResult};
-use crate::limits;
 use crate::query::{FieldRef, Query};
 use crate::web::{App, Params, Request, Role, WebError};
-
-pub const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// Conditions as parameters of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,39 +81,6 @@ impl Scope {
         }
         let query = Query::parse(&params, app.clock.now(), request.role >= Role::Protected)?;
         Ok(app.index.search(&query)?)
-    }
-
-    /// The day on which each of these signatures was seen first, as far back as a search may look.
-    pub fn first_days(
-        &self,
-        app: &App,
-        request: &Request,
-        signatures: &[String],
-    ) -> Result<HashMap<String, Timestamp>, WebError> {
-        if signatures.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let now = app.clock.now();
-        let year = limits::DATE_RANGE_DAYS_MAX * DAY_MS;
-        let mut scope = self.between(Timestamp::from_ms(now.ms() - year), now);
-        for signature in signatures {
-            scope = scope.with(fields::name::SIGNATURE, signature);
-        }
-        let aggs = format!("_aggs.{}", fields::name::SIGNATURE);
-        let histogram = format!("_histogram.{}", fields::name::DATE);
-        let size = signatures.len().to_string();
-        let found = scope.ask(
-            app,
-            request,
-            &[(&aggs, &histogram), ("_facets_size", &size)],
-        )?;
-        let days = buckets(&found.facets, fields::name::SIGNATURE).iter();
-        Ok(days
-            .filter_map(|bucket| {
-                let days = buckets(&bucket.facets, &format!("histogram_{}", fields::name::DATE));
-                Some((text_of(&bucket.term), moment(days.first()?)?))
-            })
-            .collect())
     }
 }
 

@@ -6,9 +6,9 @@ use maud::{Markup, html};
 
 use super::daily::{self, Range};
 use super::ranking::{share, share_text};
-use super::scope::{DAY_MS, Scope, buckets, distinct, to_filters};
+use super::scope::{Scope, buckets, distinct, to_filters};
 use super::{Page, bar, counted, day_text, minute, number, report_path, shown, signature, text_of};
-use crate::clock::Timestamp;
+use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::{self, Field, Kind, name};
 use crate::index::{FacetResult, SearchResult};
 use crate::limits;
@@ -70,8 +70,7 @@ struct View<'a> {
     result: SearchResult,
     /// By [`UPTIMES`].
     uptimes: [u64; 5],
-    /// Where and when it was seen first, in any version.
-    first: Option<(String, Timestamp)>,
+    first: Option<First>,
     chart: super::chart::Stack,
     by: Option<&'static Field>,
     /// What can be counted by.
@@ -119,7 +118,7 @@ impl<'a> View<'a> {
             signature,
             params,
             uptimes: uptimes(&scope, app, request)?,
-            first: first(signature, app, request, now)?,
+            first: First::find(signature, app, request)?,
             chart: daily::chart(app, request, &scope, range, name::VERSION)?,
             scope,
             range,
@@ -139,7 +138,7 @@ impl<'a> View<'a> {
                 section.panel { div.empty {
                     p { "No crash with this signature from " (self.range.from) " to " (self.range.to) " answers the conditions." }
                     p { "Begin further back, or take away a condition."
-                        @if let Some((id, at)) = &self.first { " Its first crash here was " a href=(report_path(id)) { "on " (day_text(*at, self.now)) } "." }
+                        @if let Some(first) = &self.first { " Its first crash here was " (first.link(html! { "on " (day_text(first.at, self.now)) })) "." }
                     }
                 } }
             } @else {
@@ -176,8 +175,8 @@ impl<'a> View<'a> {
                 div.chips {
                     span.chip { a href=(self.scope.search()) { (counted(self.result.total, "crash", "crashes")) } }
                     span.chip { b { (number(distinct(&self.result.facets, name::INSTALL_TIME))) } " installs" }
-                    @if let Some((id, at)) = &self.first {
-                        span.chip title="In any product and version, in the last 365 days" { "first seen " a href=(report_path(id)) { (at) } }
+                    @if let Some(first) = &self.first {
+                        span.chip title="In any product and version" { "first seen " (first.link(first.at.to_string())) }
                     }
                 }
                 p.plain.muted.small { "Received from " (self.range.from) " to " (self.range.to) "." }
@@ -416,31 +415,45 @@ fn uptimes(scope: &Scope, app: &App, request: &Request) -> Result<[u64; 5], WebE
     Ok(counts)
 }
 
-/// The oldest crash that a search can find.
-fn first(
-    signature: &str,
-    app: &App,
-    request: &Request,
-    now: Timestamp,
-) -> Result<Option<(String, Timestamp)>, WebError> {
-    let year = limits::DATE_RANGE_DAYS_MAX * DAY_MS;
-    let found = Scope::default()
-        .with(name::SIGNATURE, signature)
-        .between(Timestamp::from_ms(now.ms() - year), now)
-        .ask(
-            app,
-            request,
-            &[
-                ("_columns", name::UUID),
-                ("_columns", name::DATE),
-                ("_sort", name::DATE),
-                ("_results_number", "1"),
-            ],
-        )?;
-    Ok(found.hits.first().and_then(|hit| {
-        let at = Timestamp::parse_rfc3339(hit.values[1].as_str()?)?;
-        Some((text_of(&hit.values[0]), at))
-    }))
+/// The first crash that was ever counted under a signature.
+struct First {
+    at: Timestamp,
+    /// Where it is still there.
+    report: Option<String>,
+}
+
+impl First {
+    fn find(signature: &str, app: &App, request: &Request) -> Result<Option<Self>, WebError> {
+        let Some(seen) = app.store.seen(signature)? else {
+            return Ok(None);
+        };
+        let day = seen.first.day.start();
+        let found = Scope::default()
+            .with(name::SIGNATURE, signature)
+            .between(day, Timestamp::from_ms(day.ms() + DAY_MS))
+            .ask(
+                app,
+                request,
+                &[
+                    ("_columns", name::UUID),
+                    ("_sort", name::DATE),
+                    ("_results_number", "1"),
+                ],
+            )?;
+        Ok(Some(Self {
+            at: seen.first.first_at,
+            report: found.hits.first().map(|hit| text_of(&hit.values[0])),
+        }))
+    }
+
+    fn link(&self, text: impl maud::Render) -> Markup {
+        html! {
+            @match &self.report {
+                Some(id) => a href=(report_path(id)) { (text) },
+                None => (text),
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use maud::{Markup, html};
 
 use super::home::first_steps;
 use super::ranking::{self, Movement, Row, SYSTEMS, StartUp, difference_text, share, share_text};
-use super::scope::{DAY_MS, Scope, buckets};
+use super::scope::{Scope, buckets};
 use super::{Page, bar, counted, day_text, number, shown, signature, text_of};
-use crate::clock::Timestamp;
+use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::name;
 use crate::fields::version::VersionKey;
 use crate::index::SearchResult;
@@ -214,7 +214,7 @@ struct View {
     total: u64,
     total_before: u64,
     rows: Vec<Row>,
-    first_days: HashMap<String, Timestamp>,
+    first_seen: HashMap<String, Timestamp>,
 }
 
 impl View {
@@ -239,9 +239,7 @@ impl View {
         let early = scope.when(name::UPTIME, "<60").ask(app, request, &every)?;
         let rows = ranking::rank(&now, &before, buckets(&early.facets, name::SIGNATURE));
         let names: Vec<String> = rows.iter().map(|row| row.signature.clone()).collect();
-        let first_days = Scope::default()
-            .with(name::PRODUCT, &product)
-            .first_days(app, request, &names)?;
+        let first_seen = app.store.first_seen(&names)?;
         Ok(Self {
             filters,
             product,
@@ -252,7 +250,7 @@ impl View {
             total: now.total,
             total_before: before.total,
             rows,
-            first_days,
+            first_seen,
         })
     }
 
@@ -390,7 +388,7 @@ impl View {
                             th.num.hide-s { "Other" }
                         }
                         th.num.hide-s title="Distinct times of installation" { "Installs" }
-                        th.num.hide-s title="First day of the last 365 on which the product crashed so" { "First seen" }
+                        th.num.hide-s title="The first day on which any program crashed so" { "First seen" }
                     } }
                     tbody { @for row in &self.rows { (self.row(row)) } }
                 }
@@ -425,12 +423,12 @@ impl View {
                 }
                 td.num.hide-s { a href={ (page) "&by=" (name::INSTALL_TIME) "#by" } { (number(row.installs)) } }
                 td.num.hide-s {
-                    @if let Some(day) = self.first_days.get(&row.signature) {
+                    @if let Some(at) = self.first_seen.get(&row.signature) {
+                        @let day = at.day().start();
                         @let that_day = Scope::default()
-                            .with(name::PRODUCT, &self.product)
                             .with(name::SIGNATURE, &row.signature)
-                            .between(*day, Timestamp::from_ms(day.ms() + DAY_MS));
-                        a href=(that_day.search()) { (day_text(*day, self.to)) }
+                            .between(day, Timestamp::from_ms(day.ms() + DAY_MS));
+                        a href=(that_day.search()) { (day_text(day, self.to)) }
                     }
                 }
             }

@@ -20,7 +20,9 @@ use crate::crash::id::CrashId;
 use crate::crash::raw::{MAIN_DUMP, Part, PartKind, RawCrash};
 use crate::crash::walk::{Thread, Walk};
 use crate::fields;
+use crate::limits;
 use crate::signature::Generator;
+use crate::store::counters::{Facts, System};
 
 /// What the walk of the main dump came to.
 #[derive(Debug)]
@@ -51,6 +53,8 @@ pub struct Processed {
     /// One object; `json_dump`, if there is one, stands last.
     pub json: Vec<u8>,
     pub signature: String,
+    /// What the counters need of it.
+    pub facts: Facts,
     /// Why it counts as failed.
     pub failure: Option<String>,
 }
@@ -161,6 +165,7 @@ impl Draft<'_> {
         let notes = std::mem::take(&mut self.notes).join("\n");
         self.set("processor_notes", notes);
         self.set("completed_datetime", self.input.now.rfc3339());
+        let facts = self.facts();
         let mut json = serde_json::to_vec(&self.out).expect("a map of JSON values is JSON");
         if let (Walked::Whole(walk), Some(_)) = (&self.input.walked, &self.walk) {
             // The walk is stored as it came; reading it into values and back would cost more
@@ -173,7 +178,17 @@ impl Draft<'_> {
         Processed {
             json,
             signature,
+            facts,
             failure,
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        let text = |key: &str| self.out.get(key).and_then(Value::as_str).unwrap_or("");
+        Facts {
+            build: text("build").chars().take(limits::NAME_CHARS_MAX).collect(),
+            system: System::of(text("os_name")),
+            uptime_s: self.int("uptime").and_then(|s| u64::try_from(s).ok()),
         }
     }
 }

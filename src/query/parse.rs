@@ -4,11 +4,10 @@ use regex::RegexBuilder;
 
 use super::parse_moment;
 use super::{Facet, FacetNode, FieldRef, Filter, Interval, Op, Operand, Query, QueryError, Sort};
-use crate::clock::Timestamp;
+use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::{Kind, Visibility, name};
 use crate::limits;
 
-const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 const RANGE_DAYS_DEFAULT: i64 = 7;
 const COLUMNS_DEFAULT: [&str; 5] = [
     name::UUID,

@@ -60,7 +60,7 @@ pub fn examine(read: &ReadTransaction) -> Result<(Audit, Vec<(State, i64)>), Sto
             working.remove(&seq),
             deferred.remove(&seq),
         );
-        let row: CrashRow = match tables::decode(row.value(), "a crash") {
+        let row: CrashRow = match tables::decode(row.value()) {
             Ok(row) => row,
             Err(_) => {
                 audit.damaged.push(seq);

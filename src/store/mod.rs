@@ -14,6 +14,7 @@
 
 mod audit;
 mod backend;
+pub mod counters;
 pub mod disk;
 mod error;
 pub mod overlay;
@@ -37,6 +38,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableT
 use crate::clock::{Clock, Timestamp};
 use crate::crash::id::CrashId;
 use crate::crash::raw::RawCrash;
+use counters::Discards;
 use disk::Disk;
 use tables::*;
 use writer::{Command, Writer};
@@ -114,6 +116,7 @@ struct Shared {
     latched: Mutex<Option<String>>,
     last_change: AtomicU64,
     change_signal: Sender<()>,
+    discards: Mutex<Discards>,
 }
 
 impl Shared {
@@ -222,6 +225,7 @@ impl Store {
             latched: Mutex::new(None),
             last_change: AtomicU64::new(0),
             change_signal: change_sender,
+            discards: Mutex::default(),
         });
         let writer = Writer::new(shared.clone(), life, receiver, sink, options.cache_bytes)?;
         let watched = shared.clone();
@@ -345,6 +349,7 @@ impl Store {
 
     /// Takes back what is still in flight and ends the writer. Later calls answer `Stopping`.
     pub fn close(&self) {
+        self.tell_discards();
         let _ = self.tell(Command::Close);
         let writer = self.writer.lock().unwrap_or_else(|e| e.into_inner()).take();
         if let Some(writer) = writer {
@@ -409,7 +414,7 @@ impl Store {
             let crashes = read.open_table(CRASHES)?;
             let row = crashes
                 .get(seq)?
-                .map(|row| tables::decode(row.value(), "a crash"))
+                .map(|row| tables::decode(row.value()))
                 .transpose()?;
             Ok(row.map(|row| (seq, row)))
         })
@@ -421,7 +426,7 @@ impl Store {
             let crashes = read.open_table(CRASHES)?;
             crashes
                 .get(seq)?
-                .map(|row| tables::decode(row.value(), "a crash"))
+                .map(|row| tables::decode(row.value()))
                 .transpose()
         })
     }
@@ -542,7 +547,7 @@ impl Store {
             }
             let (mut segments, mut segment_bytes, mut live_bytes) = (0, 0, 0);
             for entry in read.open_table(SEGMENTS)?.iter()? {
-                let row: SegmentRow = tables::decode(entry?.1.value(), "a segment")?;
+                let row: SegmentRow = tables::decode(entry?.1.value())?;
                 segments += 1;
                 segment_bytes += row.bytes;
                 live_bytes += row.live_bytes;
@@ -574,7 +579,7 @@ impl Drop for Store {
 
 /// The row of a crash in a list: a damaged one is left out, so that the others are shown.
 fn readable(seq: u64, row: &[u8]) -> Option<CrashRow> {
-    tables::decode(row, "a crash")
+    tables::decode(row)
         .inspect_err(|error| tracing::error!(seq, %error, "a crash is left out of a list"))
         .ok()
 }

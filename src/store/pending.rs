@@ -15,9 +15,10 @@
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
+use super::counters::Facts;
 use super::error::StoreError;
 use super::tables::{self, *};
-use crate::clock::Timestamp;
+use crate::clock::{DAY_MS, Timestamp};
 use crate::crash::id::CrashId;
 use crate::limits;
 
@@ -54,6 +55,11 @@ pub struct Txn<'t> {
     pub changes: Table<'t, u64, u64>,
     pub segments: Table<'t, u32, &'static [u8]>,
     pub states: Table<'t, u8, u64>,
+    pub names: Table<'t, &'static str, u32>,
+    pub name_texts: Table<'t, u32, &'static str>,
+    pub counters: Table<'t, (u32, u32, u32, u32, u32), &'static [u8]>,
+    pub sightings: Table<'t, (u32, u32), (u64, i64, i64)>,
+    pub decisions: Table<'t, (u32, u32, u8, u32, u32), u64>,
 }
 
 impl<'t> Txn<'t> {
@@ -69,6 +75,11 @@ impl<'t> Txn<'t> {
             changes: txn.open_table(CHANGES)?,
             segments: txn.open_table(SEGMENTS)?,
             states: txn.open_table(STATES)?,
+            names: txn.open_table(NAMES)?,
+            name_texts: txn.open_table(NAME_TEXTS)?,
+            counters: txn.open_table(COUNTERS)?,
+            sightings: txn.open_table(SIGHTINGS)?,
+            decisions: txn.open_table(DECISIONS)?,
         })
     }
 
@@ -88,7 +99,7 @@ impl<'t> Txn<'t> {
             .crashes
             .get(seq)?
             .ok_or_else(|| StoreError::Damaged(format!("crash {seq} has no row")))?;
-        tables::decode(bytes.value(), "a crash")
+        tables::decode(bytes.value())
     }
 
     fn put(&mut self, seq: u64, row: &CrashRow) -> Result<(), StoreError> {
@@ -214,12 +225,14 @@ impl<'t> Txn<'t> {
         &mut self,
         job: &Job,
         processed: ProcessedRow,
+        facts: &Facts,
         failure: Option<String>,
     ) -> Result<Option<Option<BlobRef>>, StoreError> {
         let Some(row) = self.in_flight(job)? else {
             return Ok(None);
         };
         let replaced = row.processed.as_ref().map(|p| p.blob);
+        let counted = self.count_crash(&row, &processed.signature, facts)?;
         self.transition(job.seq, row, |row| {
             row.state = if failure.is_some() {
                 State::Failed
@@ -228,6 +241,7 @@ impl<'t> Txn<'t> {
             };
             row.reason = failure;
             row.processed = Some(processed);
+            row.counted = Some(counted);
             row.server_deaths = 0;
             row.lane = Lane::Normal;
         })?;
@@ -369,6 +383,6 @@ impl<'t> Txn<'t> {
     pub fn deferred_until(received_at: Timestamp, keep_days: u32) -> i64 {
         received_at
             .ms()
-            .saturating_add(i64::from(keep_days) * 24 * 60 * 60 * 1000)
+            .saturating_add(i64::from(keep_days) * DAY_MS)
     }
 }

@@ -26,7 +26,7 @@ pub const DIR: &str = "segments";
 /// A segment that has grown to this takes no more records.
 pub const SEGMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// Nor does one that is older: so a segment spans a bounded time, and retention can unlink it.
-pub const SEGMENT_AGE_MAX_MS: i64 = 24 * 60 * 60 * 1000;
+pub const SEGMENT_AGE_MAX_MS: i64 = crate::clock::DAY_MS;
 
 const MAGIC: [u8; 4] = *b"CKP1";
 const HEADER_BYTES: usize = 48;

@@ -12,6 +12,8 @@
 //! states      state                -> crashes in it
 //! ```
 //!
+//! The tables of counts are described in [`super::counters`].
+//!
 //! A crash is in exactly one of `ready` (queued), `working` (processing), `deferred`, or in none
 //! of them (processed, failed). Sequence numbers ascend with the order of receipt and are the
 //! keys everywhere, since random keys would cost pages. Values are bincode behind one byte of
@@ -20,6 +22,7 @@
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::counters::Counted;
 use super::error::StoreError;
 use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
@@ -34,6 +37,14 @@ pub const DEFERRED: TableDefinition<(i64, u64), ()> = TableDefinition::new("defe
 pub const CHANGES: TableDefinition<u64, u64> = TableDefinition::new("changes");
 pub const SEGMENTS: TableDefinition<u32, &[u8]> = TableDefinition::new("segments");
 pub const STATES: TableDefinition<u8, u64> = TableDefinition::new("states");
+pub const NAMES: TableDefinition<&str, u32> = TableDefinition::new("names");
+pub const NAME_TEXTS: TableDefinition<u32, &str> = TableDefinition::new("name_texts");
+pub const COUNTERS: TableDefinition<(u32, u32, u32, u32, u32), &[u8]> =
+    TableDefinition::new("counters");
+pub const SIGHTINGS: TableDefinition<(u32, u32), (u64, i64, i64)> =
+    TableDefinition::new("sightings");
+pub const DECISIONS: TableDefinition<(u32, u32, u8, u32, u32), u64> =
+    TableDefinition::new("decisions");
 
 /// Names in `meta`.
 pub mod meta {
@@ -42,10 +53,22 @@ pub mod meta {
     pub const NEXT_SEQ: &str = "next_seq";
     pub const NEXT_CHANGE: &str = "next_change";
     pub const NEXT_SEGMENT: &str = "next_segment";
+    pub const NEXT_NAME: &str = "next_name";
 }
 
-/// Version byte of every row. 1: the first.
-const ROW_VERSION: u8 = 1;
+/// A kind of row: what stands before its bincode, and how older ones are read.
+pub trait Row: Serialize + DeserializeOwned {
+    /// For errors: "a crash".
+    const NAME: &'static str;
+    /// Its first byte, as written today.
+    const VERSION: u8;
+
+    /// The bytes of an older version in today's layout.
+    fn upgrade(_version: u8, _body: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+}
+
 /// No row is larger: annotations and payloads live in segments.
 const ROW_BYTES_MAX: usize = 1 << 20;
 
@@ -139,6 +162,19 @@ pub struct CrashRow {
     pub lane: Lane,
     /// Key in `deferred` while it is there.
     pub deferred_until_ms: Option<i64>,
+    /// As what it stands in the counters, once it has been processed.
+    pub counted: Option<Counted>,
+}
+
+impl Row for CrashRow {
+    const NAME: &'static str = "a crash";
+    /// 2: `counted` at the end.
+    const VERSION: u8 = 2;
+
+    fn upgrade(version: u8, body: &[u8]) -> Option<Vec<u8>> {
+        const NONE: u8 = 0;
+        (version == 1).then(|| [body, &[NONE]].concat())
+    }
 }
 
 impl CrashRow {
@@ -189,27 +225,83 @@ pub struct SegmentRow {
     pub sealed: bool,
 }
 
+impl Row for SegmentRow {
+    const NAME: &'static str = "a segment";
+    const VERSION: u8 = 1;
+}
+
 /// A row as bytes: version, then bincode.
-pub fn encode(row: &impl Serialize) -> Vec<u8> {
-    let mut bytes = vec![ROW_VERSION];
+pub fn encode<T: Row>(row: &T) -> Vec<u8> {
+    let mut bytes = vec![T::VERSION];
     bincode::serde::encode_into_std_write(row, &mut bytes, bincode::config::standard())
         .expect("rows are plain data, which bincode takes");
     bytes
 }
 
-/// Reads what [`encode`] wrote. `what` names the row in the error.
-pub fn decode<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, StoreError> {
-    let damaged = |why: String| StoreError::Damaged(format!("row of {what}: {why}"));
+/// Reads what [`encode`] wrote, now or earlier.
+pub fn decode<T: Row>(bytes: &[u8]) -> Result<T, StoreError> {
+    let damaged = |why: String| StoreError::Damaged(format!("row of {}: {why}", T::NAME));
+    let body = |body: &[u8]| {
+        let config = bincode::config::standard().with_limit::<ROW_BYTES_MAX>();
+        bincode::serde::decode_from_slice(body, config)
+            .map(|(row, _)| row)
+            .map_err(|e| damaged(e.to_string()))
+    };
     match bytes.split_first() {
-        Some((&ROW_VERSION, body)) => {
-            let config = bincode::config::standard().with_limit::<ROW_BYTES_MAX>();
-            bincode::serde::decode_from_slice(body, config)
-                .map(|(row, _)| row)
-                .map_err(|e| damaged(e.to_string()))
-        }
-        Some((version, _)) => Err(damaged(format!(
-            "version {version}, known is {ROW_VERSION}"
-        ))),
+        Some((&version, bytes)) if version == T::VERSION => body(bytes),
+        Some((&version, bytes)) => match T::upgrade(version, bytes) {
+            Some(bytes) => body(&bytes),
+            None => Err(damaged(format!(
+                "version {version}, known is {}",
+                T::VERSION
+            ))),
+        },
         None => Err(damaged("empty".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_of_before_the_counters_reads_as_not_counted() {
+        let blob = BlobRef {
+            segment: 1,
+            offset: 2,
+            stored_bytes: 3,
+            raw_bytes: 4,
+        };
+        let row = CrashRow {
+            id: "5c3f1b52-9a0e-4d1f-8a77-2f10c0261122"
+                .parse()
+                .expect("an id"),
+            state: State::Queued,
+            received_at_ms: 5,
+            product: "P".into(),
+            version: "1".into(),
+            throttle_rule: "r".into(),
+            raw: blob,
+            parts: Vec::new(),
+            processed: None,
+            attempts: 0,
+            faults: 0,
+            server_deaths: 0,
+            reason: None,
+            lane: Lane::Normal,
+            deferred_until_ms: Some(6),
+            counted: None,
+        };
+        let mut bytes = encode(&row);
+        assert_eq!(decode::<CrashRow>(&bytes).expect("today's"), row);
+        bytes[0] = 1;
+        bytes.pop();
+        assert_eq!(decode::<CrashRow>(&bytes).expect("yesterday's"), row);
+        bytes[0] = 3;
+        let error = decode::<CrashRow>(&bytes).expect_err("tomorrow's");
+        assert!(
+            error.to_string().contains("version 3, known is 2"),
+            "{error}"
+        );
     }
 }

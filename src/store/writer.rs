@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::backend::{self, Life};
+use super::counters::{Discard, Facts};
 use super::disk::Disk;
 use super::error::StoreError;
 use super::payload::Payload;
@@ -30,6 +31,7 @@ use super::{JobSink, Shared};
 use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
 use crate::crash::raw::Part;
+use crate::throttle::Outcome;
 
 const BATCH_COMMANDS_MAX: usize = 256;
 const BATCH_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -58,6 +60,7 @@ pub struct Finished {
     pub processed: Payload,
     pub signature: String,
     pub processed_at: Timestamp,
+    pub facts: Facts,
     /// Why the crash counts as failed; `None` for a processed one.
     pub failure: Option<String>,
 }
@@ -97,6 +100,12 @@ pub enum Command {
         counts: Vec<(State, i64)>,
         reply: Reply<()>,
     },
+    /// Count reports that were not kept.
+    Discards(Vec<(Discard, u64)>),
+    /// Answer once everything that was sent before is durable.
+    Flush {
+        reply: Reply<()>,
+    },
     /// The index is durable up to this change.
     Indexed {
         up_to: u64,
@@ -134,6 +143,7 @@ impl Command {
             Self::Delete { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Sweep { reply } => drop(reply.send(Err(error.clone()))),
             Self::Heal { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Flush { reply } => drop(reply.send(Err(error.clone()))),
             owed => return Some(owed),
         }
         None
@@ -286,7 +296,9 @@ impl Writer {
                 (Command::Accept { reply, .. }, _) => drop(reply.send(Ok(()))),
                 (Command::Request { reply, .. }, Answer::Requested(r)) => drop(reply.send(Ok(r))),
                 (Command::Delete { reply, .. }, Answer::Deleted(n)) => drop(reply.send(Ok(n))),
-                (Command::Heal { reply, .. }, _) => drop(reply.send(Ok(()))),
+                (Command::Heal { reply, .. } | Command::Flush { reply }, _) => {
+                    drop(reply.send(Ok(())));
+                }
                 (Command::Sweep { reply }, Answer::Swept(dead)) => {
                     self.unlink(&dead);
                     drop(reply.send(Ok(dead.len() as u64)));
@@ -582,7 +594,12 @@ impl Records<'_> {
             }
             Command::Fault { job, reason } => txn.fault(job, reason)?,
             Command::Indexed { up_to } => txn.forget_changes(*up_to)?,
-            Command::Check | Command::Pause => {}
+            Command::Discards(counts) => {
+                for (discard, reports) in counts {
+                    txn.decided(discard, *reports)?;
+                }
+            }
+            Command::Check | Command::Flush { .. } | Command::Pause => {}
             Command::Close => drop(txn.take_back(false, |_, _| false)?),
         }
         Ok(Answer::None)
@@ -626,7 +643,19 @@ impl Records<'_> {
             reason: None,
             lane: Lane::Normal,
             deferred_until_ms,
+            counted: None,
         };
+        let decided = Discard {
+            day: crash.received_at.day(),
+            rule: row.throttle_rule.clone(),
+            outcome: match state {
+                State::Deferred => Outcome::Defer,
+                _ => Outcome::Accept,
+            },
+            product: row.product.clone(),
+            version: row.version.clone(),
+        };
+        txn.decided(&decided, 1)?;
         txn.insert(seq, &row)
     }
 
@@ -688,7 +717,9 @@ impl Records<'_> {
             signature: finished.signature.clone(),
             processed_at_ms: finished.processed_at.ms(),
         };
-        if let Some(Some(replaced)) = txn.finish(job, row, finished.failure.clone())? {
+        if let Some(Some(replaced)) =
+            txn.finish(job, row, &finished.facts, finished.failure.clone())?
+        {
             *self.live.entry(replaced.segment).or_default() -= replaced.stored_bytes as i64;
         }
         Ok(())
@@ -807,7 +838,7 @@ impl Txn<'_> {
         let mut rows = Vec::new();
         for entry in self.segments.iter()? {
             let (number, row) = entry?;
-            rows.push((number.value(), tables::decode(row.value(), "a segment")?));
+            rows.push((number.value(), tables::decode(row.value())?));
         }
         Ok(rows)
     }
@@ -828,7 +859,7 @@ impl Txn<'_> {
         let found = self
             .segments
             .get(segment)?
-            .map(|row| tables::decode(row.value(), "a segment"));
+            .map(|row| tables::decode(row.value()));
         let Some(before) = found.transpose()? else {
             return Ok(());
         };

@@ -3,6 +3,7 @@
 mod clients;
 mod collector;
 mod commands;
+mod counters;
 mod house;
 mod life;
 mod report;

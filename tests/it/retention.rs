@@ -2,30 +2,31 @@
 
 use std::sync::Arc;
 
-use crashkeep::clock::{ManualClock, Timestamp};
+use crashkeep::clock::{Clock, DAY_MS, ManualClock, Timestamp};
 use crashkeep::crash::id::{CrashId, Kept};
 use crashkeep::queue::{Jobs, Stop, queue};
 use crashkeep::retention::{Keep, Pass, pass};
+use crashkeep::store::counters::Facts;
 use crashkeep::store::disk::OsDisk;
 use crashkeep::store::{Finished, NewCrash, Payload, State, Store, StoreOptions};
 
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-const START: Timestamp = Timestamp::from_ms(1_795_338_764_123);
+pub const START: Timestamp = Timestamp::from_ms(1_795_338_764_123);
 const KEEP: Keep = Keep {
     processed_days: 100,
     failed_days: 10,
 };
 
-struct House {
-    clock: Arc<ManualClock>,
-    store: Store,
-    jobs: Jobs,
+/// A store without a server, whose jobs the test does by hand.
+pub struct House {
+    pub clock: Arc<ManualClock>,
+    pub store: Store,
+    pub jobs: Jobs,
     _stop: Stop,
     root: tempfile::TempDir,
 }
 
 impl House {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let root = tempfile::tempdir().expect("a folder");
         let clock = Arc::new(ManualClock::at(START));
         let (lanes, jobs, stop) = queue(4);
@@ -45,14 +46,23 @@ impl House {
     }
 
     fn accept(&self, number: u128, deferred_days: Option<u32>) -> CrashId {
-        let now = crashkeep::clock::Clock::now(&*self.clock);
+        self.accept_of(number, ["A", "1"], deferred_days)
+    }
+
+    pub fn accept_of(
+        &self,
+        number: u128,
+        [product, version]: [&str; 2],
+        deferred_days: Option<u32>,
+    ) -> CrashId {
+        let now = self.clock.now();
         let id = CrashId::new(number << 64, Kept::Accepted, now);
         self.store
             .accept(NewCrash {
                 id,
                 received_at: now,
-                product: "A".into(),
-                version: "1".into(),
+                product: product.into(),
+                version: version.into(),
                 throttle_rule: "r".into(),
                 deferred_days,
                 raw: Payload::from_bytes(br#"{"annotations": {}, "metadata": {}}"#),
@@ -64,11 +74,16 @@ impl House {
 
     /// Ends the next job, well or not.
     fn finish(&self, failure: Option<&str>) {
+        self.finish_as("s", Facts::default(), failure);
+    }
+
+    pub fn finish_as(&self, signature: &str, facts: Facts, failure: Option<&str>) {
         let job = self.jobs.next().expect("a job");
         let finished = Finished {
             processed: Payload::from_bytes(b"{}"),
-            signature: "s".into(),
+            signature: signature.into(),
             processed_at: START,
+            facts,
             failure: failure.map(str::to_owned),
         };
         let id = job.id;
@@ -79,14 +94,14 @@ impl House {
         });
     }
 
-    fn state(&self, id: CrashId) -> Option<State> {
+    pub fn state(&self, id: CrashId) -> Option<State> {
         self.store
             .crash(id)
             .expect("readable")
             .map(|(_, row)| row.state)
     }
 
-    fn pass_after(&self, days: i64) -> Pass {
+    pub fn pass_after(&self, days: i64) -> Pass {
         let now = Timestamp::from_ms(START.ms() + days * DAY_MS);
         self.clock.set(now);
         pass(&self.store, &KEEP, now).expect("a pass")

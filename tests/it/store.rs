@@ -13,6 +13,7 @@ use crashkeep::clock::{ManualClock, Timestamp};
 use crashkeep::crash::id::{CrashId, Kept};
 use crashkeep::crash::raw::{Part, PartKind, RawCrash};
 use crashkeep::queue::{Jobs, Stop, queue};
+use crashkeep::store::counters::Facts;
 use crashkeep::store::disk::{Disk, DiskFile};
 use crashkeep::store::tables;
 use crashkeep::store::{
@@ -216,6 +217,7 @@ impl Server {
             processed: Payload::from_bytes(&result(index, round)),
             signature: signature(index, round),
             processed_at: START,
+            facts: Facts::default(),
             failure: (index % 4 == 1).then(|| "no dump".into()),
         };
         self.store.finish(job.clone(), finished).unwrap();
@@ -502,7 +504,7 @@ fn audit(image: &Image) -> Result<(), String> {
         let (seq, row) = entry.unwrap();
         let (seq, row): (u64, CrashRow) = (
             seq.value(),
-            tables::decode(row.value(), "a crash").map_err(|e| e.to_string())?,
+            tables::decode(row.value()).map_err(|e| e.to_string())?,
         );
         crashes += 1;
         let known = ids.get(row.id.bits()).unwrap().map(|v| v.value());
@@ -537,7 +539,7 @@ fn audit(image: &Image) -> Result<(), String> {
     for entry in read.open_table(tables::SEGMENTS).unwrap().iter().unwrap() {
         let (segment, row) = entry.unwrap();
         let segment = segment.value();
-        let row: tables::SegmentRow = tables::decode(row.value(), "a segment").unwrap();
+        let row: tables::SegmentRow = tables::decode(row.value()).unwrap();
         let path = format!("segments/{segment:08}.pack");
         let bytes = image.file(&path).map_or(0, |file| file.len() as u64);
         let end = ends.get(&segment).copied().unwrap_or(0);
@@ -1064,7 +1066,7 @@ fn rewrite(disk: &Disks, mut edit: impl FnMut(&mut CrashRow)) {
         let mut rows: Vec<(u64, CrashRow)> = Vec::new();
         for entry in crashes.iter().unwrap() {
             let (seq, row) = entry.unwrap();
-            rows.push((seq.value(), tables::decode(row.value(), "").unwrap()));
+            rows.push((seq.value(), tables::decode(row.value()).unwrap()));
         }
         for (seq, mut row) in rows {
             edit(&mut row);

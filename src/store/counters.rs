@@ -1,0 +1,594 @@
+//! Counts that outlive the crashes they were made from.
+//!
+//! ```text
+//! names        text -> id, and back           every text of the keys below, once
+//! counters     (product, day, signature, version, build) -> CounterRow
+//! sightings    (signature, day) -> (crashes, first ms, last ms)
+//! decisions    (day, rule, outcome, product, version) -> reports
+//! ```
+//!
+//! A crash is counted when its processing ends, on the day of its receipt, in the transaction
+//! that stores the result. Its row keeps what it was counted as, so that processing it again
+//! moves the count instead of adding one. Deleting a crash leaves its count where it is.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
+
+use redb::{ReadTransaction, ReadableTable};
+use serde::{Deserialize, Serialize};
+
+use super::error::StoreError;
+use super::pending::Txn;
+use super::tables::{self, *};
+use super::writer::Command;
+use super::{Shared, Store};
+use crate::clock::{Day, Timestamp};
+use crate::throttle::Outcome;
+
+/// Number of a text in `names`.
+pub type NameId = u32;
+
+/// Families of operating systems that counters tell apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum System {
+    Windows = 0,
+    Mac = 1,
+    Linux = 2,
+    #[default]
+    Other = 3,
+}
+
+impl System {
+    pub const ALL: [System; 4] = [Self::Windows, Self::Mac, Self::Linux, Self::Other];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Windows => "Windows",
+            Self::Mac => "Mac",
+            Self::Linux => "Linux",
+            Self::Other => "other",
+        }
+    }
+
+    /// By the name of a platform, such as `Windows NT`: its first three letters decide.
+    pub fn of(platform: &str) -> Self {
+        let begins = |with: &str| {
+            let head = platform.as_bytes().get(..with.len());
+            head.is_some_and(|head| head.eq_ignore_ascii_case(with.as_bytes()))
+        };
+        match () {
+            () if begins("win") => Self::Windows,
+            () if begins("mac") => Self::Mac,
+            () if begins("lin") => Self::Linux,
+            () => Self::Other,
+        }
+    }
+}
+
+/// What counting needs to know of a processed crash beside its row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Empty where the client named none.
+    pub build: String,
+    pub system: System,
+    /// From the start of the process to the crash; `None` where nobody knows.
+    pub uptime_s: Option<u64>,
+}
+
+/// As what a crash stands in the counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    product: NameId,
+    version: NameId,
+    build: NameId,
+    signature: NameId,
+    system: System,
+    uptime_s: Option<u64>,
+}
+
+/// Crashes, and how long their processes had run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    pub crashes: u64,
+    /// Those among them whose uptime is known.
+    pub with_uptime: u64,
+    /// Sum of the known uptimes.
+    pub uptime_s: u64,
+}
+
+impl Tally {
+    pub fn add(&mut self, other: Tally) {
+        self.crashes = self.crashes.saturating_add(other.crashes);
+        self.with_uptime = self.with_uptime.saturating_add(other.with_uptime);
+        self.uptime_s = self.uptime_s.saturating_add(other.uptime_s);
+    }
+
+    fn remove(&mut self, other: Tally) {
+        self.crashes = self.crashes.saturating_sub(other.crashes);
+        self.with_uptime = self.with_uptime.saturating_sub(other.with_uptime);
+        self.uptime_s = self.uptime_s.saturating_sub(other.uptime_s);
+    }
+
+    /// Mean time between failures: how long a process ran until it crashed.
+    pub fn mean_uptime_s(&self) -> Option<f64> {
+        (self.with_uptime > 0).then(|| self.uptime_s as f64 / self.with_uptime as f64)
+    }
+}
+
+/// A row of `counters`: a tally for each of [`System::ALL`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CounterRow([Tally; System::ALL.len()]);
+
+impl Row for CounterRow {
+    const NAME: &'static str = "a counter";
+    const VERSION: u8 = 1;
+}
+
+impl CounterRow {
+    pub fn of(&self, system: System) -> Tally {
+        self.0[system as usize]
+    }
+
+    /// Of all systems.
+    pub fn total(&self) -> Tally {
+        let mut total = Tally::default();
+        self.0.iter().for_each(|tally| total.add(*tally));
+        total
+    }
+
+    pub fn add(&mut self, other: &CounterRow) {
+        for (tally, other) in self.0.iter_mut().zip(other.0) {
+            tally.add(other);
+        }
+    }
+}
+
+/// What one row of `counters` counts.
+#[derive(Clone, Copy, Debug)]
+pub struct CounterKey {
+    pub day: Day,
+    pub signature: NameId,
+    pub version: NameId,
+    pub build: NameId,
+}
+
+/// Crashes of a signature on a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    pub day: Day,
+    pub crashes: u64,
+    /// Receipt of the day's first and last crash. Processing one of them anew may leave these
+    /// as they were, which is less than a day off.
+    pub first_at: Timestamp,
+    pub last_at: Timestamp,
+}
+
+/// The span of days on which a signature was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub first: Sighting,
+    pub last: Sighting,
+}
+
+/// Reports that a throttle rule decided about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decided {
+    pub day: Day,
+    pub rule: String,
+    pub outcome: Outcome,
+    pub product: String,
+    pub version: String,
+    pub reports: u64,
+}
+
+/// A report that was not kept.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Discard {
+    pub day: Day,
+    pub rule: String,
+    pub outcome: Outcome,
+    pub product: String,
+    pub version: String,
+}
+
+/// Stands for the product and version of discarded reports beyond [`DISCARD_KEYS_MAX`].
+pub const OTHERS: &str = "(others)";
+
+/// Products and versions of a day whose discarded reports are told apart: their names are the
+/// client's, and nothing else bounds how many there are.
+const DISCARD_KEYS_MAX: usize = 1_000;
+/// Discarded reports are written down at most so often: they must not cost a disk sync each.
+const DISCARDS_EVERY: Duration = Duration::from_secs(1);
+
+/// Discarded reports that wait to be written down. A kill loses those of the last second.
+pub struct Discards {
+    waiting: HashMap<Discard, u64>,
+    told_at: Option<Instant>,
+    day: Day,
+    /// Keys of the day, in this life of the server.
+    seen: HashSet<Discard>,
+}
+
+impl Default for Discards {
+    fn default() -> Self {
+        Self {
+            waiting: HashMap::new(),
+            told_at: None,
+            day: Day(0),
+            seen: HashSet::new(),
+        }
+    }
+}
+
+impl Discards {
+    fn add(&mut self, mut discard: Discard) {
+        if self.day != discard.day {
+            self.day = discard.day;
+            self.seen.clear();
+        }
+        if !self.seen.contains(&discard) {
+            if self.seen.len() >= DISCARD_KEYS_MAX {
+                discard.product = OTHERS.into();
+                discard.version = OTHERS.into();
+            }
+            self.seen.insert(discard.clone());
+        }
+        *self.waiting.entry(discard).or_default() += 1;
+    }
+
+    fn take(&mut self) -> Vec<(Discard, u64)> {
+        self.told_at = Some(Instant::now());
+        self.waiting.drain().collect()
+    }
+
+    fn is_due(&self) -> bool {
+        self.told_at
+            .is_none_or(|told_at| told_at.elapsed() >= DISCARDS_EVERY)
+    }
+}
+
+impl Shared {
+    fn discards(&self) -> std::sync::MutexGuard<'_, Discards> {
+        self.discards.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl Store {
+    /// Counts a report that is not kept. Does not wait for the disk.
+    pub fn discarded(&self, discard: Discard) {
+        let due = {
+            let mut discards = self.shared.discards();
+            discards.add(discard);
+            discards.is_due().then(|| discards.take())
+        };
+        if let Some(counts) = due {
+            // A store that is closing takes no more.
+            let _ = self.tell(Command::Discards(counts));
+        }
+    }
+
+    /// Hands the writer what has been discarded since it was last told.
+    pub(super) fn tell_discards(&self) {
+        let counts = self.shared.discards().take();
+        if !counts.is_empty() {
+            let _ = self.tell(Command::Discards(counts));
+        }
+    }
+
+    /// Makes every discard until now durable.
+    fn settle_discards(&self) -> Result<(), StoreError> {
+        if self.shared.discards().waiting.is_empty() {
+            return Ok(());
+        }
+        self.tell_discards();
+        self.ask(|reply| Command::Flush { reply })
+    }
+
+    /// Reports by the rule that decided about them on these days.
+    pub fn decisions(&self, days: RangeInclusive<Day>) -> Result<Vec<Decided>, StoreError> {
+        self.settle_discards()?;
+        self.read(|read| {
+            let mut names = Names::open(read)?;
+            let from = (days.start().0, 0, 0, 0, 0);
+            let to = (days.end().0, NameId::MAX, u8::MAX, NameId::MAX, NameId::MAX);
+            let mut decided = Vec::new();
+            for entry in read.open_table(DECISIONS)?.range(from..=to)? {
+                let (key, reports) = entry?;
+                let (day, rule, outcome, product, version) = key.value();
+                let outcomes = Outcome::ALL.into_iter().map(|(_, outcome)| outcome);
+                let Some(outcome) = outcomes.into_iter().find(|o| *o as u8 == outcome) else {
+                    continue;
+                };
+                decided.push(Decided {
+                    day: Day(day),
+                    rule: names.text(rule)?,
+                    outcome,
+                    product: names.text(product)?,
+                    version: names.text(version)?,
+                    reports: reports.value(),
+                });
+            }
+            Ok(decided)
+        })
+    }
+
+    /// Sums the counters of a product over days, a sum for each key that `key` gives; those for
+    /// which it gives none are left out.
+    pub fn counters<K: Eq + Hash>(
+        &self,
+        product: &str,
+        days: RangeInclusive<Day>,
+        mut key: impl FnMut(&CounterKey) -> Option<K>,
+    ) -> Result<HashMap<K, CounterRow>, StoreError> {
+        self.read(|read| {
+            let mut sums: HashMap<K, CounterRow> = HashMap::new();
+            let Some(product) = read.open_table(NAMES)?.get(product)?.map(|id| id.value()) else {
+                return Ok(sums);
+            };
+            let from = (product, days.start().0, 0, 0, 0);
+            let to = (product, days.end().0, NameId::MAX, NameId::MAX, NameId::MAX);
+            for entry in read.open_table(COUNTERS)?.range(from..=to)? {
+                let (found, row) = entry?;
+                let (_, day, signature, version, build) = found.value();
+                let counts = CounterKey {
+                    day: Day(day),
+                    signature,
+                    version,
+                    build,
+                };
+                if let Some(key) = key(&counts) {
+                    let row: CounterRow = tables::decode(row.value())?;
+                    sums.entry(key).or_default().add(&row);
+                }
+            }
+            Ok(sums)
+        })
+    }
+
+    /// The texts of names, in the order of the ids.
+    pub fn names(&self, ids: &[NameId]) -> Result<Vec<String>, StoreError> {
+        self.read(|read| {
+            let mut names = Names::open(read)?;
+            ids.iter().map(|id| names.text(*id)).collect()
+        })
+    }
+
+    /// The first and the last day on which a signature was counted.
+    pub fn seen(&self, signature: &str) -> Result<Option<Seen>, StoreError> {
+        self.read(|read| seen(read, signature))
+    }
+
+    /// When each of these signatures was counted first; those that never were are left out.
+    pub fn first_seen(
+        &self,
+        signatures: &[String],
+    ) -> Result<HashMap<String, Timestamp>, StoreError> {
+        self.read(|read| {
+            let mut first = HashMap::new();
+            for signature in signatures {
+                if let Some(seen) = seen(read, signature)? {
+                    first.insert(signature.clone(), seen.first.first_at);
+                }
+            }
+            Ok(first)
+        })
+    }
+}
+
+fn seen(read: &ReadTransaction, signature: &str) -> Result<Option<Seen>, StoreError> {
+    let Some(id) = read.open_table(NAMES)?.get(signature)?.map(|id| id.value()) else {
+        return Ok(None);
+    };
+    let sightings = read.open_table(SIGHTINGS)?;
+    let mut days = sightings.range((id, 0)..=(id, u32::MAX))?;
+    let sighting = |entry: Result<(_, _), redb::StorageError>| {
+        let (key, value): (redb::AccessGuard<(u32, u32)>, _) = entry?;
+        let value: redb::AccessGuard<(u64, i64, i64)> = value;
+        let (crashes, first, last) = value.value();
+        Ok::<_, StoreError>(Sighting {
+            day: Day(key.value().1),
+            crashes,
+            first_at: Timestamp::from_ms(first),
+            last_at: Timestamp::from_ms(last),
+        })
+    };
+    let Some(first) = days.next().map(sighting).transpose()? else {
+        return Ok(None);
+    };
+    let last = days.next_back().map(sighting).transpose()?;
+    Ok(Some(Seen {
+        first,
+        last: last.unwrap_or(first),
+    }))
+}
+
+/// Texts of names, each read once.
+struct Names {
+    texts: redb::ReadOnlyTable<u32, &'static str>,
+    known: HashMap<NameId, String>,
+}
+
+impl Names {
+    fn open(read: &ReadTransaction) -> Result<Self, StoreError> {
+        Ok(Self {
+            texts: read.open_table(NAME_TEXTS)?,
+            known: HashMap::new(),
+        })
+    }
+
+    fn text(&mut self, id: NameId) -> Result<String, StoreError> {
+        if let Some(text) = self.known.get(&id) {
+            return Ok(text.clone());
+        }
+        let text = self.texts.get(id)?.map(|text| text.value().to_owned());
+        let text =
+            text.ok_or_else(|| StoreError::Damaged(format!("the text of name {id} is missing")))?;
+        self.known.insert(id, text.clone());
+        Ok(text)
+    }
+}
+
+impl Txn<'_> {
+    /// The number of a text, a new one for a new text.
+    fn name(&mut self, text: &str) -> Result<NameId, StoreError> {
+        if let Some(id) = self.names.get(text)? {
+            return Ok(id.value());
+        }
+        let id = u32::try_from(self.next(meta::NEXT_NAME)?)
+            .map_err(|_| StoreError::Damaged("there are more than 2^32 names".into()))?;
+        self.names.insert(text, id)?;
+        self.name_texts.insert(id, text)?;
+        Ok(id)
+    }
+
+    /// Counts a crash whose processing has ended, in place of what it was counted as before.
+    pub(super) fn count_crash(
+        &mut self,
+        row: &CrashRow,
+        signature: &str,
+        facts: &Facts,
+    ) -> Result<Counted, StoreError> {
+        let counted = Counted {
+            product: self.name(&row.product)?,
+            version: self.name(&row.version)?,
+            build: self.name(&facts.build)?,
+            signature: self.name(signature)?,
+            system: facts.system,
+            uptime_s: facts.uptime_s,
+        };
+        if row.counted == Some(counted) {
+            return Ok(counted);
+        }
+        if let Some(before) = row.counted {
+            self.tally(row, before, Tally::remove)?;
+            self.unsee(row, before.signature)?;
+        }
+        self.tally(row, counted, |tally, one| tally.add(one))?;
+        self.see(row, counted.signature)?;
+        Ok(counted)
+    }
+
+    fn tally(
+        &mut self,
+        row: &CrashRow,
+        counted: Counted,
+        change: impl FnOnce(&mut Tally, Tally),
+    ) -> Result<(), StoreError> {
+        let key = (
+            counted.product,
+            row.received_at().day().0,
+            counted.signature,
+            counted.version,
+            counted.build,
+        );
+        let found = self
+            .counters
+            .get(key)?
+            .map(|row| tables::decode(row.value()));
+        let mut counter: CounterRow =
+            found
+                .unwrap_or(Ok(CounterRow::default()))
+                .unwrap_or_else(|error| {
+                    // A crash is worth more than the sum that it would be part of.
+                    tracing::error!(%error, ?key, "a damaged counter begins anew");
+                    CounterRow::default()
+                });
+        let one = Tally {
+            crashes: 1,
+            with_uptime: counted.uptime_s.is_some().into(),
+            uptime_s: counted.uptime_s.unwrap_or(0),
+        };
+        change(&mut counter.0[counted.system as usize], one);
+        if counter.total().crashes == 0 {
+            self.counters.remove(key)?;
+        } else {
+            let bytes = tables::encode(&counter);
+            self.counters.insert(key, bytes.as_slice())?;
+        }
+        Ok(())
+    }
+
+    fn see(&mut self, row: &CrashRow, signature: NameId) -> Result<(), StoreError> {
+        let (key, at) = ((signature, row.received_at().day().0), row.received_at_ms);
+        let before = self.sightings.get(key)?.map(|found| found.value());
+        let (crashes, first, last) = before.unwrap_or((0, at, at));
+        let now = (crashes.saturating_add(1), first.min(at), last.max(at));
+        self.sightings.insert(key, now)?;
+        Ok(())
+    }
+
+    fn unsee(&mut self, row: &CrashRow, signature: NameId) -> Result<(), StoreError> {
+        let key = (signature, row.received_at().day().0);
+        let before = self.sightings.get(key)?.map(|found| found.value());
+        match before {
+            Some((crashes, first, last)) if crashes > 1 => {
+                self.sightings.insert(key, (crashes - 1, first, last))?;
+            }
+            _ => drop(self.sightings.remove(key)?),
+        }
+        Ok(())
+    }
+
+    /// Counts reports that a rule decided about.
+    pub(super) fn decided(&mut self, decided: &Discard, reports: u64) -> Result<(), StoreError> {
+        let key = (
+            decided.day.0,
+            self.name(&decided.rule)?,
+            decided.outcome as u8,
+            self.name(&decided.product)?,
+            self.name(&decided.version)?,
+        );
+        let before = self.decisions.get(key)?.map_or(0, |n| n.value());
+        self.decisions.insert(key, before.saturating_add(reports))?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_is_told_by_its_first_letters() {
+        for (platform, expected) in [
+            ("Windows NT", System::Windows),
+            ("Mac OS X", System::Mac),
+            ("macOS", System::Mac),
+            ("Linux", System::Linux),
+            ("Android", System::Other),
+            ("é", System::Other),
+            ("", System::Other),
+        ] {
+            assert_eq!(System::of(platform), expected, "{platform}");
+        }
+    }
+
+    #[test]
+    fn discarded_reports_of_too_many_names_are_counted_as_others() {
+        let discard = |version: usize, day| Discard {
+            day: Day(day),
+            rule: "r".into(),
+            outcome: Outcome::Reject,
+            product: "P".into(),
+            version: version.to_string(),
+        };
+        let mut discards = Discards::default();
+        for version in 0..DISCARD_KEYS_MAX + 5 {
+            discards.add(discard(version, 1));
+            discards.add(discard(0, 1));
+        }
+        let counts: HashMap<Discard, u64> = discards.take().into_iter().collect();
+        assert_eq!(counts.len(), DISCARD_KEYS_MAX + 1);
+        assert_eq!(
+            counts[&discard(0, 1)],
+            DISCARD_KEYS_MAX as u64 + 6,
+            "a known name goes on being told apart"
+        );
+        let others = counts.iter().find(|(key, _)| key.version == OTHERS);
+        assert_eq!(others.expect("the rest").1, &5);
+        discards.add(discard(7_000, 2));
+        assert_eq!(discards.take(), [(discard(7_000, 2), 1)], "a new day");
+    }
+}

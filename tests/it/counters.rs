@@ -1,0 +1,207 @@
+//! Counts that outlive the crashes, held against a plain model.
+
+use std::collections::BTreeMap;
+
+use crashkeep::clock::{Clock, DAY_MS, Day, Timestamp};
+use crashkeep::crash::id::CrashId;
+use crashkeep::store::State;
+use crashkeep::store::counters::{CounterRow, Discard, Facts, OTHERS, Seen, System, Tally};
+use crashkeep::throttle::Outcome;
+
+use crate::retention::{House, START};
+use crate::sim_disk::Random;
+
+const EVER: std::ops::RangeInclusive<Day> = Day(0)..=Day(u32::MAX);
+
+/// What a crash is counted as: product, version, build, signature, system, uptime; and its day.
+#[derive(Clone, Debug)]
+struct As {
+    product: &'static str,
+    version: &'static str,
+    signature: &'static str,
+    facts: Facts,
+    day: Day,
+}
+
+type Key = (Day, String, String, String);
+
+fn expected(counted: &[&As], product: &str) -> BTreeMap<Key, [Tally; 4]> {
+    let mut rows: BTreeMap<Key, [Tally; 4]> = BTreeMap::new();
+    for one in counted.iter().filter(|one| one.product == product) {
+        let key = (
+            one.day,
+            one.signature.to_owned(),
+            one.version.to_owned(),
+            one.facts.build.clone(),
+        );
+        rows.entry(key).or_default()[one.facts.system as usize].add(Tally {
+            crashes: 1,
+            with_uptime: one.facts.uptime_s.is_some().into(),
+            uptime_s: one.facts.uptime_s.unwrap_or(0),
+        });
+    }
+    rows
+}
+
+fn stored(house: &House, product: &str) -> BTreeMap<Key, [Tally; 4]> {
+    let sums = house
+        .store
+        .counters(product, EVER, |key| {
+            Some((key.day, [key.signature, key.version, key.build]))
+        })
+        .expect("readable");
+    sums.into_iter()
+        .map(|((day, ids), row): (_, CounterRow)| {
+            let names = house.store.names(&ids).expect("names");
+            let [signature, version, build] = names.try_into().expect("three");
+            let tallies = System::ALL.map(|system| row.of(system));
+            ((day, signature, version, build), tallies)
+        })
+        .collect()
+}
+
+fn facts(random: &mut Random) -> Facts {
+    Facts {
+        build: ["", "20261101", "20261102"][random.below(3) as usize].into(),
+        system: System::ALL[random.below(4) as usize],
+        uptime_s: (random.below(3) > 0).then(|| random.below(1_000)),
+    }
+}
+
+#[test]
+fn each_crash_is_counted_once_as_what_it_was_processed_last() {
+    let house = House::new();
+    let mut random = Random(7);
+    let mut crashes: Vec<(CrashId, As)> = Vec::new();
+    for number in 0..400u128 {
+        let day_ms = random.below(5) as i64 * DAY_MS;
+        house
+            .clock
+            .set(Timestamp::from_ms(START.ms() + day_ms + number as i64));
+        let signature = ["a", "b | c", "d"][random.below(3) as usize];
+        let facts = facts(&mut random);
+        let failure = (random.below(5) == 0).then_some("no");
+        // Every third time a crash that is counted already is processed again.
+        if number % 3 == 2 {
+            let at = random.below(crashes.len() as u64) as usize;
+            let (id, counted) = &mut crashes[at];
+            house.store.request(*id).expect("asked for");
+            house.finish_as(signature, facts.clone(), failure);
+            (counted.signature, counted.facts) = (signature, facts);
+        } else {
+            let product = ["A", "B"][random.below(2) as usize];
+            let version = ["1", "2"][random.below(2) as usize];
+            let id = house.accept_of(number, [product, version], None);
+            house.finish_as(signature, facts.clone(), failure);
+            let counted = As {
+                product,
+                version,
+                signature,
+                facts,
+                day: house.clock.now().day(),
+            };
+            crashes.push((id, counted));
+        }
+    }
+    let counted: Vec<&As> = crashes.iter().map(|(_, counted)| counted).collect();
+    let both = || ["A", "B"].map(|product| stored(&house, product));
+    let found = both();
+    assert_eq!(found, ["A", "B"].map(|p| expected(&counted, p)));
+    assert_eq!(stored(&house, "C"), BTreeMap::new());
+
+    for signature in ["a", "b | c", "d"] {
+        let days = || {
+            counted
+                .iter()
+                .filter(|c| c.signature == signature)
+                .map(|c| c.day)
+        };
+        let seen = house.store.seen(signature).expect("readable");
+        let Seen { first, last } = seen.expect("seen");
+        assert_eq!(
+            (first.day, last.day),
+            (days().min().unwrap(), days().max().unwrap())
+        );
+        let on_first = days().filter(|day| *day == first.day).count();
+        assert_eq!(first.crashes, on_first as u64);
+    }
+    assert_eq!(house.store.seen("e").expect("readable"), None);
+
+    house.pass_after(1_000);
+    assert!(crashes.iter().all(|(id, _)| house.state(*id).is_none()));
+    assert_eq!(both(), found, "counts outlive the crashes");
+}
+
+#[test]
+fn a_signature_that_no_crash_has_any_more_was_never_seen() {
+    let house = House::new();
+    let id = house.accept_of(1, ["A", "1"], None);
+    house.finish_as("wrong", Facts::default(), None);
+    house.store.request(id).expect("asked for");
+    house.finish_as("right", Facts::default(), None);
+    assert_eq!(house.store.seen("wrong").expect("readable"), None);
+    let seen = house.store.seen("right").expect("readable").expect("seen");
+    assert_eq!((seen.first, seen.first.first_at), (seen.last, START));
+    let first = house.store.first_seen(&["wrong".into(), "right".into()]);
+    assert_eq!(
+        first.expect("readable"),
+        [("right".to_owned(), START)].into()
+    );
+    assert_eq!(house.state(id), Some(State::Processed));
+}
+
+#[test]
+fn decisions_count_kept_and_discarded_reports_by_product_and_version() {
+    let house = House::new();
+    house.accept_of(1, ["A", "1"], None);
+    house.accept_of(2, ["A", "1"], None);
+    house.accept_of(3, ["A", "2"], Some(3));
+    let discard = |rule: &str, outcome, version: &str| {
+        house.store.discarded(Discard {
+            day: START.day(),
+            rule: rule.into(),
+            outcome,
+            product: "A".into(),
+            version: version.into(),
+        });
+    };
+    for _ in 0..500 {
+        discard("old", Outcome::Reject, "0.9");
+    }
+    discard("quiet", Outcome::FakeAccept, "0.8");
+    let counts = || {
+        let decided = house.store.decisions(EVER).expect("readable");
+        let mut counts: Vec<_> = decided
+            .into_iter()
+            .map(|d| (d.rule, d.outcome.to_string(), d.version, d.reports))
+            .collect();
+        counts.sort();
+        counts
+    };
+    let row = |rule: &str, outcome: &str, version: &str, reports| {
+        (
+            rule.to_owned(),
+            outcome.to_owned(),
+            version.to_owned(),
+            reports,
+        )
+    };
+    let expected = [
+        row("old", "reject", "0.9", 500),
+        row("quiet", "fake-accept", "0.8", 1),
+        row("r", "accept", "1", 2),
+        row("r", "defer", "2", 1),
+    ];
+    assert_eq!(counts(), expected);
+    for version in 0..1_200 {
+        discard("flood", Outcome::Reject, &version.to_string());
+    }
+    let flood: Vec<_> = counts().into_iter().filter(|c| c.0 == "flood").collect();
+    assert!(
+        flood.len() <= 1_001,
+        "{} rows of a client's making",
+        flood.len()
+    );
+    assert_eq!(flood.iter().map(|c| c.3).sum::<u64>(), 1_200);
+    assert!(flood.iter().any(|c| c.2 == OTHERS && c.3 >= 200));
+}
