@@ -25,12 +25,17 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// In the order of their numbers.
     pub const ALL: [(&'static str, Outcome); 4] = [
         ("accept", Self::Accept),
         ("defer", Self::Defer),
         ("reject", Self::Reject),
         ("fake-accept", Self::FakeAccept),
     ];
+
+    pub fn name(self) -> &'static str {
+        name(self, &Self::ALL)
+    }
 }
 
 /// How a rule compares an annotation with its value.

@@ -424,10 +424,11 @@ struct First {
 
 impl First {
     fn find(signature: &str, app: &App, request: &Request) -> Result<Option<Self>, WebError> {
-        let Some(seen) = app.store.seen(signature)? else {
+        let first = app.store.first_seen(&[signature.to_owned()])?;
+        let Some(at) = first.into_values().next() else {
             return Ok(None);
         };
-        let day = seen.first.day.start();
+        let day = at.day().start();
         let found = Scope::default()
             .with(name::SIGNATURE, signature)
             .between(day, Timestamp::from_ms(day.ms() + DAY_MS))
@@ -441,7 +442,7 @@ impl First {
                 ],
             )?;
         Ok(Some(Self {
-            at: seen.first.first_at,
+            at,
             report: found.hits.first().map(|hit| text_of(&hit.values[0])),
         }))
     }

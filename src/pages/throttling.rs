@@ -1,33 +1,33 @@
 //! How reports are throttled: the rules in their order, and what each has decided.
 
+use std::collections::{BTreeMap, HashMap};
+
 use maud::{Markup, html};
 
-use super::{Page, number, shown};
+use super::{Page, counted, number, shown};
+use crate::clock::Day;
 use crate::fields::name;
 use crate::query::Query;
-use crate::throttle::{DEFAULT_RULE, Rule};
-use crate::web::{App, Params, Request, Response, Role, WebError};
+use crate::store::counters::Decided;
+use crate::throttle::{DEFAULT_RULE, Outcome, Rule};
+use crate::web::{App, Request, Response, Role, WebError};
+
+/// Days that the counts of decisions go back.
+const DAYS: u32 = 28;
+/// Days that a search goes back that names none.
+const SEARCH_DAYS: u32 = 7;
+/// Rows of the table of products and versions.
+const VERSIONS_MAX: usize = 200;
 
 pub fn throttling(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
-    let since_start = app.metrics.throttled.get();
-    let kept = kept(app, request.role >= Role::Protected)?;
-    let rules = &app.config.throttle.value;
-    let row = |at: usize, rule_name: &str, condition: Markup, outcome: String| {
-        let kept = kept
-            .iter()
-            .find(|(found, _)| found == rule_name)
-            .map_or(0, |(_, n)| *n);
-        html! {
-            tr {
-                td.num { (at) }
-                td { code { (rule_name) } }
-                td { (condition) }
-                td { (outcome) }
-                td.num { (number(since_start.get(rule_name).copied().unwrap_or(0))) }
-                td.num { a href=(search(rule_name)) { (number(kept)) } }
-            }
-        }
+    let today = app.clock.now().day();
+    let decided = app.store.decisions(today.back(DAYS - 1)..=today)?;
+    let view = View {
+        rules: &app.config.throttle.value,
+        by_rule: by_rule(&decided, today),
+        processed: processed(app, request.role >= Role::Protected)?,
     };
+    let rules = view.rules;
     let content = html! {
         div.head {
             h1 { "How reports are throttled" }
@@ -38,23 +38,139 @@ pub fn throttling(app: &App, request: &Request, _: &[String]) -> Result<Response
         }
         section.panel {
             header { h2 { "Rules" } span.muted.small { "from " (app.config.throttle.source) } }
-            div.scroll {
-                table {
-                    thead { tr { th.num { "#" } th { "Rule" } th { "Holds for" } th { "Outcome" } th.num { "Decided since the start" } th.num { "Processed in 7 days" } } }
-                    tbody {
-                        @for (at, rule) in rules.iter().enumerate() {
-                            (row(at + 1, &rule.name, condition(rule), rule.outcome.to_string()))
-                        }
-                        (row(rules.len() + 1, DEFAULT_RULE, html! { "every other report" }, "accept".into()))
-                    }
-                }
-            }
+            (view.table())
         }
         @if rules.is_empty() {
             p.muted { "No rule is set, so every report is kept. Rules stand in " code { "appliance.toml" } " as " code { "[[throttle]]" } "." }
         }
+        (versions(&decided))
     };
     Ok(Response::html(Page::new("Throttling", "").render(content)))
+}
+
+/// Reports that a rule decided about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    today: u64,
+    days: u64,
+}
+
+struct View<'a> {
+    rules: &'a [Rule],
+    /// By name and outcome: a rule's outcome may have been another one before.
+    by_rule: BTreeMap<(String, &'static str), Counts>,
+    /// Crashes that a search finds, by the rule that let them in.
+    processed: HashMap<String, u64>,
+}
+
+impl View<'_> {
+    fn table(&self) -> Markup {
+        let default = (DEFAULT_RULE.to_owned(), Outcome::Accept.name());
+        let now: Vec<(String, &str)> = self
+            .rules
+            .iter()
+            .map(|rule| (rule.name.clone(), rule.outcome.name()))
+            .chain([default])
+            .collect();
+        html! {
+            div.scroll {
+                table {
+                    thead { tr {
+                        th.num { "#" } th { "Rule" } th { "Holds for" } th { "Outcome" }
+                        th.num { "Reports today" } th.num { "In " (DAYS) " days" }
+                        th.num { "Processed in " (SEARCH_DAYS) " days" }
+                    } }
+                    tbody {
+                        @for (at, rule) in self.rules.iter().enumerate() {
+                            (self.row(Some(at + 1), &now[at], condition(rule)))
+                        }
+                        (self.row(Some(now.len()), &now[now.len() - 1], html! { "every other report" }))
+                        @for key in self.by_rule.keys().filter(|key| !now.contains(key)) {
+                            (self.row(None, key, html! { span.muted { "no longer set" } }))
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn row(&self, at: Option<usize>, key: &(String, &'static str), condition: Markup) -> Markup {
+        let counts = self.by_rule.get(key).copied().unwrap_or_default();
+        let (name, outcome) = key;
+        let is_kept = [Outcome::Accept, Outcome::Defer]
+            .map(Outcome::name)
+            .contains(outcome);
+        html! {
+            tr {
+                td.num { @if let Some(at) = at { (at) } }
+                td { code { (shown(name)) } }
+                td { (condition) }
+                td { (outcome) }
+                td.num { (number(counts.today)) }
+                td.num { (number(counts.days)) }
+                td.num {
+                    @if is_kept {
+                        a href=(super::search_for(name::THROTTLE_RULE, name)) { (number(self.processed.get(name).copied().unwrap_or(0))) }
+                    } @else { span.faint { "–" } }
+                }
+            }
+        }
+    }
+}
+
+fn by_rule(decided: &[Decided], today: Day) -> BTreeMap<(String, &'static str), Counts> {
+    let mut counts: BTreeMap<(String, &'static str), Counts> = BTreeMap::new();
+    for one in decided {
+        let counts = counts
+            .entry((one.rule.clone(), one.outcome.name()))
+            .or_default();
+        counts.days += one.reports;
+        if one.day == today {
+            counts.today += one.reports;
+        }
+    }
+    counts
+}
+
+/// Reports of products and versions by what became of them; those that lost most come first.
+fn versions(decided: &[Decided]) -> Markup {
+    let mut sums: HashMap<(&str, &str), [u64; Outcome::ALL.len()]> = HashMap::new();
+    for one in decided {
+        let sums = sums.entry((&one.product, &one.version)).or_default();
+        sums[one.outcome as usize] += one.reports;
+    }
+    let mut rows: Vec<_> = sums.into_iter().collect();
+    rows.sort_by_key(|(names, sums)| {
+        let dropped = sums[Outcome::Reject as usize] + sums[Outcome::FakeAccept as usize];
+        let all: u64 = sums.iter().sum();
+        (std::cmp::Reverse((dropped, all)), *names)
+    });
+    let left_out = rows.len().saturating_sub(VERSIONS_MAX);
+    html! {
+        section.panel {
+            header { h2 { "By product and version" } span.muted.small { "reports in " (DAYS) " days, the most refused first" } }
+            @if rows.is_empty() { div.body.muted { "No report has come in." } }
+            @else {
+                div.scroll { table {
+                    thead { tr { th { "Product" } th { "Version" } @for (outcome, _) in Outcome::ALL { th.num { (outcome) } } } }
+                    tbody {
+                        @for ((product, version), sums) in rows.iter().take(VERSIONS_MAX) {
+                            tr {
+                                td { (named(product)) }
+                                td { (named(version)) }
+                                @for count in sums { td.num { @if *count == 0 { span.faint { "0" } } @else { (number(*count)) } } }
+                            }
+                        }
+                    }
+                } }
+                @if left_out > 0 { div.body.muted { (counted(left_out as u64, "version has", "versions have")) " fewer and are not listed." } }
+            }
+        }
+    }
+}
+
+fn named(text: &str) -> Markup {
+    html! { @if text.is_empty() { span.muted { "unnamed" } } @else { (shown(text)) } }
 }
 
 fn condition(rule: &Rule) -> Markup {
@@ -67,8 +183,8 @@ fn condition(rule: &Rule) -> Markup {
     }
 }
 
-/// Crashes of the last seven days by the rule that let them in.
-fn kept(app: &App, may_see_protected: bool) -> Result<Vec<(String, u64)>, WebError> {
+/// Crashes that a search without dates finds, by the rule that let them in.
+fn processed(app: &App, may_see_protected: bool) -> Result<HashMap<String, u64>, WebError> {
     let params = [
         ("_facets", name::THROTTLE_RULE),
         ("_facets_size", "1000"),
@@ -79,11 +195,55 @@ fn kept(app: &App, may_see_protected: bool) -> Result<Vec<(String, u64)>, WebErr
     let result = app.index.search(&query)?;
     let buckets = result.facets.iter().flat_map(|(_, facet)| facet.buckets());
     Ok(buckets
-        .map(|b| (b.term.as_str().unwrap_or_default().to_owned(), b.count))
+        .map(|bucket| (super::text_of(&bucket.term), bucket.count))
         .collect())
 }
 
-fn search(rule: &str) -> String {
-    let params = Params(vec![(name::THROTTLE_RULE.to_owned(), rule.to_owned())]);
-    format!("/search/?{}", params.to_query())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decided(day: u32, outcome: Outcome, version: &str, reports: u64) -> Decided {
+        Decided {
+            day: Day(day),
+            rule: "r".into(),
+            outcome,
+            product: "P".into(),
+            version: version.into(),
+            reports,
+        }
+    }
+
+    #[test]
+    fn a_rule_is_counted_by_each_outcome_that_it_had() {
+        let found = by_rule(
+            &[
+                decided(9, Outcome::Reject, "1", 5),
+                decided(10, Outcome::Reject, "1", 2),
+                decided(10, Outcome::Reject, "2", 1),
+                decided(8, Outcome::Defer, "1", 7),
+            ],
+            Day(10),
+        );
+        let row = |outcome, today, days| (("r".to_owned(), outcome), Counts { today, days });
+        assert_eq!(
+            found,
+            [row("reject", 3, 8), row("defer", 0, 7)]
+                .into_iter()
+                .collect()
+        );
+    }
+
+    #[test]
+    fn the_most_refused_versions_come_first() {
+        let page = versions(&[
+            decided(1, Outcome::Accept, "kept", 900),
+            decided(1, Outcome::Reject, "refused", 4),
+            decided(2, Outcome::FakeAccept, "refused", 3),
+            decided(1, Outcome::Reject, "<b>", 6),
+        ]);
+        let page = page.into_string();
+        let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}: {page}"));
+        assert!(at("refused</td>") < at("&lt;b&gt;") && at("&lt;b&gt;") < at("kept</td>"));
+    }
 }

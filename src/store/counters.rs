@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! names        text -> id, and back           every text of the keys below, once
-//! counters     (product, day, signature, version, build) -> CounterRow
-//! sightings    (signature, day) -> (crashes, first ms, last ms)
+//! counters     (product, day, version, build) -> CounterRow
+//! sightings    (signature, day, product, version, build) -> (crashes, first ms, last ms)
 //! decisions    (day, rule, outcome, product, version) -> reports
 //! ```
 //!
@@ -88,6 +88,19 @@ pub struct Counted {
     uptime_s: Option<u64>,
 }
 
+impl Counted {
+    /// The key of its sighting.
+    fn sighting(&self, row: &CrashRow) -> (NameId, u32, NameId, NameId, NameId) {
+        (
+            self.signature,
+            row.received_at().day().0,
+            self.product,
+            self.version,
+            self.build,
+        )
+    }
+}
+
 /// Crashes, and how long their processes had run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
@@ -149,27 +162,22 @@ impl CounterRow {
 #[derive(Clone, Copy, Debug)]
 pub struct CounterKey {
     pub day: Day,
-    pub signature: NameId,
     pub version: NameId,
     pub build: NameId,
 }
 
-/// Crashes of a signature on a day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Crashes of a signature on a day, of one build.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sighting {
     pub day: Day,
+    pub product: String,
+    pub version: String,
+    pub build: String,
     pub crashes: u64,
-    /// Receipt of the day's first and last crash. Processing one of them anew may leave these
-    /// as they were, which is less than a day off.
+    /// Receipt of the first and the last of them. Processing one of them anew may leave these as
+    /// they were, which is less than a day off.
     pub first_at: Timestamp,
     pub last_at: Timestamp,
-}
-
-/// The span of days on which a signature was counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
-    pub first: Sighting,
-    pub last: Sighting,
 }
 
 /// Reports that a throttle rule decided about.
@@ -324,17 +332,16 @@ impl Store {
     ) -> Result<HashMap<K, CounterRow>, StoreError> {
         self.read(|read| {
             let mut sums: HashMap<K, CounterRow> = HashMap::new();
-            let Some(product) = read.open_table(NAMES)?.get(product)?.map(|id| id.value()) else {
+            let Some(product) = name_id(read, product)? else {
                 return Ok(sums);
             };
-            let from = (product, days.start().0, 0, 0, 0);
-            let to = (product, days.end().0, NameId::MAX, NameId::MAX, NameId::MAX);
+            let from = (product, days.start().0, 0, 0);
+            let to = (product, days.end().0, NameId::MAX, NameId::MAX);
             for entry in read.open_table(COUNTERS)?.range(from..=to)? {
                 let (found, row) = entry?;
-                let (_, day, signature, version, build) = found.value();
+                let (_, day, version, build) = found.value();
                 let counts = CounterKey {
                     day: Day(day),
-                    signature,
                     version,
                     build,
                 };
@@ -347,6 +354,26 @@ impl Store {
         })
     }
 
+    /// Every product that was ever counted, in the order of their names.
+    pub fn counted_products(&self) -> Result<Vec<String>, StoreError> {
+        self.read(|read| {
+            let mut names = Names::open(read)?;
+            let counters = read.open_table(COUNTERS)?;
+            let mut products = Vec::new();
+            let mut from = Some(0);
+            while let Some(least) = from {
+                let Some(entry) = counters.range((least, 0, 0, 0)..)?.next() else {
+                    break;
+                };
+                let product = entry?.0.value().0;
+                products.push(names.text(product)?);
+                from = product.checked_add(1);
+            }
+            products.sort();
+            Ok(products)
+        })
+    }
+
     /// The texts of names, in the order of the ids.
     pub fn names(&self, ids: &[NameId]) -> Result<Vec<String>, StoreError> {
         self.read(|read| {
@@ -355,9 +382,30 @@ impl Store {
         })
     }
 
-    /// The first and the last day on which a signature was counted.
-    pub fn seen(&self, signature: &str) -> Result<Option<Seen>, StoreError> {
-        self.read(|read| seen(read, signature))
+    /// The crashes of a signature, by day.
+    pub fn sightings(&self, signature: &str) -> Result<Vec<Sighting>, StoreError> {
+        self.read(|read| {
+            let Some(id) = name_id(read, signature)? else {
+                return Ok(Vec::new());
+            };
+            let mut names = Names::open(read)?;
+            let mut found = Vec::new();
+            for entry in read.open_table(SIGHTINGS)?.range(days_of(id))? {
+                let (key, value) = entry?;
+                let (_, day, product, version, build) = key.value();
+                let (crashes, first, last) = value.value();
+                found.push(Sighting {
+                    day: Day(day),
+                    product: names.text(product)?,
+                    version: names.text(version)?,
+                    build: names.text(build)?,
+                    crashes,
+                    first_at: Timestamp::from_ms(first),
+                    last_at: Timestamp::from_ms(last),
+                });
+            }
+            Ok(found)
+        })
     }
 
     /// When each of these signatures was counted first; those that never were are left out.
@@ -366,42 +414,39 @@ impl Store {
         signatures: &[String],
     ) -> Result<HashMap<String, Timestamp>, StoreError> {
         self.read(|read| {
-            let mut first = HashMap::new();
+            let sightings = read.open_table(SIGHTINGS)?;
+            let mut found = HashMap::new();
             for signature in signatures {
-                if let Some(seen) = seen(read, signature)? {
-                    first.insert(signature.clone(), seen.first.first_at);
+                let Some(id) = name_id(read, signature)? else {
+                    continue;
+                };
+                let mut day = None;
+                let mut first_ms = i64::MAX;
+                for entry in sightings.range(days_of(id))? {
+                    let (key, value) = entry?;
+                    if day.is_some_and(|day| day != key.value().1) {
+                        break;
+                    }
+                    day = Some(key.value().1);
+                    first_ms = first_ms.min(value.value().1);
+                }
+                if day.is_some() {
+                    found.insert(signature.clone(), Timestamp::from_ms(first_ms));
                 }
             }
-            Ok(first)
+            Ok(found)
         })
     }
 }
 
-fn seen(read: &ReadTransaction, signature: &str) -> Result<Option<Seen>, StoreError> {
-    let Some(id) = read.open_table(NAMES)?.get(signature)?.map(|id| id.value()) else {
-        return Ok(None);
-    };
-    let sightings = read.open_table(SIGHTINGS)?;
-    let mut days = sightings.range((id, 0)..=(id, u32::MAX))?;
-    let sighting = |entry: Result<(_, _), redb::StorageError>| {
-        let (key, value): (redb::AccessGuard<(u32, u32)>, _) = entry?;
-        let value: redb::AccessGuard<(u64, i64, i64)> = value;
-        let (crashes, first, last) = value.value();
-        Ok::<_, StoreError>(Sighting {
-            day: Day(key.value().1),
-            crashes,
-            first_at: Timestamp::from_ms(first),
-            last_at: Timestamp::from_ms(last),
-        })
-    };
-    let Some(first) = days.next().map(sighting).transpose()? else {
-        return Ok(None);
-    };
-    let last = days.next_back().map(sighting).transpose()?;
-    Ok(Some(Seen {
-        first,
-        last: last.unwrap_or(first),
-    }))
+fn name_id(read: &ReadTransaction, text: &str) -> Result<Option<NameId>, StoreError> {
+    Ok(read.open_table(NAMES)?.get(text)?.map(|id| id.value()))
+}
+
+/// The keys of all sightings of a signature.
+fn days_of(signature: NameId) -> RangeInclusive<(NameId, u32, NameId, NameId, NameId)> {
+    const MAX: u32 = u32::MAX;
+    (signature, 0, 0, 0, 0)..=(signature, MAX, MAX, MAX, MAX)
 }
 
 /// Texts of names, each read once.
@@ -463,10 +508,10 @@ impl Txn<'_> {
         }
         if let Some(before) = row.counted {
             self.tally(row, before, Tally::remove)?;
-            self.unsee(row, before.signature)?;
+            self.unsee(row, before)?;
         }
         self.tally(row, counted, |tally, one| tally.add(one))?;
-        self.see(row, counted.signature)?;
+        self.see(row, counted)?;
         Ok(counted)
     }
 
@@ -479,7 +524,6 @@ impl Txn<'_> {
         let key = (
             counted.product,
             row.received_at().day().0,
-            counted.signature,
             counted.version,
             counted.build,
         );
@@ -510,8 +554,8 @@ impl Txn<'_> {
         Ok(())
     }
 
-    fn see(&mut self, row: &CrashRow, signature: NameId) -> Result<(), StoreError> {
-        let (key, at) = ((signature, row.received_at().day().0), row.received_at_ms);
+    fn see(&mut self, row: &CrashRow, counted: Counted) -> Result<(), StoreError> {
+        let (key, at) = (counted.sighting(row), row.received_at_ms);
         let before = self.sightings.get(key)?.map(|found| found.value());
         let (crashes, first, last) = before.unwrap_or((0, at, at));
         let now = (crashes.saturating_add(1), first.min(at), last.max(at));
@@ -519,8 +563,8 @@ impl Txn<'_> {
         Ok(())
     }
 
-    fn unsee(&mut self, row: &CrashRow, signature: NameId) -> Result<(), StoreError> {
-        let key = (signature, row.received_at().day().0);
+    fn unsee(&mut self, row: &CrashRow, counted: Counted) -> Result<(), StoreError> {
+        let key = counted.sighting(row);
         let before = self.sightings.get(key)?.map(|found| found.value());
         match before {
             Some((crashes, first, last)) if crashes > 1 => {

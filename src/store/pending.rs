@@ -57,8 +57,8 @@ pub struct Txn<'t> {
     pub states: Table<'t, u8, u64>,
     pub names: Table<'t, &'static str, u32>,
     pub name_texts: Table<'t, u32, &'static str>,
-    pub counters: Table<'t, (u32, u32, u32, u32, u32), &'static [u8]>,
-    pub sightings: Table<'t, (u32, u32), (u64, i64, i64)>,
+    pub counters: Table<'t, (u32, u32, u32, u32), &'static [u8]>,
+    pub sightings: Table<'t, (u32, u32, u32, u32, u32), (u64, i64, i64)>,
     pub decisions: Table<'t, (u32, u32, u8, u32, u32), u64>,
 }
 

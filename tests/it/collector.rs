@@ -324,6 +324,14 @@ fn bounds_are_those_of_the_configuration_and_named_in_the_answer() {
     );
     assert_eq!(promoted.status, 303);
     assert_eq!(server.wait_processed(&later), "processed");
+
+    let page = server.get("/about/throttling/").text();
+    for row in [
+        "<td>Toy</td><td><span class=\"muted\">unnamed</span></td><td class=\"num\"><span class=\"faint\">0</span></td><td class=\"num\"><span class=\"faint\">0</span></td><td class=\"num\">1</td>",
+        "<code>no_toys</code></td><td><code>ProductName</code> is <code>Toy</code></td><td>reject</td><td class=\"num\">1</td><td class=\"num\">1</td>",
+    ] {
+        assert!(page.contains(row), "{page}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crashkeep::clock::{Clock, DAY_MS, Day, Timestamp};
 use crashkeep::crash::id::CrashId;
 use crashkeep::store::State;
-use crashkeep::store::counters::{CounterRow, Discard, Facts, OTHERS, Seen, System, Tally};
+use crashkeep::store::counters::{CounterRow, Discard, Facts, OTHERS, System, Tally};
 use crashkeep::throttle::Outcome;
 
 use crate::retention::{House, START};
@@ -23,17 +23,12 @@ struct As {
     day: Day,
 }
 
-type Key = (Day, String, String, String);
+type Key = (Day, String, String);
 
 fn expected(counted: &[&As], product: &str) -> BTreeMap<Key, [Tally; 4]> {
     let mut rows: BTreeMap<Key, [Tally; 4]> = BTreeMap::new();
     for one in counted.iter().filter(|one| one.product == product) {
-        let key = (
-            one.day,
-            one.signature.to_owned(),
-            one.version.to_owned(),
-            one.facts.build.clone(),
-        );
+        let key = (one.day, one.version.to_owned(), one.facts.build.clone());
         rows.entry(key).or_default()[one.facts.system as usize].add(Tally {
             crashes: 1,
             with_uptime: one.facts.uptime_s.is_some().into(),
@@ -47,15 +42,15 @@ fn stored(house: &House, product: &str) -> BTreeMap<Key, [Tally; 4]> {
     let sums = house
         .store
         .counters(product, EVER, |key| {
-            Some((key.day, [key.signature, key.version, key.build]))
+            Some((key.day, [key.version, key.build]))
         })
         .expect("readable");
     sums.into_iter()
         .map(|((day, ids), row): (_, CounterRow)| {
             let names = house.store.names(&ids).expect("names");
-            let [signature, version, build] = names.try_into().expect("three");
+            let [version, build] = names.try_into().expect("two");
             let tallies = System::ALL.map(|system| row.of(system));
-            ((day, signature, version, build), tallies)
+            ((day, version, build), tallies)
         })
         .collect()
 }
@@ -109,24 +104,28 @@ fn each_crash_is_counted_once_as_what_it_was_processed_last() {
     assert_eq!(found, ["A", "B"].map(|p| expected(&counted, p)));
     assert_eq!(stored(&house, "C"), BTreeMap::new());
 
-    for signature in ["a", "b | c", "d"] {
-        let days = || {
-            counted
-                .iter()
-                .filter(|c| c.signature == signature)
-                .map(|c| c.day)
-        };
-        let seen = house.store.seen(signature).expect("readable");
-        let Seen { first, last } = seen.expect("seen");
-        assert_eq!(
-            (first.day, last.day),
-            (days().min().unwrap(), days().max().unwrap())
-        );
-        let on_first = days().filter(|day| *day == first.day).count();
-        assert_eq!(first.crashes, on_first as u64);
+    for signature in ["a", "b | c", "d", "e"] {
+        let mut expected: BTreeMap<_, u64> = BTreeMap::new();
+        for one in counted.iter().filter(|one| one.signature == signature) {
+            let key = (one.day, one.product, one.version, &*one.facts.build);
+            *expected.entry(key).or_default() += 1;
+        }
+        let sightings = house.store.sightings(signature).expect("readable");
+        let found: BTreeMap<_, u64> = sightings
+            .iter()
+            .map(|s| ((s.day, &*s.product, &*s.version, &*s.build), s.crashes))
+            .collect();
+        assert_eq!(found, expected, "{signature}");
+        for sighting in &sightings {
+            let days = [sighting.first_at.day(), sighting.last_at.day()];
+            assert_eq!(days, [sighting.day; 2]);
+        }
+        let first = house.store.first_seen(&[signature.to_owned()]);
+        let first = first.expect("readable").into_values().next();
+        assert_eq!(first, sightings.iter().map(|s| s.first_at).min());
     }
-    assert_eq!(house.store.seen("e").expect("readable"), None);
-
+    let products = house.store.counted_products().expect("readable");
+    assert_eq!(products, ["A", "B"]);
     house.pass_after(1_000);
     assert!(crashes.iter().all(|(id, _)| house.state(*id).is_none()));
     assert_eq!(both(), found, "counts outlive the crashes");
@@ -139,9 +138,7 @@ fn a_signature_that_no_crash_has_any_more_was_never_seen() {
     house.finish_as("wrong", Facts::default(), None);
     house.store.request(id).expect("asked for");
     house.finish_as("right", Facts::default(), None);
-    assert_eq!(house.store.seen("wrong").expect("readable"), None);
-    let seen = house.store.seen("right").expect("readable").expect("seen");
-    assert_eq!((seen.first, seen.first.first_at), (seen.last, START));
+    assert_eq!(house.store.sightings("wrong").expect("readable"), []);
     let first = house.store.first_seen(&["wrong".into(), "right".into()]);
     assert_eq!(
         first.expect("readable"),
