@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 
 use crate::appliance::{Appliance, Place};
 use crate::clock::{Clock, DAY_MS, SystemClock, Timestamp};
-use crate::config::{Config, Setting, Source};
+use crate::config::{Config, Setting, Source, Span};
 use crate::crash::raw::MAIN_DUMP;
 use crate::http::Form;
 use crate::throttle::{Op, Outcome, Rule};
@@ -45,6 +45,11 @@ const SYMBOLS: &[(&str, &[u8])] = symbols![
     "crash.pdb/3249D99D0C4049318610F4E4FB0B69361/crash.sym",
     "test_app.pdb/5A9832E5287241C1838ED98914E9B7FF1/test_app.sym",
 ];
+
+/// Threads of the dump that nobody has the time to walk.
+const ENDLESS_THREADS: u32 = 100_000;
+/// Time for one dump, so that this one is given up while somebody watches.
+const WALK_DEADLINE: Span = Span(Duration::from_secs(1));
 
 struct Product {
     name: &'static str,
@@ -147,6 +152,10 @@ pub fn start(
         ],
         source: Source::Option("demo"),
     };
+    config.workers.walk_deadline = Setting {
+        value: WALK_DEADLINE,
+        source: Source::Option("demo"),
+    };
     install_symbols(&data.join("symbols"))?;
     let clock = Arc::new(SetBack(AtomicI64::new(0)));
     let place = Place {
@@ -176,6 +185,11 @@ fn fill(appliance: &Appliance, clock: &SetBack) -> anyhow::Result<usize> {
     let url = format!("http://{}/submit", appliance.address());
     let mut dice = Dice(20_261_122);
     let mut sent = 0;
+    // First, so that its walker runs out of time while the others' walk.
+    clock.0.store(60_000, Ordering::SeqCst);
+    let endless = with_threads(PRODUCTS[0].dumps[0].0, ENDLESS_THREADS);
+    let form = annotations(&PRODUCTS[0], 0, clock.now(), &mut dice);
+    send(&url, form, &endless)?;
     for days_ago in (0..DAYS).rev() {
         // In the order of their time of day, as a clock would have it; today only what is past.
         let mut day: Vec<(i64, &Product)> = Vec::new();
@@ -206,7 +220,7 @@ fn fill(appliance: &Appliance, clock: &SetBack) -> anyhow::Result<usize> {
         ..copy(&PRODUCTS[2])
     };
     report(&url, &broken, 0, clock.now(), &mut dice)?;
-    Ok(sent + 3)
+    Ok(sent + 4)
 }
 
 fn copy(product: &Product) -> Product {
@@ -220,13 +234,36 @@ fn report(
     now: Timestamp,
     dice: &mut Dice,
 ) -> anyhow::Result<()> {
+    let form = annotations(product, days_ago, now, dice);
+    let shares: u64 = product.dumps.iter().map(|(_, share)| share).sum();
+    let mut drawn = dice.below(shares);
+    let dump = product.dumps.iter().find(|(_, share)| {
+        let hit = drawn < *share;
+        drawn = drawn.saturating_sub(*share);
+        hit
+    });
+    let (dump, _) = dump.context("the shares add up")?;
+    send(url, form, dump)
+}
+
+fn send(url: &str, mut form: Form, dump: &[u8]) -> anyhow::Result<()> {
+    form.part(MAIN_DUMP, Some("crash.dmp"), dump);
+    let (content_type, body) = form.finish();
+    match crate::http::post(url, &content_type, body)? {
+        (200, _) => Ok(()),
+        (status, answer) => bail!("the demo's collector answered {status}: {answer}"),
+    }
+}
+
+/// What a client of the product says about a crash.
+fn annotations(product: &Product, days_ago: i64, now: Timestamp, dice: &mut Dice) -> Form {
     let (version, released) = version(product, days_ago, dice);
     let mut form = Form::new();
     let seconds = now.ms() / 1000;
     // Some users crash more often than others. Each installed a version soon after its release.
     let user = dice.below(10) * dice.below(10);
-    let release = now.ms() / DAY_MS * 86_400 - (released - days_ago) * 86_400;
-    let installed = release + user as i64 * 571;
+    let release = SystemClock.now().day().back(released as u32).start();
+    let installed = release.ms() / 1000 + user as i64 * 571;
     let uptime = [12, 45, 180, 900, 4_000, 60_000][dice.below(6) as usize] + dice.below(30) as i64;
     for (key, value) in [
         ("ProductName", product.name.to_owned()),
@@ -236,6 +273,8 @@ fn report(
         ("StartupTime", (seconds - uptime).to_string()),
         ("InstallTime", installed.min(seconds).to_string()),
         ("StartupCrash", u8::from(uptime < 20).to_string()),
+        ("BuildID", build_id(release, released - days_ago)),
+        ("URL", page(dice)),
         (
             "tile_cache",
             if dice.below(3) == 0 { "on" } else { "off" }.to_owned(),
@@ -246,20 +285,29 @@ fn report(
     if dice.below(12) == 0 {
         form.part("Comments", None, b"It was in the middle of an export.");
     }
-    let shares: u64 = product.dumps.iter().map(|(_, share)| share).sum();
-    let mut drawn = dice.below(shares);
-    let dump = product.dumps.iter().find(|(_, share)| {
-        let hit = drawn < *share;
-        drawn = drawn.saturating_sub(*share);
-        hit
-    });
-    let (dump, _) = dump.context("the shares add up")?;
-    form.part(MAIN_DUMP, Some("crash.dmp"), dump);
-    let (content_type, body) = form.finish();
-    match crate::http::post(url, &content_type, body)? {
-        (200, _) => Ok(()),
-        (status, answer) => bail!("the demo's collector answered {status}: {answer}"),
-    }
+    form
+}
+
+/// Each version was built on the morning of its release, and once more three days later.
+fn build_id(release: Timestamp, days_out: i64) -> String {
+    let rebuilt = if days_out >= 3 { 3 } else { 0 };
+    let day = Timestamp::from_ms(release.ms() + rebuilt * DAY_MS);
+    let date = day.utc().date();
+    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
+    format!("{year}{month:02}{day:02}0930{:02}", 10 + rebuilt)
+}
+
+/// What was open: some pages more often than others.
+fn page(dice: &mut Dice) -> String {
+    const PAGES: [&str; 6] = [
+        "https://app.example.org/orders",
+        "https://app.example.org/orders/export?format=xlsx",
+        "https://app.example.org/",
+        "https://docs.example.org/start#install",
+        "https://maps.example.net/tiles",
+        "file:///srv/report.html",
+    ];
+    PAGES[(dice.below(6) * dice.below(6) / 5) as usize].to_owned()
 }
 
 /// A version that was out on that day: the newest one gains users day by day.
@@ -278,4 +326,30 @@ fn version(product: &Product, days_ago: i64, dice: &mut Dice) -> (&'static str, 
         }
     }
     chosen
+}
+
+/// A dump whose thread list names the first thread of `dump`, stack and registers and all,
+/// `threads` times: 48 bytes in the file for each whole stack in the walk. `dump` is a whole one.
+pub fn with_threads(dump: &[u8], threads: u32) -> Vec<u8> {
+    const THREAD_LIST: u32 = 3;
+    const THREAD_BYTES: usize = 48;
+    let word = |at: usize| u32::from_le_bytes([dump[at], dump[at + 1], dump[at + 2], dump[at + 3]]);
+    let (streams, directory) = (word(8) as usize, word(12) as usize);
+    let entry = (0..streams)
+        .map(|index| directory + index * 12)
+        .find(|entry| word(*entry) == THREAD_LIST)
+        .expect("a whole dump has a thread list");
+    let list = word(entry + 8) as usize;
+    let thread = &dump[list + 4..list + 4 + THREAD_BYTES];
+    let mut many = dump.to_vec();
+    many.resize(dump.len().next_multiple_of(8), 0);
+    let new_list = many.len() as u32;
+    many.extend(threads.to_le_bytes());
+    for _ in 0..threads {
+        many.extend(thread);
+    }
+    let size = 4 + threads * THREAD_BYTES as u32;
+    many[entry + 4..entry + 8].copy_from_slice(&size.to_le_bytes());
+    many[entry + 8..entry + 12].copy_from_slice(&new_list.to_le_bytes());
+    many
 }

@@ -79,6 +79,8 @@ pub const FIELDS: &[Field] = catalogue! {
     Bool has_guard_page_access [column form] "Guard page access" "The crashing instruction touched a guard page";
     String user_comments <- "Comments" [nofacet text column form] "User comments" "What the user wrote";
     String url <- "URL" [text column form] "URL" "Page that was open";
+    String url_page [column form] "Page" "Page that was open, without query and fragment" eg "https://example.org/a/b";
+    String url_domain [column form] "Domain" "Host of the page that was open" eg "example.org";
     String hang <- "Hang" [public column form] "Hang" "Set where the report is of a hang";
     String app_notes <- "Notes" [public nofacet text column form] "App notes" "Notes that the program wrote while it ran";
     String java_stack_trace [public nofacet text column form] "Java stack trace" "Stack of the Java exception, without its messages";

@@ -40,6 +40,8 @@ pub mod name {
     pub const IS_GARBAGE_COLLECTING: &str = "is_garbage_collecting";
     pub const USER_COMMENTS: &str = "user_comments";
     pub const URL: &str = "url";
+    pub const URL_PAGE: &str = "url_page";
+    pub const URL_DOMAIN: &str = "url_domain";
     pub const MOZ_CRASH_REASON: &str = "moz_crash_reason";
 }
 

@@ -67,6 +67,8 @@ pub const ROUTES: &[Route] = &[
         Role::Viewer,
         pages::topcrashers::topcrashers,
     ),
+    get("/trends/", Role::Viewer, pages::trends::trends),
+    get("/trends/urls/", Role::Protected, pages::urls::urls),
     get("/signature/", Role::Viewer, pages::signature::report),
     get("/search/", Role::Viewer, pages::search::search),
     get("/report/index/{}", Role::Protected, pages::report::report),

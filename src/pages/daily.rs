@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::chart::{Bar, SERIES_MAX, Series, Stack};
+use super::chart::{SERIES_MAX, Stack};
 use super::scope::{Scope, buckets, count_of, moment};
+use super::split::{Split, split};
 use super::{day_text, shown, text_of};
 use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::version::VersionKey;
@@ -37,19 +38,46 @@ impl Range {
         }
     }
 
-    fn interval(self) -> (Interval, i64) {
+    pub fn interval(self) -> (Interval, i64) {
         match self.to.ms_since(self.from) > BARS_MAX * DAY_MS {
             true => (Interval::Week, 7 * DAY_MS),
             false => (Interval::Day, DAY_MS),
         }
     }
 
-    fn starts(self) -> impl Iterator<Item = Timestamp> {
+    /// When each bar begins.
+    pub fn starts(self) -> impl Iterator<Item = Timestamp> {
         let (interval, length_ms) = self.interval();
         let first = interval.floor(self.from).ms();
         (0..)
             .map(move |n| Timestamp::from_ms(first + n * length_ms))
             .take_while(move |start| *start <= self.to)
+    }
+
+    /// Each bar's name and the crashes in it.
+    pub fn bars(self, scope: &Scope) -> Vec<(String, Scope)> {
+        let length_ms = self.interval().1;
+        let bar = |start: Timestamp| {
+            let end = Timestamp::from_ms(start.ms() + length_ms);
+            (day_text(start, self.to), scope.between(start, end))
+        };
+        self.starts().map(bar).collect()
+    }
+
+    /// What a bar is, for a sentence.
+    pub fn each(self) -> &'static str {
+        match self.interval().0 {
+            Interval::Week => "week",
+            _ => "day",
+        }
+    }
+
+    /// What a bar is, for a table.
+    pub fn bar(self) -> &'static str {
+        match self.interval().0 {
+            Interval::Week => "Week from",
+            _ => "Day",
+        }
     }
 }
 
@@ -80,76 +108,29 @@ pub fn chart(
 }
 
 fn stack(found: &SearchResult, scope: &Scope, range: Range, field: &Field) -> Stack {
-    let (interval, length_ms) = range.interval();
     let label = format!("histogram_{}", name::DATE);
     let by_start: HashMap<Timestamp, _> = buckets(&found.facets, &label)
         .iter()
         .filter_map(|bucket| Some((moment(bucket)?, bucket)))
         .collect();
     let starts: Vec<Timestamp> = range.starts().collect();
-    let in_bar =
-        |start: Timestamp| scope.between(start, Timestamp::from_ms(start.ms() + length_ms));
-    let shown_values = most(found, field);
-    let mut series: Vec<Series> = shown_values
-        .iter()
-        .map(|value| Series {
-            name: value.clone(),
-            values: starts
-                .iter()
-                .map(|start| {
-                    let bar = by_start.get(start);
-                    let count = bar.map_or(0, |bar| count_of(&bar.facets, field.name, value));
-                    // It is one of those that a condition on the field allows.
-                    let scope = in_bar(*start).without(field.name);
-                    (count, scope.with(field.name, value).search())
-                })
-                .collect(),
-        })
-        .collect();
-    let others: Vec<(u64, String)> = starts
-        .iter()
-        .enumerate()
-        .map(|(at, start)| {
-            let all = by_start.get(start).map_or(0, |bar| bar.count);
-            let named: u64 = series.iter().map(|series| series.values[at].0).sum();
-            let scope = shown_values.iter().fold(in_bar(*start), |scope, value| {
-                let is = super::scope::exactly(field.name, value);
-                scope.when(field.name, format!("!{is}"))
-            });
-            (all.saturating_sub(named), scope.search())
-        })
-        .collect();
-    if series.is_empty() || others.iter().any(|(count, _)| *count > 0) {
-        series.push(Series {
-            name: match series.is_empty() {
-                true => format!("no {}", field.title.to_lowercase()),
-                false => "other".into(),
-            },
-            values: others,
-        });
-    }
-    let bar = match interval {
-        Interval::Week => "Week from",
-        _ => "Day",
-    };
-    let each = if interval == Interval::Week {
-        "week"
-    } else {
-        "day"
-    };
-    Stack {
-        title: format!("Crashes per {each} by {}", field.title.to_lowercase()),
-        unit: "crashes".into(),
-        bar,
-        bars: starts
-            .iter()
-            .map(|start| Bar {
-                label: day_text(*start, range.to),
-                href: in_bar(*start).search(),
-            })
-            .collect(),
-        series,
-    }
+    let values = most(found, field);
+    split(Split {
+        title: format!(
+            "Crashes per {} by {}",
+            range.each(),
+            field.title.to_lowercase()
+        ),
+        bar: range.bar(),
+        bars: range.bars(scope),
+        field,
+        values: values.iter().map(|value| (&**value, &**value)).collect(),
+        count: |bar: usize, value: &str| {
+            let bucket = by_start.get(&starts[bar]);
+            bucket.map_or(0, |bucket| count_of(&bucket.facets, field.name, value))
+        },
+        total: |bar: usize| by_start.get(&starts[bar]).map_or(0, |bucket| bucket.count),
+    })
 }
 
 /// The values that get a series of their own: the newest versions first, other values by count.

@@ -13,11 +13,16 @@ pub mod signature;
 pub mod status;
 pub mod throttling;
 pub mod topcrashers;
+pub mod trends;
+pub mod urls;
 
 mod chart;
+mod controls;
 mod daily;
+mod export;
 mod ranking;
 mod scope;
+mod split;
 mod stack;
 
 use std::borrow::Cow;
@@ -58,6 +63,7 @@ impl<'a> Page<'a> {
         let menu = [
             ("/", "Home"),
             ("/topcrashers/", "Top crashers"),
+            ("/trends/", "Trends"),
             ("/search/", "Search"),
             ("/status/", "Status"),
         ];

@@ -107,6 +107,11 @@ impl<'a> View<'a> {
         format!("/topcrashers/?{}", Params(params).to_query())
     }
 
+    fn trends(&self) -> String {
+        let product = vec![(name::PRODUCT.to_owned(), self.product.to_owned())];
+        format!("/trends/?{}", Params(product).to_query())
+    }
+
     fn markup(&self) -> Markup {
         let is_quiet = self.chart.is_empty() && self.week.total == 0;
         html! {
@@ -115,6 +120,7 @@ impl<'a> View<'a> {
                 h1 { (shown(self.product)) }
                 div.chips {
                     span.chip { a href=(self.top_crashers(&[])) { "Top crashers" } }
+                    span.chip { a href=(self.trends()) { "Trends" } }
                     span.chip { a href=(Scope::default().with(name::PRODUCT, self.product).search()) { "Search" } }
                     (self.versions())
                 }
@@ -124,7 +130,7 @@ impl<'a> View<'a> {
                     p { "No crash of " b { (shown(self.product)) } " was received in the last " (CHART_DAYS) " days." }
                     p {
                         "Look " a href=(self.top_crashers(&[("days", "28")])) { "28 days back" } ", see "
-                        a href="/" { "which products crash" } ", or check that the client sends this name as its product."
+                        a href=(self.trends()) { "what was counted before" } ", see " a href="/" { "which products crash" } ", or check that the client sends this name as its product."
                     }
                 } }
             } @else {

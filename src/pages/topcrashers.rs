@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use maud::{Markup, html};
 
+use super::controls::{self, OTHER, on_system, one_of, option, refused, system};
 use super::home::first_steps;
 use super::ranking::{self, Movement, Row, SYSTEMS, StartUp, difference_text, share, share_text};
 use super::scope::{Scope, buckets};
@@ -19,8 +20,6 @@ use crate::web::{App, Params, Request, Response, WebError};
 const DAYS: [u32; 5] = [1, 3, 7, 14, 28];
 const DAYS_DEFAULT: u32 = 7;
 const SIZES: [u32; 4] = [50, 100, 200, 300];
-/// What stands for systems and kinds of process that are not listed.
-const OTHER: &str = "other";
 const PROCESS_TYPES: [&str; 9] = [
     "parent",
     "content",
@@ -34,7 +33,6 @@ const PROCESS_TYPES: [&str; 9] = [
 ];
 /// The form offers products and versions of so many days.
 const OFFER_DAYS: i64 = 28;
-const OFFER_VERSIONS: usize = 12;
 
 pub fn topcrashers(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let filters = Filters::parse(&request.query)?;
@@ -103,49 +101,6 @@ impl Filters {
     }
 }
 
-fn on_system(scope: &Scope, system: &str) -> Scope {
-    match SYSTEMS.iter().find(|(label, _)| *label == system) {
-        Some((_, platform)) => scope.with(name::PLATFORM, platform),
-        None => SYSTEMS.iter().fold(scope.clone(), |scope, (_, platform)| {
-            scope.when(name::PLATFORM, format!("!{platform}"))
-        }),
-    }
-}
-
-fn one_of(params: &Params, param: &str, accepted: &[u32]) -> Result<Option<u32>, WebError> {
-    let Some(text) = params.get(param) else {
-        return Ok(None);
-    };
-    let found = accepted.iter().find(|n| n.to_string() == text);
-    let accepted: Vec<String> = accepted.iter().map(u32::to_string).collect();
-    found
-        .map(|n| Some(*n))
-        .ok_or_else(|| refused(param, text, &accepted))
-}
-
-/// Takes a system by its usual name and by that of the field `platform`.
-fn system(params: &Params) -> Result<Option<&'static str>, WebError> {
-    let Some(text) = params.get(name::PLATFORM) else {
-        return Ok(None);
-    };
-    let known = SYSTEMS
-        .iter()
-        .find(|(label, platform)| text == *label || text == *platform);
-    match known {
-        Some((label, _)) => Ok(Some(label)),
-        None if text == OTHER => Ok(Some(OTHER)),
-        None => {
-            let both = SYSTEMS
-                .iter()
-                .flat_map(|(label, platform)| [*label, platform]);
-            let mut accepted: Vec<&str> = both.collect();
-            accepted.dedup();
-            accepted.push(OTHER);
-            Err(refused(name::PLATFORM, text, &accepted))
-        }
-    }
-}
-
 fn process_type(params: &Params) -> Result<Option<&'static str>, WebError> {
     let accepted = || PROCESS_TYPES.iter().chain([&OTHER]).copied();
     match params.get(name::PROCESS_TYPE) {
@@ -158,11 +113,6 @@ fn process_type(params: &Params) -> Result<Option<&'static str>, WebError> {
             }
         },
     }
-}
-
-fn refused(param: &str, text: &str, accepted: &[impl std::borrow::Borrow<str>]) -> WebError {
-    let accepted = accepted.join(", ");
-    WebError::bad(param, format!("{param} is {text:?}; it can be {accepted}"))
 }
 
 /// A product that crashed lately, and its versions.
@@ -191,7 +141,7 @@ fn offered(app: &App, request: &Request, now: Timestamp) -> Result<Vec<Product>,
         .map(|product| {
             let versions = buckets(&product.facets, name::VERSION).iter();
             let mut versions: Vec<String> = versions
-                .take(OFFER_VERSIONS)
+                .take(controls::VERSIONS_MAX)
                 .map(|version| text_of(&version.term))
                 .collect();
             versions.sort_by_cached_key(|version| std::cmp::Reverse(VersionKey::new(version)));
@@ -309,14 +259,9 @@ impl View {
 
     fn form(&self) -> Markup {
         let here = self.offered.iter().find(|p| p.name == self.product);
-        let mut versions: Vec<&str> = here.map_or(Vec::new(), |p| {
+        let versions: Vec<&str> = here.map_or(Vec::new(), |p| {
             p.versions.iter().map(String::as_str).collect()
         });
-        for chosen in &self.filters.versions {
-            if !versions.contains(&chosen.as_str()) {
-                versions.push(chosen);
-            }
-        }
         let filters = &self.filters;
         html! {
             form.filters action="/topcrashers/" {
@@ -330,12 +275,7 @@ impl View {
                         (option(&days.to_string(), &text, days == filters.days))
                     }
                 } }
-                label { "System" select name=(name::PLATFORM) {
-                    (option("", "any", filters.system.is_none()))
-                    @for system in SYSTEMS.iter().map(|(label, _)| *label).chain([OTHER]) {
-                        (option(system, system, filters.system == Some(system)))
-                    }
-                } }
+                (controls::systems(filters.system))
                 label { "Process" select name=(name::PROCESS_TYPE) {
                     (option("", "any", filters.process_type.is_none()))
                     @for kind in PROCESS_TYPES.iter().chain([&OTHER]) {
@@ -345,17 +285,7 @@ impl View {
                 label { "Signatures" select name="_facets_size" {
                     @for size in SIZES { (option(&size.to_string(), &size.to_string(), size == filters.size)) }
                 } }
-                @if !versions.is_empty() {
-                    fieldset.checks {
-                        legend { "Versions; none means all" }
-                        @for version in versions {
-                            label {
-                                input type="checkbox" name=(name::VERSION) value=(version) checked[filters.versions.iter().any(|v| v == version)];
-                                " " (shown(version))
-                            }
-                        }
-                    }
-                }
+                (controls::versions(&versions, &filters.versions))
                 div.act { button.primary type="submit" { "Show" } a.small href="/topcrashers/" { "Clear" } }
             }
         }
@@ -434,10 +364,6 @@ impl View {
             }
         }
     }
-}
-
-fn option(value: &str, text: &str, is_selected: bool) -> Markup {
-    html! { option value=(value) selected[is_selected] { (text) } }
 }
 
 pub(super) fn movement(movement: Movement) -> Markup {

@@ -34,6 +34,33 @@ pub fn copy_annotations(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
+/// What a page's address has in common with those of other crashes.
+pub fn url_parts(draft: &mut Draft) -> Result<(), String> {
+    let url = draft.input.raw.annotation("URL").unwrap_or_default();
+    if let Some((page, domain)) = page_and_domain(url) {
+        draft.set(fields::name::URL_PAGE, page);
+        draft.set_some(fields::name::URL_DOMAIN, domain);
+    }
+    Ok(())
+}
+
+/// An address up to its query, and its host in lower case. `None` for one without a protocol.
+fn page_and_domain(url: &str) -> Option<(&str, Option<String>)> {
+    let page = url.trim().split(['?', '#']).next()?;
+    let (protocol, rest) = page.split_once("://")?;
+    if protocol.is_empty() || rest.is_empty() {
+        return None;
+    }
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let host = match host.strip_prefix('[') {
+        Some(address) => address.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let host = host.trim_end_matches('.').to_lowercase();
+    Some((page, (!host.is_empty()).then_some(host)))
+}
+
 pub fn dates(draft: &mut Draft) -> Result<(), String> {
     let received_at = draft.input.raw.metadata.received_at();
     // The date of a crash is that of its receipt: processing it again must not move it.
@@ -216,4 +243,35 @@ pub fn collector_notes(draft: &mut Draft) -> Result<(), String> {
         draft.set("collector_notes", notes.clone());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_cut_before_its_query_and_its_host_is_lower_case() {
+        fn check(url: &str, expected: Option<(&str, Option<&str>)>) {
+            let found = page_and_domain(url);
+            let found = found.as_ref().map(|(page, host)| (*page, host.as_deref()));
+            assert_eq!(found, expected, "{url}");
+        }
+        check(
+            "https://Example.ORG:8443/a/b?token=1#x",
+            Some(("https://Example.ORG:8443/a/b", Some("example.org"))),
+        );
+        check(
+            "http://u:p@h.example.",
+            Some(("http://u:p@h.example.", Some("h.example"))),
+        );
+        check(
+            "http://[2001:DB8::1]:80/",
+            Some(("http://[2001:DB8::1]:80/", Some("2001:db8::1"))),
+        );
+        check("file:///home/x", Some(("file:///home/x", None)));
+        check("http://?x", None);
+        check("about:blank", None);
+        check("://x", None);
+        check("", None);
+    }
 }

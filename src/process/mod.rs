@@ -74,6 +74,7 @@ const STEPS: &[Step] = &[
     ("Identifiers", identifiers),
     ("ReadWalk", read_walk),
     ("CopyAnnotations", annotations::copy_annotations),
+    ("UrlParts", annotations::url_parts),
     ("Dates", annotations::dates),
     ("ProcessType", annotations::process_type),
     ("SubmittedFrom", annotations::submitted_from),

@@ -46,7 +46,7 @@ impl System {
     pub fn name(self) -> &'static str {
         match self {
             Self::Windows => "Windows",
-            Self::Mac => "Mac",
+            Self::Mac => "macOS",
             Self::Linux => "Linux",
             Self::Other => "other",
         }
@@ -90,7 +90,7 @@ pub struct Counted {
 
 impl Counted {
     /// The key of its sighting.
-    fn sighting(&self, row: &CrashRow) -> (NameId, u32, NameId, NameId, NameId) {
+    fn sighting(&self, row: &CrashRow) -> SightingKey {
         (
             self.signature,
             row.received_at().day().0,
@@ -444,7 +444,7 @@ fn name_id(read: &ReadTransaction, text: &str) -> Result<Option<NameId>, StoreEr
 }
 
 /// The keys of all sightings of a signature.
-fn days_of(signature: NameId) -> RangeInclusive<(NameId, u32, NameId, NameId, NameId)> {
+fn days_of(signature: NameId) -> RangeInclusive<SightingKey> {
     const MAX: u32 = u32::MAX;
     (signature, 0, 0, 0, 0)..=(signature, MAX, MAX, MAX, MAX)
 }

@@ -58,7 +58,7 @@ pub struct Txn<'t> {
     pub names: Table<'t, &'static str, u32>,
     pub name_texts: Table<'t, u32, &'static str>,
     pub counters: Table<'t, (u32, u32, u32, u32), &'static [u8]>,
-    pub sightings: Table<'t, (u32, u32, u32, u32, u32), (u64, i64, i64)>,
+    pub sightings: Table<'t, SightingKey, (u64, i64, i64)>,
     pub decisions: Table<'t, (u32, u32, u8, u32, u32), u64>,
 }
 

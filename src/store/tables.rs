@@ -40,7 +40,9 @@ pub const STATES: TableDefinition<u8, u64> = TableDefinition::new("states");
 pub const NAMES: TableDefinition<&str, u32> = TableDefinition::new("names");
 pub const NAME_TEXTS: TableDefinition<u32, &str> = TableDefinition::new("name_texts");
 pub const COUNTERS: TableDefinition<(u32, u32, u32, u32), &[u8]> = TableDefinition::new("counters");
-pub const SIGHTINGS: TableDefinition<(u32, u32, u32, u32, u32), (u64, i64, i64)> =
+/// Signature, day, product, version, build.
+pub type SightingKey = (u32, u32, u32, u32, u32);
+pub const SIGHTINGS: TableDefinition<SightingKey, (u64, i64, i64)> =
     TableDefinition::new("sightings");
 pub const DECISIONS: TableDefinition<(u32, u32, u8, u32, u32), u64> =
     TableDefinition::new("decisions");

@@ -32,7 +32,7 @@ const APART: [(&str, &[&str]); 3] = [
 ];
 
 /// Who alone may name a crate.
-const LANDLORDS: [(&str, &[&str]); 11] = [
+const LANDLORDS: [(&str, &[&str]); 12] = [
     ("redb", &["store"]),
     ("bincode", &["store"]),
     ("lz4_flex", &["store"]),
@@ -40,6 +40,7 @@ const LANDLORDS: [(&str, &[&str]); 11] = [
     ("hyper", &["http"]),
     ("tokio", &["http"]),
     ("maud", &["pages"]),
+    ("csv", &["pages"]),
     ("minidump_processor", &["stackwalk"]),
     ("minidump_unwind", &["stackwalk"]),
     ("clap", &["cli"]),

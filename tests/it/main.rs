@@ -12,4 +12,5 @@ mod server;
 mod sim_disk;
 mod store;
 mod topcrashers;
+mod trends;
 mod walker;

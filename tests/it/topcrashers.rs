@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::server::{Server, fixture, wait_for};
 
 /// A page's text with its markup taken out; runs of spaces are one.
-fn plain(html: &str) -> String {
+pub fn plain(html: &str) -> String {
     let mut text = String::new();
     let mut is_tag = false;
     for c in html.chars() {
@@ -22,7 +22,7 @@ fn plain(html: &str) -> String {
 }
 
 /// The part of a page from this heading to the next.
-fn section(html: &str, heading: &str) -> String {
+pub fn section(html: &str, heading: &str) -> String {
     let start = html
         .find(&format!("<h2>{heading}</h2>"))
         .unwrap_or_else(|| panic!("no heading {heading}"));
@@ -31,7 +31,7 @@ fn section(html: &str, heading: &str) -> String {
 }
 
 /// The texts of the cells of each row of the bodies of tables.
-fn rows(html: &str) -> Vec<Vec<String>> {
+pub fn rows(html: &str) -> Vec<Vec<String>> {
     html.split("<tbody>")
         .skip(1)
         .flat_map(|body| body.split("</tbody>").next().unwrap_or("").split("<tr>"))
@@ -44,7 +44,7 @@ fn rows(html: &str) -> Vec<Vec<String>> {
 }
 
 /// Follows every link from a number to a search and compares; returns how many there were.
-fn check_links(server: &Server, html: &str) -> usize {
+pub fn check_links(server: &Server, html: &str) -> usize {
     let mut checked = 0;
     for link in html.split("<a ").skip(1) {
         let Some((address, rest)) = link
@@ -71,7 +71,7 @@ fn check_links(server: &Server, html: &str) -> usize {
 }
 
 /// The sums of a table's columns but the first: crashes of one test can fall on two days.
-fn sums(rows: &[Vec<String>]) -> Vec<u64> {
+pub fn sums(rows: &[Vec<String>]) -> Vec<u64> {
     let width = rows.first().map_or(0, Vec::len);
     (1..width)
         .map(|at| {
@@ -81,20 +81,20 @@ fn sums(rows: &[Vec<String>]) -> Vec<u64> {
         .collect()
 }
 
-struct Upload {
-    product: &'static str,
-    version: &'static str,
-    dump: &'static str,
-    install_time: u64,
-    uptime: u64,
-    further: &'static [(&'static str, &'static str)],
+pub struct Upload {
+    pub product: &'static str,
+    pub version: &'static str,
+    pub dump: &'static str,
+    pub install_time: u64,
+    pub uptime: u64,
+    pub further: &'static [(&'static str, &'static str)],
 }
 
-const LINUX: &str = "linux-x86_64-null_read_av";
-const WINDOWS: &str = "windows-x86-test_app";
-const MAC: &str = "macos-x86_64-crash";
+pub const LINUX: &str = "linux-x86_64-null_read_av";
+pub const WINDOWS: &str = "windows-x86-test_app";
+pub const MAC: &str = "macos-x86_64-crash";
 
-fn upload(server: &Server, upload: &Upload) -> String {
+pub fn upload(server: &Server, upload: &Upload) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.expect("after 1970").as_secs();
     let (installed, started) = (upload.install_time.to_string(), now - upload.uptime);
@@ -113,7 +113,7 @@ fn upload(server: &Server, upload: &Upload) -> String {
 }
 
 /// A server with crashes of two products; returns the signatures on Linux, Windows and macOS.
-fn stocked() -> (Server, [String; 3]) {
+pub fn stocked() -> (Server, [String; 3]) {
     let server = Server::start();
     let alpha = |version, dump, install_time, uptime, further| Upload {
         product: "Alpha & Co",
@@ -154,7 +154,7 @@ fn stocked() -> (Server, [String; 3]) {
     (server, signatures)
 }
 
-fn page(server: &Server, path: &str) -> String {
+pub fn page(server: &Server, path: &str) -> String {
     let answer = server.get(path);
     let text = answer.text();
     assert_eq!(answer.status, 200, "{path}: {}", plain(&text));
@@ -162,7 +162,7 @@ fn page(server: &Server, path: &str) -> String {
     text
 }
 
-fn encoded(text: &str) -> String {
+pub fn encoded(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crashkeep::demo::with_threads;
 use crashkeep::stackwalk::{
     Overrun, SYMBOL_TEXT_BYTES_MAX, SymbolCache, WalkLimits, Walker, WalkerFault, WalkerOptions,
     walk,
@@ -238,38 +239,13 @@ fn a_walk_past_its_output_limit_is_refused_by_the_child_itself() {
     assert!(walker.pid().is_some());
 }
 
-/// A dump whose thread list names the first thread of `dump`, stack and registers and all,
-/// `threads` times: 48 bytes in the file for each whole stack in the walk.
-fn with_threads(mut dump: Vec<u8>, threads: u32) -> Vec<u8> {
-    const THREAD_LIST: u32 = 3;
-    const THREAD_BYTES: usize = 48;
-    let word = |dump: &[u8], at: usize| u32::from_le_bytes(dump[at..at + 4].try_into().unwrap());
-    let (streams, directory) = (word(&dump, 8) as usize, word(&dump, 12) as usize);
-    let entry = (0..streams)
-        .map(|index| directory + index * 12)
-        .find(|entry| word(&dump, *entry) == THREAD_LIST)
-        .unwrap();
-    let list = word(&dump, entry + 8) as usize;
-    let thread = dump[list + 4..list + 4 + THREAD_BYTES].to_vec();
-    dump.resize(dump.len().next_multiple_of(8), 0);
-    let new_list = dump.len() as u32;
-    dump.extend(threads.to_le_bytes());
-    for _ in 0..threads {
-        dump.extend(&thread);
-    }
-    let size = 4 + threads * THREAD_BYTES as u32;
-    dump[entry + 4..entry + 8].copy_from_slice(&size.to_le_bytes());
-    dump[entry + 8..entry + 12].copy_from_slice(&new_list.to_le_bytes());
-    dump
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn a_dump_that_multiplies_in_memory_hits_the_limit_of_the_child_alone() {
     let mut options = WalkerOptions::new(program());
     options.heap_bytes = 100 << 20;
     let mut walker = Walker::new(options);
-    let hostile = with_threads(small_dump(), 20_000);
+    let hostile = with_threads(&small_dump(), 20_000);
     let fault = walker.walk(&hostile).unwrap_err();
     assert_eq!(fault, WalkerFault::Overran(Overrun::HeapBytes(100 << 20)));
     assert!(walker.walk(&small_dump()).unwrap().is_ok());
@@ -284,7 +260,7 @@ fn a_walk_without_end_hits_the_limit_of_cpu_time() {
     options.address_bytes = 8 << 30;
     let mut walker = Walker::new(options);
     // Busy for far more than a second, and ended long before it needs much memory.
-    let hostile = with_threads(small_dump(), 1_000_000);
+    let hostile = with_threads(&small_dump(), 1_000_000);
     let fault = walker.walk(&hostile).unwrap_err();
     assert_eq!(fault, WalkerFault::Overran(Overrun::CpuSeconds(0)));
     // Each dump has a budget of its own.

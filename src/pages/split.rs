@@ -1,0 +1,78 @@
+//! Bars of crashes split by the values of a field, each part with the search that counts it.
+
+use super::chart::{Bar, Series, Stack};
+use super::scope::{Scope, exactly};
+use crate::fields::Field;
+
+pub struct Split<'a, Count, Total> {
+    pub title: String,
+    /// What a bar is, for the table.
+    pub bar: &'static str,
+    /// Each bar's name and the crashes in it.
+    pub bars: Vec<(String, Scope)>,
+    pub field: &'a Field,
+    /// Values with a series of their own: as they are shown, and as the field has them.
+    pub values: Vec<(&'a str, &'a str)>,
+    /// Crashes of a bar that have this value.
+    pub count: Count,
+    /// All crashes of a bar.
+    pub total: Total,
+}
+
+/// What has none of the values becomes a last series.
+pub fn split<Count, Total>(from: Split<Count, Total>) -> Stack
+where
+    Count: Fn(usize, &str) -> u64,
+    Total: Fn(usize) -> u64,
+{
+    let field = from.field;
+    let mut series: Vec<Series> = Vec::new();
+    for (shown, value) in &from.values {
+        let bars = from.bars.iter().enumerate();
+        let values = bars.map(|(bar, (_, scope))| {
+            // It is one of those that a condition on the field allows.
+            let scope = scope.without(field.name).with(field.name, value);
+            ((from.count)(bar, value), scope.search())
+        });
+        series.push(Series {
+            name: (*shown).to_owned(),
+            values: values.collect(),
+        });
+    }
+    let others: Vec<(u64, String)> = from
+        .bars
+        .iter()
+        .enumerate()
+        .map(|(bar, (_, scope))| {
+            let named: u64 = series.iter().map(|series| series.values[bar].0).sum();
+            let scope = from.values.iter().fold(scope.clone(), |scope, (_, value)| {
+                scope.when(field.name, format!("!{}", exactly(field.name, value)))
+            });
+            ((from.total)(bar).saturating_sub(named), scope.search())
+        })
+        .collect();
+    if series.is_empty() || others.iter().any(|(count, _)| *count > 0) {
+        series.push(Series {
+            name: match series.is_empty() {
+                true => format!("no {}", field.title.to_lowercase()),
+                false => "other".into(),
+            },
+            values: others,
+        });
+    }
+    Stack {
+        title: from.title,
+        unit: "crashes".into(),
+        bar: from.bar,
+        bars: from
+            .bars
+            .into_iter()
+            .map(|(label, scope)| Bar {
+                tick: label.clone(),
+                label,
+                href: scope.search(),
+            })
+            .collect(),
+        series,
+    }
+}
