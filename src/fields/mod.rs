@@ -32,6 +32,7 @@ pub mod name {
     pub const CPU_ARCH: &str = "cpu_arch";
     pub const REASON: &str = "reason";
     pub const ADDRESS: &str = "address";
+    pub const REPORT_TYPE: &str = "report_type";
     pub const STATE: &str = "state";
     pub const THROTTLE_RULE: &str = "throttle_rule";
     pub const UPTIME: &str = "uptime";

@@ -24,6 +24,30 @@ pub fn one_of(params: &Params, param: &str, accepted: &[u32]) -> Result<Option<u
         .ok_or_else(|| refused(param, text, &accepted))
 }
 
+/// A word out of a few, by what it is called in a form.
+pub type Words = [(&'static str, &'static str)];
+
+/// The word that a parameter names, or the first where it names none.
+pub fn word(params: &Params, param: &str, words: &Words) -> Result<&'static str, WebError> {
+    let Some(text) = params.get(param) else {
+        return Ok(words.first().map_or("", |(word, _)| word));
+    };
+    let known = words.iter().map(|(word, _)| *word);
+    known.clone().find(|word| *word == text).ok_or_else(|| {
+        let known: Vec<&str> = known.collect();
+        refused(param, text, &known)
+    })
+}
+
+/// Chooses a word.
+pub fn words(title: &str, param: &str, words: &Words, chosen: &str) -> Markup {
+    html! {
+        label { (title) select name=(param) {
+            @for (word, text) in words { (option(word, text, *word == chosen)) }
+        } }
+    }
+}
+
 /// Takes a system by its usual name and by that of the field `platform`.
 pub fn system(params: &Params) -> Result<Option<&'static str>, WebError> {
     let Some(text) = params.get(name::PLATFORM) else {

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 
 use maud::{Markup, html};
 
-use super::controls::{self, OTHER, on_system, one_of, option, refused, system};
+use super::controls::{self, OTHER, on_system, one_of, option, refused, system, word, words};
 use super::home::first_steps;
 use super::ranking::{self, Movement, Row, SYSTEMS, StartUp, difference_text, share, share_text};
 use super::scope::{Scope, buckets};
-use super::{Page, bar, counted, day_text, number, shown, signature, text_of};
+use super::{Page, bar, counted, day_text, export, number, shown, signature, text_of};
 use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::name;
 use crate::fields::version::VersionKey;
@@ -31,6 +31,13 @@ const PROCESS_TYPES: [&str; 9] = [
     "renderer",
     "gpu-process",
 ];
+/// When the period ends.
+const MODES: [(&str, &str); 2] = [("realtime", "now"), ("byday", "last midnight")];
+/// What falls into the period.
+const RANGES: [(&str, &str); 2] = [("report", "reports"), ("build", "builds")];
+const ANY: &str = "any";
+const REPORT_TYPES: [(&str, &str); 3] = [("crash", "crashes"), ("hang", "hangs"), (ANY, "any")];
+const FORMATS: [&str; 1] = ["csv"];
 /// The form offers products and versions of so many days.
 const OFFER_DAYS: i64 = 28;
 
@@ -50,6 +57,12 @@ pub fn topcrashers(app: &App, request: &Request, _: &[String]) -> Result<Respons
         }
     };
     let view = View::load(app, request, filters, product, offered, now)?;
+    if let Some(format) = request.query.get("format") {
+        return match FORMATS.contains(&format) {
+            true => view.csv(),
+            false => Err(refused("format", format, &FORMATS)),
+        };
+    }
     Ok(page(&view.title(), view.markup()))
 }
 
@@ -63,6 +76,12 @@ struct Filters {
     product: Option<String>,
     versions: Vec<String>,
     days: u32,
+    /// Of [`MODES`].
+    mode: &'static str,
+    /// Of [`RANGES`].
+    range: &'static str,
+    /// Of [`REPORT_TYPES`].
+    report_type: &'static str,
     /// As people call it, or [`OTHER`].
     system: Option<&'static str>,
     process_type: Option<&'static str>,
@@ -76,6 +95,9 @@ impl Filters {
             product: params.get(name::PRODUCT).map(str::to_owned),
             versions: versions.map(str::to_owned).collect(),
             days: one_of(params, "days", &DAYS)?.unwrap_or(DAYS_DEFAULT),
+            mode: word(params, "_tcbs_mode", &MODES)?,
+            range: word(params, "_range_type", &RANGES)?,
+            report_type: word(params, "_report_type", &REPORT_TYPES)?,
             system: system(params)?,
             process_type: process_type(params)?,
             size: one_of(params, "_facets_size", &SIZES)?.unwrap_or(SIZES[0]),
@@ -91,6 +113,9 @@ impl Filters {
         if let Some(system) = self.system {
             scope = on_system(&scope, system);
         }
+        if self.report_type != ANY {
+            scope = scope.with(name::REPORT_TYPE, self.report_type);
+        }
         match self.process_type {
             Some(OTHER) => PROCESS_TYPES.iter().fold(scope, |scope, known| {
                 scope.when(name::PROCESS_TYPE, format!("!{known}"))
@@ -99,6 +124,60 @@ impl Filters {
             None => scope,
         }
     }
+}
+
+/// Equal periods, the later of which is ranked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Periods {
+    before: Timestamp,
+    from: Timestamp,
+    to: Timestamp,
+    /// The last moment of which there can be a crash.
+    now: Timestamp,
+}
+
+impl Periods {
+    fn new(filters: &Filters, now: Timestamp) -> Self {
+        let to = match filters.mode {
+            "byday" => now.day().start(),
+            _ => now,
+        };
+        let length = i64::from(filters.days) * DAY_MS;
+        Self {
+            before: Timestamp::from_ms(to.ms() - 2 * length),
+            from: Timestamp::from_ms(to.ms() - length),
+            to,
+            now,
+        }
+    }
+
+    /// The crashes of the later period, and those of the one before.
+    fn scopes(&self, filters: &Filters, timeless: &Scope) -> (Scope, Scope) {
+        match filters.range {
+            "build" => (
+                self.built(timeless, self.from, self.to),
+                self.built(timeless, self.before, self.from),
+            ),
+            _ => (
+                timeless.between(self.from, self.to),
+                timeless.between(self.before, self.from),
+            ),
+        }
+    }
+
+    /// Crashes of builds of these moments. None can be older than its build.
+    fn built(&self, scope: &Scope, from: Timestamp, to: Timestamp) -> Scope {
+        scope
+            .when(name::BUILD_ID, format!(">={}", build_id(from)))
+            .when(name::BUILD_ID, format!("<{}", build_id(to)))
+            .between(from, self.now)
+    }
+}
+
+/// The build id of a build of that moment.
+fn build_id(at: Timestamp) -> String {
+    let text = at.rfc3339();
+    text.chars().filter(char::is_ascii_digit).take(14).collect()
 }
 
 fn process_type(params: &Params) -> Result<Option<&'static str>, WebError> {
@@ -154,13 +233,14 @@ fn offered(app: &App, request: &Request, now: Timestamp) -> Result<Vec<Product>,
 }
 
 struct View {
+    params: Params,
     filters: Filters,
     product: String,
     offered: Vec<Product>,
     /// What is ranked.
     scope: Scope,
-    from: Timestamp,
-    to: Timestamp,
+    scope_before: Scope,
+    periods: Periods,
     total: u64,
     total_before: u64,
     rows: Vec<Row>,
@@ -174,30 +254,27 @@ impl View {
         filters: Filters,
         product: String,
         offered: Vec<Product>,
-        to: Timestamp,
+        now: Timestamp,
     ) -> Result<Self, WebError> {
-        let length = i64::from(filters.days) * DAY_MS;
-        let from = Timestamp::from_ms(to.ms() - length);
-        let timeless = filters.scope(&product);
-        let scope = timeless.between(from, to);
-        let now = signatures(&scope, app, request, filters.size)?;
+        let periods = Periods::new(&filters, now);
+        let (scope, scope_before) = periods.scopes(&filters, &filters.scope(&product));
+        let found = signatures(&scope, app, request, filters.size)?;
         let all = limits::FACETS_SIZE_MAX.to_string();
         let every = [("_facets", name::SIGNATURE), ("_facets_size", &all)];
-        let before = timeless
-            .between(Timestamp::from_ms(from.ms() - length), from)
-            .ask(app, request, &every)?;
+        let before = scope_before.ask(app, request, &every)?;
         let early = scope.when(name::UPTIME, "<60").ask(app, request, &every)?;
-        let rows = ranking::rank(&now, &before, buckets(&early.facets, name::SIGNATURE));
+        let rows = ranking::rank(&found, &before, buckets(&early.facets, name::SIGNATURE));
         let names: Vec<String> = rows.iter().map(|row| row.signature.clone()).collect();
         let first_seen = app.store.first_seen(&names)?;
         Ok(Self {
+            params: request.query.clone(),
             filters,
             product,
             offered,
             scope,
-            from,
-            to,
-            total: now.total,
+            scope_before,
+            periods,
+            total: found.total,
             total_before: before.total,
             rows,
             first_seen,
@@ -223,15 +300,17 @@ impl View {
                 (self.summary())
             }
             section.panel { div.body { (self.form()) } }
-            section.panel { (self.table()) }
+            section.panel {
+                header { h2 { "Signatures" } span.act { (self.csv_link()) } }
+                (self.table())
+            }
         }
     }
 
     fn summary(&self) -> Markup {
         let listed: u64 = self.rows.iter().map(|row| row.count).sum();
         let days = self.filters.days;
-        let before = Timestamp::from_ms(self.from.ms() - (self.to.ms() - self.from.ms()));
-        let scope_before = self.filters.scope(&self.product).between(before, self.from);
+        let Periods { from, to, .. } = self.periods;
         html! {
             p.plain {
                 "Top " b { (self.rows.len()) } " crashing " (if self.rows.len() == 1 { "signature" } else { "signatures" }) ", "
@@ -240,9 +319,10 @@ impl View {
                 a href=(self.scope.search()) { (number(self.total)) } "."
             }
             p.plain.muted.small {
-                "Received from " (self.from) " to " (self.to) ". Moves and changes compare with the "
+                @if self.filters.range == "build" { "Of builds from " } @else { "Received from " }
+                (from) " to " (to) ". Moves and changes compare with the "
                 @if days == 1 { "day" } @else { (days) " days" } " before, which had "
-                a href=(scope_before.search()) { (counted(self.total_before, "crash", "crashes")) } "."
+                a href=(self.scope_before.search()) { (counted(self.total_before, "crash", "crashes")) } "."
             }
             @let others: Vec<&Product> = self.offered.iter().filter(|p| p.name != self.product).collect();
             @if !others.is_empty() {
@@ -275,7 +355,10 @@ impl View {
                         (option(&days.to_string(), &text, days == filters.days))
                     }
                 } }
+                (words("Until", "_tcbs_mode", &MODES, filters.mode))
+                (words("Days of", "_range_type", &RANGES, filters.range))
                 (controls::systems(filters.system))
+                (words("Kind", "_report_type", &REPORT_TYPES, filters.report_type))
                 label { "Process" select name=(name::PROCESS_TYPE) {
                     (option("", "any", filters.process_type.is_none()))
                     @for kind in PROCESS_TYPES.iter().chain([&OTHER]) {
@@ -289,6 +372,62 @@ impl View {
                 div.act { button.primary type="submit" { "Show" } a.small href="/topcrashers/" { "Clear" } }
             }
         }
+    }
+
+    fn csv(&self) -> Result<Response, WebError> {
+        let header = [
+            "rank",
+            "moved",
+            "signature",
+            "crashes",
+            "share_percent",
+            "change_points",
+            "windows",
+            "macos",
+            "linux",
+            "other",
+            "installs",
+            "startup_crashes",
+            "first_seen",
+        ];
+        let rows = self.rows.iter().map(|row| {
+            let moved = match row.movement {
+                Movement::New => "new".to_owned(),
+                Movement::By(places) => places.to_string(),
+            };
+            let first = self.first_seen.get(&row.signature);
+            let [windows, mac, linux, other] = row.systems.map(|n| n.to_string());
+            [
+                row.rank.to_string(),
+                moved,
+                row.signature.clone(),
+                row.count.to_string(),
+                format!("{:.2}", row.share),
+                row.difference
+                    .map_or_else(String::new, |points| format!("{points:.2}")),
+                windows,
+                mac,
+                linux,
+                other,
+                row.installs.to_string(),
+                row.startup_crashes.to_string(),
+                first.map_or_else(String::new, |at| at.day().start().utc().date().to_string()),
+            ]
+        });
+        export::csv("topcrashers", &header, rows)
+    }
+
+    /// The table as a file.
+    fn csv_link(&self) -> Markup {
+        let mut params = self.params.clone();
+        params
+            .0
+            .retain(|(name, value)| name != "format" && !value.is_empty());
+        if params.get(name::PRODUCT).is_none() {
+            params.0.push((name::PRODUCT.into(), self.product.clone()));
+        }
+        params.0.push(("format".into(), "csv".into()));
+        html! { a href={ "/topcrashers/?" (params.to_query()) } { "CSV" } }
     }
 
     fn table(&self) -> Markup {
@@ -358,7 +497,7 @@ impl View {
                         @let that_day = Scope::default()
                             .with(name::SIGNATURE, &row.signature)
                             .between(day, Timestamp::from_ms(day.ms() + DAY_MS));
-                        a href=(that_day.search()) { (day_text(day, self.to)) }
+                        a href=(that_day.search()) { (day_text(day, self.periods.now)) }
                     }
                 }
             }
@@ -433,12 +572,15 @@ mod tests {
             product: None,
             versions: Vec::new(),
             days: 7,
+            mode: "realtime",
+            range: "report",
+            report_type: "crash",
             system: None,
             process_type: None,
             size: 50,
         };
         assert_eq!(filters("").expect("good"), expected);
-        let empty = "product=&version=&days=&platform=&process_type=&_facets_size=";
+        let empty = "product=&version=&days=&platform=&process_type=&_facets_size=&_tcbs_mode=";
         assert_eq!(filters(empty).expect("good"), expected);
     }
 
@@ -458,6 +600,9 @@ mod tests {
             "Windows, Windows NT, macOS, Mac OS X, Linux, other",
         );
         check("process_type=thread", "process_type", "gpu-process, other");
+        check("_tcbs_mode=x", "_tcbs_mode", "realtime, byday");
+        check("_range_type=x", "_range_type", "report, build");
+        check("_report_type=x", "_report_type", "crash, hang, any");
     }
 
     #[test]
@@ -466,14 +611,48 @@ mod tests {
             let scope = filters(query).expect(query).scope("A");
             assert_eq!(scope.search(), format!("/search/?product=A{expected}"));
         }
-        check("", "");
-        check("version=1.0&version=2.0", "&version=1.0&version=2.0");
-        check("platform=Windows", "&platform=Windows+NT");
-        check("platform=Mac+OS+X", "&platform=Mac+OS+X");
+        check("", "&report_type=crash");
+        check("_report_type=any", "");
         check(
-            "platform=other",
+            "_report_type=any&version=1.0&version=2.0",
+            "&version=1.0&version=2.0",
+        );
+        check("_report_type=any&platform=Windows", "&platform=Windows+NT");
+        check("_report_type=any&platform=Mac+OS+X", "&platform=Mac+OS+X");
+        check(
+            "_report_type=any&platform=other",
             "&platform=%21Windows+NT&platform=%21Mac+OS+X&platform=%21Linux",
         );
-        check("process_type=content", "&process_type=content");
+        check(
+            "_report_type=any&process_type=content",
+            "&process_type=content",
+        );
+    }
+
+    #[test]
+    fn periods_end_now_or_at_midnight_and_hold_reports_or_builds() {
+        let now = Timestamp::parse_rfc3339("2026-11-22T09:12:44Z").expect("a moment");
+        let scopes = |query: &str| {
+            let filters = filters(query).expect(query);
+            let (scope, before) = Periods::new(&filters, now).scopes(&filters, &Scope::default());
+            [scope, before].map(|scope| {
+                let query = scope.search().replace("%3A", ":").replace("%3E", ">");
+                query.replace("%3D", "=").replace("%3C", "<")
+            })
+        };
+        assert_eq!(
+            scopes("days=1&_tcbs_mode=byday"),
+            [
+                "/search/?date=>=2026-11-21T00:00:00Z&date=<2026-11-22T00:00:00Z",
+                "/search/?date=>=2026-11-20T00:00:00Z&date=<2026-11-21T00:00:00Z"
+            ]
+        );
+        assert_eq!(
+            scopes("days=3&_range_type=build"),
+            [
+                "/search/?build_id=>=20261119091244&build_id=<20261122091244&date=>=2026-11-19T09:12:44Z&date=<2026-11-22T09:12:44Z",
+                "/search/?build_id=>=20261116091244&build_id=<20261119091244&date=>=2026-11-16T09:12:44Z&date=<2026-11-22T09:12:44Z"
+            ]
+        );
     }
 }

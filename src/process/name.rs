@@ -62,7 +62,7 @@ pub fn report_type(draft: &mut Draft) -> Result<(), String> {
         .and_then(Value::as_str);
     let watchdog = stack.is_some_and(|stack| stack.contains("RunWatchdog"));
     draft.set(
-        "report_type",
+        fields::name::REPORT_TYPE,
         if said || watchdog { "hang" } else { "crash" },
     );
     Ok(())

@@ -264,6 +264,76 @@ fn signatures_are_ranked_with_figures_that_their_searches_count() {
 }
 
 #[test]
+fn top_crashers_take_builds_of_a_period_hangs_and_whole_days() {
+    let server = Server::start();
+    let today = time::OffsetDateTime::now_utc();
+    let built = |days_ago: i64| {
+        let day = today - time::Duration::days(days_ago);
+        format!(
+            "{}{:02}{:02}000000",
+            day.year(),
+            u8::from(day.month()),
+            day.day()
+        )
+    };
+    let dump = fixture(&format!("dumps/{LINUX}.dmp"));
+    let submit = |build: &str, further: &[(&str, &str)]| {
+        let annotations = [&[("ProductName", "P"), ("BuildID", build)], further].concat();
+        let files: [(&str, &str, &[u8]); 1] = [("upload_file_minidump", "x", &dump)];
+        server.submit(&annotations, &files).crash_id()
+    };
+    let ids = [
+        submit(&built(2), &[]),
+        submit(&built(2), &[("Hang", "1")]),
+        submit(&built(5), &[]),
+        submit(&built(40), &[]),
+        submit("main-4711", &[]),
+    ];
+    for id in &ids {
+        assert_eq!(server.wait_processed(id), "processed");
+    }
+    wait_for("all crashes in the index", || {
+        let found = server.get("/api/SuperSearch/?_results_number=0").json();
+        (found["total"] == ids.len()).then_some(())
+    });
+    let counts = |query: &str| {
+        let html = page(&server, &format!("/topcrashers/?product=P&{query}"));
+        check_links(&server, &html);
+        let before = plain(&html)
+            .split("which had ")
+            .nth(1)
+            .map(|rest| rest[..1].to_owned());
+        let crashes = rows(&html).into_iter().map(|row| row[3].parse::<u64>());
+        let crashes: u64 = crashes.map(|count| count.expect("a count")).sum();
+        (crashes.to_string(), before.expect("a period before"))
+    };
+    let counted = |now: &str, before: &str| (now.to_owned(), before.to_owned());
+    assert_eq!(counts(""), counted("4", "0"));
+    assert_eq!(counts("_report_type=hang"), counted("1", "0"));
+    assert_eq!(counts("_report_type=any"), counted("5", "0"));
+    assert_eq!(
+        counts("_tcbs_mode=byday"),
+        counted("0", "0"),
+        "today is not over"
+    );
+    assert_eq!(counts("_range_type=build&days=3"), counted("1", "1"));
+    assert_eq!(counts("_range_type=build&days=28"), counted("2", "1"));
+
+    let csv = server.get("/topcrashers/?product=P&format=csv").text();
+    let mut lines = csv.lines();
+    assert!(
+        lines
+            .next()
+            .is_some_and(|line| line.starts_with("rank,moved,signature,crashes,"))
+    );
+    let first = lines.next().expect("a row");
+    assert!(
+        first.starts_with("1,new,") && first.contains(",4,100.00,,0,0,4,0,"),
+        "{first}"
+    );
+}
+
+#[test]
 fn a_signature_s_page_counts_what_its_crashes_have_in_common() {
     let (server, [linux, ..]) = stocked();
     let address = format!("/signature/?signature={}", encoded(&linux));
