@@ -9,6 +9,7 @@
 pub mod access;
 pub mod api;
 pub mod appliance;
+pub mod bugs;
 pub mod cli;
 pub mod clock;
 pub mod config;

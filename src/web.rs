@@ -126,7 +126,7 @@ pub enum Body {
 pub struct Response {
     pub status: u16,
     pub content_type: &'static str,
-    /// Further headers. Values never hold what a client sent.
+    /// Further headers. Values never hold what a client sent, but percent-encoded in an address.
     pub headers: Vec<(&'static str, String)>,
     pub body: Body,
 }

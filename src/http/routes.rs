@@ -68,6 +68,8 @@ pub const ROUTES: &[Route] = &[
         pages::topcrashers::topcrashers,
     ),
     get("/signature/", Role::Viewer, pages::signature::report),
+    post("/signature/bugs/attach", Role::Admin, pages::bugs::attach),
+    post("/signature/bugs/detach", Role::Admin, pages::bugs::detach),
     get("/search/", Role::Viewer, pages::search::search),
     get("/report/index/{}", Role::Protected, pages::report::report),
     post(
@@ -93,6 +95,13 @@ pub const ROUTES: &[Route] = &[
         "/api/SuperSearchFields/",
         Role::Viewer,
         api::supersearch::fields,
+    ),
+    get("/api/Bugs/", Role::Viewer, api::bugs::of_signatures),
+    post("/api/Bugs/", Role::Viewer, api::bugs::of_signatures),
+    get(
+        "/api/SignaturesByBugs/",
+        Role::Viewer,
+        api::bugs::signatures,
     ),
     get("/api/CrashState/", Role::Viewer, api::crash::state),
     get(

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::server::{Server, fixture, wait_for};
 
 /// A page's text with its markup taken out; runs of spaces are one.
-fn plain(html: &str) -> String {
+pub fn plain(html: &str) -> String {
     let mut text = String::new();
     let mut is_tag = false;
     for c in html.chars() {
@@ -22,7 +22,7 @@ fn plain(html: &str) -> String {
 }
 
 /// The part of a page from this heading to the next.
-fn section(html: &str, heading: &str) -> String {
+pub fn section(html: &str, heading: &str) -> String {
     let start = html
         .find(&format!("<h2>{heading}</h2>"))
         .unwrap_or_else(|| panic!("no heading {heading}"));
