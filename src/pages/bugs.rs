@@ -32,10 +32,14 @@ pub fn attach(app: &App, request: &Request, _: &[String]) -> Result<Response, We
     })?;
     let tracker = Some(app.config.bugzilla.url.0.as_str()).filter(|url| !url.is_empty());
     let bug = reference::read(text, tracker).map_err(|why| WebError::bad("bug", why))?;
+    let is_polled = tracker == Some(&bug.key.tracker);
     app.store.change_bugs(vec![BugChange::Attach {
         bug,
         signature: signature.clone(),
     }])?;
+    if let Some(bugzilla) = app.bugzilla.as_ref().filter(|_| is_polled) {
+        bugzilla.wake();
+    }
     Ok(Response::see_other(&page_of(&signature)))
 }
 

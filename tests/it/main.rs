@@ -5,6 +5,7 @@ mod clients;
 mod collector;
 mod commands;
 mod counters;
+mod fake_bugzilla;
 mod house;
 mod life;
 mod report;
