@@ -181,7 +181,8 @@ settings! {
     http: Http {
         /// Address to bind. Anything but loopback serves the collector and the health URLs alone.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8000));
-        /// The address under which users reach the pages; adds a ViewURL line to the collector's answer.
+        /// The address under which users reach the pages; adds a ViewURL line to the collector's
+        /// answer, and stands in bugs that are filed.
         public_url: String = String::new();
         /// Largest body of a report as it comes over the wire.
         report_bytes_max: Size = Size(100 << 20);

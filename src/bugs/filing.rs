@@ -77,9 +77,12 @@ impl Filing<'_> {
             text += &format!("\nReason: {reason}\n");
         }
         if !stack.is_empty() {
-            text += &format!("\nTop {} frames of crashing thread:\n", stack.len());
-            text += &stack.join("\n");
-            text.push('\n');
+            // Fenced, since most trackers read Markdown and would join the lines.
+            let lines = stack.join("\n");
+            text += &format!(
+                "\nTop {} frames of crashing thread:\n```\n{lines}\n```\n",
+                stack.len()
+            );
         }
         text + &format!("\nCrashes like it: {}\n", self.signature_url)
     }
@@ -186,8 +189,8 @@ mod tests {
         assert_eq!(
             filled(processed, "https://h/{description}"),
             format!(
-                "https://h/Crash report: {CRASH}\n\nReason: SIGSEGV\n\nTop 3 frames of crashing thread:\n\
-                 0  m.so  inner  i.h:9\n0  m.so  a::b  a.cc:3\n1  m.so  m.so + 0x10\n\nCrashes like it: {SIGNATURE}\n"
+                "https://h/Crash report: {CRASH}\n\nReason: SIGSEGV\n\nTop 3 frames of crashing thread:\n```\n\
+                 0  m.so  inner  i.h:9\n0  m.so  a::b  a.cc:3\n1  m.so  m.so + 0x10\n```\n\nCrashes like it: {SIGNATURE}\n"
             )
         );
         let asserted = r#"{"reason": "SIGSEGV", "moz_crash_reason": "MOZ_ASSERT(x)"}"#;

@@ -188,7 +188,7 @@ impl Panel {
                         @for association in self.bugs.iter().take(BUGS_MAX) {
                             @let standing = &association.bug.standing;
                             tr {
-                                td.nowrap { (link(association)) }
+                                td { (link(association, &association.bug.key.id)) }
                                 td {
                                     @if standing.status.is_empty() { span.faint title="The tracker has not been asked" { "not known" } }
                                     @else { (shown(&standing.status)) " " (shown(&standing.resolution)) }
@@ -234,14 +234,15 @@ impl Panel {
     }
 }
 
-/// A bug's id, struck through once the bug is resolved.
-fn link(association: &Association) -> Markup {
+/// A bug's id, or a short form of it, struck through once the bug is resolved.
+fn link(association: &Association, id: &str) -> Markup {
     let bug = &association.bug;
     let about = format!(
         "{} {} {}",
         bug.standing.status, bug.standing.resolution, bug.standing.summary
     );
-    let link = html! { a href=(bug.url) rel="noopener" title=(shown(about.trim())) { (shown(&bug.key.id)) } };
+    let about = Some(about.trim()).filter(|about| !about.is_empty());
+    let link = html! { a href=(bug.url) rel="noopener" title=[about.map(shown)] { (shown(id)) } };
     html! { @if bug.is_resolved() { s { (link) } } @else { (link) } }
 }
 
@@ -250,7 +251,9 @@ pub(super) fn ids(bugs: &[Association], page: &str) -> Markup {
     html! {
         @for (at, association) in bugs.iter().take(IDS_MAX).enumerate() {
             @if at > 0 { " " }
-            (link(association))
+            // `owner/repo#12` without its owner: there is little room.
+            @let id = &association.bug.key.id;
+            (link(association, id.rsplit('/').next().unwrap_or(id)))
         }
         @if bugs.len() > IDS_MAX { " " a.faint href={ (page) "#bugs" } { "+" (bugs.len() - IDS_MAX) } }
     }

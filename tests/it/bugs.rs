@@ -122,7 +122,7 @@ fn links_file_a_bug_about_a_crash_with_what_is_public_of_it() {
         )),
         "{description}"
     );
-    assert!(description.contains("\nTop 10 frames of crashing thread:\n0  null_read_av  "));
+    assert!(description.contains("\nTop 10 frames of crashing thread:\n```\n0  null_read_av  "));
     assert!(query.ends_with("&{"), "a doubled brace is one");
     assert!(!query.to_lowercase().contains("secret"), "{query}");
     assert!(!report.contains("Only B"), "that is another product's");
@@ -242,6 +242,7 @@ fn a_bug_is_attached_by_hand_and_outlives_the_server() {
     assert!(plain(&section(&report, "Bugs")).contains("o/r#12"));
     let top = second.get("/topcrashers/?product=A").text();
     assert_eq!(link(&top, "77"), "https://bugs.example/show_bug.cgi?id=77");
+    assert!(link(&top, "r#12").ends_with("/o/r/issues/12#issuecomment-3"));
 
     let detach = |id: &str, tracker: &str| {
         let form = [
