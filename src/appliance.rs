@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use crate::bugzilla::{Poller, Tracker};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::http::Server;
@@ -18,6 +19,7 @@ use crate::index::Index;
 use crate::indexer::Indexer;
 use crate::limits;
 use crate::metrics::Metrics;
+use crate::outbound::{Bounds, Outbound};
 use crate::queue;
 use crate::retention::{Keep, Retention};
 use crate::signature::{Generator, Lists, Ruleset};
@@ -96,6 +98,25 @@ impl Appliance {
         };
         let retention = Arc::new(Retention::start(store.clone(), keep, clock.clone())?);
 
+        let bugzilla = match config.bugzilla.url.0.as_str() {
+            "" => None,
+            _ if place.read_only => None,
+            url => {
+                let tracker = Tracker {
+                    store: store.clone(),
+                    outbound: Outbound::to(&[url], Bounds::default()),
+                    url: url.to_owned(),
+                };
+                let every = config.bugzilla.every.0;
+                Some(Poller::start(
+                    tracker,
+                    every,
+                    clock.clone(),
+                    metrics.clone(),
+                )?)
+            }
+        };
+
         let ruleset: Ruleset = config.signature.ruleset.0.parse()?;
         let parts = PoolParts {
             store: store.clone(),
@@ -114,6 +135,7 @@ impl Appliance {
             index,
             indexer,
             retention,
+            bugzilla,
             pool,
             metrics,
             clock,
@@ -157,6 +179,9 @@ impl Appliance {
         self.app.store.pause();
         self.app.pool.stop(WALK_GRACE);
         self.app.retention.stop();
+        if let Some(bugzilla) = &self.app.bugzilla {
+            bugzilla.stop();
+        }
         self.app.indexer.stop();
         self.app.store.close();
     }

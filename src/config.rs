@@ -7,11 +7,14 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::bugs::reference;
+use crate::bugs::template::Template;
 use crate::throttle::{Op, Outcome, Rule};
 
 /// Where a setting's value came from.
@@ -57,10 +60,21 @@ trait Value: Sized {
     fn print(&self) -> String;
 }
 
+/// A type of table that can stand many times, as `[[name]]`.
+trait Entry: Sized {
+    /// What it is, for error texts: "a throttle rule".
+    const WHAT: &'static str;
+    const KEYS: &'static [&'static str];
+    fn read(found: &Found) -> Result<Self, ConfigError>;
+    /// Its keys and values, a line each.
+    fn print(&self) -> String;
+}
+
 macro_rules! settings {
     ($( $(#[$section_doc:meta])* $section:ident: $Struct:ident {
         $( $(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:expr; )*
-    } )*) => {
+    } )*
+    @lists $( $(#[$list_doc:meta])* $list:ident: $Entry:ty; )*) => {
         $(
             $(#[$section_doc])*
             #[derive(Clone, Debug)]
@@ -73,8 +87,7 @@ macro_rules! settings {
         #[derive(Clone, Debug)]
         pub struct Config {
             $( pub $section: $Struct, )*
-            /// `[[throttle]]`, in order.
-            pub throttle: Setting<Vec<Rule>>,
+            $( $(#[$list_doc])* pub $list: Setting<Vec<$Entry>>, )*
         }
 
         impl Default for Config {
@@ -83,7 +96,7 @@ macro_rules! settings {
                     $( $section: $Struct {
                         $( $key: Setting { value: $default, source: Source::Default }, )*
                     }, )*
-                    throttle: Setting { value: Vec::new(), source: Source::Default },
+                    $( $list: Setting { value: Vec::new(), source: Source::Default }, )*
                 }
             }
         }
@@ -112,6 +125,24 @@ macro_rules! settings {
                 Ok(())
             }
 
+            fn set_list(
+                &mut self,
+                file: &File,
+                name: &str,
+                content: &Spanned<DeValue>,
+            ) -> Result<(), ConfigError> {
+                match name {
+                    $( stringify!($list) => {
+                        self.$list = Setting {
+                            value: read_list(file, stringify!($list), content)?,
+                            source: file.source(content),
+                        };
+                    } )*
+                    _ => return Err(file.error(content, format!("there is no list [[{name}]]"))),
+                }
+                Ok(())
+            }
+
             fn known(section: &str) -> Vec<&'static str> {
                 match section {
                     $( stringify!($section) => vec![$( stringify!($key) ),*], )*
@@ -120,6 +151,7 @@ macro_rules! settings {
             }
 
             const SECTIONS: &'static [&'static str] = &[$( stringify!($section) ),*];
+            const LISTS: &'static [&'static str] = &[$( stringify!($list) ),*];
 
             /// Every setting: section, key, value as TOML, where it came from.
             pub fn entries(&self) -> Vec<(&'static str, &'static str, String, &Source)> {
@@ -130,6 +162,16 @@ macro_rules! settings {
                     &self.$section.$key.source,
                 ), )*)*]
             }
+
+            /// Every entry of every list: the list's name, the entry as TOML, where it came from.
+            pub fn list_entries(&self) -> Vec<(&'static str, String, &Source)> {
+                let mut entries = Vec::new();
+                $(
+                    let printed = self.$list.value.iter().map(Entry::print);
+                    entries.extend(printed.map(|text| (stringify!($list), text, &self.$list.source)));
+                )*
+                entries
+            }
         }
     };
 }
@@ -139,7 +181,8 @@ settings! {
     http: Http {
         /// Address to bind. Anything but loopback serves the collector and the health URLs alone.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8000));
-        /// The address under which users reach the pages; adds a ViewURL line to the collector's answer.
+        /// The address under which users reach the pages; adds a ViewURL line to the collector's
+        /// answer, and stands in bugs that are filed.
         public_url: String = String::new();
         /// Largest body of a report as it comes over the wire.
         report_bytes_max: Size = Size(100 << 20);
@@ -182,6 +225,18 @@ settings! {
         /// Symbols that each walker keeps loaded, in bytes of their files.
         map_bytes: Size = Size(256 << 20);
     }
+    /// `[bugzilla]`: the one bug tracker that the server asks, if any.
+    bugzilla: Bugzilla {
+        /// Its address; empty for none, and then no connection is ever opened.
+        url: TrackerUrl = TrackerUrl(String::new());
+        /// Time between two looks at it.
+        every: Span = Span(Duration::from_secs(60 * 60));
+    }
+    @lists
+    /// `[[throttle]]`, in order.
+    throttle: Rule;
+    /// `[[bug_template]]`, in order.
+    bug_template: Template;
 }
 
 /// A number of bytes. Written as a number, or with a unit: `"100 MiB"`.
@@ -297,6 +352,25 @@ impl Value for RulesetName {
     }
 }
 
+/// The address of a tracker without a slash at its end; empty for none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackerUrl(pub String);
+
+impl Value for TrackerUrl {
+    const FORM: &'static str =
+        "an address such as \"https://bugs.example.org\" (no query, no password), or \"\" for none";
+
+    fn read(value: &DeValue) -> Option<Self> {
+        let text = value.as_str()?.trim_end_matches('/');
+        let ok = reference::split(text).is_ok_and(|(_, path)| !path.contains(['?', '#']));
+        (text.is_empty() || ok).then(|| Self(text.to_owned()))
+    }
+
+    fn print(&self) -> String {
+        self.0.print()
+    }
+}
+
 impl Value for SocketAddr {
     const FORM: &'static str = "an address and port such as \"127.0.0.1:8000\" or \"[::1]:8000\"";
 
@@ -395,21 +469,8 @@ impl Config {
         let mut config = Self::default();
         for (section, content) in table.get_ref() {
             match (section.get_ref().as_ref(), content.get_ref()) {
-                ("throttle", DeValue::Array(rules)) => {
-                    let read = rules
-                        .iter()
-                        .map(|rule| read_rule(&file, rule))
-                        .collect::<Result<Vec<_>, _>>()?;
-                    config.throttle = Setting {
-                        value: read,
-                        source: file.source(content),
-                    };
-                }
-                ("throttle", _) => {
-                    return Err(file.error(
-                        content,
-                        "throttle must be written as [[throttle]], one a rule".into(),
-                    ));
+                (list, _) if Self::LISTS.contains(&list) => {
+                    config.set_list(&file, list, content)?;
                 }
                 (known, DeValue::Table(keys)) if Self::SECTIONS.contains(&known) => {
                     for (key, value) in keys {
@@ -418,8 +479,8 @@ impl Config {
                 }
                 (unknown, _) => {
                     let message = format!(
-                        "there is no section [{unknown}]; known: {}, [[throttle]]",
-                        Self::SECTIONS.map_names()
+                        "there is no section [{unknown}]; known: {}",
+                        Self::section_names()
                     );
                     return Err(file.error(section, message));
                 }
@@ -427,111 +488,176 @@ impl Config {
         }
         Ok(config)
     }
-}
 
-trait MapNames {
-    fn map_names(&self) -> String;
-}
-
-impl MapNames for &[&str] {
-    fn map_names(&self) -> String {
-        self.iter()
-            .map(|name| format!("[{name}]"))
-            .collect::<Vec<_>>()
-            .join(", ")
+    fn section_names() -> String {
+        let sections = Self::SECTIONS.iter().map(|name| format!("[{name}]"));
+        let lists = Self::LISTS.iter().map(|name| format!("[[{name}]]"));
+        sections.chain(lists).collect::<Vec<_>>().join(", ")
     }
 }
 
-/// A throttle rule as it stands in the file.
-pub fn print_rule(rule: &Rule) -> String {
-    let text = |text: &str| text.to_owned().print();
-    format!(
-        "name = {}\nfield = {}\nop = \"{}\"\nvalue = {}\npercent = {}\noutcome = \"{}\"",
-        text(&rule.name),
-        text(&rule.field),
-        rule.op,
-        text(&rule.value),
-        rule.percent,
-        rule.outcome
-    )
+/// A table of a list as it stands in the file; its keys are known ones.
+struct Found<'a> {
+    file: &'a File<'a>,
+    list: &'a str,
+    at: &'a Spanned<DeValue<'a>>,
+    table: &'a DeTable<'a>,
 }
 
-fn read_rule(file: &File, rule: &Spanned<DeValue>) -> Result<Rule, ConfigError> {
-    const KEYS: &str = "name, field, op, value, percent, outcome";
-    let Some(table) = rule.get_ref().as_table() else {
-        return Err(file.error(rule, format!("a throttle rule is a table of {KEYS}")));
-    };
-    let mut found = Rule {
-        name: String::new(),
-        field: String::new(),
-        op: Op::Is,
-        value: String::new(),
-        percent: 100.0,
-        outcome: Outcome::Accept,
-    };
-    let (mut has_op, mut has_outcome) = (false, false);
-    for (key, value) in table {
-        let text = || {
-            value.get_ref().as_str().ok_or_else(|| {
-                file.error(
-                    value,
-                    format!("[[throttle]] {} must be a text", key.get_ref()),
-                )
-            })
+impl<'a> Found<'a> {
+    fn value(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.table
+            .iter()
+            .find(|(found, _)| found.get_ref().as_ref() == key)
+            .map(|(_, value)| value)
+    }
+
+    /// A text, empty where the key is missing.
+    fn text(&self, key: &str) -> Result<String, ConfigError> {
+        let Some(value) = self.value(key) else {
+            return Ok(String::new());
         };
-        let word_error = |e: crate::throttle::UnknownWord| {
-            file.error(value, format!("[[throttle]] {}: {e}", key.get_ref()))
+        <String as Value>::read(value.get_ref())
+            .ok_or_else(|| self.refused(value, key, format!("must be {}", String::FORM)))
+    }
+
+    /// A text that stands for something else; `None` where the key is missing.
+    fn parsed<T: FromStr<Err: fmt::Display>>(&self, key: &str) -> Result<Option<T>, ConfigError> {
+        let Some(value) = self.value(key) else {
+            return Ok(None);
         };
-        match key.get_ref().as_ref() {
-            "name" => found.name = text()?.to_owned(),
-            "field" => found.field = text()?.to_owned(),
-            "value" => found.value = text()?.to_owned(),
-            "op" => {
-                found.op = text()?.parse().map_err(word_error)?;
-                has_op = true;
+        let parsed = self.text(key)?.parse();
+        parsed
+            .map(Some)
+            .map_err(|e| self.refused(value, key, format!("cannot be used: {e}")))
+    }
+
+    fn refused(&self, value: &Spanned<DeValue>, key: &str, why: String) -> ConfigError {
+        self.file
+            .error(value, format!("[[{}]] {key} {why}", self.list))
+    }
+
+    /// The table as a whole cannot be used.
+    fn error(&self, why: &str) -> ConfigError {
+        self.file.error(self.at, format!("[[{}]] {why}", self.list))
+    }
+}
+
+fn read_list<T: Entry>(
+    file: &File,
+    list: &str,
+    content: &Spanned<DeValue>,
+) -> Result<Vec<T>, ConfigError> {
+    let DeValue::Array(entries) = content.get_ref() else {
+        let message = format!("{list} must be written as [[{list}]], once for {}", T::WHAT);
+        return Err(file.error(content, message));
+    };
+    let mut read = Vec::new();
+    for at in entries.iter() {
+        let keys = T::KEYS.join(", ");
+        let Some(table) = at.get_ref().as_table() else {
+            return Err(file.error(at, format!("{} is a table of {keys}", T::WHAT)));
+        };
+        for (key, value) in table {
+            if !T::KEYS.contains(&key.get_ref().as_ref()) {
+                let key = key.get_ref();
+                let message = format!("[[{list}]] has no key {key:?}; known: {keys}");
+                return Err(file.error(value, message));
             }
-            "outcome" => {
-                found.outcome = text()?.parse().map_err(word_error)?;
-                has_outcome = true;
-            }
-            "percent" => {
+        }
+        read.push(T::read(&Found {
+            file,
+            list,
+            at,
+            table,
+        })?);
+    }
+    Ok(read)
+}
+
+impl Entry for Rule {
+    const WHAT: &'static str = "a throttle rule";
+    const KEYS: &'static [&'static str] = &["name", "field", "op", "value", "percent", "outcome"];
+
+    fn read(found: &Found) -> Result<Self, ConfigError> {
+        let name = found.text("name")?;
+        let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        if name.is_empty() || !name.bytes().all(is_plain) {
+            return Err(found.error("name must be of a-z, 0-9 and _"));
+        }
+        let field = found.text("field")?;
+        let op = found.parsed::<Op>("op")?;
+        let outcome = found.parsed::<Outcome>("outcome")?;
+        let (Some(op), Some(outcome)) = (op, outcome) else {
+            return Err(found.error(&format!("{name} needs field, op and outcome")));
+        };
+        if field.is_empty() && op != Op::Always {
+            return Err(found.error(&format!("{name} needs field, op and outcome")));
+        }
+        let percent = match found.value("percent") {
+            None => 100.0,
+            Some(value) => {
                 let number = match value.get_ref() {
                     DeValue::Integer(n) => n.as_str().parse::<f64>().ok(),
                     DeValue::Float(n) => n.as_str().parse::<f64>().ok(),
                     _ => None,
                 };
-                found.percent = number
-                    .filter(|n| (0.0..=100.0).contains(n))
-                    .ok_or_else(|| {
-                        file.error(
-                            value,
-                            "[[throttle]] percent must be a number from 0 to 100".into(),
-                        )
-                    })?;
+                let number = number.filter(|n| (0.0..=100.0).contains(n));
+                number.ok_or_else(|| {
+                    found.refused(value, "percent", "must be a number from 0 to 100".into())
+                })?
             }
-            unknown => {
-                return Err(file.error(
-                    value,
-                    format!("[[throttle]] has no key {unknown:?}; known: {KEYS}"),
-                ));
-            }
+        };
+        Ok(Self {
+            name,
+            field,
+            op,
+            value: found.text("value")?,
+            percent,
+            outcome,
+        })
+    }
+
+    fn print(&self) -> String {
+        format!(
+            "name = {}\nfield = {}\nop = \"{}\"\nvalue = {}\npercent = {}\noutcome = \"{}\"",
+            self.name.print(),
+            self.field.print(),
+            self.op,
+            self.value.print(),
+            self.percent,
+            self.outcome
+        )
+    }
+}
+
+impl Entry for Template {
+    const WHAT: &'static str = "a bug template";
+    const KEYS: &'static [&'static str] = &["name", "product", "url"];
+
+    fn read(found: &Found) -> Result<Self, ConfigError> {
+        let name = found.text("name")?;
+        if name.is_empty() {
+            return Err(found.error("needs a name, which is the text of its link"));
         }
+        let Some(url) = found.parsed("url")? else {
+            return Err(found.error(&format!("{name:?} needs a url")));
+        };
+        Ok(Self {
+            name,
+            product: found.text("product")?,
+            url,
+        })
     }
-    let name_ok = !found.name.is_empty()
-        && found
-            .name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    if !name_ok {
-        return Err(file.error(rule, "[[throttle]] name must be of a-z, 0-9 and _".into()));
+
+    fn print(&self) -> String {
+        format!(
+            "name = {}\nproduct = {}\nurl = {}",
+            self.name.print(),
+            self.product.print(),
+            self.url.to_string().print()
+        )
     }
-    if !has_op || !has_outcome || (found.field.is_empty() && found.op != Op::Always) {
-        return Err(file.error(
-            rule,
-            format!("[[throttle]] {} needs field, op and outcome", found.name),
-        ));
-    }
-    Ok(found)
 }
 
 #[cfg(test)]
@@ -563,7 +689,7 @@ mod tests {
                 .all(|(.., source)| **source != Source::Default),
             "every key is in it"
         );
-        assert_eq!(shipped.throttle.value, default.throttle.value);
+        assert_eq!(shipped.list_entries(), default.list_entries());
     }
 
     #[test]
@@ -623,7 +749,9 @@ mod tests {
             error(
                 "[[throttle]]\nname = \"a\"\nfield = \"x\"\nop = \"like\"\noutcome = \"accept\"\n"
             )
-            .contains("appliance.toml:4: [[throttle]] op: \"like\" is none of is, is-not")
+            .contains(
+                "appliance.toml:4: [[throttle]] op cannot be used: \"like\" is none of is, is-not"
+            )
         );
         assert!(
             error("[[throttle]]\nname = \"A b\"\nop = \"always\"\noutcome = \"accept\"\n")
@@ -633,5 +761,77 @@ mod tests {
             error("[[throttle]]\nname = \"a\"\nop = \"always\"\n")
                 .contains("needs field, op and outcome")
         );
+    }
+
+    #[test]
+    fn bug_templates_are_read_in_order_and_checked() {
+        let text = "[[bug_template]]\nname = \"Tracker\"\nproduct = \"A \\\"B\\\"\"\nurl = \"https://h/{{new}}?t={title}\"\n\
+                    [[bug_template]]\nname = \"Other\"\nurl = \"https://h/new\"\n";
+        let config = Config::parse("a.toml", text).expect("good templates");
+        let names: Vec<&str> = config
+            .bug_template
+            .iter()
+            .map(|t| t.name.as_str())
+            .collect();
+        assert_eq!(names, ["Tracker", "Other"]);
+        let printed: String = config
+            .list_entries()
+            .iter()
+            .map(|(list, text, _)| format!("[[{list}]]\n{text}\n"))
+            .collect();
+        let again = Config::parse("b.toml", &printed).expect("what is printed is read");
+        assert_eq!(again.bug_template.value, config.bug_template.value);
+
+        let bad = |line: &str| error(&format!("[[bug_template]]\nname = \"T\"\n{line}\n"));
+        let unknown = bad("url = \"https://h/{titel}\"");
+        assert!(
+            unknown.starts_with("appliance.toml:3: [[bug_template]] url cannot be used: there is no {titel}; accepted: {signature}, {title}"),
+            "{unknown}"
+        );
+        assert!(bad("url = \"https://h/{title\"").contains("no partner"));
+        assert!(bad("url = \"javascript:alert(1)\"").contains("https://"));
+        assert!(bad("url = 3").contains("appliance.toml:3: [[bug_template]] url must be a text"));
+        assert!(bad("").contains("appliance.toml:1: [[bug_template]] \"T\" needs a url"));
+        assert!(bad("link = \"x\"").contains("no key \"link\"; known: name, product, url"));
+        assert!(error("[[bug_template]]\nurl = \"https://h/\"\n").contains("needs a name"));
+        assert!(error("bug_template = 3\n").contains("must be written as [[bug_template]]"));
+    }
+
+    #[test]
+    fn the_shipped_file_shows_templates_that_can_be_used() {
+        let shipped = include_str!("../appliance.toml");
+        let lists = shipped.find("# [[").expect("examples");
+        for name in crate::bugs::template::PLACEHOLDERS {
+            assert!(shipped.contains(&format!("{{{name}}}")), "{name}");
+        }
+        let examples: String = shipped[lists..]
+            .lines()
+            .filter_map(|line| line.strip_prefix("# "))
+            .filter(|line| line.starts_with("[[") || line.contains(" = "))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let config = Config::parse("examples", &examples).expect("they can be used");
+        assert_eq!((config.throttle.len(), config.bug_template.len()), (1, 4));
+    }
+
+    #[test]
+    fn a_tracker_is_an_address_or_none() {
+        let url = |text: &str| Config::parse("a", &format!("[bugzilla]\nurl = \"{text}\"\n"));
+        for (text, read) in [("", ""), ("https://b.example/bz/", "https://b.example/bz")] {
+            assert_eq!(url(text).expect(text).bugzilla.url.0, read);
+        }
+        for text in [
+            "b.example",
+            "ftp://b",
+            "https://b/?x",
+            "https://u@b/",
+            "https://",
+        ] {
+            let error = url(text).expect_err(text).to_string();
+            assert!(
+                error.contains("a:2: [bugzilla] url must be an address"),
+                "{error}"
+            );
+        }
     }
 }

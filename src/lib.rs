@@ -9,6 +9,8 @@
 pub mod access;
 pub mod api;
 pub mod appliance;
+pub mod bugs;
+pub mod bugzilla;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -24,6 +26,7 @@ pub mod ingest;
 pub mod limits;
 pub mod metrics;
 pub mod multipart;
+pub mod outbound;
 pub mod pages;
 pub mod process;
 pub mod query;

@@ -55,6 +55,26 @@ pub const REPROCESS_IDS_MAX: usize = 10_000;
 /// Bytes of what one walk may answer.
 pub const WALK_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Bytes of an address of a bug.
+pub const BUG_URL_BYTES_MAX: usize = 2_000;
+/// Bytes of an address under which a bug is filed: servers refuse request lines of 8 KiB.
+pub const BUG_LINK_BYTES_MAX: usize = 7_000;
+/// Bytes of a signature that a bug is attached to; four for each character that one can have.
+pub const BUG_SIGNATURE_BYTES_MAX: usize = 1_020;
+/// Signatures that one bug's field names.
+pub const BUG_SIGNATURES_MAX: usize = 1_000;
+/// Characters of a bug's summary, status and resolution, each.
+pub const BUG_TEXT_CHARS_MAX: usize = 500;
+/// Signatures or bugs in one request to the API.
+pub const BUGS_ASKED_MAX: usize = 1_000;
+
+/// Bytes of an answer that we asked another server for.
+pub const OUTBOUND_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Seconds for a connection to another server.
+pub const OUTBOUND_CONNECT_SECONDS_MAX: u64 = 5;
+/// Seconds for the whole answer of another server.
+pub const OUTBOUND_SECONDS_MAX: u64 = 20;
+
 /// Parameters of one search.
 pub const QUERY_PARAMS_MAX: usize = 500;
 /// Results of one search.

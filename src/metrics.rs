@@ -87,6 +87,8 @@ pub struct Metrics {
     /// Walkers that died or overran.
     pub walker_faults: Counter,
     pub indexed: Counter,
+    /// Passes over the bug tracker, by outcome.
+    pub polled: Family,
     /// Handlers that panicked: each is a bug of ours.
     pub panics: Counter,
 }
@@ -150,6 +152,12 @@ impl Metrics {
                 "crashes whose processing ended",
                 "outcome",
                 &self.processed,
+            ),
+            (
+                "crashkeep_bugzilla_passes_total",
+                "passes over the bug tracker",
+                "outcome",
+                &self.polled,
             ),
         ] {
             let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} counter\n");

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::bugzilla::Poller;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::index::Index;
@@ -22,6 +23,8 @@ pub struct App {
     pub index: Arc<Index>,
     pub indexer: Arc<Indexer>,
     pub retention: Arc<Retention>,
+    /// Where a tracker is set, and may be asked.
+    pub bugzilla: Option<Poller>,
     pub pool: Arc<Pool>,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
@@ -126,7 +129,7 @@ pub enum Body {
 pub struct Response {
     pub status: u16,
     pub content_type: &'static str,
-    /// Further headers. Values never hold what a client sent.
+    /// Further headers. Values never hold what a client sent, but percent-encoded in an address.
     pub headers: Vec<(&'static str, String)>,
     pub body: Body,
 }

@@ -52,7 +52,7 @@ pub fn metrics(app: &App, _: &Request, _: &[String]) -> Answer {
     let oldest = status
         .oldest_queued_at
         .map_or(0, |at| app.clock.now().ms_since(at) / 1000);
-    let gauges = [
+    let mut gauges = vec![
         (
             "crashkeep_queued",
             "crashes waiting for a worker",
@@ -100,5 +100,18 @@ pub fn metrics(app: &App, _: &Request, _: &[String]) -> Answer {
             u64::from(status.latched.is_none()),
         ),
     ];
+    if let Some(bugzilla) = &app.bugzilla {
+        let last = app.store.last_pass(&app.config.bugzilla.url.0)?;
+        gauges.push((
+            "crashkeep_bugzilla_last_success_seconds",
+            "when a pass over the bug tracker that succeeded began, since 1970; 0 for never",
+            last.map_or(0, |at| at.ms() as u64 / 1000),
+        ));
+        gauges.push((
+            "crashkeep_bugzilla_failing",
+            "1 while the last pass over the bug tracker failed",
+            u64::from(bugzilla.status().error.is_some()),
+        ));
+    }
     Ok(Response::text(200, app.metrics.text(&gauges)))
 }

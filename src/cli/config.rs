@@ -39,11 +39,7 @@ fn print(config: &Config) {
         }
         println!("{:<40} # {source}", format!("{key} = {value}"));
     }
-    for rule in &config.throttle.value {
-        println!(
-            "\n[[throttle]] # {}\n{}",
-            config.throttle.source,
-            crate::config::print_rule(rule)
-        );
+    for (list, entry, source) in config.list_entries() {
+        println!("\n[[{list}]] # {source}\n{entry}");
     }
 }

@@ -268,6 +268,42 @@ impl Walk {
     }
 }
 
+impl Frame {
+    /// The best name that is known.
+    pub fn place(&self) -> String {
+        if let Some(function) = &self.function {
+            return function.clone();
+        }
+        let address = self.offset.as_deref().unwrap_or("?");
+        match (
+            &self.module,
+            &self.module_offset,
+            self.unloaded_modules.first(),
+        ) {
+            (Some(module), Some(offset), _) => format!("{module} + {}", short(offset)),
+            (Some(module), None, _) => module.clone(),
+            (None, _, Some(unloaded)) => {
+                let name = unloaded.module.as_deref().unwrap_or("unknown");
+                let offset = unloaded.offsets.first().map_or(address, String::as_str);
+                format!("(unloaded {name}) + {}", short(offset))
+            }
+            _ => short(address),
+        }
+    }
+}
+
+/// An address without its leading zeros.
+fn short(hex: &str) -> String {
+    match hex
+        .strip_prefix("0x")
+        .map(|digits| digits.trim_start_matches('0'))
+    {
+        Some("") => "0x0".into(),
+        Some(digits) => format!("0x{digits}"),
+        None => hex.to_owned(),
+    }
+}
+
 fn null_as_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: Default + Deserialize<'de>,
@@ -330,5 +366,23 @@ mod tests {
         let text = r#"{"crash_info": {"crashing_thread": 5}, "threads": [{}]}"#;
         let walk: Walk = serde_json::from_str(text).unwrap();
         assert_eq!(walk.crashing_thread(), None);
+    }
+
+    #[test]
+    fn a_frame_is_called_by_the_best_that_is_known() {
+        let frame =
+            |function: Option<&str>, module: Option<&str>, module_offset: Option<&str>| Frame {
+                function: function.map(Into::into),
+                module: module.map(Into::into),
+                module_offset: module_offset.map(Into::into),
+                offset: Some("0x0000000000000010".into()),
+                ..Frame::default()
+            };
+        assert_eq!(frame(Some("f"), Some("m"), None).place(), "f");
+        assert_eq!(
+            frame(None, Some("m.so"), Some("0x0000000000001f26")).place(),
+            "m.so + 0x1f26"
+        );
+        assert_eq!(frame(None, None, None).place(), "0x10");
     }
 }

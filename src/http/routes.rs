@@ -70,6 +70,8 @@ pub const ROUTES: &[Route] = &[
     get("/trends/", Role::Viewer, pages::trends::trends),
     get("/trends/urls/", Role::Protected, pages::urls::urls),
     get("/signature/", Role::Viewer, pages::signature::report),
+    post("/signature/bugs/attach", Role::Admin, pages::bugs::attach),
+    post("/signature/bugs/detach", Role::Admin, pages::bugs::detach),
     get("/search/", Role::Viewer, pages::search::search),
     get("/report/index/{}", Role::Protected, pages::report::report),
     post(
@@ -95,6 +97,13 @@ pub const ROUTES: &[Route] = &[
         "/api/SuperSearchFields/",
         Role::Viewer,
         api::supersearch::fields,
+    ),
+    get("/api/Bugs/", Role::Viewer, api::bugs::of_signatures),
+    post("/api/Bugs/", Role::Viewer, api::bugs::of_signatures),
+    get(
+        "/api/SignaturesByBugs/",
+        Role::Viewer,
+        api::bugs::signatures,
     ),
     get("/api/CrashState/", Role::Viewer, api::crash::state),
     get(

@@ -4,6 +4,7 @@
 //! escaped by maud and made visible by [`shown`]. A page adds markup, not colours: those are in
 //! `style.css`.
 
+pub mod bugs;
 pub mod error;
 pub mod home;
 pub mod product;

@@ -4,13 +4,13 @@ use maud::{Markup, html};
 
 use super::scope::Scope;
 use super::{
-    Page, ago, bytes_text, counted, product_path, report_path, shown, shown_whole, signature,
+    Page, ago, bugs, bytes_text, counted, product_path, report_path, shown, shown_whole, signature,
     span_text, stack,
 };
 use crate::crash::id::CrashId;
 use crate::crash::processed::ProcessedCrash;
 use crate::crash::raw::{PartKind, RawCrash};
-use crate::crash::walk::{Module, Thread, Walk};
+use crate::crash::walk::{Frame, Module, Thread, Walk};
 use crate::fields;
 use crate::store::{CrashRow, Requested, State};
 use crate::web::{App, Params, Request, Response, WebError};
@@ -32,7 +32,7 @@ struct View {
     damage: Vec<String>,
 }
 
-pub fn report(app: &App, _: &Request, captures: &[String]) -> Result<Response, WebError> {
+pub fn report(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
     let id = parse_id(captures)?;
     if captures[0] != id.to_string() {
         return Ok(Response::see_other(&report_path(id)));
@@ -45,10 +45,14 @@ pub fn report(app: &App, _: &Request, captures: &[String]) -> Result<Response, W
     };
     let mut page = Page::new(&title, "");
     page.refresh_s = pending.then_some(REFRESH_S);
+    let bugs = match &view.processed {
+        Some(processed) => bugs::Panel::of_report(app, request, id, processed)?.markup(),
+        None => html! {},
+    };
     let content = html! {
         (head(app, &view))
         @match &view.processed {
-            Some(processed) => (body(&view, processed)),
+            Some(processed) => (body(&view, processed, &bugs)),
             None => (unprocessed(&view)),
         }
     };
@@ -200,7 +204,7 @@ fn unprocessed(view: &View) -> Markup {
     }
 }
 
-fn body(view: &View, processed: &ProcessedCrash) -> Markup {
+fn body(view: &View, processed: &ProcessedCrash, bugs: &Markup) -> Markup {
     let notes_text = processed.text("processor_notes").unwrap_or_default();
     let notes_list: Vec<String> = notes_text.lines().map(str::to_owned).collect();
     html! {
@@ -211,7 +215,7 @@ fn body(view: &View, processed: &ProcessedCrash) -> Markup {
                     None => (no_walk(&notes_list)),
                 }
             }
-            div.stackup { (facts(view, processed)) (notes(&notes_list)) (files(&view.row)) }
+            div.stackup { (facts(view, processed)) (bugs) (notes(&notes_list)) (files(&view.row)) }
         }
         @if let Some(walk) = &processed.walk { (modules(walk)) }
         (annotations(&view.raw))
@@ -312,7 +316,7 @@ fn other_threads(walk: &Walk) -> Markup {
                     details {
                         summary {
                             (index) (thread_title(thread)) ": "
-                            span.mono { (shown(&thread.frames.first().map_or("no frames".into(), stack::place))) }
+                            span.mono { (shown(&thread.frames.first().map_or("no frames".into(), Frame::place))) }
                         }
                         @if whole {
                             (stack::frames(thread, false))

@@ -4,6 +4,7 @@
 
 use maud::{Markup, html};
 
+use super::bugs;
 use super::daily::{self, Range};
 use super::ranking::{share, share_text};
 use super::scope::{Scope, buckets, distinct, to_filters};
@@ -71,6 +72,7 @@ struct View<'a> {
     /// By [`UPTIMES`].
     uptimes: [u64; 5],
     first: Option<First>,
+    bugs: bugs::Panel,
     chart: super::chart::Stack,
     by: Option<&'static Field>,
     /// What can be counted by.
@@ -119,6 +121,7 @@ impl<'a> View<'a> {
             params,
             uptimes: uptimes(&scope, app, request)?,
             first: First::find(signature, app, request)?,
+            bugs: bugs::Panel::of_signature(app, request, signature, &scope)?,
             chart: daily::chart(app, request, &scope, range, name::VERSION)?,
             scope,
             range,
@@ -141,12 +144,14 @@ impl<'a> View<'a> {
                         @if let Some(first) = &self.first { " Its first crash here was " (first.link(html! { "on " (day_text(first.at, self.now)) })) "." }
                     }
                 } }
+                (self.bugs.markup())
             } @else {
                 section.panel {
                     header { h2 { "How often" } span.muted.small { "days in UTC" } }
                     div.body { (self.chart.markup()) }
                     (self.chart.table())
                 }
+                (self.bugs.markup())
                 @if let Some(field) = self.by { div.by id="by" { (self.panel(field, BY_VALUES)) } }
                 div.grid3.broad {
                     @for panel in PANELS.iter().filter_map(|panel| fields::by_name(panel)) {

@@ -86,7 +86,7 @@ fn physical(frame: &Frame, hot: bool) -> Markup {
     html! {
         li class=(class) {
             span.n { (frame.frame) }
-            span.fn { (shown(&place(frame))) }
+            span.fn { (shown(&frame.place())) }
             span.mod { (shown(module.unwrap_or_default())) span.trust title=(trust(&frame.trust)) { (frame.trust) } }
             @if function.is_some() {
                 (source(frame.file.as_deref(), frame.line))
@@ -94,40 +94,6 @@ fn physical(frame: &Frame, hot: bool) -> Markup {
                 span.src { "no symbols for this module: put its .sym below data/symbols and reprocess" }
             }
         }
-    }
-}
-
-/// The best name of a frame.
-pub fn place(frame: &Frame) -> String {
-    if let Some(function) = &frame.function {
-        return function.clone();
-    }
-    let address = frame.offset.as_deref().unwrap_or("?");
-    match (
-        &frame.module,
-        &frame.module_offset,
-        frame.unloaded_modules.first(),
-    ) {
-        (Some(module), Some(offset), _) => format!("{module} + {}", short(offset)),
-        (Some(module), None, _) => module.clone(),
-        (None, _, Some(unloaded)) => {
-            let name = unloaded.module.as_deref().unwrap_or("unknown");
-            let offset = unloaded.offsets.first().map_or(address, String::as_str);
-            format!("(unloaded {name}) + {}", short(offset))
-        }
-        _ => short(address),
-    }
-}
-
-/// An address without its leading zeros.
-fn short(hex: &str) -> String {
-    match hex
-        .strip_prefix("0x")
-        .map(|digits| digits.trim_start_matches('0'))
-    {
-        Some("") => "0x0".into(),
-        Some(digits) => format!("0x{digits}"),
-        None => hex.to_owned(),
     }
 }
 
@@ -172,24 +138,6 @@ fn trust(word: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_frame_is_called_by_the_best_that_is_known() {
-        let frame =
-            |function: Option<&str>, module: Option<&str>, module_offset: Option<&str>| Frame {
-                function: function.map(Into::into),
-                module: module.map(Into::into),
-                module_offset: module_offset.map(Into::into),
-                offset: Some("0x0000000000000010".into()),
-                ..Frame::default()
-            };
-        assert_eq!(place(&frame(Some("f"), Some("m"), None)), "f");
-        assert_eq!(
-            place(&frame(None, Some("m.so"), Some("0x0000000000001f26"))),
-            "m.so + 0x1f26"
-        );
-        assert_eq!(place(&frame(None, None, None)), "0x10");
-    }
 
     #[test]
     fn system_frames_stand_back_and_ours_do_not() {

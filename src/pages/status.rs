@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{Page, ago, bytes_text, counted, number, report_path, span_text};
+use super::{Page, ago, bytes_text, counted, number, report_path, shown, span_text};
 use crate::store::{State, StoreStatus};
 use crate::web::{App, Request, Response, WebError};
 
@@ -38,7 +38,7 @@ pub fn status(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError
             }
         }
         (workers(app))
-        div.grid3 { (intake(app)) (disk(&store)) (index(app)) (retention(app)) }
+        div.grid3 { (intake(app)) (disk(&store)) (index(app)) (retention(app)) (bugzilla(app)?) }
     };
     Ok(Response::html(
         Page::new("Server status", "/status/").render(content),
@@ -178,6 +178,38 @@ fn retention(app: &App) -> Markup {
         rows.push(("Problem", html! { span.chip.bad { (why) } }));
     }
     facts("Retention", &rows)
+}
+
+/// Nothing where no tracker is asked.
+fn bugzilla(app: &App) -> Result<Markup, WebError> {
+    let Some(poller) = &app.bugzilla else {
+        return Ok(html! {});
+    };
+    let url = &app.config.bugzilla.url.0;
+    let now = app.clock.now();
+    let status = poller.status();
+    let every = span_text(app.config.bugzilla.every.0.as_millis() as i64);
+    let mut rows = vec![("Asked", html! { (url) ", every " (every) })];
+    rows.push((
+        "Last success",
+        match app.store.last_pass(url)? {
+            Some(at) => html! { (ago(at, now)) },
+            None => html! { "none yet" },
+        },
+    ));
+    if let Some((_, pass)) = &status.last_pass {
+        rows.push((
+            "Found",
+            html! {
+                (counted(pass.changed as u64, "bug", "bugs")) " new or changed, "
+                (number(pass.refreshed as u64)) " others asked for"
+            },
+        ));
+    }
+    if let Some(why) = status.error {
+        rows.push(("Problem", html! { span.chip.bad { (shown(&why)) } }));
+    }
+    Ok(facts("Bug tracker", &rows))
 }
 
 fn index(app: &App) -> Markup {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use maud::{Markup, html};
 
+use super::bugs;
 use super::controls::{self, OTHER, on_system, one_of, option, refused, system, word, words};
 use super::home::first_steps;
 use super::ranking::{self, Movement, Row, SYSTEMS, StartUp, difference_text, share, share_text};
@@ -15,6 +16,7 @@ use crate::fields::name;
 use crate::fields::version::VersionKey;
 use crate::index::SearchResult;
 use crate::limits;
+use crate::store::bugs::Association;
 use crate::web::{App, Params, Request, Response, WebError};
 
 const DAYS: [u32; 5] = [1, 3, 7, 14, 28];
@@ -245,6 +247,7 @@ struct View {
     total_before: u64,
     rows: Vec<Row>,
     first_seen: HashMap<String, Timestamp>,
+    bugs: HashMap<String, Vec<Association>>,
 }
 
 impl View {
@@ -266,6 +269,7 @@ impl View {
         let rows = ranking::rank(&found, &before, buckets(&early.facets, name::SIGNATURE));
         let names: Vec<String> = rows.iter().map(|row| row.signature.clone()).collect();
         let first_seen = app.store.first_seen(&names)?;
+        let bugs = app.store.bugs_of(&names)?;
         Ok(Self {
             params: request.query.clone(),
             filters,
@@ -278,6 +282,7 @@ impl View {
             total_before: before.total,
             rows,
             first_seen,
+            bugs,
         })
     }
 
@@ -458,6 +463,7 @@ impl View {
                         }
                         th.num.hide-s title="Distinct times of installation" { "Installs" }
                         th.num.hide-s title="The first day on which any program crashed so" { "First seen" }
+                        th title="Newest first; resolved ones are struck through" { "Bugs" }
                     } }
                     tbody { @for row in &self.rows { (self.row(row)) } }
                 }
@@ -500,6 +506,7 @@ impl View {
                         a href=(that_day.search()) { (day_text(day, self.periods.now)) }
                     }
                 }
+                td.bugs { @if let Some(bugs) = self.bugs.get(&row.signature) { (bugs::ids(bugs, &page)) } }
             }
         }
     }

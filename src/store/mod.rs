@@ -14,6 +14,7 @@
 
 mod audit;
 mod backend;
+pub mod bugs;
 pub mod counters;
 pub mod disk;
 mod error;

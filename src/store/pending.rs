@@ -60,6 +60,10 @@ pub struct Txn<'t> {
     pub counters: Table<'t, (u32, u32, u32, u32), &'static [u8]>,
     pub sightings: Table<'t, SightingKey, (u64, i64, i64)>,
     pub decisions: Table<'t, (u32, u32, u8, u32, u32), u64>,
+    pub bugs: Table<'t, (&'static str, &'static str), &'static [u8]>,
+    pub bug_signatures: Table<'t, (&'static str, &'static str, &'static str), u8>,
+    pub signature_bugs: Table<'t, (&'static str, &'static str, &'static str), ()>,
+    pub trackers: Table<'t, &'static str, i64>,
 }
 
 impl<'t> Txn<'t> {
@@ -80,6 +84,10 @@ impl<'t> Txn<'t> {
             counters: txn.open_table(COUNTERS)?,
             sightings: txn.open_table(SIGHTINGS)?,
             decisions: txn.open_table(DECISIONS)?,
+            bugs: txn.open_table(BUGS)?,
+            bug_signatures: txn.open_table(BUG_SIGNATURES)?,
+            signature_bugs: txn.open_table(SIGNATURE_BUGS)?,
+            trackers: txn.open_table(TRACKERS)?,
         })
     }
 

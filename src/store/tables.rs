@@ -12,7 +12,7 @@
 //! states      state                -> crashes in it
 //! ```
 //!
-//! The tables of counts are described in [`super::counters`].
+//! The tables of counts are described in [`super::counters`], those of bugs in [`super::bugs`].
 //!
 //! A crash is in exactly one of `ready` (queued), `working` (processing), `deferred`, or in none
 //! of them (processed, failed). Sequence numbers ascend with the order of receipt and are the
@@ -46,6 +46,12 @@ pub const SIGHTINGS: TableDefinition<SightingKey, (u64, i64, i64)> =
     TableDefinition::new("sightings");
 pub const DECISIONS: TableDefinition<(u32, u32, u8, u32, u32), u64> =
     TableDefinition::new("decisions");
+pub const BUGS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("bugs");
+pub const BUG_SIGNATURES: TableDefinition<(&str, &str, &str), u8> =
+    TableDefinition::new("bug_signatures");
+pub const SIGNATURE_BUGS: TableDefinition<(&str, &str, &str), ()> =
+    TableDefinition::new("signature_bugs");
+pub const TRACKERS: TableDefinition<&str, i64> = TableDefinition::new("trackers");
 
 /// Names in `meta`.
 pub mod meta {

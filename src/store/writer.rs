@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::backend::{self, Life};
+use super::bugs::BugChange;
 use super::counters::{Discard, Facts};
 use super::disk::Disk;
 use super::error::StoreError;
@@ -100,6 +101,11 @@ pub enum Command {
         counts: Vec<(State, i64)>,
         reply: Reply<()>,
     },
+    /// Change what is known of bugs. All of it or nothing.
+    Bugs {
+        changes: Vec<BugChange>,
+        reply: Reply<()>,
+    },
     /// Count reports that were not kept.
     Discards(Vec<(Discard, u64)>),
     /// Answer once everything that was sent before is durable.
@@ -143,6 +149,7 @@ impl Command {
             Self::Delete { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Sweep { reply } => drop(reply.send(Err(error.clone()))),
             Self::Heal { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Bugs { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Flush { reply } => drop(reply.send(Err(error.clone()))),
             owed => return Some(owed),
         }
@@ -296,9 +303,12 @@ impl Writer {
                 (Command::Accept { reply, .. }, _) => drop(reply.send(Ok(()))),
                 (Command::Request { reply, .. }, Answer::Requested(r)) => drop(reply.send(Ok(r))),
                 (Command::Delete { reply, .. }, Answer::Deleted(n)) => drop(reply.send(Ok(n))),
-                (Command::Heal { reply, .. } | Command::Flush { reply }, _) => {
-                    drop(reply.send(Ok(())));
-                }
+                (
+                    Command::Heal { reply, .. }
+                    | Command::Bugs { reply, .. }
+                    | Command::Flush { reply },
+                    _,
+                ) => drop(reply.send(Ok(()))),
                 (Command::Sweep { reply }, Answer::Swept(dead)) => {
                     self.unlink(&dead);
                     drop(reply.send(Ok(dead.len() as u64)));
@@ -594,6 +604,7 @@ impl Records<'_> {
             }
             Command::Fault { job, reason } => txn.fault(job, reason)?,
             Command::Indexed { up_to } => txn.forget_changes(*up_to)?,
+            Command::Bugs { changes, .. } => txn.change_bugs(changes)?,
             Command::Discards(counts) => {
                 for (discard, reports) in counts {
                     txn.decided(discard, *reports)?;

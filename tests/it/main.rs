@@ -1,9 +1,11 @@
 //! Features from the outside, in one binary: the program itself and the library as others use it.
 
+mod bugs;
 mod clients;
 mod collector;
 mod commands;
 mod counters;
+mod fake_bugzilla;
 mod house;
 mod life;
 mod report;

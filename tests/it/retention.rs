@@ -19,7 +19,7 @@ const KEEP: Keep = Keep {
 /// A store without a server, whose jobs the test does by hand.
 pub struct House {
     pub clock: Arc<ManualClock>,
-    pub store: Store,
+    pub store: Arc<Store>,
     pub jobs: Jobs,
     _stop: Stop,
     root: tempfile::TempDir,
@@ -38,7 +38,7 @@ impl House {
         let store = Store::open(disk, options, clock.clone(), Box::new(lanes)).expect("a store");
         Self {
             clock,
-            store,
+            store: Arc::new(store),
             jobs,
             _stop: stop,
             root,

@@ -1,0 +1,66 @@
+//! Bugs and the signatures that they are about, in the shapes of Socorro's `Bugs` and
+//! `SignaturesByBugs`.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::limits;
+use crate::store::bugs::Association;
+use crate::web::{App, Params, Request, Response, WebError};
+
+type Answer = Result<Response, WebError>;
+
+/// The bugs of signatures, and what else those bugs are about.
+pub fn of_signatures(app: &App, request: &Request, _: &[String]) -> Answer {
+    let signatures = asked(&request.form(), "signatures")?;
+    let found = app.store.bugs_of(&signatures)?;
+    let ids: BTreeSet<String> = found
+        .values()
+        .flatten()
+        .map(|association| association.bug.key.id.clone())
+        .collect();
+    let keys: BTreeSet<_> = found.into_values().flatten().map(|a| a.bug.key).collect();
+    let all = app.store.signatures_of(&Vec::from_iter(ids))?;
+    let of_them = all.into_iter().filter(|a| keys.contains(&a.bug.key));
+    Ok(hits(of_them.collect()))
+}
+
+/// The signatures of bugs.
+pub fn signatures(app: &App, request: &Request, _: &[String]) -> Answer {
+    let ids = asked(&request.query, "bug_ids")?;
+    Ok(hits(app.store.signatures_of(&ids)?))
+}
+
+/// The values of a list parameter, each once.
+fn asked(params: &Params, name: &str) -> Result<Vec<String>, WebError> {
+    let values: BTreeSet<&str> = params.all(name).filter(|v| !v.is_empty()).collect();
+    if values.is_empty() {
+        let why = format!("{name} is missing: give it once for each value");
+        return Err(WebError::bad(name, why));
+    }
+    if values.len() > limits::BUGS_ASKED_MAX {
+        let why = format!(
+            "{name} has {} values, more than {}; send them in several requests",
+            values.len(),
+            limits::BUGS_ASKED_MAX
+        );
+        return Err(WebError::bad(name, why));
+    }
+    Ok(values.into_iter().map(str::to_owned).collect())
+}
+
+fn hits(mut found: Vec<Association>) -> Response {
+    found.sort_by(|a, b| (&a.bug.key, &a.signature).cmp(&(&b.bug.key, &b.signature)));
+    let hits: Vec<Value> = found
+        .iter()
+        .map(|a| json!({ "id": id(&a.bug.key.id), "signature": a.signature }))
+        .collect();
+    Response::json(&json!({ "hits": hits, "total": found.len() }))
+}
+
+/// A number where it is one: Bugzilla's ids, which is what the field's tools expect.
+fn id(text: &str) -> Value {
+    text.parse::<u64>()
+        .map_or_else(|_| text.into(), Value::from)
+}

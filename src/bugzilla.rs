@@ -1,0 +1,356 @@
+//! Asks a Bugzilla which bugs are about which signatures, and how its bugs stand.
+//!
+//! A thread of its own makes a pass at the start and then at every interval of the setting:
+//!
+//! 1. Bugs that were made, or whose crash-signature field was changed, since the day of the last
+//!    pass that succeeded. What the field names replaces what it named before; what people
+//!    attached by hand stays.
+//! 2. How all other known bugs of the tracker stand, in batches.
+//! 3. The moment of the pass, so that the next one goes on there, also after a restart.
+//!
+//! A pass that fails is told and made again; all its steps may be repeated. Without an address in
+//! the configuration there is no thread. Source: Bugzilla 5's REST API, and Socorro's use of it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use serde::Deserialize;
+
+use crate::bugs::{Bug, Standing, field, reference};
+use crate::clock::{Clock, DAY_MS, Timestamp};
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::outbound::{Outbound, OutboundError};
+use crate::store::bugs::BugChange;
+use crate::store::{Store, StoreError};
+
+/// Between two tries after one that failed, unless the setting is shorter.
+const RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
+/// How far before the last pass changes are asked for. Bugzilla takes a day, in a time zone of
+/// its own: with the very day, a server behind UTC would leave out some hours of each.
+const OVERLAP_MS: i64 = DAY_MS;
+/// Bugs of one answer.
+const PAGE_BUGS: usize = 200;
+/// Answers to one question: so many bugs do not change between two passes.
+const PAGES_MAX: usize = 500;
+/// Bugs that one request asks for by their ids.
+const IDS_BATCH: usize = 100;
+/// What is asked of a bug.
+const STANDING_FIELDS: &str = "id,status,resolution,summary,is_open";
+
+/// What a pass found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pass {
+    /// Bugs made or changed since the pass before.
+    pub changed: usize,
+    /// Other bugs that were asked for.
+    pub refreshed: usize,
+}
+
+/// For the status page.
+#[derive(Clone, Debug, Default)]
+pub struct PollStatus {
+    pub last_pass: Option<(Timestamp, Pass)>,
+    /// Why the last try failed, if it did.
+    pub error: Option<String>,
+}
+
+#[derive(Debug)]
+pub enum PollError {
+    Outbound(OutboundError),
+    Store(StoreError),
+    /// It answered something else than bugs.
+    Answer(String),
+    /// The server stops.
+    Stopping,
+}
+
+impl fmt::Display for PollError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Outbound(error) => write!(f, "{error}"),
+            Self::Store(error) => write!(f, "{error}"),
+            Self::Answer(why) => f.write_str(why),
+            Self::Stopping => f.write_str("the server stops"),
+        }
+    }
+}
+
+impl std::error::Error for PollError {}
+
+impl From<OutboundError> for PollError {
+    fn from(error: OutboundError) -> Self {
+        Self::Outbound(error)
+    }
+}
+
+impl From<StoreError> for PollError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// The thread that asks.
+pub struct Poller {
+    /// A message has it ask at once; it ends when this is dropped.
+    wake: Mutex<Option<Sender<()>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    status: Arc<Mutex<PollStatus>>,
+}
+
+impl Poller {
+    pub fn start(
+        tracker: Tracker,
+        every: Duration,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
+        let (wake, woken) = bounded::<()>(1);
+        let status = Arc::new(Mutex::new(PollStatus::default()));
+        let told = status.clone();
+        let thread = std::thread::Builder::new()
+            .name("bugzilla".into())
+            .spawn(move || {
+                loop {
+                    let now = clock.now();
+                    let result = tracker.pass(now, &woken);
+                    if matches!(result, Err(PollError::Stopping)) {
+                        return;
+                    }
+                    metrics
+                        .polled
+                        .add(if result.is_ok() { "ok" } else { "failed" });
+                    let wait = match result {
+                        Ok(_) => every,
+                        Err(_) => every.min(RETRY_AFTER),
+                    };
+                    tell(&told, &tracker.url, now, result);
+                    if let Err(RecvTimeoutError::Disconnected) = woken.recv_timeout(wait) {
+                        return;
+                    }
+                }
+            })?;
+        Ok(Self {
+            wake: Mutex::new(Some(wake)),
+            thread: Mutex::new(Some(thread)),
+            status,
+        })
+    }
+
+    /// Has it ask soon: somebody waits to see how a bug stands.
+    pub fn wake(&self) {
+        if let Some(wake) = &*self.wake.lock().unwrap_or_else(|e| e.into_inner()) {
+            // A full channel means that it has been told already.
+            let _ = wake.try_send(());
+        }
+    }
+
+    pub fn status(&self) -> PollStatus {
+        self.status
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .clone()
+    }
+
+    /// Ends it; a request under way is waited for, within its bounds.
+    pub fn stop(&self) {
+        self.wake.lock().unwrap_or_else(|e| e.into_inner()).take();
+        let thread = self.thread.lock().unwrap_or_else(|e| e.into_inner()).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the asking of the bug tracker panicked");
+        }
+    }
+}
+
+fn tell(told: &Mutex<PollStatus>, url: &str, now: Timestamp, result: Result<Pass, PollError>) {
+    let mut status = told.lock().unwrap_or_else(|e| e.into_inner());
+    match result {
+        Ok(pass) => {
+            tracing::debug!(url, ?pass, "asked the bug tracker");
+            status.last_pass = Some((now, pass));
+            status.error = None;
+        }
+        Err(error) => {
+            tracing::warn!(url, %error, "the bug tracker could not be asked; it is tried again");
+            status.error = Some(error.to_string());
+        }
+    }
+}
+
+/// A Bugzilla, and where its answers go.
+pub struct Tracker {
+    pub store: Arc<Store>,
+    pub outbound: Outbound,
+    /// Its address, without a slash at the end.
+    pub url: String,
+}
+
+/// Answers of `/rest/bug`. An error is answered as a document too, at times with status 200.
+#[derive(Deserialize)]
+struct Found {
+    #[serde(default)]
+    error: bool,
+    message: Option<String>,
+    bugs: Option<Vec<FoundBug>>,
+}
+
+#[derive(Deserialize)]
+struct FoundBug {
+    id: u64,
+    cf_crash_signature: Option<String>,
+    status: Option<String>,
+    resolution: Option<String>,
+    summary: Option<String>,
+    is_open: Option<bool>,
+}
+
+impl FoundBug {
+    fn bug(&self, tracker: &str) -> Bug {
+        let cut = |text: &Option<String>| -> String {
+            let text = text.iter().flat_map(|text| text.chars());
+            text.take(limits::BUG_TEXT_CHARS_MAX).collect()
+        };
+        let standing = Standing {
+            summary: cut(&self.summary),
+            status: cut(&self.status),
+            resolution: cut(&self.resolution),
+            // Bugs have a resolution from their closing to their reopening.
+            is_open: self
+                .is_open
+                .or(self.resolution.as_ref().map(String::is_empty)),
+        };
+        Bug {
+            standing,
+            ..reference::in_bugzilla(tracker, self.id)
+        }
+    }
+}
+
+impl Tracker {
+    /// Asks for everything that may have changed at `now`. Ends early, with nothing half done,
+    /// when the other end of `woken` is dropped.
+    pub fn pass(&self, now: Timestamp, woken: &Receiver<()>) -> Result<Pass, PollError> {
+        let before = self.store.last_pass(&self.url)?;
+        let from = Timestamp::from_ms(before.unwrap_or(now).ms() - OVERLAP_MS);
+        let day = from.utc().date().to_string();
+        let changed = self.changed_since(&day, now, woken)?;
+        let mut others = Vec::new();
+        for id in self.store.bugs_in(&self.url)? {
+            // Only numbers are bugs of a Bugzilla.
+            others.extend(id.parse::<u64>().ok().filter(|id| !changed.contains(id)));
+        }
+        for ids in others.chunks(IDS_BATCH) {
+            let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
+            let found = self.ask(
+                &[("id", &ids.join(",")), ("include_fields", STANDING_FIELDS)],
+                woken,
+            )?;
+            let stand = found.iter().map(|found| BugChange::Stands {
+                bug: found.bug(&self.url),
+                at: now,
+            });
+            self.store.change_bugs(stand.collect())?;
+        }
+        self.store.change_bugs(vec![BugChange::PassEnded {
+            tracker: self.url.clone(),
+            began: now,
+        }])?;
+        Ok(Pass {
+            changed: changed.len(),
+            refreshed: others.len(),
+        })
+    }
+
+    /// Takes over what the fields of new and changed bugs say; returns those bugs' ids.
+    fn changed_since(
+        &self,
+        day: &str,
+        now: Timestamp,
+        woken: &Receiver<()>,
+    ) -> Result<BTreeSet<u64>, PollError> {
+        let fields = format!("{STANDING_FIELDS},cf_crash_signature");
+        let limit = PAGE_BUGS.to_string();
+        let mut changed = BTreeSet::new();
+        for _ in 0..PAGES_MAX {
+            let offset = changed.len().to_string();
+            let found = self.ask(
+                &[
+                    ("chfield", "[Bug creation]"),
+                    ("chfield", "cf_crash_signature"),
+                    ("chfieldfrom", day),
+                    ("chfieldto", "Now"),
+                    ("include_fields", &fields),
+                    ("order", "bug_id"),
+                    ("limit", &limit),
+                    ("offset", &offset),
+                ],
+                woken,
+            )?;
+            let mut changes = Vec::new();
+            let known = changed.len();
+            for found in &found {
+                changed.insert(found.id);
+                let bug = found.bug(&self.url);
+                let text = found.cf_crash_signature.as_deref().unwrap_or_default();
+                changes.push(BugChange::Polled {
+                    bug: bug.clone(),
+                    signatures: field::signatures(text),
+                });
+                changes.push(BugChange::Stands { bug, at: now });
+            }
+            self.store.change_bugs(changes)?;
+            // A server that knows no offsets answers the same again.
+            if found.len() < PAGE_BUGS || changed.len() == known {
+                return Ok(changed);
+            }
+        }
+        Err(PollError::Answer(format!(
+            "more than {} bugs have changed since {day}",
+            PAGES_MAX * PAGE_BUGS
+        )))
+    }
+
+    fn ask(
+        &self,
+        params: &[(&str, &str)],
+        woken: &Receiver<()>,
+    ) -> Result<Vec<FoundBug>, PollError> {
+        // A wish to ask at once is being fulfilled.
+        if let Err(TryRecvError::Disconnected) = woken.try_recv() {
+            return Err(PollError::Stopping);
+        }
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(params)
+            .finish();
+        let answer = self
+            .outbound
+            .get(&format!("{}/rest/bug?{query}", self.url))?;
+        let found: Result<Found, _> = serde_json::from_slice(&answer.body);
+        let refused = |why: String| Err(PollError::Answer(why));
+        match found {
+            Ok(Found {
+                error,
+                message: Some(message),
+                ..
+            }) if error || answer.status != 200 => {
+                let message: String = message.chars().take(limits::BUG_TEXT_CHARS_MAX).collect();
+                refused(format!("it answers status {}: {message}", answer.status))
+            }
+            _ if answer.status != 200 => refused(format!("it answers status {}", answer.status)),
+            Ok(Found {
+                error: false,
+                bugs: Some(bugs),
+                ..
+            }) => Ok(bugs),
+            Ok(_) => refused("it answers without bugs; is [bugzilla] url a Bugzilla's?".into()),
+            Err(error) => refused(format!("it answers no bugs but: {error}")),
+        }
+    }
+}

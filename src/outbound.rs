@@ -1,0 +1,174 @@
+//! The one way out: requests to servers that the configuration names.
+//!
+//! A client is made for certain origins and asks nothing else. It follows no redirect, goes
+//! through no proxy of the environment, and bounds the time and the bytes of every answer. Who
+//! sets no address makes no client, and then nothing here ever runs.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use ureq::http::Uri;
+
+use crate::limits;
+
+/// What an answer may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// For a connection, TLS included.
+    pub connect: Duration,
+    /// From the request's first byte to the answer's last.
+    pub whole: Duration,
+    pub body_bytes: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(limits::OUTBOUND_CONNECT_SECONDS_MAX),
+            whole: Duration::from_secs(limits::OUTBOUND_SECONDS_MAX),
+            body_bytes: limits::OUTBOUND_BYTES_MAX,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Vec<u8>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum OutboundError {
+    /// The address is of no origin that was named.
+    Foreign { origin: String },
+    /// The server sends us elsewhere.
+    Redirected { to: String },
+    /// The answer is larger than this.
+    TooLarge { bytes_max: u64 },
+    /// No connection, a time-out, or no HTTP.
+    Failed(String),
+}
+
+impl fmt::Display for OutboundError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Foreign { origin } => {
+                write!(
+                    f,
+                    "{origin} is none of the servers that the configuration names"
+                )
+            }
+            Self::Redirected { to } => write!(
+                f,
+                "it redirects to {to:?}, which is not followed; set that address if you trust it"
+            ),
+            Self::TooLarge { bytes_max } => {
+                write!(f, "its answer is larger than {bytes_max} bytes")
+            }
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for OutboundError {}
+
+/// A client of certain servers.
+pub struct Outbound {
+    agent: ureq::Agent,
+    origins: Vec<String>,
+    bounds: Bounds,
+}
+
+impl Outbound {
+    /// A client that may ask the origins of these addresses.
+    pub fn to(addresses: &[&str], bounds: Bounds) -> Self {
+        let origins = addresses.iter().filter_map(|text| text.parse().ok());
+        Self {
+            agent: ureq::Agent::config_builder()
+                .http_status_as_error(false)
+                .max_redirects(0)
+                .proxy(None)
+                .timeout_connect(Some(bounds.connect))
+                .timeout_global(Some(bounds.whole))
+                .user_agent(concat!("crashkeep/", env!("CARGO_PKG_VERSION")))
+                .accept("application/json")
+                .build()
+                .new_agent(),
+            origins: origins.map(|uri| origin(&uri)).collect(),
+            bounds,
+        }
+    }
+
+    /// Asks with GET. Any status but a redirect is an answer.
+    pub fn get(&self, address: &str) -> Result<Answer, OutboundError> {
+        let uri: Uri = address
+            .parse()
+            .map_err(|e| OutboundError::Failed(format!("{address:?} is no address: {e}")))?;
+        let origin = origin(&uri);
+        if !self.origins.contains(&origin) {
+            return Err(OutboundError::Foreign { origin });
+        }
+        let mut response = self.agent.get(uri).call().map_err(|e| self.failed(e))?;
+        let status = response.status().as_u16();
+        if (300..400).contains(&status) {
+            let to = response.headers().get("location");
+            let to = to.map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
+            return Err(OutboundError::Redirected {
+                to: to.unwrap_or_default(),
+            });
+        }
+        let body = response.body_mut().with_config();
+        let body = body.limit(self.bounds.body_bytes).read_to_vec();
+        Ok(Answer {
+            status,
+            body: body.map_err(|e| self.failed(e))?,
+        })
+    }
+
+    fn failed(&self, error: ureq::Error) -> OutboundError {
+        match error {
+            ureq::Error::BodyExceedsLimit(bytes_max) => OutboundError::TooLarge { bytes_max },
+            ureq::Error::Timeout(what) => OutboundError::Failed(format!(
+                "it did not answer in time ({what}, at most {} s in all)",
+                self.bounds.whole.as_secs_f64()
+            )),
+            ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                OutboundError::Failed("it refuses the connection".into())
+            }
+            error => OutboundError::Failed(error.to_string()),
+        }
+    }
+}
+
+/// Scheme, host and port.
+fn origin(uri: &Uri) -> String {
+    let scheme = uri.scheme_str().unwrap_or_default();
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    format!("{scheme}://{authority}").to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_origins_that_were_named_are_asked() {
+        // Port 9 of this machine answers nobody, so an error of another kind would be a try.
+        let outbound = Outbound::to(&["http://127.0.0.1:9/bz"], Bounds::default());
+        for address in [
+            "http://127.0.0.1:10/",
+            "https://127.0.0.1:9/",
+            "http://localhost:9/",
+            "http://user@127.0.0.1:9/",
+            "http://127.0.0.1:9.example.org/",
+            "/rest/bug",
+        ] {
+            let error = outbound.get(address).expect_err(address);
+            let refused = matches!(&error, OutboundError::Foreign { .. })
+                || matches!(&error, OutboundError::Failed(why) if why.contains("is no address"));
+            assert!(refused, "{address}: {error:?}");
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! Bugs on the pages of signatures and reports: which there are, how they stand, where a new one
+//! is filed; and the forms that attach one by hand and take it away again.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use maud::{Markup, html};
+
+use super::scope::Scope;
+use super::{counted, report_path, shown, text_of};
+use crate::bugs::filing::Filing;
+use crate::bugs::template::Template;
+use crate::bugs::{BugKey, reference};
+use crate::crash::id::CrashId;
+use crate::crash::processed::ProcessedCrash;
+use crate::fields::name;
+use crate::limits;
+use crate::store::bugs::{Association, BugChange};
+use crate::web::{App, Params, Request, Response, Role, WebError};
+
+/// Bugs of one signature that a page lists; the API has all.
+const BUGS_MAX: usize = 50;
+/// Bugs of one signature beside others.
+const IDS_MAX: usize = 4;
+
+/// Attaches a bug to a signature.
+pub fn attach(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    let form = request.form();
+    let signature = signature_in(&form)?;
+    let text = form.get("bug").ok_or_else(|| {
+        WebError::bad("bug", "bug is missing: give a bug's address or its number")
+    })?;
+    let tracker = Some(app.config.bugzilla.url.0.as_str()).filter(|url| !url.is_empty());
+    let bug = reference::read(text, tracker).map_err(|why| WebError::bad("bug", why))?;
+    let is_polled = tracker == Some(&bug.key.tracker);
+    app.store.change_bugs(vec![BugChange::Attach {
+        bug,
+        signature: signature.clone(),
+    }])?;
+    if let Some(bugzilla) = app.bugzilla.as_ref().filter(|_| is_polled) {
+        bugzilla.wake();
+    }
+    Ok(Response::see_other(&page_of(&signature)))
+}
+
+/// Takes away what [`attach`] did.
+pub fn detach(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    let form = request.form();
+    let signature = signature_in(&form)?;
+    let text = |name: &str| {
+        let text = form.get(name).map(str::to_owned);
+        text.ok_or_else(|| WebError::bad(name, format!("{name} is missing")))
+    };
+    let key = BugKey {
+        id: text("id")?,
+        tracker: text("tracker")?,
+    };
+    let found = of_signature(app, &signature)?;
+    match found.iter().find(|association| association.bug.key == key) {
+        None => Err(WebError::not_found(format!(
+            "bug {:?} of {:?} is not attached to this signature",
+            key.id, key.tracker
+        ))),
+        Some(association) if !association.by_hand => Err(WebError::new(
+            409,
+            format!(
+                "bug {} names this signature itself: take it out of the bug's crash-signature field",
+                key.id
+            ),
+        )),
+        Some(_) => {
+            app.store.change_bugs(vec![BugChange::Detach {
+                key,
+                signature: signature.clone(),
+            }])?;
+            Ok(Response::see_other(&page_of(&signature)))
+        }
+    }
+}
+
+fn signature_in(form: &Params) -> Result<String, WebError> {
+    let signature = form
+        .get(name::SIGNATURE)
+        .ok_or_else(|| WebError::bad(name::SIGNATURE, "signature is missing"))?;
+    if signature.len() > limits::BUG_SIGNATURE_BYTES_MAX {
+        let why = format!(
+            "the signature has {} bytes, no crash has one of more than {}",
+            signature.len(),
+            limits::BUG_SIGNATURE_BYTES_MAX
+        );
+        return Err(WebError::bad(name::SIGNATURE, why));
+    }
+    Ok(signature.to_owned())
+}
+
+fn page_of(signature: &str) -> String {
+    Scope::default().signature_page(signature) + "#bugs"
+}
+
+/// The bugs of one signature, newest first.
+pub(super) fn of_signature(app: &App, signature: &str) -> Result<Vec<Association>, WebError> {
+    let signatures = [signature.to_owned()];
+    Ok(app
+        .store
+        .bugs_of(&signatures)?
+        .remove(signature)
+        .unwrap_or_default())
+}
+
+/// What a page says about bugs.
+pub(super) struct Panel {
+    pub signature: String,
+    pub bugs: Vec<Association>,
+    /// Texts and addresses of links that file one.
+    pub filing: Vec<(String, String)>,
+    /// Whether the forms are there.
+    pub may_change: bool,
+}
+
+impl Panel {
+    /// For the page of a report.
+    pub fn of_report(
+        app: &App,
+        request: &Request,
+        id: CrashId,
+        processed: &ProcessedCrash,
+    ) -> Result<Self, WebError> {
+        let signature = processed.text("signature").unwrap_or_default();
+        let product = processed.text("product").unwrap_or_default();
+        let templates = app.config.bug_template.iter();
+        let filing = templates
+            .filter(|template| template.fits(&product))
+            .map(|template| filing_link(app, request, template, id, processed));
+        Ok(Self {
+            bugs: of_signature(app, &signature)?,
+            signature,
+            filing: filing.collect(),
+            may_change: false,
+        })
+    }
+
+    /// For the page of a signature, whose newest crashes in `scope` fill the links.
+    pub fn of_signature(
+        app: &App,
+        request: &Request,
+        signature: &str,
+        scope: &Scope,
+    ) -> Result<Self, WebError> {
+        Ok(Self {
+            signature: signature.to_owned(),
+            bugs: of_signature(app, signature)?,
+            filing: links_of_newest(app, request, scope)?,
+            may_change: request.role >= Role::Admin && !app.read_only,
+        })
+    }
+
+    pub fn markup(&self) -> Markup {
+        if self.bugs.is_empty() && self.filing.is_empty() && !self.may_change {
+            return html! {};
+        }
+        html! {
+            section.panel id="bugs" {
+                header {
+                    h2 { "Bugs" }
+                    @if !self.filing.is_empty() {
+                        span.act {
+                            "File one in "
+                            @for (at, (name, url)) in self.filing.iter().enumerate() {
+                                @if at > 0 { " · " }
+                                a href=(url) rel="noopener" { (shown(name)) }
+                            }
+                        }
+                    }
+                }
+                @if self.bugs.is_empty() { div.body.muted { "None is known." } } @else { (self.table()) }
+                @if self.may_change { div.body { (self.form()) } }
+            }
+        }
+    }
+
+    fn table(&self) -> Markup {
+        let more = self.bugs.len().saturating_sub(BUGS_MAX);
+        html! {
+            div.scroll {
+                table.bugs {
+                    thead { tr { th { "Bug" } th { "Status" } th { "Summary" } @if self.may_change { th {} } } }
+                    tbody {
+                        @for association in self.bugs.iter().take(BUGS_MAX) {
+                            @let standing = &association.bug.standing;
+                            tr {
+                                td { (link(association, &association.bug.key.id)) }
+                                td {
+                                    @if standing.status.is_empty() { span.faint title="The tracker has not been asked" { "not known" } }
+                                    @else { (shown(&standing.status)) " " (shown(&standing.resolution)) }
+                                }
+                                td {
+                                    @if association.bug.is_resolved() { s { (shown(&standing.summary)) } }
+                                    @else { (shown(&standing.summary)) }
+                                }
+                                @if self.may_change { td { (self.detach(association)) } }
+                            }
+                        }
+                    }
+                }
+            }
+            @if more > 0 { div.body.small.muted { (counted(more as u64, "more bug", "more bugs")) "; the API has them" } }
+        }
+    }
+
+    fn detach(&self, association: &Association) -> Markup {
+        let key = &association.bug.key;
+        html! {
+            @if association.by_hand {
+                form.inline method="post" action="/signature/bugs/detach" {
+                    input type="hidden" name=(name::SIGNATURE) value=(self.signature);
+                    input type="hidden" name="id" value=(key.id);
+                    input type="hidden" name="tracker" value=(key.tracker);
+                    button type="submit" { "Detach" }
+                }
+            } @else {
+                span.faint.small title="The bug's crash-signature field names this signature" { "from the bug" }
+            }
+        }
+    }
+
+    fn form(&self) -> Markup {
+        html! {
+            form.inline method="post" action="/signature/bugs/attach" {
+                input type="hidden" name=(name::SIGNATURE) value=(self.signature);
+                label { "Attach a bug " input name="bug" required placeholder="address, or number in Bugzilla"; }
+                " " button type="submit" { "Attach" }
+            }
+        }
+    }
+}
+
+/// A bug's id, or a short form of it, struck through once the bug is resolved.
+fn link(association: &Association, id: &str) -> Markup {
+    let bug = &association.bug;
+    let about = format!(
+        "{} {} {}",
+        bug.standing.status, bug.standing.resolution, bug.standing.summary
+    );
+    let about = Some(about.trim()).filter(|about| !about.is_empty());
+    let link = html! { a href=(bug.url) rel="noopener" title=[about.map(shown)] { (shown(id)) } };
+    html! { @if bug.is_resolved() { s { (link) } } @else { (link) } }
+}
+
+/// The ids alone, for a cell of a table; `page` has the rest.
+pub(super) fn ids(bugs: &[Association], page: &str) -> Markup {
+    html! {
+        @for (at, association) in bugs.iter().take(IDS_MAX).enumerate() {
+            @if at > 0 { " " }
+            // `owner/repo#12` without its owner: there is little room.
+            @let id = &association.bug.key.id;
+            (link(association, id.rsplit('/').next().unwrap_or(id)))
+        }
+        @if bugs.len() > IDS_MAX { " " a.faint href={ (page) "#bugs" } { "+" (bugs.len() - IDS_MAX) } }
+    }
+}
+
+/// Under which address readers reach the pages, without a slash at its end.
+fn own_address(app: &App, request: &Request) -> String {
+    let public = app.config.http.public_url.trim_end_matches('/');
+    match (public, request.header("host")) {
+        ("", Some(host)) => format!("http://{host}"),
+        _ => public.to_owned(),
+    }
+}
+
+/// The template's link for a crash.
+fn filing_link(
+    app: &App,
+    request: &Request,
+    template: &Template,
+    id: CrashId,
+    processed: &ProcessedCrash,
+) -> (String, String) {
+    let own = own_address(app, request);
+    let signature = processed.text("signature").unwrap_or_default();
+    let filing = Filing {
+        processed,
+        crash_url: &format!("{own}{}", report_path(id)),
+        signature_url: &format!("{own}{}", Scope::default().signature_page(&signature)),
+    };
+    (template.name.clone(), filing.address(&template.url))
+}
+
+/// Each template, filled by the newest crash in `scope` that it is for.
+fn links_of_newest(
+    app: &App,
+    request: &Request,
+    scope: &Scope,
+) -> Result<Vec<(String, String)>, WebError> {
+    let mut links = Vec::new();
+    // Most templates are for one product, or for all.
+    let mut newest_of: HashMap<&str, Option<(CrashId, ProcessedCrash)>> = HashMap::new();
+    for template in app.config.bug_template.iter() {
+        let product = template.product.as_str();
+        let newest = match newest_of.entry(product) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(newest(app, request, scope, product)?),
+        };
+        if let Some((id, processed)) = newest {
+            links.push(filing_link(app, request, template, *id, processed));
+        }
+    }
+    Ok(links)
+}
+
+/// The newest crash in `scope` of a product, or of any where it is empty.
+fn newest(
+    app: &App,
+    request: &Request,
+    scope: &Scope,
+    product: &str,
+) -> Result<Option<(CrashId, ProcessedCrash)>, WebError> {
+    // A second product would be an alternative to the one that the reader asks for.
+    let scope = match (product, request.query.get(name::PRODUCT)) {
+        (product, Some(asked)) if !product.is_empty() && product != asked => return Ok(None),
+        (product, None) if !product.is_empty() => scope.with(name::PRODUCT, product),
+        _ => scope.clone(),
+    };
+    let newest = scope.ask(
+        app,
+        request,
+        &[
+            ("_columns", name::UUID),
+            ("_sort", &format!("-{}", name::DATE)),
+            ("_results_number", "1"),
+        ],
+    )?;
+    let id = newest.hits.first().map(|hit| text_of(&hit.values[0]));
+    let Some(id) = id.and_then(|id| id.parse::<CrashId>().ok()) else {
+        return Ok(None);
+    };
+    // The index may know a crash that has just been deleted.
+    let Some((_, row)) = app.store.crash(id)? else {
+        return Ok(None);
+    };
+    let json = app.store.processed(&row)?;
+    let processed = json.and_then(|json| ProcessedCrash::parse(&json).ok());
+    Ok(processed.map(|processed| (id, processed)))
+}
