@@ -123,12 +123,11 @@ impl FromStr for UrlTemplate {
             rest = after;
         }
         plain.push_str(rest);
-        if pieces.is_empty() {
-            reference::split(&plain)?;
-        }
         pieces.push(Piece::Text(plain));
         pieces.retain(|piece| *piece != Piece::Text(String::new()));
-        Ok(Self(pieces))
+        let template = Self(pieces);
+        reference::split(&template.fill(&Values::default()))?;
+        Ok(template)
     }
 }
 
@@ -254,6 +253,11 @@ mod tests {
         refused("https://h/title}x", "a } has no partner at \"}x\"");
         refused("https://h/{a{title}", "a { has no partner at \"{a{title}\"");
         refused("https://h/{{title}", "a } has no partner");
+        refused("https://h/{title} x", "a space");
+        refused(
+            &format!("https://h/{}", "a".repeat(2_000)),
+            "more than 2000",
+        );
         refused("ftp://h/{title}", "does not begin with https://");
         refused("", "does not begin with https://");
         refused("{title}", "does not begin with https://");
