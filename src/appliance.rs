@@ -13,7 +13,7 @@ use anyhow::Context;
 
 use crate::bugzilla::{Poller, Tracker};
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::http::Server;
 use crate::index::Index;
 use crate::indexer::Indexer;
@@ -21,6 +21,7 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::outbound::{Bounds, Outbound};
 use crate::queue;
+use crate::reload::InForce;
 use crate::retention::{Keep, Retention};
 use crate::signature::{Generator, Lists, Ruleset};
 use crate::stackwalk::WalkerOptions;
@@ -92,9 +93,14 @@ impl Appliance {
             metrics.clone(),
         )?);
 
-        let keep = Keep {
-            processed_days: config.retention.processed_days.0,
-            failed_days: config.retention.failed_days.0,
+        let in_force = Arc::new(InForce::new(config.clone()));
+        let kept = in_force.clone();
+        let keep = move || {
+            let settings = &kept.get().retention;
+            Keep {
+                processed_days: settings.processed_days.0,
+                failed_days: settings.failed_days.0,
+            }
         };
         let retention = Arc::new(Retention::start(store.clone(), keep, clock.clone())?);
 
@@ -129,7 +135,7 @@ impl Appliance {
 
         let listen = config.http.listen.value;
         let app = Arc::new(App {
-            config,
+            config: in_force,
             read_only: place.read_only,
             store,
             index,
@@ -151,6 +157,15 @@ impl Appliance {
     /// Where it listens, with the port that the system chose.
     pub fn address(&self) -> SocketAddr {
         self.server.address
+    }
+
+    pub fn config(&self) -> Arc<Config> {
+        self.app.config.get()
+    }
+
+    /// Puts another configuration in force, where it can be used.
+    pub fn reload(&self, read: Result<Config, ConfigError>) {
+        self.app.config.replace(read, self.app.clock.now());
     }
 
     /// Waits until every crash that came in is processed and can be found, or `patience` is over.

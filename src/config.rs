@@ -70,9 +70,12 @@ trait Entry: Sized {
     fn print(&self) -> String;
 }
 
+/// One line a setting. `at_start` marks those that are read only when the server starts.
 macro_rules! settings {
+    (@fixed) => { false };
+    (@fixed at_start) => { true };
     ($( $(#[$section_doc:meta])* $section:ident: $Struct:ident {
-        $( $(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:expr; )*
+        $( $(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:expr $(, $fixed:ident)?; )*
     } )*
     @lists $( $(#[$list_doc:meta])* $list:ident: $Entry:ty; )*) => {
         $(
@@ -163,6 +166,20 @@ macro_rules! settings {
                 ), )*)*]
             }
 
+            /// Takes over the settings that a server in motion cannot change. Returns those that
+            /// would have been others.
+            pub fn keep_started(&mut self, running: &Config) -> Vec<String> {
+                let mut waiting = Vec::new();
+                $($( if settings!(@fixed $($fixed)?) {
+                    let (now, then) = (&mut self.$section.$key, &running.$section.$key);
+                    if now.value.print() != then.value.print() {
+                        waiting.push(concat!("[", stringify!($section), "] ", stringify!($key)).to_owned());
+                        *now = then.clone();
+                    }
+                } )*)*
+                waiting
+            }
+
             /// Every entry of every list: the list's name, the entry as TOML, where it came from.
             pub fn list_entries(&self) -> Vec<(&'static str, String, &Source)> {
                 let mut entries = Vec::new();
@@ -180,7 +197,7 @@ settings! {
     /// `[http]`: what the server listens on and how much it takes.
     http: Http {
         /// Address to bind. Anything but loopback serves the collector and the health URLs alone.
-        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8000));
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8000)), at_start;
         /// The address under which users reach the pages; adds a ViewURL line to the collector's
         /// answer, and stands in bugs that are filed.
         public_url: String = String::new();
@@ -206,31 +223,31 @@ settings! {
     /// `[workers]`: the pool that walks dumps.
     workers: Workers {
         /// Worker threads, each with a walker process of its own; 0 is one a processor core.
-        count: u32 = 0;
+        count: u32 = 0, at_start;
         /// Wall-clock time for one dump.
-        walk_deadline: Span = Span(Duration::from_secs(60));
+        walk_deadline: Span = Span(Duration::from_secs(60)), at_start;
     }
     /// `[signature]`: how crashes are named.
     signature: Signature {
         /// `crashkeep`, or `socorro` for names equal to Mozilla's.
-        ruleset: RulesetName = RulesetName("crashkeep");
+        ruleset: RulesetName = RulesetName("crashkeep"), at_start;
     }
     /// `[store]`: the embedded database.
     store: StoreSettings {
         /// Memory for its page cache.
-        cache_bytes: Size = Size(64 << 20);
+        cache_bytes: Size = Size(64 << 20), at_start;
     }
     /// `[symbols]`: what turns addresses into functions.
     symbols: Symbols {
         /// Symbols that each walker keeps loaded, in bytes of their files.
-        map_bytes: Size = Size(256 << 20);
+        map_bytes: Size = Size(256 << 20), at_start;
     }
     /// `[bugzilla]`: the one bug tracker that the server asks, if any.
     bugzilla: Bugzilla {
         /// Its address; empty for none, and then no connection is ever opened.
-        url: TrackerUrl = TrackerUrl(String::new());
+        url: TrackerUrl = TrackerUrl(String::new()), at_start;
         /// Time between two looks at it.
-        every: Span = Span(Duration::from_secs(60 * 60));
+        every: Span = Span(Duration::from_secs(60 * 60)), at_start;
     }
     @lists
     /// `[[throttle]]`, in order.

@@ -299,7 +299,8 @@ pub fn accept(app: &App, report: Report) -> Result<Answer, Refusal> {
     dialect::map(&mut annotations);
     let received_at = app.clock.now();
     let random = uuid::Uuid::new_v4().as_u128();
-    let decision = throttle::decide(&app.config.throttle.value, &annotations, || {
+    let config = app.config.get();
+    let decision = throttle::decide(&config.throttle.value, &annotations, || {
         // 53 bits, the precision of the result.
         (uuid::Uuid::new_v4().as_u128() >> 75) as f64 / (1u64 << 53) as f64 * 100.0
     });
@@ -314,7 +315,7 @@ pub fn accept(app: &App, report: Report) -> Result<Answer, Refusal> {
     let (product, version) = (name(key::PRODUCT), name(key::VERSION));
     let (kept, deferred_days) = match decision.outcome {
         Outcome::Accept => (Kept::Accepted, None),
-        Outcome::Defer => (Kept::Deferred, Some(app.config.deferred.keep_days.0)),
+        Outcome::Defer => (Kept::Deferred, Some(config.deferred.keep_days.0)),
         outcome @ (Outcome::Reject | Outcome::FakeAccept) => {
             app.store.discarded(Discard {
                 day: received_at.day(),

@@ -31,6 +31,7 @@ pub mod pages;
 pub mod process;
 pub mod query;
 pub mod queue;
+pub mod reload;
 pub mod retention;
 pub mod signature;
 pub mod stackwalk;

@@ -55,7 +55,12 @@ pub struct Retention {
 }
 
 impl Retention {
-    pub fn start(store: Arc<Store>, keep: Keep, clock: Arc<dyn Clock>) -> io::Result<Self> {
+    /// `keep` is asked at each pass.
+    pub fn start(
+        store: Arc<Store>,
+        keep: impl Fn() -> Keep + Send + 'static,
+        clock: Arc<dyn Clock>,
+    ) -> io::Result<Self> {
         let (stop, stopped) = bounded::<()>(0);
         let status = Arc::new(Mutex::new(RetentionStatus::default()));
         let told = status.clone();
@@ -65,7 +70,7 @@ impl Retention {
                 loop {
                     let now = clock.now();
                     let mut status = told.lock().unwrap_or_else(|e| e.into_inner()).clone();
-                    let result = look(&store, &keep, now, &mut status);
+                    let result = look(&store, &keep(), now, &mut status);
                     status.error = result.err().map(|error| {
                         tracing::error!(%error, "a pass of retention failed; the next one goes on");
                         error.to_string()

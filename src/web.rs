@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use crate::bugzilla::Poller;
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::index::Index;
 use crate::indexer::Indexer;
 use crate::metrics::Metrics;
+use crate::reload::InForce;
 use crate::retention::Retention;
 use crate::store::{PayloadReader, Store, StoreError};
 use crate::workers::Pool;
 
 /// Everything that a handler may use.
 pub struct App {
-    pub config: Config,
+    pub config: Arc<InForce>,
     /// Nothing may be changed.
     pub read_only: bool,
     pub store: Arc<Store>,

@@ -101,7 +101,7 @@ pub fn metrics(app: &App, _: &Request, _: &[String]) -> Answer {
         ),
     ];
     if let Some(bugzilla) = &app.bugzilla {
-        let last = app.store.last_pass(&app.config.bugzilla.url.0)?;
+        let last = app.store.last_pass(&app.config.get().bugzilla.url.0)?;
         gauges.push((
             "crashkeep_bugzilla_last_success_seconds",
             "when a pass over the bug tracker that succeeded began, since 1970; 0 for never",

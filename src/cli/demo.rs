@@ -24,5 +24,7 @@ pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
         "{sent} reports were sent; open http://{}/ and end with Ctrl-C. Nothing of it is kept.",
         appliance.address()
     );
-    running.serve(appliance)
+    // Its rules are its own, and gone with it: there is no file to read again.
+    let config = appliance.config();
+    running.serve(appliance, || Ok((*config).clone()))
 }

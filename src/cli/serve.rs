@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Common;
 use crate::appliance::{Appliance, Place};
-use crate::config::{Config, Setting, Source};
+use crate::config::{Config, ConfigError, Setting, Source};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -24,15 +24,19 @@ pub struct Args {
 }
 
 pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
-    let mut config = common.config()?;
-    listen_on(&mut config, args.listen);
+    let read = || {
+        let mut config = common.config()?;
+        listen_on(&mut config, args.listen);
+        Ok(config)
+    };
+    let config = read()?;
     let running = Running::begin()?;
     let place = Place {
         data: common.data.clone(),
         program: running.program.clone(),
         read_only: args.read_only,
     };
-    running.serve(Appliance::start(config, &place)?)
+    running.serve(Appliance::start(config, &place)?, read)
 }
 
 /// Takes over the address of the command line, if there is one.
@@ -60,24 +64,36 @@ impl Running {
             .with_max_level(tracing::Level::INFO)
             .init();
         // Before anything is opened: a signal that comes early must still end things in order.
-        let signals = Signals::new([SIGTERM, SIGINT])?;
+        let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         let program = std::env::current_exe().context("the program's own path")?;
         Ok(Self { signals, program })
     }
 
-    /// Says that the server listens, and serves until a signal comes.
-    pub fn serve(mut self, appliance: Appliance) -> anyhow::Result<ExitCode> {
+    /// Says that the server listens, and serves until a signal comes. On SIGHUP it reads the
+    /// configuration again.
+    pub fn serve(
+        mut self,
+        appliance: Appliance,
+        read: impl Fn() -> Result<Config, ConfigError>,
+    ) -> anyhow::Result<ExitCode> {
         let mut stdout = std::io::stdout().lock();
         writeln!(stdout, "listening on http://{}", appliance.address())?;
         stdout.flush()?;
         drop(stdout);
-        let signal = self.signals.forever().next();
+        let reloaded = |signal: &i32| {
+            let is_reload = *signal == SIGHUP;
+            if is_reload {
+                appliance.reload(read());
+            }
+            is_reload
+        };
+        let signal = self.signals.forever().find(|signal| !reloaded(signal));
         tracing::info!(?signal, "stopping");
         // A second signal ends at once: every answered crash is durable anyway.
         std::thread::Builder::new()
             .name("signals".into())
             .spawn(move || {
-                if self.signals.forever().next().is_some() {
+                if self.signals.forever().any(|signal| signal != SIGHUP) {
                     std::process::exit(1);
                 }
             })?;

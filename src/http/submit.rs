@@ -116,7 +116,7 @@ async fn read(
     head: SubmitHead,
     incoming: &mut Incoming,
 ) -> Result<ingest::Report, Refusal> {
-    let limits = (&app.config.http).into();
+    let limits = (&app.config.get().http).into();
     let mut intake = Intake::begin(head, limits, app.store.spill_dir())?;
     let mut share = Share { budget, bytes: 0 };
     // Inflating, hashing and packing take a processor's time, and spilling a disk's: meanwhile
@@ -137,7 +137,8 @@ fn answer(app: &App, result: Result<Answer, Refusal>) -> (Outcome, Response) {
     match result {
         Ok(Answer::CrashId(id)) => {
             let mut text = format!("CrashID=bp-{id}\n");
-            let public_url = app.config.http.public_url.trim_end_matches('/');
+            let config = app.config.get();
+            let public_url = config.http.public_url.trim_end_matches('/');
             if !public_url.is_empty() {
                 text += &format!("ViewURL={public_url}/report/index/{id}\n");
             }

@@ -30,7 +30,8 @@ pub fn attach(app: &App, request: &Request, _: &[String]) -> Result<Response, We
     let text = form.get("bug").ok_or_else(|| {
         WebError::bad("bug", "bug is missing: give a bug's address or its number")
     })?;
-    let tracker = Some(app.config.bugzilla.url.0.as_str()).filter(|url| !url.is_empty());
+    let config = app.config.get();
+    let tracker = Some(config.bugzilla.url.0.as_str()).filter(|url| !url.is_empty());
     let bug = reference::read(text, tracker).map_err(|why| WebError::bad("bug", why))?;
     let is_polled = tracker == Some(&bug.key.tracker);
     app.store.change_bugs(vec![BugChange::Attach {
@@ -127,7 +128,8 @@ impl Panel {
     ) -> Result<Self, WebError> {
         let signature = processed.text("signature").unwrap_or_default();
         let product = processed.text("product").unwrap_or_default();
-        let templates = app.config.bug_template.iter();
+        let config = app.config.get();
+        let templates = config.bug_template.iter();
         let filing = templates
             .filter(|template| template.fits(&product))
             .map(|template| filing_link(app, request, template, id, processed));
@@ -261,7 +263,8 @@ pub(super) fn ids(bugs: &[Association], page: &str) -> Markup {
 
 /// Under which address readers reach the pages, without a slash at its end.
 fn own_address(app: &App, request: &Request) -> String {
-    let public = app.config.http.public_url.trim_end_matches('/');
+    let config = app.config.get();
+    let public = config.http.public_url.trim_end_matches('/');
     match (public, request.header("host")) {
         ("", Some(host)) => format!("http://{host}"),
         _ => public.to_owned(),
@@ -292,10 +295,11 @@ fn links_of_newest(
     request: &Request,
     scope: &Scope,
 ) -> Result<Vec<(String, String)>, WebError> {
+    let config = app.config.get();
     let mut links = Vec::new();
     // Most templates are for one product, or for all.
     let mut newest_of: HashMap<&str, Option<(CrashId, ProcessedCrash)>> = HashMap::new();
-    for template in app.config.bug_template.iter() {
+    for template in config.bug_template.iter() {
         let product = template.product.as_str();
         let newest = match newest_of.entry(product) {
             Entry::Occupied(known) => known.into_mut(),

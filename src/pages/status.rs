@@ -38,7 +38,7 @@ pub fn status(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError
             }
         }
         (workers(app))
-        div.grid3 { (intake(app)) (disk(&store)) (index(app)) (retention(app)) (bugzilla(app)?) }
+        div.grid3 { (intake(app)) (disk(&store)) (index(app)) (retention(app)) (bugzilla(app)?) (configuration(app)) }
     };
     Ok(Response::html(
         Page::new("Server status", "/status/").render(content),
@@ -154,13 +154,14 @@ fn disk(store: &StoreStatus) -> Markup {
 }
 
 fn retention(app: &App) -> Markup {
+    let config = app.config.get();
     let status = app.retention.status();
     let now = app.clock.now();
     let mut rows = vec![(
         "Kept",
         html! {
-            "processed " (app.config.retention.processed_days.0) " days, failed "
-            (app.config.retention.failed_days.0) ", deferred " (app.config.deferred.keep_days.0)
+            "processed " (config.retention.processed_days.0) " days, failed "
+            (config.retention.failed_days.0) ", deferred " (config.deferred.keep_days.0)
         },
     )];
     if let Some((at, pass)) = &status.last_pass {
@@ -180,15 +181,33 @@ fn retention(app: &App) -> Markup {
     facts("Retention", &rows)
 }
 
+/// Nothing until the file was asked for again.
+fn configuration(app: &App) -> Markup {
+    let Some(reload) = app.config.last_reload() else {
+        return html! {};
+    };
+    let read = ago(reload.at, app.clock.now());
+    let outcome = match &reload.outcome {
+        Ok(waiting) if waiting.is_empty() => html! { "all of it is in force" },
+        Ok(waiting) => html! { span.chip.warn { "after the next start: " (waiting.join(", ")) } },
+        Err(why) => html! { span.chip.bad { (why) } " The last good one stays in force." },
+    };
+    facts(
+        "Configuration",
+        &[("Read again", read), ("Outcome", outcome)],
+    )
+}
+
 /// Nothing where no tracker is asked.
 fn bugzilla(app: &App) -> Result<Markup, WebError> {
     let Some(poller) = &app.bugzilla else {
         return Ok(html! {});
     };
-    let url = &app.config.bugzilla.url.0;
+    let config = app.config.get();
+    let url = &config.bugzilla.url.0;
     let now = app.clock.now();
     let status = poller.status();
-    let every = span_text(app.config.bugzilla.every.0.as_millis() as i64);
+    let every = span_text(config.bugzilla.every.0.as_millis() as i64);
     let mut rows = vec![("Asked", html! { (url) ", every " (every) })];
     rows.push((
         "Last success",

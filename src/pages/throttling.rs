@@ -22,8 +22,9 @@ const VERSIONS_MAX: usize = 200;
 pub fn throttling(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let today = app.clock.now().day();
     let decided = app.store.decisions(today.back(DAYS - 1)..=today)?;
+    let config = app.config.get();
     let view = View {
-        rules: &app.config.throttle.value,
+        rules: &config.throttle.value,
         by_rule: by_rule(&decided, today),
         processed: processed(app, request.role >= Role::Protected)?,
     };
@@ -33,11 +34,11 @@ pub fn throttling(app: &App, request: &Request, _: &[String]) -> Result<Response
             h1 { "How reports are throttled" }
             p.muted {
                 "The first rule whose condition holds decides about a report, or about the share of such reports that it names. "
-                "A deferred report is kept for " (app.config.deferred.keep_days.0) " days and walked when somebody asks for it."
+                "A deferred report is kept for " (config.deferred.keep_days.0) " days and walked when somebody asks for it."
             }
         }
         section.panel {
-            header { h2 { "Rules" } span.muted.small { "from " (app.config.throttle.source) } }
+            header { h2 { "Rules" } span.muted.small { "from " (config.throttle.source) } }
             (view.table())
         }
         @if rules.is_empty() {

@@ -21,6 +21,7 @@ const ROWS: [&[&str]; 9] = [
         "signature",
         "dialect",
         "multipart",
+        "reload",
     ],
     &["crash", "clock", "limits", "metrics"],
 ];

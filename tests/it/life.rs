@@ -452,3 +452,53 @@ fn a_walker_that_dies_on_a_crash_is_replaced_and_the_crash_is_walked_again() {
     });
     assert!(server.metric("crashkeep_walker_faults_total") >= 1);
 }
+
+#[test]
+fn sighup_puts_a_good_configuration_in_force_and_keeps_the_last_good_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("site.toml");
+    let write = |text: &str| std::fs::write(&file, text).expect("a configuration");
+    let rule = |outcome: &str| {
+        format!(
+            "[[throttle]]\nname = \"toys\"\nfield = \"ProductName\"\nop = \"is\"\nvalue = \"Toy\"\noutcome = \"{outcome}\"\n"
+        )
+    };
+    write(&rule("reject"));
+    let config = file.to_str().expect("a plain path");
+    let mut server = Server::start_in(&folder.path().join("data"), &["--config", config]);
+    let toy = || server.submit(&[("ProductName", "Toy")], &[]).text();
+    let status = |words: &str| {
+        send_signal(server.child.id(), Signal::HUP);
+        wait_for(words, || {
+            server.get("/status/").text().contains(words).then_some(())
+        });
+    };
+    assert_eq!(toy(), "Discarded=rule_toys\n");
+
+    write(&rule("defer"));
+    status("all of it is in force");
+    let deferred = toy();
+    assert_eq!(
+        deferred.lines().next().map(|line| &line[40..41]),
+        Some("1"),
+        "{deferred}"
+    );
+
+    write(&rule("drop"));
+    status("accept, defer, reject, fake-accept");
+    let page = server.get("/status/").text();
+    assert!(page.contains("site.toml:6") && page.contains("The last good one stays in force."));
+    assert!(toy().starts_with("CrashID="));
+
+    write("[workers]\ncount = 7\n");
+    status("after the next start: [workers] count");
+    assert_eq!(
+        toy()
+            .lines()
+            .next()
+            .map(|line| line[40..41].to_owned())
+            .as_deref(),
+        Some("0")
+    );
+    assert_eq!(server.terminate(), Some(0));
+}

@@ -1,0 +1,112 @@
+//! The configuration in force, and its replacement while the server runs.
+//!
+//! A reader takes it once for what it does, so one request never sees two of them. A file that
+//! cannot be used changes nothing. Settings on which threads, files or sockets were opened stay as
+//! they were until the next start, and are named.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::clock::Timestamp;
+use crate::config::{Config, ConfigError};
+
+pub struct InForce {
+    config: RwLock<Arc<Config>>,
+    last: RwLock<Option<Reload>>,
+}
+
+/// What became of the last request to read the file again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reload {
+    pub at: Timestamp,
+    /// Changed settings that wait for the next start, or why the file cannot be used.
+    pub outcome: Result<Vec<String>, String>,
+}
+
+impl InForce {
+    pub fn new(config: Config) -> Self {
+        Self {
+            config: RwLock::new(Arc::new(config)),
+            last: RwLock::new(None),
+        }
+    }
+
+    pub fn get(&self) -> Arc<Config> {
+        self.config
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The last reload since the server started.
+    pub fn last_reload(&self) -> Option<Reload> {
+        self.last
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Puts what was read in force, or keeps the last good one.
+    pub fn replace(&self, read: Result<Config, ConfigError>, at: Timestamp) {
+        let outcome = match read {
+            Ok(mut config) => {
+                let waiting = config.keep_started(&self.get());
+                *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+                tracing::info!(?waiting, "the configuration was read again");
+                Ok(waiting)
+            }
+            Err(error) => {
+                tracing::error!(%error, "the configuration cannot be used; the last good one stays in force");
+                Err(error.to_string())
+            }
+        };
+        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(Reload { at, outcome });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_good_file_is_in_force_at_once_but_for_what_the_start_has_fixed() {
+        let started = "[http]\nlisten = \"127.0.0.1:1\"\npublic_url = \"a\"\n[workers]\ncount = 3";
+        let in_force = InForce::new(Config::parse("a.toml", started).expect("good"));
+        let held = in_force.get();
+        let changed =
+            "[http]\nlisten = \"127.0.0.1:2\"\npublic_url = \"b\"\n[retention]\nfailed_days = 9";
+        in_force.replace(Config::parse("a.toml", changed), Timestamp::from_ms(7));
+        let config = in_force.get();
+        assert_eq!(config.http.public_url.value, "b");
+        assert_eq!(config.retention.failed_days.0, 9);
+        assert_eq!(config.http.listen.port(), 1);
+        assert_eq!(config.workers.count.value, 3);
+        assert_eq!(held.http.public_url.value, "a", "who reads has one of them");
+        let waiting = vec!["[http] listen".to_owned(), "[workers] count".to_owned()];
+        let expected = Reload {
+            at: Timestamp::from_ms(7),
+            outcome: Ok(waiting),
+        };
+        assert_eq!(in_force.last_reload(), Some(expected));
+    }
+
+    #[test]
+    fn a_bad_file_changes_nothing() {
+        let in_force =
+            InForce::new(Config::parse("a.toml", "[deferred]\nkeep_days = 3").expect("good"));
+        assert_eq!(in_force.last_reload(), None);
+        in_force.replace(
+            Config::parse("a.toml", "[deferred]\nkeep_days = 0"),
+            Timestamp::from_ms(7),
+        );
+        assert_eq!(in_force.get().deferred.keep_days.0, 3);
+        let error = in_force
+            .last_reload()
+            .expect("a try")
+            .outcome
+            .expect_err("bad");
+        assert_eq!(
+            error,
+            "a.toml:2: [deferred] keep_days must be a whole number of days, 1 to 36500"
+        );
+    }
+}
