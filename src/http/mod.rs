@@ -8,7 +8,7 @@
 mod assets;
 mod body;
 mod client;
-mod routes;
+pub mod routes;
 mod shim;
 mod submit;
 

@@ -148,12 +148,15 @@ fn shown_whole(text: &str) -> Cow<'_, str> {
     Cow::Owned(visible)
 }
 
-/// A signature with its separators set back.
+/// A signature with its separators set back. A narrow column breaks it between names, where it can.
 fn signature(text: &str) -> Markup {
     html! {
         @for (i, part) in text.split(" | ").enumerate() {
             @if i > 0 { span.sep { " | " } }
-            (shown(part))
+            @for (i, word) in shown(part).split("::").enumerate() {
+                @if i > 0 { "::" wbr; }
+                (word)
+            }
         }
     }
 }
@@ -299,6 +302,7 @@ mod tests {
             markup,
             "&lt;script&gt;alert(1)&lt;/script&gt;<span class=\"sep\"> | </span>b"
         );
+        assert_eq!(signature("a::b").into_string(), "a::<wbr>b");
     }
 
     #[test]

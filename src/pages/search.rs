@@ -204,7 +204,7 @@ impl View<'_> {
         html! {
             div.scroll {
                 table.hits {
-                    thead { tr { th { "Received" } th { "Signature" } th { "Product" } th { "Platform" } th.hide-s { "Reason" } } }
+                    thead { tr { th { "Received" } th { "Signature" } th { "Product" } th.hide-s { "Platform" } th.hide-s { "Reason" } } }
                     tbody {
                         @for hit in &self.result.hits {
                             @let value = |at: usize| text_of(&hit.values[at]);
@@ -212,7 +212,7 @@ impl View<'_> {
                                 td.nowrap { a href=(report_path(value(0))) title="Open the report" { (minute(&value(1))) } }
                                 td { a.sig href=(scope.signature_page(&value(2))) { (signature(&value(2))) } }
                                 td { (shown(&value(3))) " " span.muted { (shown(&value(4))) } }
-                                td.nowrap { (shown(&value(5))) }
+                                td.nowrap.hide-s { (shown(&value(5))) }
                                 td.hide-s { (shown(&value(6))) }
                             }
                         }
@@ -248,7 +248,7 @@ impl View<'_> {
                             @for bucket in facet {
                                 @let value = text_of(&bucket.term);
                                 tr {
-                                    td { a.sig href=(self.narrowed(name, &value)) { (shown(&value)) } }
+                                    td { a.sig href=(self.narrowed(name, &value)) { @if name == fields::name::SIGNATURE { (signature(&value)) } @else { (shown(&value)) } } }
                                     td.num { (number(bucket.count)) }
                                     td { (bar(bucket.count, self.result.total)) }
                                 }

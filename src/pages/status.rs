@@ -74,7 +74,7 @@ fn workers(app: &App) -> Markup {
             }
             div.scroll {
                 table {
-                    thead { tr { th { "Worker" } th { "Does" } th.num { "Finished" } th.num { "Walker faults" } th.num { "Walker pid" } } }
+                    thead { tr { th { "Worker" } th { "Does" } th.num { "Finished" } th.num { "Walker faults" } th.num.hide-s { "Walker pid" } } }
                     tbody {
                         @for (at, worker) in app.pool.status().iter().enumerate() {
                             tr {
@@ -89,7 +89,7 @@ fn workers(app: &App) -> Markup {
                                 }
                                 td.num { (number(worker.finished)) }
                                 td.num { (number(worker.faults)) }
-                                td.num { @match worker.walker_pid { Some(pid) => (pid), None => span.faint { "not started" } } }
+                                td.num.hide-s { @match worker.walker_pid { Some(pid) => (pid), None => span.faint { "not started" } } }
                             }
                         }
                     }

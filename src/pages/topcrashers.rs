@@ -331,7 +331,7 @@ impl View {
             }
             @let others: Vec<&Product> = self.offered.iter().filter(|p| p.name != self.product).collect();
             @if !others.is_empty() {
-                p.plain.small {
+                p.plain.small.row-of-links {
                     span.muted { "Other products: " }
                     @for (at, other) in others.iter().enumerate() {
                         @if at > 0 { " · " }
