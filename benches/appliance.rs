@@ -9,13 +9,16 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_crashkeep");
 const ROUNDS: usize = 5;
+/// Crashes of the directory that a server is started on.
+const FILLED_CRASHES: usize = 10_000;
 /// Clock ticks of /proc/PID/stat in a second, on every Linux that we know.
 const TICKS: f64 = 100.0;
 
@@ -105,6 +108,20 @@ impl Server {
         line.map_or(0.0, |value| value.parse().expect("a number"))
     }
 
+    fn resident_mib(&self) -> f64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+        kib.expect("a size") / 1024.0
+    }
+
+    fn wait_processed(&self, crashes: usize) {
+        while self.metric("crashkeep_processed") < crashes as f64 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     fn stop(mut self) {
         let pid = rustix::process::Pid::from_raw(self.child.id() as i32).expect("a pid");
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
@@ -185,11 +202,7 @@ fn collector(root: &Path, name: &str, bytes: usize, connections: usize) {
         let requests: Vec<Vec<u8>> = (0..count)
             .map(|n| request(&noise(seeds + n as u64, bytes)))
             .collect();
-        let lines: Vec<std::sync::Mutex<TcpStream>> = (0..connections)
-            .map(|_| {
-                std::sync::Mutex::new(TcpStream::connect(&server.address).expect("a connection"))
-            })
-            .collect();
+        let lines = self::connections(&server, connections);
         let before = server.cpu_ms();
         ours.push(rate(connections, count, |thread, n| {
             post(&mut lines[thread].lock().expect("no panic"), &requests[n]);
@@ -208,7 +221,7 @@ fn collector(root: &Path, name: &str, bytes: usize, connections: usize) {
                 .sync_all()
                 .expect("synced");
         }));
-        let log = std::sync::Mutex::new(
+        let log = Mutex::new(
             OpenOptions::new()
                 .create(true)
                 .append(true)
@@ -241,27 +254,31 @@ fn collector(root: &Path, name: &str, bytes: usize, connections: usize) {
     );
 }
 
-/// Real dumps, from the first byte sent to the last crash processed.
-fn pipeline(root: &Path) {
+/// Every dump of the corpus.
+fn dumps() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/dumps");
     let mut names: Vec<_> = std::fs::read_dir(folder)
         .expect("dumps")
         .map(|e| e.expect("an entry").path())
         .collect();
     names.sort();
-    let dumps: Vec<Vec<u8>> = names
-        .iter()
-        .map(|name| std::fs::read(name).expect("a dump"))
-        .collect();
+    let dump = |name: &PathBuf| std::fs::read(name).expect("a dump");
+    names.iter().map(dump).collect()
+}
+
+fn connections(server: &Server, count: usize) -> Vec<Mutex<TcpStream>> {
+    let connect = |_| TcpStream::connect(&server.address).expect("a connection");
+    (0..count).map(connect).map(Mutex::new).collect()
+}
+
+/// Real dumps, from the first byte sent to the last crash processed.
+fn pipeline(root: &Path) {
+    let dumps = dumps();
     let (mut uploads, mut processed) = (vec![], vec![]);
     for round in 0..ROUNDS {
         let server = Server::start(&root.join(format!("pipeline-{round}")));
         let count = dumps.len() * 5;
-        let lines: Vec<_> = (0..8)
-            .map(|_| {
-                std::sync::Mutex::new(TcpStream::connect(&server.address).expect("a connection"))
-            })
-            .collect();
+        let lines = connections(&server, 8);
         let begun = Instant::now();
         uploads.push(rate(8, count, |thread, n| {
             let mut dump = dumps[n % dumps.len()].clone();
@@ -271,9 +288,7 @@ fn pipeline(root: &Path) {
                 &request(&dump),
             );
         }));
-        while server.metric("crashkeep_processed") < count as f64 {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        server.wait_processed(count);
         processed.push(count as f64 / begun.elapsed().as_secs_f64());
         server.stop();
     }
@@ -286,26 +301,39 @@ fn pipeline(root: &Path) {
     );
 }
 
-/// From exec to the listening line, and what an idle server holds.
+/// From exec to the listening line and what an idle server holds, on an empty directory and on
+/// one with crashes.
 fn start(root: &Path) {
+    starts("empty", |round| root.join(format!("start-{round}")));
+    let filled = root.join("filled");
+    fill(&filled, FILLED_CRASHES);
+    starts(&FILLED_CRASHES.to_string(), |_| filled.clone());
+}
+
+fn fill(data: &Path, crashes: usize) {
+    let dumps = dumps();
+    let smallest = dumps.iter().min_by_key(|dump| dump.len()).expect("dumps");
+    let server = Server::start(data);
+    let lines = connections(&server, 8);
+    rate(8, crashes, |thread, n| {
+        let mut dump = smallest.clone();
+        dump.extend_from_slice(&(n as u64).to_le_bytes());
+        post(
+            &mut lines[thread].lock().expect("no panic"),
+            &request(&dump),
+        );
+    });
+    server.wait_processed(crashes);
+    server.stop();
+}
+
+fn starts(name: &str, data: impl Fn(usize) -> PathBuf) {
     let (mut times, mut floor, mut memory) = (vec![], vec![], vec![]);
     for round in 0..ROUNDS * 3 {
         let begun = Instant::now();
-        let server = Server::start(&root.join(format!("start-{round}")));
+        let server = Server::start(&data(round));
         times.push(begun.elapsed().as_secs_f64() * 1000.0);
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).expect("Linux");
-        let rss = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .unwrap_or("0");
-        memory.push(
-            rss.trim()
-                .trim_end_matches(" kB")
-                .parse::<f64>()
-                .unwrap_or(0.0)
-                / 1024.0,
-        );
+        memory.push(server.resident_mib());
         server.stop();
         let begun = Instant::now();
         let version = Command::new(PROGRAM)
@@ -316,14 +344,14 @@ fn start(root: &Path) {
         floor.push(begun.elapsed().as_secs_f64() * 1000.0);
     }
     figure(
-        "start_empty",
+        &format!("start_{name}"),
         median(times),
         "ms",
         "exec_of_the_program",
         median(floor),
     );
     println!(
-        "figure idle_memory {:.1} MiB baseline none 0",
+        "figure idle_memory_{name} {:.1} MiB baseline none 0",
         median(memory)
     );
 }

@@ -16,8 +16,9 @@ use crate::appliance::{Appliance, Place};
 use crate::clock::{Clock, DAY_MS, SystemClock, Timestamp};
 use crate::config::{Config, Setting, Source, Span};
 use crate::crash::raw::MAIN_DUMP;
+use crate::fields::name;
 use crate::http::Form;
-use crate::throttle::{Op, Outcome, Rule};
+use crate::web::Params;
 
 const DAYS: i64 = 14;
 /// For the last reports to be processed before the server says that it is ready.
@@ -50,6 +51,31 @@ const SYMBOLS: &[(&str, &[u8])] = symbols![
 const ENDLESS_THREADS: u32 = 100_000;
 /// Time for one dump, so that this one is given up while somebody watches.
 const WALK_DEADLINE: Span = Span(Duration::from_secs(1));
+
+const RULES: &str = r#"
+[[throttle]]
+name = "no_local_builds"
+field = "ReleaseChannel"
+op = "is"
+value = "local"
+outcome = "reject"
+
+[[throttle]]
+name = "nightly_on_demand"
+field = "ReleaseChannel"
+op = "is"
+value = "nightly"
+outcome = "defer"
+
+[[bug_template]]
+name = "Bugzilla"
+url = "https://bugs.example.org/enter_bug.cgi?cf_crash_signature=%5B%40%20{signature}%5D&short_desc={title}&comment={description}"
+"#;
+/// A signature of these dumps, and the bug that is about it.
+const KNOWN: (&str, &str) = (
+    "core::ptr::read_volatile",
+    "https://bugs.example.org/show_bug.cgi?id=4711",
+);
 
 struct Product {
     name: &'static str,
@@ -127,31 +153,8 @@ pub fn start(
     data: &Path,
     program: &Path,
 ) -> anyhow::Result<(Appliance, usize)> {
-    let rule = |name: &str, field: &str, value: &str, outcome| Rule {
-        name: name.into(),
-        field: field.into(),
-        op: Op::Is,
-        value: value.into(),
-        percent: 100.0,
-        outcome,
-    };
-    config.throttle = Setting {
-        value: vec![
-            rule(
-                "no_local_builds",
-                "ReleaseChannel",
-                "local",
-                Outcome::Reject,
-            ),
-            rule(
-                "nightly_on_demand",
-                "ReleaseChannel",
-                "nightly",
-                Outcome::Defer,
-            ),
-        ],
-        source: Source::Option("demo"),
-    };
+    let own = Config::parse("demo", RULES)?;
+    (config.throttle, config.bug_template) = (own.throttle, own.bug_template);
     config.workers.walk_deadline = Setting {
         value: WALK_DEADLINE,
         source: Source::Option("demo"),
@@ -167,7 +170,23 @@ pub fn start(
     let sent = fill(&appliance, &clock)?;
     clock.0.store(0, Ordering::SeqCst);
     appliance.wait_idle(PATIENCE);
+    attach(&appliance)?;
     Ok((appliance, sent))
+}
+
+/// Says by hand which bug is about a signature.
+fn attach(appliance: &Appliance) -> anyhow::Result<()> {
+    let (signature, bug) = KNOWN;
+    let form = Params(vec![
+        (name::SIGNATURE.into(), signature.into()),
+        ("bug".into(), bug.into()),
+    ]);
+    let url = format!("http://{}/signature/bugs/attach", appliance.address());
+    let form = form.to_query().into_bytes();
+    match crate::http::post(&url, "application/x-www-form-urlencoded", form)? {
+        (303, _) => Ok(()),
+        (status, answer) => bail!("the demo's server answered {status}: {answer}"),
+    }
 }
 
 fn install_symbols(folder: &Path) -> anyhow::Result<()> {

@@ -32,12 +32,17 @@ struct View {
     damage: Vec<String>,
 }
 
+/// Opening a deferred crash's page asks for it: it is processed next.
 pub fn report(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
     let id = parse_id(captures)?;
     if captures[0] != id.to_string() {
         return Ok(Response::see_other(&report_path(id)));
     }
-    let view = load(app, id)?;
+    let mut view = load(app, id)?;
+    if view.row.state == State::Deferred && !app.read_only && !is_prefetch(request) {
+        app.store.request(id)?;
+        view = load(app, id)?;
+    }
     let pending = !app.read_only && matches!(view.row.state, State::Queued | State::Processing);
     let title = match &view.row.processed {
         Some(processed) => processed.signature.clone(),
@@ -57,6 +62,14 @@ pub fn report(app: &App, request: &Request, captures: &[String]) -> Result<Respo
         }
     };
     Ok(Response::html(page.render(content)))
+}
+
+/// Whether a browser asks on its own, before anybody has opened the page.
+fn is_prefetch(request: &Request) -> bool {
+    ["sec-purpose", "purpose"]
+        .iter()
+        .filter_map(|name| request.header(name))
+        .any(|purpose| purpose.contains("prefetch"))
 }
 
 /// Puts the crash into the priority lane and shows it again.

@@ -36,6 +36,9 @@ use crate::throttle::Outcome;
 
 const BATCH_COMMANDS_MAX: usize = 256;
 const BATCH_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// How long a result waits for company. Syncs are most of what a transaction costs, and where
+/// uploads come one by one a result alone stands in the way of the next.
+const LINGER: Duration = Duration::from_millis(1);
 /// Between two tries to reopen a store that an I/O error has closed.
 const REOPEN_EVERY: Duration = Duration::from_millis(250);
 
@@ -138,6 +141,14 @@ impl Command {
             Self::Finish { finished, .. } => finished.processed.packed_bytes,
             _ => 0,
         }
+    }
+
+    /// Whether nobody waits for its end: it is done as well together with the next.
+    fn may_wait(&self) -> bool {
+        matches!(
+            self,
+            Self::Finish { .. } | Self::Discards(_) | Self::Indexed { .. }
+        )
     }
 
     /// Tells a client that its command was not carried out. Gives the command back where nobody
@@ -259,15 +270,28 @@ impl Writer {
             let Ok(first) = self.commands.recv() else {
                 return;
             };
-            let mut bytes = first.bytes();
-            batch.push(first);
-            while batch.len() < BATCH_COMMANDS_MAX && bytes < BATCH_BYTES_MAX {
-                let Ok(next) = self.commands.try_recv() else {
-                    break;
-                };
-                bytes += next.bytes();
-                batch.push(next);
-            }
+            self.gather(first, &mut batch);
+        }
+    }
+
+    /// Adds to the first command of a batch what has come in since, and what comes in soon where
+    /// nobody waits for an answer yet.
+    fn gather(&self, first: Command, batch: &mut Vec<Command>) {
+        let until = Instant::now() + LINGER;
+        let mut bytes = first.bytes();
+        let mut may_wait = first.may_wait();
+        batch.push(first);
+        while batch.len() < BATCH_COMMANDS_MAX && bytes < BATCH_BYTES_MAX {
+            let next = match may_wait {
+                true => self.commands.recv_deadline(until).ok(),
+                false => self.commands.try_recv().ok(),
+            };
+            let Some(next) = next else {
+                return;
+            };
+            bytes += next.bytes();
+            may_wait &= next.may_wait();
+            batch.push(next);
         }
     }
 

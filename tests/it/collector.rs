@@ -311,19 +311,27 @@ fn bounds_are_those_of_the_configuration_and_named_in_the_answer() {
         "the throttle digit of a deferred crash"
     );
     assert_eq!(server.state(&later)["state"], "deferred");
-    let page = server.get(&format!("/report/index/{later}")).text();
+    let page = format!("/report/index/{later}");
+    let prefetch = server.request("GET", &page, &[("Sec-Purpose", "prefetch")], b"");
+    let prefetch = prefetch.text();
     assert!(
-        page.contains("deferred by") && page.contains("later"),
+        prefetch.contains("deferred by") && prefetch.contains("later"),
         "the page says why"
     );
+    assert_eq!(server.state(&later)["state"], "deferred");
+    let opened = server.get(&page).text();
+    assert!(!opened.contains("deferred by"), "opening it asks for it");
+    assert_eq!(server.wait_processed(&later), "processed");
+
+    let other = server.submit(&[("ProductName", "Later")], &[]).crash_id();
     let promoted = server.request(
         "POST",
-        &format!("/report/index/{later}/reprocess"),
+        &format!("/report/index/{other}/reprocess"),
         &[],
         b"",
     );
     assert_eq!(promoted.status, 303);
-    assert_eq!(server.wait_processed(&later), "processed");
+    assert_eq!(server.wait_processed(&other), "processed");
 
     let page = server.get("/about/throttling/").text();
     for row in [
