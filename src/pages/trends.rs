@@ -243,7 +243,12 @@ impl View {
     }
 
     fn form(&self) -> Markup {
-        let all: BTreeSet<&str> = self.counts.0.iter().map(|count| &*count.version).collect();
+        let named = self
+            .counts
+            .0
+            .iter()
+            .filter(|count| !count.version.is_empty());
+        let all: BTreeSet<&str> = named.map(|count| &*count.version).collect();
         let offered = newest_first(all.into_iter(), controls::VERSIONS_MAX);
         html! {
             form.filters action="/trends/" {
