@@ -473,6 +473,7 @@ mod tests {
                 signature: signature.into(),
                 processed_at: SystemClock.now(),
                 facts: Facts::default(),
+                lacks: Vec::new(),
                 failure: None,
             };
             self.store.finish(job, finished).unwrap();

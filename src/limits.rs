@@ -52,6 +52,10 @@ pub const INFLATE_FREE_BYTES: u64 = 1024 * 1024;
 
 /// Crash ids in one request for reprocessing.
 pub const REPROCESS_IDS_MAX: usize = 10_000;
+/// Modules without symbols that are remembered of one crash.
+pub const LACKED_MAX: usize = 300;
+/// Bytes of such a module's name.
+pub const LACKED_NAME_BYTES_MAX: usize = 300;
 /// Bytes of what one walk may answer.
 pub const WALK_BYTES_MAX: usize = 64 * 1024 * 1024;
 

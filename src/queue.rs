@@ -1,4 +1,5 @@
-//! From durable rows to workers: two bounded channels, a priority lane before the normal one.
+//! From durable rows to workers: three bounded channels: a priority lane before the
+//! normal one, and what may get a better result behind both.
 //!
 //! The table in the store is the queue; a channel only carries what the store has handed out
 //! durably. [`queue`] makes both ends: the store's writer fills the channels as far as they have
@@ -14,6 +15,7 @@ use crate::store::{Job, JobSink, Lane};
 pub struct Lanes {
     priority: Sender<Job>,
     normal: Sender<Job>,
+    mend: Sender<Job>,
 }
 
 /// A worker's end. Clones share the channels.
@@ -21,6 +23,7 @@ pub struct Lanes {
 pub struct Jobs {
     priority: Receiver<Job>,
     normal: Receiver<Job>,
+    mend: Receiver<Job>,
     stop: Receiver<()>,
 }
 
@@ -32,15 +35,18 @@ pub struct Stop(#[allow(dead_code, reason = "dropping it is the signal")] Sender
 pub fn queue(places: usize) -> (Lanes, Jobs, Stop) {
     let (priority_in, priority) = bounded(places);
     let (normal_in, normal) = bounded(places);
+    let (mend_in, mend) = bounded(places);
     let (stop_in, stop) = bounded(0);
     (
         Lanes {
             priority: priority_in,
             normal: normal_in,
+            mend: mend_in,
         },
         Jobs {
             priority,
             normal,
+            mend,
             stop,
         },
         Stop(stop_in),
@@ -52,6 +58,7 @@ impl Lanes {
         match lane {
             Lane::Priority => &self.priority,
             Lane::Normal | Lane::Suspect => &self.normal,
+            Lane::Mend => &self.mend,
         }
     }
 }
@@ -73,9 +80,10 @@ impl JobSink for Lanes {
 }
 
 impl Jobs {
-    /// The next job, the priority lane first; `None` when it is time to end.
+    /// The next job, the priority lane first and mends last; `None` when it is time to end.
     pub fn next(&self) -> Option<Job> {
         let (mut priority, mut normal) = (self.priority.clone(), self.normal.clone());
+        let mut mend = self.mend.clone();
         loop {
             select_biased! {
                 recv(self.stop) -> _ => return None,
@@ -86,6 +94,10 @@ impl Jobs {
                 recv(normal) -> job => match job {
                     Ok(job) => return Some(job),
                     Err(_) => normal = never(),
+                },
+                recv(mend) -> job => match job {
+                    Ok(job) => return Some(job),
+                    Err(_) => mend = never(),
                 },
             }
         }
@@ -98,7 +110,7 @@ impl Jobs {
 
     /// Jobs handed out that no worker has taken yet.
     pub fn waiting(&self) -> usize {
-        self.priority.len() + self.normal.len()
+        self.priority.len() + self.normal.len() + self.mend.len()
     }
 }
 
@@ -128,8 +140,9 @@ mod tests {
             (lanes.room(Lane::Normal), lanes.room(Lane::Priority)),
             (0, 1)
         );
-        let order: Vec<u64> = (0..3).filter_map(|_| jobs.next()).map(|j| j.seq).collect();
-        assert_eq!(order, [3, 1, 2]);
+        lanes.send(job(4, Lane::Mend));
+        let order: Vec<u64> = (0..4).filter_map(|_| jobs.next()).map(|j| j.seq).collect();
+        assert_eq!(order, [3, 1, 2, 4]);
     }
 
     #[test]

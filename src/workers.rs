@@ -207,6 +207,7 @@ impl Worker {
             signature: processed.signature,
             processed_at: self.parts.clock.now(),
             facts: processed.facts,
+            lacks: processed.lacks,
             failure: processed.failure,
         };
         // Err only says that the store is being closed: it takes the job back.

@@ -55,6 +55,8 @@ pub struct Processed {
     pub signature: String,
     /// What the counters need of it.
     pub facts: Facts,
+    /// Modules whose symbols the walk asked for in vain.
+    pub lacks: Vec<String>,
     /// Why it counts as failed.
     pub failure: Option<String>,
 }
@@ -167,6 +169,7 @@ impl Draft<'_> {
         self.set("processor_notes", notes);
         self.set("completed_datetime", self.input.now.rfc3339());
         let facts = self.facts();
+        let lacks = stack::lacks(&self);
         let mut json = serde_json::to_vec(&self.out).expect("a map of JSON values is JSON");
         if let (Walked::Whole(walk), Some(_)) = (&self.input.walked, &self.walk) {
             // The walk is stored as it came; reading it into values and back would cost more
@@ -180,6 +183,7 @@ impl Draft<'_> {
             json,
             signature,
             facts,
+            lacks,
             failure,
         }
     }

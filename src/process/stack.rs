@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::Draft;
+use crate::limits;
+use crate::store::mends::module_name;
 
 pub fn crashing_thread(draft: &mut Draft) -> Result<(), String> {
     let Some(walk) = draft.walk.take() else {
@@ -139,6 +141,21 @@ pub fn missing_symbols(draft: &mut Draft) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+/// Modules that symbols may come for later.
+pub fn lacks(draft: &Draft) -> Vec<String> {
+    let modules = draft.walk.iter().flat_map(|walk| &walk.modules);
+    let missing = modules.filter(|module| module.missing_symbols == Some(true));
+    let named = missing.filter_map(|module| {
+        let file = module.debug_file.as_deref().filter(|file| !file.is_empty());
+        let file = file.or(module.filename.as_deref())?;
+        Some(module_name(file, module.debug_id.as_deref()?))
+    });
+    let named: BTreeSet<String> = named
+        .filter(|name| name.len() <= limits::LACKED_NAME_BYTES_MAX)
+        .collect();
+    named.into_iter().take(limits::LACKED_MAX).collect()
 }
 
 /// Characters of the dump writer's own errors that are kept.

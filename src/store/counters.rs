@@ -450,20 +450,20 @@ fn days_of(signature: NameId) -> RangeInclusive<SightingKey> {
 }
 
 /// Texts of names, each read once.
-struct Names {
+pub(super) struct Names {
     texts: redb::ReadOnlyTable<u32, &'static str>,
     known: HashMap<NameId, String>,
 }
 
 impl Names {
-    fn open(read: &ReadTransaction) -> Result<Self, StoreError> {
+    pub(super) fn open(read: &ReadTransaction) -> Result<Self, StoreError> {
         Ok(Self {
             texts: read.open_table(NAME_TEXTS)?,
             known: HashMap::new(),
         })
     }
 
-    fn text(&mut self, id: NameId) -> Result<String, StoreError> {
+    pub(super) fn text(&mut self, id: NameId) -> Result<String, StoreError> {
         if let Some(text) = self.known.get(&id) {
             return Ok(text.clone());
         }
@@ -477,7 +477,7 @@ impl Names {
 
 impl Txn<'_> {
     /// The number of a text, a new one for a new text.
-    fn name(&mut self, text: &str) -> Result<NameId, StoreError> {
+    pub(super) fn name(&mut self, text: &str) -> Result<NameId, StoreError> {
         if let Some(id) = self.names.get(text)? {
             return Ok(id.value());
         }

@@ -18,6 +18,7 @@ pub mod bugs;
 pub mod counters;
 pub mod disk;
 mod error;
+pub mod mends;
 pub mod overlay;
 pub mod payload;
 mod pending;

@@ -60,6 +60,12 @@ pub struct Txn<'t> {
     pub counters: Table<'t, (u32, u32, u32, u32), &'static [u8]>,
     pub sightings: Table<'t, SightingKey, (u64, i64, i64)>,
     pub decisions: Table<'t, (u32, u32, u8, u32, u32), u64>,
+    pub lacks: Table<'t, (u64, u32), ()>,
+    pub lacking: Table<'t, (u32, u64), ()>,
+    pub mending: Table<'t, u64, u64>,
+    pub in_mending: Table<'t, u64, u64>,
+    pub mends: Table<'t, u64, &'static [u8]>,
+    pub mend_signatures: Table<'t, (u64, u8, u32), u64>,
     pub bugs: Table<'t, (&'static str, &'static str), &'static [u8]>,
     pub bug_signatures: Table<'t, (&'static str, &'static str, &'static str), u8>,
     pub signature_bugs: Table<'t, (&'static str, &'static str, &'static str), ()>,
@@ -84,6 +90,12 @@ impl<'t> Txn<'t> {
             counters: txn.open_table(COUNTERS)?,
             sightings: txn.open_table(SIGHTINGS)?,
             decisions: txn.open_table(DECISIONS)?,
+            lacks: txn.open_table(LACKS)?,
+            lacking: txn.open_table(LACKING)?,
+            mending: txn.open_table(MENDING)?,
+            in_mending: txn.open_table(IN_MENDING)?,
+            mends: txn.open_table(MENDS)?,
+            mend_signatures: txn.open_table(MEND_SIGNATURES)?,
             bugs: txn.open_table(BUGS)?,
             bug_signatures: txn.open_table(BUG_SIGNATURES)?,
             signature_bugs: txn.open_table(SIGNATURE_BUGS)?,
@@ -198,19 +210,30 @@ impl<'t> Txn<'t> {
                 }
                 other => other?,
             };
-            let row = self.transition(seq, row, |row| {
-                row.state = State::Processing;
-                row.attempts = row.attempts.saturating_add(1);
-            })?;
-            return Ok(Some(Job {
-                seq,
-                id: row.id,
-                attempt: row.attempts,
-                faults: row.faults,
-                lane,
-                set_aside: row.server_deaths >= limits::SERVER_DEATHS_MAX,
-            }));
+            return self.hand_out(seq, row, lane).map(Some);
         }
+    }
+
+    /// Makes a job of a crash.
+    pub(super) fn hand_out(
+        &mut self,
+        seq: u64,
+        row: CrashRow,
+        lane: Lane,
+    ) -> Result<Job, StoreError> {
+        let row = self.transition(seq, row, |row| {
+            row.state = State::Processing;
+            row.attempts = row.attempts.saturating_add(1);
+            row.lane = lane;
+        })?;
+        Ok(Job {
+            seq,
+            id: row.id,
+            attempt: row.attempts,
+            faults: row.faults,
+            lane,
+            set_aside: row.server_deaths >= limits::SERVER_DEATHS_MAX,
+        })
     }
 
     /// The row of a job, unless its answer comes too late to count.
@@ -234,6 +257,7 @@ impl<'t> Txn<'t> {
         job: &Job,
         processed: ProcessedRow,
         facts: &Facts,
+        lacks: &[String],
         failure: Option<String>,
     ) -> Result<Option<Option<BlobRef>>, StoreError> {
         let Some(row) = self.in_flight(job)? else {
@@ -241,6 +265,10 @@ impl<'t> Txn<'t> {
         };
         let replaced = row.processed.as_ref().map(|p| p.blob);
         let counted = self.count_crash(&row, &processed.signature, facts)?;
+        let before = row.processed.as_ref().map(|p| p.signature.as_str());
+        let signatures = [before, Some(&*processed.signature)];
+        let now = Timestamp::from_ms(processed.processed_at_ms);
+        self.finish_lacking(job.seq, signatures, lacks, now)?;
         self.transition(job.seq, row, |row| {
             row.state = if failure.is_some() {
                 State::Failed
@@ -291,7 +319,12 @@ impl<'t> Txn<'t> {
 
     /// Deletes a crash that is in one of `states` still. Returns its row, whose payloads are now
     /// dead; `None` where it is gone or in another state.
-    pub fn delete(&mut self, seq: u64, states: &[State]) -> Result<Option<CrashRow>, StoreError> {
+    pub fn delete(
+        &mut self,
+        seq: u64,
+        states: &[State],
+        now: Timestamp,
+    ) -> Result<Option<CrashRow>, StoreError> {
         if self.crashes.get(seq)?.is_none() {
             return Ok(None);
         }
@@ -303,6 +336,7 @@ impl<'t> Txn<'t> {
         self.count(row.state, -1)?;
         self.crashes.remove(seq)?;
         self.ids.remove(row.id.bits())?;
+        self.delete_lacking(seq, now)?;
         self.changed(seq)?;
         Ok(Some(row))
     }
@@ -310,7 +344,7 @@ impl<'t> Txn<'t> {
     /// Puts a crash that stands in the wrong tables where its state says. A crash that counts as
     /// processing though no worker has it waits again.
     pub fn heal(&mut self, seq: u64, handed_out: bool) -> Result<(), StoreError> {
-        for lane in [Lane::Priority, Lane::Normal, Lane::Suspect] {
+        for lane in Lane::ALL {
             self.ready.remove((lane as u8, seq))?;
         }
         if !handed_out {

@@ -12,7 +12,8 @@
 //! states      state                -> crashes in it
 //! ```
 //!
-//! The tables of counts are described in [`super::counters`], those of bugs in [`super::bugs`].
+//! The tables of counts are described in [`super::counters`], those of bugs in [`super::bugs`],
+//! those of late symbols in [`super::mends`].
 //!
 //! A crash is in exactly one of `ready` (queued), `working` (processing), `deferred`, or in none
 //! of them (processed, failed). Sequence numbers ascend with the order of receipt and are the
@@ -53,6 +54,14 @@ pub const SIGNATURE_BUGS: TableDefinition<(&str, &str, &str), ()> =
     TableDefinition::new("signature_bugs");
 pub const TRACKERS: TableDefinition<&str, i64> = TableDefinition::new("trackers");
 
+pub const LACKS: TableDefinition<(u64, u32), ()> = TableDefinition::new("lacks");
+pub const LACKING: TableDefinition<(u32, u64), ()> = TableDefinition::new("lacking");
+pub const MENDING: TableDefinition<u64, u64> = TableDefinition::new("mending");
+pub const IN_MENDING: TableDefinition<u64, u64> = TableDefinition::new("in_mending");
+pub const MENDS: TableDefinition<u64, &[u8]> = TableDefinition::new("mends");
+pub const MEND_SIGNATURES: TableDefinition<(u64, u8, u32), u64> =
+    TableDefinition::new("mend_signatures");
+
 /// Names in `meta`.
 pub mod meta {
     /// Random, made once: tells an index or a segment of another store from ours.
@@ -61,6 +70,7 @@ pub mod meta {
     pub const NEXT_CHANGE: &str = "next_change";
     pub const NEXT_SEGMENT: &str = "next_segment";
     pub const NEXT_NAME: &str = "next_name";
+    pub const NEXT_MEND: &str = "next_mend";
 }
 
 /// A kind of row: what stands before its bincode, and how older ones are read.
@@ -117,6 +127,12 @@ pub enum Lane {
     Normal = 1,
     /// Was in flight when the server died, more than once: one at a time.
     Suspect = 2,
+    /// Has a result already, and may get a better one.
+    Mend = 3,
+}
+
+impl Lane {
+    pub const ALL: [Lane; 4] = [Self::Priority, Self::Normal, Self::Suspect, Self::Mend];
 }
 
 /// Where a payload lies.

@@ -65,6 +65,9 @@ pub struct Finished {
     pub signature: String,
     pub processed_at: Timestamp,
     pub facts: Facts,
+    /// Modules whose symbols the walk asked for in vain, as [`super::mends::module_name`] writes
+    /// them.
+    pub lacks: Vec<String>,
     /// Why the crash counts as failed; `None` for a processed one.
     pub failure: Option<String>,
 }
@@ -108,6 +111,11 @@ pub enum Command {
     Bugs {
         changes: Vec<BugChange>,
         reply: Reply<()>,
+    },
+    /// Do the crashes again that lacked these modules.
+    Mend {
+        modules: Vec<String>,
+        reply: Reply<u64>,
     },
     /// Count reports that were not kept.
     Discards(Vec<(Discard, u64)>),
@@ -161,6 +169,7 @@ impl Command {
             Self::Sweep { reply } => drop(reply.send(Err(error.clone()))),
             Self::Heal { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Bugs { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Mend { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Flush { reply } => drop(reply.send(Err(error.clone()))),
             owed => return Some(owed),
         }
@@ -173,6 +182,8 @@ enum Answer {
     None,
     Requested(Requested),
     Deleted(u64),
+    /// Crashes that are to be done again.
+    Mending(u64),
     /// Segments whose rows are gone.
     Swept(Vec<u32>),
     /// This command alone could not be carried out; the others of its batch can.
@@ -326,7 +337,8 @@ impl Writer {
                 }
                 (Command::Accept { reply, .. }, _) => drop(reply.send(Ok(()))),
                 (Command::Request { reply, .. }, Answer::Requested(r)) => drop(reply.send(Ok(r))),
-                (Command::Delete { reply, .. }, Answer::Deleted(n)) => drop(reply.send(Ok(n))),
+                (Command::Delete { reply, .. }, Answer::Deleted(n))
+                | (Command::Mend { reply, .. }, Answer::Mending(n)) => drop(reply.send(Ok(n))),
                 (
                     Command::Heal { reply, .. }
                     | Command::Bugs { reply, .. }
@@ -428,7 +440,7 @@ impl Writer {
                 appenders: &mut self.appenders,
                 live: HashMap::new(),
                 now: self.shared.clock.now(),
-                room: [room(Lane::Priority), room(Lane::Normal)],
+                room: [room(Lane::Priority), room(Lane::Normal), room(Lane::Mend)],
                 suspect: self.suspect.is_some(),
                 handed_out: HashSet::new(),
                 created: &mut self.created,
@@ -596,8 +608,8 @@ struct Records<'w> {
     /// Change of live bytes by segment.
     live: HashMap<u32, i64>,
     now: Timestamp,
-    /// Jobs that the priority and the normal channel can take.
-    room: [usize; 2],
+    /// Jobs that the priority, the normal and the mending channel can take.
+    room: [usize; 3],
     /// Whether a suspect is in flight.
     suspect: bool,
     /// Crashes that workers have.
@@ -629,6 +641,9 @@ impl Records<'_> {
             Command::Fault { job, reason } => txn.fault(job, reason)?,
             Command::Indexed { up_to } => txn.forget_changes(*up_to)?,
             Command::Bugs { changes, .. } => txn.change_bugs(changes)?,
+            Command::Mend { modules, .. } => {
+                return Ok(Answer::Mending(txn.mend(modules, self.now)?));
+            }
             Command::Discards(counts) => {
                 for (discard, reports) in counts {
                     txn.decided(discard, *reports)?;
@@ -697,7 +712,7 @@ impl Records<'_> {
     fn delete(&mut self, txn: &mut Txn, seqs: &[u64], states: &[State]) -> Result<u64, StoreError> {
         let mut deleted = 0;
         for &seq in seqs {
-            let row = match txn.delete(seq, states) {
+            let row = match txn.delete(seq, states, self.now) {
                 // Nothing of a damaged row says what would have to be deleted with it.
                 Err(StoreError::Damaged(_)) => continue,
                 other => other?,
@@ -752,9 +767,13 @@ impl Records<'_> {
             signature: finished.signature.clone(),
             processed_at_ms: finished.processed_at.ms(),
         };
-        if let Some(Some(replaced)) =
-            txn.finish(job, row, &finished.facts, finished.failure.clone())?
-        {
+        if let Some(Some(replaced)) = txn.finish(
+            job,
+            row,
+            &finished.facts,
+            &finished.lacks,
+            finished.failure.clone(),
+        )? {
             *self.live.entry(replaced.segment).or_default() -= replaced.stored_bytes as i64;
         }
         Ok(())
@@ -812,7 +831,7 @@ impl Records<'_> {
     /// Fills the free places of the workers' channels from the lanes, priority first.
     fn claim(&mut self, txn: &mut Txn) -> Result<Vec<Job>, StoreError> {
         let mut jobs = Vec::new();
-        for (lane, room) in [(Lane::Priority, 0), (Lane::Normal, 1)] {
+        for (lane, room) in [(Lane::Priority, 0), (Lane::Normal, 1), (Lane::Mend, 2)] {
             while self.room[room] > 0 {
                 let Some(job) = txn.claim(lane)? else { break };
                 self.room[room] -= 1;
@@ -821,6 +840,13 @@ impl Records<'_> {
         }
         if !self.suspect && self.room[1] > 0 {
             jobs.extend(txn.claim(Lane::Suspect)?);
+        }
+        while self.room[2] > 0 {
+            let Some(job) = txn.claim_mend(self.now)? else {
+                break;
+            };
+            self.room[2] -= 1;
+            jobs.push(job);
         }
         Ok(jobs)
     }

@@ -9,6 +9,7 @@ mod counters;
 mod fake_bugzilla;
 mod house;
 mod life;
+mod mends;
 mod report;
 mod retention;
 mod server;

@@ -78,12 +78,24 @@ impl House {
     }
 
     pub fn finish_as(&self, signature: &str, facts: Facts, failure: Option<&str>) {
+        self.finish_lacking(signature, facts, &[], failure);
+    }
+
+    /// Returns which crash it was.
+    pub fn finish_lacking(
+        &self,
+        signature: &str,
+        facts: Facts,
+        lacks: &[&str],
+        failure: Option<&str>,
+    ) -> CrashId {
         let job = self.jobs.next().expect("a job");
         let finished = Finished {
             processed: Payload::from_bytes(b"{}"),
             signature: signature.into(),
             processed_at: START,
             facts,
+            lacks: lacks.iter().map(|module| (*module).to_owned()).collect(),
             failure: failure.map(str::to_owned),
         };
         let id = job.id;
@@ -92,6 +104,7 @@ impl House {
             let state = self.state(id)?;
             matches!(state, State::Processed | State::Failed).then_some(())
         });
+        id
     }
 
     pub fn state(&self, id: CrashId) -> Option<State> {

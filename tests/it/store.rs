@@ -218,6 +218,7 @@ impl Server {
             signature: signature(index, round),
             processed_at: START,
             facts: Facts::default(),
+            lacks: Vec::new(),
             failure: (index % 4 == 1).then(|| "no dump".into()),
         };
         self.store.finish(job.clone(), finished).unwrap();

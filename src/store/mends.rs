@@ -1,0 +1,283 @@
+//! Symbols that come late mend history: every crash that lacked them is processed again.
+//!
+//! ```text
+//! lacks            (seq, module)            -> ()     modules whose symbols a walk asked for in vain
+//! lacking          (module, seq)            -> ()     the same, the other way round
+//! mending          newest seq first         -> mend   processed crashes that are to be done again
+//! in_mending       seq                      -> mend   those that a worker has
+//! mends            mend                     -> MendRow
+//! mend_signatures  (mend, side, signature)  -> crashes
+//! ```
+//!
+//! A crash that waits here keeps its state and its old result; it is handed out when nothing else
+//! waits. A mend counts every crash once, whatever becomes of it, and so always ends.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use redb::ReadableTable;
+use serde::{Deserialize, Serialize};
+
+use super::Store;
+use super::counters::{NameId, Names};
+use super::error::StoreError;
+use super::pending::{Job, Txn};
+use super::tables::{self, *};
+use super::writer::Command;
+use crate::clock::Timestamp;
+
+/// What a mend was asked for and how far it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MendRow {
+    /// As [`module_name`] writes them.
+    pub modules: Vec<String>,
+    pub begun_at_ms: i64,
+    pub ended_at_ms: Option<i64>,
+    /// Crashes that lacked one of the modules.
+    pub affected: u64,
+    pub done: u64,
+    /// Crashes that lack less than before.
+    pub improved: u64,
+}
+
+impl Row for MendRow {
+    const NAME: &'static str = "a mend";
+    const VERSION: u8 = 1;
+}
+
+/// A mend as pages show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mend {
+    pub id: u64,
+    pub row: MendRow,
+    /// Distinct signatures of the improved crashes.
+    pub signatures_before: u64,
+    pub signatures_after: u64,
+}
+
+/// A module, as `lacks` names it.
+pub fn module_name(debug_file: &str, debug_id: &str) -> String {
+    format!("{debug_file}/{debug_id}")
+}
+
+const BEFORE: u8 = 0;
+const AFTER: u8 = 1;
+/// Mends that are remembered.
+const MENDS_MAX: u64 = 1_000;
+
+impl Store {
+    /// Has every crash that lacked one of these modules processed again, the newest first.
+    /// Returns how many there are; without any, no mend is made.
+    pub fn mend(&self, modules: Vec<String>) -> Result<u64, StoreError> {
+        self.ask(|reply| Command::Mend { modules, reply })
+    }
+
+    /// The newest mends.
+    pub fn mends(&self, limit: usize) -> Result<Vec<Mend>, StoreError> {
+        self.read(|read| {
+            let signatures = read.open_table(MEND_SIGNATURES)?;
+            let distinct = |mend: u64, side: u8| -> Result<u64, StoreError> {
+                let range = signatures.range((mend, side, 0)..=(mend, side, NameId::MAX))?;
+                Ok(range.count() as u64)
+            };
+            let mut mends = Vec::new();
+            for entry in read.open_table(MENDS)?.iter()?.rev().take(limit) {
+                let (id, row) = entry?;
+                let id = id.value();
+                mends.push(Mend {
+                    id,
+                    row: tables::decode(row.value())?,
+                    signatures_before: distinct(id, BEFORE)?,
+                    signatures_after: distinct(id, AFTER)?,
+                });
+            }
+            Ok(mends)
+        })
+    }
+
+    /// The modules that most crashes lack, with how many do.
+    pub fn lacking(&self, limit: usize) -> Result<Vec<(String, u64)>, StoreError> {
+        self.read(|read| {
+            let lacking = read.open_table(LACKING)?;
+            let mut counts: Vec<(NameId, u64)> = Vec::new();
+            for entry in lacking.iter()? {
+                let (module, _) = entry?.0.value();
+                match counts.last_mut() {
+                    Some((last, count)) if *last == module => *count += 1,
+                    _ => counts.push((module, 1)),
+                }
+            }
+            counts.sort_by_key(|(module, count)| (Reverse(*count), *module));
+            let mut names = Names::open(read)?;
+            counts
+                .into_iter()
+                .take(limit)
+                .map(|(module, count)| Ok((names.text(module)?, count)))
+                .collect()
+        })
+    }
+}
+
+/// Newest first.
+fn order(seq: u64) -> u64 {
+    u64::MAX - seq
+}
+
+impl Txn<'_> {
+    /// Finds the crashes that lack one of the modules and lets them wait to be done again.
+    pub(super) fn mend(&mut self, modules: &[String], now: Timestamp) -> Result<u64, StoreError> {
+        let mut affected = BTreeSet::new();
+        for module in modules {
+            let Some(id) = self.names.get(module.as_str())?.map(|id| id.value()) else {
+                continue;
+            };
+            for entry in self.lacking.range((id, 0)..=(id, u64::MAX))? {
+                let (_, seq) = entry?.0.value();
+                affected.insert(seq);
+            }
+        }
+        // What waits in an earlier mend, or is being done, will find the symbols too.
+        let mut fresh = Vec::new();
+        for seq in affected {
+            if self.mending.get(order(seq))?.is_none() && self.is_finished(seq)? {
+                fresh.push(seq);
+            }
+        }
+        if fresh.is_empty() {
+            return Ok(0);
+        }
+        let mend = self.next(meta::NEXT_MEND)?;
+        for &seq in &fresh {
+            self.mending.insert(order(seq), mend)?;
+        }
+        let row = MendRow {
+            modules: modules.to_vec(),
+            begun_at_ms: now.ms(),
+            ended_at_ms: None,
+            affected: fresh.len() as u64,
+            done: 0,
+            improved: 0,
+        };
+        self.mends.insert(mend, tables::encode(&row).as_slice())?;
+        self.forget_mends(mend.saturating_sub(MENDS_MAX))?;
+        Ok(row.affected)
+    }
+
+    fn is_finished(&self, seq: u64) -> Result<bool, StoreError> {
+        match self.row(seq) {
+            Ok(row) => Ok(matches!(row.state, State::Processed | State::Failed)),
+            Err(StoreError::Damaged(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn forget_mends(&mut self, up_to: u64) -> Result<(), StoreError> {
+        self.mends.retain_in(..=up_to, |_, _| false)?;
+        let last = (up_to, u8::MAX, NameId::MAX);
+        self.mend_signatures.retain_in(..=last, |_, _| false)?;
+        Ok(())
+    }
+
+    /// Hands out the newest crash that is to be mended.
+    pub(super) fn claim_mend(&mut self, now: Timestamp) -> Result<Option<Job>, StoreError> {
+        loop {
+            let first = self.mending.pop_first()?;
+            let Some((key, mend)) = first.map(|(key, mend)| (key.value(), mend.value())) else {
+                return Ok(None);
+            };
+            let seq = order(key);
+            if self.is_finished(seq)? {
+                self.in_mending.insert(seq, mend)?;
+                let row = self.row(seq)?;
+                return self.hand_out(seq, row, Lane::Mend).map(Some);
+            }
+            // Somebody asked for it since, and it will find the symbols by itself.
+            self.count_mended(mend, None, now)?;
+        }
+    }
+
+    /// Writes down what a finished crash lacks, and what it means for a mend that it is part of.
+    pub(super) fn finish_lacking(
+        &mut self,
+        seq: u64,
+        signatures: [Option<&str>; 2],
+        lacks: &[String],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let before = self.forget_lacks(seq)?;
+        for module in lacks {
+            let module = self.name(module)?;
+            self.lacks.insert((seq, module), ())?;
+            self.lacking.insert((module, seq), ())?;
+        }
+        let Some(mend) = self.in_mending.remove(seq)?.map(|mend| mend.value()) else {
+            return Ok(());
+        };
+        let improved = (lacks.len() as u64) < before;
+        self.count_mended(mend, improved.then_some(signatures), now)
+    }
+
+    /// A deleted crash lacks nothing and is part of no mend.
+    pub(super) fn delete_lacking(&mut self, seq: u64, now: Timestamp) -> Result<(), StoreError> {
+        self.forget_lacks(seq)?;
+        let waiting = self.mending.remove(order(seq))?.map(|mend| mend.value());
+        let working = self.in_mending.remove(seq)?.map(|mend| mend.value());
+        for mend in waiting.into_iter().chain(working) {
+            self.count_mended(mend, None, now)?;
+        }
+        Ok(())
+    }
+
+    /// Returns how many there were.
+    fn forget_lacks(&mut self, seq: u64) -> Result<u64, StoreError> {
+        let mut modules = Vec::new();
+        for entry in self.lacks.range((seq, 0)..=(seq, NameId::MAX))? {
+            modules.push(entry?.0.value().1);
+        }
+        for &module in &modules {
+            self.lacks.remove((seq, module))?;
+            self.lacking.remove((module, seq))?;
+        }
+        Ok(modules.len() as u64)
+    }
+
+    /// One crash of a mend is done. `improved` has its signatures before and after.
+    fn count_mended(
+        &mut self,
+        mend: u64,
+        improved: Option<[Option<&str>; 2]>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let found = self.mends.get(mend)?.map(|row| tables::decode(row.value()));
+        let Some(mut row) = found.transpose()?.map(|row: MendRow| row) else {
+            return Ok(());
+        };
+        row.done += 1;
+        if let Some(signatures) = improved {
+            row.improved += 1;
+            for (side, signature) in [BEFORE, AFTER].into_iter().zip(signatures) {
+                if let Some(signature) = signature {
+                    let key = (mend, side, self.name(signature)?);
+                    let crashes = self.mend_signatures.get(key)?.map_or(0, |n| n.value());
+                    self.mend_signatures.insert(key, crashes + 1)?;
+                }
+            }
+        }
+        if row.done >= row.affected {
+            row.ended_at_ms = Some(now.ms().max(row.begun_at_ms));
+        }
+        self.mends.insert(mend, tables::encode(&row).as_slice())?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_stands_first() {
+        assert!(order(7) < order(6));
+        assert_eq!(order(order(42)), 42);
+    }
+}

@@ -1,0 +1,126 @@
+//! Late symbols: crashes that lacked them are done again, after everything that is new.
+
+use std::collections::BTreeMap;
+
+use crashkeep::crash::id::CrashId;
+use crashkeep::store::State;
+use crashkeep::store::counters::Facts;
+
+use crate::retention::House;
+
+/// A store whose crashes have numbers.
+struct Yard {
+    house: House,
+    ids: BTreeMap<u128, CrashId>,
+}
+
+impl Yard {
+    fn new() -> Self {
+        Self {
+            house: House::new(),
+            ids: BTreeMap::new(),
+        }
+    }
+
+    fn accept(&mut self, number: u128) {
+        let id = self.house.accept_of(number, ["A", "1"], None);
+        self.ids.insert(number, id);
+    }
+
+    /// Ends the next job as one that lacks these modules; returns which crash it was.
+    fn walk(&self, signature: &str, lacks: &[&str]) -> u128 {
+        let facts = Facts::default();
+        let done = self.house.finish_lacking(signature, facts, lacks, None);
+        let found = self.ids.iter().find(|(_, id)| **id == done);
+        *found.expect("one of ours").0
+    }
+
+    fn mend(&self, module: &str) -> u64 {
+        let modules = vec![module.to_owned()];
+        self.house.store.mend(modules).expect("durable")
+    }
+
+    /// Affected, done, improved, and whether it has ended, of the newest mend.
+    fn newest_mend(&self) -> (u64, u64, u64, bool) {
+        let mend = self.house.store.mends(1).expect("readable").remove(0).row;
+        let has_ended = mend.ended_at_ms.is_some();
+        (mend.affected, mend.done, mend.improved, has_ended)
+    }
+
+    fn state(&self, number: u128) -> Option<State> {
+        self.house.state(self.ids[&number])
+    }
+}
+
+#[test]
+fn late_symbols_do_those_again_that_lacked_them_newest_first_and_after_new_ones() {
+    let mut yard = Yard::new();
+    for (number, lacks) in [
+        (1, &["a/1", "b/2"][..]),
+        (2, &["a/1"]),
+        (3, &["c/3"]),
+        (4, &["a/1"]),
+    ] {
+        yard.accept(number);
+        assert_eq!(yard.walk("poor", lacks), number);
+    }
+    let lacking = |yard: &Yard| yard.house.store.lacking(10).expect("readable");
+    let row = |module: &str, crashes| (module.to_owned(), crashes);
+    assert_eq!(
+        lacking(&yard),
+        [row("a/1", 3), row("b/2", 1), row("c/3", 1)]
+    );
+
+    assert_eq!(yard.mend("nobody/9"), 0);
+    assert!(yard.house.store.mends(9).expect("readable").is_empty());
+    assert_eq!(yard.mend("a/1"), 3);
+    assert_eq!(yard.mend("a/1"), 0, "they wait already");
+    yard.accept(5);
+    yard.accept(6);
+    // One mend may have been handed out before the new crashes came.
+    let first = yard.walk("rich", &[]);
+    let rest: Vec<u128> = (0..4)
+        .map(|at| yard.walk(if at < 3 { "rich" } else { "richer" }, &["b/2"][..at / 3]))
+        .collect();
+    let order = [vec![first], rest].concat();
+    let mends: Vec<u128> = order.iter().copied().filter(|n| *n < 5).collect();
+    assert_eq!(mends, [4, 2, 1], "the newest first: {order:?}");
+    assert!(
+        order[..3].contains(&5) && order[..3].contains(&6),
+        "{order:?}"
+    );
+    assert_eq!(yard.newest_mend(), (3, 3, 3, true));
+    let mend = yard.house.store.mends(1).expect("readable").remove(0);
+    assert_eq!((mend.signatures_before, mend.signatures_after), (1, 2));
+    assert_eq!(mend.row.modules, ["a/1"]);
+    assert_eq!(lacking(&yard), [row("b/2", 1), row("c/3", 1)]);
+    assert!((1..=6).all(|n| yard.state(n) == Some(State::Processed)));
+    assert!(yard.house.store.audit().expect("an audit").is_clean());
+}
+
+#[test]
+fn a_mend_ends_though_crashes_are_asked_for_deleted_or_no_better() {
+    let mut yard = Yard::new();
+    for number in 1..=40 {
+        yard.accept(number);
+        yard.walk("poor", &["a/1"]);
+    }
+    assert_eq!(yard.mend("a/1"), 40);
+    assert_eq!(yard.newest_mend(), (40, 0, 0, false));
+    yard.house.store.request(yard.ids[&1]).expect("asked for");
+    assert_eq!(
+        yard.walk("poor", &["a/1"]),
+        1,
+        "what was asked for goes first"
+    );
+    // Those that no worker has are deleted; those that wait in a channel are not better.
+    yard.house.pass_after(1_000);
+    let left = (2..=40).filter(|n| yard.state(*n).is_some());
+    for _ in 0..left.count() {
+        yard.walk("poor", &["a/1"]);
+    }
+    let (affected, done, improved, has_ended) = yard.newest_mend();
+    assert_eq!((affected, done, improved), (40, 40, 0));
+    assert!(has_ended);
+    assert!(yard.house.store.audit().expect("an audit").is_clean());
+}
