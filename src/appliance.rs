@@ -18,6 +18,7 @@ use crate::http::Server;
 use crate::index::Index;
 use crate::indexer::Indexer;
 use crate::limits;
+use crate::mender::Mender;
 use crate::metrics::Metrics;
 use crate::outbound::{Bounds, Outbound};
 use crate::queue;
@@ -28,6 +29,7 @@ use crate::stackwalk::WalkerOptions;
 use crate::store::disk::{Disk, OsDisk, make_private_dir};
 use crate::store::overlay::OverlayDisk;
 use crate::store::{DirectoryLock, State, Store, StoreOptions, StoreStatus};
+use crate::symbols::SymbolDirs;
 use crate::web::App;
 use crate::workers::{Pool, PoolParts};
 
@@ -134,6 +136,13 @@ impl Appliance {
         let pool = Arc::new(Pool::start(workers, parts, jobs, stop)?);
 
         let listen = config.http.listen.value;
+        let mender = match place.read_only {
+            true => None,
+            false => {
+                let symbols = SymbolDirs::new(vec![symbol_dir(&place.data)]);
+                Some(Mender::start(store.clone(), symbols)?)
+            }
+        };
         let app = Arc::new(App {
             config: in_force,
             read_only: place.read_only,
@@ -141,6 +150,7 @@ impl Appliance {
             index,
             indexer,
             retention,
+            mender,
             bugzilla,
             pool,
             metrics,
@@ -194,6 +204,9 @@ impl Appliance {
         self.app.store.pause();
         self.app.pool.stop(WALK_GRACE);
         self.app.retention.stop();
+        if let Some(mender) = &self.app.mender {
+            mender.stop();
+        }
         if let Some(bugzilla) = &self.app.bugzilla {
             bugzilla.stop();
         }

@@ -24,6 +24,7 @@ pub mod index;
 pub mod indexer;
 pub mod ingest;
 pub mod limits;
+pub mod mender;
 pub mod metrics;
 pub mod multipart;
 pub mod outbound;

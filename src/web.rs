@@ -8,6 +8,7 @@ use crate::bugzilla::Poller;
 use crate::clock::Clock;
 use crate::index::Index;
 use crate::indexer::Indexer;
+use crate::mender::Mender;
 use crate::metrics::Metrics;
 use crate::reload::InForce;
 use crate::retention::Retention;
@@ -23,6 +24,8 @@ pub struct App {
     pub index: Arc<Index>,
     pub indexer: Arc<Indexer>,
     pub retention: Arc<Retention>,
+    /// `None` where nothing may be changed.
+    pub mender: Option<Mender>,
     /// Where a tracker is set, and may be asked.
     pub bugzilla: Option<Poller>,
     pub pool: Arc<Pool>,

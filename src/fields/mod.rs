@@ -33,6 +33,7 @@ pub mod name {
     pub const REASON: &str = "reason";
     pub const ADDRESS: &str = "address";
     pub const REPORT_TYPE: &str = "report_type";
+    pub const MISSING_SYMBOLS: &str = "missing_symbols";
     pub const STATE: &str = "state";
     pub const THROTTLE_RULE: &str = "throttle_rule";
     pub const UPTIME: &str = "uptime";

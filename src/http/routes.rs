@@ -79,6 +79,7 @@ pub const ROUTES: &[Route] = &[
         Role::Admin,
         pages::report::reprocess,
     ),
+    get("/symbols/", Role::Viewer, pages::symbols::symbols),
     get("/status/", Role::Viewer, pages::status::status),
     get(
         "/about/throttling/",

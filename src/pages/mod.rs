@@ -12,6 +12,7 @@ pub mod report;
 pub mod search;
 pub mod signature;
 pub mod status;
+pub mod symbols;
 pub mod throttling;
 pub mod topcrashers;
 pub mod trends;
@@ -66,6 +67,7 @@ impl<'a> Page<'a> {
             ("/topcrashers/", "Top crashers"),
             ("/trends/", "Trends"),
             ("/search/", "Search"),
+            ("/symbols/", "Symbols"),
             ("/status/", "Status"),
         ];
         html! {

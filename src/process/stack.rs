@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::Draft;
+use crate::fields::name;
 use crate::limits;
 use crate::store::mends::module_name;
 
@@ -136,7 +137,7 @@ pub fn missing_symbols(draft: &mut Draft) -> Result<(), String> {
         .collect();
     if !missing.is_empty() {
         draft.set(
-            "missing_symbols",
+            name::MISSING_SYMBOLS,
             missing.into_iter().collect::<Vec<_>>().join(";"),
         );
     }

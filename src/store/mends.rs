@@ -95,6 +95,25 @@ impl Store {
         })
     }
 
+    /// Every module that a crash lacks.
+    pub fn lacked_modules(&self) -> Result<Vec<String>, StoreError> {
+        self.read(|read| {
+            let lacking = read.open_table(LACKING)?;
+            let mut names = Names::open(read)?;
+            let mut modules = Vec::new();
+            let mut from = Some(0);
+            while let Some(least) = from {
+                let Some(entry) = lacking.range((least, 0)..)?.next() else {
+                    break;
+                };
+                let (module, _) = entry?.0.value();
+                modules.push(names.text(module)?);
+                from = module.checked_add(1);
+            }
+            Ok(modules)
+        })
+    }
+
     /// The modules that most crashes lack, with how many do.
     pub fn lacking(&self, limit: usize) -> Result<Vec<(String, u64)>, StoreError> {
         self.read(|read| {

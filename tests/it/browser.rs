@@ -154,11 +154,19 @@ fn addresses(world: &World) -> Vec<Address> {
         (200, format!("/report/index/{}", world.hostile)),
         (404, format!("/report/index/{unknown}")),
         (400, format!("/report/index/{segment}")),
+        (200, "/symbols/".into()),
         (200, "/status/".into()),
         (200, "/about/throttling/".into()),
         (404, "/nowhere".into()),
     ];
-    let empty = ["/", "/topcrashers/", "/trends/", "/search/", "/status/"];
+    let empty = [
+        "/",
+        "/topcrashers/",
+        "/trends/",
+        "/search/",
+        "/symbols/",
+        "/status/",
+    ];
     let empty = empty.map(|path| (200, path.to_owned()));
     let hasty = [format!("/report/index/{}", world.failed), "/".into()];
     let hasty = hasty.map(|path| (200, path));

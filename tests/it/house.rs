@@ -9,7 +9,7 @@ const ROWS: [&[&str]; 9] = [
     &["http"],
     &["ingest", "form", "pages", "api"],
     &["access", "web"],
-    &["workers", "indexer", "retention", "bugzilla"],
+    &["workers", "indexer", "retention", "bugzilla", "mender"],
     &["queue", "process"],
     &["store", "index", "stackwalk", "symbols", "outbound"],
     &[

@@ -7,6 +7,7 @@ use crashkeep::store::State;
 use crashkeep::store::counters::Facts;
 
 use crate::retention::House;
+use crate::server::{Server, fixture, wait_for};
 
 /// A store whose crashes have numbers.
 struct Yard {
@@ -123,4 +124,42 @@ fn a_mend_ends_though_crashes_are_asked_for_deleted_or_no_better() {
     assert_eq!((affected, done, improved), (40, 40, 0));
     assert!(has_ended);
     assert!(yard.house.store.audit().expect("an audit").is_clean());
+}
+
+#[test]
+fn a_server_mends_what_it_finds_symbols_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let mut server = Server::start_in(&data, &[]);
+    let dump = fixture("dumps/linux-x86_64-acmed_null_read.dmp");
+    let files: [(&str, &str, &[u8]); 1] = [("upload_file_minidump", "x", &dump)];
+    let id = server.submit(&[("ProductName", "P")], &files).crash_id();
+    assert_eq!(server.wait_processed(&id), "processed");
+    let poor = server.processed(&id)["signature"].clone();
+    let page = server.get("/symbols/").text();
+    assert!(
+        page.contains(">acmed<") && page.contains("No symbols have come late"),
+        "{page}"
+    );
+
+    // The server need not run when they come.
+    assert_eq!(server.terminate(), Some(0));
+    server.install_symbols("acmed");
+    let server = Server::start_in(&data, &[]);
+    wait_for("a better signature", || {
+        let now = server.processed(&id)["signature"].clone();
+        (now != poor).then_some(())
+    });
+    wait_for("the end of the mend", || {
+        let page = server.get("/symbols/").text();
+        let outcome = "1 crash improved, 1 signature became 1";
+        (page.contains(outcome) && page.contains("1 of 1")).then_some(())
+    });
+    let signature = server.processed(&id)["signature"].clone();
+    wait_for("the index", || {
+        let found = server
+            .get("/api/SuperSearch/?_facets=signature&_results_number=0")
+            .json();
+        (found["facets"]["signature"][0]["term"] == signature).then_some(())
+    });
 }
