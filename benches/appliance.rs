@@ -5,6 +5,9 @@
 //! the same process on the same directory: a file a crash with fsync, and one raw append with
 //! fdatasync after each report. Figures are medians of `ROUNDS` rounds, which alternate between
 //! what is measured and its baselines, so that noisy neighbours hit all alike.
+//!
+//! The walk is held against the program `minidump-stackwalk` (`cargo install minidump-stackwalk`),
+//! found on PATH or by `MINIDUMP_STACKWALK`; without it that figure is left out.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,6 +17,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+use crashkeep::stackwalk::{Walker, WalkerOptions};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_crashkeep");
 const ROUNDS: usize = 5;
@@ -32,6 +37,7 @@ fn main() {
         }
     }
     pipeline(root.path());
+    walk(root.path());
 }
 
 fn cores() -> usize {
@@ -299,6 +305,76 @@ fn pipeline(root: &Path) {
         "their_uploads_alone",
         median(uploads),
     );
+}
+
+/// Every dump of the corpus with its symbols: in a worker's walker, which lives on, against the
+/// usual program, started for each dump.
+fn walk(root: &Path) {
+    let program = std::env::var("MINIDUMP_STACKWALK").unwrap_or("minidump-stackwalk".into());
+    if Command::new(&program).arg("--version").output().is_err() {
+        println!("figure walk is left out: there is no program {program}");
+        return;
+    }
+    let symbols = root.join("symbols");
+    unpack(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/symbols"),
+        &symbols,
+    );
+    let dumps = dumps();
+    let file = root.join("walked.dmp");
+    let mut walker = Walker::new(WalkerOptions {
+        symbols: vec![symbols.clone()],
+        ..WalkerOptions::new(PROGRAM.into())
+    });
+    let (mut ours, mut theirs) = (vec![], vec![]);
+    for _ in 0..ROUNDS {
+        let (mut walker_s, mut program_s) = (0.0, 0.0);
+        for dump in &dumps {
+            std::fs::write(&file, dump).expect("written");
+            let begun = Instant::now();
+            let dump = std::fs::read(&file).expect("read");
+            walker.walk(&dump).expect("no fault").expect("a walk");
+            walker_s += begun.elapsed().as_secs_f64();
+            let begun = Instant::now();
+            let walked = Command::new(&program)
+                .args(["--json", "--symbols-path"])
+                .args([&symbols, &file])
+                .output()
+                .expect("it runs");
+            assert!(walked.status.success());
+            program_s += begun.elapsed().as_secs_f64();
+        }
+        ours.push(walker_s * 1000.0 / dumps.len() as f64);
+        theirs.push(program_s * 1000.0 / dumps.len() as f64);
+    }
+    figure(
+        "walk",
+        median(ours),
+        "ms/dump",
+        "minidump_stackwalk_started_per_dump",
+        median(theirs),
+    );
+}
+
+/// Symbol files as they lie on a symbol server.
+fn unpack(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("symbols") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy();
+        match name.strip_suffix(".gz") {
+            None if path.is_dir() => unpack(&path, &to.join(&*name)),
+            None => {}
+            Some(name) => {
+                let packed = File::open(&path).expect("a file");
+                let mut text = Vec::new();
+                flate2::read::GzDecoder::new(packed)
+                    .read_to_end(&mut text)
+                    .expect("gzip");
+                std::fs::write(to.join(name), text).expect("written");
+            }
+        }
+    }
 }
 
 /// From exec to the listening line and what an idle server holds, on an empty directory and on
