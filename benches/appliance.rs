@@ -6,6 +6,8 @@
 //! fdatasync after each report. Figures are medians of `ROUNDS` rounds, which alternate between
 //! what is measured and its baselines, so that noisy neighbours hit all alike.
 
+mod symbols;
+
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -22,13 +24,28 @@ const TICKS: f64 = 100.0;
 fn main() {
     let root = tempfile::tempdir().expect("a directory");
     println!("machine: {} cores; medians of {ROUNDS} rounds", cores());
-    start(root.path());
-    for (name, bytes) in [("64k", 64 << 10), ("500k", 500 << 10)] {
-        for connections in [1, 8, 64] {
-            collector(root.path(), name, bytes, connections);
+    // `cargo bench --bench appliance -- symbols` runs the parts that are named alone.
+    let named: Vec<_> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let is_asked = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
+    if is_asked("start") {
+        start(root.path());
+    }
+    if is_asked("collector") {
+        for (name, bytes) in [("64k", 64 << 10), ("500k", 500 << 10)] {
+            for connections in [1, 8, 64] {
+                collector(root.path(), name, bytes, connections);
+            }
         }
     }
-    pipeline(root.path());
+    if is_asked("pipeline") {
+        pipeline(root.path());
+    }
+    if is_asked("symbols") {
+        symbols::run(root.path());
+    }
 }
 
 fn cores() -> usize {

@@ -22,8 +22,6 @@ use crate::symbols::mapped::{Check, Mapped, MappedDir, Stamp};
 pub const MAP_BYTES_MAX: u64 = 256 << 20;
 /// Mapped files kept open between dumps; the system allows a process 65,530 mappings in all.
 pub const MAPS_MAX: u64 = 1024;
-/// The longest text that is converted in memory.
-const HELD_TEXT_BYTES_MAX: u64 = 512 << 20;
 /// Files known to be whole; a further one begins a new list.
 const CHECKED_MAX: usize = 16_384;
 
@@ -53,6 +51,7 @@ pub struct SymbolCache {
     mapped: Option<PathBuf>,
     bytes_max: u64,
     count_max: u64,
+    held_text_bytes_max: u64,
     shelf: Mutex<Shelf>,
     checked: Mutex<HashSet<Identity>>,
 }
@@ -89,6 +88,7 @@ impl SymbolCache {
             mapped: None,
             bytes_max,
             count_max: MAPS_MAX,
+            held_text_bytes_max: u64::MAX,
             shelf: Mutex::default(),
             checked: Mutex::default(),
         }
@@ -99,6 +99,14 @@ impl SymbolCache {
         Self {
             mapped: root,
             count_max,
+            ..self
+        }
+    }
+
+    /// Converts no longer text than this in memory, which takes about twice its bytes.
+    pub fn with_held_text_bytes_max(self, held_text_bytes_max: u64) -> Self {
+        Self {
+            held_text_bytes_max,
             ..self
         }
     }
@@ -131,7 +139,7 @@ impl SymbolCache {
         let symbols = match opened {
             Some(Ok(symbols)) if symbols.stamp() == stamp => symbols,
             _ if unmapped == Unmapped::Wished => return Ok(Lookup::Wished),
-            _ => hold(text, stamp)?,
+            _ => self.hold(text, stamp)?,
         };
         if let Some(reason) = symbols.corrupt() {
             tracing::warn!(path = %text.display(), reason, "symbol file is corrupt");
@@ -161,6 +169,17 @@ impl SymbolCache {
         Ok(symbols)
     }
 
+    fn hold(&self, text: &Path, stamp: Stamp) -> io::Result<Mapped> {
+        if stamp.bytes > self.held_text_bytes_max {
+            return Err(io::Error::other(format!(
+                "it is {} MiB, and could not be mapped; walkers convert up to {} MiB in memory",
+                stamp.bytes >> 20,
+                self.held_text_bytes_max >> 20
+            )));
+        }
+        Mapped::from_text(File::open(text)?, stamp)
+    }
+
     /// A walk that panicked leaves the shelf whole: every change to it is a single step.
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
@@ -169,17 +188,6 @@ impl SymbolCache {
     fn checked(&self) -> MutexGuard<'_, HashSet<Identity>> {
         self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn hold(text: &Path, stamp: Stamp) -> io::Result<Mapped> {
-    if stamp.bytes > HELD_TEXT_BYTES_MAX {
-        return Err(io::Error::other(format!(
-            "it is {} MiB, larger than what is converted in memory ({} MiB); a server maps it",
-            stamp.bytes >> 20,
-            HELD_TEXT_BYTES_MAX >> 20
-        )));
-    }
-    Mapped::from_text(File::open(text)?, stamp)
 }
 
 fn lookup_of(symbols: Arc<Mapped>) -> Lookup {
@@ -347,6 +355,15 @@ mod tests {
         let cache = cache(&root, 5_000);
         assert!(matches!(find(&cache, 0), Lookup::Found(_)));
         assert_eq!(cache.shelf().bytes, 0);
+    }
+
+    #[test]
+    fn a_text_too_long_to_be_held_is_used_once_it_is_mapped() {
+        let root = store(1, 10_000);
+        let cache = cache(&root, MAP_BYTES_MAX).with_held_text_bytes_max(9_999);
+        assert!(matches!(find(&cache, 0), Lookup::Missing));
+        convert(&root, 0);
+        assert!(matches!(find(&cache, 0), Lookup::Found(_)));
     }
 
     #[test]

@@ -44,7 +44,9 @@ pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write)
     // Without a folder of mapped symbols nobody would hear a wish.
     let has_mapped = settings.mapped.is_some();
     let symbols = SymbolCache::new(SymbolDirs::new(settings.symbols), settings.map_bytes_max)
-        .with_mapped(settings.mapped, settings.maps_max);
+        .with_mapped(settings.mapped, settings.maps_max)
+        // A quarter: its mapped form is built up beside what it is built of.
+        .with_held_text_bytes_max(settings.heap_bytes.map_or(u64::MAX, |bytes| bytes / 4));
     let limits = WalkLimits {
         json_bytes_max: settings.output_bytes_max,
     };
