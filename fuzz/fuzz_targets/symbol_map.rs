@@ -30,7 +30,9 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = (mapped.public(address), mapped.framedata(address), mapped.fpo(address));
         let _ = mapped.function_before(address);
         if let Some(cfi) = mapped.cfi(address) {
-            mapped.deltas(&cfi, address).take(1000).for_each(|delta| drop(mapped.string(delta.rules)));
+            mapped.deltas(&cfi, address).take(1000).for_each(|delta| {
+                mapped.string(delta.rules);
+            });
         }
     }
 });
