@@ -9,6 +9,8 @@
 //! The walk is held against the program `minidump-stackwalk` (`cargo install minidump-stackwalk`),
 //! found on PATH or by `MINIDUMP_STACKWALK`; without it that figure is left out.
 
+mod symbols;
+
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -30,14 +32,31 @@ const TICKS: f64 = 100.0;
 fn main() {
     let root = tempfile::tempdir().expect("a directory");
     println!("machine: {} cores; medians of {ROUNDS} rounds", cores());
-    start(root.path());
-    for (name, bytes) in [("64k", 64 << 10), ("500k", 500 << 10)] {
-        for connections in [1, 8, 64] {
-            collector(root.path(), name, bytes, connections);
+    // `cargo bench --bench appliance -- symbols` runs the parts that are named alone.
+    let named: Vec<_> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let is_asked = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
+    if is_asked("start") {
+        start(root.path());
+    }
+    if is_asked("collector") {
+        for (name, bytes) in [("64k", 64 << 10), ("500k", 500 << 10)] {
+            for connections in [1, 8, 64] {
+                collector(root.path(), name, bytes, connections);
+            }
         }
     }
-    pipeline(root.path());
-    walk(root.path());
+    if is_asked("pipeline") {
+        pipeline(root.path());
+    }
+    if is_asked("walk") {
+        walk(root.path());
+    }
+    if is_asked("symbols") {
+        symbols::run(root.path());
+    }
 }
 
 fn cores() -> usize {

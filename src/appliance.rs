@@ -30,6 +30,7 @@ use crate::store::disk::{Disk, OsDisk, make_private_dir};
 use crate::store::overlay::OverlayDisk;
 use crate::store::{DirectoryLock, State, Store, StoreOptions, StoreStatus};
 use crate::symbols::SymbolDirs;
+use crate::symbols::mapped::MappedDir;
 use crate::web::App;
 use crate::workers::{Pool, PoolParts};
 
@@ -41,8 +42,9 @@ const WALK_GRACE: Duration = Duration::from_secs(10);
 const WALKER_ADDRESS_BYTES: u64 = 1 << 30;
 /// Heap of a walker beyond its symbols.
 const WALKER_HEAP_BYTES: u64 = 1 << 30;
-/// Parsed symbols take about so many times the bytes of their text.
-const PARSED_SYMBOLS_FACTOR: u64 = 3;
+/// What the symbols of one dump may take of a walker's address space, beyond those kept open.
+/// Mapped files are no memory, so this need not be tight.
+const WALKER_MAP_BYTES: u64 = 16 << 30;
 
 /// A running server.
 pub struct Appliance {
@@ -265,17 +267,25 @@ fn symbol_dir(data: &Path) -> PathBuf {
 }
 
 fn walker_options(config: &Config, place: &Place) -> WalkerOptions {
+    // Kept open as mappings, or in the heap where they cannot be mapped.
     let symbols = config.symbols.map_bytes.0;
     let deadline = config.workers.walk_deadline.0;
+    let heap_bytes = WALKER_HEAP_BYTES + symbols;
+    let mapped = MappedDir::new(
+        place.data.join("symbols-mapped"),
+        place.data.join("incoming"),
+    );
     WalkerOptions {
         symbols: vec![symbol_dir(&place.data)],
-        heap_bytes: WALKER_HEAP_BYTES + symbols * PARSED_SYMBOLS_FACTOR,
-        address_bytes: WALKER_ADDRESS_BYTES + WALKER_HEAP_BYTES + symbols * PARSED_SYMBOLS_FACTOR,
+        mapped: Some(Arc::new(mapped)),
+        heap_bytes,
+        address_bytes: WALKER_ADDRESS_BYTES + heap_bytes + symbols + WALKER_MAP_BYTES,
         // Processor time cannot be more than the time on the wall: a walk has one thread.
         cpu_seconds: deadline.as_secs() + 1,
         deadline,
         output_bytes_max: limits::WALK_BYTES_MAX as u64,
-        symbol_text_bytes_max: symbols,
+        map_bytes_max: symbols,
+        maps_max: u64::from(*config.symbols.maps_max),
         ..WalkerOptions::new(place.program.clone())
     }
 }

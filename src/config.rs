@@ -239,8 +239,10 @@ settings! {
     }
     /// `[symbols]`: what turns addresses into functions.
     symbols: Symbols {
-        /// Symbols that each walker keeps loaded, in bytes of their files.
+        /// Symbols that each walker keeps open, in bytes of their mapped files.
         map_bytes: Size = Size(256 << 20), at_start;
+        /// Mapped files that each walker keeps open.
+        maps_max: u32 = 1024, at_start;
     }
     /// `[bugzilla]`: the one bug tracker that the server asks, if any.
     bugzilla: Bugzilla {

@@ -1,4 +1,4 @@
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 //! crashkeep: a crash-report server in one binary.
 //!
 //! The path of a crash is the list of modules: [`http`] reads the request, [`ingest`] makes a

@@ -1,103 +1,113 @@
-//! Parsed symbol files, shared by all walks of a process and bounded in bytes.
+//! Mapped symbol files that are open, shared by all walks of a process and bounded in bytes and
+//! number.
 //!
 //! A dump asks for a module's symbols once (its [`Provider`](super::provider) remembers the
 //! answer); the cache then looks at the folders anew, so symbols that arrived since the last dump
 //! are found. Only what was found is kept: a miss costs a few `stat` calls, and a remembered miss
 //! would hide late symbols for ever.
 //!
-//! An entry is used only while the file's length and modification time are those it was parsed
-//! from, so a symbol file that was replaced is read again.
+//! An entry is used only while the text's length and time of change are those that the mapped file
+//! was made from, so a symbol file that was replaced is looked at again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
-
-use minidump::Module;
-use minidump_unwind::{FrameSymbolizer, FrameWalker, SymbolError, SymbolFile};
 
 use crate::symbols::SymbolDirs;
+use crate::symbols::mapped::{Check, Mapped, MappedDir, Stamp};
 
-/// Symbol text kept parsed between dumps, in bytes of text; the heap it takes is 2.2 times that.
-pub const SYMBOL_TEXT_BYTES_MAX: u64 = 128 << 20;
+/// Mapped symbols kept open between dumps, in bytes.
+pub const MAP_BYTES_MAX: u64 = 256 << 20;
+/// Mapped files kept open between dumps; the system allows a process 65,530 mappings in all.
+pub const MAPS_MAX: u64 = 1024;
+/// Files known to be whole; a further one begins a new list.
+const CHECKED_MAX: usize = 16_384;
 
-/// What an entry counts at least, so that a million tiny or corrupt files are bounded too.
-const ENTRY_BYTES_MIN: u64 = 4096;
-
-/// What the symbols of one module can do for a walk: exactly this, whatever their form on disk.
-pub trait ModuleSymbols: Send + Sync {
-    /// Names the frame's instruction: function, source line, and inlined calls from the outermost
-    /// inwards. Sets nothing if the address lies in no function, which makes the stack scanner
-    /// reject it as a return address.
-    fn fill_symbol(&self, module: &dyn Module, frame: &mut dyn FrameSymbolizer);
-
-    /// Finds the caller's registers by unwind rules, or `None` where there are none.
-    ///
-    /// Must bracket the evaluation of a CFI rule by `set_cfi_rules_start_address`: the address
-    /// where the rule's range begins before it, `None` after it. Without that the unwinder trusts
-    /// a guessed link register on ARM64 and invents frames.
-    fn walk_frame(&self, module: &dyn Module, walker: &mut dyn FrameWalker) -> Option<()>;
-}
-
-impl ModuleSymbols for SymbolFile {
-    fn fill_symbol(&self, module: &dyn Module, frame: &mut dyn FrameSymbolizer) {
-        SymbolFile::fill_symbol(self, module, frame);
-    }
-
-    fn walk_frame(&self, module: &dyn Module, walker: &mut dyn FrameWalker) -> Option<()> {
-        SymbolFile::walk_frame(self, module, walker)
-    }
+/// What becomes of a symbol file that has no mapped form.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Unmapped {
+    /// It is converted in memory, for those who may write nowhere.
+    Held,
+    /// It is reported as wished for, and somebody converts it before the next try.
+    Wished,
 }
 
 /// What a look-up found.
 #[derive(Clone)]
 pub enum Lookup {
-    Found(Arc<dyn ModuleSymbols>),
+    Found(Arc<Mapped>),
     /// There is a file, but one of its lines makes no sense: none of it is used.
     Corrupt,
     Missing,
+    /// There is a file, and no mapped form of it yet.
+    Wished,
 }
 
-/// Symbol folders and what was parsed of them, least recently used out first.
+/// Symbol folders and what is open of them, least recently used out first.
 pub struct SymbolCache {
     dirs: SymbolDirs,
-    text_bytes_max: u64,
+    mapped: Option<PathBuf>,
+    bytes_max: u64,
+    count_max: u64,
+    held_text_bytes_max: u64,
     shelf: Mutex<Shelf>,
+    checked: Mutex<HashSet<Identity>>,
 }
 
 #[derive(Default)]
 struct Shelf {
     entries: HashMap<PathBuf, Entry>,
-    /// Sum of the entries' `bytes`.
+    /// Sum of the entries' lengths.
     bytes: u64,
     /// Counts look-ups; the entry with the smallest `used_at` is the first to go.
     now: u64,
 }
 
 struct Entry {
-    stamp: Stamp,
-    /// `None`: the file is corrupt.
-    symbols: Option<Arc<dyn ModuleSymbols>>,
-    bytes: u64,
+    symbols: Arc<Mapped>,
     used_at: u64,
 }
 
-/// Tells one content of a path from the next.
-#[derive(Clone, Copy, PartialEq)]
-struct Stamp {
+/// Tells a file whose checksum was looked at from all others.
+#[derive(PartialEq, Eq, Hash)]
+struct Identity {
+    path: PathBuf,
+    device_and_inode: (u64, u64),
     bytes: u64,
-    modified: Option<SystemTime>,
+    modified_ns: u64,
 }
 
 impl SymbolCache {
-    /// `text_bytes_max` bounds what stays between dumps. A dump in progress holds what it uses, so
+    /// `bytes_max` bounds what stays open between dumps. A dump in progress holds what it uses, so
     /// a file larger than the bound is still used, by that dump alone.
-    pub fn new(dirs: SymbolDirs, text_bytes_max: u64) -> Self {
+    pub fn new(dirs: SymbolDirs, bytes_max: u64) -> Self {
         Self {
             dirs,
-            text_bytes_max,
+            mapped: None,
+            bytes_max,
+            count_max: MAPS_MAX,
+            held_text_bytes_max: u64::MAX,
             shelf: Mutex::default(),
+            checked: Mutex::default(),
+        }
+    }
+
+    /// Uses the mapped files below `root`, too, at most `count_max` at a time between dumps.
+    pub fn with_mapped(self, root: Option<PathBuf>, count_max: u64) -> Self {
+        Self {
+            mapped: root,
+            count_max,
+            ..self
+        }
+    }
+
+    /// Converts no longer text than this in memory, which takes about twice its bytes.
+    pub fn with_held_text_bytes_max(self, held_text_bytes_max: u64) -> Self {
+        Self {
+            held_text_bytes_max,
+            ..self
         }
     }
 
@@ -107,96 +117,130 @@ impl SymbolCache {
     }
 
     /// The symbols of a module by debug file (a leaf or a whole path) and Breakpad debug id.
-    pub fn find(&self, debug_file: &str, debug_id: &str) -> Lookup {
-        let Some(path) = self.dirs.find(debug_file, debug_id) else {
+    pub fn find(&self, debug_file: &str, debug_id: &str, unmapped: Unmapped) -> Lookup {
+        let Some(text) = self.dirs.find(debug_file, debug_id) else {
             return Lookup::Missing;
         };
-        self.load(&path).unwrap_or_else(|error| {
-            tracing::warn!(path = %path.display(), %error, "symbol file cannot be read");
-            Lookup::Missing
-        })
+        let mapped = (self.mapped.as_deref())
+            .and_then(|root| MappedDir::path_in(root, debug_file, debug_id));
+        self.load(&text, mapped.as_deref(), unmapped)
+            .unwrap_or_else(|error| {
+                tracing::warn!(path = %text.display(), %error, "symbol file cannot be read");
+                Lookup::Missing
+            })
     }
 
-    fn load(&self, path: &Path) -> std::io::Result<Lookup> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        let stamp = Stamp {
-            bytes: metadata.len(),
-            modified: metadata.modified().ok(),
-        };
-        if let Some(lookup) = self.shelf().take_from(path, stamp) {
-            return Ok(lookup);
+    fn load(&self, text: &Path, mapped: Option<&Path>, unmapped: Unmapped) -> io::Result<Lookup> {
+        let stamp = Stamp::of(&text.metadata()?);
+        if let Some(symbols) = self.shelf().take_from(text, stamp) {
+            return Ok(lookup_of(symbols));
         }
-        // Make room before parsing, not after: the peak is what a memory limit sees. Not held
-        // during the parse: two threads may parse the same file once each, none waits for both.
-        self.shelf()
-            .shrink_to(self.text_bytes_max.saturating_sub(stamp.bytes));
-        let symbols: Option<Arc<dyn ModuleSymbols>> = match SymbolFile::parse(file, |_| ()) {
-            Ok(symbols) => Some(Arc::new(symbols)),
-            Err(SymbolError::LoadError(error)) => return Err(error),
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "symbol file is corrupt");
-                None
-            }
+        let opened = mapped.map(|path| self.open(path));
+        let symbols = match opened {
+            Some(Ok(symbols)) if symbols.stamp() == stamp => symbols,
+            _ if unmapped == Unmapped::Wished => return Ok(Lookup::Wished),
+            _ => self.hold(text, stamp)?,
         };
-        let lookup = lookup_of(symbols.as_ref());
-        let bytes = match symbols {
-            Some(_) => stamp.bytes.max(ENTRY_BYTES_MIN),
-            None => ENTRY_BYTES_MIN,
-        };
-        if bytes <= self.text_bytes_max {
+        if let Some(reason) = symbols.corrupt() {
+            tracing::warn!(path = %text.display(), reason, "symbol file is corrupt");
+        }
+        let symbols = Arc::new(symbols);
+        if symbols.len() <= self.bytes_max {
             let mut shelf = self.shelf();
-            shelf.shrink_to(self.text_bytes_max - bytes);
-            shelf.put(path, stamp, symbols, bytes);
+            shelf.shrink_to(self.bytes_max - symbols.len(), self.count_max.max(1) - 1);
+            shelf.put(text, symbols.clone());
         }
-        Ok(lookup)
+        Ok(lookup_of(symbols))
+    }
+
+    /// Opens a mapped file, and reads it through unless that was done before.
+    fn open(&self, path: &Path) -> io::Result<Mapped> {
+        let file = File::open(path)?;
+        let identity = Identity::of(path, &file)?;
+        if self.checked().contains(&identity) {
+            return Mapped::open(&file, Check::HeadOnly);
+        }
+        let symbols = Mapped::open(&file, Check::Whole)?;
+        let mut checked = self.checked();
+        if checked.len() >= CHECKED_MAX {
+            checked.clear();
+        }
+        checked.insert(identity);
+        Ok(symbols)
+    }
+
+    fn hold(&self, text: &Path, stamp: Stamp) -> io::Result<Mapped> {
+        if stamp.bytes > self.held_text_bytes_max {
+            return Err(io::Error::other(format!(
+                "it is {} MiB, and could not be mapped; walkers convert up to {} MiB in memory",
+                stamp.bytes >> 20,
+                self.held_text_bytes_max >> 20
+            )));
+        }
+        Mapped::from_text(File::open(text)?, stamp)
     }
 
     /// A walk that panicked leaves the shelf whole: every change to it is a single step.
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn checked(&self) -> MutexGuard<'_, HashSet<Identity>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-fn lookup_of(symbols: Option<&Arc<dyn ModuleSymbols>>) -> Lookup {
-    match symbols {
-        Some(symbols) => Lookup::Found(Arc::clone(symbols)),
-        None => Lookup::Corrupt,
+fn lookup_of(symbols: Arc<Mapped>) -> Lookup {
+    match symbols.corrupt() {
+        None => Lookup::Found(symbols),
+        Some(_) => Lookup::Corrupt,
+    }
+}
+
+impl Identity {
+    fn of(path: &Path, file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        let stamp = Stamp::of(&metadata);
+        #[cfg(unix)]
+        let device_and_inode = {
+            use std::os::unix::fs::MetadataExt;
+            (metadata.dev(), metadata.ino())
+        };
+        #[cfg(not(unix))]
+        let device_and_inode = (0, 0);
+        Ok(Self {
+            path: path.to_owned(),
+            device_and_inode,
+            bytes: stamp.bytes,
+            modified_ns: stamp.modified_ns,
+        })
     }
 }
 
 impl Shelf {
-    fn take_from(&mut self, path: &Path, stamp: Stamp) -> Option<Lookup> {
+    fn take_from(&mut self, path: &Path, stamp: Stamp) -> Option<Arc<Mapped>> {
         self.now += 1;
         let entry = self.entries.get_mut(path)?;
-        if entry.stamp != stamp {
+        if entry.symbols.stamp() != stamp {
             self.remove(path);
             return None;
         }
         entry.used_at = self.now;
-        Some(lookup_of(entry.symbols.as_ref()))
+        Some(entry.symbols.clone())
     }
 
-    fn put(
-        &mut self,
-        path: &Path,
-        stamp: Stamp,
-        symbols: Option<Arc<dyn ModuleSymbols>>,
-        bytes: u64,
-    ) {
+    fn put(&mut self, path: &Path, symbols: Arc<Mapped>) {
         self.remove(path);
-        self.bytes += bytes;
+        self.bytes += symbols.len();
         let entry = Entry {
-            stamp,
             symbols,
-            bytes,
             used_at: self.now,
         };
         self.entries.insert(path.to_owned(), entry);
     }
 
-    fn shrink_to(&mut self, bytes_max: u64) {
-        while self.bytes > bytes_max {
+    fn shrink_to(&mut self, bytes_max: u64, count_max: u64) {
+        while self.bytes > bytes_max || self.entries.len() as u64 > count_max {
             let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.used_at);
             let Some(path) = oldest.map(|(path, _)| path.clone()) else {
                 return;
@@ -207,7 +251,7 @@ impl Shelf {
 
     fn remove(&mut self, path: &Path) {
         if let Some(entry) = self.entries.remove(path) {
-            self.bytes -= entry.bytes;
+            self.bytes -= entry.symbols.len();
         }
     }
 }
@@ -230,17 +274,24 @@ mod tests {
     }
 
     fn write(root: &Path, n: usize, bytes: usize) {
-        let mut text = format!("MODULE Linux x86_64 {} m{n}\nFUNC 10 10 0 work\n", id(n));
-        while text.len() < bytes {
-            text.push_str("INFO CODE_ID 0\n");
-        }
-        let folder = root.join(format!("m{n}")).join(id(n));
+        let name = "x".repeat(bytes);
+        let id = id(n);
+        let text = format!("MODULE Linux x86_64 {id} m{n}\nFUNC 10 10 0 {name}\n");
+        let folder = root.join(format!("texts/m{n}")).join(id);
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join(format!("m{n}.sym")), text).unwrap();
     }
 
+    fn texts(root: &tempfile::TempDir) -> SymbolDirs {
+        SymbolDirs::new(vec![root.path().join("texts")])
+    }
+
     fn find(cache: &SymbolCache, n: usize) -> Lookup {
-        cache.find(&format!("m{n}"), &id(n))
+        cache.find(&format!("m{n}"), &id(n), Unmapped::Held)
+    }
+
+    fn wish(cache: &SymbolCache, n: usize) -> Lookup {
+        cache.find(&format!("m{n}"), &id(n), Unmapped::Wished)
     }
 
     fn same(a: &Lookup, b: &Lookup) -> bool {
@@ -250,35 +301,52 @@ mod tests {
         }
     }
 
-    fn cache(root: &tempfile::TempDir, text_bytes_max: u64) -> SymbolCache {
-        SymbolCache::new(
-            SymbolDirs::new(vec![root.path().to_owned()]),
-            text_bytes_max,
-        )
+    fn cache(root: &tempfile::TempDir, bytes_max: u64) -> SymbolCache {
+        SymbolCache::new(texts(root), bytes_max)
+            .with_mapped(Some(root.path().join("mapped")), MAPS_MAX)
+    }
+
+    fn mapped(root: &tempfile::TempDir) -> MappedDir {
+        MappedDir::new(root.path().join("mapped"), root.path().join("incoming"))
+    }
+
+    fn convert(root: &tempfile::TempDir, n: usize) {
+        let is_there = mapped(root).convert(&texts(root), &format!("m{n}"), &id(n));
+        assert!(is_there.unwrap());
     }
 
     #[test]
-    fn a_file_is_parsed_once_while_it_stays_the_same() {
+    fn a_file_is_opened_once_while_it_stays_the_same() {
         let root = store(1, 0);
-        let cache = cache(&root, SYMBOL_TEXT_BYTES_MAX);
-        let first = find(&cache, 0);
-        assert!(same(&first, &find(&cache, 0)));
+        let cache = cache(&root, MAP_BYTES_MAX);
+        assert!(matches!(wish(&cache, 0), Lookup::Wished));
+        convert(&root, 0);
+        let first = wish(&cache, 0);
+        assert!(same(&first, &wish(&cache, 0)));
         write(root.path(), 0, 20_000);
-        let second = find(&cache, 0);
+        assert!(matches!(wish(&cache, 0), Lookup::Wished), "it was replaced");
+        convert(&root, 0);
+        let second = wish(&cache, 0);
         assert!(matches!(second, Lookup::Found(_)));
         assert!(!same(&first, &second), "a replaced file is read again");
     }
 
     #[test]
-    fn the_least_recently_used_file_leaves_first_and_the_bound_holds() {
+    fn the_least_recently_used_file_leaves_first_and_the_bounds_hold() {
         let root = store(3, 10_000);
-        let cache = cache(&root, 25_000);
-        let (zero, one) = (find(&cache, 0), find(&cache, 1));
-        assert!(same(&zero, &find(&cache, 0)));
-        find(&cache, 2);
-        assert!(cache.shelf().bytes <= 25_000);
-        assert!(same(&zero, &find(&cache, 0)));
-        assert!(!same(&one, &find(&cache, 1)));
+        for by_count in [false, true] {
+            let cache = match by_count {
+                false => cache(&root, 25_000),
+                true => SymbolCache::new(texts(&root), MAP_BYTES_MAX).with_mapped(None, 2),
+            };
+            let (zero, one) = (find(&cache, 0), find(&cache, 1));
+            assert!(same(&zero, &find(&cache, 0)));
+            find(&cache, 2);
+            assert!(cache.shelf().bytes <= 25_000);
+            assert_eq!(cache.shelf().entries.len(), 2);
+            assert!(same(&zero, &find(&cache, 0)));
+            assert!(!same(&one, &find(&cache, 1)));
+        }
     }
 
     #[test]
@@ -290,9 +358,18 @@ mod tests {
     }
 
     #[test]
+    fn a_text_too_long_to_be_held_is_used_once_it_is_mapped() {
+        let root = store(1, 10_000);
+        let cache = cache(&root, MAP_BYTES_MAX).with_held_text_bytes_max(9_999);
+        assert!(matches!(find(&cache, 0), Lookup::Missing));
+        convert(&root, 0);
+        assert!(matches!(find(&cache, 0), Lookup::Found(_)));
+    }
+
+    #[test]
     fn missing_symbols_are_not_remembered() {
         let root = store(0, 0);
-        let cache = cache(&root, SYMBOL_TEXT_BYTES_MAX);
+        let cache = cache(&root, MAP_BYTES_MAX);
         assert!(matches!(find(&cache, 7), Lookup::Missing));
         write(root.path(), 7, 0);
         assert!(matches!(find(&cache, 7), Lookup::Found(_)));
@@ -301,13 +378,35 @@ mod tests {
     #[test]
     fn a_corrupt_file_is_known_until_it_is_replaced() {
         let root = store(1, 0);
-        let path = root.path().join("m0").join(id(0)).join("m0.sym");
+        let path = root.path().join("texts/m0").join(id(0)).join("m0.sym");
         std::fs::write(&path, "MODULE Linux x86_64 junk\n\0\0\n").unwrap();
-        let cache = cache(&root, SYMBOL_TEXT_BYTES_MAX);
-        assert!(matches!(find(&cache, 0), Lookup::Corrupt));
-        assert!(matches!(find(&cache, 0), Lookup::Corrupt));
-        assert_eq!(cache.shelf().bytes, ENTRY_BYTES_MIN);
+        let cache = cache(&root, MAP_BYTES_MAX);
+        convert(&root, 0);
+        assert!(matches!(wish(&cache, 0), Lookup::Corrupt));
+        assert!(matches!(wish(&cache, 0), Lookup::Corrupt));
         write(root.path(), 0, 0);
-        assert!(matches!(find(&cache, 0), Lookup::Found(_)));
+        convert(&root, 0);
+        assert!(matches!(wish(&cache, 0), Lookup::Found(_)));
+    }
+
+    #[test]
+    fn a_damaged_mapped_file_is_wished_for_and_made_again() {
+        let root = store(1, 100);
+        convert(&root, 0);
+        let path = MappedDir::path_in(&root.path().join("mapped"), "m0", &id(0)).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let mut flipped = whole.clone();
+        flipped[whole.len() - 10] ^= 1;
+        for damaged in [&flipped[..], &whole[..whole.len() - 1], &whole[..20], b""] {
+            // Replaced as a server does it, and not in place.
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, damaged).unwrap();
+            let cache = cache(&root, MAP_BYTES_MAX);
+            assert!(matches!(wish(&cache, 0), Lookup::Wished));
+            convert(&root, 0);
+            assert!(matches!(wish(&cache, 0), Lookup::Found(_)));
+            assert!(std::fs::read(&path).unwrap() == whole);
+        }
+        assert_eq!(root.path().join("incoming").read_dir().unwrap().count(), 0);
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! 1. `preflight` refuses what is no minidump, in a sentence its sender understands.
 //! 2. The reader and the processor of the minidump crates take the dump apart and unwind each
-//!    thread; `provider` answers their questions about symbols from the shared [`SymbolCache`].
+//!    thread; `provider` and `answers` tell them about symbols out of the shared [`SymbolCache`].
 //! 3. `json` writes the answer in the schema of `minidump-stackwalk --json` 0.27.
 //!
 //! No walk waits for anything but the disk, so the processor's future is driven by one poll.
@@ -15,8 +15,12 @@
 //! and `wire` the frames between them. A child that dies or overruns is a [`WalkerFault`] of that
 //! dump and is replaced at the next walk; a dump that is merely bad is a [`WalkError`].
 //!
-//! This room never writes a file, opens a connection or keeps a dump.
+//! Walkers write no files. One that comes by a symbol file without a mapped form answers with its
+//! name instead of a walk; the parent maps the file and asks again (`sandbox`).
+//!
+//! This room never opens a connection or keeps a dump.
 
+mod answers;
 mod cache;
 mod confine;
 mod error;
@@ -33,7 +37,7 @@ use std::task::{Context, Poll, Waker};
 use minidump::Minidump;
 use minidump_processor::process_minidump;
 
-pub use cache::{Lookup, ModuleSymbols, SYMBOL_TEXT_BYTES_MAX, SymbolCache};
+pub use cache::{Lookup, MAP_BYTES_MAX, MAPS_MAX, SymbolCache, Unmapped};
 pub use error::WalkError;
 pub use sandbox::{Overrun, WalkReply, Walker, WalkerFault, WalkerOptions};
 pub use walker::{WalkerSettings, serve};
@@ -57,12 +61,36 @@ impl WalkLimits {
 /// May panic, exhaust memory or take minutes on a dump made for that: use a [`Walker`] for bytes
 /// from outside.
 pub fn walk(dump: &[u8], symbols: &SymbolCache, limits: &WalkLimits) -> Result<Vec<u8>, WalkError> {
+    match attempt(dump, symbols, limits, Unmapped::Held)? {
+        Attempt::Walked(json) => Ok(json),
+        Attempt::Wished(_) => unreachable!("what is held is not wished for"),
+    }
+}
+
+/// What came of a walk.
+#[derive(Debug, PartialEq, Eq)]
+enum Attempt {
+    Walked(Vec<u8>),
+    /// Stacks came by symbol files that are not mapped. Never empty.
+    Wished(Vec<wire::Wish>),
+}
+
+fn attempt(
+    dump: &[u8],
+    symbols: &SymbolCache,
+    limits: &WalkLimits,
+    unmapped: Unmapped,
+) -> Result<Attempt, WalkError> {
     preflight::check(dump)?;
     let minidump = Minidump::read(dump)?;
-    let provider = provider::Provider::new(symbols);
+    let provider = provider::Provider::new(symbols, unmapped);
     let state = complete(process_minidump(&minidump, &provider))
         .ok_or_else(|| WalkError::new("UnknownError", "the walk stopped before its end"))??;
-    json::write(state, limits.json_bytes_max)
+    let wishes = provider.into_wishes();
+    if !wishes.is_empty() {
+        return Ok(Attempt::Wished(wishes));
+    }
+    Ok(Attempt::Walked(json::write(state, limits.json_bytes_max)?))
 }
 
 /// Drives a future that never waits. `None` would be one that does, and nothing here wakes it.
@@ -73,5 +101,7 @@ fn complete<F: Future>(future: F) -> Option<F::Output> {
     }
 }
 
+#[cfg(test)]
+mod exactness;
 #[cfg(test)]
 mod tests;

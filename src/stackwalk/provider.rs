@@ -17,10 +17,14 @@ use minidump_unwind::{
     FileError, FileKind, FillSymbolError, FrameSymbolizer, FrameWalker, SymbolProvider, SymbolStats,
 };
 
-use super::cache::{Lookup, ModuleSymbols, SymbolCache};
+use super::answers;
+use super::cache::{Lookup, SymbolCache, Unmapped};
+use super::wire::{WISHES_MAX, Wish};
+use crate::symbols::mapped::Mapped;
 
 pub(super) struct Provider<'a> {
     cache: &'a SymbolCache,
+    unmapped: Unmapped,
     /// A mutex because the trait wants `Sync`; never contended, and a lock costs 20 ns.
     session: Mutex<Session>,
 }
@@ -28,20 +32,29 @@ pub(super) struct Provider<'a> {
 #[derive(Default)]
 struct Session {
     /// By the module's base address: loaded modules do not overlap.
-    by_base: HashMap<u64, Option<Arc<dyn ModuleSymbols>>>,
+    by_base: HashMap<u64, Option<Arc<Mapped>>>,
     /// By the leaf of the code file, as the JSON looks them up.
     stats: HashMap<String, SymbolStats>,
+    /// Symbols that would have been used, had they been mapped.
+    wishes: Vec<Wish>,
 }
 
 impl<'a> Provider<'a> {
-    pub(super) fn new(cache: &'a SymbolCache) -> Self {
+    pub(super) fn new(cache: &'a SymbolCache, unmapped: Unmapped) -> Self {
         Self {
             cache,
+            unmapped,
             session: Mutex::default(),
         }
     }
 
-    fn symbols_of(&self, module: &dyn Module) -> Option<Arc<dyn ModuleSymbols>> {
+    /// Symbols to be mapped before the walk is worth anything; empty if it is.
+    pub(super) fn into_wishes(self) -> Vec<Wish> {
+        let session = self.session.into_inner();
+        session.unwrap_or_else(PoisonError::into_inner).wishes
+    }
+
+    fn symbols_of(&self, module: &dyn Module) -> Option<Arc<Mapped>> {
         if !self.cache.can_look() {
             return None;
         }
@@ -49,18 +62,27 @@ impl<'a> Provider<'a> {
         if let Some(known) = session.by_base.get(&module.base_address()) {
             return known.clone();
         }
-        let lookup = self.look_up(module);
+        let (lookup, wish) = self.look_up(module);
+        if let (Lookup::Wished, Some(wish)) = (&lookup, wish)
+            && session.wishes.len() < WISHES_MAX
+        {
+            session.wishes.push(wish);
+        }
         let stats = SymbolStats {
             // A corrupt file counts as loaded: it was there, and that is what the schema says.
             loaded_symbols: !matches!(lookup, Lookup::Missing),
             corrupt_symbols: matches!(lookup, Lookup::Corrupt),
+            symbol_url: match &lookup {
+                Lookup::Found(symbols) => symbols.url().map(str::to_owned),
+                _ => None,
+            },
             ..SymbolStats::default()
         };
         let code_file = module.code_file();
         session.stats.insert(leaf(&code_file).to_owned(), stats);
         let symbols = match lookup {
             Lookup::Found(symbols) => Some(symbols),
-            Lookup::Corrupt | Lookup::Missing => None,
+            Lookup::Corrupt | Lookup::Missing | Lookup::Wished => None,
         };
         session
             .by_base
@@ -68,17 +90,23 @@ impl<'a> Provider<'a> {
         symbols
     }
 
-    fn look_up(&self, module: &dyn Module) -> Lookup {
+    fn look_up(&self, module: &dyn Module) -> (Lookup, Option<Wish>) {
         let (Some(debug_file), Some(debug_id)) = (module.debug_file(), module.debug_identifier())
         else {
-            return Lookup::Missing;
+            return (Lookup::Missing, None);
         };
         // Programs built by MinGW name no debug file at all; their symbols go by the program.
         let file = match debug_file.is_empty() {
             true => module.code_file(),
             false => debug_file,
         };
-        self.cache.find(&file, &debug_id.breakpad().to_string())
+        let debug_id = debug_id.breakpad().to_string();
+        let lookup = self.cache.find(&file, &debug_id, self.unmapped);
+        let wish = Wish {
+            debug_file: leaf(&file).to_owned(),
+            debug_id,
+        };
+        (lookup, Some(wish))
     }
 }
 
@@ -96,7 +124,7 @@ impl SymbolProvider for Provider<'_> {
         frame: &mut (dyn FrameSymbolizer + Send),
     ) -> Result<(), FillSymbolError> {
         let symbols = self.symbols_of(module).ok_or(FillSymbolError {})?;
-        symbols.fill_symbol(module, frame);
+        answers::fill_symbol(&symbols, module, frame);
         Ok(())
     }
 
@@ -105,7 +133,7 @@ impl SymbolProvider for Provider<'_> {
         module: &(dyn Module + Sync),
         walker: &mut (dyn FrameWalker + Send),
     ) -> Option<()> {
-        self.symbols_of(module)?.walk_frame(module, walker)
+        answers::walk_frame(&*self.symbols_of(module)?, module, walker)
     }
 
     async fn get_file_path(

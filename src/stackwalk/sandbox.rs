@@ -5,26 +5,37 @@
 //! a reply that makes no sense - ends the child; it is killed, reaped and replaced by the next walk,
 //! so no dump ever meets what another left behind.
 //!
+//! A child writes no files. If it comes by symbol files that are not mapped, it answers with their
+//! names; the worker's thread maps them and hands the dump in again. That it is the server who
+//! converts has three gains: a walk never pays for reading text, neither in memory nor in its time;
+//! walkers that want the same file have it converted once; and nobody guesses beforehand which
+//! files stacks will want. Where a file cannot be mapped, say on a full disk, the child converts it
+//! in its own memory for as long as it lives.
+//!
 //! Two threads besides the caller: `walker-io` for the length of a walk, so that a child that
 //! neither reads nor writes cannot hold the caller past the deadline, and `walker-stderr` for the
 //! life of a child. Both end when the child's pipes close and are joined then; that holds because
 //! a walker starts no processes of its own.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ffi::OsString;
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::{SYMBOL_TEXT_BYTES_MAX, WalkError, wire};
+use super::{Attempt, MAP_BYTES_MAX, MAPS_MAX, Unmapped, WalkError, wire};
+use crate::symbols::SymbolDirs;
+use crate::symbols::mapped::MappedDir;
 
 /// How much of a child's stderr is kept: enough for a panic message or an allocation failure.
 const STDERR_BYTES_KEPT: usize = 4096;
 /// How long a child that closed its output gets to exit by itself, so that its status is its own.
 const EXIT_GRACE: Duration = Duration::from_millis(500);
+/// Times that one dump is handed in again for symbols; with more of them, stacks lead to others.
+const WISH_ROUNDS_MAX: usize = 16;
 
 /// How walkers are started and what they may use.
 #[derive(Debug, Clone)]
@@ -43,8 +54,12 @@ pub struct WalkerOptions {
     pub deadline: Duration,
     /// JSON a dump, in bytes.
     pub output_bytes_max: u64,
-    /// Symbol text the child keeps parsed between dumps, in bytes; 2.2 times that of heap.
-    pub symbol_text_bytes_max: u64,
+    /// Where symbols are mapped; without it the child converts them in its memory.
+    pub mapped: Option<Arc<MappedDir>>,
+    /// Mapped symbols that the child keeps open between dumps, in bytes.
+    pub map_bytes_max: u64,
+    /// Mapped files that it keeps open between dumps.
+    pub maps_max: u64,
 }
 
 impl WalkerOptions {
@@ -54,11 +69,13 @@ impl WalkerOptions {
             program,
             symbols: vec![],
             heap_bytes: 1 << 30,
-            address_bytes: 4 << 30,
+            address_bytes: 16 << 30,
             cpu_seconds: 30,
             deadline: Duration::from_secs(60),
             output_bytes_max: 64 << 20,
-            symbol_text_bytes_max: SYMBOL_TEXT_BYTES_MAX,
+            mapped: None,
+            map_bytes_max: MAP_BYTES_MAX,
+            maps_max: MAPS_MAX,
         }
     }
 
@@ -67,12 +84,16 @@ impl WalkerOptions {
         for folder in &self.symbols {
             arguments.extend(["--symbols".into(), folder.into()]);
         }
+        if let Some(mapped) = &self.mapped {
+            arguments.extend(["--mapped".into(), mapped.root().into()]);
+        }
         for (name, value) in [
             ("--heap-bytes", self.heap_bytes),
             ("--address-bytes", self.address_bytes),
             ("--cpu-seconds", self.cpu_seconds),
             ("--output-bytes-max", self.output_bytes_max),
-            ("--symbol-text-bytes-max", self.symbol_text_bytes_max),
+            ("--map-bytes-max", self.map_bytes_max),
+            ("--maps-max", self.maps_max),
         ] {
             arguments.extend([name.into(), value.to_string().into()]);
         }
@@ -173,12 +194,56 @@ impl Walker {
         self.child.as_ref().map(|child| child.process.id())
     }
 
-    /// Walks a dump in the child. Returns at the latest a moment after the deadline.
+    /// Walks a dump in the child. Each try returns at the latest a moment after the deadline.
     pub fn walk(&mut self, dump: &[u8]) -> Result<WalkReply, WalkerFault> {
+        let mut mapped = HashSet::new();
+        for _ in 0..WISH_ROUNDS_MAX {
+            let wishes = match self.attempt(dump, Unmapped::Wished)? {
+                Ok(Attempt::Walked(json)) => return Ok(Ok(json)),
+                Ok(Attempt::Wished(wishes)) => wishes,
+                Err(error) => return Ok(Err(error)),
+            };
+            // A file that was mapped and is wished for again changes as we look at it.
+            let is_met = wishes
+                .into_iter()
+                .all(|wish| self.map(&wish) && mapped.insert(wish));
+            if !is_met {
+                break;
+            }
+        }
+        match self.attempt(dump, Unmapped::Held)? {
+            Ok(Attempt::Walked(json)) => Ok(Ok(json)),
+            Err(error) => Ok(Err(error)),
+            Ok(Attempt::Wished(_)) => {
+                self.drop_child();
+                let reason = "it wished for symbols where it must not".to_owned();
+                Err(WalkerFault::Garbled { reason })
+            }
+        }
+    }
+
+    /// Whether the walker will find these symbols mapped, if they are there at all.
+    fn map(&self, wish: &wire::Wish) -> bool {
+        let Some(dir) = &self.options.mapped else {
+            return false;
+        };
+        let texts = SymbolDirs::new(self.options.symbols.clone());
+        match dir.convert(&texts, &wish.debug_file, &wish.debug_id) {
+            Ok(_) => true,
+            Err(error) => {
+                let (file, id) = (&wish.debug_file, &wish.debug_id);
+                tracing::warn!(%file, %id, %error, "symbols cannot be mapped; walking on without");
+                false
+            }
+        }
+    }
+
+    fn attempt(&mut self, dump: &[u8], unmapped: Unmapped) -> Result<wire::Reply, WalkerFault> {
         let until = Instant::now() + self.options.deadline;
         let mut child = self.alive()?;
         self.job += 1;
-        let outcome = child.exchange(self.job, dump, until, self.options.output_bytes_max);
+        let bytes_max = self.options.output_bytes_max;
+        let outcome = child.exchange(self.job, unmapped, dump, until, bytes_max);
         let fault = match outcome {
             Ok(reply) => {
                 self.child = Some(child);
@@ -233,11 +298,17 @@ impl Walker {
     }
 }
 
-impl Drop for Walker {
-    fn drop(&mut self) {
+impl Walker {
+    fn drop_child(&mut self) {
         if let Some(child) = self.child.take() {
             child.bury(Duration::ZERO);
         }
+    }
+}
+
+impl Drop for Walker {
+    fn drop(&mut self) {
+        self.drop_child();
     }
 }
 
@@ -298,10 +369,11 @@ impl Running {
     fn exchange(
         &mut self,
         job: u64,
+        unmapped: Unmapped,
         dump: &[u8],
         until: Instant,
         bytes_max: u64,
-    ) -> Result<WalkReply, Interrupted> {
+    ) -> Result<wire::Reply, Interrupted> {
         let Self {
             process,
             stdin,
@@ -311,7 +383,7 @@ impl Running {
         thread::scope(|scope| {
             let (sender, receiver) = mpsc::channel();
             let speak = move || {
-                let reply = match wire::write_request(stdin, job, dump) {
+                let reply = match wire::write_request(stdin, job, unmapped, dump) {
                     Ok(()) => wire::read_reply(stdout, job, bytes_max),
                     Err(error) => Err(error.into()),
                 };

@@ -10,8 +10,9 @@ use serde_json::Value;
 use super::*;
 use crate::crash::walk::Walk;
 use crate::symbols::SymbolDirs;
+use crate::symbols::mapped::MappedDir;
 
-fn fixtures() -> PathBuf {
+pub(super) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
@@ -39,7 +40,7 @@ fn unpack(from: &Path, to: &Path) {
 }
 
 /// The corpus's symbols, unpacked once for all tests.
-static SYMBOLS: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+pub(super) static SYMBOLS: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     let root = tempfile::tempdir().unwrap();
     unpack(&fixtures().join("symbols"), root.path());
     root
@@ -47,7 +48,7 @@ static SYMBOLS: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
 
 fn with_symbols() -> SymbolCache {
     let dirs = SymbolDirs::new(vec![SYMBOLS.path().to_owned()]);
-    SymbolCache::new(dirs, SYMBOL_TEXT_BYTES_MAX)
+    SymbolCache::new(dirs, MAP_BYTES_MAX)
 }
 
 fn without_symbols() -> SymbolCache {
@@ -175,6 +176,35 @@ fn every_dump_of_the_corpus_walks_as_the_reference_does_with_symbols() {
 }
 
 #[test]
+fn every_dump_of_the_corpus_walks_so_from_mapped_files_too() {
+    let root = tempfile::tempdir().unwrap();
+    let dirs = SymbolDirs::new(vec![SYMBOLS.path().to_owned()]);
+    let mapped = MappedDir::new(root.path().join("mapped"), root.path().join("incoming"));
+    let symbols = SymbolCache::new(dirs.clone(), MAP_BYTES_MAX)
+        .with_mapped(Some(mapped.root().to_owned()), MAPS_MAX);
+    let mut wished = 0;
+    for (_, dump) in dumps() {
+        while let Attempt::Wished(wishes) =
+            attempt(&dump, &symbols, &WalkLimits::NONE, Unmapped::Wished).unwrap()
+        {
+            for wish in wishes {
+                wished += 1;
+                assert!(
+                    mapped
+                        .convert(&dirs, &wish.debug_file, &wish.debug_id)
+                        .unwrap()
+                );
+            }
+        }
+    }
+    assert!(
+        (5..=19).contains(&wished),
+        "each file is wished for once, not {wished}"
+    );
+    check_against("symbols", &symbols);
+}
+
+#[test]
 fn a_cache_that_keeps_nothing_gives_the_same_walks() {
     let dirs = SymbolDirs::new(vec![SYMBOLS.path().to_owned()]);
     let (forgetful, warm) = (SymbolCache::new(dirs, 0), with_symbols());
@@ -287,7 +317,7 @@ fn a_corrupt_symbol_file_is_reported_and_changes_no_frame() {
     let junk = fixtures().join("broken/symbols/module_then_junk.sym");
     fs::copy(junk, folder.join("null_read_av.sym")).unwrap();
     let dirs = SymbolDirs::new(vec![root.path().to_owned()]);
-    let corrupt = walk(&SymbolCache::new(dirs, SYMBOL_TEXT_BYTES_MAX));
+    let corrupt = walk(&SymbolCache::new(dirs, MAP_BYTES_MAX));
     assert_eq!(corrupt.threads, plain.threads);
     let module = &corrupt.modules[0];
     assert_eq!(module.corrupt_symbols, Some(true));

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use super::confine::{self, Confinement};
-use super::{SymbolCache, WalkError, WalkLimits, walk, wire};
+use super::{SymbolCache, Unmapped, WalkError, WalkLimits, attempt, wire};
 use crate::symbols::SymbolDirs;
 
 /// What a walker is told on its command line. A limit of `None` is none.
@@ -25,8 +25,12 @@ pub struct WalkerSettings {
     pub cpu_seconds: Option<u64>,
     /// JSON a dump, in bytes.
     pub output_bytes_max: u64,
-    /// Symbol text kept parsed between dumps, in bytes.
-    pub symbol_text_bytes_max: u64,
+    /// The folder of mapped symbols, if there is one.
+    pub mapped: Option<PathBuf>,
+    /// Mapped symbols kept open between dumps, in bytes.
+    pub map_bytes_max: u64,
+    /// Mapped files kept open between dumps.
+    pub maps_max: u64,
 }
 
 /// Confines this process, then walks what comes in until the input ends.
@@ -37,10 +41,12 @@ pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write)
         heap_bytes: settings.heap_bytes,
         address_bytes: settings.address_bytes,
     })?;
-    let symbols = SymbolCache::new(
-        SymbolDirs::new(settings.symbols),
-        settings.symbol_text_bytes_max,
-    );
+    // Without a folder of mapped symbols nobody would hear a wish.
+    let has_mapped = settings.mapped.is_some();
+    let symbols = SymbolCache::new(SymbolDirs::new(settings.symbols), settings.map_bytes_max)
+        .with_mapped(settings.mapped, settings.maps_max)
+        // A quarter: its mapped form is built up beside what it is built of.
+        .with_held_text_bytes_max(settings.heap_bytes.map_or(u64::MAX, |bytes| bytes / 4));
     let limits = WalkLimits {
         json_bytes_max: settings.output_bytes_max,
     };
@@ -49,14 +55,18 @@ pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write)
         if let Some(seconds) = settings.cpu_seconds {
             confine::allow_cpu(seconds)?;
         }
-        let reply = contained(|| walk(&request.dump, &symbols, &limits));
+        let unmapped = match has_mapped {
+            true => request.unmapped,
+            false => Unmapped::Held,
+        };
+        let reply = contained(|| attempt(&request.dump, &symbols, &limits, unmapped));
         wire::write_reply(&mut output, request.job, &reply)?;
     }
     Ok(())
 }
 
 /// Turns a panic into a refusal. The cache is whole after one, and nothing else outlives a walk.
-fn contained(walk: impl FnOnce() -> Result<Vec<u8>, WalkError>) -> Result<Vec<u8>, WalkError> {
+fn contained(walk: impl FnOnce() -> wire::Reply) -> wire::Reply {
     catch_unwind(AssertUnwindSafe(walk)).unwrap_or_else(|panic| {
         let message = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
             (Some(text), _) => text,

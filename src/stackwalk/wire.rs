@@ -4,10 +4,11 @@
 //! request   0  4  magic "CKWQ"           reply   0  4  magic "CKWA"
 //!           4  4  version                        4  4  version
 //!           8  4  header length H                8  8  job, as in the request
-//!          12  H  header, JSON {"job": n}       16  1  kind: 0 walked, 1 refused
+//!          12  H  header, JSON {"job": n, ...}  16  1  kind: 0 walked, 1 refused, 2 wished
 //!        12+H  8  dump length D                 17  8  body length B
 //!        20+H  D  dump                          25  B  body: the walk's JSON,
-//!                                                      or {"status", "sentence"}
+//!                                                      or {"status", "sentence"},
+//!                                                      or [{"debug_file", "debug_id"}]
 //! ```
 //! Numbers are little-endian. The request's header may grow keys: a reader ignores those it does
 //! not know. A reply repeats the job so that a late one cannot pass for the next dump's.
@@ -16,26 +17,46 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::WalkError;
+use super::{Attempt, Unmapped, WalkError};
 
-/// 1: the first.
-const VERSION: u32 = 1;
+/// 1: the first. 2: a reply may wish for symbols.
+const VERSION: u32 = 2;
 const REQUEST_MAGIC: [u8; 4] = *b"CKWQ";
 const REPLY_MAGIC: [u8; 4] = *b"CKWA";
 const HEADER_BYTES_MAX: u32 = 64 << 10;
 /// A refusal is a word and a sentence.
 const REFUSAL_BYTES_MAX: u64 = 64 << 10;
 
+/// Symbols wished for at once, each named in a few hundred bytes. The next try wishes the rest.
+pub(super) const WISHES_MAX: usize = 64;
+const WISHES_BYTES_MAX: u64 = 1 << 20;
+
 const WALKED: u8 = 0;
 const REFUSED: u8 = 1;
+const WISHED: u8 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
     job: u64,
+    /// Convert what is not mapped in memory, and wish for nothing.
+    #[serde(default)]
+    hold: bool,
 }
+
+/// The symbols of a module, by their names in the folders. They come out of a dump: whoever makes
+/// a path of them checks them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Wish {
+    pub(super) debug_file: String,
+    pub(super) debug_id: String,
+}
+
+/// What a walker answers.
+pub(super) type Reply = Result<Attempt, WalkError>;
 
 pub(super) struct Request {
     pub(super) job: u64,
+    pub(super) unmapped: Unmapped,
     pub(super) dump: Vec<u8>,
 }
 
@@ -54,8 +75,14 @@ impl From<io::Error> for ReplyError {
     }
 }
 
-pub(super) fn write_request(pipe: &mut impl Write, job: u64, dump: &[u8]) -> io::Result<()> {
-    let header = serde_json::to_vec(&Header { job })?;
+pub(super) fn write_request(
+    pipe: &mut impl Write,
+    job: u64,
+    unmapped: Unmapped,
+    dump: &[u8],
+) -> io::Result<()> {
+    let hold = unmapped == Unmapped::Held;
+    let header = serde_json::to_vec(&Header { job, hold })?;
     let mut start = Vec::with_capacity(20 + header.len());
     start.extend_from_slice(&REQUEST_MAGIC);
     start.extend_from_slice(&VERSION.to_le_bytes());
@@ -91,7 +118,7 @@ pub(super) fn read_request(pipe: &mut impl Read) -> io::Result<Option<Request>> 
     }
     let mut header = vec![0; header_bytes as usize];
     pipe.read_exact(&mut header)?;
-    let Header { job } = serde_json::from_slice(&header)?;
+    let Header { job, hold } = serde_json::from_slice(&header)?;
     let dump_bytes = read_u64(pipe)?;
     // Reserved in one piece: growing by doubling would need three times a large dump's memory.
     let mut dump = Vec::new();
@@ -99,20 +126,28 @@ pub(super) fn read_request(pipe: &mut impl Read) -> io::Result<Option<Request>> 
     if pipe.take(dump_bytes).read_to_end(&mut dump)? as u64 != dump_bytes {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    Ok(Some(Request { job, dump }))
+    let unmapped = match hold {
+        true => Unmapped::Held,
+        false => Unmapped::Wished,
+    };
+    Ok(Some(Request {
+        job,
+        unmapped,
+        dump,
+    }))
 }
 
-pub(super) fn write_reply(
-    pipe: &mut impl Write,
-    job: u64,
-    reply: &Result<Vec<u8>, WalkError>,
-) -> io::Result<()> {
-    let refusal;
+pub(super) fn write_reply(pipe: &mut impl Write, job: u64, reply: &Reply) -> io::Result<()> {
+    let text;
     let (kind, body) = match reply {
-        Ok(json) => (WALKED, json),
+        Ok(Attempt::Walked(json)) => (WALKED, json),
+        Ok(Attempt::Wished(wishes)) => {
+            text = serde_json::to_vec(wishes)?;
+            (WISHED, &text)
+        }
         Err(error) => {
-            refusal = serde_json::to_vec(error)?;
-            (REFUSED, &refusal)
+            text = serde_json::to_vec(error)?;
+            (REFUSED, &text)
         }
     };
     let mut start = Vec::with_capacity(25);
@@ -131,7 +166,7 @@ pub(super) fn read_reply(
     pipe: &mut impl Read,
     job: u64,
     bytes_max: u64,
-) -> Result<Result<Vec<u8>, WalkError>, ReplyError> {
+) -> Result<Reply, ReplyError> {
     let mut magic = [0; 4];
     pipe.read_exact(&mut magic)?;
     if magic != REPLY_MAGIC {
@@ -155,6 +190,7 @@ pub(super) fn read_reply(
     let bytes_max = match kind[0] {
         WALKED => bytes_max,
         REFUSED => REFUSAL_BYTES_MAX,
+        WISHED => WISHES_BYTES_MAX,
         kind => return Err(ReplyError::Garbled(format!("reply is of kind {kind}"))),
     };
     if bytes > bytes_max {
@@ -165,14 +201,13 @@ pub(super) fn read_reply(
     if pipe.take(bytes).read_to_end(&mut body)? as u64 != bytes {
         return Err(ReplyError::Ended);
     }
-    if kind[0] == WALKED {
-        return Ok(Ok(body));
-    }
-    match serde_json::from_slice(&body) {
-        Ok(error) => Ok(Err(error)),
-        Err(error) => Err(ReplyError::Garbled(format!(
-            "refusal cannot be read: {error}"
-        ))),
+    let garbled = |error| ReplyError::Garbled(format!("reply cannot be read: {error}"));
+    match kind[0] {
+        WALKED => Ok(Ok(Attempt::Walked(body))),
+        WISHED => serde_json::from_slice(&body)
+            .map(|wishes| Ok(Attempt::Wished(wishes)))
+            .map_err(garbled),
+        _ => serde_json::from_slice(&body).map(Err).map_err(garbled),
     }
 }
 
@@ -199,28 +234,39 @@ mod tests {
     #[test]
     fn a_request_reads_back_and_a_closed_pipe_is_the_end() {
         let mut pipe = Vec::new();
-        write_request(&mut pipe, 7, b"MDMP...").unwrap();
-        write_request(&mut pipe, 8, b"").unwrap();
+        write_request(&mut pipe, 7, Unmapped::Held, b"MDMP...").unwrap();
+        write_request(&mut pipe, 8, Unmapped::Wished, b"").unwrap();
         let mut pipe = pipe.as_slice();
         let first = read_request(&mut pipe).unwrap().unwrap();
         assert_eq!((first.job, first.dump.as_slice()), (7, &b"MDMP..."[..]));
-        assert_eq!(read_request(&mut pipe).unwrap().unwrap().job, 8);
+        assert!(first.unmapped == Unmapped::Held);
+        let second = read_request(&mut pipe).unwrap().unwrap();
+        assert_eq!(second.job, 8);
+        assert!(second.unmapped == Unmapped::Wished);
         assert!(read_request(&mut pipe).unwrap().is_none());
     }
 
     #[test]
     fn a_request_cut_anywhere_is_an_error() {
         let mut whole = Vec::new();
-        write_request(&mut whole, 7, b"MDMP...").unwrap();
+        write_request(&mut whole, 7, Unmapped::Held, b"MDMP...").unwrap();
         for end in 1..whole.len() {
             assert!(read_request(&mut &whole[..end]).is_err(), "cut at {end}");
         }
     }
 
     #[test]
-    fn both_kinds_of_reply_read_back() {
+    fn all_kinds_of_reply_read_back() {
         let refusal = WalkError::new("MissingThreadList", "no threads");
-        for reply in [Ok(b"{}".to_vec()), Err(refusal)] {
+        let wish = Wish {
+            debug_file: "app.pdb".to_owned(),
+            debug_id: "0".repeat(33),
+        };
+        for reply in [
+            Ok(Attempt::Walked(b"{}".to_vec())),
+            Ok(Attempt::Wished(vec![wish])),
+            Err(refusal),
+        ] {
             let mut pipe = Vec::new();
             write_reply(&mut pipe, 3, &reply).unwrap();
             let read = read_reply(&mut pipe.as_slice(), 3, 2).unwrap();
@@ -235,7 +281,7 @@ mod tests {
     #[test]
     fn a_reply_to_another_job_or_past_the_bound_is_garbled() {
         let mut pipe = Vec::new();
-        write_reply(&mut pipe, 3, &Ok(b"{\"a\":1}".to_vec())).unwrap();
+        write_reply(&mut pipe, 3, &Ok(Attempt::Walked(b"{\"a\":1}".to_vec()))).unwrap();
         for (job, bytes_max) in [(4, 100), (3, 6)] {
             let read = read_reply(&mut pipe.as_slice(), job, bytes_max);
             assert!(matches!(read, Err(ReplyError::Garbled(_))));

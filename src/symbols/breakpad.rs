@@ -4,7 +4,7 @@
 //! The names come out of dumps, and a dump is hostile input: every part is reduced to a single
 //! path component or refused, so no lookup can leave the folders it was given.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Length of a debug id in text: 32 hex digits of GUID and 1 to 8 of age.
 const DEBUG_ID_DIGITS: std::ops::RangeInclusive<usize> = 33..=40;
@@ -32,14 +32,18 @@ impl SymbolDirs {
     /// `debug_file` may be a whole path in the style of Windows or Unix; only its leaf counts.
     /// `debug_id` is the Breakpad form, 33 to 40 hex digits, compared as written.
     pub fn find(&self, debug_file: &str, debug_id: &str) -> Option<PathBuf> {
-        let leaf = checked_leaf(debug_file)?;
-        let id = checked_id(debug_id)?;
-        let file = symbol_file_name(leaf);
+        let file = symbol_file_name(checked_leaf(debug_file)?);
         self.dirs
             .iter()
-            .map(|dir| dir.join(leaf).join(id).join(&file))
+            .filter_map(|dir| Some(module_folder(dir, debug_file, debug_id)?.join(&file)))
             .find(|path| path.is_file())
     }
+}
+
+/// The folder of a module below `root`, or `None` where its names are unusable.
+pub(super) fn module_folder(root: &Path, debug_file: &str, debug_id: &str) -> Option<PathBuf> {
+    let (leaf, id) = (checked_leaf(debug_file)?, checked_id(debug_id)?);
+    Some(root.join(leaf).join(id))
 }
 
 /// The last component of a path in either style, if it can be a file name at all.

@@ -35,7 +35,7 @@ const APART: [(&str, &[&str]); 4] = [
 ];
 
 /// Who alone may name a crate.
-const LANDLORDS: [(&str, &[&str]); 13] = [
+const LANDLORDS: [(&str, &[&str]); 15] = [
     ("redb", &["store"]),
     ("bincode", &["store"]),
     ("lz4_flex", &["store"]),
@@ -46,6 +46,8 @@ const LANDLORDS: [(&str, &[&str]); 13] = [
     ("csv", &["pages"]),
     ("minidump_processor", &["stackwalk"]),
     ("minidump_unwind", &["stackwalk"]),
+    ("breakpad_symbols", &["stackwalk"]),
+    ("memmap2", &["symbols"]),
     ("clap", &["cli"]),
     ("ureq", &["outbound"]),
     ("flate2", &["demo", "ingest", "stackwalk", "signature"]),

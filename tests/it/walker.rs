@@ -3,14 +3,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crashkeep::demo::with_threads;
 use crashkeep::stackwalk::{
-    Overrun, SYMBOL_TEXT_BYTES_MAX, SymbolCache, WalkLimits, Walker, WalkerFault, WalkerOptions,
-    walk,
+    MAP_BYTES_MAX, Overrun, SymbolCache, WalkLimits, Walker, WalkerFault, WalkerOptions, walk,
 };
 use crashkeep::symbols::SymbolDirs;
+use crashkeep::symbols::mapped::MappedDir;
 
 fn program() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_crashkeep"))
@@ -28,7 +29,7 @@ fn small_dump() -> Vec<u8> {
 }
 
 fn walked_here(dump: &[u8]) -> Vec<u8> {
-    let symbols = SymbolCache::new(SymbolDirs::default(), SYMBOL_TEXT_BYTES_MAX);
+    let symbols = SymbolCache::new(SymbolDirs::default(), MAP_BYTES_MAX);
     walk(dump, &symbols, &WalkLimits::NONE).unwrap()
 }
 
@@ -97,6 +98,53 @@ fn the_child_finds_symbols_that_arrive_between_two_dumps() {
     assert!(String::from_utf8(json).unwrap().contains("whole_program"));
 }
 
+/// Symbols for the small dump, in `folder`.
+fn put_symbols(folder: &Path, function: &str) {
+    let id = "7B7D1968FF0D47AE4366E9C3A7E1B6750";
+    let place = folder.join("null_read_av").join(id);
+    std::fs::create_dir_all(&place).unwrap();
+    let text = format!("MODULE Linux x86_64 {id} null_read_av\nFUNC 0 100000 0 {function}\n");
+    std::fs::write(place.join("null_read_av.sym"), text).unwrap();
+}
+
+#[test]
+fn symbols_are_mapped_at_the_first_walk_and_again_when_they_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let [texts, mapped, incoming] =
+        ["symbols", "mapped", "incoming"].map(|name| folder.path().join(name));
+    let mut options = WalkerOptions::new(program());
+    options.symbols = vec![texts.clone()];
+    options.mapped = Some(Arc::new(MappedDir::new(mapped.clone(), incoming)));
+    let mut walker = Walker::new(options);
+    let mut pid = None;
+    for function in ["first_build", "second_build_of_it"] {
+        put_symbols(&texts, function);
+        for _ in 0..2 {
+            let json = walker.walk(&small_dump()).unwrap().unwrap();
+            assert!(String::from_utf8(json).unwrap().contains(function));
+            assert_eq!(*pid.get_or_insert(walker.pid()), walker.pid());
+        }
+    }
+    let file = mapped.join("null_read_av/7B7D1968FF0D47AE4366E9C3A7E1B6750/symbols.map");
+    assert!(std::fs::read(file).unwrap().starts_with(b"CKSYMMAP"));
+}
+
+#[test]
+fn symbols_that_cannot_be_mapped_are_used_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    put_symbols(&folder.path().join("symbols"), "whole_program");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "no folder").unwrap();
+    let mut options = WalkerOptions::new(program());
+    options.symbols = vec![folder.path().join("symbols")];
+    options.mapped = Some(Arc::new(MappedDir::new(
+        file.join("mapped"),
+        file.join("incoming"),
+    )));
+    let json = Walker::new(options).walk(&small_dump()).unwrap().unwrap();
+    assert!(String::from_utf8(json).unwrap().contains("whole_program"));
+}
+
 #[test]
 fn a_bad_dump_is_refused_and_the_same_child_walks_the_next() {
     let mut walker = Walker::new(WalkerOptions::new(program()));
@@ -135,7 +183,7 @@ fn a_child_that_dies_on_a_dump_is_a_fault_with_its_last_words_and_the_next_walk_
 
 #[test]
 fn a_child_that_exits_in_the_middle_of_its_reply_has_died() {
-    let (_folder, options) = options_of("printf 'CKWA\\001\\000\\000\\000'\nexit 3");
+    let (_folder, options) = options_of("printf 'CKWA\\002\\000\\000\\000'\nexit 3");
     let fault = Walker::new(options).walk(&small_dump()).unwrap_err();
     let expected = WalkerFault::Died {
         end: "exit code 3".to_owned(),
@@ -202,8 +250,8 @@ fn a_child_that_prints_something_else_is_garbled() {
 
 #[test]
 fn a_reply_that_claims_to_be_huge_is_not_read() {
-    // Version 1, job 1, walked, 2^56 - 1 bytes.
-    let reply = "CKWA\\001\\000\\000\\000\\001\\000\\000\\000\\000\\000\\000\\000\\000\
+    // Version 2, job 1, walked, 2^56 - 1 bytes.
+    let reply = "CKWA\\002\\000\\000\\000\\001\\000\\000\\000\\000\\000\\000\\000\\000\
                  \\377\\377\\377\\377\\377\\377\\377\\000";
     let (_folder, options) = options_of(&format!("printf '{reply}'; exec /bin/cat /dev/zero"));
     match Walker::new(options).walk(&small_dump()).unwrap_err() {

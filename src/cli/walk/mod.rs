@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use crate::crash::walk::Walk;
-use crate::stackwalk::{self, SYMBOL_TEXT_BYTES_MAX, SymbolCache, WalkLimits, WalkerSettings};
+use crate::stackwalk::{self, MAP_BYTES_MAX, MAPS_MAX, SymbolCache, WalkLimits, WalkerSettings};
 use crate::symbols::SymbolDirs;
 
 #[derive(clap::Args)]
@@ -42,9 +42,15 @@ pub struct WalkerArgs {
     /// JSON for each dump
     #[arg(long, value_name = "N", default_value_t = u64::MAX)]
     output_bytes_max: u64,
-    /// Symbol text kept parsed between dumps
-    #[arg(long, value_name = "N", default_value_t = SYMBOL_TEXT_BYTES_MAX)]
-    symbol_text_bytes_max: u64,
+    /// The folder of mapped symbols
+    #[arg(long, value_name = "DIR")]
+    mapped: Option<PathBuf>,
+    /// Mapped symbols kept open between dumps
+    #[arg(long, value_name = "N", default_value_t = MAP_BYTES_MAX)]
+    map_bytes_max: u64,
+    /// Mapped files kept open between dumps
+    #[arg(long, value_name = "N", default_value_t = MAPS_MAX)]
+    maps_max: u64,
 }
 
 /// Walks one dump in this process, to its end.
@@ -54,7 +60,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     for folder in args.symbols.iter().filter(|folder| !folder.is_dir()) {
         eprintln!("crashkeep: {}: no such symbol folder", folder.display());
     }
-    let symbols = SymbolCache::new(SymbolDirs::new(args.symbols), SYMBOL_TEXT_BYTES_MAX);
+    let symbols = SymbolCache::new(SymbolDirs::new(args.symbols), MAP_BYTES_MAX);
     // The file's name is enough to tell it from others, and the same from any folder.
     let leaf = args
         .dump
@@ -82,7 +88,9 @@ pub fn run_walker(args: WalkerArgs) -> anyhow::Result<ExitCode> {
         address_bytes: args.address_bytes,
         cpu_seconds: args.cpu_seconds,
         output_bytes_max: args.output_bytes_max,
-        symbol_text_bytes_max: args.symbol_text_bytes_max,
+        mapped: args.mapped,
+        map_bytes_max: args.map_bytes_max,
+        maps_max: args.maps_max,
     };
     stackwalk::serve(settings, io::stdin().lock(), io::stdout().lock()).context("walker")?;
     Ok(ExitCode::SUCCESS)

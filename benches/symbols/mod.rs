@@ -1,0 +1,285 @@
+//! What symbols cost a walk, against those who parse their text.
+//!
+//! The symbol file is a real one of the corpus, made larger behind its last address, so that the
+//! frames are real and the size is a large program's.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use crashkeep::stackwalk::{Walker, WalkerOptions};
+use crashkeep::symbols::SymbolDirs;
+use crashkeep::symbols::mapped::{Check, Mapped, MappedDir, Stamp, convert};
+use minidump_unwind::{Symbolizer, simple_symbol_supplier};
+
+use super::{PROGRAM, ROUNDS, figure, median};
+
+const DUMP: &str = "linux-x86_64-acmed_null_read";
+const WALKS: usize = 200;
+
+pub fn run(root: &Path) {
+    for megabytes in [60, 200] {
+        let root = root.join(format!("symbols-{megabytes}"));
+        let dump = fixture(&format!("dumps/{DUMP}.dmp"));
+        let id = module_id(&dump);
+        let folder = root.join("symbols/acmed").join(&id);
+        fs::create_dir_all(&folder).expect("a folder");
+        let text = grown(&id, megabytes << 20);
+        let path = folder.join("acmed.sym");
+        fs::write(&path, &text).expect("a file");
+        conversion(megabytes, &text);
+        drop(text);
+        let mapped = MappedDir::new(root.join("mapped"), root.join("incoming"));
+        opening(megabytes, &root, &path, &mapped, &id);
+        walking(megabytes, &root, &fs::read(dump).expect("a dump"), mapped);
+    }
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(name)
+}
+
+/// The debug id of `acmed` in the dump.
+fn module_id(dump: &Path) -> String {
+    let walk = Command::new(PROGRAM)
+        .args(["walk", "--json"])
+        .arg(dump)
+        .output();
+    let json: serde_json::Value =
+        serde_json::from_slice(&walk.expect("it runs").stdout).expect("JSON");
+    let modules = json["modules"].as_array().expect("modules");
+    let acmed = modules.iter().find(|m| m["debug_file"] == "acmed");
+    let id = acmed.expect("acmed is loaded")["debug_id"].as_str();
+    id.expect("it has an id").to_owned()
+}
+
+/// The corpus's symbol file with functions, lines, inlined calls and CFI behind its end, in the
+/// mixture of a program in C++ or Rust.
+fn grown(id: &str, bytes: usize) -> String {
+    let packed = File::open(fixture(&format!("symbols/acmed/{id}/acmed.sym.gz"))).expect("symbols");
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(packed)
+        .read_to_string(&mut text)
+        .expect("text");
+    let mut cfi = String::new();
+    let mut address = 0x1000_0000_u64;
+    for n in 0_u64.. {
+        if text.len() + cfi.len() >= bytes {
+            break;
+        }
+        let size = 0x80 + n % 7 * 0x40;
+        let _ = writeln!(
+            text,
+            "FUNC {address:x} {size:x} 0 namespace_{}::Type_{}<std::string, {n}>::method_{n}(int, char const*)",
+            n % 13,
+            n % 101
+        );
+        for inline in 0..n % 5 {
+            let at = address + inline * 0x18;
+            let _ = writeln!(
+                text,
+                "INLINE {inline} {} {} {} {at:x} 18",
+                n % 900,
+                n % 50,
+                n % 60
+            );
+        }
+        for line in 0..size / 8 {
+            let at = address + line * 8;
+            let _ = writeln!(text, "{at:x} 8 {} {}", n % 3000 + line, (n + line) % 50);
+        }
+        let _ = writeln!(
+            cfi,
+            "STACK CFI INIT {address:x} {size:x} .cfa: $rsp 8 + .ra: .cfa -8 + ^\n\
+             STACK CFI {:x} .cfa: $rsp 16 + $rbp: .cfa -16 + ^\n\
+             STACK CFI {:x} .cfa: $rsp {} +",
+            address + 1,
+            address + 4,
+            16 + n % 40 * 8
+        );
+        address += size;
+    }
+    text + &cfi
+}
+
+const STAMP: Stamp = Stamp {
+    bytes: 0,
+    modified_ns: 0,
+};
+
+/// Text to mapped form, both in memory, against parsing by breakpad-symbols.
+fn conversion(megabytes: usize, text: &str) {
+    let size = text.len() as f64 / 1e6;
+    let (mut ours, mut theirs, mut share) = (vec![], vec![], 0.0);
+    for _ in 0..ROUNDS {
+        let begun = Instant::now();
+        let mut out = Cursor::new(Vec::new());
+        convert(text.as_bytes(), STAMP, None, &mut out).expect("memory");
+        ours.push(size / begun.elapsed().as_secs_f64());
+        share = out.into_inner().len() as f64 / text.len() as f64;
+        let begun = Instant::now();
+        let parsed = breakpad_symbols::SymbolFile::from_bytes(text.as_bytes()).expect("symbols");
+        theirs.push(size / begun.elapsed().as_secs_f64());
+        drop(parsed);
+    }
+    let name = format!("symbols_{megabytes}mb_conversion");
+    figure(
+        &name,
+        median(ours),
+        "MB/s",
+        "breakpad_symbols_parse",
+        median(theirs),
+    );
+    println!("figure symbols_{megabytes}mb_mapped_size {share:.2} of_the_text baseline none 0");
+}
+
+/// The first opening, with its checksum, and later ones.
+fn opening(megabytes: usize, root: &Path, text: &Path, mapped: &MappedDir, id: &str) {
+    let begun = Instant::now();
+    let texts = SymbolDirs::new(vec![root.join("symbols")]);
+    assert!(mapped.convert(&texts, "acmed", id).expect("a mapped file"));
+    let on_disk = begun.elapsed().as_secs_f64() * 1000.0;
+    println!("figure symbols_{megabytes}mb_map_on_disk {on_disk:.0} ms baseline none 0");
+    let path = MappedDir::path_in(mapped.root(), "acmed", id).expect("a path");
+    let time = |check| {
+        let begun = Instant::now();
+        let mapped = Mapped::open(&File::open(&path).expect("a file"), check).expect("whole");
+        let time = begun.elapsed().as_secs_f64() * 1000.0;
+        assert_eq!(mapped.corrupt(), None);
+        time
+    };
+    let whole = median((0..ROUNDS).map(|_| time(Check::Whole)).collect());
+    let later = median((0..ROUNDS * 20).map(|_| time(Check::HeadOnly)).collect());
+    let parse = median(
+        (0..ROUNDS)
+            .map(|_| {
+                let begun = Instant::now();
+                let parsed = breakpad_symbols::SymbolFile::from_file(text).expect("symbols");
+                let time = begun.elapsed().as_secs_f64() * 1000.0;
+                drop(parsed);
+                time
+            })
+            .collect(),
+    );
+    let name = format!("symbols_{megabytes}mb_open");
+    figure(
+        &format!("{name}_first"),
+        whole,
+        "ms",
+        "breakpad_symbols_parse",
+        parse,
+    );
+    figure(
+        &format!("{name}_later"),
+        later,
+        "ms",
+        "breakpad_symbols_parse",
+        parse,
+    );
+}
+
+/// Crashes per second of one walker, against a process a crash and against one long-lived
+/// symbolizer of the minidump crates.
+fn walking(megabytes: usize, root: &Path, dump: &[u8], mapped: MappedDir) {
+    let symbols = root.join("symbols");
+    let file = root.join("crash.dmp");
+    fs::write(&file, dump).expect("a file");
+    let mut options = WalkerOptions::new(PROGRAM.into());
+    options.symbols = vec![symbols.clone()];
+    options.mapped = Some(Arc::new(mapped));
+    let mut walker = Walker::new(options);
+    let symbolizer = Symbolizer::new(simple_symbol_supplier(vec![symbols.clone()]));
+    let in_process = || {
+        let read = minidump::Minidump::read(dump).expect("a dump");
+        let walk = minidump_processor::process_minidump(&read, &symbolizer);
+        let Poll::Ready(state) = pin!(walk).poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("a lone walk waits for nobody");
+        };
+        let mut json = Vec::new();
+        let state = state.expect("a walk");
+        state.print_json(&mut json, false).expect("JSON");
+        json
+    };
+    // Both have loaded their symbols before the clock runs.
+    let ours = walker.walk(dump).expect("a walker").expect("a walk");
+    let theirs = in_process();
+    assert_eq!(frames(&ours), frames(&theirs), "the same walk");
+    let (mut walks, mut symbolizers, mut processes) = (vec![], vec![], vec![]);
+    let program = tool();
+    for _ in 0..ROUNDS {
+        let begun = Instant::now();
+        for _ in 0..WALKS {
+            walker.walk(dump).expect("a walker").expect("a walk");
+        }
+        walks.push(WALKS as f64 / begun.elapsed().as_secs_f64());
+        let begun = Instant::now();
+        for _ in 0..WALKS {
+            in_process();
+        }
+        symbolizers.push(WALKS as f64 / begun.elapsed().as_secs_f64());
+        if let Some(program) = &program {
+            let begun = Instant::now();
+            let status = Command::new(program)
+                .args(["--json", "--symbols-path"])
+                .args([&symbols, &file])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+            assert!(status.expect("it runs").success());
+            processes.push(1.0 / begun.elapsed().as_secs_f64());
+        }
+    }
+    let name = format!("symbols_{megabytes}mb_walker");
+    let walks = median(walks);
+    figure(
+        &name,
+        walks,
+        "crashes/s",
+        "shared_symbolizer_in_process",
+        median(symbolizers),
+    );
+    match processes.is_empty() {
+        false => figure(
+            &name,
+            walks,
+            "crashes/s",
+            "minidump_stackwalk_process",
+            median(processes),
+        ),
+        true => println!(
+            "skipped {name} against minidump_stackwalk_process: no minidump-stackwalk on PATH or in $MINIDUMP_STACKWALK"
+        ),
+    }
+}
+
+/// Function and line of every frame of the crashing thread.
+fn frames(json: &[u8]) -> Vec<String> {
+    let json: serde_json::Value = serde_json::from_slice(json).expect("JSON");
+    let frames = json["crashing_thread"]["frames"]
+        .as_array()
+        .expect("frames");
+    frames
+        .iter()
+        .map(|frame| {
+            format!(
+                "{} {} {}",
+                frame["offset"], frame["function"], frame["line"]
+            )
+        })
+        .collect()
+}
+
+fn tool() -> Option<PathBuf> {
+    let named = std::env::var_os("MINIDUMP_STACKWALK").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|folder| folder.join("minidump-stackwalk"));
+    named.into_iter().chain(on_path).find(|path| path.is_file())
+}

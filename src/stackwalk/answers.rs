@@ -1,0 +1,152 @@
+//! What mapped symbols say of a frame, told to the unwinder as breakpad-symbols 0.27 tells it.
+//!
+//! Its evaluators of unwind rules are used as they are. The one for STACK WIN is reached through a
+//! symbol file of one record, for its own type has no public name; only x86 Windows pays for that.
+
+use breakpad_symbols::walker::walk_with_stack_cfi;
+use breakpad_symbols::{CfiRules, SymbolFile};
+use minidump::Module;
+use minidump_unwind::{FrameSymbolizer, FrameWalker};
+
+use crate::symbols::mapped::{Function, Mapped, Win};
+
+/// Names the frame's instruction: function, source line, and inlined calls from the outermost
+/// inwards. Sets nothing if the address lies in no function, which makes the stack scanner reject
+/// it as a return address.
+pub(super) fn fill_symbol(symbols: &Mapped, module: &dyn Module, frame: &mut dyn FrameSymbolizer) {
+    let base = module.base_address();
+    let Some(address) = frame.get_instruction().checked_sub(base) else {
+        return;
+    };
+    let Some(function) = symbols.function(address) else {
+        fill_public(symbols, base, address, frame);
+        return;
+    };
+    let Some(name) = symbols.string(function.name) else {
+        return;
+    };
+    // Parameter sizes of FUNC are often wrong, and x86 frames are unwound by them.
+    let win = symbols.framedata(address).or_else(|| symbols.fpo(address));
+    let parameter_size = win.map_or(function.parameter_size, |win| win.parameter_size);
+    frame.set_function(name, function.address + base, parameter_size);
+    fill_source(symbols, &function, base, address, frame);
+}
+
+/// An INLINE names a function and the place it is called from; a frame wants names each with the
+/// place inside. So each name goes with the place of the next INLINE, and the last with the line.
+fn fill_source(
+    symbols: &Mapped,
+    function: &Function,
+    base: u64,
+    address: u64,
+    frame: &mut dyn FrameSymbolizer,
+) {
+    let line = symbols.line(function, address);
+    let Some(outermost) = symbols.inline(function, 0, address) else {
+        if let Some(line) = line
+            && let Some(file) = symbols.file(line.file)
+        {
+            frame.set_source_file(file, line.line, line.address + base);
+        }
+        return;
+    };
+    if let Some(file) = symbols.file(outermost.call_file) {
+        frame.set_source_file(file, outermost.call_line, outermost.address + base);
+    }
+    let mut origin = outermost.origin;
+    for depth in 1.. {
+        let Some(inline) = symbols.inline(function, depth, address) else {
+            break;
+        };
+        if let Some(name) = symbols.origin(origin) {
+            let file = symbols.file(inline.call_file);
+            frame.add_inline_frame(name, file, Some(inline.call_line));
+        }
+        origin = inline.origin;
+    }
+    let file = line.and_then(|line| symbols.file(line.file));
+    let line = line.map(|line| line.line).filter(|line| *line != 0);
+    if let Some(name) = symbols.origin(origin) {
+        frame.add_inline_frame(name, file, line);
+    }
+}
+
+/// A public symbol has no end. One that begins before the last function does ended there.
+fn fill_public(symbols: &Mapped, base: u64, address: u64, frame: &mut dyn FrameSymbolizer) {
+    let Some(public) = symbols.public(address) else {
+        return;
+    };
+    let function = symbols.function_before(address);
+    if function.is_some_and(|function| public.address <= function.address) {
+        return;
+    }
+    if let Some(name) = symbols.string(public.name) {
+        frame.set_function(name, public.address + base, public.parameter_size);
+    }
+}
+
+/// Finds the caller's registers by unwind rules, or `None` where there are none.
+pub(super) fn walk_frame(
+    symbols: &Mapped,
+    module: &dyn Module,
+    walker: &mut dyn FrameWalker,
+) -> Option<()> {
+    let base = module.base_address();
+    let address = walker.get_instruction().checked_sub(base)?;
+    let win = match (symbols.framedata(address), symbols.fpo(address)) {
+        (Some(win), _) => walk_with_win(symbols, &win, "4", "1", module, walker),
+        (None, Some(win)) => walk_with_win(symbols, &win, "0", "0", module, walker),
+        (None, None) => None,
+    };
+    win.or_else(|| walk_with_cfi(symbols, base, address, walker))
+}
+
+fn walk_with_cfi(
+    symbols: &Mapped,
+    base: u64,
+    address: u64,
+    walker: &mut dyn FrameWalker,
+) -> Option<()> {
+    let cfi = symbols.cfi(address)?;
+    let rules = |address: u64, rules: u32| {
+        let rules = symbols.string(rules)?.to_owned();
+        Some(CfiRules { address, rules })
+    };
+    let init = rules(cfi.address, cfi.rules)?;
+    let deltas: Option<Vec<_>> = symbols
+        .deltas(&cfi, address)
+        .map(|delta| rules(delta.address, delta.rules))
+        .collect();
+    let deltas = deltas?;
+    // Without the start of the range the unwinder trusts a guessed link register on ARM64 and
+    // invents frames; and it must not outlive this evaluation.
+    walker.set_cfi_rules_start_address(Some(base + cfi.address));
+    let walked = walk_with_stack_cfi(&init, &deltas, walker);
+    walker.set_cfi_rules_start_address(None);
+    walked
+}
+
+fn walk_with_win(
+    symbols: &Mapped,
+    win: &Win,
+    kind: &str,
+    has_program: &str,
+    module: &dyn Module,
+    walker: &mut dyn FrameWalker,
+) -> Option<()> {
+    let program = symbols.string(win.program)?;
+    let record = format!(
+        "STACK WIN {kind} {:x} {:x} {:x} {:x} {:x} {:x} {:x} {:x} {has_program} {program}\n",
+        win.address,
+        win.size,
+        win.prologue_size,
+        win.epilogue_size,
+        win.parameter_size,
+        win.saved_register_size,
+        win.local_size,
+        win.max_stack_size,
+    );
+    SymbolFile::from_bytes(record.as_bytes())
+        .ok()?
+        .walk_frame(module, walker)
+}

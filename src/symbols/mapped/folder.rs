@@ -1,0 +1,117 @@
+//! The folder of mapped symbol files: `<debug file>/<DEBUGID>/symbols.map`.
+//!
+//! A file is written under another name, synced and renamed into its place, so whoever opens it
+//! sees a whole one. Two threads that want the same file convert it once.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use super::{Stamp, convert, reader};
+use crate::symbols::SymbolDirs;
+use crate::symbols::breakpad::module_folder;
+
+const FILE_NAME: &str = "symbols.map";
+
+/// Where mapped symbol files lie, for those who write them.
+#[derive(Debug)]
+pub struct MappedDir {
+    root: PathBuf,
+    /// Where files grow; on the same file system, and swept by somebody when a server starts.
+    spill_dir: PathBuf,
+    /// Files that some thread is converting.
+    under_way: Mutex<HashSet<PathBuf>>,
+    ended: Condvar,
+}
+
+impl MappedDir {
+    pub fn new(root: PathBuf, spill_dir: PathBuf) -> Self {
+        Self {
+            root,
+            spill_dir,
+            under_way: Mutex::default(),
+            ended: Condvar::new(),
+        }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The mapped file of a module below `root`, whether it is there or not; `None` where the
+    /// names are unusable.
+    pub fn path_in(root: &Path, debug_file: &str, debug_id: &str) -> Option<PathBuf> {
+        Some(module_folder(root, debug_file, debug_id)?.join(FILE_NAME))
+    }
+
+    /// Makes the mapped file of a module that has a symbol file, unless there is one that was made
+    /// from that file and is whole. False where the module has no symbol file.
+    pub fn convert(
+        &self,
+        texts: &SymbolDirs,
+        debug_file: &str,
+        debug_id: &str,
+    ) -> io::Result<bool> {
+        let Some(text) = texts.find(debug_file, debug_id) else {
+            return Ok(false);
+        };
+        let Some(path) = Self::path_in(&self.root, debug_file, debug_id) else {
+            return Ok(false);
+        };
+        let _turn = self.turn(path.clone());
+        let text = File::open(text)?;
+        let stamp = Stamp::of(&text.metadata()?);
+        if File::open(&path).is_ok_and(|file| reader::stamp_of(file).is_ok_and(|is| is == stamp)) {
+            return Ok(true);
+        }
+        self.write(text, stamp, &path)?;
+        Ok(true)
+    }
+
+    fn write(&self, text: File, stamp: Stamp, path: &Path) -> io::Result<()> {
+        let folder = path.parent().unwrap_or(&self.root);
+        fs::create_dir_all(folder)?;
+        fs::create_dir_all(&self.spill_dir)?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.spill_dir)?;
+        let mut out = BufWriter::with_capacity(1 << 20, file.as_file_mut());
+        convert(text, stamp, Some(&self.spill_dir), &mut out)?;
+        drop(out);
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    }
+
+    /// Waits until nobody else converts this file.
+    fn turn(&self, path: PathBuf) -> Turn<'_> {
+        let mut under_way = self
+            .under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        while !under_way.insert(path.clone()) {
+            under_way = self
+                .ended
+                .wait(under_way)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        Turn { dir: self, path }
+    }
+}
+
+struct Turn<'a> {
+    dir: &'a MappedDir,
+    path: PathBuf,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self
+            .dir
+            .under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        under_way.remove(&self.path);
+        self.dir.ended.notify_all();
+    }
+}
