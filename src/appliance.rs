@@ -28,6 +28,7 @@ use crate::stackwalk::WalkerOptions;
 use crate::store::disk::{Disk, OsDisk, make_private_dir};
 use crate::store::overlay::OverlayDisk;
 use crate::store::{DirectoryLock, State, Store, StoreOptions, StoreStatus};
+use crate::symbols::Shelf;
 use crate::web::App;
 use crate::workers::{Pool, PoolParts};
 
@@ -143,6 +144,7 @@ impl Appliance {
             retention,
             bugzilla,
             pool,
+            symbols: Shelf::new(symbol_dir(&place.data), ground.spill_dir.clone()),
             metrics,
             clock,
         });
@@ -235,6 +237,7 @@ impl Ground {
         let lock = DirectoryLock::take(data)?;
         let spill_dir = data.join("incoming");
         make_private_dir(&spill_dir)?;
+        sweep(&spill_dir)?;
         make_private_dir(&symbol_dir(data))?;
         Ok(Self {
             disk: Arc::new(OsDisk::new(data)?),
@@ -246,8 +249,19 @@ impl Ground {
     }
 }
 
+/// Removes what was on its way in when the server before this one ended.
+fn sweep(spill_dir: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(spill_dir)? {
+        let path = entry?.path();
+        if path.is_file() {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Breakpad symbols, laid out as on a symbol server.
-fn symbol_dir(data: &Path) -> PathBuf {
+pub fn symbol_dir(data: &Path) -> PathBuf {
     data.join("symbols")
 }
 

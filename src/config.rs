@@ -241,6 +241,10 @@ settings! {
     symbols: Symbols {
         /// Symbols that each walker keeps loaded, in bytes of their files.
         map_bytes: Size = Size(256 << 20), at_start;
+        /// Largest upload of symbols as it comes over the wire.
+        upload_bytes_max: Size = Size(2 << 30);
+        /// Most bytes that one upload of symbols may have when unpacked; http.ratio_max counts, too.
+        inflated_bytes_max: Size = Size(8 << 30);
     }
     /// `[bugzilla]`: the one bug tracker that the server asks, if any.
     bugzilla: Bugzilla {

@@ -12,6 +12,7 @@ use crate::metrics::Metrics;
 use crate::reload::InForce;
 use crate::retention::Retention;
 use crate::store::{PayloadReader, Store, StoreError};
+use crate::symbols::Shelf;
 use crate::workers::Pool;
 
 /// Everything that a handler may use.
@@ -26,6 +27,7 @@ pub struct App {
     /// Where a tracker is set, and may be asked.
     pub bugzilla: Option<Poller>,
     pub pool: Arc<Pool>,
+    pub symbols: Shelf,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
 }
@@ -47,6 +49,14 @@ pub enum Role {
 pub enum Method {
     Get,
     Post,
+    Put,
+}
+
+impl Method {
+    /// Whether a request may change something.
+    pub fn changes(self) -> bool {
+        self != Self::Get
+    }
 }
 
 /// A request with its body in memory.
@@ -124,6 +134,11 @@ pub enum Body {
     Bytes(Vec<u8>),
     /// A stored payload, sent as it is read.
     Payload(Box<PayloadReader>),
+    /// Sent as it is read; where its length is not known, in chunks.
+    Stream {
+        reader: Box<dyn std::io::Read + Send>,
+        bytes: Option<u64>,
+    },
 }
 
 pub struct Response {
