@@ -235,7 +235,7 @@ impl Ground {
             });
         }
         let lock = DirectoryLock::take(data)?;
-        let spill_dir = data.join("incoming");
+        let spill_dir = incoming_dir(data);
         make_private_dir(&spill_dir)?;
         sweep(&spill_dir)?;
         make_private_dir(&symbol_dir(data))?;
@@ -261,8 +261,25 @@ fn sweep(spill_dir: &Path) -> std::io::Result<()> {
 }
 
 /// Breakpad symbols, laid out as on a symbol server.
-pub fn symbol_dir(data: &Path) -> PathBuf {
+fn symbol_dir(data: &Path) -> PathBuf {
     data.join("symbols")
+}
+
+/// Where temporary files lie until they are stored.
+fn incoming_dir(data: &Path) -> PathBuf {
+    data.join("incoming")
+}
+
+/// The symbols of a data directory without a server, which may run meanwhile.
+pub fn shelf(data: &Path) -> std::io::Result<Shelf> {
+    make_private_dir(&symbol_dir(data))?;
+    make_private_dir(&incoming_dir(data))?;
+    Ok(shelf_to_read(data))
+}
+
+/// The same for those who put nothing there: it makes no folder.
+pub fn shelf_to_read(data: &Path) -> Shelf {
+    Shelf::new(symbol_dir(data), incoming_dir(data))
 }
 
 fn walker_options(config: &Config, place: &Place) -> WalkerOptions {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 
+use crate::config::Config;
 use crate::limits;
 use crate::multipart::{self, BadContentType, Multipart, MultipartError, PartHead, PartSink};
 use crate::symbols::arrival::{self, Arrival, Bounds};
@@ -32,12 +33,7 @@ pub fn take(
     mut body: File,
 ) -> Result<Upload, WebError> {
     let config = app.config.get();
-    let bounds = Bounds {
-        inflated_bytes_max: config.symbols.inflated_bytes_max.0,
-        ratio_max: u64::from(config.http.ratio_max.value),
-        free_bytes: limits::INFLATE_FREE_BYTES,
-        entries_max: limits::UPLOAD_ENTRIES_MAX,
-    };
+    let bounds = bounds(&config);
     // Whoever comes here is admin; the route says so.
     let conflict = match request.query.get("replace") {
         Some("1") => Conflict::Replace,
@@ -103,6 +99,16 @@ pub fn take(
         name,
         bytes,
     })
+}
+
+/// What one upload may grow to.
+pub fn bounds(config: &Config) -> Bounds {
+    Bounds {
+        inflated_bytes_max: config.symbols.inflated_bytes_max.0,
+        ratio_max: u64::from(config.http.ratio_max.value),
+        free_bytes: limits::INFLATE_FREE_BYTES,
+        entries_max: limits::UPLOAD_ENTRIES_MAX,
+    }
 }
 
 /// An upload that could be good, but could not be kept.

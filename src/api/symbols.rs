@@ -22,7 +22,7 @@ pub fn upload(
     let upload = upload::take(app, request, name, body)?;
     let verdicts = || upload.arrivals.iter().flat_map(|arrival| &arrival.verdicts);
     for verdict in verdicts() {
-        app.metrics.symbols_uploaded.add(outcome(verdict));
+        app.metrics.symbols_uploaded.add(verdict.outcome());
     }
     let files: Vec<Value> = verdicts().map(|v| file(v, &upload)).collect();
     if let Some(why) = verdicts().find_map(storage_failure) {
@@ -75,20 +75,6 @@ pub fn upload(
     })
 }
 
-/// The word for what became of a file; also a metric's label.
-fn outcome(verdict: &Verdict) -> &'static str {
-    match &verdict.result {
-        Ok(taken) => match taken.placed {
-            Placed::New => "stored",
-            Placed::Same => "same",
-            Placed::Beside(_) => "kept_beside",
-            Placed::Replaced(_) => "replaced",
-        },
-        Err(Refused::Bad(_)) => "refused",
-        Err(Refused::Storage(_)) => "failed",
-    }
-}
-
 fn storage_failure(verdict: &Verdict) -> Option<String> {
     match &verdict.result {
         Err(refused @ Refused::Storage(_)) => Some(refused.to_string()),
@@ -102,21 +88,12 @@ fn file(verdict: &Verdict, upload: &Upload) -> Value {
         Err(refused) => {
             return json!({
                 "name": verdict.name,
-                "outcome": outcome(verdict),
+                "outcome": verdict.outcome(),
                 "error": refused.to_string(),
             });
         }
     };
     let mut notes = taken.notes.clone();
-    match &taken.placed {
-        Placed::Beside(other) => notes.push(format!(
-            "another content of this debug id is in use; this one is kept beside it as {other}; send it with ?replace=1 to put it in use"
-        )),
-        Placed::Replaced(other) => {
-            notes.push(format!("the content used before is kept beside it as {other}"));
-        }
-        Placed::New | Placed::Same => {}
-    }
     // What a form says beside the file has no say, but a wrong word of it is worth knowing.
     for (field, said) in [
         ("debug_file", &taken.module.debug_file),
@@ -135,7 +112,7 @@ fn file(verdict: &Verdict, upload: &Upload) -> Value {
     }
     json!({
         "name": verdict.name,
-        "outcome": outcome(verdict),
+        "outcome": verdict.outcome(),
         "debug_file": taken.module.debug_file,
         "debug_id": taken.module.debug_id,
         "url": format!("/symbols/{}", taken.place),

@@ -13,7 +13,7 @@ use flate2::bufread::MultiGzDecoder;
 use zip::ZipArchive;
 
 use super::check::Refused;
-use super::shelf::{Conflict, Shelf, Taken};
+use super::shelf::{Conflict, Placed, Shelf, Taken};
 
 /// Bytes that are read of a file to tell what it is. A tape archive says so at 257.
 const MAGIC_BYTES: usize = 264;
@@ -39,6 +39,22 @@ pub struct Verdict {
     /// What the client calls it.
     pub name: String,
     pub result: Result<Taken, Refused>,
+}
+
+impl Verdict {
+    /// A word for what became of the file.
+    pub fn outcome(&self) -> &'static str {
+        match &self.result {
+            Ok(taken) => match taken.placed {
+                Placed::New => "stored",
+                Placed::Same => "same",
+                Placed::Beside(_) => "kept_beside",
+                Placed::Replaced(_) => "replaced",
+            },
+            Err(Refused::Bad(_)) => "refused",
+            Err(Refused::Storage(_)) => "failed",
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -147,11 +147,21 @@ impl Shelf {
         for folder in [&folder, &by_name, &self.root] {
             File::open(folder)?.sync_all()?;
         }
+        let mut notes = checked.notes;
+        match &placed {
+            Placed::New | Placed::Same => {}
+            Placed::Beside(other) => notes.push(format!(
+                "another content of this debug id is in use; this one is kept beside it as {other}; send it again with replace (?replace=1, --replace) to put it in use"
+            )),
+            Placed::Replaced(other) => notes.push(format!(
+                "the content used before is kept beside it as {other}"
+            )),
+        }
         Ok(Taken {
             place: format!("{}/{}/{name}", module.debug_file, module.debug_id),
             module,
             bytes: checked.bytes,
-            notes: checked.notes,
+            notes,
             placed,
         })
     }

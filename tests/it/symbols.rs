@@ -8,9 +8,10 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::server::{Answer, Server, fixture, request, send_signal, wait_for};
+use crate::server::{Answer, PROGRAM, Server, fixture, request, send_signal, wait_for};
 
 const ACMED: &str = "acmed/135F08D1B8BB3CACF63971E176A8388F0/acmed.sym";
+const OTHER_ACMED: &str = "acmed/9A3DB037F2C1EFD28025FE267EDCB01E0/acmed.sym";
 const OVERFLOW: &str = "overflow/B0E1FC01EF48E39CAF5C881D2DF0C3840/overflow.sym";
 
 /// A symbol file of the corpus.
@@ -99,10 +100,7 @@ fn files_below(folder: &Path) -> Vec<String> {
 #[test]
 fn an_archive_is_taken_file_by_file_and_answered_as_tecken_answers() {
     let server = Server::start();
-    let (acmed, overflow) = (
-        sym(ACMED),
-        sym("acmed/9A3DB037F2C1EFD28025FE267EDCB01E0/acmed.sym"),
-    );
+    let (acmed, overflow) = (sym(ACMED), sym(OTHER_ACMED));
     let archive = zip_of(&[
         (ACMED, &acmed),
         (
@@ -450,7 +448,7 @@ fn the_next_walk_uses_symbols_that_were_uploaded() {
         .crash_id();
     assert_eq!(server.wait_processed(&id), "processed");
     let before = server.processed(&id)["signature"].clone();
-    for file in [ACMED, "acmed/9A3DB037F2C1EFD28025FE267EDCB01E0/acmed.sym"] {
+    for file in [ACMED, OTHER_ACMED] {
         let crlf = String::from_utf8(sym(file))
             .expect("UTF-8")
             .replace('\n', "\r\n");
@@ -488,7 +486,7 @@ fn the_fields_own_stackwalker_finds_symbols_here() {
     };
     let server = Server::start();
     assert_eq!(server.upload(&sym(ACMED)).status, 200);
-    let other = sym("acmed/9A3DB037F2C1EFD28025FE267EDCB01E0/acmed.sym");
+    let other = sym(OTHER_ACMED);
     assert_eq!(server.upload(&other).status, 200);
     let folder = tempfile::tempdir().expect("a folder");
     let output = Command::new(program)
@@ -508,4 +506,51 @@ fn the_fields_own_stackwalker_finds_symbols_here() {
     let frames = &walk["crashing_thread"]["frames"];
     assert!(frames[0]["function"].is_string(), "{frames}");
     assert!(server.metric("crashkeep_symbols_asked_total{outcome=\"hit\"}") > 0);
+}
+
+#[test]
+fn the_command_adds_offline_and_through_a_server_and_lists() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let source = folder.path().join("source/deep");
+    std::fs::create_dir_all(&source).expect("a folder");
+    std::fs::write(source.join("a.sym"), sym(ACMED)).expect("a file");
+    std::fs::write(source.join("b.sym.gz"), gzip(&sym(OTHER_ACMED))).expect("a file");
+    std::fs::write(source.join("notes.txt"), "not taken").expect("a file");
+    let bad = folder.path().join("bad.sym");
+    std::fs::write(&bad, "nothing").expect("a file");
+    let run = |arguments: &[&str]| {
+        Command::new(PROGRAM)
+            .arg("symbols")
+            .args(arguments)
+            .arg("--data")
+            .arg(&data)
+            .current_dir(folder.path())
+            .output()
+            .expect("it runs")
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let added = run(&["add", "source"]);
+    assert_eq!(
+        text(&added.stdout),
+        format!("stored: {ACMED}\nstored: {OTHER_ACMED}\n")
+    );
+    assert!(added.status.success(), "{}", text(&added.stderr));
+    let list = text(&run(&["list"]).stdout);
+    assert_eq!(list.lines().count(), 2);
+    assert!(list.contains("135F08D1B8BB3CACF63971E176A8388F0") && list.contains(" acmed"));
+
+    let server = Server::start_in(&data, &[]);
+    let url = format!("http://{}", server.address);
+    let sent = run(&["add", "source", "bad.sym", "--server", &url]);
+    assert_eq!(
+        text(&sent.stdout),
+        format!("same: {ACMED}\nsame: {OTHER_ACMED}\n")
+    );
+    assert_eq!(sent.status.code(), Some(1));
+    assert!(
+        text(&sent.stderr).contains("refused: \"bad.sym\": line 1"),
+        "{}",
+        text(&sent.stderr)
+    );
 }
