@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -24,11 +24,11 @@ use crate::queue;
 use crate::reload::InForce;
 use crate::retention::{Keep, Retention};
 use crate::signature::{Generator, Lists, Ruleset};
-use crate::stackwalk::WalkerOptions;
+use crate::stackwalk::{SYMBOL_TEXT_BYTES_MAX, SymbolCache, WalkerOptions};
 use crate::store::disk::{Disk, OsDisk, make_private_dir};
 use crate::store::overlay::OverlayDisk;
 use crate::store::{DirectoryLock, State, Store, StoreOptions, StoreStatus};
-use crate::symbols::Shelf;
+use crate::symbols::{Shelf, SymbolDirs};
 use crate::web::App;
 use crate::workers::{Pool, PoolParts};
 
@@ -145,6 +145,10 @@ impl Appliance {
             bugzilla,
             pool,
             symbols: Shelf::new(symbol_dir(&place.data), ground.spill_dir.clone()),
+            names: Mutex::new(SymbolCache::new(
+                SymbolDirs::new(vec![symbol_dir(&place.data)]),
+                SYMBOL_TEXT_BYTES_MAX,
+            )),
             metrics,
             clock,
         });

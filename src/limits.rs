@@ -61,6 +61,15 @@ pub const UPLOAD_FIELDS_MAX: usize = 64;
 /// Bytes of one such text.
 pub const UPLOAD_FIELD_BYTES_MAX: usize = 4 * 1024;
 
+/// Jobs in one request for the names of addresses, as Eliot bounds it.
+pub const SYMBOLICATE_JOBS_MAX: usize = 10;
+/// Modules of one such job.
+pub const SYMBOLICATE_MODULES_MAX: usize = 1_000;
+/// Stacks in one such request.
+pub const SYMBOLICATE_STACKS_MAX: usize = 1_000;
+/// Frames in one such request.
+pub const SYMBOLICATE_FRAMES_MAX: usize = 20_000;
+
 /// Crash ids in one request for reprocessing.
 pub const REPROCESS_IDS_MAX: usize = 10_000;
 /// Bytes of what one walk may answer.

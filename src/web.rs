@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::bugzilla::Poller;
 use crate::clock::Clock;
@@ -11,6 +11,7 @@ use crate::indexer::Indexer;
 use crate::metrics::Metrics;
 use crate::reload::InForce;
 use crate::retention::Retention;
+use crate::stackwalk::SymbolCache;
 use crate::store::{PayloadReader, Store, StoreError};
 use crate::symbols::Shelf;
 use crate::workers::Pool;
@@ -28,6 +29,9 @@ pub struct App {
     pub bugzilla: Option<Poller>,
     pub pool: Arc<Pool>,
     pub symbols: Shelf,
+    /// The same symbols, read, for single addresses. Whoever reads some has the lock, so that the
+    /// memory of one symbol file at a time is all that it takes.
+    pub names: Mutex<SymbolCache>,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
 }

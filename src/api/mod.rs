@@ -5,6 +5,7 @@ pub mod crash;
 pub mod health;
 pub mod supersearch;
 pub mod sym_upload;
+pub mod symbolicate;
 pub mod symbols;
 
 use crate::crash::id::CrashId;

@@ -98,6 +98,7 @@ pub const ROUTES: &[Route] = &[
         api::sym_upload::put,
     ),
     post("/api/v1/uploads/{}", Role::Admin, api::sym_upload::complete),
+    post("/symbolicate/v5", Role::Viewer, api::symbolicate::v5),
     // Health.
     get("/__heartbeat__", Role::Anonymous, api::health::heartbeat),
     get(

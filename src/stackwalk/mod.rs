@@ -21,6 +21,7 @@ mod cache;
 mod confine;
 mod error;
 mod json;
+mod name;
 mod preflight;
 mod provider;
 mod sandbox;
@@ -35,6 +36,7 @@ use minidump_processor::process_minidump;
 
 pub use cache::{Lookup, ModuleSymbols, SYMBOL_TEXT_BYTES_MAX, SymbolCache};
 pub use error::WalkError;
+pub use name::{Inlined, ModuleNames, Named};
 pub use sandbox::{Overrun, WalkReply, Walker, WalkerFault, WalkerOptions};
 pub use walker::{WalkerSettings, serve};
 

@@ -36,7 +36,7 @@ const APART: [(&str, &[&str]); 4] = [
 ];
 
 /// Who alone may name a crate.
-const LANDLORDS: [(&str, &[&str]); 14] = [
+const LANDLORDS: [(&str, &[&str]); 15] = [
     ("redb", &["store"]),
     ("bincode", &["store"]),
     ("lz4_flex", &["store"]),
@@ -47,6 +47,7 @@ const LANDLORDS: [(&str, &[&str]); 14] = [
     ("csv", &["pages"]),
     ("minidump_processor", &["stackwalk"]),
     ("minidump_unwind", &["stackwalk"]),
+    ("breakpad_symbols", &["stackwalk"]),
     ("clap", &["cli"]),
     ("ureq", &["outbound"]),
     (

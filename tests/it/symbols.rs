@@ -554,3 +554,62 @@ fn the_command_adds_offline_and_through_a_server_and_lists() {
         text(&sent.stderr)
     );
 }
+
+#[test]
+fn addresses_are_named_as_eliot_names_them() {
+    let server = Server::start();
+    let id = "5A9832E5287241C1838ED98914E9B7FF1";
+    let text = format!(
+        "MODULE Linux x86_64 {id} app\nFILE 0 a.c\nFILE 1 b.h\nINLINE_ORIGIN 0 inner\nFUNC 10 20 0 outer\nINLINE 0 7 0 0 14 4\n10 4 5 0\n14 4 99 1\nPUBLIC 100 0 exported\n"
+    );
+    server.upload(text.as_bytes());
+    let json = ("Content-Type", "application/json");
+    let ask = |body: &str| server.request("POST", "/symbolicate/v5", &[json], body.as_bytes());
+    let lower = id.to_lowercase();
+    let body = format!(
+        r#"{{"jobs":[{{"memoryMap":[["app","{lower}"],["gone","{id}"],["unused","{id}"]],"stacks":[[[0,17],[0,21],[0,258],[1,5],[-1,4660]]]}}]}}"#
+    );
+    let answer = ask(&body);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let expected = serde_json::json!({"results": [{
+        "stacks": [[
+            {"frame": 0, "module": "app", "module_offset": "0x11", "function": "outer",
+             "function_offset": "0x1", "file": "a.c", "line": 5},
+            {"frame": 1, "module": "app", "module_offset": "0x15", "function": "outer",
+             "function_offset": "0x5", "file": "a.c", "line": 7,
+             "inlines": [{"function": "inner", "file": "b.h", "line": 99}]},
+            {"frame": 2, "module": "app", "module_offset": "0x102", "function": "exported",
+             "function_offset": "0x2"},
+            {"frame": 3, "module": "gone", "module_offset": "0x5"},
+            {"frame": 4, "module": "<unknown>", "module_offset": "0x1234"},
+        ]],
+        "found_modules": {format!("app/{lower}"): true, format!("gone/{id}"): false, format!("unused/{id}"): null},
+    }]});
+    assert_eq!(answer.json(), expected);
+    let job = format!(r#"{{"memoryMap":[["app","{id}"]],"stacks":[[[0,17]]]}}"#);
+    assert_eq!(
+        ask(&job).json()["results"][0]["stacks"][0][0]["function"],
+        "outer"
+    );
+    let many = [job.as_str(); 11].join(",");
+    let long = format!(
+        r#"{{"memoryMap":[],"stacks":[[{}]]}}"#,
+        vec!["[-1,1]"; 20_001].join(",")
+    );
+    for (body, why) in [
+        ("{", "no JSON"),
+        (r#"{"stacks":[]}"#, "needs a list memoryMap"),
+        (r#"{"memoryMap":[["a"]],"stacks":[]}"#, "a module is"),
+        (r#"{"memoryMap":[],"stacks":[[[0,1]]]}"#, "a stack is"),
+        (
+            &format!(r#"{{"jobs":[{many}]}}"#),
+            "11 jobs are more than 10",
+        ),
+        (&long, "20001 frames are more than 20000"),
+    ] {
+        let answer = ask(body);
+        assert_eq!(answer.status, 400, "{why}");
+        let error = answer.json()["error"].as_str().expect("why").to_owned();
+        assert!(error.contains(why), "{error}");
+    }
+}
