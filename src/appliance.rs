@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -25,12 +25,12 @@ use crate::queue;
 use crate::reload::InForce;
 use crate::retention::{Keep, Retention};
 use crate::signature::{Generator, Lists, Ruleset};
-use crate::stackwalk::WalkerOptions;
+use crate::stackwalk::{SymbolCache, WalkerOptions};
 use crate::store::disk::{Disk, OsDisk, make_private_dir};
 use crate::store::overlay::OverlayDisk;
 use crate::store::{DirectoryLock, State, Store, StoreOptions, StoreStatus};
-use crate::symbols::SymbolDirs;
 use crate::symbols::mapped::MappedDir;
+use crate::symbols::{Shelf, SymbolDirs};
 use crate::web::App;
 use crate::workers::{Pool, PoolParts};
 
@@ -155,6 +155,11 @@ impl Appliance {
             mender,
             bugzilla,
             pool,
+            symbols: Shelf::new(symbol_dir(&place.data), ground.spill_dir.clone()),
+            names: Mutex::new(SymbolCache::new(
+                SymbolDirs::new(vec![symbol_dir(&place.data)]),
+                limits::SYMBOLICATE_TEXT_BYTES_MAX,
+            )),
             metrics,
             clock,
         });
@@ -248,8 +253,9 @@ impl Ground {
             });
         }
         let lock = DirectoryLock::take(data)?;
-        let spill_dir = data.join("incoming");
+        let spill_dir = incoming_dir(data);
         make_private_dir(&spill_dir)?;
+        sweep(&spill_dir)?;
         make_private_dir(&symbol_dir(data))?;
         Ok(Self {
             disk: Arc::new(OsDisk::new(data)?),
@@ -261,9 +267,37 @@ impl Ground {
     }
 }
 
+/// Removes what was on its way in when the server before this one ended.
+fn sweep(spill_dir: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(spill_dir)? {
+        let path = entry?.path();
+        if path.is_file() {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Breakpad symbols, laid out as on a symbol server.
 fn symbol_dir(data: &Path) -> PathBuf {
     data.join("symbols")
+}
+
+/// Where temporary files lie until they are stored.
+fn incoming_dir(data: &Path) -> PathBuf {
+    data.join("incoming")
+}
+
+/// The symbols of a data directory without a server, which may run meanwhile.
+pub fn shelf(data: &Path) -> std::io::Result<Shelf> {
+    make_private_dir(&symbol_dir(data))?;
+    make_private_dir(&incoming_dir(data))?;
+    Ok(shelf_to_read(data))
+}
+
+/// The same for those who put nothing there: it makes no folder.
+pub fn shelf_to_read(data: &Path) -> Shelf {
+    Shelf::new(symbol_dir(data), incoming_dir(data))
 }
 
 fn walker_options(config: &Config, place: &Place) -> WalkerOptions {

@@ -243,6 +243,10 @@ settings! {
         map_bytes: Size = Size(256 << 20), at_start;
         /// Mapped files that each walker keeps open.
         maps_max: u32 = 1024, at_start;
+        /// Largest upload of symbols as it comes over the wire.
+        upload_bytes_max: Size = Size(2 << 30);
+        /// Most bytes that one upload of symbols may have when unpacked; http.ratio_max counts, too.
+        inflated_bytes_max: Size = Size(8 << 30);
     }
     /// `[bugzilla]`: the one bug tracker that the server asks, if any.
     bugzilla: Bugzilla {

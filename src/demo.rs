@@ -4,20 +4,21 @@
 //! Nothing here is special to the server but the clock, which is set back for each report. What
 //! is sent is the same at every start.
 
-use std::io::Read;
+use std::io::BufReader;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 
-use crate::appliance::{Appliance, Place};
+use crate::appliance::{self, Appliance, Place};
 use crate::clock::{Clock, DAY_MS, SystemClock, Timestamp};
 use crate::config::{Config, Setting, Source, Span};
 use crate::crash::raw::MAIN_DUMP;
 use crate::fields::name;
 use crate::http::Form;
+use crate::symbols::{Conflict, Shelf};
 use crate::web::Params;
 
 const DAYS: i64 = 14;
@@ -159,7 +160,7 @@ pub fn start(
         value: WALK_DEADLINE,
         source: Source::Option("demo"),
     };
-    install_symbols(&data.join("symbols"))?;
+    install_symbols(&appliance::shelf(data)?)?;
     let clock = Arc::new(SetBack(AtomicI64::new(0)));
     let place = Place {
         data: data.into(),
@@ -189,13 +190,12 @@ fn attach(appliance: &Appliance) -> anyhow::Result<()> {
     }
 }
 
-fn install_symbols(folder: &Path) -> anyhow::Result<()> {
+fn install_symbols(shelf: &Shelf) -> anyhow::Result<()> {
     for (path, packed) in SYMBOLS {
-        let target = folder.join(path);
-        std::fs::create_dir_all(target.parent().context("a symbol file has a folder")?)?;
-        let mut text = Vec::new();
-        flate2::read::GzDecoder::new(*packed).read_to_end(&mut text)?;
-        std::fs::write(target, text)?;
+        let mut text = BufReader::new(flate2::read::GzDecoder::new(*packed));
+        let taken = shelf.take(&mut text, Conflict::KeepFirst);
+        let taken = taken.map_err(|why| anyhow!("{path}: {why}"))?;
+        ensure!(taken.place == *path, "{path} belongs to {}", taken.place);
     }
     Ok(())
 }

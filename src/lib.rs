@@ -39,5 +39,6 @@ pub mod stackwalk;
 pub mod store;
 pub mod symbols;
 pub mod throttle;
+pub mod upload;
 pub mod web;
 pub mod workers;

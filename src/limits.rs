@@ -43,12 +43,32 @@ pub const BODY_IDLE_SECONDS_MAX: u64 = 20;
 pub const BODY_BYTES_PER_SECOND_MIN: u64 = 1024;
 /// Seconds between two pieces of an answer that a client takes.
 pub const ANSWER_IDLE_SECONDS_MAX: u64 = 30;
-/// Seconds for a whole body.
+/// Seconds for a whole report.
 pub const BODY_SECONDS_MAX: u64 = 300;
 /// Bytes of a body that is no crash report.
 pub const SMALL_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Inflated bytes that any body may have, whatever its ratio.
 pub const INFLATE_FREE_BYTES: u64 = 1024 * 1024;
+
+/// Seconds for a whole upload of symbols.
+pub const UPLOAD_SECONDS_MAX: u64 = 3_600;
+/// Uploads of symbols at once: each takes room on disk until it is unpacked.
+pub const UPLOADS_MAX: usize = 8;
+/// Files in one archive of symbols.
+pub const UPLOAD_ENTRIES_MAX: usize = 10_000;
+/// Texts beside the files of one form with symbols.
+pub const UPLOAD_FIELDS_MAX: usize = 64;
+/// Bytes of one such text.
+pub const UPLOAD_FIELD_BYTES_MAX: usize = 4 * 1024;
+
+/// Jobs in one request for the names of addresses, as Eliot bounds it.
+pub const SYMBOLICATE_JOBS_MAX: usize = 10;
+/// Modules of one such job.
+pub const SYMBOLICATE_MODULES_MAX: usize = 1_000;
+/// Stacks in one such request.
+pub const SYMBOLICATE_STACKS_MAX: usize = 1_000;
+/// Frames in one such request.
+pub const SYMBOLICATE_FRAMES_MAX: usize = 20_000;
 
 /// Crash ids in one request for reprocessing.
 pub const REPROCESS_IDS_MAX: usize = 10_000;
@@ -56,6 +76,9 @@ pub const REPROCESS_IDS_MAX: usize = 10_000;
 pub const LACKED_MAX: usize = 300;
 /// Bytes of such a module's name.
 pub const LACKED_NAME_BYTES_MAX: usize = 300;
+/// Bytes of a symbol file that the server itself reads, to name single addresses, and of those
+/// that it keeps in memory for that.
+pub const SYMBOLICATE_TEXT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// Bytes of what one walk may answer.
 pub const WALK_BYTES_MAX: usize = 64 * 1024 * 1024;
 

@@ -89,6 +89,10 @@ pub struct Metrics {
     pub indexed: Counter,
     /// Passes over the bug tracker, by outcome.
     pub polled: Family,
+    /// Symbol files that were uploaded, by what became of them.
+    pub symbols_uploaded: Family,
+    /// Symbol files that were asked for: hit or miss.
+    pub symbols_asked: Family,
     /// Handlers that panicked: each is a bug of ours.
     pub panics: Counter,
 }
@@ -158,6 +162,18 @@ impl Metrics {
                 "passes over the bug tracker",
                 "outcome",
                 &self.polled,
+            ),
+            (
+                "crashkeep_symbols_uploaded_total",
+                "symbol files that were uploaded",
+                "outcome",
+                &self.symbols_uploaded,
+            ),
+            (
+                "crashkeep_symbols_asked_total",
+                "symbol files that were asked for",
+                "outcome",
+                &self.symbols_asked,
             ),
         ] {
             let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} counter\n");

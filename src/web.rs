@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::bugzilla::Poller;
 use crate::clock::Clock;
@@ -12,7 +12,9 @@ use crate::mender::Mender;
 use crate::metrics::Metrics;
 use crate::reload::InForce;
 use crate::retention::Retention;
+use crate::stackwalk::SymbolCache;
 use crate::store::{PayloadReader, Store, StoreError};
+use crate::symbols::Shelf;
 use crate::workers::Pool;
 
 /// Everything that a handler may use.
@@ -29,6 +31,10 @@ pub struct App {
     /// Where a tracker is set, and may be asked.
     pub bugzilla: Option<Poller>,
     pub pool: Arc<Pool>,
+    pub symbols: Shelf,
+    /// The same symbols, read, for single addresses. Whoever reads some has the lock, so that the
+    /// memory of one symbol file at a time is all that it takes.
+    pub names: Mutex<SymbolCache>,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
 }
@@ -50,6 +56,14 @@ pub enum Role {
 pub enum Method {
     Get,
     Post,
+    Put,
+}
+
+impl Method {
+    /// Whether a request may change something.
+    pub fn changes(self) -> bool {
+        self != Self::Get
+    }
 }
 
 /// A request with its body in memory.
@@ -127,6 +141,11 @@ pub enum Body {
     Bytes(Vec<u8>),
     /// A stored payload, sent as it is read.
     Payload(Box<PayloadReader>),
+    /// Sent as it is read; where its length is not known, in chunks.
+    Stream {
+        reader: Box<dyn std::io::Read + Send>,
+        bytes: Option<u64>,
+    },
 }
 
 pub struct Response {

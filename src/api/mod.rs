@@ -4,6 +4,9 @@ pub mod bugs;
 pub mod crash;
 pub mod health;
 pub mod supersearch;
+pub mod sym_upload;
+pub mod symbolicate;
+pub mod symbols;
 
 use crate::crash::id::CrashId;
 use crate::web::{Params, WebError};

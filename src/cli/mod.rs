@@ -5,6 +5,7 @@ mod demo;
 mod serve;
 mod signature;
 mod submit;
+mod symbols;
 mod walk;
 
 use std::path::PathBuf;
@@ -62,6 +63,8 @@ enum Command {
     Submit(submit::Args),
     /// Name crashes: siggen-input JSON lines on stdin, one signature a line on stdout
     Signature(signature::Args),
+    /// Add symbol files, or list what is there
+    Symbols(symbols::Args),
     /// Check or print the configuration
     Config(config::Args),
     /// The stackwalk child of a server's worker; speaks on stdin and stdout
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Walk(args) => walk::run(args),
         Command::Submit(args) => submit::run(args),
         Command::Signature(args) => signature::run(args),
+        Command::Symbols(args) => symbols::run(args, &common),
         Command::Config(args) => config::run(args, &common),
         Command::Walker(args) => walk::run_walker(args),
     };

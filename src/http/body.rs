@@ -14,6 +14,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::limits;
 use crate::store::PayloadReader;
 
+/// Bytes of a stream that are read at once.
+const STREAM_PIECE_BYTES: usize = 64 * 1024;
+
 /// Why a body could not be read to its end.
 #[derive(Debug)]
 pub enum ReadError<E> {
@@ -24,13 +27,14 @@ pub enum ReadError<E> {
     Refused(E),
 }
 
-/// Hands a body's pieces to `take` until it ends.
+/// Hands a body's pieces to `take` until it ends, for at most `seconds_max`.
 pub async fn pump<E>(
     body: &mut Incoming,
+    seconds_max: u64,
     mut take: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), ReadError<E>> {
     let begun = Instant::now();
-    let end = begun + Duration::from_secs(limits::BODY_SECONDS_MAX);
+    let end = begun + Duration::from_secs(seconds_max);
     let idle = Duration::from_secs(limits::BODY_IDLE_SECONDS_MAX);
     let mut received: u64 = 0;
     loop {
@@ -60,7 +64,7 @@ pub async fn pump<E>(
 pub async fn drain(body: &mut Incoming) {
     const BYTES: usize = 1024 * 1024;
     let mut left = BYTES;
-    let read = pump(body, |piece| {
+    let read = pump(body, limits::BODY_SECONDS_MAX, |piece| {
         left = left.saturating_sub(piece.len());
         if left == 0 { Err(()) } else { Ok(()) }
     });
@@ -72,7 +76,8 @@ pub enum Outgoing {
     Whole(Option<Bytes>),
     Streamed {
         pieces: mpsc::Receiver<io::Result<Bytes>>,
-        left: u64,
+        /// Where it is known.
+        left: Option<u64>,
     },
 }
 
@@ -82,7 +87,7 @@ impl Outgoing {
     }
 
     /// For an answer to HEAD: the length without the bytes.
-    pub fn length_alone(bytes: u64) -> Self {
+    pub fn length_alone(bytes: Option<u64>) -> Self {
         Self::Streamed {
             pieces: mpsc::channel(1).1,
             left: bytes,
@@ -92,8 +97,35 @@ impl Outgoing {
     /// Sends a stored payload while it is read. Damage found on the way, or a client that takes
     /// nothing for a while, cuts the connection: half a dump is never taken for a whole one, and
     /// a stalled download holds no thread.
-    pub fn payload(mut reader: Box<PayloadReader>) -> Self {
-        let left = reader.bytes();
+    pub fn payload(reader: Box<PayloadReader>) -> Self {
+        let bytes = Some(reader.bytes());
+        let pieces = reader.map(|piece| {
+            piece.map_err(|error| {
+                tracing::error!(%error, "a stored payload is damaged; its download is cut");
+                io::Error::other(error)
+            })
+        });
+        Self::streamed(bytes, pieces)
+    }
+
+    /// Sends what a reader gives, in the same way.
+    pub fn stream(mut reader: Box<dyn io::Read + Send>, bytes: Option<u64>) -> Self {
+        let pieces = std::iter::from_fn(move || {
+            let mut piece = vec![0; STREAM_PIECE_BYTES];
+            let read = reader.read(&mut piece);
+            read.map(|count| {
+                piece.truncate(count);
+                (count > 0).then_some(piece)
+            })
+            .transpose()
+        });
+        Self::streamed(bytes, pieces)
+    }
+
+    fn streamed(
+        left: Option<u64>,
+        mut reader: impl Iterator<Item = io::Result<Vec<u8>>> + Send + 'static,
+    ) -> Self {
         let (sender, pieces) = mpsc::channel(2);
         tokio::spawn(async move {
             let idle = Duration::from_secs(limits::ANSWER_IDLE_SECONDS_MAX);
@@ -106,10 +138,7 @@ impl Outgoing {
                     return;
                 };
                 reader = back;
-                if let Err(error) = &piece {
-                    tracing::error!(%error, "a stored payload is damaged; its download is cut");
-                }
-                let piece = piece.map(Bytes::from).map_err(io::Error::other);
+                let piece = piece.map(Bytes::from);
                 if !matches!(timeout(idle, sender.send(piece)).await, Ok(Ok(()))) {
                     return;
                 }
@@ -132,7 +161,7 @@ impl Body for Outgoing {
             Self::Streamed { pieces, left } => pieces.poll_recv(cx).map(|piece| {
                 piece.map(|piece| {
                     piece.map(|bytes| {
-                        *left = left.saturating_sub(bytes.len() as u64);
+                        *left = left.map(|left| left.saturating_sub(bytes.len() as u64));
                         Frame::data(bytes)
                     })
                 })
@@ -149,7 +178,7 @@ impl Body for Outgoing {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
-            Self::Streamed { left, .. } => SizeHint::with_exact(*left),
+            Self::Streamed { left, .. } => left.map_or_else(SizeHint::new, SizeHint::with_exact),
         }
     }
 }
@@ -160,7 +189,7 @@ pub async fn read_small(
     bytes_max: usize,
 ) -> Result<Option<Vec<u8>>, ReadError<Infallible>> {
     let mut bytes = Vec::new();
-    let result = pump(body, |piece| {
+    let result = pump(body, limits::BODY_SECONDS_MAX, |piece| {
         if bytes.len() + piece.len() > bytes_max {
             return Err(());
         }

@@ -11,6 +11,7 @@ mod client;
 pub mod routes;
 mod shim;
 mod submit;
+mod upload;
 
 use std::convert::Infallible;
 use std::io;
@@ -63,6 +64,8 @@ struct Shared {
     address: SocketAddr,
     /// Memory that reports on their way in hold together.
     intake: submit::Budget,
+    /// Places for uploads of symbols.
+    uploads: Semaphore,
 }
 
 impl Server {
@@ -86,6 +89,7 @@ impl Server {
             app,
             address,
             intake: submit::Budget::default(),
+            uploads: Semaphore::new(limits::UPLOADS_MAX),
         });
         let accepting = runtime.spawn(accept(listener, shared, stopping));
         Ok(Self {
@@ -210,6 +214,7 @@ async fn answer(
     let method = match head.method {
         hyper::Method::GET | hyper::Method::HEAD => Method::Get,
         hyper::Method::POST => Method::Post,
+        hyper::Method::PUT => Method::Put,
         other => {
             return Err(refuse(WebError::new(
                 405,
@@ -259,9 +264,18 @@ async fn answer(
             };
             return Ok(submit::submit(&shared.app, &shared.intake, submit_head, incoming).await);
         }
+        Handler::Upload(handler) => {
+            let spilled = upload::spill(shared, &request, &mut incoming).await;
+            let (body, place) = spilled.map_err(refuse)?;
+            let app = shared.app.clone();
+            let ran = tokio::task::spawn_blocking(move || handler(&app, &request, &captures, body));
+            let ran = ran.await;
+            drop(place);
+            return ended(shared, &path, ran);
+        }
         Handler::Plain(handler) => handler,
     };
-    if method == Method::Post {
+    if method.changes() {
         request.body = match body::read_small(&mut incoming, limits::SMALL_BODY_BYTES_MAX).await {
             Ok(Some(bytes)) => bytes,
             Ok(None) => {
@@ -279,22 +293,28 @@ async fn answer(
     }
     let app = shared.app.clone();
     let ran = tokio::task::spawn_blocking(move || handler(&app, &request, &captures)).await;
+    ended(shared, &path, ran)
+}
+
+/// What a handler answered, or that it panicked.
+fn ended(
+    shared: &Shared,
+    path: &str,
+    ran: Result<Result<Response, WebError>, tokio::task::JoinError>,
+) -> Result<Response, Response> {
     match ran {
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) => Err(refuse(error)),
+        Ok(result) => result.map_err(|error| error_response(path, &error)),
         Err(_) => {
             shared.app.metrics.panics.add(1);
             tracing::error!(path, "a handler panicked");
-            Err(refuse(WebError::new(
-                500,
-                "the server met a fault of its own; it is in its log",
-            )))
+            let why = "the server met a fault of its own; it is in its log";
+            Err(error_response(path, &WebError::new(500, why)))
         }
     }
 }
 
 fn check_access(shared: &Shared, route: &Route, request: &Request) -> Result<(), WebError> {
-    if shared.app.read_only && request.method == Method::Post {
+    if shared.app.read_only && request.method.changes() {
         return Err(WebError::new(
             503,
             "this server shows a data directory read-only: it takes no reports and changes nothing",
@@ -306,7 +326,7 @@ fn check_access(shared: &Shared, route: &Route, request: &Request) -> Result<(),
     if request.role < route.role {
         return Err(WebError::forbidden(access::refusal(shared.address)));
     }
-    if request.method == Method::Post && access::is_cross_site(request) {
+    if request.method.changes() && access::is_cross_site(request) {
         return Err(WebError::forbidden(
             "the request comes from a page of another site",
         ));
@@ -315,7 +335,15 @@ fn check_access(shared: &Shared, route: &Route, request: &Request) -> Result<(),
 }
 
 fn error_response(path: &str, error: &WebError) -> Response {
-    match path.starts_with("/api/") || path.starts_with("/__") {
+    let by_programs = [
+        "/api/",
+        "/__",
+        "/upload",
+        "/symbols",
+        "/v1/",
+        "/symbolicate",
+    ];
+    match by_programs.iter().any(|start| path.starts_with(start)) {
         true => error.to_json(),
         false => pages::error::page(error),
     }
@@ -336,8 +364,10 @@ fn readable(headers: &HeaderMap) -> Vec<(String, String)> {
 fn send(response: Response, head_only: bool) -> hyper::Response<Outgoing> {
     let body = match response.body {
         Body::Bytes(bytes) => Outgoing::bytes(bytes),
-        Body::Payload(reader) if head_only => Outgoing::length_alone(reader.bytes()),
+        Body::Payload(reader) if head_only => Outgoing::length_alone(Some(reader.bytes())),
         Body::Payload(reader) => Outgoing::payload(reader),
+        Body::Stream { bytes, .. } if head_only => Outgoing::length_alone(bytes),
+        Body::Stream { reader, bytes } => Outgoing::stream(reader, bytes),
     };
     let mut built = hyper::Response::new(body);
     *built.status_mut() = hyper::StatusCode::from_u16(response.status)

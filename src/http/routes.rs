@@ -1,6 +1,8 @@
 //! The route table: path, method, the role that it needs, and its handler. Nothing is reachable
 //! that is not in this list.
 
+use std::fs::File;
+
 use super::assets;
 use crate::web::{App, Method, Request, Response, Role, WebError};
 use crate::{api, pages};
@@ -8,10 +10,15 @@ use crate::{api, pages};
 /// Sees a request with its body in memory, and the path segments that the route left open.
 pub type PlainHandler = fn(&App, &Request, &[String]) -> Result<Response, WebError>;
 
+/// Sees a request whose body lies in a file, from its start.
+pub type UploadHandler = fn(&App, &Request, &[String], File) -> Result<Response, WebError>;
+
 #[derive(Clone, Copy, Debug)]
 pub enum Handler {
     /// Streams its body: the collector.
     Submit,
+    /// Sees a body of any size in a file.
+    Upload(UploadHandler),
     Plain(PlainHandler),
 }
 
@@ -43,6 +50,15 @@ const fn post(path: &'static str, role: Role, handler: PlainHandler) -> Route {
     }
 }
 
+const fn upload(method: Method, path: &'static str, role: Role, handler: UploadHandler) -> Route {
+    Route {
+        method,
+        path,
+        role,
+        handler: Handler::Upload(handler),
+    }
+}
+
 pub const ROUTES: &[Route] = &[
     Route {
         method: Method::Post,
@@ -50,6 +66,39 @@ pub const ROUTES: &[Route] = &[
         role: Role::Anonymous,
         handler: Handler::Submit,
     },
+    // Symbols, in and out.
+    upload(Method::Post, "/upload/", Role::Admin, api::symbols::upload),
+    upload(Method::Put, "/upload/", Role::Admin, api::symbols::upload),
+    upload(Method::Put, "/upload/{}", Role::Admin, api::symbols::upload),
+    upload(Method::Post, "/symbols", Role::Admin, api::symbols::upload),
+    get("/symbols/{}/{}/{}", Role::Viewer, api::symbols::download),
+    get("/v1/symbols/{}/{}", Role::Viewer, api::sym_upload::status),
+    post("/v1/uploads:create", Role::Admin, api::sym_upload::create),
+    upload(
+        Method::Put,
+        "/v1/uploads/{}",
+        Role::Admin,
+        api::sym_upload::put,
+    ),
+    post("/v1/uploads/{}", Role::Admin, api::sym_upload::complete),
+    get(
+        "/api/v1/symbols/{}/{}",
+        Role::Viewer,
+        api::sym_upload::status,
+    ),
+    post(
+        "/api/v1/uploads:create",
+        Role::Admin,
+        api::sym_upload::create,
+    ),
+    upload(
+        Method::Put,
+        "/api/v1/uploads/{}",
+        Role::Admin,
+        api::sym_upload::put,
+    ),
+    post("/api/v1/uploads/{}", Role::Admin, api::sym_upload::complete),
+    post("/symbolicate/v5", Role::Viewer, api::symbolicate::v5),
     // Health.
     get("/__heartbeat__", Role::Anonymous, api::health::heartbeat),
     get(
@@ -119,7 +168,7 @@ pub const ROUTES: &[Route] = &[
 /// The route for a request, and its captures, percent-decoded. A path without its final slash
 /// finds the route that has one.
 pub fn find(method: Method, path: &str) -> Result<(&'static Route, Vec<String>), WebError> {
-    let mut other_method = false;
+    let mut known = None;
     for route in ROUTES {
         let Some(captures) = captures(route.path, path) else {
             continue;
@@ -127,12 +176,13 @@ pub fn find(method: Method, path: &str) -> Result<(&'static Route, Vec<String>),
         if route.method == method {
             return Ok((route, captures));
         }
-        other_method = true;
+        known = known.or(Some(route.method));
     }
-    Err(match (other_method, method) {
-        (false, _) => WebError::not_found("there is nothing under this address"),
-        (true, Method::Get) => WebError::new(405, "this address takes POST"),
-        (true, Method::Post) => WebError::new(405, "this address takes GET"),
+    Err(match known {
+        None => WebError::not_found("there is nothing under this address"),
+        Some(Method::Get) => WebError::new(405, "this address takes GET"),
+        Some(Method::Post) => WebError::new(405, "this address takes POST"),
+        Some(Method::Put) => WebError::new(405, "this address takes PUT"),
     })
 }
 

@@ -121,7 +121,7 @@ async fn read(
     let mut share = Share { budget, bytes: 0 };
     // Inflating, hashing and packing take a processor's time, and spilling a disk's: meanwhile
     // the other connections of this thread go on elsewhere.
-    let read = body::pump(incoming, |piece| {
+    let read = body::pump(incoming, limits::BODY_SECONDS_MAX, |piece| {
         tokio::task::block_in_place(|| intake.feed(piece))?;
         share.set(intake.memory_bytes())
     });

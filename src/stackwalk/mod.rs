@@ -25,6 +25,7 @@ mod cache;
 mod confine;
 mod error;
 mod json;
+mod name;
 mod preflight;
 mod provider;
 mod sandbox;
@@ -39,6 +40,7 @@ use minidump_processor::process_minidump;
 
 pub use cache::{Lookup, MAP_BYTES_MAX, MAPS_MAX, SymbolCache, Unmapped};
 pub use error::WalkError;
+pub use name::{Inlined, ModuleNames, Named};
 pub use sandbox::{Overrun, WalkReply, Walker, WalkerFault, WalkerOptions};
 pub use walker::{WalkerSettings, serve};
 

@@ -47,7 +47,7 @@ pub(super) fn module_folder(root: &Path, debug_file: &str, debug_id: &str) -> Op
 }
 
 /// The last component of a path in either style, if it can be a file name at all.
-fn checked_leaf(path: &str) -> Option<&str> {
+pub(super) fn checked_leaf(path: &str) -> Option<&str> {
     let leaf = path.rsplit(['/', '\\']).next()?;
     // Neither separator is left. `..` and `.` would still climb or stay, NUL ends a C string
     // early, and a colon names a drive or a second stream where the host is Windows.
@@ -59,14 +59,14 @@ fn checked_leaf(path: &str) -> Option<&str> {
     is_usable.then_some(leaf)
 }
 
-fn checked_id(id: &str) -> Option<&str> {
+pub(super) fn checked_id(id: &str) -> Option<&str> {
     let is_usable =
         DEBUG_ID_DIGITS.contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_usable.then_some(id)
 }
 
 /// `app.pdb` -> `app.sym`, `libc.so.6` -> `libc.so.6.sym`: only a `.pdb` is replaced, in any case.
-fn symbol_file_name(leaf: &str) -> String {
+pub(super) fn symbol_file_name(leaf: &str) -> String {
     let stem = match leaf.rsplit_once('.') {
         Some((stem, extension)) if extension.eq_ignore_ascii_case("pdb") => stem,
         _ => leaf,

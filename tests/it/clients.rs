@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::server::{Server, fixtures};
 
 /// The path that a variable names, or `None` with a word about it. In CI nothing is skipped.
-fn installed(variable: &str) -> Option<String> {
+pub fn installed(variable: &str) -> Option<String> {
     let path = std::env::var(variable).ok();
     if path.is_none() {
         assert!(std::env::var("CI").is_err(), "{variable} must be set in CI");

@@ -15,6 +15,7 @@ mod retention;
 mod server;
 mod sim_disk;
 mod store;
+mod symbols;
 mod topcrashers;
 mod trends;
 mod walker;

@@ -163,3 +163,33 @@ fn a_server_mends_what_it_finds_symbols_for() {
         (found["facets"]["signature"][0]["term"] == signature).then_some(())
     });
 }
+
+#[test]
+fn an_upload_of_symbols_mends_at_once() {
+    let server = Server::start();
+    let dump = fixture("dumps/linux-x86_64-acmed_null_read.dmp");
+    let files: [(&str, &str, &[u8]); 1] = [("upload_file_minidump", "x", &dump)];
+    let id = server.submit(&[("ProductName", "P")], &files).crash_id();
+    assert_eq!(server.wait_processed(&id), "processed");
+    let poor = server.processed(&id)["signature"].clone();
+    let place = "acmed/135F08D1B8BB3CACF63971E176A8388F0";
+    let packed = fixture(&format!("symbols/{place}/acmed.sym.gz"));
+    let begun = std::time::Instant::now();
+    let answer = server.request(
+        "POST",
+        "/upload/",
+        &[("Content-Type", "application/octet-stream")],
+        &packed,
+    );
+    assert!(answer.status < 300, "{}", answer.text());
+    wait_for("a better signature", || {
+        let now = server.processed(&id)["signature"].clone();
+        (now != poor).then_some(())
+    });
+    println!("better after {} ms", begun.elapsed().as_millis());
+    let kept = server.get(&format!("/symbols/{place}/acmed.sym"));
+    assert!(
+        kept.text()
+            .starts_with("MODULE Linux x86_64 135F08D1B8BB3CACF63971E176A8388F0 acmed")
+    );
+}

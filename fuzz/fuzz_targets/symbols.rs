@@ -1,0 +1,38 @@
+//! Whatever arrives as symbols gets a verdict, and what is kept is whole: the check takes its own
+//! output as it stands.
+#![no_main]
+
+use std::io::{Read, Write};
+
+use crashkeep::symbols::arrival::{self, Bounds};
+use crashkeep::symbols::{Conflict, Shelf, check};
+use libfuzzer_sys::fuzz_target;
+
+const BOUNDS: Bounds = Bounds {
+    inflated_bytes_max: 1 << 20,
+    ratio_max: 200,
+    free_bytes: 1 << 16,
+    entries_max: 100,
+};
+
+fuzz_target!(|body: &[u8]| {
+    let mut text = Vec::new();
+    if check::check(&mut &*body, &mut text).is_ok() {
+        let mut again = Vec::new();
+        let checked = check::check(&mut &*text, &mut again).expect("our own text is good");
+        assert_eq!((again, checked.notes), (text, Vec::<String>::new()));
+    }
+    let root = tempfile::tempdir().expect("a folder");
+    let shelf = Shelf::new(root.path().join("symbols"), root.path().to_path_buf());
+    std::fs::create_dir(root.path().join("symbols")).expect("a folder");
+    let mut file = shelf.incoming_file().expect("a file");
+    file.write_all(body).expect("written");
+    let arrival = arrival::take(&shelf, file, "x", BOUNDS, Conflict::Replace).expect("kept");
+    for taken in arrival.verdicts.iter().filter_map(|verdict| verdict.result.as_ref().ok()) {
+        let module = &taken.module;
+        let found = shelf.open(&module.debug_file, &module.debug_id).expect("it is there");
+        let mut bytes = Vec::new();
+        found.plain().read_to_end(&mut bytes).expect("readable");
+        assert!(bytes.starts_with(b"MODULE "));
+    }
+});

@@ -1,0 +1,96 @@
+//! The protocol sym-upload-v2 of Breakpad's `sym_upload`, under `/v1` and `/api/v1`.
+//!
+//! A client asks whether symbols are there, asks for an address, puts the file there, and says
+//! that it is done. Nothing is remembered between these: a file is stored when it is put, and
+//! the last request is answered from what is stored. So a server that was killed in between, or
+//! restored, answers the same.
+//!
+//! Clients scan the answers for `"name": "value"` with exactly one blank.
+
+use std::fs::File;
+
+use super::symbols::{self, spaced};
+use crate::web::{App, Request, Response, WebError};
+
+/// `GET /v1/symbols/<debug file>/<DEBUGID>:checkStatus`
+pub fn status(app: &App, _: &Request, captures: &[String]) -> Result<Response, WebError> {
+    let known = captures[1].strip_suffix(":checkStatus").ok_or_else(|| {
+        WebError::not_found("this address ends in :checkStatus; symbols are under /symbols/")
+    })?;
+    let status = match app.symbols.open(&captures[0], known) {
+        Some(_) => "FOUND",
+        None => "MISSING",
+    };
+    Ok(spaced(&[("status", status)]))
+}
+
+/// `POST /v1/uploads:create`
+pub fn create(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    let key = uuid::Uuid::new_v4().simple().to_string();
+    let config = app.config.get();
+    let base = match config.http.public_url.trim_end_matches('/') {
+        "" => format!("http://{}", request.header("host").unwrap_or_default()),
+        url => url.to_owned(),
+    };
+    let url = format!("{base}/v1/uploads/{key}");
+    Ok(spaced(&[("uploadUrl", &url), ("uploadKey", &key)]))
+}
+
+/// `PUT /v1/uploads/<key>`
+pub fn put(app: &App, request: &Request, _: &[String], body: File) -> Result<Response, WebError> {
+    symbols::upload(app, request, &[], body)
+}
+
+/// `POST /v1/uploads/<key>:complete`
+pub fn complete(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
+    if !captures[0].ends_with(":complete") {
+        return Err(WebError::not_found("this address ends in :complete"));
+    }
+    let body = String::from_utf8_lossy(&request.body);
+    let value = |names: [&'static str; 2]| {
+        names
+            .iter()
+            .find_map(|name| bare_value(&body, name))
+            .ok_or_else(|| WebError::bad(names[0], "the body does not name it"))
+    };
+    let debug_file = value(["debug_file", "debugFile"])?;
+    let debug_id = value(["debug_id", "debugId"])?;
+    match app.symbols.open(debug_file, debug_id) {
+        Some(_) => Ok(spaced(&[("result", "OK")])),
+        None => Err(WebError::new(
+            400,
+            "no symbols of this debug file and id are stored; the MODULE line of the file that was put has others, or the file was refused",
+        )),
+    }
+}
+
+/// The text behind a key, which stands with or without quotes: clients send no real JSON.
+fn bare_value<'a>(body: &'a str, name: &str) -> Option<&'a str> {
+    let mut rest = body;
+    loop {
+        let at = rest.find(name)?;
+        rest = &rest[at + name.len()..];
+        let value = rest.trim_start_matches('"').trim_start().strip_prefix(':');
+        let Some(quoted) = value.and_then(|value| value.trim_start().strip_prefix('"')) else {
+            continue;
+        };
+        return quoted.split_once('"').map(|(value, _)| value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_stand_with_and_without_quotes() {
+        for body in [
+            "{ symbol_id: {debug_file: \"a b\", debug_id: \"1\" }, symbol_upload_type: \"BREAKPAD\" }",
+            "{\"symbol_id\":{\"debug_file\":\"a b\",\"debug_id\":\"1\"}}",
+        ] {
+            assert_eq!(bare_value(body, "debug_file"), Some("a b"));
+            assert_eq!(bare_value(body, "debug_id"), Some("1"));
+            assert_eq!(bare_value(body, "debugFile"), None);
+        }
+    }
+}

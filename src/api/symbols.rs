@@ -1,0 +1,192 @@
+//! Symbol files: taken from any tool, and given out as a symbol server does.
+
+use std::fs::File;
+
+use serde_json::{Value, json};
+
+use crate::symbols::arrival::Verdict;
+use crate::symbols::check::Refused;
+use crate::symbols::{Placed, Shelf};
+use crate::upload::{self, Upload};
+use crate::web::{App, Body, JSON, Request, Response, TEXT, WebError};
+
+/// `POST /upload/`, `POST /symbols`: what was stored, file by file. A zip is answered 201 as
+/// Tecken answers it, everything else 200, since Breakpad's sym_upload takes nothing else.
+pub fn upload(
+    app: &App,
+    request: &Request,
+    captures: &[String],
+    body: File,
+) -> Result<Response, WebError> {
+    let name = captures.first().map(String::as_str);
+    let upload = upload::take(app, request, name, body)?;
+    let verdicts = || upload.arrivals.iter().flat_map(|arrival| &arrival.verdicts);
+    for verdict in verdicts() {
+        app.metrics.symbols_uploaded.add(verdict.outcome());
+    }
+    let files: Vec<Value> = verdicts().map(|v| file(v, &upload)).collect();
+    if let Some(why) = verdicts().find_map(storage_failure) {
+        let answer = json!({ "error": format!("{why}; send it again later"), "files": files });
+        return Ok(Response {
+            status: 503,
+            ..Response::json(&answer)
+        });
+    }
+    if verdicts().all(|verdict| verdict.result.is_err()) {
+        let why = match verdicts().find_map(|verdict| verdict.result.as_ref().err()) {
+            Some(refused) if files.len() == 1 => refused.to_string(),
+            Some(refused) => format!("no file was taken; the first: {refused}"),
+            None => "the archive has no files".to_owned(),
+        };
+        let answer = json!({ "error": why, "files": files });
+        return Ok(Response {
+            status: 400,
+            ..Response::json(&answer)
+        });
+    }
+    let is_archive = upload.arrivals.iter().any(|arrival| arrival.is_archive);
+    let now = app.clock.now().rfc3339();
+    let skipped: Vec<&str> = verdicts()
+        .filter_map(|verdict| verdict.result.as_ref().ok())
+        .filter(|taken| taken.placed == Placed::Same)
+        .map(|taken| taken.place.as_str())
+        .collect();
+    let answer = json!({
+        "upload": {
+            "id": uuid::Uuid::new_v4().to_string(),
+            "size": upload.bytes,
+            "filename": upload.name,
+            "bucket": "crashkeep",
+            "region": null,
+            "download_url": null,
+            "try_symbols": false,
+            "redirect_urls": [],
+            "completed_at": now,
+            "created_at": now,
+            "user": "",
+            "skipped_keys": skipped,
+        },
+        "files": files,
+    });
+    let status = if is_archive { 201 } else { 200 };
+    Ok(Response {
+        status,
+        ..Response::json(&answer)
+    })
+}
+
+fn storage_failure(verdict: &Verdict) -> Option<String> {
+    match &verdict.result {
+        Err(refused @ Refused::Storage(_)) => Some(refused.to_string()),
+        _ => None,
+    }
+}
+
+fn file(verdict: &Verdict, upload: &Upload) -> Value {
+    let taken = match &verdict.result {
+        Ok(taken) => taken,
+        Err(refused) => {
+            return json!({
+                "name": verdict.name,
+                "outcome": verdict.outcome(),
+                "error": refused.to_string(),
+            });
+        }
+    };
+    let mut notes = taken.notes.clone();
+    // What a form says beside the file has no say, but a wrong word of it is worth knowing.
+    for (field, said) in [
+        ("debug_file", &taken.module.debug_file),
+        ("debug_identifier", &taken.module.debug_id),
+    ] {
+        let differs = |form: &&String| {
+            !form
+                .replace('-', "")
+                .eq_ignore_ascii_case(&said.replace('-', ""))
+        };
+        if upload.fields.get(field).filter(differs).is_some() {
+            notes.push(format!(
+                "the form's {field} is another; the MODULE line counts"
+            ));
+        }
+    }
+    json!({
+        "name": verdict.name,
+        "outcome": verdict.outcome(),
+        "debug_file": taken.module.debug_file,
+        "debug_id": taken.module.debug_id,
+        "url": format!("/symbols/{}", taken.place),
+        "bytes": taken.bytes,
+        "notes": notes,
+    })
+}
+
+/// `GET /symbols/<debug file>/<DEBUGID>/<file>.sym`.
+pub fn download(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
+    let [debug_file, debug_id, file] = captures else {
+        return Err(WebError::not_found("a symbol file has three names"));
+    };
+    let found = match Shelf::is_name_of(file, debug_file) {
+        true => app.symbols.open(debug_file, debug_id),
+        false => None,
+    };
+    let Some(found) = found else {
+        app.metrics.symbols_asked.add("miss");
+        return Ok(Response::text(404, "Symbol Not Found\n"));
+    };
+    app.metrics.symbols_asked.add("hit");
+    let packed = accepts_gzip(request.header("accept-encoding").unwrap_or_default());
+    let bytes = (!packed).then_some(found.bytes);
+    let reader = if packed {
+        found.gzipped()
+    } else {
+        found.plain()
+    };
+    let mut response = Response {
+        status: 200,
+        content_type: TEXT,
+        headers: vec![("vary", "accept-encoding".into())],
+        body: Body::Stream { reader, bytes },
+    };
+    if packed {
+        response = response.with("content-encoding", "gzip".into());
+    }
+    Ok(response)
+}
+
+/// Whether a client takes gzip: names it, and not with the weight 0.
+fn accepts_gzip(header: &str) -> bool {
+    header.split(',').any(|coding| {
+        let mut parameters = coding.split(';').map(str::trim);
+        let name = parameters.next().unwrap_or_default();
+        let weight = parameters.find_map(|p| p.strip_prefix("q=")?.parse::<f32>().ok());
+        name.eq_ignore_ascii_case("gzip") && weight != Some(0.0)
+    })
+}
+
+/// As programs scan it that look for `"name": "value"`.
+pub fn spaced(pairs: &[(&str, &str)]) -> Response {
+    let members: Vec<String> = pairs
+        .iter()
+        .map(|(name, value)| format!("{}: {}", json!(name), json!(value)))
+        .collect();
+    Response::new(200, JSON, format!("{{{}}}\n", members.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_sent_to_those_who_ask_for_it() {
+        for (header, accepted) in [
+            ("gzip", true),
+            ("br, gzip;q=0.5", true),
+            ("gzip;q=0", false),
+            ("identity", false),
+            ("", false),
+        ] {
+            assert_eq!(accepts_gzip(header), accepted, "{header}");
+        }
+    }
+}

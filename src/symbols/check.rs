@@ -1,0 +1,649 @@
+//! Reads the text of a Breakpad symbol file line by line, repairs it, and says what it is of.
+//!
+//! The unwinder's parser gives up a whole file for one line that it cannot read, and for a last
+//! line without its end. So what is stored is what that parser reads to the end: line ends become
+//! LF, a byte order mark goes, a last line gets its end, and a line that is no record is left
+//! out. Each repair is a note. A file is refused where nothing good can come of it: without a
+//! `MODULE` line, with a name or an id that cannot be a place, or with more bad lines than good.
+//!
+//! The grammar is that of breakpad-symbols 0.27, `sym_file/parser.rs`. Memory is one line.
+
+use std::fmt;
+use std::io::{self, BufRead, Read, Write};
+
+use sha2::{Digest, Sha256};
+
+use super::breakpad;
+
+/// Bytes of one line. The unwinder's parser skips lines from 80 KiB on.
+pub const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a debug file's name: with what we append it is still a file name everywhere.
+pub const NAME_BYTES_MAX: usize = 200;
+/// Bad lines that are named one by one; the others are counted.
+const LINES_NAMED_MAX: usize = 5;
+
+/// Whose symbols a file holds, by its `MODULE` line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleLine {
+    pub os: String,
+    pub arch: String,
+    /// In upper case.
+    pub debug_id: String,
+    pub debug_file: String,
+}
+
+/// A file that can be stored.
+#[derive(Debug)]
+pub struct Checked {
+    pub module: ModuleLine,
+    /// Of the repaired text.
+    pub bytes: u64,
+    pub sha256: [u8; 32],
+    /// What was repaired.
+    pub notes: Vec<String>,
+}
+
+/// Why a file was not taken.
+#[derive(Debug)]
+pub enum Refused {
+    /// The file is to blame: the line, if one is, and the reason.
+    Bad(String),
+    /// It could not be kept, whatever it is.
+    Storage(io::Error),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bad(why) => f.write_str(why),
+            Self::Storage(error) => write!(f, "the file cannot be stored: {error}"),
+        }
+    }
+}
+
+fn bad(why: impl Into<String>) -> Refused {
+    Refused::Bad(why.into())
+}
+
+/// Copies the text of a symbol file from `input` to `output`, repaired.
+pub fn check(input: &mut impl BufRead, output: &mut impl Write) -> Result<Checked, Refused> {
+    let mut lines = Lines::new(input);
+    let mut text = Text {
+        output,
+        bytes: 0,
+        hash: Sha256::new(),
+    };
+    let Some(first) = lines.next()? else {
+        return Err(bad("the file is empty"));
+    };
+    let module = module_line(first).map_err(|why| bad(format!("line 1: {why}")))?;
+    let id = &module.debug_id;
+    let first = format!(
+        "MODULE {} {} {id} {}",
+        module.os, module.arch, module.debug_file
+    );
+    text.write_line(first.as_bytes())?;
+    let mut within = Within::Nothing;
+    let mut good = 1u64;
+    let mut left_out = Vec::new();
+    let mut left_out_count = 0u64;
+    while let Some(line) = lines.next()? {
+        match record(line, within) {
+            Some(next) => {
+                within = next;
+                good += 1;
+                text.write_line(line)?;
+            }
+            None => {
+                // What follows a bad head would else be taken for part of the one before.
+                if line.starts_with(b"FUNC") || line.starts_with(b"STACK CFI INIT") {
+                    within = Within::Nothing;
+                }
+                left_out_count += 1;
+                if left_out.len() < LINES_NAMED_MAX {
+                    left_out.push(lines.number.to_string());
+                }
+            }
+        }
+    }
+    let mut notes = lines.notes();
+    if left_out_count > 0 {
+        let first = left_out.join(", ");
+        if left_out_count > good {
+            return Err(bad(format!(
+                "line {first}: no record of a symbol file; {left_out_count} lines are none, and only {good} are"
+            )));
+        }
+        let more = match left_out_count as usize > left_out.len() {
+            true => " and others",
+            false => "",
+        };
+        notes.push(format!(
+            "{left_out_count} lines that are no records are left out: line {first}{more}"
+        ));
+    }
+    Ok(Checked {
+        module,
+        bytes: text.bytes,
+        sha256: text.hash.finalize().into(),
+        notes,
+    })
+}
+
+struct Text<'a, W> {
+    output: &'a mut W,
+    bytes: u64,
+    hash: Sha256,
+}
+
+impl<W: Write> Text<'_, W> {
+    fn write_line(&mut self, line: &[u8]) -> Result<(), Refused> {
+        for piece in [line, b"\n"] {
+            self.hash.update(piece);
+            self.output.write_all(piece).map_err(Refused::Storage)?;
+            self.bytes += piece.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+/// The lines of a text without their ends.
+struct Lines<'a, R> {
+    input: &'a mut R,
+    line: Vec<u8>,
+    /// Of the line that was read last, counted from 1.
+    number: u64,
+    byte_order_mark: bool,
+    carriage_returns: bool,
+    /// The last line had no end.
+    unended: bool,
+    not_utf8: u64,
+}
+
+impl<'a, R: BufRead> Lines<'a, R> {
+    fn new(input: &'a mut R) -> Self {
+        Self {
+            input,
+            line: Vec::new(),
+            number: 0,
+            byte_order_mark: false,
+            carriage_returns: false,
+            unended: false,
+            not_utf8: 0,
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<&[u8]>, Refused> {
+        self.line.clear();
+        let limit = LINE_BYTES_MAX as u64 + 1;
+        let unreadable = |number: u64, error: io::Error| bad(format!("line {number}: {error}"));
+        let number = self.number + 1;
+        let read = self
+            .input
+            .by_ref()
+            .take(limit)
+            .read_until(b'\n', &mut self.line)
+            .map_err(|error| unreadable(number, error))?;
+        if read == 0 {
+            return Ok(None);
+        }
+        self.number = number;
+        if self.line.last() == Some(&b'\n') {
+            self.line.pop();
+        } else if read as u64 == limit {
+            self.skip_line()
+                .map_err(|error| unreadable(number, error))?;
+            // No record begins like this, so it is left out as a bad line.
+            self.line.clear();
+            self.line.push(b'?');
+        } else {
+            self.unended = true;
+        }
+        if number == 1 && self.line.starts_with(b"\xef\xbb\xbf") {
+            self.line.drain(..3);
+            self.byte_order_mark = true;
+        }
+        while self.line.last() == Some(&b'\r') {
+            self.line.pop();
+            self.carriage_returns = true;
+        }
+        if let Err(_not_utf8) = std::str::from_utf8(&self.line) {
+            self.line = String::from_utf8_lossy(&self.line)
+                .into_owned()
+                .into_bytes();
+            self.not_utf8 += 1;
+        }
+        Ok(Some(&self.line))
+    }
+
+    fn skip_line(&mut self) -> io::Result<()> {
+        loop {
+            let buffer = self.input.fill_buf()?;
+            let end = memchr::memchr(b'\n', buffer);
+            let used = end.map_or(buffer.len(), |end| end + 1);
+            self.input.consume(used);
+            if end.is_some() || used == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.byte_order_mark {
+            notes.push("a byte order mark is left out".to_owned());
+        }
+        if self.carriage_returns {
+            notes.push("carriage returns at line ends are left out".to_owned());
+        }
+        if self.unended {
+            notes.push("the last line had no end and got one".to_owned());
+        }
+        if self.not_utf8 > 0 {
+            notes.push(format!(
+                "{} lines were not UTF-8; what could not be read stands as \u{fffd}",
+                self.not_utf8
+            ));
+        }
+        notes
+    }
+}
+
+fn module_line(line: &[u8]) -> Result<ModuleLine, String> {
+    const FORM: &str = "MODULE <os> <cpu> <debug id> <debug file>";
+    let text = std::str::from_utf8(line).unwrap_or_default();
+    let rest = text
+        .strip_prefix("MODULE ")
+        .ok_or_else(|| format!("a symbol file begins with {FORM}, this one does not"))?;
+    let mut words = rest.trim_start().splitn(4, ' ').map(str::trim);
+    let mut word = || words.next().filter(|word| !word.is_empty());
+    let (Some(os), Some(arch), Some(id), Some(name)) = (word(), word(), word(), word()) else {
+        return Err(format!("the line is no {FORM}"));
+    };
+    Ok(ModuleLine {
+        os: os.to_owned(),
+        arch: arch.to_owned(),
+        debug_id: debug_id(id)?,
+        debug_file: debug_file(name)?,
+    })
+}
+
+/// A debug id as it is stored: upper case.
+pub fn debug_id(id: &str) -> Result<String, String> {
+    let shown: String = id.chars().take(60).collect();
+    if breakpad::checked_id(id).is_none() {
+        return Err(format!(
+            "debug id {shown:?} is not 33 to 40 hexadecimal digits (32 and an age)"
+        ));
+    }
+    if id[..32].bytes().all(|digit| digit == b'0') {
+        return Err(format!(
+            "debug id {shown:?} is all zeros: it names no build"
+        ));
+    }
+    Ok(id.to_ascii_uppercase())
+}
+
+/// A debug file's name, if it can be the name of a folder.
+fn debug_file(name: &str) -> Result<String, String> {
+    let shown: String = name.chars().take(60).collect();
+    if breakpad::checked_leaf(name) != Some(name) || name.chars().any(char::is_control) {
+        return Err(format!(
+            "debug file {shown:?} is no plain file name; it may have no / or \\ and no control characters"
+        ));
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return Err(format!(
+            "debug file {shown:?}... is longer than {NAME_BYTES_MAX} bytes"
+        ));
+    }
+    Ok(name.to_owned())
+}
+
+/// The record that lines may go on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Within {
+    Nothing,
+    Function,
+    Cfi,
+}
+
+/// What a line leaves us within, or `None` where it is no record there.
+fn record(line: &[u8], within: Within) -> Option<Within> {
+    let continues = match within {
+        Within::Function => {
+            is_source_line(line) || is_inline(line) || is_numbered(line, "INLINE_ORIGIN")
+        }
+        Within::Cfi => is_cfi(line),
+        Within::Nothing => false,
+    };
+    if continues {
+        return Some(within);
+    }
+    if line.is_empty()
+        || is_info(line)
+        || is_numbered(line, "FILE")
+        || is_numbered(line, "INLINE_ORIGIN")
+    {
+        return Some(Within::Nothing);
+    }
+    if is_public(line) || is_stack_win(line) {
+        return Some(Within::Nothing);
+    }
+    if is_function(line) {
+        return Some(Within::Function);
+    }
+    is_cfi_init(line).then_some(Within::Cfi)
+}
+
+/// The fields of a line, each with the blanks behind it.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    /// `None` unless the line begins with this word and a blank.
+    fn after(line: &'a [u8], word: &str) -> Option<Self> {
+        let mut fields = Self(line.strip_prefix(word.as_bytes())?);
+        fields.blanks().then_some(fields)
+    }
+
+    fn blanks(&mut self) -> bool {
+        let count = self
+            .0
+            .iter()
+            .take_while(|b| matches!(b, b' ' | b'\t'))
+            .count();
+        self.0 = &self.0[count..];
+        count > 0
+    }
+
+    /// Whether digits come, at most so many.
+    fn digits(&mut self, max: usize, is_digit: fn(&u8) -> bool) -> Option<&'a [u8]> {
+        let count = self.0.iter().take(max).take_while(|b| is_digit(b)).count();
+        let (digits, rest) = self.0.split_at(count);
+        self.0 = rest;
+        (count > 0).then_some(digits)
+    }
+
+    fn hex(&mut self, digits_max: usize) -> Option<()> {
+        self.digits(digits_max, u8::is_ascii_hexdigit).map(drop)
+    }
+
+    fn decimal(&mut self) -> Option<()> {
+        let digits = self.digits(10, u8::is_ascii_digit)?;
+        let value: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        u32::try_from(value).ok().map(drop)
+    }
+
+    fn hex_field(&mut self, digits_max: usize) -> Option<()> {
+        self.hex(digits_max)?;
+        self.blanks().then_some(())
+    }
+
+    fn decimal_field(&mut self) -> Option<()> {
+        self.decimal()?;
+        self.blanks().then_some(())
+    }
+
+    /// The mark of a symbol that several functions share.
+    fn skip_m(&mut self) {
+        if self.0.starts_with(b"m ") || self.0.starts_with(b"m\t") {
+            self.0 = &self.0[1..];
+            self.blanks();
+        }
+    }
+
+    /// The rest is a text, which no carriage return cuts.
+    fn is_text(&self) -> Option<()> {
+        (!self.0.contains(&b'\r')).then_some(())
+    }
+
+    fn is_over(&self) -> Option<()> {
+        self.0.is_empty().then_some(())
+    }
+}
+
+const U32: usize = 8;
+const U64: usize = 16;
+
+fn is_info(line: &[u8]) -> bool {
+    Fields::after(line, "INFO").is_some_and(|fields| fields.is_text().is_some())
+}
+
+fn is_numbered(line: &[u8], word: &str) -> bool {
+    let read = || {
+        let mut fields = Fields::after(line, word)?;
+        fields.decimal_field()?;
+        fields.is_text()
+    };
+    read().is_some()
+}
+
+fn is_public(line: &[u8]) -> bool {
+    let read = || {
+        let mut fields = Fields::after(line, "PUBLIC")?;
+        fields.skip_m();
+        fields.hex_field(U64)?;
+        fields.hex_field(U32)?;
+        fields.is_text()
+    };
+    read().is_some()
+}
+
+fn is_function(line: &[u8]) -> bool {
+    let read = || {
+        let mut fields = Fields::after(line, "FUNC")?;
+        fields.skip_m();
+        fields.hex_field(U64)?;
+        fields.hex_field(U32)?;
+        fields.hex_field(U32)?;
+        fields.is_text()
+    };
+    read().is_some()
+}
+
+fn is_source_line(line: &[u8]) -> bool {
+    let read = || {
+        let mut fields = Fields(line);
+        fields.hex_field(U64)?;
+        fields.hex_field(U32)?;
+        fields.decimal_field()?;
+        fields.decimal()?;
+        fields.is_over()
+    };
+    read().is_some()
+}
+
+fn is_inline(line: &[u8]) -> bool {
+    let read = || {
+        let mut fields = Fields::after(line, "INLINE")?;
+        for _ in 0..4 {
+            fields.decimal_field()?;
+        }
+        loop {
+            fields.hex_field(U64)?;
+            fields.hex(U32)?;
+            if !fields.blanks() {
+                return fields.is_over();
+            }
+        }
+    };
+    read().is_some()
+}
+
+fn is_stack_win(line: &[u8]) -> bool {
+    let read = || {
+        let mut fields = Fields::after(line, "STACK WIN")?;
+        fields.hex_field(1)?;
+        fields.hex_field(U64)?;
+        for _ in 0..7 {
+            fields.hex_field(U32)?;
+        }
+        fields.digits(1, u8::is_ascii_digit)?;
+        fields.blanks().then_some(())?;
+        fields.is_text()
+    };
+    read().is_some()
+}
+
+fn is_cfi_init(line: &[u8]) -> bool {
+    let read = || {
+        let mut fields = Fields::after(line, "STACK CFI INIT")?;
+        fields.hex_field(U64)?;
+        fields.hex_field(U32)?;
+        fields.is_text()
+    };
+    read().is_some()
+}
+
+fn is_cfi(line: &[u8]) -> bool {
+    let read = || {
+        let mut fields = Fields::after(line, "STACK CFI")?;
+        fields.hex_field(U64)?;
+        fields.is_text()
+    };
+    read().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODULE: &str = "MODULE Linux x86_64 5a9832e5287241c1838ed98914e9b7ff1 app\n";
+
+    fn checked(text: &[u8]) -> Result<(Checked, String), String> {
+        let mut output = Vec::new();
+        check(&mut &*text, &mut output)
+            .map(|checked| (checked, String::from_utf8(output).expect("UTF-8")))
+            .map_err(|refused| refused.to_string())
+    }
+
+    #[test]
+    fn the_module_line_says_whose_symbols_they_are() {
+        let (checked, text) = checked(MODULE.as_bytes()).expect("good");
+        assert_eq!(checked.module.debug_file, "app");
+        assert_eq!(checked.module.debug_id, "5A9832E5287241C1838ED98914E9B7FF1");
+        assert_eq!(
+            text,
+            "MODULE Linux x86_64 5A9832E5287241C1838ED98914E9B7FF1 app\n"
+        );
+        assert_eq!(checked.bytes, text.len() as u64);
+        assert_eq!(checked.notes, [""; 0]);
+    }
+
+    #[test]
+    fn repairs_are_noted() {
+        let body = "FUNC 10 10 0 f\n10 4 1 0\nPUBLIC 20 0 g\n";
+        let whole = MODULE
+            .to_uppercase()
+            .replace("LINUX X86_64", "Linux x86_64");
+        let plain = format!("{}{body}", whole.replace("APP", "app"));
+        let crlf = plain.replace('\n', "\r\n");
+        let marked = format!("\u{feff}{plain}");
+        for (text, note) in [
+            (
+                crlf.as_bytes(),
+                "carriage returns at line ends are left out",
+            ),
+            (marked.as_bytes(), "a byte order mark is left out"),
+            (
+                plain.trim_end().as_bytes(),
+                "the last line had no end and got one",
+            ),
+        ] {
+            let (checked, repaired) = checked(text).expect("repaired");
+            assert_eq!(repaired, plain);
+            assert_eq!(checked.notes, [note]);
+        }
+        let latin = [plain.as_bytes(), b"PUBLIC 30 0 caf\xe9\n"].concat();
+        let (_, repaired) = checked(&latin).expect("repaired");
+        assert!(repaired.ends_with("PUBLIC 30 0 caf\u{fffd}\n"));
+    }
+
+    #[test]
+    fn a_bad_line_is_left_out_with_what_belongs_to_it() {
+        let text = format!(
+            "{MODULE}FUNC 10 10 0 f\n10 4 1 0\nFUNC xyz 1 0 bad\n99 4 1 0\n\nPUBLIC 20 0 g\nFILE 0 a\n"
+        );
+        let (checked, repaired) = checked(text.as_bytes()).expect("repaired");
+        assert!(!repaired.contains("bad") && !repaired.contains("99 4 1 0"));
+        assert!(repaired.contains("10 4 1 0\n\nPUBLIC 20 0 g\n"));
+        assert_eq!(
+            checked.notes,
+            ["2 lines that are no records are left out: line 4, 5"]
+        );
+        let long = format!("{MODULE}FILE 0 {}\nPUBLIC 20 0 g\n", "x".repeat(200_000));
+        let (_, repaired) = super::tests::checked(long.as_bytes()).expect("repaired");
+        assert!(repaired.len() < 100 && repaired.ends_with("app\nPUBLIC 20 0 g\n"));
+    }
+
+    #[test]
+    fn what_is_hopeless_is_refused_with_its_line() {
+        let junk = format!("{MODULE}a\nb\nc\n");
+        for (text, why) in [
+            ("", "the file is empty"),
+            (
+                "FUNC 10 10 0 f\n",
+                "line 1: a symbol file begins with MODULE",
+            ),
+            ("MODULE Linux\n", "line 1: the line is no MODULE"),
+            (
+                "MODULE a b 12AB c\n",
+                "line 1: debug id \"12AB\" is not 33 to 40",
+            ),
+            (
+                "MODULE a b 000000000000000000000000000000000 c\n",
+                "all zeros",
+            ),
+            (
+                "MODULE a b 5A9832E5287241C1838ED98914E9B7FF1 ../../etc/passwd\n",
+                "no plain file name",
+            ),
+            (
+                "MODULE a b 5A9832E5287241C1838ED98914E9B7FF1 ..\n",
+                "no plain file name",
+            ),
+            (&junk, "line 2, 3, 4: no record of a symbol file"),
+        ] {
+            let error = checked(text.as_bytes()).expect_err(text);
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn records_are_told_as_the_unwinder_tells_them() {
+        use Within::*;
+        for (line, within, next) in [
+            ("", Function, Some(Nothing)),
+            ("INFO CODE_ID 1", Nothing, Some(Nothing)),
+            ("INFO", Nothing, None),
+            ("FILE 1 a b", Function, Some(Nothing)),
+            ("FILE 99999999999 a", Nothing, None),
+            ("INLINE_ORIGIN 1 f", Function, Some(Function)),
+            ("INLINE 0 1 2 3 10 4 20 4", Function, Some(Function)),
+            ("INLINE 0 1 2 3 10 4 20", Function, None),
+            ("INLINE 0 1 2 3 10 4", Nothing, None),
+            ("FUNC m 10 4 0 f", Cfi, Some(Function)),
+            ("FUNC 10 4 0", Nothing, None),
+            ("10 4 7 0", Function, Some(Function)),
+            ("10 4 7 0 ", Function, None),
+            ("10 4 -7 0", Function, None),
+            ("PUBLIC m 10 0 f", Nothing, Some(Nothing)),
+            ("STACK CFI INIT 10 4 .cfa: $rsp 8 +", Nothing, Some(Cfi)),
+            ("STACK CFI 11 .cfa: $rsp 16 +", Cfi, Some(Cfi)),
+            ("STACK CFI 11 .cfa: $rsp 16 +", Function, None),
+            (
+                "STACK WIN 4 10 4 1 0 0 0 0 0 1 $eip",
+                Nothing,
+                Some(Nothing),
+            ),
+            ("STACK WIN 4 10 4 1 0 0 0 0 0", Nothing, None),
+            ("MODULE a b c d", Nothing, None),
+        ] {
+            assert_eq!(
+                record(line.as_bytes(), within),
+                next,
+                "{line} in {within:?}"
+            );
+        }
+    }
+}
