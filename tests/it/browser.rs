@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::server::{Server, fixture, wait_for};
 
 /// Where the addresses begin that programs read, not people.
-const MACHINES: [&str; 4] = ["/__", "/metrics", "/assets/", "/api/"];
+const MACHINES: [&str; 6] = ["/__", "/metrics", "/assets/", "/api/", "/symbols/", "/v1/"];
 const WIDTHS: [u32; 2] = [1280, 390];
 const SCHEMES: [&str; 2] = ["light", "dark"];
 /// For a browser to end by itself.
