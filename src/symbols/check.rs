@@ -6,7 +6,7 @@
 //! out. Each repair is a note. A file is refused where nothing good can come of it: without a
 //! `MODULE` line, with a name or an id that cannot be a place, or with more bad lines than good.
 //!
-//! The grammar is that of breakpad-symbols 0.27, `sym_file/parser.rs`. Memory is one line.
+//! What a record is, the converter to the mapped form says, too. Memory is one line.
 
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
@@ -14,6 +14,7 @@ use std::io::{self, BufRead, Read, Write};
 use sha2::{Digest, Sha256};
 
 use super::breakpad;
+use super::mapped::text::{self, Record};
 
 /// Bytes of one line. The unwinder's parser skips lines from 80 KiB on.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -311,197 +312,23 @@ enum Within {
 /// What a line leaves us within, or `None` where it is no record there.
 fn record(line: &[u8], within: Within) -> Option<Within> {
     let continues = match within {
-        Within::Function => {
-            is_source_line(line) || is_inline(line) || is_numbered(line, "INLINE_ORIGIN")
-        }
-        Within::Cfi => is_cfi(line),
+        Within::Function => text::below_function(line, |_| {}).is_some(),
+        Within::Cfi => text::below_cfi(line).is_some(),
         Within::Nothing => false,
     };
     if continues {
         return Some(within);
     }
-    if line.is_empty()
-        || is_info(line)
-        || is_numbered(line, "FILE")
-        || is_numbered(line, "INLINE_ORIGIN")
-    {
+    if line.is_empty() {
         return Some(Within::Nothing);
     }
-    if is_public(line) || is_stack_win(line) {
-        return Some(Within::Nothing);
+    match text::record(line)? {
+        // The one of the first line is the one that counts.
+        Record::Module { .. } => None,
+        Record::Function { .. } => Some(Within::Function),
+        Record::CfiInit { .. } => Some(Within::Cfi),
+        _ => Some(Within::Nothing),
     }
-    if is_function(line) {
-        return Some(Within::Function);
-    }
-    is_cfi_init(line).then_some(Within::Cfi)
-}
-
-/// The fields of a line, each with the blanks behind it.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    /// `None` unless the line begins with this word and a blank.
-    fn after(line: &'a [u8], word: &str) -> Option<Self> {
-        let mut fields = Self(line.strip_prefix(word.as_bytes())?);
-        fields.blanks().then_some(fields)
-    }
-
-    fn blanks(&mut self) -> bool {
-        let count = self
-            .0
-            .iter()
-            .take_while(|b| matches!(b, b' ' | b'\t'))
-            .count();
-        self.0 = &self.0[count..];
-        count > 0
-    }
-
-    /// Whether digits come, at most so many.
-    fn digits(&mut self, max: usize, is_digit: fn(&u8) -> bool) -> Option<&'a [u8]> {
-        let count = self.0.iter().take(max).take_while(|b| is_digit(b)).count();
-        let (digits, rest) = self.0.split_at(count);
-        self.0 = rest;
-        (count > 0).then_some(digits)
-    }
-
-    fn hex(&mut self, digits_max: usize) -> Option<()> {
-        self.digits(digits_max, u8::is_ascii_hexdigit).map(drop)
-    }
-
-    fn decimal(&mut self) -> Option<()> {
-        let digits = self.digits(10, u8::is_ascii_digit)?;
-        let value: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-        u32::try_from(value).ok().map(drop)
-    }
-
-    fn hex_field(&mut self, digits_max: usize) -> Option<()> {
-        self.hex(digits_max)?;
-        self.blanks().then_some(())
-    }
-
-    fn decimal_field(&mut self) -> Option<()> {
-        self.decimal()?;
-        self.blanks().then_some(())
-    }
-
-    /// The mark of a symbol that several functions share.
-    fn skip_m(&mut self) {
-        if self.0.starts_with(b"m ") || self.0.starts_with(b"m\t") {
-            self.0 = &self.0[1..];
-            self.blanks();
-        }
-    }
-
-    /// The rest is a text, which no carriage return cuts.
-    fn is_text(&self) -> Option<()> {
-        (!self.0.contains(&b'\r')).then_some(())
-    }
-
-    fn is_over(&self) -> Option<()> {
-        self.0.is_empty().then_some(())
-    }
-}
-
-const U32: usize = 8;
-const U64: usize = 16;
-
-fn is_info(line: &[u8]) -> bool {
-    Fields::after(line, "INFO").is_some_and(|fields| fields.is_text().is_some())
-}
-
-fn is_numbered(line: &[u8], word: &str) -> bool {
-    let read = || {
-        let mut fields = Fields::after(line, word)?;
-        fields.decimal_field()?;
-        fields.is_text()
-    };
-    read().is_some()
-}
-
-fn is_public(line: &[u8]) -> bool {
-    let read = || {
-        let mut fields = Fields::after(line, "PUBLIC")?;
-        fields.skip_m();
-        fields.hex_field(U64)?;
-        fields.hex_field(U32)?;
-        fields.is_text()
-    };
-    read().is_some()
-}
-
-fn is_function(line: &[u8]) -> bool {
-    let read = || {
-        let mut fields = Fields::after(line, "FUNC")?;
-        fields.skip_m();
-        fields.hex_field(U64)?;
-        fields.hex_field(U32)?;
-        fields.hex_field(U32)?;
-        fields.is_text()
-    };
-    read().is_some()
-}
-
-fn is_source_line(line: &[u8]) -> bool {
-    let read = || {
-        let mut fields = Fields(line);
-        fields.hex_field(U64)?;
-        fields.hex_field(U32)?;
-        fields.decimal_field()?;
-        fields.decimal()?;
-        fields.is_over()
-    };
-    read().is_some()
-}
-
-fn is_inline(line: &[u8]) -> bool {
-    let read = || {
-        let mut fields = Fields::after(line, "INLINE")?;
-        for _ in 0..4 {
-            fields.decimal_field()?;
-        }
-        loop {
-            fields.hex_field(U64)?;
-            fields.hex(U32)?;
-            if !fields.blanks() {
-                return fields.is_over();
-            }
-        }
-    };
-    read().is_some()
-}
-
-fn is_stack_win(line: &[u8]) -> bool {
-    let read = || {
-        let mut fields = Fields::after(line, "STACK WIN")?;
-        fields.hex_field(1)?;
-        fields.hex_field(U64)?;
-        for _ in 0..7 {
-            fields.hex_field(U32)?;
-        }
-        fields.digits(1, u8::is_ascii_digit)?;
-        fields.blanks().then_some(())?;
-        fields.is_text()
-    };
-    read().is_some()
-}
-
-fn is_cfi_init(line: &[u8]) -> bool {
-    let read = || {
-        let mut fields = Fields::after(line, "STACK CFI INIT")?;
-        fields.hex_field(U64)?;
-        fields.hex_field(U32)?;
-        fields.is_text()
-    };
-    read().is_some()
-}
-
-fn is_cfi(line: &[u8]) -> bool {
-    let read = || {
-        let mut fields = Fields::after(line, "STACK CFI")?;
-        fields.hex_field(U64)?;
-        fields.is_text()
-    };
-    read().is_some()
 }
 
 #[cfg(test)]

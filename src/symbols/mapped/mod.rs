@@ -17,7 +17,7 @@ mod convert;
 mod folder;
 mod layout;
 mod reader;
-mod text;
+pub(super) mod text;
 
 use std::fs::Metadata;
 use std::time::UNIX_EPOCH;

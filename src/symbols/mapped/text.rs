@@ -8,7 +8,7 @@
 use super::layout::{Inline, Line, Public, Win};
 
 /// A record that stands by itself, or begins one of several lines.
-pub(super) enum Record<'a> {
+pub(in crate::symbols) enum Record<'a> {
     Module {
         debug_id: &'a str,
     },
@@ -34,7 +34,7 @@ pub(super) enum Record<'a> {
 }
 
 /// A line below a FUNC.
-pub(super) enum BelowFunction<'a> {
+pub(in crate::symbols) enum BelowFunction<'a> {
     Line(Line),
     Origin(u32, &'a str),
     /// The ranges were handed over one by one.
@@ -42,7 +42,7 @@ pub(super) enum BelowFunction<'a> {
 }
 
 /// A line without its end, or `None` where it makes no sense.
-pub(super) fn record(line: &[u8]) -> Option<Record<'_>> {
+pub(in crate::symbols) fn record(line: &[u8]) -> Option<Record<'_>> {
     let fields = Fields(line);
     match line.first()? {
         b'I' if line.starts_with(b"INLINE_ORIGIN") => {
@@ -64,7 +64,7 @@ pub(super) fn record(line: &[u8]) -> Option<Record<'_>> {
 }
 
 /// A line below a FUNC; `None` ends the function. Ranges of an INLINE go to `inline`.
-pub(super) fn below_function<'a>(
+pub(in crate::symbols) fn below_function<'a>(
     line: &'a [u8],
     mut inline: impl FnMut(Inline),
 ) -> Option<BelowFunction<'a>> {
@@ -108,7 +108,7 @@ pub(super) fn below_function<'a>(
 }
 
 /// A STACK CFI below its INIT: address and rules; `None` ends the INIT.
-pub(super) fn below_cfi(line: &[u8]) -> Option<(u64, &str)> {
+pub(in crate::symbols) fn below_cfi(line: &[u8]) -> Option<(u64, &str)> {
     let mut fields = Fields(line);
     fields.tag(b"STACK CFI")?;
     Some((fields.spaced(Fields::hex64)?, fields.rest()?))
