@@ -414,10 +414,11 @@ impl Store {
         signatures: &[String],
     ) -> Result<HashMap<String, Timestamp>, StoreError> {
         self.read(|read| {
+            let names = read.open_table(NAMES)?;
             let sightings = read.open_table(SIGHTINGS)?;
             let mut found = HashMap::new();
             for signature in signatures {
-                let Some(id) = name_id(read, signature)? else {
+                let Some(id) = names.get(signature.as_str())?.map(|id| id.value()) else {
                     continue;
                 };
                 let mut day = None;
