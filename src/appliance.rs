@@ -14,24 +14,28 @@ use anyhow::Context;
 use crate::bugzilla::{Poller, Tracker};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
+use crate::fetcher;
 use crate::http::Server;
 use crate::index::Index;
 use crate::indexer::Indexer;
 use crate::limits;
-use crate::mender::Mender;
+use crate::mender;
 use crate::metrics::Metrics;
 use crate::outbound::{Bounds, Outbound};
 use crate::queue;
 use crate::reload::InForce;
-use crate::retention::{Keep, Retention};
+use crate::retention::{Keep, Retention, SymbolPlaces};
 use crate::signature::{Generator, Lists, Ruleset};
 use crate::stackwalk::{SymbolCache, WalkerOptions};
 use crate::store::disk::{Disk, OsDisk, make_private_dir};
 use crate::store::overlay::OverlayDisk;
 use crate::store::{DirectoryLock, State, Store, StoreOptions, StoreStatus};
+use crate::symbol_source::SymbolSource;
+use crate::symbols::converter::Converter;
 use crate::symbols::mapped::MappedDir;
 use crate::symbols::{Shelf, SymbolDirs};
-use crate::web::App;
+use crate::upload;
+use crate::web::{App, Remembered};
 use crate::workers::{Pool, PoolParts};
 
 /// For requests under way when the server stops.
@@ -104,9 +108,24 @@ impl Appliance {
             Keep {
                 processed_days: settings.processed_days.0,
                 failed_days: settings.failed_days.0,
+                symbols_unused_days: *settings.symbols_unused_days,
+                symbols_days: *settings.symbols_days,
             }
         };
-        let retention = Arc::new(Retention::start(store.clone(), keep, clock.clone())?);
+        let symbols = Shelf::new(symbol_dir(&place.data), ground.spill_dir.clone());
+        let symbol_dirs = SymbolDirs::new(symbol_folders(&config, &place.data));
+        let mapped = Arc::new(mapped_dir(&place.data));
+        let places = SymbolPlaces {
+            shelf: symbols.clone(),
+            dirs: symbol_dirs.clone(),
+            mapped: mapped.clone(),
+        };
+        let retention = Arc::new(Retention::start(
+            store.clone(),
+            places,
+            keep,
+            clock.clone(),
+        )?);
 
         let bugzilla = match config.bugzilla.url.0.as_str() {
             "" => None,
@@ -133,7 +152,7 @@ impl Appliance {
             generator: Arc::new(Generator::new(ruleset, Arc::new(Lists::builtin()))),
             clock: clock.clone(),
             metrics: metrics.clone(),
-            walker: walker_options(&config, place),
+            walker: walker_options(&config, place, mapped),
         };
         let pool = Arc::new(Pool::start(workers, parts, jobs, stop)?);
 
@@ -141,9 +160,29 @@ impl Appliance {
         let mender = match place.read_only {
             true => None,
             false => {
-                let symbols = SymbolDirs::new(vec![symbol_dir(&place.data)]);
-                Some(Mender::start(store.clone(), symbols)?)
+                let places = mender::Places {
+                    shelf: symbols.clone(),
+                    dirs: symbol_dirs.clone(),
+                };
+                Some(Arc::new(mender::start(store.clone(), places)?))
             }
+        };
+        let converter = converter(&config, place.program.clone());
+        let fetcher = match &mender {
+            None => None,
+            Some(mender) => fetcher::start(fetcher::Parts {
+                store: store.clone(),
+                shelf: symbols.clone(),
+                dirs: symbol_dirs.clone(),
+                converter: converter.clone(),
+                mender: mender.clone(),
+                clock: clock.clone(),
+                metrics: metrics.clone(),
+                sources: config.symbol_source.value.clone(),
+                outbound: upload::fetch_bounds(&config),
+                unpacking: upload::bounds(&config),
+                miss_kept: config.symbols.miss_kept.0,
+            })?,
         };
         let app = Arc::new(App {
             config: in_force,
@@ -153,13 +192,17 @@ impl Appliance {
             indexer,
             retention,
             mender,
+            fetcher,
             bugzilla,
             pool,
-            symbols: Shelf::new(symbol_dir(&place.data), ground.spill_dir.clone()),
             names: Mutex::new(SymbolCache::new(
-                SymbolDirs::new(vec![symbol_dir(&place.data)]),
+                symbol_dirs.clone(),
                 limits::SYMBOLICATE_TEXT_BYTES_MAX,
             )),
+            symbols,
+            symbol_dirs,
+            converter,
+            assembled: Remembered::default(),
             metrics,
             clock,
         });
@@ -213,6 +256,9 @@ impl Appliance {
         self.app.retention.stop();
         if let Some(mender) = &self.app.mender {
             mender.stop();
+        }
+        if let Some(fetcher) = &self.app.fetcher {
+            fetcher.stop();
         }
         if let Some(bugzilla) = &self.app.bugzilla {
             bugzilla.stop();
@@ -300,18 +346,35 @@ pub fn shelf_to_read(data: &Path) -> Shelf {
     Shelf::new(symbol_dir(data), incoming_dir(data))
 }
 
-fn walker_options(config: &Config, place: &Place) -> WalkerOptions {
+/// Every folder in which symbols lie; our own first.
+fn symbol_folders(config: &Config, data: &Path) -> Vec<PathBuf> {
+    let others = config.symbol_source.iter().filter_map(SymbolSource::folder);
+    std::iter::once(symbol_dir(data)).chain(others).collect()
+}
+
+/// Symbols as walkers use them.
+fn mapped_dir(data: &Path) -> MappedDir {
+    MappedDir::new(data.join("symbols-mapped"), incoming_dir(data))
+}
+
+/// What turns programs and debug files into symbols, run by `program`.
+pub fn converter(config: &Config, program: PathBuf) -> Converter {
+    Converter {
+        memory_bytes: config.symbols.convert_bytes_max.0,
+        deadline: config.symbols.convert_deadline.0,
+        text_bytes_max: config.symbols.inflated_bytes_max.0,
+        ..Converter::new(program)
+    }
+}
+
+fn walker_options(config: &Config, place: &Place, mapped: Arc<MappedDir>) -> WalkerOptions {
     // Kept open as mappings, or in the heap where they cannot be mapped.
     let symbols = config.symbols.map_bytes.0;
     let deadline = config.workers.walk_deadline.0;
     let heap_bytes = WALKER_HEAP_BYTES + symbols;
-    let mapped = MappedDir::new(
-        place.data.join("symbols-mapped"),
-        place.data.join("incoming"),
-    );
     WalkerOptions {
-        symbols: vec![symbol_dir(&place.data)],
-        mapped: Some(Arc::new(mapped)),
+        symbols: symbol_folders(config, &place.data),
+        mapped: Some(mapped),
         heap_bytes,
         address_bytes: WALKER_ADDRESS_BYTES + heap_bytes + symbols + WALKER_MAP_BYTES,
         // Processor time cannot be more than the time on the wall: a walk has one thread.

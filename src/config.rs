@@ -15,6 +15,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::bugs::reference;
 use crate::bugs::template::Template;
+use crate::symbol_source::{SourceKind, SymbolSource};
 use crate::throttle::{Op, Outcome, Rule};
 
 /// Where a setting's value came from.
@@ -219,6 +220,10 @@ settings! {
         processed_days: Days = Days(180);
         /// Days that a crash is kept whose processing was given up.
         failed_days: Days = Days(30);
+        /// Days that symbols are kept from their last use by a walk; 0 is for ever.
+        symbols_unused_days: u32 = 0;
+        /// Days that symbols are kept from their upload, in use or not; 0 is for ever.
+        symbols_days: u32 = 0;
     }
     /// `[workers]`: the pool that walks dumps.
     workers: Workers {
@@ -247,6 +252,19 @@ settings! {
         upload_bytes_max: Size = Size(2 << 30);
         /// Most bytes that one upload of symbols may have when unpacked; http.ratio_max counts, too.
         inflated_bytes_max: Size = Size(8 << 30);
+        /// Memory for converting one program or debug file, beside the file itself.
+        convert_bytes_max: Size = Size(8 << 30), at_start;
+        /// Wall-clock time for converting one.
+        convert_deadline: Span = Span(Duration::from_secs(15 * 60)), at_start;
+        /// Largest file that is fetched from a symbol source, or from an address that an upload names.
+        fetch_bytes_max: Size = Size(2 << 30), at_start;
+        /// Wall-clock time for fetching one.
+        fetch_deadline: Span = Span(Duration::from_secs(120)), at_start;
+        /// How long a source that did not have a module is not asked for it again.
+        miss_kept: Span = Span(Duration::from_secs(24 * 60 * 60)), at_start;
+        /// Origins such as "https://builds.example.org" (several between spaces) from which an
+        /// upload may have its zip fetched; empty for none.
+        fetch_from: Origins = Origins(Vec::new());
     }
     /// `[bugzilla]`: the one bug tracker that the server asks, if any.
     bugzilla: Bugzilla {
@@ -260,6 +278,8 @@ settings! {
     throttle: Rule;
     /// `[[bug_template]]`, in order.
     bug_template: Template;
+    /// `[[symbol_source]]`, in order.
+    symbol_source: SymbolSource;
 }
 
 /// A number of bytes. Written as a number, or with a unit: `"100 MiB"`.
@@ -391,6 +411,29 @@ impl Value for TrackerUrl {
 
     fn print(&self) -> String {
         self.0.print()
+    }
+}
+
+/// Schemes, hosts and ports without a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origins(pub Vec<String>);
+
+impl Value for Origins {
+    const FORM: &'static str =
+        "origins such as \"https://builds.example.org\" between spaces, or \"\" for none";
+
+    fn read(value: &DeValue) -> Option<Self> {
+        let words = value.as_str()?.split_whitespace();
+        let origins = words.map(|text| {
+            let text = text.trim_end_matches('/');
+            let (_, path) = reference::split(text).ok()?;
+            path.trim_matches('/').is_empty().then(|| text.to_owned())
+        });
+        origins.collect::<Option<Vec<String>>>().map(Self)
+    }
+
+    fn print(&self) -> String {
+        self.0.join(" ").print()
     }
 }
 
@@ -679,6 +722,55 @@ impl Entry for Template {
             self.name.print(),
             self.product.print(),
             self.url.to_string().print()
+        )
+    }
+}
+
+impl Entry for SymbolSource {
+    const WHAT: &'static str = "a symbol source";
+    const KEYS: &'static [&'static str] = &["name", "kind", "at", "allow"];
+
+    fn read(found: &Found) -> Result<Self, ConfigError> {
+        let Some(kind) = found.parsed::<SourceKind>("kind")? else {
+            let known = SourceKind::ALL.map(SourceKind::name).join(", ");
+            return Err(found.error(&format!("needs a kind: {known}")));
+        };
+        let at = found.text("at")?.trim_end_matches('/').to_owned();
+        if at.is_empty() {
+            return Err(found.error("needs at, which is a folder or the address of a server"));
+        }
+        let allow: Vec<String> = (found.text("allow")?.split_whitespace())
+            .map(str::to_owned)
+            .collect();
+        let addresses = std::iter::once(&at).chain(&allow);
+        if kind != SourceKind::Folder
+            && let Some(bad) = addresses
+                .into_iter()
+                .find(|text| reference::split(text).is_err())
+        {
+            return Err(found.error(&format!(
+                "{bad:?} is no address such as \"https://symbols.example.org\""
+            )));
+        }
+        let name = match found.text("name")? {
+            name if name.is_empty() => at.clone(),
+            name => name,
+        };
+        Ok(Self {
+            name,
+            kind,
+            at,
+            allow,
+        })
+    }
+
+    fn print(&self) -> String {
+        format!(
+            "name = {}\nkind = \"{}\"\nat = {}\nallow = {}",
+            self.name.print(),
+            self.kind,
+            self.at.print(),
+            self.allow.join(" ").print()
         )
     }
 }

@@ -18,7 +18,7 @@ use crate::config::{Config, Setting, Source, Span};
 use crate::crash::raw::MAIN_DUMP;
 use crate::fields::name;
 use crate::http::Form;
-use crate::symbols::{Conflict, Shelf};
+use crate::symbols::{Conflict, Incoming, Shelf};
 use crate::web::Params;
 
 const DAYS: i64 = 14;
@@ -193,7 +193,13 @@ fn attach(appliance: &Appliance) -> anyhow::Result<()> {
 fn install_symbols(shelf: &Shelf) -> anyhow::Result<()> {
     for (path, packed) in SYMBOLS {
         let mut text = BufReader::new(flate2::read::GzDecoder::new(*packed));
-        let taken = shelf.take(&mut text, Conflict::KeepFirst);
+        let incoming = Incoming {
+            name: path,
+            native: None,
+            notes: Vec::new(),
+            now_ms: SystemClock.now().ms(),
+        };
+        let taken = shelf.take(&mut text, incoming, Conflict::KeepFirst);
         let taken = taken.map_err(|why| anyhow!("{path}: {why}"))?;
         ensure!(taken.place == *path, "{path} belongs to {}", taken.place);
     }

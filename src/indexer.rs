@@ -474,6 +474,7 @@ mod tests {
                 processed_at: SystemClock.now(),
                 facts: Facts::default(),
                 lacks: Vec::new(),
+                used: Vec::new(),
                 failure: None,
             };
             self.store.finish(job, finished).unwrap();

@@ -101,6 +101,8 @@ pub const OUTBOUND_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const OUTBOUND_CONNECT_SECONDS_MAX: u64 = 5;
 /// Seconds for the whole answer of another server.
 pub const OUTBOUND_SECONDS_MAX: u64 = 20;
+/// Redirects that are followed for one file.
+pub const OUTBOUND_REDIRECTS_MAX: usize = 3;
 
 /// Parameters of one search.
 pub const QUERY_PARAMS_MAX: usize = 500;

@@ -1,92 +1,70 @@
 //! Notices symbols that have come for modules whose crashes lacked them, and has those crashes
 //! processed again.
 //!
-//! A thread of its own looks at the start, every few seconds, and when it is told that symbols
-//! came. So it does not matter which way a file took into the folder, or whether the server ran.
+//! It looks at the start, every few seconds, and when it is told that symbols came. So it does not
+//! matter which way a file took into the folder, or whether the server ran.
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
-
+use crate::errand::{Errand, Left};
+use crate::store::mends::{Lack, What};
 use crate::store::{Store, StoreError};
-use crate::symbols::SymbolDirs;
+use crate::symbols::{Shelf, SymbolDirs};
 
 /// Between two looks that nobody asked for.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-pub struct Mender {
-    wake: Mutex<Option<Sender<()>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+/// Where symbols may come to.
+pub struct Places {
+    pub shelf: Shelf,
+    /// The shelf and all other folders.
+    pub dirs: SymbolDirs,
 }
 
-impl Mender {
-    pub fn start(store: Arc<Store>, symbols: SymbolDirs) -> io::Result<Self> {
-        // One place: a second call while the first waits says nothing new.
-        let (wake, woken) = bounded::<()>(1);
-        let thread = std::thread::Builder::new()
-            .name("mender".into())
-            .spawn(move || {
-                let mut tried = Tried::default();
-                loop {
-                    if let Err(error) = look(&store, &symbols, &mut tried) {
-                        tracing::error!(%error, "looking for late symbols failed; the next look goes on");
-                    }
-                    if let Err(RecvTimeoutError::Disconnected) = woken.recv_timeout(LOOK_EVERY) {
-                        return;
-                    }
-                }
-            })?;
-        Ok(Self {
-            wake: Mutex::new(Some(wake)),
-            thread: Mutex::new(Some(thread)),
-        })
-    }
-
-    /// Symbols came: look now.
-    pub fn wake(&self) {
-        if let Some(wake) = &*self.wake.lock().unwrap_or_else(|e| e.into_inner()) {
-            let _ = wake.try_send(());
+pub fn start(store: Arc<Store>, places: Places) -> io::Result<Errand> {
+    let mut tried = Tried::default();
+    Errand::start("mender", LOOK_EVERY, move || {
+        if let Err(error) = look(&store, &places, &mut tried) {
+            tracing::error!(%error, "looking for late symbols failed; the next look goes on");
         }
-    }
-
-    pub fn stop(&self) {
-        self.wake.lock().unwrap_or_else(|e| e.into_inner()).take();
-        let thread = self.thread.lock().unwrap_or_else(|e| e.into_inner()).take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("the mender panicked");
-        }
-    }
+        Left::Nothing
+    })
 }
 
-/// Symbol files for which a mend was asked, by module. A file that helps nobody, though it is
-/// there, must not have its crashes walked again for ever.
-type Tried = HashMap<String, (u64, Option<SystemTime>)>;
+/// Symbol files for which a mend was asked. A file that helps nobody, though it is there, must not
+/// have its crashes walked again for ever.
+type Tried = HashMap<Lack, (u64, Option<SystemTime>)>;
 
-fn look(store: &Store, symbols: &SymbolDirs, tried: &mut Tried) -> Result<(), StoreError> {
+fn look(store: &Store, places: &Places, tried: &mut Tried) -> Result<(), StoreError> {
     let mut found = Vec::new();
-    for module in store.lacked_modules()? {
-        let Some((file, id)) = module.rsplit_once('/') else {
-            continue;
-        };
-        let metadata = symbols.find(file, id).and_then(|path| path.metadata().ok());
-        let Some(metadata) = metadata else {
+    for lack in store.lacks()? {
+        let file = places.dirs.find(&lack.debug_file, &lack.debug_id);
+        let Some(metadata) = file.and_then(|file| file.metadata().ok()) else {
             continue;
         };
         let stamp = (metadata.len(), metadata.modified().ok());
-        if tried.insert(module.clone(), stamp) != Some(stamp) {
-            found.push(module);
+        if tried.get(&lack) == Some(&stamp) {
+            continue;
+        }
+        let content = || Some(places.shelf.module(&lack.debug_id)?.content());
+        let helps = match lack.what {
+            What::Symbols => true,
+            What::Functions => content().is_some_and(|content| content.has_functions()),
+            What::Unwind => content().is_some_and(|content| content.has_unwind()),
+        };
+        tried.insert(lack.clone(), stamp);
+        if helps {
+            found.push(lack);
         }
     }
     if found.is_empty() {
         return Ok(());
     }
     let crashes = store.mend(found.clone())?;
-    tracing::info!(modules = ?found, crashes, "symbols came for crashes that lacked them");
+    let found: Vec<String> = found.iter().map(Lack::to_string).collect();
+    tracing::info!(symbols = ?found, crashes, "symbols came for crashes that lacked them");
     Ok(())
 }

@@ -93,6 +93,8 @@ pub struct Metrics {
     pub symbols_uploaded: Family,
     /// Symbol files that were asked for: hit or miss.
     pub symbols_asked: Family,
+    /// Modules that other symbol servers were asked for, by what came of it.
+    pub symbols_fetched: Family,
     /// Handlers that panicked: each is a bug of ours.
     pub panics: Counter,
 }
@@ -174,6 +176,12 @@ impl Metrics {
                 "symbol files that were asked for",
                 "outcome",
                 &self.symbols_asked,
+            ),
+            (
+                "crashkeep_symbols_fetched_total",
+                "modules that other symbol servers were asked for",
+                "outcome",
+                &self.symbols_fetched,
             ),
         ] {
             let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} counter\n");

@@ -1,10 +1,11 @@
 //! The one way out: requests to servers that the configuration names.
 //!
-//! A client is made for certain origins and asks nothing else. It follows no redirect, goes
-//! through no proxy of the environment, and bounds the time and the bytes of every answer. Who
+//! A client is made for certain origins and asks nothing else. It follows redirects to these alone,
+//! and only where a file is fetched; it goes through no proxy of the environment, and bounds the time and the bytes of every answer. Who
 //! sets no address makes no client, and then nothing here ever runs.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::time::Duration;
 
@@ -93,7 +94,7 @@ impl Outbound {
                 .timeout_connect(Some(bounds.connect))
                 .timeout_global(Some(bounds.whole))
                 .user_agent(concat!("crashkeep/", env!("CARGO_PKG_VERSION")))
-                .accept("application/json")
+                .accept("application/json, */*")
                 .build()
                 .new_agent(),
             origins: origins.map(|uri| origin(&uri)).collect(),
@@ -103,6 +104,43 @@ impl Outbound {
 
     /// Asks with GET. Any status but a redirect is an answer.
     pub fn get(&self, address: &str) -> Result<Answer, OutboundError> {
+        let mut response = self.call(address)?;
+        if let Some(to) = redirection(&response) {
+            return Err(OutboundError::Redirected { to });
+        }
+        let body = response.body_mut().with_config();
+        let body = body.limit(self.bounds.body_bytes).read_to_vec();
+        Ok(Answer {
+            status: response.status().as_u16(),
+            body: body.map_err(|e| self.failed(e))?,
+        })
+    }
+
+    /// Asks with GET and writes the answer's body into a file. Returns the status. Follows a few
+    /// redirects, to origins that were named.
+    pub fn get_into(&self, address: &str, file: &mut File) -> Result<u16, OutboundError> {
+        let mut response = self.call(address)?;
+        for _ in 0..limits::OUTBOUND_REDIRECTS_MAX {
+            let Some(to) = redirection(&response) else {
+                break;
+            };
+            response = self.call(&to)?;
+        }
+        if let Some(to) = redirection(&response) {
+            return Err(OutboundError::Redirected { to });
+        }
+        let body = response.body_mut().with_config();
+        let mut reader = body.limit(self.bounds.body_bytes).reader();
+        match io::copy(&mut reader, file) {
+            Ok(_) => Ok(response.status().as_u16()),
+            Err(error) => Err(match error.downcast::<ureq::Error>() {
+                Ok(error) => self.failed(error),
+                Err(error) => OutboundError::Failed(error.to_string()),
+            }),
+        }
+    }
+
+    fn call(&self, address: &str) -> Result<ureq::http::Response<ureq::Body>, OutboundError> {
         let uri: Uri = address
             .parse()
             .map_err(|e| OutboundError::Failed(format!("{address:?} is no address: {e}")))?;
@@ -110,21 +148,7 @@ impl Outbound {
         if !self.origins.contains(&origin) {
             return Err(OutboundError::Foreign { origin });
         }
-        let mut response = self.agent.get(uri).call().map_err(|e| self.failed(e))?;
-        let status = response.status().as_u16();
-        if (300..400).contains(&status) {
-            let to = response.headers().get("location");
-            let to = to.map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
-            return Err(OutboundError::Redirected {
-                to: to.unwrap_or_default(),
-            });
-        }
-        let body = response.body_mut().with_config();
-        let body = body.limit(self.bounds.body_bytes).read_to_vec();
-        Ok(Answer {
-            status,
-            body: body.map_err(|e| self.failed(e))?,
-        })
+        self.agent.get(uri).call().map_err(|e| self.failed(e))
     }
 
     fn failed(&self, error: ureq::Error) -> OutboundError {
@@ -140,6 +164,16 @@ impl Outbound {
             error => OutboundError::Failed(error.to_string()),
         }
     }
+}
+
+/// Where a response sends us, if it does.
+fn redirection(response: &ureq::http::Response<ureq::Body>) -> Option<String> {
+    if !response.status().is_redirection() {
+        return None;
+    }
+    let to = response.headers().get("location");
+    let to = to.map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
+    Some(to.unwrap_or_default())
 }
 
 /// Scheme, host and port.

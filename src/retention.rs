@@ -1,19 +1,25 @@
 //! What is kept for how long, and the daily look whether all is in its place.
 //!
+//! Symbols have a retention of their own, since they are of use to crashes that are still to come:
+//! by the time since a walk used them last, and by age, but never those of a pinned release. The
+//! same pass brings what the store knows of them in line with their folders.
+//!
 //! A thread of its own makes a pass at the start and then every hour: deferred crashes whose time
 //! is up, then processed and failed ones that are older than their settings, in small batches so
 //! that intake never waits; at last the files of segments that hold nothing live any more. Once a
 //! day the store audits itself. The clock is an argument.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
-
 use crate::clock::{Clock, DAY_MS, Timestamp};
+use crate::errand::{Errand, Left};
+use crate::store::symbols::{Release, SymbolChange, SymbolRow};
 use crate::store::{Audit, State, Store, StoreError};
+use crate::symbols::mapped::MappedDir;
+use crate::symbols::{Shelf, SymbolDirs};
 
 /// Between two passes.
 const PASS_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -24,11 +30,23 @@ const DELETE_BATCH: usize = 64;
 /// Rows looked at between two of them.
 const SCAN_BATCH: usize = 1_000;
 
-/// Days that crashes are kept, by state, from their receipt.
+/// Days that things are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
+    /// Crashes, by state, from their receipt.
     pub processed_days: u32,
     pub failed_days: u32,
+    /// Symbols, from their last use or upload; 0 is for ever.
+    pub symbols_unused_days: u32,
+    /// Symbols, from their last upload; 0 is for ever.
+    pub symbols_days: u32,
+}
+
+/// Where symbols lie.
+pub struct SymbolPlaces {
+    pub shelf: Shelf,
+    pub dirs: SymbolDirs,
+    pub mapped: Arc<MappedDir>,
 }
 
 /// What a pass did.
@@ -38,6 +56,8 @@ pub struct Pass {
     pub processed_deleted: u64,
     pub failed_deleted: u64,
     pub segments_removed: u64,
+    /// Modules.
+    pub symbols_deleted: u64,
 }
 
 /// The last results, for the status page.
@@ -49,8 +69,7 @@ pub struct RetentionStatus {
 }
 
 pub struct Retention {
-    stop: Mutex<Option<Sender<()>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    errand: Errand,
     status: Arc<Mutex<RetentionStatus>>,
 }
 
@@ -58,36 +77,24 @@ impl Retention {
     /// `keep` is asked at each pass.
     pub fn start(
         store: Arc<Store>,
+        symbols: SymbolPlaces,
         keep: impl Fn() -> Keep + Send + 'static,
         clock: Arc<dyn Clock>,
     ) -> io::Result<Self> {
-        let (stop, stopped) = bounded::<()>(0);
         let status = Arc::new(Mutex::new(RetentionStatus::default()));
         let told = status.clone();
-        let thread = std::thread::Builder::new()
-            .name("retention".into())
-            .spawn(move || {
-                loop {
-                    let now = clock.now();
-                    let mut status = told.lock().unwrap_or_else(|e| e.into_inner()).clone();
-                    let result = look(&store, &keep(), now, &mut status);
-                    status.error = result.err().map(|error| {
-                        tracing::error!(%error, "a pass of retention failed; the next one goes on");
-                        error.to_string()
-                    });
-                    *told.lock().unwrap_or_else(|e| e.into_inner()) = status;
-                    if let Ok(()) | Err(RecvTimeoutError::Disconnected) =
-                        stopped.recv_timeout(PASS_EVERY)
-                    {
-                        return;
-                    }
-                }
-            })?;
-        Ok(Self {
-            stop: Mutex::new(Some(stop)),
-            thread: Mutex::new(Some(thread)),
-            status,
-        })
+        let errand = Errand::start("retention", PASS_EVERY, move || {
+            let now = clock.now();
+            let mut status = told.lock().unwrap_or_else(|e| e.into_inner()).clone();
+            let result = look(&store, &symbols, &keep(), now, &mut status);
+            status.error = result.err().map(|error| {
+                tracing::error!(%error, "a pass of retention failed; the next one goes on");
+                error.to_string()
+            });
+            *told.lock().unwrap_or_else(|e| e.into_inner()) = status;
+            Left::Nothing
+        })?;
+        Ok(Self { errand, status })
     }
 
     pub fn status(&self) -> RetentionStatus {
@@ -98,18 +105,13 @@ impl Retention {
     }
 
     pub fn stop(&self) {
-        self.stop.lock().unwrap_or_else(|e| e.into_inner()).take();
-        let thread = self.thread.lock().unwrap_or_else(|e| e.into_inner()).take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("retention panicked");
-        }
+        self.errand.stop();
     }
 }
 
 fn look(
     store: &Store,
+    symbols: &SymbolPlaces,
     keep: &Keep,
     now: Timestamp,
     status: &mut RetentionStatus,
@@ -125,7 +127,12 @@ fn look(
         }
         status.last_audit = Some((now, audit));
     }
-    let done = pass(store, keep, now)?;
+    let mut done = pass(store, keep, now)?;
+    match symbols_pass(store, symbols, keep, now) {
+        Ok(deleted) => done.symbols_deleted = deleted,
+        // Crashes do not wait for a folder that somebody else has changed.
+        Err(error) => tracing::error!(%error, "symbols could not be looked through"),
+    }
     if done != Pass::default() {
         tracing::info!(?done, "retention");
     }
@@ -178,4 +185,51 @@ pub fn pass(store: &Store, keep: &Keep, now: Timestamp) -> Result<Pass, StoreErr
     }
     done.segments_removed = store.sweep()?;
     Ok(done)
+}
+
+/// Brings what the store knows of symbols in line with their folders, and deletes what is too old
+/// at `now`. Returns how many modules that were.
+pub fn symbols_pass(
+    store: &Store,
+    symbols: &SymbolPlaces,
+    keep: &Keep,
+    now: Timestamp,
+) -> anyhow::Result<u64> {
+    let mut there: HashSet<String> = symbols.shelf.debug_ids()?.into_iter().collect();
+    let pinned: HashSet<Release> = store.pinned_releases()?.into_iter().collect();
+    let mut changes = Vec::new();
+    let mut deleted = 0;
+    for row in store.all_symbols()? {
+        let debug_id = row.module.debug_id.clone();
+        let is_there = there.remove(&debug_id);
+        let is_pinned = row.releases.iter().any(|release| pinned.contains(release));
+        let is_due = is_there && !is_pinned && is_too_old(&row, keep, now);
+        if is_due {
+            symbols.shelf.remove(&debug_id)?;
+            deleted += 1;
+        }
+        if is_due || !is_there {
+            changes.push(SymbolChange::Forget { debug_id });
+        }
+    }
+    // Put there by the command line, or by a server that died before it wrote that down.
+    for module in there.iter().filter_map(|id| symbols.shelf.module(id)) {
+        changes.push(SymbolChange::Put {
+            module,
+            release: None,
+        });
+    }
+    if !changes.is_empty() {
+        store.change_symbols(changes)?;
+    }
+    symbols.mapped.sweep(&symbols.dirs)?;
+    Ok(deleted)
+}
+
+fn is_too_old(row: &SymbolRow, keep: &Keep, now: Timestamp) -> bool {
+    let is_past =
+        |days: u32, since_ms: i64| days > 0 && now.ms() - since_ms >= i64::from(days) * DAY_MS;
+    let added = row.module.uploads.iter().map(|upload| upload.added_at_ms);
+    is_past(keep.symbols_unused_days, row.touched_at_ms())
+        || is_past(keep.symbols_days, added.max().unwrap_or(0))
 }

@@ -10,10 +10,16 @@ use std::io::{self, Read, Seek, Write};
 use crate::config::Config;
 use crate::limits;
 use crate::multipart::{self, BadContentType, Multipart, MultipartError, PartHead, PartSink};
-use crate::symbols::arrival::{self, Arrival, Bounds};
+use crate::outbound::{self, Outbound};
+use crate::store::symbols::{Release, SymbolChange};
+use crate::symbols;
+use crate::symbols::arrival::{Arrival, Receiver};
 use crate::symbols::check::Refused;
-use crate::symbols::{Conflict, Shelf};
-use crate::web::{App, Request, WebError};
+use crate::symbols::{Bounds, Conflict, Shelf};
+use crate::web::{App, Method, Params, Request, WebError};
+
+/// What a file is called that comes without a name.
+pub const NAMELESS: &str = "body";
 
 /// What an upload came to.
 pub struct Upload {
@@ -34,10 +40,61 @@ pub fn take(
     body: File,
 ) -> Result<Upload, WebError> {
     let upload = take_in(app, request, name, body)?;
+    let arrivals = &upload.arrivals;
+    record(app, arrivals, release(request, &upload.fields))?;
+    Ok(upload)
+}
+
+/// Has the store know what was taken, and the crashes that lacked it done again.
+pub fn record(app: &App, arrivals: &[Arrival], release: Option<Release>) -> Result<(), WebError> {
+    let verdicts = arrivals.iter().flat_map(|arrival| &arrival.verdicts);
+    let mut changes = Vec::new();
+    for verdict in verdicts {
+        app.metrics.symbols_uploaded.add(verdict.outcome());
+        if let Ok(taken) = &verdict.result {
+            changes.push(SymbolChange::Put {
+                module: taken.module.clone(),
+                release: release.clone(),
+            });
+        }
+    }
+    if !changes.is_empty() {
+        app.store.change_symbols(changes)?;
+    }
     if let Some(mender) = &app.mender {
         mender.wake();
     }
-    Ok(upload)
+    Ok(())
+}
+
+/// The release that symbols are uploaded for, where the address or the form names one.
+fn release(request: &Request, fields: &BTreeMap<String, String>) -> Option<Release> {
+    let named = |key: &str| {
+        let text = request
+            .query
+            .get(key)
+            .or(fields.get(key).map(String::as_str));
+        text.map(|text| {
+            text.chars()
+                .take(limits::NAME_CHARS_MAX)
+                .collect::<String>()
+        })
+    };
+    Some(Release {
+        product: named("product").filter(|product| !product.is_empty())?,
+        version: named("version").unwrap_or_default(),
+    })
+}
+
+/// What takes files in for a request.
+pub fn receiver<'a>(app: &'a App, config: &Config, conflict: Conflict) -> Receiver<'a> {
+    Receiver {
+        shelf: &app.symbols,
+        converter: &app.converter,
+        bounds: bounds(config),
+        conflict,
+        now_ms: app.clock.now().ms(),
+    }
 }
 
 fn take_in(
@@ -47,12 +104,12 @@ fn take_in(
     mut body: File,
 ) -> Result<Upload, WebError> {
     let config = app.config.get();
-    let bounds = bounds(&config);
     // Whoever comes here is admin; the route says so.
     let conflict = match request.query.get("replace") {
         Some("1") => Conflict::Replace,
         _ => Conflict::KeepFirst,
     };
+    let receiver = receiver(app, &config, conflict);
     let bytes = body.metadata().map_err(storage)?.len();
     let shelf = &app.symbols;
     let encoding = request.header("content-encoding").unwrap_or_default();
@@ -60,10 +117,12 @@ fn take_in(
         "" | "identity" => {}
         "gzip" | "x-gzip" => {
             let mut inflated = shelf.incoming_file().map_err(storage)?;
-            arrival::inflate(body, &mut inflated, bounds).map_err(|refused| match refused {
-                Refused::Bad(why) => WebError::new(400, why),
-                Refused::Storage(error) => storage(error),
-            })?;
+            symbols::inflate(body, &mut inflated, receiver.bounds).map_err(
+                |refused| match refused {
+                    Refused::Bad(why) => WebError::new(400, why),
+                    Refused::Storage(error) => storage(error),
+                },
+            )?;
             body = inflated;
         }
         _ => {
@@ -82,10 +141,20 @@ fn take_in(
                 "the Content-Type header names no boundary",
             ));
         }
+        Err(BadContentType::Wrong) if is_reference(request, bytes) => {
+            let (file, name) = fetched(app, &config, &mut body)?;
+            let arrival = receiver.take(file, &name).map_err(storage)?;
+            return Ok(Upload {
+                arrivals: vec![arrival],
+                fields: BTreeMap::new(),
+                name,
+                bytes,
+            });
+        }
         // One file alone; curl calls it a form all the same.
         Err(BadContentType::Wrong) => {
-            let name = name.unwrap_or("body").to_owned();
-            let arrival = arrival::take(shelf, body, &name, bounds, conflict).map_err(storage)?;
+            let name = name.unwrap_or(NAMELESS).to_owned();
+            let arrival = receiver.take(body, &name).map_err(storage)?;
             return Ok(Upload {
                 arrivals: vec![arrival],
                 fields: BTreeMap::new(),
@@ -102,10 +171,10 @@ fn take_in(
             "the form has no file; send a zip, or a .sym file as symbol_file",
         ));
     }
-    let name = form.files[0].0.clone();
+    let name = form.files[0].file_name.clone();
     let mut arrivals = Vec::new();
-    for (name, file) in form.files {
-        arrivals.push(arrival::take(shelf, file, &name, bounds, conflict).map_err(storage)?);
+    for part in form.files {
+        arrivals.push(receiver.take(part.file, &part.file_name).map_err(storage)?);
     }
     Ok(Upload {
         arrivals,
@@ -113,6 +182,78 @@ fn take_in(
         name,
         bytes,
     })
+}
+
+/// Whether a body may be a form with the address of an archive, as Tecken takes it.
+fn is_reference(request: &Request, bytes: u64) -> bool {
+    let kind = request.header("content-type").unwrap_or_default();
+    kind.starts_with("application/x-www-form-urlencoded")
+        && bytes <= limits::UPLOAD_FIELD_BYTES_MAX as u64
+        && request.method == Method::Post
+}
+
+/// The archive whose address a body holds, and its name; the body itself where it holds none.
+fn fetched(app: &App, config: &Config, body: &mut File) -> Result<(File, String), WebError> {
+    let mut text = String::new();
+    let read = body.read_to_string(&mut text);
+    let address = match read {
+        Ok(_) => Params::parse(&text).get("url").map(str::to_owned),
+        Err(_not_text) => None,
+    };
+    let Some(address) = address else {
+        let body = body.try_clone().map_err(storage)?;
+        return Ok((body, NAMELESS.to_owned()));
+    };
+    let origins: Vec<&str> = config
+        .symbols
+        .fetch_from
+        .0
+        .iter()
+        .map(String::as_str)
+        .collect();
+    if origins.is_empty() {
+        return Err(WebError::bad(
+            "url",
+            "nothing is fetched from other servers here; send the file itself, or have symbols.fetch_from name the server",
+        ));
+    }
+    let mut file = app.symbols.incoming_file().map_err(storage)?;
+    let outbound = Outbound::to(&origins, fetch_bounds(config));
+    let name = address.rsplit('/').next().unwrap_or(NAMELESS).to_owned();
+    match outbound.get_into(&address, &mut file) {
+        Ok(200) => Ok((file, name)),
+        Ok(status) => Err(WebError::bad(
+            "url",
+            format!("its server answered with status {status}"),
+        )),
+        Err(error) => Err(WebError::bad("url", error.to_string())),
+    }
+}
+
+/// A file of a form.
+pub struct FilePart {
+    pub name: String,
+    /// The part's name where it has none.
+    pub file_name: String,
+    pub file: File,
+}
+
+/// The files of a form, as they are.
+pub fn form_files(app: &App, request: &Request, body: File) -> Result<Vec<FilePart>, WebError> {
+    let boundary = multipart::boundary(request.header("content-type").unwrap_or_default())
+        .map_err(|_| WebError::new(400, "the body is no multipart form"))?;
+    let mut form = Form::new(&app.symbols);
+    form.read(&boundary, body)?;
+    Ok(form.files)
+}
+
+/// What fetching a file of symbols may take.
+pub fn fetch_bounds(config: &Config) -> outbound::Bounds {
+    outbound::Bounds {
+        whole: config.symbols.fetch_deadline.0,
+        body_bytes: config.symbols.fetch_bytes_max.0,
+        ..outbound::Bounds::default()
+    }
 }
 
 /// What one upload may grow to.
@@ -138,7 +279,7 @@ pub fn storage(error: io::Error) -> WebError {
 struct Form<'a> {
     shelf: &'a Shelf,
     fields: BTreeMap<String, String>,
-    files: Vec<(String, File)>,
+    files: Vec<FilePart>,
     current: Current,
 }
 
@@ -193,14 +334,18 @@ impl PartSink for Form<'_> {
             return Err(WebError::new(413, why));
         }
         let file = self.shelf.incoming_file().map_err(storage)?;
-        self.files.push((head.file_name.unwrap_or(name), file));
+        self.files.push(FilePart {
+            file_name: head.file_name.unwrap_or_else(|| name.clone()),
+            name,
+            file,
+        });
         self.current = Current::File;
         Ok(())
     }
 
     fn data(&mut self, bytes: &[u8]) -> Result<(), WebError> {
         match (&mut self.current, self.files.last_mut()) {
-            (Current::File, Some((_, file))) => file.write_all(bytes).map_err(storage),
+            (Current::File, Some(part)) => part.file.write_all(bytes).map_err(storage),
             (Current::Text(name, text), _) => {
                 if text.len() + bytes.len() > limits::UPLOAD_FIELD_BYTES_MAX {
                     let max = limits::UPLOAD_FIELD_BYTES_MAX;

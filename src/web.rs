@@ -1,20 +1,22 @@
 //! Plain requests and responses: what handlers see of HTTP. No hyper in here.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use crate::bugzilla::Poller;
 use crate::clock::Clock;
+use crate::errand::Errand;
 use crate::index::Index;
 use crate::indexer::Indexer;
-use crate::mender::Mender;
 use crate::metrics::Metrics;
 use crate::reload::InForce;
 use crate::retention::Retention;
 use crate::stackwalk::SymbolCache;
 use crate::store::{PayloadReader, Store, StoreError};
-use crate::symbols::Shelf;
+use crate::symbols::converter::Converter;
+use crate::symbols::{Shelf, SymbolDirs};
 use crate::workers::Pool;
 
 /// Everything that a handler may use.
@@ -27,16 +29,57 @@ pub struct App {
     pub indexer: Arc<Indexer>,
     pub retention: Arc<Retention>,
     /// `None` where nothing may be changed.
-    pub mender: Option<Mender>,
+    pub mender: Option<Arc<Errand>>,
+    /// Where the configuration names symbol servers.
+    pub fetcher: Option<Errand>,
     /// Where a tracker is set, and may be asked.
     pub bugzilla: Option<Poller>,
     pub pool: Arc<Pool>,
     pub symbols: Shelf,
+    /// The shelf and all other folders of symbols.
+    pub symbol_dirs: SymbolDirs,
+    pub converter: Converter,
+    /// What became of files that came in chunks, by their hash.
+    pub assembled: Remembered,
     /// The same symbols, read, for single addresses. Whoever reads some has the lock, so that the
     /// memory of one symbol file at a time is all that it takes.
     pub names: Mutex<SymbolCache>,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
+}
+
+impl App {
+    /// The address under which a client reaches this server, without a slash at its end.
+    pub fn address(&self, request: &Request) -> String {
+        let config = self.config.get();
+        let public = config.http.public_url.trim_end_matches('/');
+        match (public, request.header("host")) {
+            ("", Some(host)) => format!("http://{host}"),
+            _ => public.to_owned(),
+        }
+    }
+}
+
+/// The last answers to questions that clients ask more than once.
+#[derive(Default)]
+pub struct Remembered(Mutex<VecDeque<(String, serde_json::Value)>>);
+
+impl Remembered {
+    const MAX: usize = 1_024;
+
+    pub fn get(&self, key: &str) -> Option<serde_json::Value> {
+        let known = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let found = known.iter().find(|(known, _)| known == key);
+        found.map(|(_, answer)| answer.clone())
+    }
+
+    pub fn put(&self, key: String, answer: serde_json::Value) {
+        let mut known = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        known.push_back((key, answer));
+        if known.len() > Self::MAX {
+            known.pop_front();
+        }
+    }
 }
 
 /// What a caller may do; each includes those before it.

@@ -208,6 +208,7 @@ impl Worker {
             processed_at: self.parts.clock.now(),
             facts: processed.facts,
             lacks: processed.lacks,
+            used: processed.used,
             failure: processed.failure,
         };
         // Err only says that the store is being closed: it takes the job back.

@@ -3,8 +3,11 @@
 pub mod bugs;
 pub mod crash;
 pub mod health;
+pub mod sentry;
 pub mod supersearch;
 pub mod sym_upload;
+pub mod symbol_info;
+pub mod symbol_server;
 pub mod symbolicate;
 pub mod symbols;
 

@@ -10,6 +10,8 @@
 use std::fs::File;
 
 use super::symbols::{self, spaced};
+use crate::store::symbols::SymbolChange;
+use crate::upload::{self, NAMELESS};
 use crate::web::{App, Request, Response, WebError};
 
 /// `GET /v1/symbols/<debug file>/<DEBUGID>:checkStatus`
@@ -17,7 +19,7 @@ pub fn status(app: &App, _: &Request, captures: &[String]) -> Result<Response, W
     let known = captures[1].strip_suffix(":checkStatus").ok_or_else(|| {
         WebError::not_found("this address ends in :checkStatus; symbols are under /symbols/")
     })?;
-    let status = match app.symbols.open(&captures[0], known) {
+    let status = match app.symbols.module(known) {
         Some(_) => "FOUND",
         None => "MISSING",
     };
@@ -27,12 +29,7 @@ pub fn status(app: &App, _: &Request, captures: &[String]) -> Result<Response, W
 /// `POST /v1/uploads:create`
 pub fn create(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let key = uuid::Uuid::new_v4().simple().to_string();
-    let config = app.config.get();
-    let base = match config.http.public_url.trim_end_matches('/') {
-        "" => format!("http://{}", request.header("host").unwrap_or_default()),
-        url => url.to_owned(),
-    };
-    let url = format!("{base}/v1/uploads/{key}");
+    let url = format!("{}/v1/uploads/{key}", app.address(request));
     Ok(spaced(&[("uploadUrl", &url), ("uploadKey", &key)]))
 }
 
@@ -55,11 +52,23 @@ pub fn complete(app: &App, request: &Request, captures: &[String]) -> Result<Res
     };
     let debug_file = value(["debug_file", "debugFile"])?;
     let debug_id = value(["debug_id", "debugId"])?;
-    match app.symbols.open(debug_file, debug_id) {
-        Some(_) => Ok(spaced(&[("result", "OK")])),
+    match app.symbols.module(debug_id) {
+        Some(module) => {
+            // What is put is a file without a name; this request is the first that tells one.
+            if module.debug_file == NAMELESS
+                && let Some(module) =
+                    (app.symbols.rename(debug_id, debug_file)).map_err(upload::storage)?
+            {
+                app.store.change_symbols(vec![SymbolChange::Put {
+                    module,
+                    release: None,
+                }])?;
+            }
+            Ok(spaced(&[("result", "OK")]))
+        }
         None => Err(WebError::new(
             400,
-            "no symbols of this debug file and id are stored; the MODULE line of the file that was put has others, or the file was refused",
+            "no symbols of this debug id are stored; the file that was put has another, or was refused",
         )),
     }
 }

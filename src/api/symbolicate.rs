@@ -133,12 +133,14 @@ impl Job {
 
 /// Symbols are read whole into the server's memory; a walker's may be larger.
 fn check_size(app: &App, debug_file: &str, debug_id: &str) -> Result<(), WebError> {
-    match app.symbols.open(debug_file, debug_id) {
-        Some(found) if found.bytes > SYMBOLICATE_TEXT_BYTES_MAX => Err(WebError::new(
+    let found = app
+        .symbol_dirs
+        .find(debug_file, &debug_id.to_ascii_uppercase());
+    match found.and_then(|file| file.text_bytes().ok()) {
+        Some(bytes) if bytes > SYMBOLICATE_TEXT_BYTES_MAX => Err(WebError::new(
             413,
             format!(
-                "symbols of {debug_file} are {} bytes, more than {SYMBOLICATE_TEXT_BYTES_MAX} that are read for single addresses; fetch them under /symbols/",
-                found.bytes
+                "symbols of {debug_file} are {bytes} bytes, more than {SYMBOLICATE_TEXT_BYTES_MAX} that are read for single addresses; fetch them under /symbols/"
             ),
         )),
         _ => Ok(()),

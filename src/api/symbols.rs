@@ -1,14 +1,14 @@
-//! Symbol files: taken from any tool, and given out as a symbol server does.
+//! Symbols as they come in: taken from any tool.
 
 use std::fs::File;
 
 use serde_json::{Value, json};
 
+use crate::symbols::Placed;
 use crate::symbols::arrival::Verdict;
 use crate::symbols::check::Refused;
-use crate::symbols::{Placed, Shelf};
 use crate::upload::{self, Upload};
-use crate::web::{App, Body, JSON, Request, Response, TEXT, WebError};
+use crate::web::{App, JSON, Request, Response, WebError};
 
 /// `POST /upload/`, `POST /symbols`: what was stored, file by file. A zip is answered 201 as
 /// Tecken answers it, everything else 200, since Breakpad's sym_upload takes nothing else.
@@ -21,9 +21,6 @@ pub fn upload(
     let name = captures.first().map(String::as_str);
     let upload = upload::take(app, request, name, body)?;
     let verdicts = || upload.arrivals.iter().flat_map(|arrival| &arrival.verdicts);
-    for verdict in verdicts() {
-        app.metrics.symbols_uploaded.add(verdict.outcome());
-    }
     let files: Vec<Value> = verdicts().map(|v| file(v, &upload)).collect();
     if let Some(why) = verdicts().find_map(storage_failure) {
         let answer = json!({ "error": format!("{why}; send it again later"), "files": files });
@@ -106,61 +103,20 @@ fn file(verdict: &Verdict, upload: &Upload) -> Value {
         };
         if upload.fields.get(field).filter(differs).is_some() {
             notes.push(format!(
-                "the form's {field} is another; the MODULE line counts"
+                "the form's {field} is another; what the file says counts"
             ));
         }
     }
+    let upload = taken.module.uploads.last();
     json!({
         "name": verdict.name,
         "outcome": verdict.outcome(),
+        "kind": upload.map(|upload| upload.kind.name()),
         "debug_file": taken.module.debug_file,
         "debug_id": taken.module.debug_id,
         "url": format!("/symbols/{}", taken.place),
         "bytes": taken.bytes,
         "notes": notes,
-    })
-}
-
-/// `GET /symbols/<debug file>/<DEBUGID>/<file>.sym`.
-pub fn download(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
-    let [debug_file, debug_id, file] = captures else {
-        return Err(WebError::not_found("a symbol file has three names"));
-    };
-    let found = match Shelf::is_name_of(file, debug_file) {
-        true => app.symbols.open(debug_file, debug_id),
-        false => None,
-    };
-    let Some(found) = found else {
-        app.metrics.symbols_asked.add("miss");
-        return Ok(Response::text(404, "Symbol Not Found\n"));
-    };
-    app.metrics.symbols_asked.add("hit");
-    let packed = accepts_gzip(request.header("accept-encoding").unwrap_or_default());
-    let bytes = (!packed).then_some(found.bytes);
-    let reader = if packed {
-        found.gzipped()
-    } else {
-        found.plain()
-    };
-    let mut response = Response {
-        status: 200,
-        content_type: TEXT,
-        headers: vec![("vary", "accept-encoding".into())],
-        body: Body::Stream { reader, bytes },
-    };
-    if packed {
-        response = response.with("content-encoding", "gzip".into());
-    }
-    Ok(response)
-}
-
-/// Whether a client takes gzip: names it, and not with the weight 0.
-fn accepts_gzip(header: &str) -> bool {
-    header.split(',').any(|coding| {
-        let mut parameters = coding.split(';').map(str::trim);
-        let name = parameters.next().unwrap_or_default();
-        let weight = parameters.find_map(|p| p.strip_prefix("q=")?.parse::<f32>().ok());
-        name.eq_ignore_ascii_case("gzip") && weight != Some(0.0)
     })
 }
 
@@ -171,22 +127,4 @@ pub fn spaced(pairs: &[(&str, &str)]) -> Response {
         .map(|(name, value)| format!("{}: {}", json!(name), json!(value)))
         .collect();
     Response::new(200, JSON, format!("{{{}}}\n", members.join(", ")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gzip_is_sent_to_those_who_ask_for_it() {
-        for (header, accepted) in [
-            ("gzip", true),
-            ("br, gzip;q=0.5", true),
-            ("gzip;q=0", false),
-            ("identity", false),
-            ("", false),
-        ] {
-            assert_eq!(accepts_gzip(header), accepted, "{header}");
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod config;
+mod convert;
 mod demo;
 mod serve;
 mod signature;
@@ -70,6 +71,9 @@ enum Command {
     /// The stackwalk child of a server's worker; speaks on stdin and stdout
     #[command(hide = true)]
     Walker(walk::WalkerArgs),
+    /// Turns a program or debug file into symbols, for the server
+    #[command(hide = true)]
+    ConvertSymbols(convert::Args),
 }
 
 /// Parses the command line and runs one command. Errors go to stderr as `crashkeep: <text>`.
@@ -84,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Symbols(args) => symbols::run(args, &common),
         Command::Config(args) => config::run(args, &common),
         Command::Walker(args) => walk::run_walker(args),
+        Command::ConvertSymbols(args) => convert::run(args),
     };
     match result {
         Ok(code) => code,

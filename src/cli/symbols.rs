@@ -1,20 +1,29 @@
-//! `crashkeep symbols`: adds symbol files to a data directory or through a server, and lists them.
+//! `crashkeep symbols`: adds symbols to a data directory or through a server, lists them, says what
+//! is missing, and checks before a release that nothing will be.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::Subcommand;
+use serde_json::Value;
 
 use super::Common;
 use crate::appliance;
-use crate::symbols::Conflict;
-use crate::symbols::arrival;
+use crate::clock::{Clock, SystemClock};
+use crate::crash::symbols::Content;
+use crate::symbols::arrival::Receiver;
+use crate::symbols::native::{self, Identity};
+use crate::symbols::{Conflict, Map, Shelf};
 use crate::upload;
 
-/// What is taken out of a folder; a file that is named is sent whatever it is called.
-const ENDINGS: [&str; 3] = [".sym", ".sym.gz", ".zip"];
+/// What is taken out of a folder by its name; a file that is named is sent whatever it is called.
+const ENDINGS: [&str; 9] = [
+    ".sym", ".sym.gz", ".sym.zst", ".sym.xz", ".zip", ".tar", ".tar.gz", ".tar.zst", ".tar.xz",
+];
+/// Bytes of a file that tell whether it is a program or its debug file.
+const START_BYTES: usize = 20;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -22,38 +31,82 @@ pub struct Args {
     command: Command,
 }
 
+/// A running server, and the right to use it.
+#[derive(clap::Args)]
+struct Remote {
+    /// A running server, such as http://127.0.0.1:8000, instead of the data directory
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+    /// A token of that server
+    #[arg(long, value_name = "T", requires = "server")]
+    token: Option<String>,
+}
+
 #[derive(Subcommand)]
 enum Command {
-    /// Take .sym files (plain or gzip), zips of them, and folders with either
+    /// Take programs, debug files (PDB, dSYM, ELF), .sym files, archives, and folders with any
     Add {
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
-        /// A running server, such as http://127.0.0.1:8000, instead of the data directory
-        #[arg(long, value_name = "URL")]
-        server: Option<String>,
+        #[command(flatten)]
+        remote: Remote,
         /// Put these in use where another content of a debug id is
         #[arg(long)]
         replace: bool,
+        /// The product that they are of
+        #[arg(long, value_name = "NAME", requires = "server")]
+        product: Option<String>,
+        /// Its version
+        #[arg(long, value_name = "VERSION", requires = "product")]
+        version: Option<String>,
     },
-    /// Print what the data directory holds: debug id, bytes, debug file
+    /// Print what the data directory holds: debug id, what it has, bytes on disk, debug file
     List,
+    /// Print what the crashes of a running server lack, and what would help
+    Missing {
+        #[command(flatten)]
+        remote: Remote,
+        #[arg(long, value_name = "NAME")]
+        product: Option<String>,
+        #[arg(long, value_name = "VERSION")]
+        version: Option<String>,
+    },
+    /// Tell whether each program in a folder has usable symbols; exit code 1 if one has not
+    Check {
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
+        #[command(flatten)]
+        remote: Remote,
+    },
 }
 
 pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Add {
             paths,
-            server,
+            remote,
             replace,
-        } => add(&paths, server.as_deref(), replace, common),
+            product,
+            version,
+        } => {
+            let release = [("product", product), ("version", version)];
+            add(&paths, &remote, replace, &release, common)
+        }
         Command::List => list(common),
+        Command::Missing {
+            remote,
+            product,
+            version,
+        } => missing(&remote, &[("product", product), ("version", version)]),
+        Command::Check { paths, remote } => check(&paths, &remote, common),
     }
 }
 
 fn add(
     paths: &[PathBuf],
-    server: Option<&str>,
+    remote: &Remote,
     replace: bool,
+    release: &[(&str, Option<String>)],
     common: &Common,
 ) -> anyhow::Result<ExitCode> {
     let mut files = Vec::new();
@@ -64,12 +117,15 @@ fn add(
         }
     }
     if files.is_empty() {
-        bail!("no file there ends in {}", ENDINGS.join(", "));
+        bail!(
+            "no file there is a program or its debug file, or ends in {}",
+            ENDINGS.join(", ")
+        );
     }
     let mut all_taken = true;
     for path in files {
-        all_taken &= match server {
-            Some(url) => send(&path, url, replace)?,
+        all_taken &= match &remote.server {
+            Some(server) => send(&path, server, remote, replace, release)?,
             None => put(&path, replace, common)?,
         };
     }
@@ -92,11 +148,39 @@ fn gather(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         let name = path.to_string_lossy();
         if path.is_dir() && !path.is_symlink() {
             gather(&path, files)?;
-        } else if ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+        } else if ENDINGS.iter().any(|ending| name.ends_with(ending)) || is_native(&path) {
             files.push(path);
         }
     }
     Ok(())
+}
+
+/// Whether a file is a program, a library or a debug file, and not one of the object files and
+/// scripts that lie beside them.
+fn is_native(path: &Path) -> bool {
+    use std::io::Read;
+    let mut start = Vec::new();
+    let read =
+        File::open(path).and_then(|file| file.take(START_BYTES as u64).read_to_end(&mut start));
+    if read.is_err() || !path.is_file() {
+        return false;
+    }
+    // An ELF file says at 16 what it is: a program or library (2, 3), or not linked yet (1).
+    let is_elf = start.starts_with(b"\x7fELF") && matches!(start.get(16), Some(2 | 3));
+    let is_other = [
+        &b"Microsoft C/C++ MSF"[..],
+        b"MZ",
+        b"\xcf\xfa\xed\xfe",
+        b"\xce\xfa\xed\xfe",
+    ];
+    is_elf || is_other.iter().any(|magic| start.starts_with(magic)) || is_fat(&start)
+}
+
+/// Whether a file is a fat Mach-O, and not a Java class, which begins the same: that has a version
+/// of 45 or more where the other has a number of programs.
+fn is_fat(start: &[u8]) -> bool {
+    start.starts_with(b"\xca\xfe\xba\xbe")
+        && start.get(4..8).is_some_and(|n| n < &[0, 0, 0, 40][..])
 }
 
 fn put(path: &Path, replace: bool, common: &Common) -> anyhow::Result<bool> {
@@ -108,9 +192,16 @@ fn put(path: &Path, replace: bool, common: &Common) -> anyhow::Result<bool> {
     };
     let shelf = appliance::shelf(&common.data)
         .with_context(|| format!("data directory {}", common.data.display()))?;
-    let bounds = upload::bounds(&common.config()?);
-    let arrival =
-        arrival::take(&shelf, file, &shown, bounds, conflict).with_context(|| shown.clone())?;
+    let config = common.config()?;
+    let converter = appliance::converter(&config, std::env::current_exe()?);
+    let receiver = Receiver {
+        shelf: &shelf,
+        converter: &converter,
+        bounds: upload::bounds(&config),
+        conflict,
+        now_ms: SystemClock.now().ms(),
+    };
+    let arrival = receiver.take(file, &shown).with_context(|| shown.clone())?;
     let mut all_taken = true;
     for verdict in &arrival.verdicts {
         match &verdict.result {
@@ -131,16 +222,32 @@ fn say(outcome: &str, place: &str, notes: &[String]) {
     }
 }
 
-fn send(path: &Path, server: &str, replace: bool) -> anyhow::Result<bool> {
+fn send(
+    path: &Path,
+    server: &str,
+    remote: &Remote,
+    replace: bool,
+    release: &[(&str, Option<String>)],
+) -> anyhow::Result<bool> {
     let shown = path.display().to_string();
     let body = std::fs::read(path).with_context(|| shown.clone())?;
-    let query = if replace { "?replace=1" } else { "" };
-    let url = format!("{}/upload/{query}", server.trim_end_matches('/'));
-    let (status, answer) = crate::http::post(&url, "application/octet-stream", body)?;
-    let Ok(json) = serde_json::from_str::<serde_json::Value>(&answer) else {
-        let start: String = answer.trim().chars().take(300).collect();
-        bail!("{url} answered with status {status}: {start}");
-    };
+    let leaf = path.file_name().unwrap_or_default().to_string_lossy();
+    let leaf = percent_encoding::utf8_percent_encode(&leaf, percent_encoding::NON_ALPHANUMERIC);
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    if replace {
+        query.append_pair("replace", "1");
+    }
+    for (key, value) in release {
+        if let Some(value) = value {
+            query.append_pair(key, value);
+        }
+    }
+    let url = format!(
+        "{}/upload/{leaf}?{}",
+        server.trim_end_matches('/'),
+        query.finish()
+    );
+    let json = ask(crate::http::Sent::Put(body), &url, remote)?;
     let files = json["files"].as_array().cloned().unwrap_or_default();
     if files.is_empty() {
         bail!("{shown}: {}", json["error"].as_str().unwrap_or("no reason"));
@@ -160,28 +267,169 @@ fn send(path: &Path, server: &str, replace: bool) -> anyhow::Result<bool> {
             ),
             Some(error) => {
                 all_taken = false;
-                let name = match text("name") {
-                    "body" => shown.as_str(),
-                    name => name,
-                };
-                eprintln!("{}: {name:?}: {error}", text("outcome"));
+                eprintln!("{}: {:?}: {error}", text("outcome"), text("name"));
             }
         }
     }
     Ok(all_taken)
 }
 
+/// The answer of a server, which is JSON.
+fn ask(sent: crate::http::Sent, url: &str, remote: &Remote) -> anyhow::Result<Value> {
+    let (status, answer) = crate::http::ask(url, sent, remote.token.as_deref())?;
+    serde_json::from_str(&answer).map_err(|_| {
+        let start: String = answer.trim().chars().take(300).collect();
+        anyhow::anyhow!("{url} answered with status {status}: {start}")
+    })
+}
+
 fn list(common: &Common) -> anyhow::Result<ExitCode> {
     let shelf = appliance::shelf_to_read(&common.data);
-    for entry in shelf.list()? {
-        let beside = match entry.beside {
+    for id in shelf.debug_ids()? {
+        let Some(module) = shelf.module(&id) else {
+            continue;
+        };
+        let content = module.content();
+        let has = |has: bool, word| if has { word } else { "-" };
+        let conflicts = module.uploads.iter().filter(|u| u.conflict).count();
+        let beside = match conflicts {
             0 => String::new(),
             n => format!("  ({n} other contents beside it)"),
         };
         println!(
-            "{:<40} {:>12} {}{beside}",
-            entry.debug_id, entry.bytes, entry.debug_file
+            "{id:<40} {:<9} {:<6} {:>12} {}{beside}",
+            has(content.has_functions(), "functions"),
+            has(content.has_unwind(), "unwind"),
+            module.stored_bytes(),
+            module.debug_file
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn missing(remote: &Remote, release: &[(&str, Option<String>)]) -> anyhow::Result<ExitCode> {
+    let Some(server) = &remote.server else {
+        bail!("a running server knows what crashes lack; name it with --server");
+    };
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (key, value) in release {
+        if let Some(value) = value {
+            query.append_pair(key, value);
+        }
+    }
+    let url = format!(
+        "{}/api/MissingSymbols/?{}",
+        server.trim_end_matches('/'),
+        query.finish()
+    );
+    let json = ask(crate::http::Sent::Get, &url, remote)?;
+    let findings = json["hits"].as_array();
+    let findings = findings.with_context(|| format!("{url}: {}", json["error"]))?;
+    for finding in findings {
+        let text = |key: &str| finding[key].as_str().unwrap_or_default();
+        let crashes = finding["crashes"].as_u64().unwrap_or(0);
+        println!("{crashes:>8}  {} {}", text("debug_file"), text("debug_id"));
+        println!("          {}", text("explanation"));
+        for other in finding["other_builds"].as_array().into_iter().flatten() {
+            let text = |key: &str| other[key].as_str().unwrap_or_default();
+            println!(
+                "            {} of {}",
+                text("debug_id"),
+                text("uploaded_at")
+            );
+        }
+        if !text("command").is_empty() {
+            println!("          {}", text("command"));
+        }
+    }
+    Ok(match findings.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+fn check(paths: &[PathBuf], remote: &Remote, common: &Common) -> anyhow::Result<ExitCode> {
+    let mut files = Vec::new();
+    for path in paths {
+        match path.is_dir() {
+            true => gather(path, &mut files)?,
+            false => files.push(path.clone()),
+        }
+    }
+    let shelf = appliance::shelf_to_read(&common.data);
+    let (mut programs, mut bad) = (0, 0);
+    for path in files {
+        let shown = path.display();
+        let file = File::open(&path).with_context(|| shown.to_string())?;
+        if file.metadata()?.len() == 0 {
+            continue;
+        }
+        let bytes = Map::of(&file).with_context(|| shown.to_string())?;
+        let leaf = path.file_name().unwrap_or_default().to_string_lossy();
+        for identity in native::identify(&bytes, &leaf).into_iter().flatten() {
+            let verdict = match &identity {
+                Err(why) => Err(why.clone()),
+                // What is shipped are programs; debug files are how they get their symbols.
+                Ok(identity) if !identity.holds_code => continue,
+                Ok(identity) => usable(identity, remote, &shelf)?,
+            };
+            programs += 1;
+            match verdict {
+                Ok(how) => println!("ok       {shown}: {how}"),
+                Err(why) => {
+                    bad += 1;
+                    println!("missing  {shown}: {why}");
+                }
+            }
+        }
+    }
+    ensure!(programs > 0, "no program is there to be checked");
+    println!("{programs} programs, {bad} without usable symbols");
+    Ok(match bad {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
+
+/// Whether crashes of a program would get good stacks; how, or why not and what helps.
+fn usable(
+    identity: &Identity,
+    remote: &Remote,
+    shelf: &Shelf,
+) -> anyhow::Result<Result<String, String>> {
+    let id = &identity.debug_id;
+    let content = match &remote.server {
+        None => shelf.module(id).map(|module| module.content()),
+        Some(server) => {
+            let server = server.trim_end_matches('/');
+            let url = format!("{server}/api/Symbols/?debug_id={id}");
+            let json = ask(crate::http::Sent::Get, &url, remote)?;
+            let hits = json["hits"].as_array();
+            let hits = hits.with_context(|| format!("{url}: {}", json["error"]))?;
+            let count = |hit: &Value, key: &str| hit[key].as_u64().unwrap_or(0);
+            hits.first().map(|hit| Content {
+                functions: count(hit, "functions"),
+                publics: count(hit, "publics"),
+                cfi: count(hit, "unwind_rules"),
+                ..Content::default()
+            })
+        }
+    };
+    let name = &identity.debug_file;
+    Ok(match content {
+        None => Err(format!(
+            "nothing is stored for {name} {id}; add it and its debug file with crashkeep symbols add"
+        )),
+        Some(content) if !content.has_functions() => Err(format!(
+            "what is stored for {name} {id} has no functions; add its debug file (PDB, dSYM, .debug)"
+        )),
+        Some(content) if !content.has_unwind() => Err(format!(
+            "what is stored for {name} {id} has no rules of unwinding; add the program itself"
+        )),
+        Some(content) => Ok(format!(
+            "{} functions, {} rules of unwinding",
+            content.functions,
+            content.cfi + content.win
+        )),
+    })
 }

@@ -3,4 +3,5 @@
 pub mod id;
 pub mod processed;
 pub mod raw;
+pub mod symbols;
 pub mod walk;

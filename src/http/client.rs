@@ -8,8 +8,10 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 
 /// Bytes of an answer that are read.
-const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(120);
+/// For a file of symbols.
+const FILE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 #[derive(Debug)]
 pub struct PostError(String);
@@ -22,19 +24,41 @@ impl fmt::Display for PostError {
 
 impl std::error::Error for PostError {}
 
+/// What is sent.
+pub enum Sent {
+    Get,
+    Post {
+        content_type: String,
+        body: Vec<u8>,
+    },
+    /// A file.
+    Put(Vec<u8>),
+}
+
 /// Posts `body` to an `http://` URL; returns the status and the answer's text.
 pub fn post(url: &str, content_type: &str, body: Vec<u8>) -> Result<(u16, String), PostError> {
+    let content_type = content_type.to_owned();
+    ask(url, Sent::Post { content_type, body }, None)
+}
+
+/// The same with any method, and with a token where the server wants one.
+pub fn ask(url: &str, sent: Sent, token: Option<&str>) -> Result<(u16, String), PostError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build()
         .map_err(|e| PostError(e.to_string()))?;
+    let timeout = match sent {
+        // The server converts before it answers.
+        Sent::Put(_) => FILE_TIMEOUT,
+        _ => TIMEOUT,
+    };
     runtime.block_on(async {
-        match tokio::time::timeout(TIMEOUT, exchange(url, content_type, body)).await {
+        match tokio::time::timeout(timeout, exchange(url, sent, token)).await {
             Ok(result) => result.map_err(|e| PostError(format!("{url}: {e}"))),
             Err(_) => Err(PostError(format!(
                 "{url}: no answer within {} s",
-                TIMEOUT.as_secs()
+                timeout.as_secs()
             ))),
         }
     })
@@ -42,7 +66,7 @@ pub fn post(url: &str, content_type: &str, body: Vec<u8>) -> Result<(u16, String
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-async fn exchange(url: &str, content_type: &str, body: Vec<u8>) -> Result<(u16, String), AnyError> {
+async fn exchange(url: &str, sent: Sent, token: Option<&str>) -> Result<(u16, String), AnyError> {
     let uri: hyper::Uri = url
         .parse()
         .map_err(|_| "this is no URL; write it as http://HOST:PORT/submit")?;
@@ -60,14 +84,29 @@ async fn exchange(url: &str, content_type: &str, body: Vec<u8>) -> Result<(u16, 
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
     let path = uri.path_and_query().map_or("/", |p| p.as_str());
-    let request = hyper::Request::post(path)
+    let (method, content_type, body) = match sent {
+        Sent::Get => (hyper::Method::GET, None, Vec::new()),
+        Sent::Post { content_type, body } => (hyper::Method::POST, Some(content_type), body),
+        Sent::Put(body) => {
+            let content_type = "application/octet-stream".to_owned();
+            (hyper::Method::PUT, Some(content_type), body)
+        }
+    };
+    let mut request = hyper::Request::builder()
+        .method(method)
+        .uri(path)
         .header("host", authority)
         .header(
             "user-agent",
             concat!("crashkeep/", env!("CARGO_PKG_VERSION")),
-        )
-        .header("content-type", content_type)
-        .body(Full::new(Bytes::from(body)))?;
+        );
+    if let Some(content_type) = content_type {
+        request = request.header("content-type", content_type);
+    }
+    if let Some(token) = token {
+        request = request.header("auth-token", token);
+    }
+    let request = request.body(Full::new(Bytes::from(body)))?;
     let response = sender.send_request(request).await?;
     let status = response.status().as_u16();
     let answer = Limited::new(response.into_body(), ANSWER_BYTES_MAX)

@@ -38,7 +38,7 @@ use crate::web::{App, Body, Method, Params, Request, Response, Role, WebError};
 use body::{Outgoing, ReadError};
 use routes::{Handler, Route};
 
-pub use client::{Form, PostError, post};
+pub use client::{Form, PostError, Sent, ask, post};
 
 /// Threads that move bytes; handlers and commits have others.
 const IO_THREADS: usize = 2;

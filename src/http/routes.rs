@@ -71,7 +71,32 @@ pub const ROUTES: &[Route] = &[
     upload(Method::Put, "/upload/", Role::Admin, api::symbols::upload),
     upload(Method::Put, "/upload/{}", Role::Admin, api::symbols::upload),
     upload(Method::Post, "/symbols", Role::Admin, api::symbols::upload),
-    get("/symbols/{}/{}/{}", Role::Viewer, api::symbols::download),
+    get(
+        "/symbols/{}/{}/{}",
+        Role::Viewer,
+        api::symbol_server::download,
+    ),
+    get(
+        "/buildid/{}/{}",
+        Role::Viewer,
+        api::symbol_server::debuginfod,
+    ),
+    get(
+        "/api/0/organizations/{}/chunk-upload/",
+        Role::Admin,
+        api::sentry::options,
+    ),
+    upload(
+        Method::Post,
+        "/api/0/organizations/{}/chunk-upload/",
+        Role::Admin,
+        api::sentry::chunks,
+    ),
+    post(
+        "/api/0/projects/{}/{}/files/difs/assemble/",
+        Role::Admin,
+        api::sentry::assemble,
+    ),
     get("/v1/symbols/{}/{}", Role::Viewer, api::sym_upload::status),
     post("/v1/uploads:create", Role::Admin, api::sym_upload::create),
     upload(
@@ -129,6 +154,8 @@ pub const ROUTES: &[Route] = &[
         pages::report::reprocess,
     ),
     get("/symbols/", Role::Viewer, pages::symbols::symbols),
+    post("/symbols/pin", Role::Admin, pages::symbols::pin),
+    post("/symbols/unpin", Role::Admin, pages::symbols::unpin),
     get("/status/", Role::Viewer, pages::status::status),
     get(
         "/about/throttling/",
@@ -155,6 +182,12 @@ pub const ROUTES: &[Route] = &[
         Role::Viewer,
         api::bugs::signatures,
     ),
+    get(
+        "/api/MissingSymbols/",
+        Role::Viewer,
+        api::symbol_info::missing,
+    ),
+    get("/api/Symbols/", Role::Viewer, api::symbol_info::symbols),
     get("/api/CrashState/", Role::Viewer, api::crash::state),
     get(
         "/api/ProcessedCrash/",

@@ -261,16 +261,6 @@ pub(super) fn ids(bugs: &[Association], page: &str) -> Markup {
     }
 }
 
-/// Under which address readers reach the pages, without a slash at its end.
-fn own_address(app: &App, request: &Request) -> String {
-    let config = app.config.get();
-    let public = config.http.public_url.trim_end_matches('/');
-    match (public, request.header("host")) {
-        ("", Some(host)) => format!("http://{host}"),
-        _ => public.to_owned(),
-    }
-}
-
 /// The template's link for a crash.
 fn filing_link(
     app: &App,
@@ -279,7 +269,7 @@ fn filing_link(
     id: CrashId,
     processed: &ProcessedCrash,
 ) -> (String, String) {
-    let own = own_address(app, request);
+    let own = app.address(request);
     let signature = processed.text("signature").unwrap_or_default();
     let filing = Filing {
         processed,

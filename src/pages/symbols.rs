@@ -1,42 +1,305 @@
-//! Symbols that crashes lack, and what became of crashes whose symbols came late.
+//! The symbol doctor: what crashes lack, why, and what would help; what became of crashes whose
+//! symbols came late; and which releases the symbols that are kept belong to.
+
+use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::{Page, ago, counted, number, shown, span_text};
+use super::controls::option;
+use super::{Page, ago, bytes_text, counted, number, shown, span_text};
 use crate::clock::Timestamp;
+use crate::doctor::{self, Cause, Finding};
 use crate::fields::name;
-use crate::store::mends::Mend;
-use crate::web::{App, Params, Request, Response, WebError};
+use crate::store::mends::{Lack, Mend};
+use crate::store::symbols::{Release, SymbolChange, SymbolRow};
+use crate::web::{App, Params, Request, Response, Role, WebError};
 
 const MENDS: usize = 50;
 const MODULES: usize = 200;
+const RELEASES: usize = 200;
+const CONFLICTS: usize = 50;
+/// Releases that are named of one module.
+const RELEASES_NAMED: usize = 2;
 /// Modules that are named of one mend.
 const NAMED: usize = 3;
 /// While a mend goes on, the page asks again.
 const REFRESH_S: u32 = 2;
 
-pub fn symbols(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
-    let mends = app.store.mends(MENDS)?;
-    let lacking = app.store.lacking(MODULES)?;
-    let mut page = Page::new("Symbols", "/symbols/");
-    let goes_on = mends.iter().any(|mend| mend.row.ended_at_ms.is_none());
-    page.refresh_s = (goes_on && !app.read_only).then_some(REFRESH_S);
-    let now = app.clock.now();
-    let content = html! {
-        div.head {
-            h1 { "Symbols" }
-            p.plain.muted { "Crashes whose stacks ask for symbols that come later are walked and named again by themselves, the newest first, behind everything that is new." }
-        }
-        section.panel {
-            header { h2 { "Mended crashes" } }
-            @if mends.is_empty() { div.body.muted { "No symbols have come late so far." } } @else { (mended(&mends, now)) }
-        }
-        section.panel {
-            header { h2 { "Missing symbols" } span.muted.small { "by the crashes that would get better stacks" } }
-            @if lacking.is_empty() { div.empty { p { "Every module of every stack had its symbols." } } } @else { (missing(&lacking)) }
-        }
+pub fn symbols(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    let params = &request.query;
+    let (product, version) = (params.get(name::PRODUCT), params.get(name::VERSION));
+    let kept = app.store.all_symbols()?;
+    let view = View {
+        mends: app.store.mends(MENDS)?,
+        findings: doctor::examine(&app.store, product, version, MODULES)?,
+        products: app.store.counted_products()?,
+        product,
+        version,
+        pinned: app.store.pinned_releases()?,
+        kept,
+        address: app.address(request),
+        may_change: request.role >= Role::Admin && !app.read_only,
+        now: app.clock.now(),
     };
-    Ok(Response::html(page.render(content)))
+    let mut page = Page::new("Symbols", "/symbols/");
+    let goes_on = view.mends.iter().any(|mend| mend.row.ended_at_ms.is_none());
+    page.refresh_s = (goes_on && !app.read_only).then_some(REFRESH_S);
+    Ok(Response::html(page.render(view.markup())))
+}
+
+/// `POST /symbols/pin`: the symbols of a release are never deleted.
+pub fn pin(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    change_pin(app, request, SymbolChange::Pin)
+}
+
+/// `POST /symbols/unpin`
+pub fn unpin(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    change_pin(app, request, SymbolChange::Unpin)
+}
+
+fn change_pin(
+    app: &App,
+    request: &Request,
+    change: fn(Release) -> SymbolChange,
+) -> Result<Response, WebError> {
+    let form = request.form();
+    let product = form.get(name::PRODUCT).ok_or_else(|| {
+        WebError::bad(
+            name::PRODUCT,
+            "a release is a product and a version; the product is missing",
+        )
+    })?;
+    let release = Release {
+        product: product.to_owned(),
+        version: form.get(name::VERSION).unwrap_or_default().to_owned(),
+    };
+    app.store.change_symbols(vec![change(release)])?;
+    Ok(Response::see_other("/symbols/#releases"))
+}
+
+struct View<'a> {
+    mends: Vec<Mend>,
+    findings: Vec<Finding>,
+    products: Vec<String>,
+    product: Option<&'a str>,
+    version: Option<&'a str>,
+    pinned: Vec<Release>,
+    kept: Vec<SymbolRow>,
+    address: String,
+    may_change: bool,
+    now: Timestamp,
+}
+
+impl View<'_> {
+    fn markup(&self) -> Markup {
+        let bytes = self.kept.iter().map(|row| row.module.stored_bytes()).sum();
+        html! {
+            div.head {
+                h1 { "Symbols" }
+                div.chips {
+                    span.chip { b { (number(self.kept.len() as u64)) } "modules kept" }
+                    span.chip { b { (bytes_text(bytes)) } "on disk" }
+                    span.chip { a href="#releases" { "by release" } }
+                    span.chip { a href="/api/MissingSymbols/" { "JSON" } }
+                }
+                p.plain.muted { "Crashes whose stacks ask for symbols that come later are walked and named again by themselves, the newest first, behind everything that is new." }
+            }
+            section.panel {
+                header { h2 { "Missing symbols" } span.muted.small { "by the crashes that would get better stacks" } }
+                div.body { (self.form()) }
+                @if self.findings.is_empty() { (self.nothing_lacks()) } @else { (self.missing()) }
+            }
+            section.panel {
+                header { h2 { "Mended crashes" } }
+                @if self.mends.is_empty() { div.body.muted { "No symbols have come late so far." } } @else { (mended(&self.mends, self.now)) }
+            }
+            (self.conflicts())
+            (self.releases())
+        }
+    }
+
+    fn form(&self) -> Markup {
+        html! {
+            form.filters action="/symbols/" {
+                label { "Product" select name=(name::PRODUCT) {
+                    (option("", "any", self.product.is_none()))
+                    @for product in &self.products { (option(product, &shown(product), Some(product.as_str()) == self.product)) }
+                } }
+                label { "Version" input name=(name::VERSION) value=[self.version]; }
+                div.act { button type="submit" { "Show" } }
+            }
+        }
+    }
+
+    fn nothing_lacks(&self) -> Markup {
+        html! {
+            div.empty {
+                p { "Every module of every stack had its symbols." }
+                @if self.kept.is_empty() {
+                    p { "To send symbols, give this command what you ship: programs and libraries, their debug files (PDB, dSYM, .debug), or what dump_syms makes of them." }
+                    pre { "crashkeep symbols add --server " (self.address) " FOLDER" }
+                }
+            }
+        }
+    }
+
+    fn missing(&self) -> Markup {
+        html! {
+            div.scroll { table.top {
+                thead { tr { th.num { "#" } th.num { "Crashes" } th { "Module" } th { "Why, and what helps" } } }
+                tbody {
+                    @for (at, finding) in self.findings.iter().enumerate() {
+                        tr {
+                            td.num { (at + 1) }
+                            td.num { (number(finding.crashes)) }
+                            td { (module(finding)) }
+                            td { (self.advice(finding)) }
+                        }
+                    }
+                }
+            } }
+        }
+    }
+
+    fn advice(&self, finding: &Finding) -> Markup {
+        html! {
+            (finding.cause.sentence())
+            @if let Cause::OtherBuilds(others) = &finding.cause {
+                " Crashes have " span.sig { (shown(&finding.lack.debug_id)) } "; uploaded were"
+                @for other in others {
+                    div.small { span.sig { (shown(&other.debug_id)) } " " (ago(other.added_at, self.now)) (versions(&other.releases)) }
+                }
+            }
+            @if let Some(command) = finding.command(&self.address) {
+                div.small.muted { code { (shown(&command)) } }
+            }
+        }
+    }
+
+    /// Uploads that differ from one of their sort that is in use.
+    fn conflicts(&self) -> Markup {
+        let rows = self
+            .kept
+            .iter()
+            .filter(|row| row.module.uploads.iter().any(|u| u.conflict));
+        let rows: Vec<&SymbolRow> = rows.collect();
+        html! {
+            @if !rows.is_empty() {
+                section.panel {
+                    header { h2 { "Conflicting uploads" } span.muted.small { "one debug id, two contents: the first is used; send one again with replace to use it" } }
+                    div.scroll { table {
+                        thead { tr { th { "Module" } th { "Upload" } th.num { "Functions" } th.num { "Unwinding" } th { "Came" } th { "State" } } }
+                        tbody {
+                            @for row in rows.iter().take(CONFLICTS) {
+                                @for (at, upload) in row.module.uploads.iter().enumerate() {
+                                    tr {
+                                        td { @if at == 0 { span.sig { (shown(&row.module.debug_file)) } div.small.faint { (shown(&row.module.debug_id)) } } }
+                                        td { (upload.kind.title()) " " span.sig.faint { (upload.sha256.get(..12).unwrap_or_default()) } }
+                                        td.num { (number(upload.content.functions)) }
+                                        td.num { (number(upload.content.cfi + upload.content.win)) }
+                                        td.nowrap { (ago(Timestamp::from_ms(upload.added_at_ms), self.now)) }
+                                        td { @if row.module.is_in_use(at) { span.chip.good { "in use" } } @else if upload.conflict { span.chip.warn { "conflict" } } @else { span.chip { "kept" } } }
+                                    }
+                                }
+                            }
+                        }
+                    } }
+                }
+            }
+        }
+    }
+
+    fn releases(&self) -> Markup {
+        let mut totals: BTreeMap<Option<&Release>, Total> = BTreeMap::new();
+        for row in &self.kept {
+            let mut add = |release| totals.entry(release).or_default().add(row);
+            match row.releases.is_empty() {
+                true => add(None),
+                false => row.releases.iter().for_each(|release| add(Some(release))),
+            }
+        }
+        for pinned in &self.pinned {
+            totals.entry(Some(pinned)).or_default();
+        }
+        html! {
+            section.panel id="releases" {
+                header { h2 { "Kept, by release" } span.muted.small { "a module may be of several; symbols of pinned releases are never deleted" } }
+                @if totals.is_empty() { div.body.muted { "No symbols are kept so far." } } @else {
+                    div.scroll { table {
+                        thead { tr { th { "Product" } th { "Version" } th.num { "Modules" } th.num { "On disk" } th { "Last used" } @if self.may_change { th {} } } }
+                        tbody {
+                            @for (release, total) in totals.iter().take(RELEASES) {
+                                tr {
+                                    @if let Some(release) = release { td { (shown(&release.product)) } td { (shown(&release.version)) } }
+                                    @else { td.muted { "of no release so far" } td {} }
+                                    td.num { (number(total.modules)) }
+                                    td.num { (bytes_text(total.bytes)) }
+                                    td.nowrap { @if let Some(at) = total.used_at_ms { (ago(Timestamp::from_ms(at), self.now)) } @else { span.faint { "never" } } }
+                                    @if self.may_change { td { @if let Some(release) = release { (self.pin_button(release)) } } }
+                                }
+                            }
+                        }
+                    } }
+                }
+            }
+        }
+    }
+
+    fn pin_button(&self, release: &Release) -> Markup {
+        let is_pinned = self.pinned.contains(release);
+        let action = if is_pinned {
+            "/symbols/unpin"
+        } else {
+            "/symbols/pin"
+        };
+        html! {
+            form.inline method="post" action=(action) {
+                input type="hidden" name=(name::PRODUCT) value=(release.product);
+                input type="hidden" name=(name::VERSION) value=(release.version);
+                button type="submit" { @if is_pinned { "Unpin" } @else { "Pin" } }
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Total {
+    modules: u64,
+    bytes: u64,
+    used_at_ms: Option<i64>,
+}
+
+impl Total {
+    fn add(&mut self, row: &SymbolRow) {
+        self.modules += 1;
+        self.bytes += row.module.stored_bytes();
+        self.used_at_ms = self.used_at_ms.max(row.used_at_ms);
+    }
+}
+
+fn module(finding: &Finding) -> Markup {
+    let named = finding.releases.iter().take(RELEASES_NAMED);
+    let more = finding.releases.len().saturating_sub(RELEASES_NAMED);
+    html! {
+        span.sig { (shown(&finding.lack.debug_file)) }
+        div.small { a.sig href=(search(&finding.lack.debug_id)) title="Its crashes" { (shown(&finding.lack.debug_id)) } }
+        div.small.muted {
+            @for (at, (release, _)) in named.enumerate() {
+                @if at > 0 { ", " }
+                (shown(&release.product)) " " (shown(&release.version))
+            }
+            @if more > 0 { " and " (more) " more" }
+        }
+    }
+}
+
+fn versions(releases: &[Release]) -> Markup {
+    html! {
+        @for (at, release) in releases.iter().take(RELEASES_NAMED).enumerate() {
+            @if at == 0 { ", of " } @else { ", " }
+            (shown(&release.product)) " " (shown(&release.version))
+        }
+    }
 }
 
 fn mended(mends: &[Mend], now: Timestamp) -> Markup {
@@ -51,7 +314,7 @@ fn mended(mends: &[Mend], now: Timestamp) -> Markup {
                     tr {
                         td.nowrap { (ago(begun, now)) }
                         td {
-                            @for module in row.modules.iter().take(NAMED) { div.sig { (shown(file_of(module).0)) } }
+                            @for lack in row.modules.iter().filter_map(|text| Lack::parse(text)).take(NAMED) { div.sig { (shown(&lack.debug_file)) } }
                             @if row.modules.len() > NAMED { span.muted { "and " (row.modules.len() - NAMED) " more" } }
                         }
                         td.num { (number(row.done)) " of " (number(row.affected)) }
@@ -65,29 +328,6 @@ fn mended(mends: &[Mend], now: Timestamp) -> Markup {
             }
         } }
     }
-}
-
-fn missing(lacking: &[(String, u64)]) -> Markup {
-    html! {
-        div.scroll { table.top {
-            thead { tr { th.num { "#" } th.num { "Crashes" } th { "Module" } th { "Debug id" } } }
-            tbody {
-                @for (at, (module, crashes)) in lacking.iter().enumerate() {
-                    @let (file, id) = file_of(module);
-                    tr {
-                        td.num { (at + 1) }
-                        td.num { (number(*crashes)) }
-                        td { span.sig { (shown(file)) } }
-                        td { a.sig href=(search(id)) title="Its crashes" { (shown(id)) } }
-                    }
-                }
-            }
-        } }
-    }
-}
-
-fn file_of(module: &str) -> (&str, &str) {
-    module.rsplit_once('/').unwrap_or((module, ""))
 }
 
 fn search(debug_id: &str) -> String {

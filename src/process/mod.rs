@@ -23,6 +23,7 @@ use crate::fields;
 use crate::limits;
 use crate::signature::Generator;
 use crate::store::counters::{Facts, System};
+use crate::store::mends::Lack;
 
 /// What the walk of the main dump came to.
 #[derive(Debug)]
@@ -56,7 +57,9 @@ pub struct Processed {
     /// What the counters need of it.
     pub facts: Facts,
     /// Modules whose symbols the walk asked for in vain.
-    pub lacks: Vec<String>,
+    pub lacks: Vec<Lack>,
+    /// Debug file and debug id of the modules whose symbols it used.
+    pub used: Vec<(String, String)>,
     /// Why it counts as failed.
     pub failure: Option<String>,
 }
@@ -169,7 +172,7 @@ impl Draft<'_> {
         self.set("processor_notes", notes);
         self.set("completed_datetime", self.input.now.rfc3339());
         let facts = self.facts();
-        let lacks = stack::lacks(&self);
+        let (lacks, used) = (stack::lacks(&self), stack::used(&self));
         let mut json = serde_json::to_vec(&self.out).expect("a map of JSON values is JSON");
         if let (Walked::Whole(walk), Some(_)) = (&self.input.walked, &self.walk) {
             // The walk is stored as it came; reading it into values and back would cost more
@@ -184,6 +187,7 @@ impl Draft<'_> {
             signature,
             facts,
             lacks,
+            used,
             failure,
         }
     }

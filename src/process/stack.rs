@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::Draft;
+use crate::crash::walk::Module;
 use crate::fields::name;
 use crate::limits;
-use crate::store::mends::module_name;
+use crate::store::mends::{Lack, What};
 
 pub fn crashing_thread(draft: &mut Draft) -> Result<(), String> {
     let Some(walk) = draft.walk.take() else {
@@ -145,16 +146,33 @@ pub fn missing_symbols(draft: &mut Draft) -> Result<(), String> {
 }
 
 /// Modules that symbols may come for later.
-pub fn lacks(draft: &Draft) -> Vec<String> {
+pub fn lacks(draft: &Draft) -> Vec<Lack> {
+    let missing = modules(draft, |module| module.missing_symbols == Some(true));
+    let lack = |(debug_file, debug_id)| Lack {
+        debug_file,
+        debug_id,
+        what: What::Symbols,
+    };
+    missing.into_iter().map(lack).collect()
+}
+
+/// Modules whose symbols the walk used.
+pub fn used(draft: &Draft) -> Vec<(String, String)> {
+    modules(draft, |module| module.loaded_symbols == Some(true))
+}
+
+/// Debug file and debug id of those modules of the walk that have both.
+fn modules(draft: &Draft, wanted: impl Fn(&Module) -> bool) -> Vec<(String, String)> {
     let modules = draft.walk.iter().flat_map(|walk| &walk.modules);
-    let missing = modules.filter(|module| module.missing_symbols == Some(true));
-    let named = missing.filter_map(|module| {
-        let file = module.debug_file.as_deref().filter(|file| !file.is_empty());
-        let file = file.or(module.filename.as_deref())?;
-        Some(module_name(file, module.debug_id.as_deref()?))
-    });
-    let named: BTreeSet<String> = named
-        .filter(|name| name.len() <= limits::LACKED_NAME_BYTES_MAX)
+    let named = modules
+        .filter(|module| wanted(module))
+        .filter_map(|module| {
+            let file = module.debug_file.as_deref().filter(|file| !file.is_empty());
+            let file = file.or(module.filename.as_deref())?;
+            Some((file.to_owned(), module.debug_id.clone()?))
+        });
+    let named: BTreeSet<(String, String)> = named
+        .filter(|(file, id)| file.len() + id.len() <= limits::LACKED_NAME_BYTES_MAX)
         .collect();
     named.into_iter().take(limits::LACKED_MAX).collect()
 }

@@ -15,8 +15,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::symbols::SymbolDirs;
 use crate::symbols::mapped::{Check, Mapped, MappedDir, Stamp};
+use crate::symbols::{SymbolDirs, SymbolFile};
 
 /// Mapped symbols kept open between dumps, in bytes.
 pub const MAP_BYTES_MAX: u64 = 256 << 20;
@@ -125,30 +125,36 @@ impl SymbolCache {
             .and_then(|root| MappedDir::path_in(root, debug_file, debug_id));
         self.load(&text, mapped.as_deref(), unmapped)
             .unwrap_or_else(|error| {
-                tracing::warn!(path = %text.display(), %error, "symbol file cannot be read");
+                tracing::warn!(path = %text.path().display(), %error, "symbol file cannot be read");
                 Lookup::Missing
             })
     }
 
-    fn load(&self, text: &Path, mapped: Option<&Path>, unmapped: Unmapped) -> io::Result<Lookup> {
+    fn load(
+        &self,
+        text: &SymbolFile,
+        mapped: Option<&Path>,
+        unmapped: Unmapped,
+    ) -> io::Result<Lookup> {
         let stamp = Stamp::of(&text.metadata()?);
-        if let Some(symbols) = self.shelf().take_from(text, stamp) {
+        let path = text.path();
+        if let Some(symbols) = self.shelf().take_from(&path, stamp) {
             return Ok(lookup_of(symbols));
         }
         let opened = mapped.map(|path| self.open(path));
         let symbols = match opened {
             Some(Ok(symbols)) if symbols.stamp() == stamp => symbols,
             _ if unmapped == Unmapped::Wished => return Ok(Lookup::Wished),
-            _ => self.hold(text, stamp)?,
+            _ => self.hold(text)?,
         };
         if let Some(reason) = symbols.corrupt() {
-            tracing::warn!(path = %text.display(), reason, "symbol file is corrupt");
+            tracing::warn!(path = %path.display(), reason, "symbol file is corrupt");
         }
         let symbols = Arc::new(symbols);
         if symbols.len() <= self.bytes_max {
             let mut shelf = self.shelf();
             shelf.shrink_to(self.bytes_max - symbols.len(), self.count_max.max(1) - 1);
-            shelf.put(text, symbols.clone());
+            shelf.put(&path, symbols.clone());
         }
         Ok(lookup_of(symbols))
     }
@@ -169,15 +175,17 @@ impl SymbolCache {
         Ok(symbols)
     }
 
-    fn hold(&self, text: &Path, stamp: Stamp) -> io::Result<Mapped> {
-        if stamp.bytes > self.held_text_bytes_max {
+    fn hold(&self, text: &SymbolFile) -> io::Result<Mapped> {
+        let bytes = text.text_bytes()?;
+        if bytes > self.held_text_bytes_max {
             return Err(io::Error::other(format!(
                 "it is {} MiB, and could not be mapped; walkers convert up to {} MiB in memory",
-                stamp.bytes >> 20,
+                bytes >> 20,
                 self.held_text_bytes_max >> 20
             )));
         }
-        Mapped::from_text(File::open(text)?, stamp)
+        let text = text.open()?;
+        Mapped::from_text(text.reader, text.stamp)
     }
 
     /// A walk that panicked leaves the shelf whole: every change to it is a single step.

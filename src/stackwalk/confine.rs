@@ -49,6 +49,11 @@ mod linux {
         Ok(setrlimit(resource, limit)?)
     }
 
+    /// Bounds every file that this process writes.
+    pub(in super::super) fn allow_file(bytes: u64) -> io::Result<()> {
+        lower(Resource::Fsize, Some(bytes))
+    }
+
     /// Allows `seconds` of CPU from now on. The kernel counts a process's whole life, so each job
     /// moves the soft limit; the hard one stays where it was.
     pub(in super::super) fn allow_cpu(seconds: u64) -> io::Result<()> {
@@ -65,10 +70,28 @@ mod linux {
 }
 
 #[cfg(target_os = "linux")]
+use linux::allow_file;
+#[cfg(target_os = "linux")]
 pub(super) use linux::{allow_cpu, confine};
 
 #[cfg(not(target_os = "linux"))]
 pub(super) fn confine(_: &Confinement) -> io::Result<()> {
+    Ok(())
+}
+
+/// Limits for a process that converts one file of symbols and ends.
+pub fn confine_converter(heap_bytes: u64, file_bytes: u64, cpu_seconds: u64) -> io::Result<()> {
+    confine(&Confinement {
+        heap_bytes: Some(heap_bytes),
+        // The file is mapped, so its size counts here, and not as heap.
+        address_bytes: None,
+    })?;
+    allow_file(file_bytes)?;
+    allow_cpu(cpu_seconds)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn allow_file(_: u64) -> io::Result<()> {
     Ok(())
 }
 

@@ -39,6 +39,7 @@ use minidump::Minidump;
 use minidump_processor::process_minidump;
 
 pub use cache::{Lookup, MAP_BYTES_MAX, MAPS_MAX, SymbolCache, Unmapped};
+pub use confine::confine_converter;
 pub use error::WalkError;
 pub use name::{Inlined, ModuleNames, Named};
 pub use sandbox::{Overrun, WalkReply, Walker, WalkerFault, WalkerOptions};

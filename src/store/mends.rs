@@ -1,8 +1,8 @@
 //! Symbols that come late mend history: every crash that lacked them is processed again.
 //!
 //! ```text
-//! lacks            (seq, module)            -> ()     modules whose symbols a walk asked for in vain
-//! lacking          (module, seq)            -> ()     the same, the other way round
+//! lacks            (seq, lack)              -> ()     what a walk asked for in vain
+//! lacking          (lack, seq)              -> ()     the same, the other way round
 //! mending          newest seq first         -> mend   processed crashes that are to be done again
 //! in_mending       seq                      -> mend   those that a worker has
 //! mends            mend                     -> MendRow
@@ -13,7 +13,8 @@
 //! waits. A mend counts every crash once, whatever becomes of it, and so always ends.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ use super::Store;
 use super::counters::{NameId, Names};
 use super::error::StoreError;
 use super::pending::{Job, Txn};
+use super::symbols::Release;
 use super::tables::{self, *};
 use super::writer::Command;
 use crate::clock::Timestamp;
@@ -29,7 +31,7 @@ use crate::clock::Timestamp;
 /// What a mend was asked for and how far it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MendRow {
-    /// As [`module_name`] writes them.
+    /// What came, each as [`Lack`] is written.
     pub modules: Vec<String>,
     pub begun_at_ms: i64,
     pub ended_at_ms: Option<i64>,
@@ -55,9 +57,52 @@ pub struct Mend {
     pub signatures_after: u64,
 }
 
-/// A module, as `lacks` names it.
-pub fn module_name(debug_file: &str, debug_id: &str) -> String {
-    format!("{debug_file}/{debug_id}")
+/// What a walk asked for in vain. Written `<debug file>/<debug id>`, and what it is behind a blank
+/// where there are other symbols of the module.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lack {
+    pub debug_file: String,
+    pub debug_id: String,
+    pub what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum What {
+    /// Anything at all.
+    Symbols,
+    /// Only what is exported has names.
+    Functions,
+    /// Frames are found by guessing.
+    Unwind,
+}
+
+impl What {
+    const ENDINGS: [(What, &'static str); 2] =
+        [(What::Functions, " functions"), (What::Unwind, " unwind")];
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ending = What::ENDINGS.iter().find(|(what, _)| *what == self.what);
+        let ending = ending.map_or("", |(_, ending)| ending);
+        write!(f, "{}/{}{ending}", self.debug_file, self.debug_id)
+    }
+}
+
+impl Lack {
+    /// Reads what `Display` writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (what, module) = What::ENDINGS
+            .iter()
+            .find_map(|(what, ending)| Some((*what, text.strip_suffix(ending)?)))
+            .unwrap_or((What::Symbols, text));
+        let (file, id) = module.rsplit_once('/')?;
+        Some(Self {
+            debug_file: file.to_owned(),
+            debug_id: id.to_owned(),
+            what,
+        })
+    }
 }
 
 const BEFORE: u8 = 0;
@@ -66,10 +111,10 @@ const AFTER: u8 = 1;
 const MENDS_MAX: u64 = 1_000;
 
 impl Store {
-    /// Has every crash that lacked one of these modules processed again, the newest first.
-    /// Returns how many there are; without any, no mend is made.
-    pub fn mend(&self, modules: Vec<String>) -> Result<u64, StoreError> {
-        self.ask(|reply| Command::Mend { modules, reply })
+    /// Has every crash that lacked one of these processed again, the newest first. Returns how many
+    /// there are; without any, no mend is made.
+    pub fn mend(&self, lacks: Vec<Lack>) -> Result<u64, StoreError> {
+        self.ask(|reply| Command::Mend { lacks, reply })
     }
 
     /// The newest mends.
@@ -95,46 +140,125 @@ impl Store {
         })
     }
 
-    /// Every module that a crash lacks.
-    pub fn lacked_modules(&self) -> Result<Vec<String>, StoreError> {
+    /// Everything that some crash lacks.
+    pub fn lacks(&self) -> Result<Vec<Lack>, StoreError> {
         self.read(|read| {
             let lacking = read.open_table(LACKING)?;
             let mut names = Names::open(read)?;
-            let mut modules = Vec::new();
+            let mut lacks = Vec::new();
             let mut from = Some(0);
             while let Some(least) = from {
                 let Some(entry) = lacking.range((least, 0)..)?.next() else {
                     break;
                 };
                 let (module, _) = entry?.0.value();
-                modules.push(names.text(module)?);
+                lacks.extend(Lack::parse(&names.text(module)?));
                 from = module.checked_add(1);
             }
-            Ok(modules)
+            Ok(lacks)
         })
     }
 
-    /// The modules that most crashes lack, with how many do.
-    pub fn lacking(&self, limit: usize) -> Result<Vec<(String, u64)>, StoreError> {
-        self.read(|read| {
+    /// The crash that came last of those that lack this.
+    pub fn newest_lacking(&self, lack: &Lack) -> Result<Option<CrashRow>, StoreError> {
+        let seq = self.read(|read| {
+            let names = read.open_table(NAMES)?;
+            let Some(id) = names.get(lack.to_string().as_str())?.map(|id| id.value()) else {
+                return Ok(None);
+            };
             let lacking = read.open_table(LACKING)?;
-            let mut counts: Vec<(NameId, u64)> = Vec::new();
-            for entry in lacking.iter()? {
-                let (module, _) = entry?.0.value();
-                match counts.last_mut() {
-                    Some((last, count)) if *last == module => *count += 1,
-                    _ => counts.push((module, 1)),
+            let last = lacking.range((id, 0)..=(id, u64::MAX))?.next_back();
+            let last = last.transpose()?;
+            Ok(last.map(|(key, _)| key.value().1))
+        })?;
+        match seq {
+            Some(seq) => self.crash_at(seq),
+            None => Ok(None),
+        }
+    }
+
+    /// What most crashes lack, with how many do; of a product and version where these are given.
+    pub fn lacking(
+        &self,
+        product: Option<&str>,
+        version: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Lacking>, StoreError> {
+        self.read(|read| {
+            let crashes = read.open_table(CRASHES)?;
+            // A crash lacks many things, so its row is read once.
+            let mut releases: Vec<Release> = Vec::new();
+            let mut numbers: HashMap<Release, usize> = HashMap::new();
+            let mut release_of: HashMap<u64, Option<usize>> = HashMap::new();
+            let mut find = |seq: u64| -> Result<Option<usize>, StoreError> {
+                if let Some(known) = release_of.get(&seq) {
+                    return Ok(*known);
+                }
+                let row = crashes
+                    .get(seq)?
+                    .map(|row| tables::decode::<CrashRow>(row.value()));
+                let number = match row {
+                    // Nothing is counted of a crash that cannot be read.
+                    None | Some(Err(_)) => None,
+                    Some(Ok(row)) => {
+                        let fits = product.is_none_or(|product| product == row.product)
+                            && version.is_none_or(|version| version == row.version);
+                        let release = Release {
+                            product: row.product,
+                            version: row.version,
+                        };
+                        fits.then(|| {
+                            *numbers.entry(release.clone()).or_insert_with(|| {
+                                releases.push(release);
+                                releases.len() - 1
+                            })
+                        })
+                    }
+                };
+                release_of.insert(seq, number);
+                Ok(number)
+            };
+            let mut counts: Vec<(NameId, HashMap<usize, u64>)> = Vec::new();
+            for entry in read.open_table(LACKING)?.iter()? {
+                let (lack, seq) = entry?.0.value();
+                let Some(release) = find(seq)? else { continue };
+                if counts.last().is_none_or(|(last, _)| *last != lack) {
+                    counts.push((lack, HashMap::new()));
+                }
+                if let Some((_, of)) = counts.last_mut() {
+                    *of.entry(release).or_default() += 1;
                 }
             }
-            counts.sort_by_key(|(module, count)| (Reverse(*count), *module));
+            let total = |of: &HashMap<usize, u64>| of.values().sum::<u64>();
+            counts.sort_by_key(|(lack, of)| (Reverse(total(of)), *lack));
             let mut names = Names::open(read)?;
-            counts
-                .into_iter()
-                .take(limit)
-                .map(|(module, count)| Ok((names.text(module)?, count)))
-                .collect()
+            let mut lacking = Vec::new();
+            for (lack, of) in counts.into_iter().take(limit) {
+                let Some(lack) = Lack::parse(&names.text(lack)?) else {
+                    continue;
+                };
+                let crashes = total(&of);
+                let named = of.into_iter().map(|(at, n)| (releases[at].clone(), n));
+                let mut releases: Vec<(Release, u64)> = named.collect();
+                releases.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+                lacking.push(Lacking {
+                    lack,
+                    crashes,
+                    releases,
+                });
+            }
+            Ok(lacking)
         })
     }
+}
+
+/// What crashes lack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lacking {
+    pub lack: Lack,
+    pub crashes: u64,
+    /// Whose crashes, the most first.
+    pub releases: Vec<(Release, u64)>,
 }
 
 /// Newest first.
@@ -143,11 +267,15 @@ fn order(seq: u64) -> u64 {
 }
 
 impl Txn<'_> {
-    /// Finds the crashes that lack one of the modules and lets them wait to be done again.
-    pub(super) fn mend(&mut self, modules: &[String], now: Timestamp) -> Result<u64, StoreError> {
+    /// Finds the crashes that lack one of these and lets them wait to be done again.
+    pub(super) fn mend(&mut self, lacks: &[Lack], now: Timestamp) -> Result<u64, StoreError> {
         let mut affected = BTreeSet::new();
-        for module in modules {
-            let Some(id) = self.names.get(module.as_str())?.map(|id| id.value()) else {
+        for lack in lacks {
+            let Some(id) = self
+                .names
+                .get(lack.to_string().as_str())?
+                .map(|id| id.value())
+            else {
                 continue;
             };
             for entry in self.lacking.range((id, 0)..=(id, u64::MAX))? {
@@ -170,7 +298,7 @@ impl Txn<'_> {
             self.mending.insert(order(seq), mend)?;
         }
         let row = MendRow {
-            modules: modules.to_vec(),
+            modules: lacks.iter().map(Lack::to_string).collect(),
             begun_at_ms: now.ms(),
             ended_at_ms: None,
             affected: fresh.len() as u64,
@@ -220,12 +348,12 @@ impl Txn<'_> {
         &mut self,
         seq: u64,
         signatures: [Option<&str>; 2],
-        lacks: &[String],
+        lacks: &[Lack],
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let before = self.forget_lacks(seq)?;
-        for module in lacks {
-            let module = self.name(module)?;
+        for lack in lacks {
+            let module = self.name(&lack.to_string())?;
             self.lacks.insert((seq, module), ())?;
             self.lacking.insert((module, seq), ())?;
         }
@@ -298,5 +426,18 @@ mod tests {
     fn the_newest_stands_first() {
         assert!(order(7) < order(6));
         assert_eq!(order(order(42)), 42);
+    }
+
+    #[test]
+    fn a_lack_reads_as_it_is_written() {
+        for what in [What::Symbols, What::Functions, What::Unwind] {
+            let lack = Lack {
+                debug_file: "a b/c.pdb".into(),
+                debug_id: "AB1".into(),
+                what,
+            };
+            assert_eq!(Lack::parse(&lack.to_string()), Some(lack));
+        }
+        assert_eq!(Lack::parse("nothing"), None);
     }
 }

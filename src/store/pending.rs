@@ -15,9 +15,10 @@
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::counters::Facts;
 use super::error::StoreError;
+use super::symbols::Release;
 use super::tables::{self, *};
+use super::writer::Finished;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::crash::id::CrashId;
 use crate::limits;
@@ -70,6 +71,11 @@ pub struct Txn<'t> {
     pub bug_signatures: Table<'t, (&'static str, &'static str, &'static str), u8>,
     pub signature_bugs: Table<'t, (&'static str, &'static str, &'static str), ()>,
     pub trackers: Table<'t, &'static str, i64>,
+    pub symbols: Table<'t, &'static str, &'static [u8]>,
+    pub symbol_names: Table<'t, (&'static str, &'static str), ()>,
+    pub symbol_codes: Table<'t, (&'static str, &'static str), ()>,
+    pub symbol_pins: Table<'t, (&'static str, &'static str), ()>,
+    pub symbol_misses: Table<'t, (&'static str, &'static str), i64>,
 }
 
 impl<'t> Txn<'t> {
@@ -100,6 +106,11 @@ impl<'t> Txn<'t> {
             bug_signatures: txn.open_table(BUG_SIGNATURES)?,
             signature_bugs: txn.open_table(SIGNATURE_BUGS)?,
             trackers: txn.open_table(TRACKERS)?,
+            symbols: txn.open_table(SYMBOLS)?,
+            symbol_names: txn.open_table(SYMBOL_NAMES)?,
+            symbol_codes: txn.open_table(SYMBOL_CODES)?,
+            symbol_pins: txn.open_table(SYMBOL_PINS)?,
+            symbol_misses: txn.open_table(SYMBOL_MISSES)?,
         })
     }
 
@@ -256,19 +267,24 @@ impl<'t> Txn<'t> {
         &mut self,
         job: &Job,
         processed: ProcessedRow,
-        facts: &Facts,
-        lacks: &[String],
-        failure: Option<String>,
+        finished: &Finished,
     ) -> Result<Option<Option<BlobRef>>, StoreError> {
         let Some(row) = self.in_flight(job)? else {
             return Ok(None);
         };
         let replaced = row.processed.as_ref().map(|p| p.blob);
-        let counted = self.count_crash(&row, &processed.signature, facts)?;
+        let counted = self.count_crash(&row, &processed.signature, &finished.facts)?;
         let before = row.processed.as_ref().map(|p| p.signature.as_str());
         let signatures = [before, Some(&*processed.signature)];
         let now = Timestamp::from_ms(processed.processed_at_ms);
-        self.finish_lacking(job.seq, signatures, lacks, now)?;
+        let release = Release {
+            product: row.product.clone(),
+            version: row.version.clone(),
+        };
+        let mut lacks = finished.lacks.clone();
+        lacks.extend(self.use_symbols(&finished.used, &release, now)?);
+        self.finish_lacking(job.seq, signatures, &lacks, now)?;
+        let failure = finished.failure.clone();
         self.transition(job.seq, row, |row| {
             row.state = if failure.is_some() {
                 State::Failed

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! The tables of counts are described in [`super::counters`], those of bugs in [`super::bugs`],
-//! those of late symbols in [`super::mends`].
+//! those of late symbols in [`super::mends`], those of symbols in [`super::symbols`].
 //!
 //! A crash is in exactly one of `ready` (queued), `working` (processing), `deferred`, or in none
 //! of them (processed, failed). Sequence numbers ascend with the order of receipt and are the
@@ -59,6 +59,12 @@ pub const LACKING: TableDefinition<(u32, u64), ()> = TableDefinition::new("lacki
 pub const MENDING: TableDefinition<u64, u64> = TableDefinition::new("mending");
 pub const IN_MENDING: TableDefinition<u64, u64> = TableDefinition::new("in_mending");
 pub const MENDS: TableDefinition<u64, &[u8]> = TableDefinition::new("mends");
+pub const SYMBOLS: TableDefinition<&str, &[u8]> = TableDefinition::new("symbols");
+pub const SYMBOL_NAMES: TableDefinition<(&str, &str), ()> = TableDefinition::new("symbol_names");
+pub const SYMBOL_CODES: TableDefinition<(&str, &str), ()> = TableDefinition::new("symbol_codes");
+pub const SYMBOL_PINS: TableDefinition<(&str, &str), ()> = TableDefinition::new("symbol_pins");
+pub const SYMBOL_MISSES: TableDefinition<(&str, &str), i64> = TableDefinition::new("symbol_misses");
+
 pub const MEND_SIGNATURES: TableDefinition<(u64, u8, u32), u64> =
     TableDefinition::new("mend_signatures");
 

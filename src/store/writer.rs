@@ -24,9 +24,11 @@ use super::bugs::BugChange;
 use super::counters::{Discard, Facts};
 use super::disk::Disk;
 use super::error::StoreError;
+use super::mends::Lack;
 use super::payload::Payload;
 use super::pending::{Job, Requested, Txn};
 use super::segments::{self, Appender, RecordKind};
+use super::symbols::SymbolChange;
 use super::tables::{self, *};
 use super::{JobSink, Shared};
 use crate::clock::Timestamp;
@@ -65,9 +67,10 @@ pub struct Finished {
     pub signature: String,
     pub processed_at: Timestamp,
     pub facts: Facts,
-    /// Modules whose symbols the walk asked for in vain, as [`super::mends::module_name`] writes
-    /// them.
-    pub lacks: Vec<String>,
+    /// Modules whose symbols the walk asked for in vain.
+    pub lacks: Vec<Lack>,
+    /// Debug file and debug id of the modules whose symbols it used.
+    pub used: Vec<(String, String)>,
     /// Why the crash counts as failed; `None` for a processed one.
     pub failure: Option<String>,
 }
@@ -112,9 +115,14 @@ pub enum Command {
         changes: Vec<BugChange>,
         reply: Reply<()>,
     },
-    /// Do the crashes again that lacked these modules.
+    /// Change what is known of symbols. All of it or nothing.
+    Symbols {
+        changes: Vec<SymbolChange>,
+        reply: Reply<()>,
+    },
+    /// Do the crashes again that lacked these.
     Mend {
-        modules: Vec<String>,
+        lacks: Vec<Lack>,
         reply: Reply<u64>,
     },
     /// Count reports that were not kept.
@@ -169,6 +177,7 @@ impl Command {
             Self::Sweep { reply } => drop(reply.send(Err(error.clone()))),
             Self::Heal { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Bugs { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Symbols { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Mend { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Flush { reply } => drop(reply.send(Err(error.clone()))),
             owed => return Some(owed),
@@ -342,6 +351,7 @@ impl Writer {
                 (
                     Command::Heal { reply, .. }
                     | Command::Bugs { reply, .. }
+                    | Command::Symbols { reply, .. }
                     | Command::Flush { reply },
                     _,
                 ) => drop(reply.send(Ok(()))),
@@ -641,8 +651,9 @@ impl Records<'_> {
             Command::Fault { job, reason } => txn.fault(job, reason)?,
             Command::Indexed { up_to } => txn.forget_changes(*up_to)?,
             Command::Bugs { changes, .. } => txn.change_bugs(changes)?,
-            Command::Mend { modules, .. } => {
-                return Ok(Answer::Mending(txn.mend(modules, self.now)?));
+            Command::Symbols { changes, .. } => txn.change_symbols(changes)?,
+            Command::Mend { lacks, .. } => {
+                return Ok(Answer::Mending(txn.mend(lacks, self.now)?));
             }
             Command::Discards(counts) => {
                 for (discard, reports) in counts {
@@ -767,13 +778,7 @@ impl Records<'_> {
             signature: finished.signature.clone(),
             processed_at_ms: finished.processed_at.ms(),
         };
-        if let Some(Some(replaced)) = txn.finish(
-            job,
-            row,
-            &finished.facts,
-            &finished.lacks,
-            finished.failure.clone(),
-        )? {
+        if let Some(Some(replaced)) = txn.finish(job, row, finished)? {
             *self.live.entry(replaced.segment).or_default() -= replaced.stored_bytes as i64;
         }
         Ok(())

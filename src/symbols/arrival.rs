@@ -1,37 +1,33 @@
 //! What arrives as symbols: one file or an archive of them, packed or not, told by its first
 //! bytes alone and never by its name.
 //!
-//! Every file gets a verdict of its own, so a bad one does not cost the others. Inflation is
+//! Every file gets a verdict of its own, so a bad one does not cost the others. Unpacking is
 //! bounded over the whole arrival, however many streams it is made of.
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::rc::Rc;
 
-use flate2::bufread::MultiGzDecoder;
+use sha2::{Digest, Sha256};
 use zip::ZipArchive;
 
 use super::check::Refused;
-use super::shelf::{Conflict, Placed, Shelf, Taken};
+use super::converter::Converter;
+use super::native::Head;
+use super::shelf::{Conflict, Incoming, Native, Placed, Shelf, Taken, place_of};
+use super::unpack::{Bounds, Budget, Packing};
 
 /// Bytes that are read of a file to tell what it is. A tape archive says so at 257.
 const MAGIC_BYTES: usize = 264;
-/// Bytes read to find out what is in an archive: its directory is held in memory.
+/// Bytes read to find out what is in a zip: its directory is held in memory.
 const DIRECTORY_BYTES_MAX: u64 = 16 << 20;
 /// Characters of a client's name for a file.
 const NAME_CHARS_MAX: usize = 300;
-
-/// Bounds on one arrival.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    pub inflated_bytes_max: u64,
-    /// Most times that it may grow by inflation, beyond `free_bytes`.
-    pub ratio_max: u64,
-    pub free_bytes: u64,
-    /// Files of one archive.
-    pub entries_max: usize,
-}
+/// Archives and packings within each other: `x.tar.gz` in a zip has three.
+const LAYERS_MAX: usize = 4;
+/// Bytes of what a converter says before a text.
+const HEAD_BYTES_MAX: u64 = 1 << 20;
 
 /// What became of one file.
 #[derive(Debug)]
@@ -48,8 +44,10 @@ impl Verdict {
             Ok(taken) => match taken.placed {
                 Placed::New => "stored",
                 Placed::Same => "same",
-                Placed::Beside(_) => "kept_beside",
-                Placed::Replaced(_) => "replaced",
+                Placed::Completed => "completed",
+                Placed::Kept => "kept",
+                Placed::Beside => "kept_beside",
+                Placed::Replaced => "replaced",
             },
             Err(Refused::Bad(_)) => "refused",
             Err(Refused::Storage(_)) => "failed",
@@ -66,57 +64,53 @@ pub struct Arrival {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Zip,
-    Gzip,
+    Tar,
+    Packed(Packing),
+    /// A program or its debug file.
+    Native,
     /// Symbols, or nothing that we know.
     Text,
     /// Its name, and what to do with it.
     Other(&'static str, &'static str),
 }
 
-const DUMP_SYMS: &str = "run dump_syms on it and send the .sym file that it writes";
-const REPACK: &str = "unpack it and send a zip, a gzip-compressed file or the .sym file itself";
+const REPACK: &str = "unpack it and send its files, or a zip or tar of them";
 
 /// First bytes, and what begins so.
 const MAGICS: &[(&[u8], Format)] = &[
     (b"PK\x03\x04", Format::Zip),
     (b"PK\x05\x06", Format::Zip),
-    (b"\x1f\x8b", Format::Gzip),
-    (b"\x7fELF", Format::Other("an ELF file", DUMP_SYMS)),
-    (
-        b"Microsoft C/C++ MSF",
-        Format::Other("a PDB file", DUMP_SYMS),
-    ),
-    (b"MZ", Format::Other("a Windows program (PE)", DUMP_SYMS)),
-    (
-        b"\xcf\xfa\xed\xfe",
-        Format::Other("a Mach-O file", DUMP_SYMS),
-    ),
-    (
-        b"\xce\xfa\xed\xfe",
-        Format::Other("a Mach-O file", DUMP_SYMS),
-    ),
-    (
-        b"\xca\xfe\xba\xbe",
-        Format::Other("a fat Mach-O file", DUMP_SYMS),
-    ),
+    (b"\x1f\x8b", Format::Packed(Packing::Gzip)),
+    (b"\x28\xb5\x2f\xfd", Format::Packed(Packing::Zstd)),
+    (b"\xfd7zXZ\x00", Format::Packed(Packing::Xz)),
+    (b"\x7fELF", Format::Native),
+    (b"Microsoft C/C++ MSF", Format::Native),
+    (b"MZ", Format::Native),
+    (b"\xcf\xfa\xed\xfe", Format::Native),
+    (b"\xce\xfa\xed\xfe", Format::Native),
+    (b"\xfe\xed\xfa\xcf", Format::Native),
+    (b"\xfe\xed\xfa\xce", Format::Native),
+    (b"\xca\xfe\xba\xbe", Format::Native),
     (
         b"BSJB",
         Format::Other("a portable PDB file", "it cannot be used for native stacks"),
     ),
-    (
-        b"\x28\xb5\x2f\xfd",
-        Format::Other("packed with zstd", REPACK),
-    ),
-    (b"\xfd7zXZ\x00", Format::Other("packed with xz", REPACK)),
     (b"BZh", Format::Other("packed with bzip2", REPACK)),
     (b"7z\xbc\xaf\x27\x1c", Format::Other("a 7z archive", REPACK)),
     (b"MSCF", Format::Other("a cabinet archive", REPACK)),
+    (
+        b"!<arch>",
+        Format::Other(
+            "a library of object files",
+            "send the program that is linked with it",
+        ),
+    ),
     (b"MDMP", Format::Other("a minidump", "send it to /submit")),
 ];
 
 fn format_of(start: &[u8]) -> Format {
     if start.get(257..262) == Some(b"ustar") {
-        return Format::Other("a tar archive", REPACK);
+        return Format::Tar;
     }
     MAGICS
         .iter()
@@ -128,134 +122,318 @@ fn refused(why: impl Into<String>) -> Refused {
     Refused::Bad(why.into())
 }
 
-/// The bytes that may still come out of inflation.
-#[derive(Clone)]
-struct Budget {
-    left: Rc<Cell<u64>>,
-    bounds: Bounds,
+fn unreadable(error: io::Error) -> Refused {
+    refused(error.to_string())
 }
 
-impl Budget {
-    fn new(bounds: Bounds, received: u64) -> Self {
-        let by_ratio = bounds.free_bytes + received.saturating_mul(bounds.ratio_max);
-        let left = by_ratio.min(bounds.inflated_bytes_max);
-        Self {
-            left: Rc::new(Cell::new(left)),
-            bounds,
+/// What takes files in: where they go, and how.
+pub struct Receiver<'a> {
+    pub shelf: &'a Shelf,
+    pub converter: &'a Converter,
+    pub bounds: Bounds,
+    pub conflict: Conflict,
+    pub now_ms: i64,
+}
+
+impl Receiver<'_> {
+    /// Takes what lies in `file`. `name` is what the client calls it.
+    pub fn take(&self, mut file: File, name: &str) -> io::Result<Arrival> {
+        file.rewind()?;
+        let mut arriving = Arriving {
+            receiver: self,
+            budget: Budget::new(self.bounds, file.metadata()?.len()),
+            is_archive: false,
+            verdicts: Vec::new(),
+        };
+        arriving.take(&mut file, name, LAYERS_MAX);
+        Ok(Arrival {
+            is_archive: arriving.is_archive,
+            verdicts: arriving.verdicts,
+        })
+    }
+}
+
+/// An arrival on its way through its layers.
+struct Arriving<'a> {
+    receiver: &'a Receiver<'a>,
+    budget: Budget,
+    is_archive: bool,
+    verdicts: Vec<Verdict>,
+}
+
+impl Arriving<'_> {
+    fn decide(&mut self, name: &str, result: Result<Taken, Refused>) {
+        self.verdicts.push(Verdict {
+            name: name.chars().take(NAME_CHARS_MAX).collect(),
+            result,
+        });
+    }
+
+    /// Whether the rest of an archive is better left unread; says so where it is.
+    fn is_over(&mut self, name: &str) -> bool {
+        let storage_failed = matches!(
+            self.verdicts.last(),
+            Some(Verdict {
+                result: Err(Refused::Storage(_)),
+                ..
+            })
+        );
+        let is_over = self.budget.is_spent() || storage_failed;
+        if is_over {
+            self.decide(
+                name,
+                Err(refused("the entries after this one were not read")),
+            );
+        }
+        is_over
+    }
+
+    fn take(&mut self, input: &mut dyn Read, name: &str, layers: usize) {
+        if let Err(why) = self.try_take(input, name, layers) {
+            self.decide(name, Err(why));
         }
     }
 
-    fn is_spent(&self) -> bool {
-        self.left.get() == 0
-    }
-}
-
-/// A reader whose bytes are taken off a budget.
-struct Bounded<R> {
-    inner: R,
-    budget: Budget,
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        let left = self.budget.left.get();
-        if count as u64 > left {
-            self.budget.left.set(0);
-            return Err(io::Error::other(format!(
-                "the upload grows by inflation to more than symbols.inflated_bytes_max ({} bytes) or {} times its size",
-                self.budget.bounds.inflated_bytes_max, self.budget.bounds.ratio_max
+    /// Decides about a file and all that is in it; an error is about the file itself.
+    fn try_take(&mut self, input: &mut dyn Read, name: &str, layers: usize) -> Result<(), Refused> {
+        let mut start = Vec::new();
+        (&mut *input)
+            .take(MAGIC_BYTES as u64)
+            .read_to_end(&mut start)
+            .map_err(unreadable)?;
+        let format = format_of(&start);
+        let whole = io::Cursor::new(start).chain(input);
+        let mut input = BufReader::with_capacity(64 * 1024, whole);
+        let is_layer = matches!(format, Format::Zip | Format::Tar | Format::Packed(_));
+        if layers == 0 && is_layer {
+            return Err(refused(format!(
+                "it is an archive within {LAYERS_MAX} others; {REPACK}"
             )));
         }
-        self.budget.left.set(left - count as u64);
+        match format {
+            Format::Packed(packing) => {
+                let mut unpacked = packing.unpacked(input, &self.budget).map_err(unreadable)?;
+                self.try_take(&mut unpacked, unpacked_name(name), layers - 1)
+            }
+            Format::Zip => {
+                self.is_archive = true;
+                let file = self.spool(&mut input)?.0;
+                self.take_zip(file, name, layers - 1)
+            }
+            Format::Tar => {
+                self.is_archive = true;
+                self.take_tar(input, name, layers - 1)
+            }
+            Format::Native => self.take_native(&mut input, name),
+            Format::Text => {
+                let result = self.take_text(&mut input, name, None, Vec::new());
+                self.decide(name, result);
+                Ok(())
+            }
+            Format::Other(what, way_out) => Err(refused(format!("it is {what}; {way_out}"))),
+        }
+    }
+
+    /// Writes what comes into a file of its own, with its hash and length.
+    fn spool(&self, input: &mut impl Read) -> Result<(File, [u8; 32], u64), Refused> {
+        let mut file = (self.receiver.shelf.incoming_file()).map_err(Refused::Storage)?;
+        let mut hash = Sha256::new();
+        let mut bytes = 0;
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            let count = input.read(&mut buffer).map_err(unreadable)?;
+            if count == 0 {
+                break;
+            }
+            hash.update(&buffer[..count]);
+            file.write_all(&buffer[..count]).map_err(Refused::Storage)?;
+            bytes += count as u64;
+        }
+        file.rewind().map_err(Refused::Storage)?;
+        Ok((file, hash.finalize().into(), bytes))
+    }
+
+    fn take_text(
+        &self,
+        text: &mut impl BufRead,
+        name: &str,
+        native: Option<&Native>,
+        notes: Vec<String>,
+    ) -> Result<Taken, Refused> {
+        let incoming = Incoming {
+            name,
+            native,
+            notes,
+            now_ms: self.receiver.now_ms,
+        };
+        let mut taken = self
+            .receiver
+            .shelf
+            .take(text, incoming, self.receiver.conflict)?;
+        if self.is_archive && native.is_none() && !is_place(name, &taken.place) {
+            let place = place_of(&taken.module);
+            let note = format!("it is kept as {place}, as its MODULE line says");
+            taken.notes.push(note);
+        }
+        Ok(taken)
+    }
+
+    /// A program or debug file: the text that is made of it, or each of them, is taken.
+    fn take_native(&mut self, input: &mut impl Read, name: &str) -> Result<(), Refused> {
+        let (file, sha256, bytes) = self.spool(input)?;
+        let texts = (self.receiver.shelf.incoming_file()).map_err(Refused::Storage)?;
+        self.receiver.converter.convert(&file, name, &texts)?;
+        let mut texts = BufReader::with_capacity(256 * 1024, texts);
+        texts.rewind().map_err(Refused::Storage)?;
+        loop {
+            let mut line = Vec::new();
+            (&mut texts)
+                .take(HEAD_BYTES_MAX)
+                .read_until(b'\n', &mut line)
+                .map_err(Refused::Storage)?;
+            if line.is_empty() {
+                return Ok(());
+            }
+            let head: Head = serde_json::from_slice(&line)
+                .map_err(|e| refused(format!("its conversion went wrong: {e}")))?;
+            let native = Native {
+                kind: head.kind,
+                holds_code: head.holds_code,
+                file: file.try_clone().map_err(Refused::Storage)?,
+                sha256,
+                bytes,
+            };
+            let mut text = UntilHead::new(&mut texts);
+            let result = self.take_text(&mut text, name, Some(&native), head.notes);
+            text.skip_rest().map_err(Refused::Storage)?;
+            self.decide(name, result);
+        }
+    }
+
+    fn take_zip(&mut self, file: File, name: &str, layers: usize) -> Result<(), Refused> {
+        let left = Rc::new(Cell::new(DIRECTORY_BYTES_MAX));
+        let metered = Metered {
+            file,
+            left: left.clone(),
+        };
+        let mut archive = ZipArchive::new(BufReader::new(metered)).map_err(|error| {
+            refused(format!(
+                "the archive cannot be read: {error}; it may be cut off"
+            ))
+        })?;
+        left.set(u64::MAX);
+        self.check_entries(archive.len())?;
+        for index in 0..archive.len() {
+            let entry_name = archive.name_for_index(index).unwrap_or(name).to_owned();
+            let entry = match archive.by_index(index) {
+                Ok(entry) => entry,
+                Err(error) => {
+                    let why = format!("the entry cannot be read: {error}");
+                    self.decide(&entry_name, Err(refused(why)));
+                    continue;
+                }
+            };
+            if entry.is_dir() || is_beside_symbols(&entry_name) {
+                continue;
+            }
+            let mut bounded = self.budget.bounded(entry);
+            self.take(&mut bounded, &entry_name, layers);
+            if self.is_over(name) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_tar(&mut self, input: impl Read, name: &str, layers: usize) -> Result<(), Refused> {
+        let mut archive = tar::Archive::new(input);
+        let entries = archive.entries().map_err(unreadable)?;
+        // Raw, since long names are else read into memory, whatever their length.
+        for (count, entry) in entries.raw(true).enumerate() {
+            let mut entry =
+                entry.map_err(|e| refused(format!("the archive cannot be read further: {e}")))?;
+            self.check_entries(count + 1)?;
+            let entry_name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            if !entry.header().entry_type().is_file() || is_beside_symbols(&entry_name) {
+                continue;
+            }
+            self.take(&mut entry, &entry_name, layers);
+            if self.is_over(name) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_entries(&self, count: usize) -> Result<(), Refused> {
+        let max = self.budget.bounds.entries_max;
+        match count > max {
+            false => Ok(()),
+            true => Err(refused(format!(
+                "the archive has more than {max} entries; send it in parts"
+            ))),
+        }
+    }
+}
+
+/// The lines up to the next head of a converter's output.
+struct UntilHead<R> {
+    input: R,
+    /// At the start of a line.
+    at_start: bool,
+    ended: bool,
+}
+
+impl<R: BufRead> UntilHead<R> {
+    fn new(input: R) -> Self {
+        Self {
+            input,
+            at_start: true,
+            ended: false,
+        }
+    }
+
+    fn skip_rest(&mut self) -> io::Result<()> {
+        loop {
+            let count = self.fill_buf()?.len();
+            if count == 0 {
+                return Ok(());
+            }
+            self.consume(count);
+        }
+    }
+}
+
+impl<R: BufRead> Read for UntilHead<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let line = self.fill_buf()?;
+        let count = line.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&line[..count]);
+        self.consume(count);
         Ok(count)
     }
 }
 
-/// The body of a request that says it is gzip, inflated within `bounds` into `output`.
-pub fn inflate(mut input: File, output: &mut File, bounds: Bounds) -> Result<(), Refused> {
-    let received = input.metadata().map_err(Refused::Storage)?.len();
-    input.rewind().map_err(Refused::Storage)?;
-    let inner = MultiGzDecoder::new(BufReader::new(input));
-    let budget = Budget::new(bounds, received);
-    let mut bounded = Bounded { inner, budget };
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let read = bounded.read(&mut buffer);
-        let count =
-            read.map_err(|error| refused(format!("the body is no whole gzip stream: {error}")))?;
+impl<R: BufRead> BufRead for UntilHead<R> {
+    /// A line at most, so that none is handed out that is a head.
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let buffer = self.input.fill_buf()?;
+        self.ended |= self.at_start && buffer.first() == Some(&b'{');
+        if self.ended {
+            return Ok(&[]);
+        }
+        let end = memchr::memchr(b'\n', buffer).map_or(buffer.len(), |end| end + 1);
+        Ok(&buffer[..end])
+    }
+
+    fn consume(&mut self, count: usize) {
         if count == 0 {
-            return Ok(());
+            return;
         }
-        io::Write::write_all(output, &buffer[..count]).map_err(Refused::Storage)?;
-    }
-}
-
-/// Takes what lies in `file` into `shelf`. `name` is what the client calls it.
-pub fn take(
-    shelf: &Shelf,
-    mut file: File,
-    name: &str,
-    bounds: Bounds,
-    conflict: Conflict,
-) -> io::Result<Arrival> {
-    file.rewind()?;
-    let budget = Budget::new(bounds, file.metadata()?.len());
-    let mut start = Vec::new();
-    file.by_ref()
-        .take(MAGIC_BYTES as u64)
-        .read_to_end(&mut start)?;
-    file.rewind()?;
-    if format_of(&start) == Format::Zip {
-        let verdicts = take_archive(shelf, file, name, &budget, conflict);
-        return Ok(Arrival {
-            is_archive: true,
-            verdicts,
-        });
-    }
-    let result = take_one(shelf, file, &budget, conflict);
-    Ok(Arrival {
-        is_archive: false,
-        verdicts: vec![verdict(name, result)],
-    })
-}
-
-fn verdict(name: &str, result: Result<Taken, Refused>) -> Verdict {
-    Verdict {
-        name: name.chars().take(NAME_CHARS_MAX).collect(),
-        result,
-    }
-}
-
-/// One file that may be gzip-compressed.
-fn take_one(
-    shelf: &Shelf,
-    input: impl Read,
-    budget: &Budget,
-    conflict: Conflict,
-) -> Result<Taken, Refused> {
-    let mut input = BufReader::with_capacity(64 * 1024, input);
-    let start = input.fill_buf().map_err(|e| refused(e.to_string()))?;
-    match format_of(start) {
-        Format::Gzip => {
-            let inner = MultiGzDecoder::new(input);
-            let bounded = Bounded {
-                inner,
-                budget: budget.clone(),
-            };
-            let mut input = BufReader::with_capacity(64 * 1024, bounded);
-            let start = input.fill_buf().map_err(|e| refused(e.to_string()))?;
-            match format_of(start) {
-                Format::Text => shelf.take(&mut input, conflict),
-                Format::Zip | Format::Gzip => {
-                    Err(refused(format!("it is an archive within gzip; {REPACK}")))
-                }
-                Format::Other(what, way_out) => Err(refused(format!("it is {what}; {way_out}"))),
-            }
+        if let Ok(buffer) = self.input.fill_buf() {
+            self.at_start = buffer.get(count - 1) == Some(&b'\n');
         }
-        Format::Text => shelf.take(&mut input, conflict),
-        Format::Zip => Err(refused(format!("it is an archive in an archive; {REPACK}"))),
-        Format::Other(what, way_out) => Err(refused(format!("it is {what}; {way_out}"))),
+        self.input.consume(count);
     }
 }
 
@@ -284,79 +462,24 @@ impl Seek for Metered {
     }
 }
 
-fn take_archive(
-    shelf: &Shelf,
-    file: File,
-    name: &str,
-    budget: &Budget,
-    conflict: Conflict,
-) -> Vec<Verdict> {
-    let left = Rc::new(Cell::new(DIRECTORY_BYTES_MAX));
-    let metered = Metered {
-        file,
-        left: left.clone(),
-    };
-    let mut archive = match ZipArchive::new(BufReader::new(metered)) {
-        Ok(archive) => archive,
-        Err(error) => {
-            let why = format!("the archive cannot be read: {error}; it may be cut off");
-            return vec![verdict(name, Err(refused(why)))];
-        }
-    };
-    left.set(u64::MAX);
-    let entries_max = budget.bounds.entries_max;
-    if archive.len() > entries_max {
-        let why = format!(
-            "the archive has {} entries, more than {entries_max}; send it in parts",
-            archive.len()
-        );
-        return vec![verdict(name, Err(refused(why)))];
-    }
-    let mut verdicts = Vec::new();
-    for index in 0..archive.len() {
-        let entry_name = archive.name_for_index(index).unwrap_or(name).to_owned();
-        let entry = match archive.by_index(index) {
-            Ok(entry) => entry,
-            Err(error) => {
-                let why = format!("the entry cannot be read: {error}");
-                verdicts.push(verdict(&entry_name, Err(refused(why))));
-                continue;
-            }
-        };
-        if entry.is_dir() || is_list(&entry_name) {
-            continue;
-        }
-        let bounded = Bounded {
-            inner: entry,
-            budget: budget.clone(),
-        };
-        let mut result = take_one(shelf, bounded, budget, conflict);
-        if let Ok(taken) = &mut result
-            && !is_place(&entry_name, &taken.place)
-        {
-            let place = &taken.place;
-            let note = format!("it is kept as {place}, as its MODULE line says");
-            taken.notes.push(note);
-        }
-        let storage_failed = matches!(result, Err(Refused::Storage(_)));
-        verdicts.push(verdict(&entry_name, result));
-        if budget.is_spent() || storage_failed {
-            let why = refused("the entries after this one were not read");
-            verdicts.push(verdict(name, Err(why)));
-            break;
-        }
-    }
-    verdicts
+/// What archives of symbols carry that is none: Firefox's list of what is in them, and what stands
+/// around the one file of a dSYM.
+fn is_beside_symbols(name: &str) -> bool {
+    let is_list = !name.contains('/') && name.ends_with("-symbols.txt");
+    let in_dsym = name.contains(".dSYM/") && !name.contains("/DWARF/");
+    is_list || in_dsym || name.starts_with("__MACOSX/")
 }
 
-/// Firefox's archives carry a list of what is in them.
-fn is_list(name: &str) -> bool {
-    !name.contains('/') && name.ends_with("-symbols.txt")
+/// The name of a packed file's content.
+fn unpacked_name(name: &str) -> &str {
+    [".gz", ".zst", ".xz"]
+        .iter()
+        .find_map(|ending| name.strip_suffix(ending))
+        .unwrap_or(name)
 }
 
-/// Whether an archive names a file as we do, but for case and for a packed file's ending.
+/// Whether an archive names a file as we do, but for case.
 fn is_place(name: &str, place: &str) -> bool {
-    let name = name.strip_suffix(".gz").unwrap_or(name);
     name.eq_ignore_ascii_case(place)
 }
 
@@ -365,19 +488,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn formats_that_are_not_taken_are_named() {
-        for (start, what) in [
-            (&b"\x7fELF\x02"[..], "an ELF file"),
-            (b"Microsoft C/C++ MSF 7.00", "a PDB file"),
-            (b"\x28\xb5\x2f\xfd", "packed with zstd"),
-            (b"MDMP\x93\xa7", "a minidump"),
+    fn formats_are_told_by_their_first_bytes() {
+        for (start, format) in [
+            (&b"\x7fELF\x02"[..], Format::Native),
+            (b"Microsoft C/C++ MSF 7.00", Format::Native),
+            (b"\x28\xb5\x2f\xfd", Format::Packed(Packing::Zstd)),
+            (b"MODULE Linux", Format::Text),
+            (b"", Format::Text),
         ] {
-            assert!(
-                matches!(format_of(start), Format::Other(found, _) if found == what),
-                "{what}"
-            );
+            assert_eq!(format_of(start), format);
         }
-        assert_eq!(format_of(b"MODULE Linux"), Format::Text);
-        assert_eq!(format_of(b""), Format::Text);
+        assert!(matches!(
+            format_of(b"MDMP\x93\xa7"),
+            Format::Other("a minidump", _)
+        ));
+        let mut tar = [0; MAGIC_BYTES];
+        tar[257..262].copy_from_slice(b"ustar");
+        assert_eq!(format_of(&tar), Format::Tar);
+    }
+
+    #[test]
+    fn a_converters_output_is_taken_apart_at_its_heads() {
+        let output = b"{head}\nMODULE a\nx {y}\n{next}\nMODULE b\n";
+        let mut input = BufReader::with_capacity(4, &output[..]);
+        let mut parts = Vec::new();
+        loop {
+            let mut head = String::new();
+            if input.read_line(&mut head).expect("readable") == 0 {
+                break;
+            }
+            let mut text = String::new();
+            let mut until = UntilHead::new(&mut input);
+            until.read_to_string(&mut text).expect("readable");
+            until.skip_rest().expect("readable");
+            parts.push((head, text));
+        }
+        let expected = [
+            ("{head}\n", "MODULE a\nx {y}\n"),
+            ("{next}\n", "MODULE b\n"),
+        ];
+        assert_eq!(parts, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
     }
 }

@@ -13,13 +13,16 @@ use std::io::{self, BufRead, Read, Write};
 
 use sha2::{Digest, Sha256};
 
-use super::breakpad;
-use super::mapped::text::{self, Record};
+use super::dirs;
+use super::mapped::text::{self, BelowFunction, Record};
+use crate::crash::symbols::Content;
 
 /// Bytes of one line. The unwinder's parser skips lines from 80 KiB on.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a debug file's name: with what we append it is still a file name everywhere.
 pub const NAME_BYTES_MAX: usize = 200;
+/// Hex digits of a program's id: a build id may be a hash of any sort.
+const CODE_ID_DIGITS_MAX: usize = 128;
 /// Bad lines that are named one by one; the others are counted.
 const LINES_NAMED_MAX: usize = 5;
 
@@ -40,6 +43,10 @@ pub struct Checked {
     /// Of the repaired text.
     pub bytes: u64,
     pub sha256: [u8; 32],
+    pub content: Content,
+    /// Of the program, in lower case, and its name; empty where no `INFO CODE_ID` tells.
+    pub code_id: String,
+    pub code_file: String,
     /// What was repaired.
     pub notes: Vec<String>,
 }
@@ -85,13 +92,16 @@ pub fn check(input: &mut impl BufRead, output: &mut impl Write) -> Result<Checke
     );
     text.write_line(first.as_bytes())?;
     let mut within = Within::Nothing;
+    let mut content = Content::default();
+    let mut code = None;
     let mut good = 1u64;
     let mut left_out = Vec::new();
     let mut left_out_count = 0u64;
     while let Some(line) = lines.next()? {
-        match record(line, within) {
+        match record(line, within, &mut content) {
             Some(next) => {
                 within = next;
+                code = code.or_else(|| code_of(line));
                 good += 1;
                 text.write_line(line)?;
             }
@@ -123,12 +133,27 @@ pub fn check(input: &mut impl BufRead, output: &mut impl Write) -> Result<Checke
             "{left_out_count} lines that are no records are left out: line {first}{more}"
         ));
     }
+    let (code_id, code_file) = code.unwrap_or_default();
     Ok(Checked {
         module,
         bytes: text.bytes,
         sha256: text.hash.finalize().into(),
+        content,
+        code_id,
+        code_file,
         notes,
     })
+}
+
+/// Id and name of the program, from `INFO CODE_ID <id> [<file>]`.
+fn code_of(line: &[u8]) -> Option<(String, String)> {
+    let rest = line.strip_prefix(b"INFO CODE_ID ")?;
+    let mut words = std::str::from_utf8(rest).ok()?.trim().splitn(2, ' ');
+    let id = words.next()?;
+    let is_id = (1..=CODE_ID_DIGITS_MAX).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let file = debug_file(words.next().unwrap_or_default().trim()).unwrap_or_default();
+    is_id.then(|| (id.to_ascii_lowercase(), file))
 }
 
 struct Text<'a, W> {
@@ -272,7 +297,7 @@ fn module_line(line: &[u8]) -> Result<ModuleLine, String> {
 /// A debug id as it is stored: upper case.
 pub fn debug_id(id: &str) -> Result<String, String> {
     let shown: String = id.chars().take(60).collect();
-    if breakpad::checked_id(id).is_none() {
+    if dirs::checked_id(id).is_none() {
         return Err(format!(
             "debug id {shown:?} is not 33 to 40 hexadecimal digits (32 and an age)"
         ));
@@ -288,7 +313,7 @@ pub fn debug_id(id: &str) -> Result<String, String> {
 /// A debug file's name, if it can be the name of a folder.
 fn debug_file(name: &str) -> Result<String, String> {
     let shown: String = name.chars().take(60).collect();
-    if breakpad::checked_leaf(name) != Some(name) || name.chars().any(char::is_control) {
+    if dirs::checked_leaf(name) != Some(name) || name.chars().any(char::is_control) {
         return Err(format!(
             "debug file {shown:?} is no plain file name; it may have no / or \\ and no control characters"
         ));
@@ -309,10 +334,21 @@ enum Within {
     Cfi,
 }
 
-/// What a line leaves us within, or `None` where it is no record there.
-fn record(line: &[u8], within: Within) -> Option<Within> {
+/// What a line leaves us within, or `None` where it is no record there. Counts what it is.
+fn record(line: &[u8], within: Within, content: &mut Content) -> Option<Within> {
     let continues = match within {
-        Within::Function => text::below_function(line, |_| {}).is_some(),
+        Within::Function => match text::below_function(line, |_| {}) {
+            Some(BelowFunction::Line(_)) => {
+                content.lines += 1;
+                true
+            }
+            Some(BelowFunction::Inlines) => {
+                content.inlines += 1;
+                true
+            }
+            Some(BelowFunction::Origin(..)) => true,
+            None => false,
+        },
         Within::Cfi => text::below_cfi(line).is_some(),
         Within::Nothing => false,
     };
@@ -322,13 +358,19 @@ fn record(line: &[u8], within: Within) -> Option<Within> {
     if line.is_empty() {
         return Some(Within::Nothing);
     }
-    match text::record(line)? {
+    let (counted, next) = match text::record(line)? {
         // The one of the first line is the one that counts.
-        Record::Module { .. } => None,
-        Record::Function { .. } => Some(Within::Function),
-        Record::CfiInit { .. } => Some(Within::Cfi),
-        _ => Some(Within::Nothing),
-    }
+        Record::Module { .. } => return None,
+        Record::Function { .. } => (&mut content.functions, Within::Function),
+        Record::CfiInit { .. } => (&mut content.cfi, Within::Cfi),
+        Record::Public(..) => (&mut content.publics, Within::Nothing),
+        Record::FrameData(..) | Record::Fpo(..) => (&mut content.win, Within::Nothing),
+        Record::Url(_) | Record::Nothing | Record::File(..) | Record::Origin(..) => {
+            return Some(Within::Nothing);
+        }
+    };
+    *counted += 1;
+    Some(next)
 }
 
 #[cfg(test)]
@@ -467,7 +509,7 @@ mod tests {
             ("MODULE a b c d", Nothing, None),
         ] {
             assert_eq!(
-                record(line.as_bytes(), within),
+                record(line.as_bytes(), within, &mut Content::default()),
                 next,
                 "{line} in {within:?}"
             );

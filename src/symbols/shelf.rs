@@ -1,22 +1,32 @@
-//! The one place that puts symbol files on disk, and answers what is there.
+//! The one place that puts symbols on disk, and answers what is there.
 //!
-//! A file is checked ([`super::check`]) into a temporary file, made durable, and then gets its
-//! name in one step: `<debug file>/<DEBUGID>/<file>.sym`, from its own `MODULE` line. Whoever
-//! looks meanwhile, and whatever is killed, sees a whole file or none.
+//! ```text
+//! <DEBUGID>/module.json        who the module is, its uploads, and which of them are in use
+//! <DEBUGID>/<hash>.sym.zst     an upload's text: the one that came, or what was made of a program
+//! <DEBUGID>/<hash>.<kind>.zst  the program or debug file that came
+//! ```
 //!
-//! A build has one debug id. A second content for it is somebody's mistake, and nobody here can
-//! tell whose: the first stays in use, the other is kept beside it under a name with its hash.
+//! Files are written under other names, made durable, and renamed; `module.json` is replaced last,
+//! so whoever looks meanwhile, and whatever is killed, sees a module before or after an upload.
+//!
+//! A build has one debug id, and more than one file can tell of it: functions are in the debug
+//! file, rules of unwinding often in the program alone. So each of both is used from where it
+//! came first. A second content of the same sort is somebody's mistake, and nobody here can tell
+//! whose: the first stays in use, and the other is kept beside it until somebody says so.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use flate2::Compression;
-use flate2::read::GzEncoder;
-use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
 
-use super::breakpad::{checked_leaf, symbol_file_name};
-use super::check::{self, Checked, ModuleLine, Refused};
+use super::check::{self, Checked, Refused};
+use super::dirs::{checked_leaf, shelf_folder, symbol_file_name};
+use super::file::{self, DESCRIPTION, OpenText, SymbolFile};
+use crate::crash::symbols::{Kind, Module, Upload};
+
+/// Fast, and a quarter of the text.
+const ZSTD_LEVEL: i32 = 3;
 
 /// What is to become of a file whose debug id is taken by another content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,36 +37,50 @@ pub enum Conflict {
 }
 
 /// What became of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placed {
     New,
     /// The very same content was there.
     Same,
-    /// Another content is in use; this one is kept beside it, under this name.
-    Beside(String),
-    /// This one is in use; the one before is kept beside it, under this name.
-    Replaced(String),
+    /// It has what the others of its module lack, which is used from now on.
+    Completed,
+    /// It has nothing that the others lack; it is there for debuggers.
+    Kept,
+    /// Another content of its sort is in use.
+    Beside,
+    /// It is in use; another content was before.
+    Replaced,
 }
 
 /// A file that was taken.
 #[derive(Debug)]
 pub struct Taken {
-    pub module: ModuleLine,
-    /// Below the folder of symbols: `<debug file>/<DEBUGID>/<file>.sym`.
+    /// With this upload.
+    pub module: Module,
+    /// Below the address of symbols: `<debug file>/<DEBUGID>/<file>.sym`.
     pub place: String,
+    /// Of the file's content.
     pub bytes: u64,
     pub notes: Vec<String>,
     pub placed: Placed,
 }
 
-/// A file that is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    pub debug_file: String,
-    pub debug_id: String,
+/// A text on its way in, and what it was made of where that is no text.
+pub struct Incoming<'a> {
+    /// What the client calls the file.
+    pub name: &'a str,
+    pub native: Option<&'a Native>,
+    pub notes: Vec<String>,
+    pub now_ms: i64,
+}
+
+/// A program or debug file as it came.
+pub struct Native {
+    pub kind: Kind,
+    pub holds_code: bool,
+    pub file: File,
+    pub sha256: [u8; 32],
     pub bytes: u64,
-    /// Other contents of the same debug id.
-    pub beside: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -64,22 +88,6 @@ pub struct Shelf {
     root: PathBuf,
     /// For files on their way in; on the same disk.
     incoming: PathBuf,
-}
-
-/// An open symbol file.
-pub struct Found {
-    file: File,
-    pub bytes: u64,
-}
-
-impl Found {
-    pub fn plain(self) -> Box<dyn Read + Send> {
-        Box::new(self.file)
-    }
-
-    pub fn gzipped(self) -> Box<dyn Read + Send> {
-        Box::new(GzEncoder::new(self.file, Compression::fast()))
-    }
 }
 
 impl Shelf {
@@ -94,148 +102,353 @@ impl Shelf {
         tempfile::tempfile_in(&self.incoming)
     }
 
-    /// Checks a symbol file and puts it in its place. Returns when it is durable.
-    pub fn take(&self, input: &mut impl BufRead, conflict: Conflict) -> Result<Taken, Refused> {
-        let mut temporary =
-            tempfile::NamedTempFile::new_in(&self.incoming).map_err(Refused::Storage)?;
-        let mut output = BufWriter::with_capacity(256 * 1024, temporary.as_file_mut());
-        let checked = check::check(input, &mut output)?;
-        output.flush().map_err(Refused::Storage)?;
-        drop(output);
-        self.place(temporary, checked, conflict)
+    /// The same with a name, until it is dropped or renamed.
+    pub fn incoming_named(&self) -> io::Result<NamedTempFile> {
+        NamedTempFile::new_in(&self.incoming)
+    }
+
+    /// A file among those on their way in; it stays until it is removed or the server starts.
+    pub fn incoming_path(&self, name: &str) -> PathBuf {
+        self.incoming.join(name)
+    }
+
+    /// Bytes of the files on their way in whose names begin with `prefix`.
+    pub fn incoming_bytes(&self, prefix: &str) -> io::Result<u64> {
+        let mut bytes = 0;
+        for entry in fs::read_dir(&self.incoming)? {
+            let entry = entry?;
+            let is_meant = entry.file_name().to_string_lossy().starts_with(prefix);
+            // One that has gone since takes no room.
+            if let (true, Ok(metadata)) = (is_meant, entry.metadata()) {
+                bytes += metadata.len();
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Checks the text of a symbol file and puts it in its place. Returns when it is durable.
+    pub fn take(
+        &self,
+        text: &mut impl BufRead,
+        incoming: Incoming<'_>,
+        conflict: Conflict,
+    ) -> Result<Taken, Refused> {
+        let mut packer = self.packer().map_err(Refused::Storage)?;
+        let checked = check::check(text, &mut packer)?;
+        let text = finish(packer).map_err(Refused::Storage)?;
+        self.place(text, checked, incoming, conflict)
             .map_err(Refused::Storage)
+    }
+
+    fn packer(&self) -> io::Result<zstd::Encoder<'static, BufWriter<NamedTempFile>>> {
+        let file = NamedTempFile::new_in(&self.incoming)?;
+        zstd::Encoder::new(BufWriter::with_capacity(256 * 1024, file), ZSTD_LEVEL)
     }
 
     fn place(
         &self,
-        temporary: tempfile::NamedTempFile,
+        text: NamedTempFile,
         checked: Checked,
+        incoming: Incoming<'_>,
         conflict: Conflict,
     ) -> io::Result<Taken> {
-        temporary.as_file().sync_all()?;
-        let module = checked.module;
-        let name = symbol_file_name(&module.debug_file);
-        let by_name = self.root.join(&module.debug_file);
-        let folder = by_name.join(&module.debug_id);
-        fs::create_dir_all(&folder)?;
-        let path = folder.join(&name);
-        let beside = |sha256: &[u8]| format!("{name}.{}", hex(&sha256[..6]));
-        let placed = match temporary.persist_noclobber(&path) {
-            Ok(_) => Placed::New,
-            Err(failed) if failed.error.kind() == io::ErrorKind::AlreadyExists => {
-                let old = hash_of(&path)?;
-                if old[..] == checked.sha256 {
-                    Placed::Same
-                } else if conflict == Conflict::KeepFirst {
-                    let other = beside(&checked.sha256);
-                    failed.file.persist(folder.join(&other))?;
-                    Placed::Beside(other)
-                } else {
-                    let other = beside(&old);
-                    match fs::hard_link(&path, folder.join(&other)) {
-                        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                            return Err(error);
-                        }
-                        _ => failed.file.persist(&path)?,
-                    };
-                    Placed::Replaced(other)
-                }
+        let original = match incoming.native {
+            None => None,
+            Some(native) => {
+                let mut packer = self.packer()?;
+                let mut file = native.file.try_clone()?;
+                file.rewind()?;
+                io::copy(&mut file, &mut packer)?;
+                Some(finish(packer)?)
             }
-            Err(failed) => return Err(failed.error),
         };
-        // The folders may be new, too.
-        for folder in [&folder, &by_name, &self.root] {
-            File::open(folder)?.sync_all()?;
+        let sha256 = match incoming.native {
+            None => &checked.sha256,
+            Some(native) => &native.sha256,
+        };
+        let mut stored_bytes = 0;
+        for file in [Some(&text), original.as_ref()].into_iter().flatten() {
+            stored_bytes += file.as_file().metadata()?.len();
         }
-        let mut notes = checked.notes;
-        match &placed {
-            Placed::New | Placed::Same => {}
-            Placed::Beside(other) => notes.push(format!(
-                "another content of this debug id is in use; this one is kept beside it as {other}; send it again with replace (?replace=1, --replace) to put it in use"
-            )),
-            Placed::Replaced(other) => notes.push(format!(
-                "the content used before is kept beside it as {other}"
-            )),
+        let upload = Upload {
+            sha256: hex(sha256),
+            kind: incoming.native.map_or(Kind::Sym, |native| native.kind),
+            name: leaf_of(incoming.name),
+            holds_code: incoming.native.is_some_and(|native| native.holds_code),
+            bytes: incoming.native.map_or(checked.bytes, |native| native.bytes),
+            text_bytes: checked.bytes,
+            stored_bytes,
+            added_at_ms: incoming.now_ms,
+            content: checked.content,
+            conflict: false,
+        };
+        let mut notes = incoming.notes;
+        notes.extend(checked.notes.iter().cloned());
+        let bytes = upload.bytes;
+        let folder = self.root.join(&checked.module.debug_id);
+        let _turn = self.lock()?;
+        let mut module = match file::read_module(&folder) {
+            Ok(module) => module,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Module {
+                debug_file: checked.module.debug_file.clone(),
+                debug_id: checked.module.debug_id.clone(),
+                os: checked.module.os.clone(),
+                arch: checked.module.arch.clone(),
+                code_file: String::new(),
+                code_id: String::new(),
+                uploads: Vec::new(),
+                symbols_from: 0,
+                unwind_from: 0,
+            },
+            Err(error) => return Err(error),
+        };
+        let placed = admit(&mut module, upload, &checked, conflict);
+        if placed != Placed::Same {
+            fs::create_dir_all(&folder)?;
+            let upload = module.uploads.last().expect("it was just admitted");
+            text.persist(folder.join(file::text_name(upload)))?;
+            if let Some(original) = original {
+                original.persist(folder.join(file::original_name(upload)))?;
+            }
+            self.describe(&folder, &module)?;
         }
+        notes.extend(note_of(placed, &module, &checked));
         Ok(Taken {
-            place: format!("{}/{}/{name}", module.debug_file, module.debug_id),
+            place: place_of(&module),
             module,
-            bytes: checked.bytes,
+            bytes,
             notes,
             placed,
         })
     }
 
-    /// Opens the symbol file in use for a module, whose debug id may be in any case.
-    pub fn open(&self, debug_file: &str, debug_id: &str) -> Option<Found> {
-        let leaf = checked_leaf(debug_file)?;
-        let id = check::debug_id(debug_id).ok()?;
-        let path = self.root.join(leaf).join(id).join(symbol_file_name(leaf));
-        let file = File::open(path).ok()?;
-        let metadata = file.metadata().ok()?;
-        metadata.is_file().then_some(Found {
-            file,
-            bytes: metadata.len(),
-        })
+    /// Puts a module's description in its place, with everything that was put there before.
+    fn describe(&self, folder: &Path, module: &Module) -> io::Result<()> {
+        let mut description = NamedTempFile::new_in(&self.incoming)?;
+        serde_json::to_writer_pretty(&mut description, module)?;
+        description.as_file().sync_all()?;
+        // What it names must be there before it is.
+        File::open(folder)?.sync_all()?;
+        description.persist(folder.join(DESCRIPTION))?;
+        File::open(folder)?.sync_all()?;
+        File::open(&self.root)?.sync_all()
     }
 
-    /// Whether `file` is what the symbol file of a module is called.
-    pub fn is_name_of(file: &str, debug_file: &str) -> bool {
-        checked_leaf(debug_file).is_some_and(|leaf| symbol_file_name(leaf) == file)
+    /// Taken while a module's folder changes, by this process and others.
+    fn lock(&self) -> io::Result<File> {
+        let folder = File::open(&self.root)?;
+        folder.lock()?;
+        Ok(folder)
     }
 
-    /// Everything that is there, by name and id. What lies there by other means counts where the
-    /// look-up of a walk would find it.
-    pub fn list(&self) -> io::Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        for debug_file in folder_names(&self.root)? {
-            let name = symbol_file_name(&debug_file);
-            let folder = self.root.join(&debug_file);
-            for debug_id in folder_names(&folder)? {
-                let Ok(metadata) = fs::metadata(folder.join(&debug_id).join(&name)) else {
-                    continue;
-                };
-                let files = fs::read_dir(folder.join(&debug_id))?;
-                let others = files.flatten().filter(|entry| {
-                    let file = entry.file_name();
-                    let rest = file.to_str().and_then(|file| file.strip_prefix(&name));
-                    rest.is_some_and(|rest| rest.starts_with('.'))
-                });
-                entries.push(Entry {
-                    beside: others.count() as u64,
-                    bytes: metadata.len(),
-                    debug_file: debug_file.clone(),
-                    debug_id,
-                });
+    /// Gives a module another name, where its first upload came without one.
+    pub fn rename(&self, debug_id: &str, debug_file: &str) -> io::Result<Option<Module>> {
+        let (Some(leaf), Some(folder)) =
+            (checked_leaf(debug_file), shelf_folder(&self.root, debug_id))
+        else {
+            return Ok(None);
+        };
+        let _turn = self.lock()?;
+        let mut module = match file::read_module(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            module => module?,
+        };
+        module.debug_file = leaf.to_owned();
+        if !module.code_file.is_empty() {
+            module.code_file = leaf.to_owned();
+        }
+        self.describe(&folder, &module)?;
+        Ok(Some(module))
+    }
+
+    /// Removes a module. What walks have open of it they keep.
+    pub fn remove(&self, debug_id: &str) -> io::Result<()> {
+        let Some(folder) = shelf_folder(&self.root, debug_id) else {
+            return Ok(());
+        };
+        let _turn = self.lock()?;
+        // Without its description a module is none, also where this is cut off.
+        for path in [folder.join(DESCRIPTION)] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
             }
         }
-        Ok(entries)
-    }
-}
-
-/// Names of the folders in a folder, sorted; none where there is none.
-fn folder_names(folder: &Path) -> io::Result<Vec<String>> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        if entry.path().is_dir()
-            && let Ok(name) = entry.file_name().into_string()
-        {
-            names.push(name);
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
         }
     }
-    names.sort();
-    Ok(names)
+
+    /// The module of a debug id, in any case.
+    pub fn module(&self, debug_id: &str) -> Option<Module> {
+        file::read_module(&shelf_folder(&self.root, debug_id)?).ok()
+    }
+
+    /// Opens the symbol file in use for a debug id, in any case: its text.
+    pub fn open(&self, debug_id: &str) -> Option<OpenText> {
+        let folder = shelf_folder(&self.root, debug_id)?;
+        SymbolFile::Shelved(folder).open().ok()
+    }
+
+    /// Opens an upload as it came.
+    pub fn open_original(
+        &self,
+        module: &Module,
+        upload: &Upload,
+    ) -> io::Result<Box<dyn Read + Send>> {
+        let name = match upload.kind {
+            Kind::Sym => file::text_name(upload),
+            _ => file::original_name(upload),
+        };
+        let path = self.root.join(&module.debug_id).join(name);
+        Ok(Box::new(file::unpacked(&path)?))
+    }
+
+    /// The debug ids of all modules that are there, in order.
+    pub fn debug_ids(&self) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut ids = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            if let Some(id) = name.to_str()
+                && shelf_folder(&self.root, id).is_some_and(|f| f.join(DESCRIPTION).is_file())
+            {
+                ids.push(id.to_owned());
+            }
+        }
+        ids.sort();
+        Ok(ids)
+    }
 }
 
-fn hash_of(path: &Path) -> io::Result<Vec<u8>> {
-    let mut hash = Sha256::new();
-    io::copy(&mut File::open(path)?, &mut hash)?;
-    Ok(hash.finalize().to_vec())
+/// Adds an upload to a module and says what that means.
+fn admit(module: &mut Module, mut upload: Upload, checked: &Checked, conflict: Conflict) -> Placed {
+    if let Some(at) = (module.uploads.iter()).position(|known| known.sha256 == upload.sha256) {
+        // Sent again to be put in use.
+        let is_rival = module.uploads[at].conflict || !module.is_in_use(at);
+        if conflict == Conflict::Replace && is_rival && put_in_use(module, at) {
+            return Placed::Replaced;
+        }
+        return Placed::Same;
+    }
+    if !checked.code_id.is_empty() && (module.code_id.is_empty() || upload.holds_code) {
+        module.code_id = checked.code_id.clone();
+    }
+    // A program names its debug file, whatever the one that came is called.
+    if upload.kind == Kind::Pe {
+        module.debug_file = checked.module.debug_file.clone();
+    }
+    if !checked.code_file.is_empty() && (module.code_file.is_empty() || upload.holds_code) {
+        module.code_file = checked.code_file.clone();
+    }
+    let at = module.uploads.len();
+    let content = upload.content;
+    let is_rival = (module.uploads.iter())
+        .any(|known| known.kind == upload.kind && known.holds_code == upload.holds_code);
+    if at == 0 {
+        module.uploads.push(upload);
+        return Placed::New;
+    }
+    let (symbols, unwind) = (module.symbols().content, module.unwind().content);
+    let more_publics = !symbols.has_functions() && content.publics > symbols.publics;
+    let has_more_symbols =
+        !symbols.has_functions() && (content.has_functions() || more_publics && !is_rival);
+    let has_more_unwind = !unwind.has_unwind() && content.has_unwind();
+    upload.conflict = is_rival && !has_more_symbols && !has_more_unwind;
+    module.uploads.push(upload);
+    if has_more_symbols {
+        module.symbols_from = at;
+    }
+    if has_more_unwind {
+        module.unwind_from = at;
+    }
+    match (has_more_symbols || has_more_unwind, is_rival, conflict) {
+        (true, ..) => Placed::Completed,
+        (false, _, Conflict::Replace) if put_in_use(module, at) => Placed::Replaced,
+        (false, true, _) => Placed::Beside,
+        (false, false, _) => Placed::Kept,
+    }
+}
+
+/// Uses everything that an upload has. False where that is nothing.
+fn put_in_use(module: &mut Module, at: usize) -> bool {
+    let content = module.uploads[at].content;
+    let before = (module.symbols_from, module.unwind_from);
+    if content.has_functions() || !module.symbols().content.has_functions() {
+        module.symbols_from = at;
+    }
+    if content.has_unwind() || !module.unwind().content.has_unwind() {
+        module.unwind_from = at;
+    }
+    let is_changed = before != (module.symbols_from, module.unwind_from);
+    if is_changed {
+        for index in 0..module.uploads.len() {
+            module.uploads[index].conflict &= !module.is_in_use(index);
+        }
+        for index in [before.0, before.1] {
+            module.uploads[index].conflict = !module.is_in_use(index);
+        }
+    }
+    is_changed
+}
+
+fn note_of(placed: Placed, module: &Module, checked: &Checked) -> Vec<String> {
+    let mut notes = Vec::new();
+    match placed {
+        Placed::New | Placed::Same => {}
+        Placed::Completed => {
+            notes.push("it completes what was there for this debug id".to_owned());
+        }
+        Placed::Kept => notes.push(
+            "another upload for this debug id has all that walks need; this one is kept for debuggers".to_owned(),
+        ),
+        Placed::Beside => notes.push(
+            "another content of this debug id is in use; this one is kept beside it; send it again with replace (?replace=1, --replace) to put it in use".to_owned(),
+        ),
+        Placed::Replaced => notes.push("the content used before is kept beside it".to_owned()),
+    }
+    if module.debug_file != checked.module.debug_file {
+        notes.push(format!(
+            "this debug id is that of {}, which it is kept as",
+            module.debug_file
+        ));
+    }
+    let content = module.content();
+    if !content.has_functions() {
+        notes.push(match content.publics {
+            0 => "nothing for this debug id names a function: it is stripped; send its debug file, too".to_owned(),
+            _ => "nothing for this debug id has functions, only what is exported: it is stripped; send its debug file, too".to_owned(),
+        });
+    }
+    if !content.has_unwind() {
+        notes.push(
+            "nothing for this debug id has rules of unwinding, so stacks through it are guessed; send the program itself, too".to_owned(),
+        );
+    }
+    notes
+}
+
+/// Where clients find a module's symbol file.
+pub fn place_of(module: &Module) -> String {
+    let file = symbol_file_name(&module.debug_file);
+    format!("{}/{}/{file}", module.debug_file, module.debug_id)
+}
+
+fn finish(packer: zstd::Encoder<'static, BufWriter<NamedTempFile>>) -> io::Result<NamedTempFile> {
+    let mut output = packer.finish()?;
+    output.flush()?;
+    let file = output.into_inner().map_err(|error| error.into_error())?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+fn leaf_of(name: &str) -> String {
+    let leaf = checked_leaf(name).unwrap_or_default();
+    leaf.chars().take(check::NAME_BYTES_MAX / 4).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -247,6 +460,7 @@ mod tests {
     use super::*;
 
     const ID: &str = "5A9832E5287241C1838ED98914E9B7FF1";
+    const CFI: &str = "STACK CFI INIT 10 4 .cfa: $rsp 8 + .ra: .cfa -8 + ^\n";
 
     fn shelf() -> (tempfile::TempDir, Shelf) {
         let root = tempfile::tempdir().expect("a folder");
@@ -257,45 +471,99 @@ mod tests {
         (root, shelf)
     }
 
-    fn text(function: &str) -> String {
-        format!("MODULE windows x86 {ID} app.pdb\nPUBLIC 10 0 {function}\n")
+    fn text(records: &str) -> String {
+        format!("MODULE windows x86 {ID} app.pdb\n{records}")
     }
 
-    fn take(shelf: &Shelf, function: &str, conflict: Conflict) -> Placed {
-        let taken = shelf.take(&mut text(function).as_bytes(), conflict);
-        taken.expect("a good file").placed
+    fn take(shelf: &Shelf, records: &str, native: Option<&Native>, conflict: Conflict) -> Taken {
+        let incoming = Incoming {
+            name: "folder/app.sym",
+            native,
+            notes: Vec::new(),
+            now_ms: 7,
+        };
+        let taken = shelf.take(&mut text(records).as_bytes(), incoming, conflict);
+        taken.expect("a good file")
+    }
+
+    fn native(kind: Kind, content: &[u8]) -> Native {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(content).expect("written");
+        Native {
+            kind,
+            holds_code: kind == Kind::Pe,
+            file,
+            sha256: [content[0]; 32],
+            bytes: content.len() as u64,
+        }
     }
 
     fn stored(shelf: &Shelf) -> String {
         let mut stored = String::new();
-        let found = shelf.open("app.pdb", &ID.to_lowercase()).expect("there");
-        found.plain().read_to_string(&mut stored).expect("readable");
+        let mut text = shelf.open(&ID.to_lowercase()).expect("there");
+        text.reader.read_to_string(&mut stored).expect("readable");
+        assert!(text.bytes.is_none_or(|bytes| bytes == stored.len() as u64));
         stored
     }
 
     #[test]
     fn the_first_content_stays_until_somebody_replaces_it() {
         let (_root, shelf) = shelf();
-        assert!(shelf.open("app.pdb", ID).is_none());
-        assert_eq!(take(&shelf, "first", Conflict::KeepFirst), Placed::New);
-        assert_eq!(take(&shelf, "first", Conflict::Replace), Placed::Same);
-        let other = take(&shelf, "second", Conflict::KeepFirst);
-        assert!(matches!(&other, Placed::Beside(name) if name.starts_with("app.sym.")));
-        assert_eq!(stored(&shelf), text("first"));
-        let replaced = take(&shelf, "second", Conflict::Replace);
-        assert!(matches!(replaced, Placed::Replaced(_)), "{replaced:?}");
-        assert_eq!(stored(&shelf), text("second"));
-        let list = shelf.list().expect("a list");
-        assert_eq!(list.len(), 1);
-        assert_eq!((list[0].debug_id.as_str(), list[0].beside), (ID, 2));
+        assert!(shelf.open(ID).is_none());
+        let (first, second) = ("FUNC 10 4 0 first\n", "FUNC 10 4 0 second\n");
+        let placed = |records, conflict| take(&shelf, records, None, conflict).placed;
+        assert_eq!(placed(first, Conflict::KeepFirst), Placed::New);
+        assert_eq!(placed(first, Conflict::Replace), Placed::Same);
+        assert_eq!(placed(second, Conflict::KeepFirst), Placed::Beside);
+        assert_eq!(stored(&shelf), text(first));
+        assert_eq!(placed(second, Conflict::Replace), Placed::Replaced);
+        assert_eq!(stored(&shelf), text(second));
+        assert_eq!(placed(second, Conflict::Replace), Placed::Same);
+        let module = shelf.module(ID).expect("a module");
+        let conflicts: Vec<bool> = module.uploads.iter().map(|u| u.conflict).collect();
+        assert_eq!(conflicts, [true, false]);
+        assert_eq!(module.uploads[0].name, "app.sym");
+        assert_eq!(shelf.debug_ids().expect("a list"), [ID]);
         let left = fs::read_dir(&shelf.incoming).expect("a folder").count();
         assert_eq!(left, 0, "nothing stays on its way");
     }
 
     #[test]
+    fn functions_and_rules_of_unwinding_are_used_from_where_they_are() {
+        let (_root, shelf) = shelf();
+        let functions = "FUNC 10 4 0 f\n10 4 7 0\n";
+        let (pdb, pe) = (native(Kind::Pdb, b"pdb"), native(Kind::Pe, b"exe"));
+        let first = take(&shelf, functions, Some(&pdb), Conflict::KeepFirst);
+        assert!(first.notes.iter().any(|note| note.contains("unwinding")));
+        let records = format!("PUBLIC 10 0 exported\n{CFI}");
+        let second = take(&shelf, &records, Some(&pe), Conflict::KeepFirst);
+        assert_eq!(second.placed, Placed::Completed);
+        assert_eq!(stored(&shelf), text(&format!("{functions}{CFI}")));
+        let both = format!("{functions}{CFI}");
+        let third = take(&shelf, &both, None, Conflict::KeepFirst);
+        assert_eq!(third.placed, Placed::Kept);
+        let content = third.module.content();
+        assert_eq!((content.functions, content.cfi, content.publics), (1, 1, 0));
+        for (upload, bytes) in third.module.uploads.iter().zip([&b"pdb"[..], b"exe"]) {
+            let mut original = Vec::new();
+            let mut reader = shelf.open_original(&third.module, upload).expect("there");
+            reader.read_to_end(&mut original).expect("readable");
+            assert_eq!(original, bytes);
+        }
+        shelf.remove(ID).expect("removed");
+        assert!(shelf.module(ID).is_none() && shelf.debug_ids().expect("a list").is_empty());
+    }
+
+    #[test]
     fn a_refused_file_leaves_nothing() {
         let (_root, shelf) = shelf();
-        let refused = shelf.take(&mut &b"PUBLIC 10 0 f\n"[..], Conflict::KeepFirst);
+        let incoming = Incoming {
+            name: "x",
+            native: None,
+            notes: Vec::new(),
+            now_ms: 0,
+        };
+        let refused = shelf.take(&mut &b"PUBLIC 10 0 f\n"[..], incoming, Conflict::KeepFirst);
         assert!(matches!(refused, Err(Refused::Bad(_))));
         for folder in [&shelf.root, &shelf.incoming] {
             assert_eq!(fs::read_dir(folder).expect("a folder").count(), 0);

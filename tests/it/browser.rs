@@ -6,31 +6,26 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use crashkeep::http::routes::{self, ROUTES};
 use crashkeep::web::Method;
-use fantoccini::elements::Element;
-use fantoccini::wd::{Capabilities, WebDriverCompatibleCommand};
-use fantoccini::{Client, ClientBuilder, Locator};
-use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 
 use crate::server::{Server, fixture, wait_for};
+use crate::webdriver::{Element, Session};
 
 /// Where the addresses begin that programs read, not people.
-const MACHINES: [&str; 6] = [
+const MACHINES: [&str; 7] = [
     "/__",
     "/metrics",
     "/assets/",
     "/api/",
     "/symbols/{}",
+    "/buildid/",
     "/v1/",
 ];
 const WIDTHS: [u32; 2] = [1280, 390];
 const SCHEMES: [&str; 2] = ["light", "dark"];
-/// For a browser to end by itself.
-const CLOSING: Duration = Duration::from_secs(5);
 
 /// A text that would run, reaches over every edge and turns the line around.
 fn hostile() -> String {
@@ -225,33 +220,10 @@ fn is_installed() -> bool {
     false
 }
 
-/// A command that only Chromium's driver knows.
-#[derive(Debug)]
-struct Vendor {
-    path: &'static str,
-    body: Value,
-}
-
-impl WebDriverCompatibleCommand for Vendor {
-    fn endpoint(
-        &self,
-        base_url: &url::Url,
-        session: Option<&str>,
-    ) -> Result<url::Url, url::ParseError> {
-        let session = session.unwrap_or_default();
-        base_url.join(&format!("session/{session}/{}", self.path))
-    }
-
-    fn method_and_body(&self, _: &url::Url) -> (hyper::Method, Option<String>) {
-        (hyper::Method::POST, Some(self.body.to_string()))
-    }
-}
-
 /// One headless Chromium with its driver. Ends both when it is dropped.
 struct Browser {
     driver: Child,
-    runtime: tokio::runtime::Runtime,
-    client: Client,
+    session: Session,
     profile: tempfile::TempDir,
 }
 
@@ -281,31 +253,17 @@ impl Browser {
                 "--disable-dev-shm-usage", folder,
             ] },
         });
-        let capabilities: Capabilities =
-            serde_json::from_value(capabilities).expect("capabilities");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let client = runtime.block_on(
-            ClientBuilder::new(HttpConnector::new())
-                .capabilities(capabilities)
-                .connect(&format!("http://127.0.0.1:{port}")),
-        );
         Self {
             driver,
-            runtime,
-            client: client.expect("a session"),
+            session: Session::start(&port, capabilities).expect("a session"),
             profile,
         }
     }
 
-    fn vendor(&self, path: &'static str, body: Value) -> Value {
-        let command = Vendor { path, body };
-        let text = format!("{command:?}");
-        self.runtime
-            .block_on(self.client.issue_cmd(command))
-            .unwrap_or_else(|e| panic!("{e}: {text}"))
+    /// A command that only Chromium's driver knows.
+    fn vendor(&self, path: &str, body: Value) -> Value {
+        let done = self.session.post(path, body);
+        done.unwrap_or_else(|e| panic!("{path}: {e:?}"))
     }
 
     /// A command of the DevTools protocol.
@@ -329,7 +287,7 @@ impl Browser {
         );
         // Seen to work, since otherwise all that follows proves nothing.
         self.open("data:text/html,<title>off</title><script>document.title = 'on'</script>");
-        let title = self.runtime.block_on(self.client.title()).expect("a title");
+        let title = self.session.title().expect("a title");
         assert_eq!(title == "on", on);
     }
 
@@ -342,9 +300,8 @@ impl Browser {
     }
 
     fn open(&self, url: &str) {
-        self.runtime
-            .block_on(self.client.goto(url))
-            .unwrap_or_else(|e| panic!("{e}: {url}"));
+        let opened = self.session.open(url);
+        opened.unwrap_or_else(|e| panic!("{e:?}: {url}"));
     }
 
     /// Opens a page; what is wrong with its loading.
@@ -386,8 +343,8 @@ impl Browser {
     /// What is wrong with the page as it stands.
     fn audit(&self) -> Vec<String> {
         let script = include_str!("browser.js");
-        let found = self.runtime.block_on(self.client.execute(script, vec![]));
-        let found = found.unwrap_or_else(|e| panic!("the audit ran: {e}"));
+        let found = self.session.execute(script);
+        let found = found.unwrap_or_else(|e| panic!("the audit ran: {e:?}"));
         let texts = found.as_array().expect("a list").iter();
         texts
             .map(|text| text.as_str().expect("a sentence").to_owned())
@@ -395,60 +352,50 @@ impl Browser {
     }
 
     fn find(&self, selector: &str) -> Element {
-        self.runtime
-            .block_on(self.client.find(Locator::Css(selector)))
-            .unwrap_or_else(|e| panic!("{selector}: {e}"))
+        let found = self.session.find(selector);
+        found.unwrap_or_else(|e| panic!("{selector}: {e:?}"))
     }
 
     /// An element's text. A page that reloads itself may take the element away between two commands.
     fn text(&self, selector: &str) -> String {
-        let text = || async {
-            let element = self.client.find(Locator::Css(selector)).await?;
-            element.text().await
-        };
-        wait_for(selector, || self.runtime.block_on(text()).ok())
+        let text = || self.session.text(&self.session.find(selector).ok()?).ok();
+        wait_for(selector, text)
     }
 
     fn click(&self, selector: &str) {
         let element = self.find(selector);
-        self.runtime
-            .block_on(element.click())
-            .unwrap_or_else(|e| panic!("{selector}: {e}"));
+        let clicked = self.session.click(&element);
+        clicked.unwrap_or_else(|e| panic!("{selector}: {e:?}"));
     }
 
     fn fill(&self, selector: &str, text: &str) {
         let element = self.find(selector);
-        self.runtime.block_on(async {
-            element.clear().await.expect("it can be emptied");
-            element.send_keys(text).await.expect("it takes keys");
-        });
+        self.session.clear(&element).expect("it can be emptied");
+        self.session
+            .send_keys(&element, text)
+            .expect("it takes keys");
     }
 
     /// Clicks what leads to another page, whose address has this in it.
     fn follow(&self, selector: &str, part: &str) {
         let old = self.find("html");
         self.click(selector);
-        wait_for("the next page", || {
-            self.runtime.block_on(old.tag_name()).err()
-        });
+        wait_for("the next page", || self.session.tag_name(&old).err());
         let path = self.path();
         assert!(path.contains(part), "{path}: {part}");
     }
 
     fn path(&self) -> String {
-        let url = self.runtime.block_on(self.client.current_url());
-        let url = url.expect("an address");
-        url[url::Position::BeforePath..].to_owned()
+        let url = self.session.current_url().expect("an address");
+        let (_, rest) = url.split_once("://").expect("a scheme");
+        rest[rest.find('/').expect("a path")..].to_owned()
     }
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
         // The driver ends its browser in order; one that hangs is killed.
-        let closing = self.client.clone().close();
-        let _ = self
-            .runtime
-            .block_on(async { tokio::time::timeout(CLOSING, closing).await });
+        self.session.close();
         let _ = self.driver.kill();
         let _ = self.driver.wait();
         // A browser can outlive its driver. It is the one whose command line names our profile.

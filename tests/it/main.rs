@@ -19,3 +19,4 @@ mod symbols;
 mod topcrashers;
 mod trends;
 mod walker;
+mod webdriver;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crashkeep::crash::id::CrashId;
 use crashkeep::store::State;
 use crashkeep::store::counters::Facts;
+use crashkeep::store::mends::Lack;
 
 use crate::retention::House;
 use crate::server::{Server, fixture, wait_for};
@@ -37,8 +38,8 @@ impl Yard {
     }
 
     fn mend(&self, module: &str) -> u64 {
-        let modules = vec![module.to_owned()];
-        self.house.store.mend(modules).expect("durable")
+        let lacks = vec![Lack::parse(module).expect("a lack")];
+        self.house.store.mend(lacks).expect("durable")
     }
 
     /// Affected, done, improved, and whether it has ended, of the newest mend.
@@ -65,7 +66,12 @@ fn late_symbols_do_those_again_that_lacked_them_newest_first_and_after_new_ones(
         yard.accept(number);
         assert_eq!(yard.walk("poor", lacks), number);
     }
-    let lacking = |yard: &Yard| yard.house.store.lacking(10).expect("readable");
+    let lacking = |yard: &Yard| -> Vec<(String, u64)> {
+        let lacking = yard.house.store.lacking(None, None, 10).expect("readable");
+        let rows = lacking.into_iter();
+        rows.map(|row| (row.lack.to_string(), row.crashes))
+            .collect()
+    };
     let row = |module: &str, crashes| (module.to_owned(), crashes);
     assert_eq!(
         lacking(&yard),

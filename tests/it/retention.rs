@@ -8,10 +8,13 @@ use crashkeep::queue::{Jobs, Stop, queue};
 use crashkeep::retention::{Keep, Pass, pass};
 use crashkeep::store::counters::Facts;
 use crashkeep::store::disk::OsDisk;
+use crashkeep::store::mends::Lack;
 use crashkeep::store::{Finished, NewCrash, Payload, State, Store, StoreOptions};
 
 pub const START: Timestamp = Timestamp::from_ms(1_795_338_764_123);
 const KEEP: Keep = Keep {
+    symbols_unused_days: 0,
+    symbols_days: 0,
     processed_days: 100,
     failed_days: 10,
 };
@@ -95,7 +98,8 @@ impl House {
             signature: signature.into(),
             processed_at: START,
             facts,
-            lacks: lacks.iter().map(|module| (*module).to_owned()).collect(),
+            lacks: lacks.iter().filter_map(|text| Lack::parse(text)).collect(),
+            used: Vec::new(),
             failure: failure.map(str::to_owned),
         };
         let id = job.id;

@@ -219,6 +219,7 @@ impl Server {
             processed_at: START,
             facts: Facts::default(),
             lacks: Vec::new(),
+            used: Vec::new(),
             failure: (index % 4 == 1).then(|| "no dump".into()),
         };
         self.store.finish(job.clone(), finished).unwrap();

@@ -153,11 +153,11 @@ fn an_archive_is_taken_file_by_file_and_answered_as_tecken_answers() {
             files[4]["error"]
                 .as_str()
                 .expect("why")
-                .contains("an ELF file; run dump_syms")
+                .starts_with("it cannot be read")
         );
     }
     assert_eq!(server.stored(ACMED), acmed);
-    assert_eq!(files_below(&server.data.join("symbols")).len(), 3);
+    assert_eq!(files_below(&server.data.join("symbols")).len(), 3 * 2);
     assert_eq!(
         server.metric("crashkeep_symbols_uploaded_total{outcome=\"stored\"}"),
         3
@@ -284,9 +284,9 @@ fn a_symbol_file_goes_out_with_its_length_or_packed() {
     assert_eq!(unpacked, text);
 
     for path in [
-        "/symbols/acmed/135F08D1B8BB3CACF63971E176A8388F0/other.sym",
+        "/symbols/acmed/135F08D1B8BB3CACF63971E176A8388F0/acmed.pdb",
         "/symbols/acmed/135F08D1B8BB3CACF63971E176A8388F1/acmed.sym",
-        "/symbols/..%2f..%2fstore.redb/135F08D1B8BB3CACF63971E176A8388F0/store.redb.sym",
+        "/symbols/acmed/..%2f..%2fstore.redb/store.redb.sym",
     ] {
         let answer = server.get(path);
         assert_eq!(
@@ -325,6 +325,7 @@ fn another_content_of_a_debug_id_waits_beside_until_it_is_called_for() {
     let server = Server::start();
     let text = |function| small("5A9832E5287241C1838ED98914E9B7FF1", "app", function);
     let place = "app/5A9832E5287241C1838ED98914E9B7FF1/app.sym";
+    let text = |function| format!("{}FUNC 20 4 0 f\n", text(function));
     server.upload(text("first").as_bytes());
     let second = server.upload(text("second").as_bytes());
     assert_eq!(
@@ -347,6 +348,7 @@ fn hostile_uploads_are_refused_with_the_reason_and_leave_nothing() {
     let cut = &whole[..whole.len() / 2];
     let bomb = [small(id, "bomb", "f").into_bytes(), b"\n".repeat(64 << 20)].concat();
     let evil = small(id, "../../../evil", "f");
+    let nested = (0..4).fold(whole.clone(), |inner, _| zip_of(&[("a.zip", &inner)]));
     let pdb = b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0";
     for (body, status, why) in [
         (cut.to_vec(), 400, "the archive cannot be read"),
@@ -356,11 +358,7 @@ fn hostile_uploads_are_refused_with_the_reason_and_leave_nothing() {
             400,
             "grows by inflation",
         ),
-        (
-            zip_of(&[("a.zip", &whole)]),
-            400,
-            "an archive in an archive",
-        ),
+        (nested, 400, "an archive within 4 others"),
         (zip_of(&[]), 400, "no files"),
         (evil.into_bytes(), 400, "no plain file name"),
         (fixture("broken/symbols/bad_id_length.sym"), 400, "33 to 40"),
@@ -370,7 +368,7 @@ fn hostile_uploads_are_refused_with_the_reason_and_leave_nothing() {
             400,
             "line 1: a symbol file begins with MODULE",
         ),
-        (pdb.to_vec(), 400, "a PDB file; run dump_syms"),
+        (pdb.to_vec(), 400, "it cannot be read"),
         (Vec::new(), 400, "empty"),
     ] {
         let answer = server.upload(&body);
@@ -457,7 +455,9 @@ fn the_next_walk_uses_symbols_that_were_uploaded() {
             answer.json()["files"][0]["notes"]
                 .as_array()
                 .expect("notes")
-                .len(),
+                .iter()
+                .filter(|note| note.as_str().is_some_and(|note| note.contains("line")))
+                .count(),
             2
         );
     }
@@ -566,8 +566,9 @@ fn addresses_are_named_as_eliot_names_them() {
     let json = ("Content-Type", "application/json");
     let ask = |body: &str| server.request("POST", "/symbolicate/v5", &[json], body.as_bytes());
     let lower = id.to_lowercase();
+    let other = id.replace('5', "6");
     let body = format!(
-        r#"{{"jobs":[{{"memoryMap":[["app","{lower}"],["gone","{id}"],["unused","{id}"]],"stacks":[[[0,17],[0,21],[0,258],[1,5],[-1,4660]]]}}]}}"#
+        r#"{{"jobs":[{{"memoryMap":[["app","{lower}"],["gone","{other}"],["unused","{id}"]],"stacks":[[[0,17],[0,21],[0,258],[1,5],[-1,4660]]]}}]}}"#
     );
     let answer = ask(&body);
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -583,7 +584,7 @@ fn addresses_are_named_as_eliot_names_them() {
             {"frame": 3, "module": "gone", "module_offset": "0x5"},
             {"frame": 4, "module": "<unknown>", "module_offset": "0x1234"},
         ]],
-        "found_modules": {format!("app/{lower}"): true, format!("gone/{id}"): false, format!("unused/{id}"): null},
+        "found_modules": {format!("app/{lower}"): true, format!("gone/{other}"): false, format!("unused/{id}"): null},
     }]});
     assert_eq!(answer.json(), expected);
     let job = format!(r#"{{"memoryMap":[["app","{id}"]],"stacks":[[[0,17]]]}}"#);

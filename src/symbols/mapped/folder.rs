@@ -5,13 +5,13 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::{Stamp, convert, reader};
 use crate::symbols::SymbolDirs;
-use crate::symbols::breakpad::module_folder;
+use crate::symbols::dirs::module_folder;
 
 const FILE_NAME: &str = "symbols.map";
 
@@ -54,23 +54,45 @@ impl MappedDir {
         debug_file: &str,
         debug_id: &str,
     ) -> io::Result<bool> {
-        let Some(text) = texts.find(debug_file, debug_id) else {
+        let Some(symbols) = texts.find(debug_file, debug_id) else {
             return Ok(false);
         };
         let Some(path) = Self::path_in(&self.root, debug_file, debug_id) else {
             return Ok(false);
         };
         let _turn = self.turn(path.clone());
-        let text = File::open(text)?;
-        let stamp = Stamp::of(&text.metadata()?);
+        let text = symbols.open()?;
+        let stamp = text.stamp;
         if File::open(&path).is_ok_and(|file| reader::stamp_of(file).is_ok_and(|is| is == stamp)) {
             return Ok(true);
         }
-        self.write(text, stamp, &path)?;
+        self.write(text.reader, stamp, &path)?;
         Ok(true)
     }
 
-    fn write(&self, text: File, stamp: Stamp, path: &Path) -> io::Result<()> {
+    /// Removes the mapped files of modules that `texts` has no symbol file of any more.
+    pub fn sweep(&self, texts: &SymbolDirs) -> io::Result<()> {
+        for by_name in folders_in(&self.root)? {
+            let mut is_empty = true;
+            for by_id in folders_in(&by_name)? {
+                let names = (by_name.file_name(), by_id.file_name());
+                let (Some(name), Some(id)) = names else {
+                    continue;
+                };
+                match texts.find(&name.to_string_lossy(), &id.to_string_lossy()) {
+                    Some(_) => is_empty = false,
+                    None => fs::remove_dir_all(&by_id)?,
+                }
+            }
+            if is_empty {
+                // Somebody may have put another one there since: then it stays.
+                let _ = fs::remove_dir(&by_name);
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, text: impl Read, stamp: Stamp, path: &Path) -> io::Result<()> {
         let folder = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder)?;
         fs::create_dir_all(&self.spill_dir)?;
@@ -97,6 +119,22 @@ impl MappedDir {
         }
         Turn { dir: self, path }
     }
+}
+
+/// The folders in a folder; none where there is none.
+fn folders_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut folders = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            folders.push(path);
+        }
+    }
+    Ok(folders)
 }
 
 struct Turn<'a> {

@@ -1,10 +1,13 @@
-//! Folders of Breakpad symbol files, laid out as a symbol server's:
+//! Folders in which the symbol file of a module is looked for: shelves, where a module has the
+//! folder `<DEBUGID>`, and Breakpad's, laid out as a symbol server's:
 //! `<debug file>/<DEBUGID>/<debug file without .pdb>.sym`.
 //!
 //! The names come out of dumps, and a dump is hostile input: every part is reduced to a single
 //! path component or refused, so no lookup can leave the folders it was given.
 
 use std::path::{Path, PathBuf};
+
+use super::file::{DESCRIPTION, SymbolFile};
 
 /// Length of a debug id in text: 32 hex digits of GUID and 1 to 8 of age.
 const DEBUG_ID_DIGITS: std::ops::RangeInclusive<usize> = 33..=40;
@@ -29,15 +32,26 @@ impl SymbolDirs {
 
     /// Finds the symbol file of a module, or `None` if no folder has it or the names are unusable.
     ///
-    /// `debug_file` may be a whole path in the style of Windows or Unix; only its leaf counts.
-    /// `debug_id` is the Breakpad form, 33 to 40 hex digits, compared as written.
-    pub fn find(&self, debug_file: &str, debug_id: &str) -> Option<PathBuf> {
+    /// `debug_file` may be a whole path in the style of Windows or Unix; only its leaf counts, and
+    /// on a shelf not even that: an id names one build, and programs that were stripped, renamed or
+    /// linked to have many names. `debug_id` is the Breakpad form, 33 to 40 hex digits; in a folder
+    /// of Breakpad's it is compared as written.
+    pub fn find(&self, debug_file: &str, debug_id: &str) -> Option<SymbolFile> {
         let file = symbol_file_name(checked_leaf(debug_file)?);
-        self.dirs
-            .iter()
-            .filter_map(|dir| Some(module_folder(dir, debug_file, debug_id)?.join(&file)))
-            .find(|path| path.is_file())
+        self.dirs.iter().find_map(|dir| {
+            let shelved = shelf_folder(dir, debug_id)?;
+            if shelved.join(DESCRIPTION).is_file() {
+                return Some(SymbolFile::Shelved(shelved));
+            }
+            let plain = module_folder(dir, debug_file, debug_id)?.join(&file);
+            plain.is_file().then_some(SymbolFile::Plain(plain))
+        })
     }
+}
+
+/// The folder of a module on the shelf `root`.
+pub(super) fn shelf_folder(root: &Path, debug_id: &str) -> Option<PathBuf> {
+    Some(root.join(checked_id(debug_id)?.to_ascii_uppercase()))
 }
 
 /// The folder of a module below `root`, or `None` where its names are unusable.
@@ -47,7 +61,7 @@ pub(super) fn module_folder(root: &Path, debug_file: &str, debug_id: &str) -> Op
 }
 
 /// The last component of a path in either style, if it can be a file name at all.
-pub(super) fn checked_leaf(path: &str) -> Option<&str> {
+pub fn checked_leaf(path: &str) -> Option<&str> {
     let leaf = path.rsplit(['/', '\\']).next()?;
     // Neither separator is left. `..` and `.` would still climb or stay, NUL ends a C string
     // early, and a colon names a drive or a second stream where the host is Windows.
@@ -66,7 +80,7 @@ pub(super) fn checked_id(id: &str) -> Option<&str> {
 }
 
 /// `app.pdb` -> `app.sym`, `libc.so.6` -> `libc.so.6.sym`: only a `.pdb` is replaced, in any case.
-pub(super) fn symbol_file_name(leaf: &str) -> String {
+pub fn symbol_file_name(leaf: &str) -> String {
     let stem = match leaf.rsplit_once('.') {
         Some((stem, extension)) if extension.eq_ignore_ascii_case("pdb") => stem,
         _ => leaf,
@@ -158,6 +172,6 @@ mod tests {
         std::fs::write(late.join("app.sym"), "MODULE").unwrap();
         let second = dirs.find("app.pdb", ID).unwrap();
         assert_ne!(first, second);
-        assert!(second.starts_with(root.path().join("late")));
+        assert!(second.path().starts_with(root.path().join("late")));
     }
 }

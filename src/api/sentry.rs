@@ -1,0 +1,302 @@
+//! What `sentry-cli debug-files upload` needs of Sentry's API.
+//!
+//! A file comes in chunks, each named by its SHA-1. The client asks which chunks are missing, sends
+//! them, and asks again; a file whose chunks are all there is put together and taken at once, so
+//! the second answer tells what became of it.
+//!
+//! Chunks lie among the files that are on their way in, so they are gone when the server starts
+//! anew; a client that has lost some sends them again.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+
+use flate2::read::GzDecoder;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use sha1::{Digest, Sha1};
+
+use crate::limits;
+use crate::symbols::arrival::Verdict;
+use crate::symbols::{Conflict, Taken};
+use crate::upload;
+use crate::web::{App, Request, Response, WebError};
+
+/// Bytes of a chunk.
+const CHUNK_BYTES: u64 = 8 << 20;
+const CHUNKS_PER_REQUEST: usize = 64;
+/// Bytes of a request with chunks, which are packed.
+const REQUEST_BYTES_MAX: u64 = 32 << 20;
+
+/// `GET /api/0/organizations/<any>/chunk-upload/`
+pub fn options(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
+    let base = app.address(request);
+    let organization: String = form_urlencoded::byte_serialize(captures[0].as_bytes()).collect();
+    let file_bytes_max = app.config.get().symbols.inflated_bytes_max.0;
+    Ok(Response::json(&json!({
+        "url": format!("{base}/api/0/organizations/{organization}/chunk-upload/"),
+        "chunkSize": CHUNK_BYTES,
+        "chunksPerRequest": CHUNKS_PER_REQUEST,
+        "maxFileSize": file_bytes_max,
+        "maxRequestSize": REQUEST_BYTES_MAX,
+        "concurrency": 4,
+        "hashAlgorithm": "sha1",
+        "compression": ["gzip"],
+        "accept": ["debug_files", "pdbs", "portablepdbs"],
+    })))
+}
+
+/// `POST /api/0/organizations/<any>/chunk-upload/`
+pub fn chunks(
+    app: &App,
+    request: &Request,
+    _: &[String],
+    body: File,
+) -> Result<Response, WebError> {
+    for part in upload::form_files(app, request, body)? {
+        let hash = Hash::parse(&part.file_name)
+            .ok_or_else(|| WebError::bad(&part.name, "a chunk is named by its SHA-1 in hex"))?;
+        let mut file = part.file;
+        file.rewind().map_err(upload::storage)?;
+        let mut input: Box<dyn Read> = match part.name.as_str() {
+            "file" => Box::new(file),
+            "file_gzip" => Box::new(GzDecoder::new(file)),
+            name => {
+                return Err(WebError::bad(name, "chunks come as file or file_gzip"));
+            }
+        };
+        keep_chunk(app, &hash, &mut input)?;
+    }
+    Ok(Response::json(&json!({})))
+}
+
+fn keep_chunk(app: &App, hash: &Hash, input: &mut dyn Read) -> Result<(), WebError> {
+    let wrong = |why: String| WebError::bad("file", format!("chunk {}: {why}", hash.0));
+    let mut bytes = Vec::new();
+    let read = input.take(CHUNK_BYTES + 1).read_to_end(&mut bytes);
+    read.map_err(|error| wrong(error.to_string()))?;
+    if bytes.len() as u64 > CHUNK_BYTES {
+        return Err(wrong(format!("it has more than {CHUNK_BYTES} bytes")));
+    }
+    if Hash::of(&bytes) != *hash {
+        return Err(wrong("its content has another SHA-1".into()));
+    }
+    let place = app.symbols.incoming_path(&hash.file_name());
+    let kept = app
+        .symbols
+        .incoming_bytes(CHUNK_PREFIX)
+        .map_err(upload::storage)?;
+    let max = app.config.get().symbols.inflated_bytes_max.0;
+    if kept + bytes.len() as u64 > max {
+        return Err(WebError::new(
+            413,
+            format!(
+                "chunks of files that were never assembled take {kept} bytes, and symbols.inflated_bytes_max is {max}; they are forgotten when the server starts anew"
+            ),
+        ));
+    }
+    let write = || -> io::Result<()> {
+        let mut file = app.symbols.incoming_named()?;
+        file.write_all(&bytes)?;
+        file.persist(&place)?;
+        Ok(())
+    };
+    write().map_err(upload::storage)
+}
+
+/// A file that a client wants put together.
+#[derive(Deserialize)]
+struct Wanted {
+    name: String,
+    chunks: Vec<String>,
+}
+
+/// `POST /api/0/projects/<any>/<any>/files/difs/assemble/`
+pub fn assemble(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    let wanted: BTreeMap<String, Wanted> = serde_json::from_slice(&request.body)
+        .map_err(|e| WebError::new(400, format!("the body is no list of files: {e}")))?;
+    if wanted.len() > limits::FILES_MAX * 8 {
+        return Err(WebError::new(
+            413,
+            "these are too many files for one request",
+        ));
+    }
+    let mut answers = Map::new();
+    for (hash, file) in wanted {
+        let answer = assemble_one(app, &hash, &file)?;
+        answers.insert(hash, answer);
+    }
+    Ok(Response::json(&answers.into()))
+}
+
+fn assemble_one(app: &App, hash: &str, wanted: &Wanted) -> Result<Value, WebError> {
+    let failed = |why: String| json!({ "state": "error", "missingChunks": [], "detail": why });
+    let whole =
+        Hash::parse(hash).ok_or_else(|| WebError::bad(hash, "a file is named by its SHA-1"))?;
+    if let Some(known) = app.assembled.get(&whole.0) {
+        return Ok(known);
+    }
+    let mut chunks = Vec::new();
+    for chunk in &wanted.chunks {
+        let chunk = Hash::parse(chunk)
+            .ok_or_else(|| WebError::bad("chunks", "a chunk is named by its SHA-1"))?;
+        chunks.push(chunk);
+    }
+    let path = |chunk: &Hash| app.symbols.incoming_path(&chunk.file_name());
+    let missing = chunks.iter().filter(|chunk| !path(chunk).is_file());
+    let missing: Vec<&str> = missing.map(|chunk| chunk.0.as_str()).collect();
+    if !missing.is_empty() || chunks.is_empty() {
+        return Ok(json!({ "state": "not_found", "missingChunks": missing }));
+    }
+    let mut file = app.symbols.incoming_file().map_err(upload::storage)?;
+    let mut sum = Sha1::new();
+    for chunk in &chunks {
+        let bytes = fs::read(path(chunk)).map_err(upload::storage)?;
+        sum.update(&bytes);
+        file.write_all(&bytes).map_err(upload::storage)?;
+    }
+    if Hash::hex(&sum.finalize()) != whole.0 {
+        return Ok(failed("its chunks make a file with another SHA-1".into()));
+    }
+    let config = app.config.get();
+    let receiver = upload::receiver(app, &config, Conflict::KeepFirst);
+    let arrival = receiver.take(file, &wanted.name).map_err(upload::storage)?;
+    for chunk in &chunks {
+        // Another file may have had the same chunk.
+        let _ = fs::remove_file(path(chunk));
+    }
+    let arrivals = [arrival];
+    upload::record(app, &arrivals, None)?;
+    let verdicts = &arrivals[0].verdicts;
+    let answer = match verdicts
+        .iter()
+        .find_map(|verdict| verdict.result.as_ref().ok())
+    {
+        Some(taken) => json!({
+            "state": "ok",
+            "missingChunks": [],
+            "detail": detail(verdicts),
+            "dif": dif(&whole, taken),
+        }),
+        None => failed(detail(verdicts)),
+    };
+    if answer["state"] == "ok" {
+        app.assembled.put(whole.0, answer.clone());
+    }
+    Ok(answer)
+}
+
+/// What is worth knowing of what became of a file.
+fn detail(verdicts: &[Verdict]) -> String {
+    let texts: Vec<String> = verdicts
+        .iter()
+        .flat_map(|verdict| match &verdict.result {
+            Ok(taken) => taken.notes.clone(),
+            Err(refused) => vec![refused.to_string()],
+        })
+        .collect();
+    texts.join("; ")
+}
+
+fn dif(hash: &Hash, taken: &Taken) -> Value {
+    let module = &taken.module;
+    let id = &module.debug_id;
+    let content = module.content();
+    let mut features = Vec::new();
+    for (has, name) in [
+        (content.has_functions(), "debug"),
+        (content.publics > 0, "symtab"),
+        (content.has_unwind(), "unwind"),
+    ] {
+        if has {
+            features.push(name);
+        }
+    }
+    json!({
+        "id": id,
+        "uuid": dashed(id),
+        "debugId": dashed(id),
+        "objectName": module.debug_file,
+        "symbolType": module.uploads.last().map(|upload| upload.kind.name()),
+        "cpuName": module.arch,
+        "codeId": module.code_id,
+        "sha1": hash.0,
+        "size": taken.bytes,
+        "data": { "features": features },
+    })
+}
+
+/// A debug id as Sentry writes it: a UUID in lower case, and the age where it is not 0.
+fn dashed(id: &str) -> String {
+    let id = id.to_ascii_lowercase();
+    let (guid, age) = id.split_at(32);
+    let parts = [
+        &guid[..8],
+        &guid[8..12],
+        &guid[12..16],
+        &guid[16..20],
+        &guid[20..],
+    ];
+    match age {
+        "0" => parts.join("-"),
+        age => format!("{}-{age}", parts.join("-")),
+    }
+}
+
+/// What the names of files with chunks begin with.
+const CHUNK_PREFIX: &str = "chunk-";
+
+/// A SHA-1 as 40 hex digits in lower case.
+#[derive(Debug, PartialEq, Eq)]
+struct Hash(String);
+
+impl Hash {
+    fn parse(text: &str) -> Option<Self> {
+        let is_hash = text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hash.then(|| Self(text.to_ascii_lowercase()))
+    }
+
+    fn of(bytes: &[u8]) -> Self {
+        Self(Self::hex(&Sha1::digest(bytes)))
+    }
+
+    fn hex(digest: &[u8]) -> String {
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn file_name(&self) -> String {
+        format!("{CHUNK_PREFIX}{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_written_as_uuids() {
+        assert_eq!(
+            dashed("B0E1FC01EF48E39CAF5C881D2DF0C3840"),
+            "b0e1fc01-ef48-e39c-af5c-881d2df0c384"
+        );
+        assert_eq!(
+            dashed("3249D99D0C4049318610F4E4FB0B69361"),
+            "3249d99d-0c40-4931-8610-f4e4fb0b6936-1"
+        );
+    }
+
+    #[test]
+    fn only_a_hash_names_a_chunk() {
+        assert!(Hash::parse(&"aB".repeat(20)).is_some());
+        for name in [
+            "",
+            "../../../../etc/passwd",
+            &"g".repeat(40),
+            &"a".repeat(41),
+        ] {
+            assert_eq!(Hash::parse(name), None);
+        }
+        let empty = Hash::of(b"");
+        assert_eq!(empty.0, "da39a3ee5e6b4b0d3255bfef95601890afd80709");
+    }
+}

@@ -1,0 +1,90 @@
+//! What is kept of symbols, and what crashes lack, for programs.
+
+use serde_json::{Value, json};
+
+use crate::clock::Timestamp;
+use crate::doctor;
+use crate::fields::name;
+use crate::store::symbols::SymbolRow;
+use crate::web::{App, Request, Response, WebError};
+
+const FINDINGS_DEFAULT: usize = 100;
+const FINDINGS_MAX: usize = 1_000;
+
+/// `GET /api/MissingSymbols/`: what the symbol doctor finds, of a `product` and `version` where
+/// these are given.
+pub fn missing(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    let params = &request.query;
+    let limit = match params.get("_results_number") {
+        None => FINDINGS_DEFAULT,
+        Some(text) => match text.parse() {
+            Ok(limit) if limit <= FINDINGS_MAX => limit,
+            _ => {
+                let why = format!("_results_number is {text:?}; it can be 0 to {FINDINGS_MAX}");
+                return Err(WebError::bad("_results_number", why));
+            }
+        },
+    };
+    let (product, version) = (params.get(name::PRODUCT), params.get(name::VERSION));
+    let findings = doctor::examine(&app.store, product, version, limit)?;
+    let address = app.address(request);
+    let hits: Vec<Value> = findings.iter().map(|f| f.to_json(&address)).collect();
+    Ok(Response::json(&json!({ "hits": hits })))
+}
+
+/// `GET /api/Symbols/`: modules by `debug_id`, `code_id` or `debug_file`.
+pub fn symbols(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    let params = &request.query;
+    let rows = if let Some(id) = params.get("debug_id") {
+        let row = app.store.symbols_of(&id.to_ascii_uppercase())?;
+        row.into_iter().collect()
+    } else if let Some(id) = params.get("code_id") {
+        app.store.symbols_by_code(&id.to_ascii_lowercase())?
+    } else if let Some(file) = params.get("debug_file") {
+        app.store.symbols_named(file)?
+    } else {
+        return Err(WebError::bad(
+            "debug_id",
+            "name a module by debug_id, code_id or debug_file",
+        ));
+    };
+    let hits: Vec<Value> = rows.iter().map(module).collect();
+    Ok(Response::json(&json!({ "hits": hits })))
+}
+
+fn module(row: &SymbolRow) -> Value {
+    let module = &row.module;
+    let content = module.content();
+    let uploads: Vec<Value> = (module.uploads.iter().enumerate())
+        .map(|(at, upload)| {
+            json!({
+                "kind": upload.kind.name(),
+                "name": upload.name,
+                "sha256": upload.sha256,
+                "bytes": upload.bytes,
+                "stored_bytes": upload.stored_bytes,
+                "uploaded_at": Timestamp::from_ms(upload.added_at_ms).rfc3339(),
+                "in_use": module.is_in_use(at),
+                "conflict": upload.conflict,
+            })
+        })
+        .collect();
+    let releases: Vec<Value> = (row.releases.iter())
+        .map(|release| json!({ "product": release.product, "version": release.version }))
+        .collect();
+    json!({
+        "debug_file": module.debug_file,
+        "debug_id": module.debug_id,
+        "code_file": module.code_file,
+        "code_id": module.code_id,
+        "os": module.os,
+        "arch": module.arch,
+        "functions": content.functions,
+        "publics": content.publics,
+        "unwind_rules": content.cfi + content.win,
+        "usable": content.has_functions() && content.has_unwind(),
+        "last_used_at": row.used_at_ms.map(|ms| Timestamp::from_ms(ms).rfc3339()),
+        "uploads": uploads,
+        "releases": releases,
+    })
+}

@@ -1,0 +1,245 @@
+//! Symbols on their way out: a symbol server for Breakpad's and Microsoft's layouts, and debuginfod.
+//!
+//! | address | what |
+//! |---|---|
+//! | `/symbols/<debug file>/<DEBUGID>/<name>.sym` | the symbol file that walks use |
+//! | `/symbols/<program>/<code id>/<name>.sym` | the same, found by the program |
+//! | `/symbols/<pdb>/<DEBUGID>/<pdb>` | the debug file as it came |
+//! | `/symbols/<program>/<code id>/<program>` | the program as it came (PE, ELF, Mach-O) |
+//! | `/symbols/<name>/elf-buildid[-sym]-<id>/<name>`, `mach-uuid[-sym]-<id>` | the same by SSQP keys |
+//! | `/buildid/<id>/debuginfo`, `/buildid/<id>/executable` | ELF files by build id |
+//!
+//! A debug id names a build, so names count only where two files of one build differ in them.
+
+use std::io::Read;
+
+use flate2::Compression;
+use flate2::read::GzEncoder;
+
+use crate::crash::symbols::{Kind, Module, Upload};
+use crate::symbols::OpenText;
+use crate::web::{App, Body, Request, Response, TEXT, WebError};
+
+/// Length of a debug id: 32 hex digits and an age. Shorter ones are of programs.
+const DEBUG_ID_DIGITS_MIN: usize = 33;
+const BINARY: &str = "application/octet-stream";
+
+/// Which of a module's files is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    SymbolFile,
+    /// With the debug information.
+    Debug,
+    /// With the code.
+    Program,
+}
+
+/// `GET /symbols/<name>/<id>/<file>`.
+pub fn download(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
+    let [name, id, file] = captures else {
+        return Err(WebError::not_found("a symbol file has three names"));
+    };
+    let (id, wanted) = what_is_asked(id, file);
+    let found = match id.len() >= DEBUG_ID_DIGITS_MIN && !is_program_id(&captures[1]) {
+        true => match app.symbols.module(id) {
+            Some(module) => Some(module),
+            None => return plain(app, request, [name, id, file]),
+        },
+        false => by_code(app, name, id)?,
+    };
+    answer(app, request, found, wanted)
+}
+
+/// `GET /buildid/<id>/debuginfo` and `/executable`.
+pub fn debuginfod(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
+    let [id, what] = captures else {
+        return Err(WebError::not_found("an ELF file has a build id and a sort"));
+    };
+    let wanted = match what.as_str() {
+        "debuginfo" => Wanted::Debug,
+        "executable" => Wanted::Program,
+        _ => return Ok(not_found(app)),
+    };
+    answer(app, request, by_code(app, "", id)?, wanted)
+}
+
+/// The id alone, and what is asked for by it.
+fn what_is_asked<'a>(id: &'a str, file: &str) -> (&'a str, Wanted) {
+    for (key, wanted) in [
+        ("elf-buildid-sym-", Wanted::Debug),
+        ("mach-uuid-sym-", Wanted::Debug),
+        ("elf-buildid-", Wanted::Program),
+        ("mach-uuid-", Wanted::Program),
+    ] {
+        if let Some(id) = id.strip_prefix(key) {
+            return (id, wanted);
+        }
+    }
+    let is_symbol_file = file.to_ascii_lowercase().ends_with(".sym");
+    match is_symbol_file {
+        true => (id, Wanted::SymbolFile),
+        false if id.len() >= DEBUG_ID_DIGITS_MIN => (id, Wanted::Debug),
+        false => (id, Wanted::Program),
+    }
+}
+
+/// Keys that name a program, however long.
+fn is_program_id(id: &str) -> bool {
+    id.starts_with("elf-buildid-") || id.starts_with("mach-uuid-")
+}
+
+/// Several builds may share a program's id of few digits; then the name tells.
+fn by_code(app: &App, name: &str, id: &str) -> Result<Option<Module>, WebError> {
+    let rows = app.store.symbols_by_code(&id.to_ascii_lowercase())?;
+    let named = rows.iter().position(|row| {
+        let module = &row.module;
+        [&module.code_file, &module.debug_file]
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(name))
+    });
+    let at = named.unwrap_or(0);
+    let debug_id = rows.get(at).map(|row| row.module.debug_id.as_str());
+    Ok(debug_id.and_then(|debug_id| app.symbols.module(debug_id)))
+}
+
+fn answer(
+    app: &App,
+    request: &Request,
+    module: Option<Module>,
+    wanted: Wanted,
+) -> Result<Response, WebError> {
+    let Some(module) = module else {
+        return Ok(not_found(app));
+    };
+    if wanted == Wanted::SymbolFile {
+        return Ok(match app.symbols.open(&module.debug_id) {
+            Some(text) => symbol_file(app, request, text),
+            None => not_found(app),
+        });
+    }
+    let Some(upload) = original(&module, wanted) else {
+        return Ok(not_found(app));
+    };
+    let reader = app.symbols.open_original(&module, upload);
+    let reader = reader.map_err(|error| {
+        tracing::error!(%error, debug_id = module.debug_id, "an upload cannot be read");
+        WebError::new(500, "the file cannot be read")
+    })?;
+    app.metrics.symbols_asked.add("hit");
+    let response = Response {
+        status: 200,
+        content_type: BINARY,
+        headers: vec![("x-debuginfod-size", upload.bytes.to_string())],
+        body: Body::Stream {
+            reader,
+            bytes: Some(upload.bytes),
+        },
+    };
+    Ok(response)
+}
+
+/// The newest upload in use that is what somebody wants, else the newest at all.
+fn original(module: &Module, wanted: Wanted) -> Option<&Upload> {
+    let fits = |upload: &Upload| match (wanted, upload.kind) {
+        (_, Kind::Sym) => false,
+        (Wanted::Program, _) => upload.holds_code,
+        (_, Kind::Pdb) => true,
+        (_, Kind::Pe) => false,
+        _ => upload.content.has_functions() || !upload.holds_code,
+    };
+    let all = || module.uploads.iter().enumerate().rev();
+    let in_use = all().find(|(at, upload)| fits(upload) && module.is_in_use(*at));
+    let unflagged = || all().find(|(_, upload)| fits(upload) && !upload.conflict);
+    in_use.or_else(unflagged).map(|(_, upload)| upload)
+}
+
+/// A symbol file that lies in a folder in Breakpad's layout.
+fn plain(app: &App, request: &Request, names: [&str; 3]) -> Result<Response, WebError> {
+    let [name, id, file] = names;
+    let found = match file.to_ascii_lowercase().ends_with(".sym") {
+        true => app.symbol_dirs.find(name, id),
+        false => None,
+    };
+    Ok(match found.and_then(|found| found.open().ok()) {
+        Some(text) => symbol_file(app, request, text),
+        None => not_found(app),
+    })
+}
+
+fn not_found(app: &App) -> Response {
+    app.metrics.symbols_asked.add("miss");
+    Response::text(404, "Symbol Not Found\n")
+}
+
+fn symbol_file(app: &App, request: &Request, text: OpenText) -> Response {
+    app.metrics.symbols_asked.add("hit");
+    let packed = accepts_gzip(request.header("accept-encoding").unwrap_or_default());
+    let reader: Box<dyn Read + Send> = match packed {
+        true => Box::new(GzEncoder::new(text.reader, Compression::fast())),
+        false => text.reader,
+    };
+    let response = Response {
+        status: 200,
+        content_type: TEXT,
+        headers: vec![("vary", "accept-encoding".into())],
+        body: Body::Stream {
+            reader,
+            bytes: text.bytes.filter(|_| !packed),
+        },
+    };
+    match packed {
+        true => response.with("content-encoding", "gzip".into()),
+        false => response,
+    }
+}
+/// Whether a client takes gzip: names it, and not with the weight 0.
+fn accepts_gzip(header: &str) -> bool {
+    header.split(',').any(|coding| {
+        let mut parameters = coding.split(';').map(str::trim);
+        let name = parameters.next().unwrap_or_default();
+        let weight = parameters.find_map(|p| p.strip_prefix("q=")?.parse::<f32>().ok());
+        name.eq_ignore_ascii_case("gzip") && weight != Some(0.0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_sent_to_those_who_ask_for_it() {
+        for (header, accepted) in [
+            ("gzip", true),
+            ("br, gzip;q=0.5", true),
+            ("gzip;q=0", false),
+            ("identity", false),
+            ("", false),
+        ] {
+            assert_eq!(accepts_gzip(header), accepted, "{header}");
+        }
+    }
+
+    #[test]
+    fn an_address_says_which_file_is_wanted() {
+        const ID: &str = "3249D99D0C4049318610F4E4FB0B69361";
+        for (id, file, expected) in [
+            (ID, "crash.sym", (ID, Wanted::SymbolFile)),
+            (ID, "crash.pdb", (ID, Wanted::Debug)),
+            (
+                "5ab38077c000",
+                "crash.exe",
+                ("5ab38077c000", Wanted::Program),
+            ),
+            (
+                "5ab38077c000",
+                "crash.sym",
+                ("5ab38077c000", Wanted::SymbolFile),
+            ),
+            ("elf-buildid-c0", "a", ("c0", Wanted::Program)),
+            ("elf-buildid-sym-c0", "_.debug", ("c0", Wanted::Debug)),
+            ("mach-uuid-sym-67", "_.dwarf", ("67", Wanted::Debug)),
+        ] {
+            assert_eq!(what_is_asked(id, file), expected);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The hidden `crashkeep convert-symbols`: a program or debug file on standard input becomes the
+//! text of a symbol file on standard output. Started by `symbols::converter`, never by hand.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+use crate::stackwalk::confine_converter;
+use crate::symbols::{Map, native};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Memory beside the file
+    #[arg(long, value_name = "N")]
+    memory_bytes: u64,
+    /// Of the text
+    #[arg(long, value_name = "N")]
+    text_bytes_max: u64,
+    #[arg(long, value_name = "N")]
+    cpu_seconds: u64,
+    /// What the file's sender calls it
+    name: String,
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    confine_converter(args.memory_bytes, args.text_bytes_max, args.cpu_seconds)?;
+    // A copy of the handle, so that the lock on standard input is not held.
+    let input = File::from(rustix::io::dup(io::stdin())?);
+    let map = Map::of(&input)?;
+    let mut out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
+    match native::convert(&map, &args.name, &mut out) {
+        Ok(()) => {
+            out.flush()?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(why) => {
+            eprintln!("{why}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}

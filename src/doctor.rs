@@ -1,0 +1,371 @@
+//! What stands between crashes and good stacks: the modules that lack something, why they do, and
+//! what would help.
+
+use serde_json::{Value, json};
+
+use crate::clock::Timestamp;
+use crate::store::mends::{Lack, Lacking, What};
+use crate::store::symbols::{Release, SymbolRow};
+use crate::store::{Store, StoreError};
+
+/// Builds of the same name that are shown.
+const OTHERS_MAX: usize = 3;
+
+/// Beginnings and whole names of debug files that belong to the system, and whose they are.
+const SYSTEM: &[(System, &[&str])] = &[
+    (
+        System::Linux,
+        &[
+            "ld-2.",
+            "ld-linux",
+            "libc-2.",
+            "libc.so",
+            "libc.musl",
+            "libdl.so",
+            "libdl-2.",
+            "libdrm",
+            "libdbus-",
+            "libfontconfig.",
+            "libfreetype.",
+            "libgcc_s.",
+            "libgdk",
+            "libgio-",
+            "libglib-",
+            "libgobject-",
+            "libgtk-",
+            "libm.so",
+            "libm-2.",
+            "libnss_",
+            "libpthread",
+            "libresolv",
+            "librt.so",
+            "librt-2.",
+            "libstdc++.",
+            "libX11",
+            "libxcb",
+            "libwayland-",
+            "libz.so",
+            "linux-gate.so",
+            "linux-vdso",
+        ],
+    ),
+    (
+        System::Windows,
+        &[
+            "advapi32.",
+            "combase.",
+            "d3d11.",
+            "dxgi.",
+            "gdi32",
+            "kernel32.",
+            "kernelbase.",
+            "msvcp",
+            "msvcrt",
+            "ntdll.",
+            "ole32.",
+            "rpcrt4.",
+            "sechost.",
+            "shell32.",
+            "ucrtbase",
+            "user32.",
+            "vcruntime",
+            "win32u.",
+            "wkernel32.",
+            "wkernelbase.",
+            "wntdll.",
+            "ws2_32.",
+            "wuser32.",
+        ],
+    ),
+    (
+        System::Mac,
+        &[
+            "AppKit",
+            "CFNetwork",
+            "CoreFoundation",
+            "CoreGraphics",
+            "Foundation",
+            "HIToolbox",
+            "QuartzCore",
+            "dyld",
+            "libSystem",
+            "libc++",
+            "libdispatch",
+            "libdyld",
+            "libobjc",
+            "libsystem_",
+            "libxpc",
+        ],
+    ),
+];
+
+/// Whose a library is that comes with the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum System {
+    Linux,
+    Windows,
+    Mac,
+}
+
+impl System {
+    fn of(debug_file: &str) -> Option<Self> {
+        let is_of = |names: &&[&str]| {
+            let begins = |name: &&&str| {
+                debug_file.len() >= name.len()
+                    && debug_file.is_char_boundary(name.len())
+                    && debug_file[..name.len()].eq_ignore_ascii_case(name)
+            };
+            names.iter().any(|name| begins(&name))
+        };
+        let found = SYSTEM.iter().find(|(_, names)| is_of(names));
+        found.map(|(system, _)| *system)
+    }
+}
+
+/// Why a module lacks something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// No symbols of this name were ever uploaded.
+    NeverUploaded,
+    /// There are symbols of this name, but of other builds.
+    OtherBuilds(Vec<OtherBuild>),
+    /// It comes with the machine.
+    System(System),
+    /// What is there has no functions.
+    Stripped,
+    /// What is there has no rules of unwinding.
+    NoUnwind,
+    /// It has come; the crashes that lacked it are being done again, or are none the better.
+    There,
+}
+
+/// Symbols of the same name that are another build's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherBuild {
+    pub debug_id: String,
+    pub added_at: Timestamp,
+    pub releases: Vec<Release>,
+}
+
+/// A module that lacks something.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    pub lack: Lack,
+    pub crashes: u64,
+    /// Whose crashes, the most first.
+    pub releases: Vec<(Release, u64)>,
+    pub cause: Cause,
+}
+
+/// What most crashes lack, in the order of what would help most of them.
+pub fn examine(
+    store: &Store,
+    product: Option<&str>,
+    version: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Finding>, StoreError> {
+    let mut findings = Vec::new();
+    for lacking in store.lacking(product, version, limit)? {
+        let Lacking {
+            lack,
+            crashes,
+            releases,
+        } = lacking;
+        let cause = cause(store, &lack)?;
+        findings.push(Finding {
+            lack,
+            crashes,
+            releases,
+            cause,
+        });
+    }
+    Ok(findings)
+}
+
+fn cause(store: &Store, lack: &Lack) -> Result<Cause, StoreError> {
+    let row = store.symbols_of(&lack.debug_id.to_ascii_uppercase())?;
+    let content = row.map(|row| row.module.content());
+    match (lack.what, content) {
+        (What::Functions, Some(content)) if !content.has_functions() => {
+            return Ok(Cause::Stripped);
+        }
+        (What::Unwind, Some(content)) if !content.has_unwind() => return Ok(Cause::NoUnwind),
+        (_, Some(_)) => return Ok(Cause::There),
+        (_, None) => {}
+    }
+    if let Some(system) = System::of(&lack.debug_file) {
+        return Ok(Cause::System(system));
+    }
+    let mut others = store.symbols_named(&lack.debug_file)?;
+    if others.is_empty() {
+        return Ok(Cause::NeverUploaded);
+    }
+    others.sort_by_key(|row| std::cmp::Reverse(added_at(row)));
+    let others = others.into_iter().take(OTHERS_MAX).map(|row| OtherBuild {
+        added_at: added_at(&row),
+        debug_id: row.module.debug_id,
+        releases: row.releases,
+    });
+    Ok(Cause::OtherBuilds(others.collect()))
+}
+
+fn added_at(row: &SymbolRow) -> Timestamp {
+    let added = row.module.uploads.iter().map(|upload| upload.added_at_ms);
+    Timestamp::from_ms(added.max().unwrap_or(0))
+}
+
+impl Cause {
+    /// A word for programs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NeverUploaded => "never_uploaded",
+            Self::OtherBuilds(_) => "other_builds",
+            Self::System(_) => "system_library",
+            Self::Stripped => "no_functions",
+            Self::NoUnwind => "no_unwind",
+            Self::There => "there",
+        }
+    }
+
+    /// For people.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::NeverUploaded => "No symbols of this name were ever uploaded.".into(),
+            Self::OtherBuilds(_) => {
+                "There are symbols of this name, but of other builds.".into()
+            }
+            Self::System(system) => match system {
+                System::Linux => "A library of the system: its distribution has the symbols, often through debuginfod.".into(),
+                System::Windows => "A library of Windows: Microsoft's symbol server has its symbols.".into(),
+                System::Mac => "A library of macOS: its symbols can only be taken from a Mac with the same version.".into(),
+            },
+            Self::Stripped => "What is there is stripped: only what is exported has names.".into(),
+            Self::NoUnwind => {
+                "What is there has no rules of unwinding, so stacks through it are guessed.".into()
+            }
+            Self::There => "Its symbols have come; crashes are done again.".into(),
+        }
+    }
+}
+
+impl Finding {
+    /// The command that would help. `server` is this server's address.
+    pub fn command(&self, server: &str) -> Option<String> {
+        let file = &self.lack.debug_file;
+        let add = |files: String| Some(format!("crashkeep symbols add --server {server} {files}"));
+        let pdb_stem = strip_pdb(file);
+        match (&self.cause, pdb_stem) {
+            (Cause::There, _) => None,
+            (Cause::System(System::Linux), _) => Some(format!(
+                "debuginfod-find debuginfo {}",
+                build_id_of(&self.lack.debug_id)
+            )),
+            (Cause::System(System::Windows), _) => Some(format!(
+                "[[symbol_source]] kind = \"symsrv\", at = \"https://msdl.microsoft.com/download/symbols\" # has {file}/{}",
+                self.lack.debug_id
+            )),
+            (Cause::System(System::Mac), _) => {
+                add(format!("$(dump_syms {file} > {file}.sym; echo {file}.sym)"))
+            }
+            (Cause::NoUnwind, Some(stem)) => add(format!("{stem}.exe # or .dll")),
+            (Cause::NoUnwind, None) => add(format!(
+                "{file} # the program itself, not stripped of .eh_frame"
+            )),
+            (Cause::Stripped, Some(_)) => {
+                add(format!("{file} # the whole PDB, not the public one"))
+            }
+            (Cause::Stripped, None) => add(format!("{file}.debug # or its dSYM")),
+            (_, Some(stem)) => add(format!(
+                "{file} {stem}.exe # or .dll; of the build {}",
+                self.lack.debug_id
+            )),
+            (_, None) => add(format!(
+                "{file} # with debug information, or with {file}.debug, or its dSYM; of the build {}",
+                self.lack.debug_id
+            )),
+        }
+    }
+
+    pub fn to_json(&self, server: &str) -> Value {
+        let release =
+            |release: &Release| json!({ "product": release.product, "version": release.version });
+        let others: Vec<Value> = match &self.cause {
+            Cause::OtherBuilds(others) => others
+                .iter()
+                .map(|other| {
+                    json!({
+                        "debug_id": other.debug_id,
+                        "uploaded_at": other.added_at.rfc3339(),
+                        "releases": other.releases.iter().map(release).collect::<Vec<_>>(),
+                    })
+                })
+                .collect(),
+            _ => Vec::new(),
+        };
+        let releases: Vec<Value> = (self.releases.iter())
+            .map(|(of, crashes)| {
+                let mut value = release(of);
+                value["crashes"] = (*crashes).into();
+                value
+            })
+            .collect();
+        json!({
+            "debug_file": self.lack.debug_file,
+            "debug_id": self.lack.debug_id,
+            "crashes": self.crashes,
+            "releases": releases,
+            "cause": self.cause.name(),
+            "explanation": self.cause.sentence(),
+            "other_builds": others,
+            "command": self.command(server),
+        })
+    }
+}
+
+/// `app.pdb` -> `app`
+fn strip_pdb(file: &str) -> Option<&str> {
+    let (stem, ending) = file.rsplit_once('.')?;
+    ending.eq_ignore_ascii_case("pdb").then_some(stem)
+}
+
+/// The build id of an ELF file, as much of it as its debug id has: 16 bytes, of which the first
+/// three fields are turned around.
+fn build_id_of(debug_id: &str) -> String {
+    let guid = debug_id.get(..32).unwrap_or(debug_id).to_ascii_lowercase();
+    let turned = |range: std::ops::Range<usize>| -> String {
+        let field = guid.get(range).unwrap_or_default();
+        let pairs = (0..field.len() / 2).rev();
+        pairs.map(|at| &field[2 * at..2 * at + 2]).collect()
+    };
+    let rest = guid.get(16..).unwrap_or_default();
+    format!("{}{}{}{rest}", turned(0..8), turned(8..12), turned(12..16))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_of_the_system_are_known_by_name() {
+        for (name, system) in [
+            ("libc.so.6", Some(System::Linux)),
+            ("wntdll.pdb", Some(System::Windows)),
+            ("KERNEL32.pdb", Some(System::Windows)),
+            ("libsystem_kernel.dylib", Some(System::Mac)),
+            ("app.pdb", None),
+            ("libcrypto-mine.so", None),
+            ("\u{e4}", None),
+        ] {
+            assert_eq!(System::of(name), system, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_debug_id_tells_the_start_of_the_build_id() {
+        assert_eq!(
+            build_id_of("1E8EA5474657E900B51212345678ABCD0"),
+            "47a58e1e574600e9b51212345678abcd"
+        );
+        assert_eq!(build_id_of(""), "");
+    }
+}

@@ -1,0 +1,75 @@
+//! A thread that does one thing again and again: at its start, at intervals, and when it is told
+//! to, until it is stopped.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+
+/// What a round leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    Nothing,
+    /// The next round is to begin at once, unless the thread is to stop.
+    More,
+}
+
+pub struct Errand {
+    name: &'static str,
+    wake: Mutex<Option<Sender<()>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Errand {
+    /// The thread is called `name`; `every` is the time between the end of one round and the next
+    /// that nobody asked for.
+    pub fn start(
+        name: &'static str,
+        every: Duration,
+        mut round: impl FnMut() -> Left + Send + 'static,
+    ) -> io::Result<Self> {
+        // One place: a second call while the first waits says nothing new.
+        let (wake, woken) = bounded::<()>(1);
+        let thread = std::thread::Builder::new()
+            .name(name.into())
+            .spawn(move || {
+                loop {
+                    let wait = match round() {
+                        Left::Nothing => every,
+                        Left::More => Duration::ZERO,
+                    };
+                    if let Err(RecvTimeoutError::Disconnected) = woken.recv_timeout(wait) {
+                        return;
+                    }
+                }
+            })?;
+        Ok(Self {
+            name,
+            wake: Mutex::new(Some(wake)),
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// A round now, or right after the one under way.
+    pub fn wake(&self) {
+        let wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(wake) = &*wake {
+            let _ = wake.try_send(());
+        }
+    }
+
+    /// Ends the thread after the round under way.
+    pub fn stop(&self) {
+        let mut wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner);
+        wake.take();
+        drop(wake);
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!(thread = self.name, "a thread panicked");
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Asks other symbol servers, where the configuration names some, for what crashes lack.
+//!
+//! It is behind everything else: a crash is walked with what is there, the fetcher then asks for
+//! what its walk missed, puts what it gets on the shelf, and the mender has the crash done again.
+//! So no walk waits for a network. Each server is asked once for a module; one that did not have
+//! it is asked again after some time.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, Timestamp};
+use crate::crash::processed::ProcessedCrash;
+use crate::errand::{Errand, Left};
+use crate::metrics::Metrics;
+use crate::outbound::{Bounds, Outbound, OutboundError};
+use crate::store::mends::{Lack, What};
+use crate::store::symbols::SymbolChange;
+use crate::store::{Store, StoreError};
+use crate::symbol_source::{SourceKind, SymbolSource, Wanted};
+use crate::symbols::arrival::Receiver;
+use crate::symbols::converter::Converter;
+use crate::symbols::{self, Conflict, Shelf, SymbolDirs, symbol_file_name};
+
+/// Between two rounds that nobody asked for.
+const ROUND_EVERY: Duration = Duration::from_secs(10);
+/// Requests of one round, so that a server that stops is not kept from it.
+const ROUND_REQUESTS_MAX: usize = 8;
+
+/// What it works with.
+pub struct Parts {
+    pub store: Arc<Store>,
+    pub shelf: Shelf,
+    pub dirs: SymbolDirs,
+    pub converter: Converter,
+    pub mender: Arc<Errand>,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<Metrics>,
+    /// Servers, in the order in which they are asked.
+    pub sources: Vec<SymbolSource>,
+    pub outbound: Bounds,
+    pub unpacking: symbols::Bounds,
+    /// How long a server that did not have a module is not asked for it again.
+    pub miss_kept: Duration,
+}
+
+/// `None` where there is no server to ask: then nothing here ever runs.
+pub fn start(parts: Parts) -> io::Result<Option<Errand>> {
+    let servers: Vec<Server> = parts
+        .sources
+        .iter()
+        .filter(|source| source.kind != SourceKind::Folder)
+        .map(|source| {
+            let mut addresses = vec![source.at.as_str()];
+            addresses.extend(source.allow.iter().map(String::as_str));
+            Server {
+                source: source.clone(),
+                outbound: Outbound::to(&addresses, parts.outbound),
+            }
+        })
+        .collect();
+    if servers.is_empty() {
+        return Ok(None);
+    }
+    // Servers that were of no use since the last wait.
+    let mut down = HashSet::new();
+    let errand = Errand::start("fetcher", ROUND_EVERY, move || {
+        let left = parts.round(&servers, &mut down).unwrap_or_else(|error| {
+            tracing::error!(%error, "fetching symbols failed; the next round goes on");
+            Left::Nothing
+        });
+        if left == Left::Nothing {
+            down.clear();
+        }
+        left
+    })?;
+    Ok(Some(errand))
+}
+
+struct Server {
+    source: SymbolSource,
+    outbound: Outbound,
+}
+
+/// What a server said of a module.
+enum Said {
+    Has(File),
+    HasNot,
+    /// Nothing that could be used.
+    Nothing(String),
+}
+
+/// What came of asking a server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// It was not: it cannot be, or did not have it not long ago.
+    Not,
+    Helped,
+    Missed,
+    /// It is left alone for the rest of the round.
+    Down,
+}
+
+impl Parts {
+    fn round(&self, servers: &[Server], down: &mut HashSet<String>) -> Result<Left, StoreError> {
+        let now = self.clock.now();
+        let miss_kept = i64::try_from(self.miss_kept.as_millis()).unwrap_or(i64::MAX);
+        let up_to = Timestamp::from_ms(now.ms().saturating_sub(miss_kept));
+        self.store
+            .change_symbols(vec![SymbolChange::ForgetMisses { up_to }])?;
+        let mut requests = 0;
+        for lack in self.store.lacks()? {
+            if !self.is_to_be_fetched(&lack) {
+                continue;
+            }
+            let mut wanted = None;
+            for server in servers {
+                let name = &server.source.name;
+                if down.contains(name) || self.is_missed(name, &lack)? {
+                    continue;
+                }
+                let wanted = match &wanted {
+                    Some(wanted) => wanted,
+                    None => wanted.insert(self.wanted(&lack)?),
+                };
+                let asked = self.ask(server, &lack, wanted)?;
+                requests += usize::from(asked != Asked::Not);
+                match asked {
+                    Asked::Helped => break,
+                    Asked::Down => drop(down.insert(name.clone())),
+                    Asked::Not | Asked::Missed => {}
+                }
+            }
+            if requests >= ROUND_REQUESTS_MAX {
+                return Ok(Left::More);
+            }
+        }
+        Ok(Left::Nothing)
+    }
+
+    fn is_missed(&self, source: &str, lack: &Lack) -> Result<bool, StoreError> {
+        Ok(self.store.missed_at(source, &miss_key(lack))?.is_some())
+    }
+
+    fn is_to_be_fetched(&self, lack: &Lack) -> bool {
+        let is_there = || self.dirs.find(&lack.debug_file, &lack.debug_id).is_some();
+        match lack.what {
+            What::Symbols => !is_there(),
+            // Only what is on the shelf can be completed.
+            What::Functions | What::Unwind => {
+                let module = self.shelf.module(&lack.debug_id);
+                module.is_some_and(|module| match lack.what {
+                    What::Functions => !module.content().has_functions(),
+                    _ => !module.content().has_unwind(),
+                })
+            }
+        }
+    }
+
+    /// What servers want to know of a module. Its program is named by a crash that had it.
+    fn wanted(&self, lack: &Lack) -> Result<Wanted, StoreError> {
+        let mut wanted = Wanted {
+            debug_file: lack.debug_file.clone(),
+            debug_id: lack.debug_id.to_ascii_uppercase(),
+            program: lack.what == What::Unwind,
+            ..Wanted::default()
+        };
+        let Some(row) = self.store.newest_lacking(lack)? else {
+            return Ok(wanted);
+        };
+        let Some(json) = self.store.processed(&row)? else {
+            return Ok(wanted);
+        };
+        let crash = ProcessedCrash::parse(&json).unwrap_or_default();
+        let modules = crash.walk.iter().flat_map(|walk| &walk.modules);
+        let found = modules
+            .filter(|module| module.debug_id.as_deref() == Some(&lack.debug_id))
+            .find_map(|module| Some((module.filename.clone()?, module.code_id.clone()?)));
+        if let Some((file, id)) = found {
+            wanted.code_file = file;
+            wanted.code_id = id.to_ascii_lowercase();
+        }
+        Ok(wanted)
+    }
+
+    fn ask(&self, server: &Server, lack: &Lack, wanted: &Wanted) -> Result<Asked, StoreError> {
+        let source = &server.source;
+        let symbol_file = symbol_file_name(&wanted.debug_file);
+        let said = match source.address(wanted, &symbol_file) {
+            None => Said::HasNot,
+            Some(address) => match self.get(server, &address) {
+                Ok(said) => said,
+                Err(OutboundError::TooLarge { bytes_max }) => {
+                    tracing::warn!(source = source.name, lack = %lack, bytes_max, "symbols are larger than symbols.fetch_bytes_max");
+                    Said::HasNot
+                }
+                Err(error) => Said::Nothing(error.to_string()),
+            },
+        };
+        let (outcome, asked) = match said {
+            Said::Has(file) => match self.take(file, wanted, &symbol_file)? {
+                true => ("hit", Asked::Helped),
+                false => ("refused", Asked::Missed),
+            },
+            Said::HasNot => ("miss", Asked::Missed),
+            Said::Nothing(why) => {
+                tracing::warn!(source = source.name, lack = %lack, why, "a symbol server is of no use");
+                ("failed", Asked::Down)
+            }
+        };
+        self.metrics.symbols_fetched.add(outcome);
+        if asked == Asked::Missed {
+            self.store.change_symbols(vec![SymbolChange::Missed {
+                source: source.name.clone(),
+                debug_id: miss_key(lack),
+                at: self.clock.now(),
+            }])?;
+        }
+        Ok(asked)
+    }
+
+    fn get(&self, server: &Server, address: &str) -> Result<Said, OutboundError> {
+        let mut file = self
+            .shelf
+            .incoming_file()
+            .map_err(|error| OutboundError::Failed(error.to_string()))?;
+        Ok(match server.outbound.get_into(address, &mut file)? {
+            200 => Said::Has(file),
+            404 | 410 => Said::HasNot,
+            status => Said::Nothing(format!("it answered with status {status}")),
+        })
+    }
+
+    fn take(&self, file: File, wanted: &Wanted, symbol_file: &str) -> Result<bool, StoreError> {
+        let name = match (wanted.program, wanted.code_file.is_empty()) {
+            (true, false) => &wanted.code_file,
+            (false, _) if wanted.debug_file.is_empty() => symbol_file,
+            _ => &wanted.debug_file,
+        };
+        let receiver = Receiver {
+            shelf: &self.shelf,
+            converter: &self.converter,
+            bounds: self.unpacking,
+            conflict: Conflict::KeepFirst,
+            now_ms: self.clock.now().ms(),
+        };
+        let arrival = match receiver.take(file, name) {
+            Ok(arrival) => arrival,
+            Err(error) => {
+                tracing::error!(%error, "fetched symbols could not be kept");
+                return Ok(false);
+            }
+        };
+        let mut changes = Vec::new();
+        let mut is_wanted = false;
+        for verdict in arrival.verdicts {
+            match verdict.result {
+                Ok(taken) => {
+                    is_wanted |= taken.module.debug_id == wanted.debug_id;
+                    changes.push(SymbolChange::Put {
+                        module: taken.module,
+                        release: None,
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(module = wanted.debug_file, %error, "fetched symbols were refused");
+                }
+            }
+        }
+        self.store.change_symbols(changes)?;
+        self.mender.wake();
+        Ok(is_wanted)
+    }
+}
+
+/// What is missed is a file, and a module may have two.
+fn miss_key(lack: &Lack) -> String {
+    format!("{} {:?}", lack.debug_id.to_ascii_uppercase(), lack.what)
+}

@@ -1,0 +1,293 @@
+//! The modules whose symbols are kept, and what crashes make of them.
+//!
+//! ```text
+//! symbols        debug id                 -> SymbolRow
+//! symbol_names   (debug file, debug id)   -> ()        the file in lower case
+//! symbol_codes   (code id, debug id)      -> ()        the id in lower case
+//! symbol_pins    (product, version)       -> ()        releases whose symbols are never deleted
+//! symbol_misses  (source, debug id)       -> ms        asked for, and not there
+//! ```
+//!
+//! What a module's folder says of itself is repeated here, so that lists and look-ups by other
+//! names read no files; where the two differ, the folder is right. When a module was last used,
+//! and by which releases, is known here alone.
+
+use redb::{ReadTransaction, ReadableTable};
+use serde::{Deserialize, Serialize};
+
+use super::Store;
+use super::error::StoreError;
+use super::mends::{Lack, What};
+use super::pending::Txn;
+use super::tables::{self, *};
+use super::writer::Command;
+use crate::clock::{DAY_MS, Timestamp};
+use crate::crash::symbols::Module;
+
+/// Releases that are remembered of a module.
+const RELEASES_MAX: usize = 64;
+
+/// A product and one of its versions.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Release {
+    pub product: String,
+    pub version: String,
+}
+
+/// What is known of a module that has symbols.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SymbolRow {
+    pub module: Module,
+    /// When a walk used it last, to the day.
+    pub used_at_ms: Option<i64>,
+    /// Whose crashes used it, and for which it was uploaded.
+    pub releases: Vec<Release>,
+}
+
+impl Row for SymbolRow {
+    const NAME: &'static str = "a module's symbols";
+    const VERSION: u8 = 1;
+}
+
+impl SymbolRow {
+    fn add_release(&mut self, release: &Release) -> bool {
+        let is_new = !release.product.is_empty()
+            && !self.releases.contains(release)
+            && self.releases.len() < RELEASES_MAX;
+        if is_new {
+            self.releases.push(release.clone());
+        }
+        is_new
+    }
+
+    /// When it was last of use to anybody.
+    pub fn touched_at_ms(&self) -> i64 {
+        let added = self.module.uploads.iter().map(|upload| upload.added_at_ms);
+        added.chain(self.used_at_ms).max().unwrap_or(0)
+    }
+}
+
+/// A step in what is known of symbols. Carrying it out twice is the same as once.
+#[derive(Clone, Debug)]
+pub enum SymbolChange {
+    /// A module's folder says this of itself.
+    Put {
+        module: Module,
+        release: Option<Release>,
+    },
+    /// A module is gone.
+    Forget {
+        debug_id: String,
+    },
+    Pin(Release),
+    Unpin(Release),
+    /// A source was asked for a module and did not have it.
+    Missed {
+        source: String,
+        debug_id: String,
+        at: Timestamp,
+    },
+    /// What was missed up to this moment may be asked for again.
+    ForgetMisses {
+        up_to: Timestamp,
+    },
+}
+
+impl Store {
+    /// Changes what is known of symbols, all of it in one transaction.
+    pub fn change_symbols(&self, changes: Vec<SymbolChange>) -> Result<(), StoreError> {
+        self.ask(|reply| Command::Symbols { changes, reply })
+    }
+
+    /// The module of a debug id, in upper case.
+    pub fn symbols_of(&self, debug_id: &str) -> Result<Option<SymbolRow>, StoreError> {
+        self.read(|read| row(read, debug_id))
+    }
+
+    /// All modules with a debug file of this name, in any case.
+    pub fn symbols_named(&self, debug_file: &str) -> Result<Vec<SymbolRow>, StoreError> {
+        let name = debug_file.to_lowercase();
+        self.read(|read| rows_by(read, SYMBOL_NAMES, &name))
+    }
+
+    /// All modules whose program has this id, in lower case.
+    pub fn symbols_by_code(&self, code_id: &str) -> Result<Vec<SymbolRow>, StoreError> {
+        self.read(|read| rows_by(read, SYMBOL_CODES, code_id))
+    }
+
+    /// Every module, by debug id.
+    pub fn all_symbols(&self) -> Result<Vec<SymbolRow>, StoreError> {
+        self.read(|read| {
+            let mut rows = Vec::new();
+            for entry in read.open_table(SYMBOLS)?.iter()? {
+                rows.push(tables::decode(entry?.1.value())?);
+            }
+            Ok(rows)
+        })
+    }
+
+    /// The releases whose symbols are never deleted.
+    pub fn pinned_releases(&self) -> Result<Vec<Release>, StoreError> {
+        self.read(|read| {
+            let mut pins = Vec::new();
+            for entry in read.open_table(SYMBOL_PINS)?.iter()? {
+                let key = entry?.0;
+                let (product, version) = key.value();
+                pins.push(Release {
+                    product: product.to_owned(),
+                    version: version.to_owned(),
+                });
+            }
+            Ok(pins)
+        })
+    }
+
+    /// When a source was asked for a module in vain.
+    pub fn missed_at(&self, source: &str, debug_id: &str) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|read| {
+            let at = read.open_table(SYMBOL_MISSES)?.get((source, debug_id))?;
+            Ok(at.map(|at| Timestamp::from_ms(at.value())))
+        })
+    }
+}
+
+fn row(read: &ReadTransaction, debug_id: &str) -> Result<Option<SymbolRow>, StoreError> {
+    let found = read.open_table(SYMBOLS)?.get(debug_id)?;
+    found.map(|row| tables::decode(row.value())).transpose()
+}
+
+fn rows_by(
+    read: &ReadTransaction,
+    table: redb::TableDefinition<(&str, &str), ()>,
+    name: &str,
+) -> Result<Vec<SymbolRow>, StoreError> {
+    let mut rows = Vec::new();
+    for entry in read.open_table(table)?.range((name, "")..)? {
+        let key = entry?.0;
+        let (of, debug_id) = key.value();
+        if of != name {
+            break;
+        }
+        rows.extend(row(read, debug_id)?);
+    }
+    Ok(rows)
+}
+
+impl Txn<'_> {
+    pub(super) fn change_symbols(&mut self, changes: &[SymbolChange]) -> Result<(), StoreError> {
+        for change in changes {
+            match change {
+                SymbolChange::Put { module, release } => self.put_symbols(module, release)?,
+                SymbolChange::Forget { debug_id } => self.forget_symbols(debug_id)?,
+                SymbolChange::Pin(release) => {
+                    let key = (release.product.as_str(), release.version.as_str());
+                    self.symbol_pins.insert(key, ())?;
+                }
+                SymbolChange::Unpin(release) => {
+                    let key = (release.product.as_str(), release.version.as_str());
+                    self.symbol_pins.remove(key)?;
+                }
+                SymbolChange::Missed {
+                    source,
+                    debug_id,
+                    at,
+                } => {
+                    let key = (source.as_str(), debug_id.as_str());
+                    self.symbol_misses.insert(key, at.ms())?;
+                }
+                SymbolChange::ForgetMisses { up_to } => {
+                    let up_to = up_to.ms();
+                    self.symbol_misses.retain(|_, at| at > up_to)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn symbols_row(&self, debug_id: &str) -> Result<Option<SymbolRow>, StoreError> {
+        let found = self.symbols.get(debug_id)?;
+        found.map(|row| tables::decode(row.value())).transpose()
+    }
+
+    fn put_symbols(
+        &mut self,
+        module: &Module,
+        release: &Option<Release>,
+    ) -> Result<(), StoreError> {
+        let id = module.debug_id.as_str();
+        let before = self.symbols_row(id)?;
+        let mut row = SymbolRow {
+            module: module.clone(),
+            used_at_ms: before.as_ref().and_then(|before| before.used_at_ms),
+            releases: before.as_ref().map_or(Vec::new(), |b| b.releases.clone()),
+        };
+        if let Some(release) = release {
+            row.add_release(release);
+        }
+        if let Some(before) = before {
+            self.forget_names(&before.module)?;
+        }
+        self.symbol_names
+            .insert((module.debug_file.to_lowercase().as_str(), id), ())?;
+        if !module.code_id.is_empty() {
+            self.symbol_codes
+                .insert((module.code_id.as_str(), id), ())?;
+        }
+        self.symbols.insert(id, tables::encode(&row).as_slice())?;
+        Ok(())
+    }
+
+    fn forget_symbols(&mut self, debug_id: &str) -> Result<(), StoreError> {
+        if let Some(row) = self.symbols_row(debug_id)? {
+            self.forget_names(&row.module)?;
+        }
+        self.symbols.remove(debug_id)?;
+        Ok(())
+    }
+
+    fn forget_names(&mut self, module: &Module) -> Result<(), StoreError> {
+        let id = module.debug_id.as_str();
+        let name = module.debug_file.to_lowercase();
+        self.symbol_names.remove((name.as_str(), id))?;
+        self.symbol_codes.remove((module.code_id.as_str(), id))?;
+        Ok(())
+    }
+
+    /// Notes that a crash's walk used these modules, and returns what they could not tell it.
+    pub(super) fn use_symbols(
+        &mut self,
+        used: &[(String, String)],
+        release: &Release,
+        now: Timestamp,
+    ) -> Result<Vec<Lack>, StoreError> {
+        let mut lacks = Vec::new();
+        for (debug_file, debug_id) in used {
+            let debug_id = debug_id.to_ascii_uppercase();
+            let Some(mut row) = self.symbols_row(&debug_id)? else {
+                continue;
+            };
+            let content = row.module.content();
+            for (what, is_there) in [
+                (What::Functions, content.has_functions()),
+                (What::Unwind, content.has_unwind()),
+            ] {
+                if !is_there {
+                    lacks.push(Lack {
+                        debug_file: debug_file.clone(),
+                        debug_id: debug_id.clone(),
+                        what,
+                    });
+                }
+            }
+            let is_first_today = row
+                .used_at_ms
+                .is_none_or(|at| at.div_euclid(DAY_MS) != now.ms().div_euclid(DAY_MS));
+            if row.add_release(release) || is_first_today {
+                row.used_at_ms = Some(now.ms());
+                let row = tables::encode(&row);
+                self.symbols.insert(debug_id.as_str(), row.as_slice())?;
+            }
+        }
+        Ok(lacks)
+    }
+}

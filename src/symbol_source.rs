@@ -1,0 +1,174 @@
+//! Where symbols can be had beside one's own: folders, and other servers. There are none unless
+//! the configuration names them.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// A source as it stands in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SymbolSource {
+    pub name: String,
+    pub kind: SourceKind,
+    /// A folder, or the address of a server without its last slash.
+    pub at: String,
+    /// Further addresses that the server may send us on to.
+    pub allow: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// A folder in Breakpad's layout, or another data directory's symbols. Read where it lies.
+    Folder,
+    /// A server in Breakpad's layout.
+    Breakpad,
+    /// A server in the layout of Microsoft's symsrv.
+    Symsrv,
+    Debuginfod,
+}
+
+impl SourceKind {
+    pub const ALL: [SourceKind; 4] = [Self::Folder, Self::Breakpad, Self::Symsrv, Self::Debuginfod];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Folder => "folder",
+            Self::Breakpad => "breakpad",
+            Self::Symsrv => "symsrv",
+            Self::Debuginfod => "debuginfod",
+        }
+    }
+}
+
+impl fmt::Display for SourceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for SourceKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|kind| kind.name() == text);
+        found.ok_or_else(|| {
+            let known = Self::ALL.map(Self::name).join(", ");
+            format!("it is none of {known}")
+        })
+    }
+}
+
+/// A module whose symbols are looked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub debug_file: String,
+    /// In upper case.
+    pub debug_id: String,
+    /// Empty where it is not known.
+    pub code_file: String,
+    pub code_id: String,
+    /// The program is wanted, and not its debug file.
+    pub program: bool,
+}
+
+impl SymbolSource {
+    pub fn folder(&self) -> Option<PathBuf> {
+        (self.kind == SourceKind::Folder).then(|| PathBuf::from(&self.at))
+    }
+
+    /// The address of a module's symbols; `None` where this source cannot be asked for it.
+    /// `symbol_file` is the name of the module's symbol file.
+    pub fn address(&self, wanted: &Wanted, symbol_file: &str) -> Option<String> {
+        let part = |text: &str| -> String {
+            percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
+                .to_string()
+                .replace("%2E", ".")
+                .replace("%2D", "-")
+                .replace("%5F", "_")
+        };
+        let Self { at, .. } = self;
+        let path = match (self.kind, wanted.program) {
+            (SourceKind::Folder, _) | (SourceKind::Breakpad, true) => return None,
+            (SourceKind::Breakpad, false) => [
+                part(&wanted.debug_file),
+                part(&wanted.debug_id),
+                part(symbol_file),
+            ]
+            .join("/"),
+            (SourceKind::Symsrv, false) => {
+                let file = part(&wanted.debug_file);
+                format!("{file}/{}/{file}", part(&wanted.debug_id))
+            }
+            (SourceKind::Symsrv, true) => {
+                let file = part(&wanted.code_file);
+                let is_known = !wanted.code_file.is_empty() && !wanted.code_id.is_empty();
+                let path = format!("{file}/{}/{file}", part(&wanted.code_id));
+                is_known.then_some(path)?
+            }
+            (SourceKind::Debuginfod, program) => {
+                let is_build_id = wanted.code_id.len() >= 32;
+                let what = if program { "executable" } else { "debuginfo" };
+                let path = format!("buildid/{}/{what}", part(&wanted.code_id));
+                is_build_id.then_some(path)?
+            }
+        };
+        Some(format!("{at}/{path}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_server_has_its_layout() {
+        let wanted = Wanted {
+            debug_file: "my app.pdb".into(),
+            debug_id: "AB1".into(),
+            code_file: "app.exe".into(),
+            code_id: "5ab38077c000".into(),
+            program: false,
+        };
+        let address = |kind, wanted: &Wanted| {
+            let source = SymbolSource {
+                name: "s".into(),
+                kind,
+                at: "http://h/x".into(),
+                allow: Vec::new(),
+            };
+            source.address(wanted, "my app.sym")
+        };
+        let program = Wanted {
+            program: true,
+            ..wanted.clone()
+        };
+        let built = Wanted {
+            code_id: "c0".repeat(20),
+            ..wanted.clone()
+        };
+        let found = |kind, wanted| address(kind, wanted).unwrap_or_default();
+        assert_eq!(
+            found(SourceKind::Breakpad, &wanted),
+            "http://h/x/my%20app.pdb/AB1/my%20app.sym"
+        );
+        assert_eq!(
+            found(SourceKind::Symsrv, &wanted),
+            "http://h/x/my%20app.pdb/AB1/my%20app.pdb"
+        );
+        assert_eq!(
+            found(SourceKind::Symsrv, &program),
+            "http://h/x/app.exe/5ab38077c000/app.exe"
+        );
+        assert_eq!(
+            found(SourceKind::Debuginfod, &built),
+            format!("http://h/x/buildid/{}/debuginfo", "c0".repeat(20))
+        );
+        for (kind, wanted) in [
+            (SourceKind::Folder, &wanted),
+            (SourceKind::Breakpad, &program),
+            (SourceKind::Debuginfod, &wanted),
+        ] {
+            assert_eq!(address(kind, wanted), None, "{kind}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The symbol file of a module, as walks and clients read it: a text that lies in a folder as it
+//! is, or one that is put together from what a [`Shelf`](super::Shelf) holds.
+//!
+//! On a shelf a module has a folder by its debug id, with a description ([`read_module`]) that
+//! names the texts in use. The description is replaced in one step, so its length and time of
+//! change stand for the content of the symbol file.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use super::mapped::Stamp;
+use crate::crash::symbols::{Module, Upload};
+
+/// Describes a module in its folder on a shelf.
+pub(super) const DESCRIPTION: &str = "module.json";
+/// Bytes of a description: some hundred bytes for each upload.
+const DESCRIPTION_BYTES_MAX: u64 = 16 << 20;
+/// Hex digits of an upload's hash in the names of its files.
+const HASH_DIGITS: usize = 16;
+
+/// The text of a symbol file, from its start.
+pub struct OpenText {
+    pub reader: Box<dyn Read + Send>,
+    /// Its length; `None` where nobody knows it before the end.
+    pub bytes: Option<u64>,
+    /// What tells its content from the next.
+    pub stamp: Stamp,
+}
+
+/// Where the symbol file of a module is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SymbolFile {
+    /// A text.
+    Plain(PathBuf),
+    /// The folder of a module on a shelf.
+    Shelved(PathBuf),
+}
+
+impl SymbolFile {
+    /// The file that changes with every change of the content.
+    pub fn path(&self) -> PathBuf {
+        match self {
+            Self::Plain(path) => path.clone(),
+            Self::Shelved(folder) => folder.join(DESCRIPTION),
+        }
+    }
+
+    pub fn metadata(&self) -> io::Result<Metadata> {
+        fs::metadata(self.path())
+    }
+
+    /// Bytes of the text, or more.
+    pub fn text_bytes(&self) -> io::Result<u64> {
+        match self {
+            Self::Plain(_) => Ok(self.metadata()?.len()),
+            Self::Shelved(folder) => {
+                let module = read_module(folder)?;
+                let of = |upload: &Upload| upload.text_bytes;
+                Ok(of(module.symbols()) + of(module.unwind()))
+            }
+        }
+    }
+
+    /// Opens the text.
+    pub fn open(&self) -> io::Result<OpenText> {
+        match self {
+            Self::Plain(path) => {
+                let file = File::open(path)?;
+                let stamp = Stamp::of(&file.metadata()?);
+                Ok(OpenText {
+                    reader: Box::new(file),
+                    bytes: Some(stamp.bytes),
+                    stamp,
+                })
+            }
+            Self::Shelved(folder) => {
+                let description = File::open(folder.join(DESCRIPTION))?;
+                let stamp = Stamp::of(&description.metadata()?);
+                let module = parse_module(description)?;
+                let (reader, bytes) = text_of(folder, &module)?;
+                Ok(OpenText {
+                    reader,
+                    bytes,
+                    stamp,
+                })
+            }
+        }
+    }
+}
+
+/// The description in a module's folder.
+pub(super) fn read_module(folder: &Path) -> io::Result<Module> {
+    parse_module(File::open(folder.join(DESCRIPTION))?)
+}
+
+fn parse_module(description: File) -> io::Result<Module> {
+    let bytes = BufReader::new(description).take(DESCRIPTION_BYTES_MAX);
+    let module: Module = serde_json::from_reader(bytes)?;
+    match module.is_sound() {
+        true => Ok(module),
+        false => Err(io::Error::other("a module's description names no upload")),
+    }
+}
+
+/// The name of the file with an upload's text.
+pub(super) fn text_name(upload: &Upload) -> String {
+    format!("{}.sym.zst", &upload.sha256[..HASH_DIGITS])
+}
+
+/// The name of the file with an upload as it came, where it is no text.
+pub(super) fn original_name(upload: &Upload) -> String {
+    let hash = &upload.sha256[..HASH_DIGITS];
+    format!("{hash}.{}.zst", upload.kind.name())
+}
+
+pub(super) fn unpacked(path: &Path) -> io::Result<impl Read + Send + use<>> {
+    zstd::Decoder::new(File::open(path)?)
+}
+
+/// The text in use, put together: names and functions of one upload, and rules of unwinding from
+/// another where that has them.
+fn text_of(folder: &Path, module: &Module) -> io::Result<(Box<dyn Read + Send>, Option<u64>)> {
+    let Module {
+        os,
+        arch,
+        debug_id,
+        debug_file,
+        ..
+    } = module;
+    let head = format!("MODULE {os} {arch} {debug_id} {debug_file}\n");
+    let symbols = lines_of(folder, module.symbols())?;
+    let head_bytes = head.len() as u64;
+    let head = io::Cursor::new(head.into_bytes());
+    if module.symbols_from == module.unwind_from {
+        let first = symbols.line.len() as u64;
+        let rest = module.symbols().text_bytes.saturating_sub(first);
+        return Ok((Box::new(head.chain(symbols.input)), Some(head_bytes + rest)));
+    }
+    let unwind = lines_of(folder, module.unwind())?;
+    let symbols = Lines {
+        keep: |line| !is_unwind(line),
+        ..symbols
+    };
+    let unwind = Lines {
+        keep: is_unwind,
+        ..unwind
+    };
+    Ok((Box::new(head.chain(symbols).chain(unwind)), None))
+}
+
+fn is_unwind(line: &[u8]) -> bool {
+    line.starts_with(b"STACK ")
+}
+
+/// Those lines of a text that are wanted. Its first line has been read.
+struct Lines<R> {
+    input: R,
+    keep: fn(&[u8]) -> bool,
+    line: Vec<u8>,
+    /// Bytes of `line` that were handed out.
+    given: usize,
+}
+
+fn lines_of(folder: &Path, upload: &Upload) -> io::Result<Lines<impl BufRead + Send + use<>>> {
+    let text = unpacked(&folder.join(text_name(upload)))?;
+    let mut input = BufReader::with_capacity(256 * 1024, text);
+    let mut first = Vec::new();
+    // Lines were bounded when the text was checked.
+    input.read_until(b'\n', &mut first)?;
+    Ok(Lines {
+        input,
+        keep: |_| true,
+        line: first,
+        given: usize::MAX,
+    })
+}
+
+impl<R: BufRead> Read for Lines<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            if self.given >= self.line.len() {
+                self.line.clear();
+                self.given = 0;
+                if self.input.read_until(b'\n', &mut self.line)? == 0 {
+                    break;
+                }
+                if !(self.keep)(&self.line) {
+                    self.given = usize::MAX;
+                    continue;
+                }
+            }
+            let rest = &self.line[self.given..];
+            let count = rest.len().min(buffer.len() - filled);
+            buffer[filled..filled + count].copy_from_slice(&rest[..count]);
+            self.given += count;
+            filled += count;
+        }
+        Ok(filled)
+    }
+}

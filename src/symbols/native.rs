@@ -1,0 +1,491 @@
+//! From a program or its debug file (ELF, Mach-O, PE, PDB) to the text of a symbol file: landlord
+//! of symbolic.
+//!
+//! One file may hold several programs (a fat Mach-O). Each becomes a line of JSON ([`Head`]) and
+//! the text behind it; no line of a symbol file begins with a brace.
+//!
+//! These formats can be made to hurt: sections that inflate without end, inlined calls nested
+//! without end. What is named here is bounded here; the rest is why this runs in a process of its
+//! own ([`super::converter`]).
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+
+use serde::{Deserialize, Serialize};
+use symbolic_cfi::AsciiCfiWriter;
+use symbolic_common::{Arch, CpuFamily, Name, join_path};
+use symbolic_debuginfo::{
+    Archive, FileFormat, Function, LineInfo, Object, ObjectKind, ParseObjectOptions,
+};
+use symbolic_demangle::{Demangle, DemangleOptions};
+
+use super::dirs::checked_leaf;
+use crate::crash::symbols::Kind;
+
+/// Bytes of one section after inflation.
+const SECTION_BYTES_MAX: usize = 2 << 30;
+/// Depth of inlined calls.
+const INLINE_DEPTH_MAX: u32 = 256;
+/// Windows may chain unwind information.
+const UNWIND_CHAIN_MAX: usize = 128;
+/// Bytes of a function's name. Names of template-heavy code reach some thousands.
+const NAME_BYTES_MAX: usize = 8 * 1024;
+
+/// What stands before each text.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    pub kind: Kind,
+    pub holds_code: bool,
+    pub notes: Vec<String>,
+}
+
+/// Writes the symbols of every program in `bytes`. `name` is what its sender calls it. The error
+/// is for that sender.
+pub fn convert(bytes: &[u8], name: &str, out: &mut impl Write) -> Result<(), String> {
+    let mut options = ParseObjectOptions::default();
+    options.max_decompressed_section_size = Some(SECTION_BYTES_MAX);
+    options.max_inline_depth = Some(INLINE_DEPTH_MAX);
+    let archive = Archive::parse_with_opts(bytes, options)
+        .map_err(|e| format!("it cannot be read: {}", chain(&e)))?;
+    let mut taken = 0;
+    let mut refused = None;
+    for object in archive.objects() {
+        let object = match object {
+            Ok(object) => object,
+            Err(error) => {
+                refused = Some(format!("it cannot be read: {}", chain(&error)));
+                continue;
+            }
+        };
+        match Program::read(&object, name) {
+            Ok(program) => {
+                program
+                    .write(out)
+                    .map_err(|e| format!("its symbols cannot be written: {e}"))?;
+                taken += 1;
+            }
+            Err(why) => refused = Some(why),
+        }
+    }
+    match (taken, refused) {
+        (0, Some(why)) => Err(why),
+        (0, None) => Err("it holds no program".into()),
+        _ => Ok(()),
+    }
+}
+
+/// A program in a file, as far as it can be told without its symbols.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub debug_file: String,
+    pub debug_id: String,
+    pub kind: Kind,
+    pub holds_code: bool,
+}
+
+/// The programs in `bytes`; `None` where that is of no format that is taken. For files of one's
+/// own: it reads them in this process.
+pub fn identify(bytes: &[u8], name: &str) -> Option<Vec<Result<Identity, String>>> {
+    let archive = Archive::parse(bytes).ok()?;
+    let mut found = Vec::new();
+    for object in archive.objects() {
+        let object = object.ok()?;
+        found.push(facts_of(&object, name).map(|facts| Identity {
+            debug_file: facts.debug_file,
+            debug_id: facts.debug_id,
+            kind: facts.kind,
+            holds_code: facts.holds_code,
+        }));
+    }
+    Some(found)
+}
+
+/// Who a program is.
+struct Facts {
+    kind: Kind,
+    os: &'static str,
+    holds_code: bool,
+    debug_id: String,
+    debug_file: String,
+    code_id: String,
+    code_file: String,
+}
+
+fn facts_of(object: &Object<'_>, name: &str) -> Result<Facts, String> {
+    let debug_id = object.debug_id();
+    if debug_id.is_nil() {
+        return Err(
+            "it has no id (build id, UUID or PDB signature), so no crash can name it; build it with one, such as with -Wl,--build-id".into(),
+        );
+    }
+    let (kind, os) = match object.file_format() {
+        FileFormat::Elf => (Kind::Elf, "Linux"),
+        FileFormat::MachO => (Kind::MachO, "mac"),
+        FileFormat::Pe => (Kind::Pe, "windows"),
+        FileFormat::Pdb => (Kind::Pdb, "windows"),
+        other => return Err(format!("it is of the format {other}, which is not taken")),
+    };
+    let code_id = object.code_id().map(|id| id.as_str().to_ascii_lowercase());
+    let (code_file, debug_file) = file_names(object, kind, name);
+    Ok(Facts {
+        kind,
+        os,
+        // A debug companion keeps the headers of the sections alone.
+        holds_code: kind != Kind::Pdb && object.kind() != ObjectKind::Debug,
+        debug_id: debug_id.breakpad().to_string(),
+        debug_file,
+        code_id: code_id.unwrap_or_default(),
+        code_file,
+    })
+}
+
+/// An error with what lies under it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// What becomes of one program.
+struct Program<'o, 'd> {
+    head: Head,
+    facts: Facts,
+    names: Names,
+    functions: Vec<Body>,
+    publics: Vec<(u64, String)>,
+    object: &'o Object<'d>,
+}
+
+/// A FUNC with what stands below it.
+struct Body {
+    address: u64,
+    size: u64,
+    name: String,
+    lines: Vec<Line>,
+    inlines: Vec<Inline>,
+}
+
+struct Line {
+    address: u64,
+    size: u64,
+    line: u64,
+    file: usize,
+}
+
+struct Inline {
+    depth: u32,
+    address: u64,
+    size: u64,
+    call_line: u64,
+    call_file: usize,
+    origin: usize,
+}
+
+/// Texts that records name by number.
+#[derive(Default)]
+struct Names {
+    files: Numbered,
+    origins: Numbered,
+}
+
+#[derive(Default)]
+struct Numbered {
+    numbers: HashMap<String, usize>,
+    texts: Vec<String>,
+}
+
+impl Numbered {
+    fn number(&mut self, text: String) -> usize {
+        if let Some(&number) = self.numbers.get(&text) {
+            return number;
+        }
+        self.texts.push(text.clone());
+        self.numbers.insert(text, self.texts.len() - 1);
+        self.texts.len() - 1
+    }
+}
+
+impl<'o, 'd> Program<'o, 'd> {
+    fn read(object: &'o Object<'d>, name: &str) -> Result<Self, String> {
+        let facts = facts_of(object, name)?;
+        let mut program = Self {
+            head: Head {
+                kind: facts.kind,
+                holds_code: facts.holds_code,
+                notes: Vec::new(),
+            },
+            facts,
+            names: Names::default(),
+            functions: Vec::new(),
+            publics: Vec::new(),
+            object,
+        };
+        program.read_functions();
+        program.read_publics();
+        Ok(program)
+    }
+
+    /// A unit that cannot be read costs its own functions and no others.
+    fn read_functions(&mut self) {
+        if !self.object.has_debug_info() {
+            return;
+        }
+        let session = match self.object.debug_session() {
+            Ok(session) => session,
+            Err(error) => {
+                let why = format!("debug information is left out: {}", chain(&error));
+                return self.head.notes.push(why);
+            }
+        };
+        let mut unread = 0u64;
+        let mut why = String::new();
+        for function in session.functions() {
+            match function {
+                Ok(function) => self.add(&function),
+                Err(error) => {
+                    unread += 1;
+                    why = chain(&error);
+                }
+            }
+        }
+        if unread > 0 {
+            let note = format!("{unread} units of debug information are left out: {why}");
+            self.head.notes.push(note);
+        }
+        // The linker leaves functions that it dropped at address 0.
+        if self.head.kind == Kind::Elf {
+            self.functions.retain(|function| function.address > 0);
+        }
+        // Of identical functions that the linker folded, the one with most lines.
+        self.functions
+            .sort_by_key(|f| (f.address, std::cmp::Reverse(f.lines.len())));
+        self.functions.dedup_by_key(|function| function.address);
+    }
+
+    fn add(&mut self, function: &Function<'_>) {
+        if function.size == 0 {
+            return;
+        }
+        let mut body = Body {
+            address: function.address,
+            size: function.size,
+            name: readable(&function.name),
+            lines: Vec::new(),
+            inlines: Vec::new(),
+        };
+        flatten(function, 0, &mut self.names, &mut body);
+        self.functions.push(body);
+    }
+
+    /// What is exported and lies in no function.
+    fn read_publics(&mut self) {
+        for symbol in self.object.symbol_map().iter() {
+            let covering = self
+                .functions
+                .partition_point(|function| function.address <= symbol.address);
+            let is_covered = covering.checked_sub(1).is_some_and(|at| {
+                let function = &self.functions[at];
+                symbol.address - function.address < function.size
+            });
+            if let (false, Some(name)) = (is_covered, symbol.name()) {
+                let name = readable(&Name::from(name));
+                self.publics.push((symbol.address, name));
+            }
+        }
+    }
+
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let mut cfi = Vec::new();
+        let unwind = AsciiCfiWriter::new(&mut cfi)
+            .max_unwind_chain_len(Some(UNWIND_CHAIN_MAX))
+            .process(self.object);
+        let mut notes = self.head.notes.clone();
+        if let Err(error) = unwind {
+            notes.push(format!(
+                "rules of unwinding are left out in part: {}",
+                chain(&error)
+            ));
+        }
+        let head = Head { notes, ..self.head };
+        serde_json::to_writer(&mut *out, &head)?;
+        let Facts {
+            os,
+            debug_id,
+            debug_file,
+            code_id,
+            code_file,
+            ..
+        } = &self.facts;
+        let arch = arch_name(self.object.arch());
+        writeln!(out, "\nMODULE {os} {arch} {debug_id} {debug_file}")?;
+        if !code_id.is_empty() {
+            writeln!(out, "INFO CODE_ID {code_id} {code_file}")?;
+        }
+        writeln!(
+            out,
+            "INFO GENERATOR crashkeep {}",
+            env!("CARGO_PKG_VERSION")
+        )?;
+        for (number, file) in self.names.files.texts.iter().enumerate() {
+            writeln!(out, "FILE {number} {file}")?;
+        }
+        for (number, origin) in self.names.origins.texts.iter().enumerate() {
+            writeln!(out, "INLINE_ORIGIN {number} {origin}")?;
+        }
+        for function in &self.functions {
+            let (address, size) = (function.address, function.size);
+            writeln!(out, "FUNC {address:x} {size:x} 0 {}", function.name)?;
+            for inline in &function.inlines {
+                writeln!(
+                    out,
+                    "INLINE {} {} {} {} {:x} {:x}",
+                    inline.depth,
+                    inline.call_line,
+                    inline.call_file,
+                    inline.origin,
+                    inline.address,
+                    inline.size
+                )?;
+            }
+            for line in &function.lines {
+                let (address, size) = (line.address, line.size);
+                writeln!(out, "{address:x} {size:x} {} {}", line.line, line.file)?;
+            }
+        }
+        for (address, name) in &self.publics {
+            writeln!(out, "PUBLIC {address:x} 0 {name}")?;
+        }
+        out.write_all(&cfi)?;
+        if cfi.last().is_some_and(|&last| last != b'\n') {
+            out.write_all(b"\n")?;
+        }
+        Ok(())
+    }
+}
+
+/// Names of the program and of its debug file, as a dump would name them.
+fn file_names(object: &Object<'_>, kind: Kind, name: &str) -> (String, String) {
+    let leaf = checked_leaf(name).unwrap_or("unknown");
+    match (kind, object) {
+        (Kind::Pdb, _) => (String::new(), leaf.to_owned()),
+        (_, Object::Pe(pe)) => {
+            let pdb = pe.debug_file_name();
+            let pdb = pdb.as_deref().and_then(checked_leaf).unwrap_or(leaf);
+            (leaf.to_owned(), one_line(pdb))
+        }
+        _ => {
+            // A companion is named after its program; a file of a build-id folder after its id.
+            let stem = [".debug", ".dbg", ".dSYM"]
+                .iter()
+                .find_map(|ending| leaf.strip_suffix(ending))
+                .unwrap_or(leaf);
+            let is_id = stem.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let own = match object {
+                Object::Elf(elf) if is_id || stem == "body" => elf.name(),
+                _ => None,
+            };
+            let name = own.and_then(checked_leaf).unwrap_or(stem);
+            (name.to_owned(), name.to_owned())
+        }
+    }
+}
+
+/// As Breakpad writes it.
+fn arch_name(arch: Arch) -> &'static str {
+    match arch.cpu_family() {
+        CpuFamily::Amd64 => "x86_64",
+        CpuFamily::Intel32 => "x86",
+        CpuFamily::Arm64 | CpuFamily::Arm64_32 => "arm64",
+        CpuFamily::Arm32 => "arm",
+        _ => arch.name(),
+    }
+}
+
+/// A function as a stack shows it: demangled, with its parameters and without its return type.
+fn readable(name: &Name<'_>) -> String {
+    let options = DemangleOptions::complete().return_type(false);
+    let text = match name.demangle(options) {
+        Some(text) if text.len() <= NAME_BYTES_MAX => text,
+        _ => name.as_str().chars().take(NAME_BYTES_MAX / 4).collect(),
+    };
+    match one_line(&text) {
+        text if text.trim().is_empty() => "<name omitted>".to_owned(),
+        text => text,
+    }
+}
+
+fn one_line(text: &str) -> String {
+    match text.contains(char::is_control) {
+        true => text.replace(char::is_control, " "),
+        false => text.to_owned(),
+    }
+}
+
+/// Adds the lines and inlined calls of `function` to `body`.
+///
+/// symbolic gives each function the lines of its whole range: where something is inlined, the line
+/// of the call. A symbol file wants there the line of what is inlined, and the call beside it.
+fn flatten(function: &Function<'_>, depth: u32, names: &mut Names, body: &mut Body) {
+    let end = function.end_address();
+    let path = |line: &LineInfo<'_>, names: &mut Names| {
+        let folder = String::from_utf8_lossy(function.compilation_dir);
+        let path = join_path(&folder, &line.file.path_str());
+        names.files.number(one_line(&path))
+    };
+    for (at, line) in function.lines.iter().enumerate() {
+        let next = function.lines.get(at + 1).map_or(end, |next| next.address);
+        let line_end = match line.size {
+            Some(size) => line.address.saturating_add(size),
+            None => next,
+        };
+        let mut from = line.address;
+        for inlinee in &function.inlinees {
+            if inlinee.end_address() <= from || inlinee.address >= line_end {
+                continue;
+            }
+            push_line(body, from, inlinee.address, line, || path(line, names));
+            from = inlinee.end_address();
+        }
+        push_line(body, from, line_end, line, || path(line, names));
+    }
+    if depth >= INLINE_DEPTH_MAX {
+        return;
+    }
+    for inlinee in &function.inlinees {
+        let after = (function.lines).partition_point(|line| line.address <= inlinee.address);
+        let call = after.checked_sub(1).map(|at| &function.lines[at]);
+        let origin = names.origins.number(readable(&inlinee.name));
+        body.inlines.push(Inline {
+            depth,
+            address: inlinee.address,
+            size: inlinee.size,
+            call_line: call.map_or(0, |call| call.line),
+            call_file: call.map_or(0, |call| path(call, names)),
+            origin,
+        });
+        flatten(inlinee, depth + 1, names, body);
+    }
+}
+
+fn push_line(
+    body: &mut Body,
+    from: u64,
+    to: u64,
+    line: &LineInfo<'_>,
+    file: impl FnOnce() -> usize,
+) {
+    let size = to.saturating_sub(from);
+    if size > 0 && u32::try_from(line.line).is_ok() {
+        body.lines.push(Line {
+            address: from,
+            size,
+            line: line.line,
+            file: file(),
+        });
+    }
+}

@@ -1,0 +1,127 @@
+//! Packed streams, unpacked within one budget for all that arrives together.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::rc::Rc;
+
+use flate2::bufread::MultiGzDecoder;
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::{CONCATENATED, Stream};
+
+use super::check::Refused;
+
+/// Memory for unpacking zstd, as a power of two: what its most thorough ordinary level needs.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// Memory for unpacking xz, in bytes: its most thorough level needs 65 MiB.
+const XZ_MEMORY_BYTES_MAX: u64 = 128 << 20;
+
+/// Bounds on one arrival.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub inflated_bytes_max: u64,
+    /// Most times that it may grow by inflation, beyond `free_bytes`.
+    pub ratio_max: u64,
+    pub free_bytes: u64,
+    /// Files of one archive.
+    pub entries_max: usize,
+}
+
+/// The bytes that may still come out of inflation.
+#[derive(Clone)]
+pub(super) struct Budget {
+    left: Rc<Cell<u64>>,
+    pub(super) bounds: Bounds,
+}
+
+impl Budget {
+    pub(super) fn new(bounds: Bounds, received: u64) -> Self {
+        let by_ratio = bounds.free_bytes + received.saturating_mul(bounds.ratio_max);
+        let left = by_ratio.min(bounds.inflated_bytes_max);
+        Self {
+            left: Rc::new(Cell::new(left)),
+            bounds,
+        }
+    }
+
+    pub(super) fn is_spent(&self) -> bool {
+        self.left.get() == 0
+    }
+
+    pub(super) fn bounded<R: Read>(&self, inner: R) -> Bounded<R> {
+        Bounded {
+            inner,
+            budget: self.clone(),
+        }
+    }
+}
+
+/// A reader whose bytes are taken off a budget.
+pub(super) struct Bounded<R> {
+    inner: R,
+    budget: Budget,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        let left = self.budget.left.get();
+        if count as u64 > left {
+            self.budget.left.set(0);
+            return Err(io::Error::other(format!(
+                "the upload grows by inflation to more than symbols.inflated_bytes_max ({} bytes) or {} times its size",
+                self.budget.bounds.inflated_bytes_max, self.budget.bounds.ratio_max
+            )));
+        }
+        self.budget.left.set(left - count as u64);
+        Ok(count)
+    }
+}
+
+/// How a stream is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packing {
+    Gzip,
+    Zstd,
+    Xz,
+}
+
+impl Packing {
+    /// What is in a packed stream, bounded by `budget`.
+    pub(super) fn unpacked<'a>(
+        self,
+        packed: impl BufRead + 'a,
+        budget: &Budget,
+    ) -> io::Result<Box<dyn Read + 'a>> {
+        Ok(match self {
+            Self::Gzip => Box::new(budget.bounded(MultiGzDecoder::new(packed))),
+            Self::Zstd => {
+                let mut decoder = zstd::Decoder::with_buffer(packed)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                Box::new(budget.bounded(decoder))
+            }
+            Self::Xz => {
+                let stream = Stream::new_stream_decoder(XZ_MEMORY_BYTES_MAX, CONCATENATED)?;
+                Box::new(budget.bounded(XzDecoder::new_stream(packed, stream)))
+            }
+        })
+    }
+}
+
+/// The body of a request that says it is gzip, inflated within `bounds` into `output`.
+pub fn inflate(mut input: File, output: &mut File, bounds: Bounds) -> Result<(), Refused> {
+    let received = input.metadata().map_err(Refused::Storage)?.len();
+    input.rewind().map_err(Refused::Storage)?;
+    let budget = Budget::new(bounds, received);
+    let mut bounded = budget.bounded(MultiGzDecoder::new(BufReader::new(input)));
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let count = bounded
+            .read(&mut buffer)
+            .map_err(|error| Refused::Bad(format!("the body is no whole gzip stream: {error}")))?;
+        if count == 0 {
+            return Ok(());
+        }
+        io::Write::write_all(output, &buffer[..count]).map_err(Refused::Storage)?;
+    }
+}
