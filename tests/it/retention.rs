@@ -12,7 +12,7 @@ use crashkeep::store::mends::Lack;
 use crashkeep::store::{Finished, NewCrash, Payload, State, Store, StoreOptions};
 
 pub const START: Timestamp = Timestamp::from_ms(1_795_338_764_123);
-const KEEP: Keep = Keep {
+pub const KEEP: Keep = Keep {
     symbols_unused_days: 0,
     symbols_days: 0,
     processed_days: 100,
@@ -92,8 +92,7 @@ impl House {
         lacks: &[&str],
         failure: Option<&str>,
     ) -> CrashId {
-        let job = self.jobs.next().expect("a job");
-        let finished = Finished {
+        self.end(Finished {
             processed: Payload::from_bytes(b"{}"),
             signature: signature.into(),
             processed_at: START,
@@ -101,7 +100,26 @@ impl House {
             lacks: lacks.iter().filter_map(|text| Lack::parse(text)).collect(),
             used: Vec::new(),
             failure: failure.map(str::to_owned),
-        };
+        })
+    }
+
+    /// A crash whose walk used the symbols of a module.
+    pub fn use_symbols(&self, debug_id: &str, at: Timestamp) {
+        self.accept_of(1, ["App", "2"], None);
+        self.end(Finished {
+            processed: Payload::from_bytes(b"{}"),
+            signature: "s".into(),
+            processed_at: at,
+            facts: Facts::default(),
+            lacks: Vec::new(),
+            used: vec![("app".into(), debug_id.into())],
+            failure: None,
+        });
+    }
+
+    /// Ends the next job; returns which crash it was.
+    fn end(&self, finished: Finished) -> CrashId {
+        let job = self.jobs.next().expect("a job");
         let id = job.id;
         self.store.finish(job, finished).expect("the store runs");
         crate::server::wait_for("the result", || {

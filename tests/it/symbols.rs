@@ -15,7 +15,7 @@ const OTHER_ACMED: &str = "acmed/9A3DB037F2C1EFD28025FE267EDCB01E0/acmed.sym";
 const OVERFLOW: &str = "overflow/B0E1FC01EF48E39CAF5C881D2DF0C3840/overflow.sym";
 
 /// A symbol file of the corpus.
-fn sym(path: &str) -> Vec<u8> {
+pub fn sym(path: &str) -> Vec<u8> {
     let packed = fixture(&format!("symbols/{path}.gz"));
     let mut text = Vec::new();
     flate2::read::GzDecoder::new(&packed[..])
@@ -24,7 +24,7 @@ fn sym(path: &str) -> Vec<u8> {
     text
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut packed = Vec::new();
     flate2::read::GzEncoder::new(bytes, flate2::Compression::default())
         .read_to_end(&mut packed)
@@ -75,7 +75,7 @@ impl Server {
     }
 }
 
-fn outcomes(answer: &Answer) -> Vec<(String, String)> {
+pub fn outcomes(answer: &Answer) -> Vec<(String, String)> {
     let files = answer.json()["files"].as_array().expect("files").clone();
     let text = |file: &Value, key: &str| file[key].as_str().expect("a text").to_owned();
     files
@@ -85,7 +85,7 @@ fn outcomes(answer: &Answer) -> Vec<(String, String)> {
 }
 
 /// Every file below a folder.
-fn files_below(folder: &Path) -> Vec<String> {
+pub fn files_below(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
