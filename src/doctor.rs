@@ -45,8 +45,6 @@ const SYSTEM: &[(System, &[&str])] = &[
             "libxcb",
             "libwayland-",
             "libz.so",
-            "linux-gate.so",
-            "linux-vdso",
         ],
     ),
     (
@@ -98,6 +96,9 @@ const SYSTEM: &[(System, &[&str])] = &[
         ],
     ),
 ];
+
+/// Modules that are pages of the kernel itself: there are no symbols of them to be had.
+const KERNEL: &[&str] = &["linux-gate.so", "linux-vdso", "[vdso]"];
 
 /// Whose a library is that comes with the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +167,10 @@ pub fn examine(
 ) -> Result<Vec<Finding>, StoreError> {
     let mut findings = Vec::new();
     for lacking in store.lacking(product, version, limit)? {
+        let file = &lacking.lack.debug_file;
+        if KERNEL.iter().any(|name| file.starts_with(name)) {
+            continue;
+        }
         let Lacking {
             lack,
             crashes,
@@ -253,20 +258,25 @@ impl Finding {
     pub fn command(&self, server: &str) -> Option<String> {
         let file = &self.lack.debug_file;
         let add = |files: String| Some(format!("crashkeep symbols add --server {server} {files}"));
+        let debuginfod = |what| {
+            add(format!(
+                "$(debuginfod-find {what} /PATH/{file}) # on a machine with that library"
+            ))
+        };
+        let is_linux = System::of(file) == Some(System::Linux);
         let pdb_stem = strip_pdb(file);
         match (&self.cause, pdb_stem) {
             (Cause::There, _) => None,
-            (Cause::System(System::Linux), _) => Some(format!(
-                "debuginfod-find debuginfo {}",
-                build_id_of(&self.lack.debug_id)
-            )),
+            (Cause::System(_) | Cause::Stripped, None) if is_linux => debuginfod("debuginfo"),
+            (Cause::NoUnwind, None) if is_linux => debuginfod("executable"),
             (Cause::System(System::Windows), _) => Some(format!(
                 "[[symbol_source]] kind = \"symsrv\", at = \"https://msdl.microsoft.com/download/symbols\" # has {file}/{}",
                 self.lack.debug_id
             )),
-            (Cause::System(System::Mac), _) => {
-                add(format!("$(dump_syms {file} > {file}.sym; echo {file}.sym)"))
-            }
+            (Cause::System(System::Mac), _) => add(format!(
+                "/usr/lib/system/{file} # on a Mac with that version"
+            )),
+            (Cause::System(System::Linux), _) => None,
             (Cause::NoUnwind, Some(stem)) => add(format!("{stem}.exe # or .dll")),
             (Cause::NoUnwind, None) => add(format!(
                 "{file} # the program itself, not stripped of .eh_frame"
@@ -328,19 +338,6 @@ fn strip_pdb(file: &str) -> Option<&str> {
     ending.eq_ignore_ascii_case("pdb").then_some(stem)
 }
 
-/// The build id of an ELF file, as much of it as its debug id has: 16 bytes, of which the first
-/// three fields are turned around.
-fn build_id_of(debug_id: &str) -> String {
-    let guid = debug_id.get(..32).unwrap_or(debug_id).to_ascii_lowercase();
-    let turned = |range: std::ops::Range<usize>| -> String {
-        let field = guid.get(range).unwrap_or_default();
-        let pairs = (0..field.len() / 2).rev();
-        pairs.map(|at| &field[2 * at..2 * at + 2]).collect()
-    };
-    let rest = guid.get(16..).unwrap_or_default();
-    format!("{}{}{}{rest}", turned(0..8), turned(8..12), turned(12..16))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -358,14 +355,5 @@ mod tests {
         ] {
             assert_eq!(System::of(name), system, "{name}");
         }
-    }
-
-    #[test]
-    fn a_debug_id_tells_the_start_of_the_build_id() {
-        assert_eq!(
-            build_id_of("1E8EA5474657E900B51212345678ABCD0"),
-            "47a58e1e574600e9b51212345678abcd"
-        );
-        assert_eq!(build_id_of(""), "");
     }
 }

@@ -4,8 +4,9 @@
 
 use std::io::{Read, Write};
 
-use crashkeep::symbols::arrival::{self, Bounds};
-use crashkeep::symbols::{Conflict, Shelf, check};
+use crashkeep::symbols::arrival::Receiver;
+use crashkeep::symbols::converter::Converter;
+use crashkeep::symbols::{Bounds, Conflict, Shelf, check};
 use libfuzzer_sys::fuzz_target;
 
 const BOUNDS: Bounds = Bounds {
@@ -27,12 +28,21 @@ fuzz_target!(|body: &[u8]| {
     std::fs::create_dir(root.path().join("symbols")).expect("a folder");
     let mut file = shelf.incoming_file().expect("a file");
     file.write_all(body).expect("written");
-    let arrival = arrival::take(&shelf, file, "x", BOUNDS, Conflict::Replace).expect("kept");
+    let receiver = Receiver {
+        shelf: &shelf,
+        // Programs have a target of their own; here none is converted.
+        converter: &Converter::new("/nonexistent".into()),
+        bounds: BOUNDS,
+        conflict: Conflict::Replace,
+        now_ms: 0,
+    };
+    let arrival = receiver.take(file, "x").expect("kept");
     for taken in arrival.verdicts.iter().filter_map(|verdict| verdict.result.as_ref().ok()) {
         let module = &taken.module;
-        let found = shelf.open(&module.debug_file, &module.debug_id).expect("it is there");
+        let mut found = shelf.open(&module.debug_id).expect("it is there");
         let mut bytes = Vec::new();
-        found.plain().read_to_end(&mut bytes).expect("readable");
+        found.reader.read_to_end(&mut bytes).expect("readable");
         assert!(bytes.starts_with(b"MODULE "));
+        assert!(found.bytes.is_none_or(|length| length == bytes.len() as u64));
     }
 });

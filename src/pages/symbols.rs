@@ -146,11 +146,11 @@ impl View<'_> {
     fn missing(&self) -> Markup {
         html! {
             div.scroll { table.top {
-                thead { tr { th.num { "#" } th.num { "Crashes" } th { "Module" } th { "Why, and what helps" } } }
+                thead { tr { th.num.hide-s { "#" } th.num { "Crashes" } th { "Module" } th { "Why, and what helps" } } }
                 tbody {
                     @for (at, finding) in self.findings.iter().enumerate() {
                         tr {
-                            td.num { (at + 1) }
+                            td.num.hide-s { (at + 1) }
                             td.num { (number(finding.crashes)) }
                             td { (module(finding)) }
                             td { (self.advice(finding)) }

@@ -670,3 +670,67 @@ fn hostile_programs_cost_one_answer() {
     assert_eq!(server.metric("crashkeep_panics_total"), 0);
     server.crash_of("linux-x86_64-crash");
 }
+
+#[test]
+fn debuginfod_finds_both_files_of_a_build() {
+    let Some(program) = crate::clients::installed("CRASHKEEP_DEBUGINFOD_FIND") else {
+        return;
+    };
+    let server = Server::start();
+    server.put_one("crash.debug", &native("linux-x86_64-crash.debug"));
+    server.put_one("crash", &native("linux-x86_64-crash.elf"));
+    let folder = tempfile::tempdir().expect("a folder");
+    for (what, file) in [
+        ("debuginfo", "linux-x86_64-crash.debug"),
+        ("executable", "linux-x86_64-crash.elf"),
+    ] {
+        let output = Command::new(&program)
+            .args([what, LINUX_BUILD])
+            .env("DEBUGINFOD_URLS", format!("http://{}/", server.address))
+            .env("DEBUGINFOD_CACHE_PATH", folder.path())
+            .output()
+            .expect("it runs");
+        let path = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let found = std::fs::read(&path).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(found == native(file), "{what}");
+    }
+}
+
+#[test]
+fn sentry_cli_uploads_every_format() {
+    let Some(program) = crate::clients::installed("CRASHKEEP_SENTRY_CLI") else {
+        return;
+    };
+    let server = Server::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = [
+        ("crash.debug", native("linux-x86_64-crash.debug")),
+        ("crash", native("linux-x86_64-crash.elf")),
+        ("crash.pdb", native("windows-x86-crash.pdb")),
+        ("crash.exe", native("windows-x86-crash.exe")),
+        ("mac/crash", native("macos-x86_64-crash.dwarf")),
+        (
+            "acmed.sym",
+            sym("acmed/135F08D1B8BB3CACF63971E176A8388F0/acmed.sym"),
+        ),
+    ];
+    std::fs::create_dir(folder.path().join("mac")).expect("a folder");
+    for (name, bytes) in files {
+        std::fs::write(folder.path().join(name), bytes).expect("a file");
+    }
+    let output = Command::new(program)
+        .arg("--url")
+        .arg(format!("http://{}/", server.address))
+        .args(["--auth-token", &"0123456789abcdef".repeat(4)])
+        .args(["debug-files", "upload", "-o", "acme", "-p", "app"])
+        .arg(folder.path())
+        .env("SENTRY_DISABLE_UPDATE_CHECK", "1")
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{said}");
+    for id in [LINUX, WINDOWS, "135F08D1B8BB3CACF63971E176A8388F0"] {
+        assert_eq!(server.module(id)["usable"], true, "{id}: {said}");
+    }
+    assert!(server.module(MAC)["functions"].as_u64() > Some(0), "{said}");
+}
