@@ -13,9 +13,9 @@ use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 use symbolic_cfi::AsciiCfiWriter;
-use symbolic_common::{Arch, CpuFamily, Name, join_path};
+use symbolic_common::{Arch, CpuFamily, Name, NameMangling, join_path};
 use symbolic_debuginfo::{
-    Archive, FileFormat, Function, LineInfo, Object, ObjectKind, ParseObjectOptions,
+    Archive, FileFormat, Function, LineInfo, Object, ObjectKind, ParseObjectOptions, SymbolMap,
 };
 use symbolic_demangle::{Demangle, DemangleOptions};
 
@@ -225,13 +225,14 @@ impl<'o, 'd> Program<'o, 'd> {
             publics: Vec::new(),
             object,
         };
-        program.read_functions();
-        program.read_publics();
+        let symbols = object.symbol_map();
+        program.read_functions(&symbols);
+        program.read_publics(&symbols);
         Ok(program)
     }
 
     /// A unit that cannot be read costs its own functions and no others.
-    fn read_functions(&mut self) {
+    fn read_functions(&mut self, symbols: &SymbolMap<'_>) {
         if !self.object.has_debug_info() {
             return;
         }
@@ -246,7 +247,7 @@ impl<'o, 'd> Program<'o, 'd> {
         let mut why = String::new();
         for function in session.functions() {
             match function {
-                Ok(function) => self.add(&function),
+                Ok(function) => self.add(&function, symbols),
                 Err(error) => {
                     unread += 1;
                     why = chain(&error);
@@ -256,6 +257,11 @@ impl<'o, 'd> Program<'o, 'd> {
         if unread > 0 {
             let note = format!("{unread} units of debug information are left out: {why}");
             self.head.notes.push(note);
+        }
+        if self.functions.is_empty() && unread == 0 {
+            self.head.notes.push(
+                "its debug information has no functions; where it is split (.dwo, .dwp), which is not read, build without -gsplit-dwarf".into(),
+            );
         }
         // The linker leaves functions that it dropped at address 0.
         if self.head.kind == Kind::Elf {
@@ -267,14 +273,22 @@ impl<'o, 'd> Program<'o, 'd> {
         self.functions.dedup_by_key(|function| function.address);
     }
 
-    fn add(&mut self, function: &Function<'_>) {
+    fn add(&mut self, function: &Function<'_>, symbols: &SymbolMap<'_>) {
         if function.size == 0 {
             return;
         }
+        // A function in several pieces has one name for all of them, that of the lowest. An ELF file
+        // has a symbol for each: `f` and `f.cold`.
+        let has_table = self.head.kind == Kind::Elf;
+        let symbol = has_table.then(|| symbols.lookup_exact(function.address));
+        let symbol = symbol.flatten().and_then(|symbol| symbol.name());
+        let language = function.name.language();
+        let symbol = symbol.map(|text| Name::new(text, NameMangling::Mangled, language));
+        let name = symbol.as_ref().unwrap_or(&function.name);
         let mut body = Body {
             address: function.address,
             size: function.size,
-            name: readable(&function.name),
+            name: readable(name),
             lines: Vec::new(),
             inlines: Vec::new(),
         };
@@ -283,8 +297,8 @@ impl<'o, 'd> Program<'o, 'd> {
     }
 
     /// What is exported and lies in no function.
-    fn read_publics(&mut self) {
-        for symbol in self.object.symbol_map().iter() {
+    fn read_publics(&mut self, symbols: &SymbolMap<'_>) {
+        for symbol in symbols.iter() {
             let covering = self
                 .functions
                 .partition_point(|function| function.address <= symbol.address);

@@ -338,8 +338,10 @@ fn admit(module: &mut Module, mut upload: Upload, checked: &Checked, conflict: C
     if !checked.code_id.is_empty() && (module.code_id.is_empty() || upload.holds_code) {
         module.code_id = checked.code_id.clone();
     }
-    // A program names its debug file, whatever the one that came is called.
-    if upload.kind == Kind::Pe {
+    // A program is called as crashes call it, or names its debug file; what a debug file that came
+    // alone is called is its sender's choice.
+    let is_first_program = upload.holds_code && !module.uploads.iter().any(|u| u.holds_code);
+    if is_first_program && module.uploads.iter().all(|u| u.kind != Kind::Sym) {
         module.debug_file = checked.module.debug_file.clone();
     }
     if !checked.code_file.is_empty() && (module.code_file.is_empty() || upload.holds_code) {
