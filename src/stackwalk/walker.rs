@@ -47,11 +47,9 @@ pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write)
         .with_mapped(settings.mapped, settings.maps_max)
         // A quarter: its mapped form is built up beside what it is built of.
         .with_held_text_bytes_max(settings.heap_bytes.map_or(u64::MAX, |bytes| bytes / 4));
-    let limits = WalkLimits {
-        json_bytes_max: settings.output_bytes_max,
-    };
+    let limits = WalkLimits::stored(settings.output_bytes_max);
     let mut input = BufReader::new(input);
-    while let Some(request) = wire::read_request(&mut input)? {
+    while let Some(mut request) = wire::read_request(&mut input)? {
         if let Some(seconds) = settings.cpu_seconds {
             confine::allow_cpu(seconds)?;
         }
@@ -59,7 +57,7 @@ pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write)
             true => request.unmapped,
             false => Unmapped::Held,
         };
-        let reply = contained(|| attempt(&request.dump, &symbols, &limits, unmapped));
+        let reply = contained(|| attempt(&mut request.dump, &symbols, &limits, unmapped));
         wire::write_reply(&mut output, request.job, &reply)?;
     }
     Ok(())
