@@ -79,8 +79,8 @@ pub const LACKED_NAME_BYTES_MAX: usize = 300;
 /// Bytes of a symbol file that the server itself reads, to name single addresses, and of those
 /// that it keeps in memory for that.
 pub const SYMBOLICATE_TEXT_BYTES_MAX: u64 = 128 * 1024 * 1024;
-/// Bytes of what one walk may answer.
-pub const WALK_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of what one walk may answer: about 50,000 frames.
+pub const WALK_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Bytes of an address of a bug.
 pub const BUG_URL_BYTES_MAX: usize = 2_000;
