@@ -24,6 +24,7 @@
 
 mod answers;
 mod cache;
+mod cfi;
 mod confine;
 mod error;
 mod head;
