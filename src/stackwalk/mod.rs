@@ -13,7 +13,7 @@
 //!
 //! A dump comes from outside and may be made to hurt: 19 KB can ask for 200,000 frames and 1.5 GB.
 //! No thread survives running out of memory, so a server walks in a child process: [`Walker`] is
-//! the parent's side (`sandbox`), [`serve`] the child's (`walker`, under the limits of `confine`),
+//! the parent's side (`sandbox`), [`serve`] the child's (`walker`, under the limits of `confine` and in the `jail`),
 //! and `wire` the frames between them. A child that dies or overruns is a [`WalkerFault`] of that
 //! dump and is replaced at the next walk; a dump that is merely bad is a [`WalkError`].
 //!
@@ -28,6 +28,7 @@ mod cfi;
 mod confine;
 mod error;
 mod head;
+mod jail;
 mod json;
 mod name;
 mod preflight;
@@ -48,7 +49,7 @@ pub use cache::{Lookup, MAP_BYTES_MAX, MAPS_MAX, SymbolCache, Unmapped};
 pub use error::WalkError;
 pub use name::{Inlined, ModuleNames, Named};
 pub use sandbox::{Overrun, WalkReply, Walker, WalkerFault, WalkerOptions};
-pub use walker::{WalkerSettings, serve};
+pub use walker::{WalkerSettings, self_test, serve};
 
 use provider::Provider;
 use raw::Raw;

@@ -402,6 +402,10 @@ impl Running {
         // Ctrl-C at a terminal reaches the whole group: it is for the server to end its walkers.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        // A walker can read no folder that comes after it has closed itself in.
+        if let Some(mapped) = &options.mapped {
+            let _ = std::fs::create_dir_all(mapped.root());
+        }
         let mut process = command.spawn()?;
         let pipes = (
             process.stdin.take(),

@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use super::confine::{self, Confinement};
+use super::jail::{self, Fences};
 use super::{SymbolCache, Unmapped, WalkError, WalkLimits, attempt, wire};
 use crate::symbols::SymbolDirs;
 
@@ -33,14 +34,18 @@ pub struct WalkerSettings {
     pub maps_max: u64,
 }
 
-/// Confines this process, then walks what comes in until the input ends.
+impl WalkerSettings {
+    /// All that a walker reads.
+    fn folders(&self) -> Vec<PathBuf> {
+        self.symbols.iter().chain(&self.mapped).cloned().collect()
+    }
+}
+
+/// Closes this process in, then walks what comes in until the input ends.
 ///
 /// Errors mean that the parent is gone or speaks another protocol: there is no one left to answer.
 pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write) -> io::Result<()> {
-    confine::confine(&Confinement {
-        heap_bytes: settings.heap_bytes,
-        address_bytes: settings.address_bytes,
-    })?;
+    close_in(&settings)?;
     // Without a folder of mapped symbols nobody would hear a wish.
     let has_mapped = settings.mapped.is_some();
     let symbols = SymbolCache::new(SymbolDirs::new(settings.symbols), settings.map_bytes_max)
@@ -61,6 +66,21 @@ pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write)
         wire::write_reply(&mut output, request.job, &reply)?;
     }
     Ok(())
+}
+
+/// Closes this process in as a walker is, tries what a walker must not be able to do, and writes what
+/// came of it; true if every fence holds.
+pub fn self_test(settings: &WalkerSettings, output: &mut impl Write) -> io::Result<bool> {
+    let fences = close_in(settings)?;
+    jail::self_test(fences, &settings.folders(), output)
+}
+
+fn close_in(settings: &WalkerSettings) -> io::Result<Fences> {
+    confine::confine(&Confinement {
+        heap_bytes: settings.heap_bytes,
+        address_bytes: settings.address_bytes,
+    })?;
+    Ok(jail::close(&settings.folders()))
 }
 
 /// Turns a panic into a refusal. The cache is whole after one, and nothing else outlives a walk.

@@ -36,7 +36,10 @@ const APART: [(&str, &[&str]); 4] = [
 ];
 
 /// Who alone may name a crate.
-const LANDLORDS: [(&str, &[&str]); 16] = [
+const LANDLORDS: [(&str, &[&str]); 19] = [
+    ("landlock", &["stackwalk"]),
+    ("seccompiler", &["stackwalk"]),
+    ("libc", &["stackwalk"]),
     ("redb", &["store"]),
     ("bincode", &["store"]),
     ("lz4_flex", &["store"]),

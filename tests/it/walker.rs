@@ -386,3 +386,50 @@ fn the_command_prints_json_or_text_or_says_why_not() {
         "crashkeep: empty.dmp: the dump is empty (0 bytes) (EmptyMinidump)\n"
     );
 }
+
+/// Runs the self-test on a folder of symbols: its text, and whether every fence holds.
+#[cfg(target_os = "linux")]
+fn self_test(symbols: &Path) -> (String, bool) {
+    let output = Command::new(program())
+        .args(["walker", "--self-test", "--symbols"])
+        .arg(symbols)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    (text, output.status.success())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_walker_can_read_symbols_and_do_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    put_symbols(folder.path(), "whole_program");
+    let (text, is_closed) = self_test(folder.path());
+    assert!(is_closed, "{text}");
+    let stands = |fence: &str| text.contains(&format!("{fence}: stands"));
+    // A kernel without them is allowed to be tested on; then the text says so.
+    for (what, fences) in [
+        ("read a file elsewhere", &["landlock"][..]),
+        ("write a file", &["landlock", "seccomp"]),
+        ("open a connection", &["seccomp"]),
+        ("wait for connections", &["seccomp"]),
+        ("send a datagram", &["seccomp"]),
+        ("start a program", &["landlock", "seccomp"]),
+        ("start a thread", &["seccomp"]),
+        ("signal the parent", &["seccomp"]),
+    ] {
+        if fences.iter().any(|fence| stands(fence)) {
+            assert!(text.contains(&format!("{what}: refused")), "{text}");
+        }
+    }
+    assert!(text.contains("1 entries"), "{text}");
+    assert!(!folder.path().join("walker-self-test").exists());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_walker_that_cannot_read_its_symbols_fails_its_self_test() {
+    let (text, is_closed) = self_test(Path::new("/no/such/folder"));
+    assert!(!is_closed, "{text}");
+    assert!(text.contains("read /no/such/folder: failed"), "{text}");
+}

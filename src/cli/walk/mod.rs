@@ -51,6 +51,9 @@ pub struct WalkerArgs {
     /// Mapped files kept open between dumps
     #[arg(long, value_name = "N", default_value_t = MAPS_MAX)]
     maps_max: u64,
+    /// Try what a walker must not be able to do, and say what came of it
+    #[arg(long)]
+    self_test: bool,
 }
 
 /// Walks one dump in this process, to its end.
@@ -92,6 +95,13 @@ pub fn run_walker(args: WalkerArgs) -> anyhow::Result<ExitCode> {
         map_bytes_max: args.map_bytes_max,
         maps_max: args.maps_max,
     };
+    if args.self_test {
+        let is_closed = stackwalk::self_test(&settings, &mut io::stdout().lock())?;
+        return Ok(match is_closed {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        });
+    }
     stackwalk::serve(settings, io::stdin().lock(), io::stdout().lock()).context("walker")?;
     Ok(ExitCode::SUCCESS)
 }
