@@ -2,6 +2,8 @@
 
 /// Walker deaths or overruns on one crash before it is given up.
 pub const FAULTS_MAX: u8 = 2;
+/// Dumps of one report that are walked beside the main one.
+pub const OTHER_DUMPS_MAX: usize = 8;
 /// Deaths of the server with a crash in flight before that crash runs alone.
 pub const SERVER_DEATHS_SUSPECT: u8 = 2;
 /// Deaths of the server with a crash in flight before it is set aside.

@@ -146,7 +146,8 @@ pub fn missing_symbols(draft: &mut Draft) -> Result<(), String> {
 
 /// Modules that symbols may come for later.
 pub fn lacks(draft: &Draft) -> Vec<String> {
-    let modules = draft.walk.iter().flat_map(|walk| &walk.modules);
+    let walks = draft.walk.iter().chain(&draft.other_walks);
+    let modules = walks.flat_map(|walk| &walk.modules);
     let missing = modules.filter(|module| module.missing_symbols == Some(true));
     let named = missing.filter_map(|module| {
         let file = module.debug_file.as_deref().filter(|file| !file.is_empty());

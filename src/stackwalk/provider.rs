@@ -36,6 +36,8 @@ pub(super) struct Provider<'a> {
 pub(super) struct Session {
     /// By the module's base address: loaded modules do not overlap.
     by_base: HashMap<u64, Option<Arc<Mapped>>>,
+    /// The module asked about last, and mostly next: a frame is named and then unwound.
+    last: Option<(u64, Option<Arc<Mapped>>)>,
     /// By the leaf of the code file, as the JSON looks them up.
     pub(super) stats: HashMap<String, SymbolStats>,
     /// Symbols to be mapped before the walk is worth anything; empty if it is.
@@ -70,10 +72,21 @@ impl<'a> Provider<'a> {
         if !self.cache.can_look() {
             return None;
         }
+        let base = module.base_address();
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = session.by_base.get(&module.base_address()) {
-            return known.clone();
+        match &session.last {
+            Some((last, symbols)) if *last == base => return symbols.clone(),
+            _ => {}
         }
+        let symbols = match session.by_base.get(&base) {
+            Some(known) => known.clone(),
+            None => self.first_look(module, &mut session),
+        };
+        session.last = Some((base, symbols.clone()));
+        symbols
+    }
+
+    fn first_look(&self, module: &dyn Module, session: &mut Session) -> Option<Arc<Mapped>> {
         let (lookup, wish) = self.look_up(module);
         if let (Lookup::Wished, Some(wish)) = (&lookup, wish)
             && session.wishes.len() < WISHES_MAX
