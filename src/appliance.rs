@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -26,7 +26,7 @@ use crate::queue;
 use crate::reload::InForce;
 use crate::retention::{Keep, Retention, SymbolPlaces};
 use crate::signature::{Generator, Lists, Ruleset};
-use crate::stackwalk::{SymbolCache, WalkerOptions};
+use crate::stackwalk::{Namer, WalkerOptions};
 use crate::store::disk::{Disk, OsDisk, make_private_dir};
 use crate::store::overlay::OverlayDisk;
 use crate::store::{DirectoryLock, State, Store, StoreOptions, StoreStatus};
@@ -152,7 +152,7 @@ impl Appliance {
             generator: Arc::new(Generator::new(ruleset, Arc::new(Lists::builtin()))),
             clock: clock.clone(),
             metrics: metrics.clone(),
-            walker: walker_options(&config, place, mapped),
+            walker: walker_options(&config, place, mapped.clone()),
         };
         let pool = Arc::new(Pool::start(workers, parts, jobs, stop)?);
 
@@ -195,10 +195,11 @@ impl Appliance {
             fetcher,
             bugzilla,
             pool,
-            names: Mutex::new(SymbolCache::new(
-                symbol_dirs.clone(),
-                limits::SYMBOLICATE_TEXT_BYTES_MAX,
-            )),
+            namer: Namer {
+                program: place.program.clone(),
+                symbols: symbol_folders(&config, &place.data),
+                mapped: (!place.read_only).then_some(mapped),
+            },
             symbols,
             symbol_dirs,
             converter,

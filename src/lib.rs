@@ -11,6 +11,7 @@ pub mod api;
 pub mod appliance;
 pub mod bugs;
 pub mod bugzilla;
+pub mod child;
 pub mod cli;
 pub mod clock;
 pub mod config;

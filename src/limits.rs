@@ -2,6 +2,8 @@
 
 /// Walker deaths or overruns on one crash before it is given up.
 pub const FAULTS_MAX: u8 = 2;
+/// Dumps of one report that are walked beside the main one.
+pub const OTHER_DUMPS_MAX: usize = 8;
 /// Deaths of the server with a crash in flight before that crash runs alone.
 pub const SERVER_DEATHS_SUSPECT: u8 = 2;
 /// Deaths of the server with a crash in flight before it is set aside.
@@ -76,11 +78,8 @@ pub const REPROCESS_IDS_MAX: usize = 10_000;
 pub const LACKED_MAX: usize = 300;
 /// Bytes of such a module's name.
 pub const LACKED_NAME_BYTES_MAX: usize = 300;
-/// Bytes of a symbol file that the server itself reads, to name single addresses, and of those
-/// that it keeps in memory for that.
-pub const SYMBOLICATE_TEXT_BYTES_MAX: u64 = 128 * 1024 * 1024;
-/// Bytes of what one walk may answer.
-pub const WALK_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of what one walk may answer: about 50,000 frames.
+pub const WALK_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Bytes of an address of a bug.
 pub const BUG_URL_BYTES_MAX: usize = 2_000;

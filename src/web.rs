@@ -13,7 +13,7 @@ use crate::indexer::Indexer;
 use crate::metrics::Metrics;
 use crate::reload::InForce;
 use crate::retention::Retention;
-use crate::stackwalk::SymbolCache;
+use crate::stackwalk::Namer;
 use crate::store::{PayloadReader, Store, StoreError};
 use crate::symbols::converter::Converter;
 use crate::symbols::{Shelf, SymbolDirs};
@@ -41,9 +41,8 @@ pub struct App {
     pub converter: Converter,
     /// What became of files that came in chunks, by their hash.
     pub assembled: Remembered,
-    /// The same symbols, read, for single addresses. Whoever reads some has the lock, so that the
-    /// memory of one symbol file at a time is all that it takes.
-    pub names: Mutex<SymbolCache>,
+    /// Looks single addresses up in them.
+    pub namer: Namer,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
 }

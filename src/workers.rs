@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::process::{self, Input, Walked};
 use crate::queue::{Jobs, Stop};
 use crate::signature::Generator;
-use crate::stackwalk::{Walker, WalkerOptions};
+use crate::stackwalk::{Walker, WalkerFault, WalkerOptions};
 use crate::store::{CrashRow, Finished, Job, Payload, Store};
 
 /// Between two tries to start a walker that cannot be started.
@@ -166,18 +166,19 @@ impl Worker {
             }
         };
         let raw = self.parts.store.raw(&row);
-        let walked = match (&raw, job.set_aside) {
-            (_, true) => Walked::GivenUp {
+        let alone = |walked| (walked, vec![]);
+        let (walked, others) = match (&raw, job.set_aside) {
+            (_, true) => alone(Walked::GivenUp {
                 status: "SetAside".into(),
                 why: format!(
                     "the server died {} times while this crash was in flight; reprocess it to try again",
                     row.server_deaths
                 ),
-            },
-            (Err(error), _) => Walked::GivenUp {
+            }),
+            (Err(error), _) => alone(Walked::GivenUp {
                 status: "DamagedReport".into(),
                 why: error.to_string(),
-            },
+            }),
             (Ok(_), false) => match self.walk(job, &row) {
                 Some(walked) => walked,
                 None => return "fault",
@@ -193,6 +194,7 @@ impl Worker {
             raw: &raw,
             parts: row.parts.iter().map(|p| &p.part).collect(),
             walked,
+            others,
             started_at,
             now: self.parts.clock.now(),
         };
@@ -216,35 +218,57 @@ impl Worker {
         outcome
     }
 
-    /// Walks the main dump. `None` where the job went back to the queue, or the pool is stopping.
-    fn walk(&mut self, job: &Job, row: &CrashRow) -> Option<Walked> {
+    /// Walks the dumps, the main one first. `None` where the job went back to the queue, or the pool
+    /// is stopping.
+    fn walk(&mut self, job: &Job, row: &CrashRow) -> Option<(Walked, Vec<(String, Walked)>)> {
         let parts: Vec<_> = row.parts.iter().map(|p| &p.part).collect();
         let Some(main) = process::main_dump(&parts) else {
-            return Some(Walked::NoDump);
+            return Some((Walked::NoDump, vec![]));
         };
-        let stored = row.parts.iter().find(|p| p.part.name == main.name)?;
-        let dump = match self
-            .parts
-            .store
-            .part(stored)
-            .and_then(|reader| reader.read_all())
-        {
+        let main = match self.walk_part(job, row, &main.name)? {
+            Ok(walked) => walked,
+            Err(fault) if job.faults + 1 >= limits::FAULTS_MAX => given_up(&fault),
+            Err(fault) => {
+                let _ = self.parts.store.fault(job.clone(), fault.to_string());
+                return None;
+            }
+        };
+        let mut others = Vec::new();
+        for part in process::other_dumps(&parts).take(limits::OTHER_DUMPS_MAX) {
+            // A fault here is no reason to do without the main dump, so it is not tried again.
+            let walked = self.walk_part(job, row, &part.name)?;
+            let walked = walked.unwrap_or_else(|fault| given_up(&fault));
+            others.push((part.name.clone(), walked));
+        }
+        Some((main, others))
+    }
+
+    /// Walks one dump. `None` where the pool is stopping.
+    fn walk_part(
+        &mut self,
+        job: &Job,
+        row: &CrashRow,
+        name: &str,
+    ) -> Option<Result<Walked, WalkerFault>> {
+        let stored = row.parts.iter().find(|p| p.part.name == name)?;
+        let read = self.parts.store.part(stored);
+        let dump = match read.and_then(|reader| reader.read_all()) {
             Ok(dump) => dump,
             Err(error) => {
-                return Some(Walked::GivenUp {
+                return Some(Ok(Walked::GivenUp {
                     status: "DamagedReport".into(),
                     why: error.to_string(),
-                });
+                }));
             }
         };
         loop {
             match self.walker.walk(&dump) {
-                Ok(Ok(json)) => return Some(Walked::Whole(json)),
+                Ok(Ok(json)) => return Some(Ok(Walked::Whole(json))),
                 Ok(Err(error)) => {
-                    return Some(Walked::Unreadable {
+                    return Some(Ok(Walked::Unreadable {
                         status: error.status.to_string(),
                         why: error.to_string(),
-                    });
+                    }));
                 }
                 Err(fault) if !fault.is_of_the_dump() => {
                     tracing::error!(%fault, "a walker cannot be started; trying again");
@@ -255,18 +279,17 @@ impl Worker {
                 Err(fault) => {
                     self.parts.metrics.walker_faults.add(1);
                     self.update(|status| status.faults += 1);
-                    tracing::warn!(crash_id = %job.id, %fault, faults = job.faults + 1, "a walker failed on a crash");
-                    let why = fault.to_string();
-                    if job.faults + 1 >= limits::FAULTS_MAX {
-                        return Some(Walked::GivenUp {
-                            status: "WalkerFailed".into(),
-                            why,
-                        });
-                    }
-                    let _ = self.parts.store.fault(job.clone(), why);
-                    return None;
+                    tracing::warn!(crash_id = %job.id, dump = name, %fault, faults = job.faults + 1, "a walker failed on a crash");
+                    return Some(Err(fault));
                 }
             }
         }
+    }
+}
+
+fn given_up(fault: &WalkerFault) -> Walked {
+    Walked::GivenUp {
+        status: "WalkerFailed".into(),
+        why: fault.to_string(),
     }
 }

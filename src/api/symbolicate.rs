@@ -1,12 +1,11 @@
 //! `POST /symbolicate/v5`: names the addresses of stacks, as Eliot answers it.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 
 use serde_json::{Map, Value, json};
 
-use crate::limits::{self, SYMBOLICATE_TEXT_BYTES_MAX};
-use crate::stackwalk::ModuleNames;
+use crate::limits;
+use crate::stackwalk::{Named, Question};
 use crate::web::{App, Request, Response, WebError};
 
 /// One job at the top, or several under `jobs`.
@@ -93,7 +92,6 @@ impl Job {
     }
 
     fn result(&self, app: &App) -> Result<Value, WebError> {
-        // One module's symbols at a time: a job may name more than fit.
         let mut wanted: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
         let mut stacks: Vec<Vec<Value>> = Vec::new();
         for (at_stack, stack) in self.stacks.iter().enumerate() {
@@ -116,34 +114,35 @@ impl Job {
             .iter()
             .map(|(file, id)| (format!("{file}/{id}"), Value::Null))
             .collect();
-        for (module, places) in wanted {
+        let questions: Vec<Question> = wanted
+            .iter()
+            .map(|(module, places)| {
+                let (file, id) = &self.modules[*module];
+                let offsets = places.iter().map(|&(stack, at)| self.stacks[stack][at].1);
+                Question {
+                    debug_file: file.clone(),
+                    debug_id: id.to_ascii_uppercase(),
+                    offsets: offsets.collect(),
+                }
+            })
+            .collect();
+        let answers = match questions.is_empty() {
+            true => Vec::new(),
+            false => app.namer.names(&questions).map_err(|error| {
+                tracing::error!(%error, "addresses could not be named");
+                WebError::new(503, format!("{error}; send it again later, or in parts"))
+            })?,
+        };
+        for ((module, places), names) in wanted.into_iter().zip(answers) {
             let (file, id) = &self.modules[module];
-            check_size(app, file, id)?;
-            let cache = app.names.lock().unwrap_or_else(PoisonError::into_inner);
-            let names = ModuleNames::of(&cache, file, &id.to_ascii_uppercase());
-            found.insert(format!("{file}/{id}"), names.is_found().into());
-            for (stack, frame) in places {
-                let offset = self.stacks[stack][frame].1;
-                fill(&mut stacks[stack][frame], &names, offset);
+            found.insert(format!("{file}/{id}"), names.is_some().into());
+            for ((stack, at), named) in places.into_iter().zip(names.into_iter().flatten()) {
+                if let Some(named) = named {
+                    fill(&mut stacks[stack][at], named, self.stacks[stack][at].1);
+                }
             }
         }
         Ok(json!({ "stacks": stacks, "found_modules": found }))
-    }
-}
-
-/// Symbols are read whole into the server's memory; a walker's may be larger.
-fn check_size(app: &App, debug_file: &str, debug_id: &str) -> Result<(), WebError> {
-    let found = app
-        .symbol_dirs
-        .find(debug_file, &debug_id.to_ascii_uppercase());
-    match found.and_then(|file| file.text_bytes().ok()) {
-        Some(bytes) if bytes > SYMBOLICATE_TEXT_BYTES_MAX => Err(WebError::new(
-            413,
-            format!(
-                "symbols of {debug_file} are {bytes} bytes, more than {SYMBOLICATE_TEXT_BYTES_MAX} that are read for single addresses; fetch them under /symbols/"
-            ),
-        )),
-        _ => Ok(()),
     }
 }
 
@@ -159,10 +158,7 @@ fn read_frame(frame: &Value, modules: usize) -> Option<(Option<usize>, u64)> {
     }
 }
 
-fn fill(frame: &mut Value, names: &ModuleNames, offset: u64) {
-    let Some(named) = names.at(offset) else {
-        return;
-    };
+fn fill(frame: &mut Value, named: Named, offset: u64) {
     frame["function"] = named.function.into();
     let function_offset = offset.saturating_sub(named.function_start);
     frame["function_offset"] = format!("{function_offset:#x}").into();

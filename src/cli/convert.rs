@@ -23,10 +23,11 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    confine_converter(args.memory_bytes, args.text_bytes_max, args.cpu_seconds)?;
-    // A copy of the handle, so that the lock on standard input is not held.
+    // A copy of the handle, so that the lock on standard input is not held. Nothing can be opened
+    // or copied once the process is confined, and nothing of the file was read before.
     let input = File::from(rustix::io::dup(io::stdin())?);
     let map = Map::of(&input)?;
+    confine_converter(args.memory_bytes, args.text_bytes_max, args.cpu_seconds)?;
     let mut out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
     match native::convert(&map, &args.name, &mut out) {
         Ok(()) => {

@@ -74,6 +74,9 @@ enum Command {
     /// Turns a program or debug file into symbols, for the server
     #[command(hide = true)]
     ConvertSymbols(convert::Args),
+    /// Looks addresses up in symbols, for the server
+    #[command(hide = true)]
+    NameAddresses(walk::NamerArgs),
 }
 
 /// Parses the command line and runs one command. Errors go to stderr as `crashkeep: <text>`.
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(args, &common),
         Command::Walker(args) => walk::run_walker(args),
         Command::ConvertSymbols(args) => convert::run(args),
+        Command::NameAddresses(args) => walk::run_namer(args),
     };
     match result {
         Ok(code) => code,

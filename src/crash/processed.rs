@@ -6,11 +6,27 @@ use serde_json::{Map, Value};
 
 use super::walk::Walk;
 
+/// What the keys of other dumps than the main one begin with; no field does.
+pub const OTHER_DUMP_PREFIX: &str = "upload_file_minidump_";
+
 /// A stored processed crash, read.
 #[derive(Debug, Default)]
 pub struct ProcessedCrash {
-    /// Every key but `json_dump`, in the order of processing.
+    /// Every key but those of walks, in the order of processing.
     pub fields: Map<String, Value>,
+    pub walk: Option<Walk>,
+    /// Of the report's other dumps, by name.
+    pub other_dumps: Vec<(String, OtherDump)>,
+}
+
+/// A dump beside the main one.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct OtherDump {
+    /// What became of the walk, in Socorro's words.
+    #[serde(rename = "mdsw_status_string")]
+    pub status: Option<String>,
+    #[serde(rename = "json_dump")]
     pub walk: Option<Walk>,
 }
 
@@ -30,9 +46,22 @@ impl ProcessedCrash {
             .json_dump
             .map(|walk| serde_json::from_str(walk.get()))
             .transpose()?;
+        let mut fields = stored.fields;
+        let names: Vec<String> = fields
+            .keys()
+            .filter(|key| key.starts_with(OTHER_DUMP_PREFIX))
+            .cloned()
+            .collect();
+        let mut other_dumps = Vec::new();
+        for name in names {
+            if let Some(dump) = fields.shift_remove(&name) {
+                other_dumps.push((name, serde_json::from_value(dump)?));
+            }
+        }
         Ok(Self {
-            fields: stored.fields,
+            fields,
             walk,
+            other_dumps,
         })
     }
 

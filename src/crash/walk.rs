@@ -52,6 +52,10 @@ pub struct Walk {
     pub unloaded_modules: Vec<UnloadedModule>,
     /// `[{"handle", "type_name", "object_name"}]`, Windows only.
     pub handles: Option<Value>,
+    /// Sentences on what the dump holds and this does not, because a bound was reached; ours, not
+    /// the schema's.
+    #[serde(deserialize_with = "null_as_default")]
+    pub partial: Vec<String>,
 }
 
 /// Why the dump was written.
@@ -153,8 +157,11 @@ pub struct Thread {
     pub thread_name: Option<String>,
     /// Windows' `GetLastError()`, in words.
     pub last_error_value: Option<String>,
+    /// Frames that were found; more than `frames` has where those in the middle were left out.
     #[serde(deserialize_with = "null_as_default")]
     pub frame_count: u64,
+    /// Present only where it is true: a frame in the middle stands for those left out.
+    pub truncated: Option<bool>,
     /// Innermost callee first.
     #[serde(deserialize_with = "null_as_default")]
     pub frames: Vec<Frame>,
@@ -166,6 +173,9 @@ pub struct Frame {
     /// Index in the thread, 0 innermost; inlined calls are not counted.
     #[serde(deserialize_with = "null_as_default")]
     pub frame: u64,
+    /// This is no frame but stands for some that were left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truncated: Option<Truncated>,
     /// How the frame was found: `context`, `cfi`, `frame_pointer`, `cfi_scan`, `scan`,
     /// `prewalked`, `non`.
     #[serde(deserialize_with = "null_as_default")]
@@ -200,6 +210,14 @@ pub struct Frame {
         skip_serializing_if = "Map::is_empty"
     )]
     pub registers: Map<String, Value>,
+}
+
+/// What Socorro has in place of frames that it cut out.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Truncated {
+    /// `1234 frames left out`.
+    pub msg: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -9,6 +9,7 @@
 mod annotations;
 mod machine;
 mod name;
+mod others;
 mod stack;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -44,6 +45,8 @@ pub struct Input<'a> {
     pub raw: &'a RawCrash,
     pub parts: Vec<&'a Part>,
     pub walked: Walked,
+    /// The same for other dumps of the report, by name.
+    pub others: Vec<(String, Walked)>,
     pub started_at: Timestamp,
     pub now: Timestamp,
 }
@@ -69,6 +72,8 @@ struct Draft<'a> {
     input: &'a Input<'a>,
     generator: &'a Generator,
     walk: Option<Walk>,
+    /// Of each other dump that has one.
+    other_walks: Vec<Walk>,
     out: Map<String, Value>,
     notes: Vec<String>,
 }
@@ -78,6 +83,7 @@ type Step = (&'static str, fn(&mut Draft) -> Result<(), String>);
 const STEPS: &[Step] = &[
     ("Identifiers", identifiers),
     ("ReadWalk", read_walk),
+    ("OtherDumps", others::read_walks),
     ("CopyAnnotations", annotations::copy_annotations),
     ("UrlParts", annotations::url_parts),
     ("Dates", annotations::dates),
@@ -108,6 +114,7 @@ pub fn process(input: &Input, generator: &Generator) -> Processed {
         input,
         generator,
         walk: None,
+        other_walks: Vec::new(),
         out: Map::new(),
         notes: input.raw.metadata.collector_notes.clone(),
     };
@@ -136,6 +143,13 @@ impl Draft<'_> {
         if let Some(value) = value {
             self.set(name, value);
         }
+    }
+
+    /// What a walk lacks of its dump, because a bound was reached.
+    fn note_lacks(&mut self, walk: &Walk, of_dump: &str) {
+        let notes = walk.partial.iter();
+        self.notes
+            .extend(notes.map(|note| format!("{of_dump}walked in part: {note}")));
     }
 
     fn int(&self, name: &str) -> Option<i64> {
@@ -174,6 +188,7 @@ impl Draft<'_> {
         let facts = self.facts();
         let (lacks, used) = (stack::lacks(&self), stack::used(&self));
         let mut json = serde_json::to_vec(&self.out).expect("a map of JSON values is JSON");
+        others::write(&self.input.others, &mut json);
         if let (Walked::Whole(walk), Some(_)) = (&self.input.walked, &self.walk) {
             // The walk is stored as it came; reading it into values and back would cost more
             // than all of the steps.
@@ -202,6 +217,8 @@ impl Draft<'_> {
     }
 }
 
+const STACKWALK_VERSION: &str = concat!("crashkeep ", env!("CARGO_PKG_VERSION"));
+
 fn identifiers(draft: &mut Draft) -> Result<(), String> {
     let id = draft.input.id.to_string();
     draft.set("crash_id", id.as_str());
@@ -219,6 +236,7 @@ fn read_walk(draft: &mut Draft) -> Result<(), String> {
             let walk: Walk = serde_json::from_slice(json)
                 .map_err(|e| format!("the walk cannot be read: {e}"))?;
             let status = walk.status.clone();
+            draft.note_lacks(&walk, "");
             draft.walk = Some(walk);
             (status, true)
         }
@@ -243,30 +261,17 @@ fn read_walk(draft: &mut Draft) -> Result<(), String> {
         draft.set("mdsw_status_string", status);
     }
     draft.set("success", success);
-    draft.set(
-        "stackwalk_version",
-        concat!("crashkeep ", env!("CARGO_PKG_VERSION")),
-    );
+    draft.set("stackwalk_version", STACKWALK_VERSION);
     Ok(())
 }
 
 fn dumps(draft: &mut Draft) -> Result<(), String> {
-    let dumps: Vec<&Part> = draft
-        .input
-        .parts
-        .iter()
-        .copied()
-        .filter(|part| part.kind == PartKind::Dump)
-        .collect();
-    let Some(main) = main_dump(&dumps) else {
+    let parts = draft.input.parts.clone();
+    let Some(main) = main_dump(&parts) else {
         return Ok(());
     };
     draft.set("minidump_sha256_hash", main.sha256_hex());
-    let others: Vec<&str> = dumps
-        .iter()
-        .filter(|part| part.name != main.name)
-        .map(|part| part.name.as_str())
-        .collect();
+    let others: Vec<&str> = other_dumps(&parts).map(|part| part.name.as_str()).collect();
     if !others.is_empty() {
         draft.set("additional_minidumps", others);
     }
@@ -284,6 +289,15 @@ pub fn main_dump<'a>(parts: &[&'a Part]) -> Option<&'a Part> {
     dumps()
         .find(|part| part.name == MAIN_DUMP)
         .or_else(|| dumps().next())
+}
+
+/// The dumps beside the main one, in the order of the report.
+pub fn other_dumps<'a>(parts: &[&'a Part]) -> impl Iterator<Item = &'a Part> {
+    let main = main_dump(parts).map(|part| part.name.as_str());
+    parts
+        .iter()
+        .copied()
+        .filter(move |part| part.kind == PartKind::Dump && Some(part.name.as_str()) != main)
 }
 
 #[cfg(test)]
@@ -304,6 +318,9 @@ mod tests {
         "threads": [{"frames": [{"function": "wait"}]},
                     {"thread_name": "worker", "frames": [{"module": "app", "module_offset": "0x1f26"}]}]}"#;
 
+    const OTHER_WALK: &str = r#"{"status": "OK", "partial": ["its handles"],
+        "modules": [{"filename": "browser", "debug_file": "browser.pdb", "debug_id": "EF3", "missing_symbols": true}]}"#;
+
     /// The processed crash of a report with these annotations.
     fn processed(annotations: &[(&str, &str)], walked: Walked) -> (Value, Processed) {
         let now = Timestamp::from_ms(1_795_338_764_123);
@@ -318,6 +335,10 @@ mod tests {
             raw: &raw,
             parts: Vec::new(),
             walked,
+            others: vec![(
+                "upload_file_minidump_browser".into(),
+                Walked::Whole(OTHER_WALK.as_bytes().to_vec()),
+            )],
             started_at: now,
             now,
         };
@@ -372,6 +393,23 @@ mod tests {
                 .map(String::as_str),
             Some("json_dump")
         );
+    }
+
+    #[test]
+    fn other_dumps_stand_under_their_names_and_their_symbols_are_missed_too() {
+        let (crash, result) = processed(&[], Walked::Whole(WALK.as_bytes().to_vec()));
+        let other = &crash["upload_file_minidump_browser"];
+        assert_eq!(other["json_dump"]["modules"][0]["filename"], "browser");
+        assert_eq!(other["success"], true);
+        assert_eq!(crash["signature"], "app@0x1f26");
+        assert!(
+            result
+                .lacks
+                .iter()
+                .any(|lack| lack.debug_file == "browser.pdb")
+        );
+        let notes = crash["processor_notes"].as_str().expect("notes");
+        assert!(notes.contains("upload_file_minidump_browser: walked in part: its handles"));
     }
 
     #[test]
@@ -451,7 +489,13 @@ mod tests {
             ("Accessibility", "Active"),
             ("Add-ons", "a:1,b"),
         ]);
-        let known = ["json_dump", "uuid", "state", "client_crash_date"];
+        let known = [
+            "json_dump",
+            "upload_file_minidump_browser",
+            "uuid",
+            "state",
+            "client_crash_date",
+        ];
         for key in crash.as_object().expect("an object").keys() {
             assert!(
                 fields::by_key(key).is_some() || known.contains(&key.as_str()),

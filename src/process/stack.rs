@@ -163,7 +163,8 @@ pub fn used(draft: &Draft) -> Vec<(String, String)> {
 
 /// Debug file and debug id of those modules of the walk that have both.
 fn modules(draft: &Draft, wanted: impl Fn(&Module) -> bool) -> Vec<(String, String)> {
-    let modules = draft.walk.iter().flat_map(|walk| &walk.modules);
+    let walks = draft.walk.iter().chain(&draft.other_walks);
+    let modules = walks.flat_map(|walk| &walk.modules);
     let named = modules
         .filter(|module| wanted(module))
         .filter_map(|module| {

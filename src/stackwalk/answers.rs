@@ -1,13 +1,13 @@
 //! What mapped symbols say of a frame, told to the unwinder as breakpad-symbols 0.27 tells it.
 //!
-//! Its evaluators of unwind rules are used as they are. The one for STACK WIN is reached through a
-//! symbol file of one record, for its own type has no public name; only x86 Windows pays for that.
+//! Its evaluator of STACK WIN is used as it is, reached through a symbol file of one record, for its own
+//! type has no public name; only x86 Windows pays for that.
 
-use breakpad_symbols::walker::walk_with_stack_cfi;
-use breakpad_symbols::{CfiRules, SymbolFile};
+use breakpad_symbols::SymbolFile;
 use minidump::Module;
 use minidump_unwind::{FrameSymbolizer, FrameWalker};
 
+use super::cfi;
 use crate::symbols::mapped::{Function, Mapped, Win};
 
 /// Names the frame's instruction: function, source line, and inlined calls from the outermost
@@ -108,20 +108,16 @@ fn walk_with_cfi(
     walker: &mut dyn FrameWalker,
 ) -> Option<()> {
     let cfi = symbols.cfi(address)?;
-    let rules = |address: u64, rules: u32| {
-        let rules = symbols.string(rules)?.to_owned();
-        Some(CfiRules { address, rules })
-    };
-    let init = rules(cfi.address, cfi.rules)?;
-    let deltas: Option<Vec<_>> = symbols
-        .deltas(&cfi, address)
-        .map(|delta| rules(delta.address, delta.rules))
+    let deltas = symbols.deltas(&cfi, address).map(|delta| delta.rules);
+    let rules: Option<Vec<&str>> = std::iter::once(cfi.rules)
+        .chain(deltas)
+        .map(|rules| symbols.string(rules))
         .collect();
-    let deltas = deltas?;
+    let rules = rules?;
     // Without the start of the range the unwinder trusts a guessed link register on ARM64 and
     // invents frames; and it must not outlive this evaluation.
     walker.set_cfi_rules_start_address(Some(base + cfi.address));
-    let walked = walk_with_stack_cfi(&init, &deltas, walker);
+    let walked = cfi::walk(&rules, walker);
     walker.set_cfi_rules_start_address(None);
     walked
 }

@@ -79,7 +79,7 @@ pub(super) fn confine(_: &Confinement) -> io::Result<()> {
     Ok(())
 }
 
-/// Limits for a process that converts one file of symbols and ends.
+/// Limits for a process that converts one file of symbols and ends: it may open nothing.
 pub fn confine_converter(heap_bytes: u64, file_bytes: u64, cpu_seconds: u64) -> io::Result<()> {
     confine(&Confinement {
         heap_bytes: Some(heap_bytes),
@@ -87,7 +87,9 @@ pub fn confine_converter(heap_bytes: u64, file_bytes: u64, cpu_seconds: u64) -> 
         address_bytes: None,
     })?;
     allow_file(file_bytes)?;
-    allow_cpu(cpu_seconds)
+    allow_cpu(cpu_seconds)?;
+    super::jail::close(&[]);
+    Ok(())
 }
 
 #[cfg(not(target_os = "linux"))]

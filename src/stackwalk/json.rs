@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use minidump::system_info::PointerWidth;
 use minidump::{
-    MinidumpContext, MinidumpContextValidity, MinidumpHandleDataStream, MinidumpModule,
-    MinidumpModuleList, MinidumpUnloadedModuleList, Module,
+    MinidumpContext, MinidumpContextValidity, MinidumpHandleDataStream, MinidumpHandleDescriptor,
+    MinidumpModule, MinidumpModuleList, MinidumpUnloadedModule, MinidumpUnloadedModuleList, Module,
 };
 use minidump_processor::{LinuxProcLimits, ProcessState};
 use minidump_unwind::{CallStack, CallStackInfo, StackFrame, SymbolStats};
@@ -23,6 +23,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::WalkError;
+use super::threads::Stack;
 
 /// The keys taken over from the crates' own writer, in our order.
 const HEAD: [&str; 12] = [
@@ -40,85 +41,203 @@ const HEAD: [&str; 12] = [
     "modules_contains_cert_info",
 ];
 
-/// Writes the state, or refuses when the text grows past `bytes_max`.
-pub(super) fn write(mut state: ProcessState, bytes_max: u64) -> Result<Vec<u8>, WalkError> {
-    let bulk = Bulk::strip_from(&mut state);
-    let mut json = Writer {
-        out: Vec::with_capacity(64 << 10),
-        address_digits: match state.system_info.cpu.pointer_width() {
-            PointerWidth::Bits32 => 8,
-            _ => 16,
-        },
-        bytes_max,
-    };
-    json.open(b'{');
-    json.head(&state)?;
-    if let Some(limits) = &bulk.proc_limits {
-        json.proc_limits(limits);
-    }
-    json.member("thread_count", &bulk.threads.len());
-    if let Some(index) = bulk.crashing_thread {
-        let thread = &bulk.threads[index];
-        if let Some(frame) = thread.frames.first() {
-            json.key("crashing_thread");
-            json.thread(thread, Some((index, &frame.context)))?;
-        }
-    }
-    json.key("threads");
-    json.open(b'[');
-    for thread in &bulk.threads {
-        json.thread(thread, None)?;
-    }
-    json.close(b']');
-    json.key("modules");
-    json.open(b'[');
-    for module in bulk.modules.iter() {
-        json.module(module, &bulk.symbol_stats)?;
-    }
-    json.close(b']');
-    json.unloaded_modules(&bulk.unloaded_modules)?;
-    if let Some(handles) = &bulk.handles {
-        json.handles(handles)?;
-    }
-    json.close(b'}');
-    json.check_size()?;
-    Ok(json.out)
+/// The answer to one dump in the making: the head, then each thread, then the rest.
+pub(super) struct Answer {
+    json: Writer,
+    /// The crashing thread, which is walked first and stands among the others later.
+    crashing: Option<(usize, Vec<u8>)>,
+    /// Why the answer is not all that the dump holds.
+    notes: Vec<String>,
 }
 
-/// The parts of a state that grow with the dump; what is left prints in microseconds.
-struct Bulk {
-    threads: Vec<CallStack>,
-    crashing_thread: Option<usize>,
-    modules: MinidumpModuleList,
-    unloaded_modules: MinidumpUnloadedModuleList,
-    handles: Option<MinidumpHandleDataStream>,
-    proc_limits: Option<LinuxProcLimits>,
-    symbol_stats: HashMap<String, SymbolStats>,
-}
-
-impl Bulk {
-    fn strip_from(state: &mut ProcessState) -> Self {
-        let threads = std::mem::take(&mut state.threads);
-        state.requesting_thread = state
-            .requesting_thread
-            .filter(|index| *index < threads.len());
+impl Answer {
+    /// Begins with what the processor says beside stacks. `crashing` is the index of the thread
+    /// that crashed, of `threads`.
+    pub(super) fn begin(
+        mut state: ProcessState,
+        threads: usize,
+        crashing: Option<usize>,
+        bytes_max: u64,
+        notes: Vec<String>,
+    ) -> Result<Self, WalkError> {
+        let limits = state.linux_proc_limits.take();
+        let mut json = Writer {
+            out: Vec::with_capacity(64 << 10),
+            address_digits: match state.system_info.cpu.pointer_width() {
+                PointerWidth::Bits32 => 8,
+                _ => 16,
+            },
+            bytes_max,
+        };
         // The head names the crashing thread by index, and its writer looks that thread up.
-        if let Some(index) = state.requesting_thread {
-            state.threads = vec![CallStack::with_info(0, CallStackInfo::Ok); index + 1];
+        state.requesting_thread = crashing;
+        state.threads = crashing.map_or(vec![], |index| {
+            vec![CallStack::with_info(0, CallStackInfo::Ok); index + 1]
+        });
+        json.open(b'{');
+        json.head(&state)?;
+        if let Some(limits) = &limits {
+            json.proc_limits(limits);
         }
-        Self {
-            threads,
-            crashing_thread: state.requesting_thread,
-            modules: std::mem::replace(&mut state.modules, MinidumpModuleList::new()),
-            unloaded_modules: std::mem::replace(
-                &mut state.unloaded_modules,
-                MinidumpUnloadedModuleList::new(),
-            ),
-            handles: state.handles.take(),
-            proc_limits: state.linux_proc_limits.take(),
-            symbol_stats: std::mem::take(&mut state.symbol_stats),
+        json.number("thread_count", threads as u64);
+        Ok(Self {
+            json,
+            crashing: None,
+            notes,
+        })
+    }
+
+    /// The thread that crashed: it stands at the top level, with its index and the registers of its
+    /// first frame, and among the others once more.
+    pub(super) fn crashing_thread(&mut self, index: usize, stack: &Stack) {
+        self.note_end(index, stack);
+        let json = &mut self.json;
+        let context = stack.head.first().map(|frame| &frame.context);
+        let Some(context) = context else {
+            return;
+        };
+        json.key("crashing_thread");
+        json.open(b'{');
+        json.number("threads_index", index as u64);
+        let from = json.out.len();
+        let written = json.thread_members(stack);
+        let mut thread = vec![b'{'];
+        // The members begin with a comma here, and without one in their own object.
+        thread.extend_from_slice(&json.out[from + 1..]);
+        json.close(b'}');
+        thread.push(b'}');
+        json.insert_registers(written.first_frame_end, context);
+        self.note_full(index, stack, &written);
+        self.crashing = Some((index, thread));
+    }
+
+    pub(super) fn open_threads(&mut self) {
+        self.json.key("threads");
+        self.json.open(b'[');
+    }
+
+    /// The thread that [`Answer::crashing_thread`] wrote, if `index` is its.
+    pub(super) fn repeat_crashing_thread(&mut self, index: usize) -> bool {
+        match self.crashing.take_if(|(crashing, _)| *crashing == index) {
+            Some((_, thread)) => {
+                self.json.comma();
+                self.json.out.extend_from_slice(&thread);
+                true
+            }
+            None => false,
         }
     }
+
+    pub(super) fn thread(&mut self, index: usize, stack: &Stack) {
+        self.note_end(index, stack);
+        self.json.open(b'{');
+        let written = self.json.thread_members(stack);
+        self.json.close(b'}');
+        self.note_full(index, stack, &written);
+    }
+
+    fn note_end(&mut self, index: usize, stack: &Stack) {
+        if stack.is_unfinished {
+            self.note(format!(
+                "thread {index} was followed for {} frames and no further: the frames of a dump and the \
+                 look-ups for them are bounded",
+                stack.count
+            ));
+        }
+    }
+
+    fn note_full(&mut self, index: usize, stack: &Stack, written: &Written) {
+        if written.frames < stack.head.len() + stack.tail.len() {
+            self.note(format!(
+                "{} of {} frames of thread {index} were kept: the walk takes more than {} bytes",
+                written.frames, stack.count, self.json.bytes_max
+            ));
+        }
+    }
+
+    fn note(&mut self, note: String) {
+        // A dump of many threads runs into one bound in each of them.
+        match self.notes.len() {
+            0..NOTES_MAX => self.notes.push(note),
+            NOTES_MAX => self.notes.push("and so on".to_owned()),
+            _ => {}
+        }
+    }
+
+    /// The modules with what was found of their symbols, the handles, and the notes.
+    pub(super) fn end(
+        mut self,
+        modules: &MinidumpModuleList,
+        unloaded_modules: &MinidumpUnloadedModuleList,
+        handles: Option<&MinidumpHandleDataStream>,
+        symbol_stats: &HashMap<String, SymbolStats>,
+    ) -> Result<Vec<u8>, WalkError> {
+        let json = &mut self.json;
+        json.close(b']');
+        let mut left_out = [0; 3];
+        json.key("modules");
+        json.open(b'[');
+        for module in modules.iter() {
+            match json.is_full(3, 4) {
+                false => json.module(module, symbol_stats),
+                true => left_out[0] += 1,
+            }
+        }
+        json.close(b']');
+        json.key("unloaded_modules");
+        json.open(b'[');
+        for module in unloaded_modules.iter() {
+            match json.is_full(7, 8) {
+                false => json.unloaded_module(module),
+                true => left_out[1] += 1,
+            }
+        }
+        json.close(b']');
+        if let Some(handles) = handles {
+            json.key("handles");
+            json.open(b'[');
+            for handle in handles.iter() {
+                match json.is_full(7, 8) {
+                    false => json.handle(handle),
+                    true => left_out[2] += 1,
+                }
+            }
+            json.close(b']');
+        }
+        let bytes_max = json.bytes_max;
+        for (left_out, what) in left_out
+            .into_iter()
+            .zip(["modules", "unloaded modules", "handles"])
+        {
+            if left_out > 0 {
+                self.notes.push(format!(
+                    "{left_out} {what} were left out: the walk takes more than {bytes_max} bytes"
+                ));
+            }
+        }
+        let json = &mut self.json;
+        if !self.notes.is_empty() {
+            json.member("partial", &self.notes);
+        }
+        json.close(b'}');
+        match json.out.len() as u64 > bytes_max {
+            false => Ok(self.json.out),
+            true => Err(WalkError::new(
+                "OutputTooLarge",
+                format!("the walk takes more than {bytes_max} bytes even without its stacks"),
+            )),
+        }
+    }
+}
+
+/// Sentences about what an answer lacks.
+const NOTES_MAX: usize = 20;
+
+/// What came of the frames of a thread.
+struct Written {
+    frames: usize,
+    /// Where the first frame's last bracket stands; 0 if there is none.
+    first_frame_end: usize,
 }
 
 /// A buffer that knows JSON's commas. Every value ends in a byte other than an opening bracket or
@@ -167,57 +286,85 @@ impl Writer {
         self.close(b'}');
     }
 
-    /// A thread; the crashing one stands at the top level a second time, there with its index and
-    /// the registers of its first frame.
-    fn thread(
-        &mut self,
-        thread: &CallStack,
-        crashing: Option<(usize, &MinidumpContext)>,
-    ) -> Result<(), WalkError> {
-        self.open(b'{');
-        if let Some((index, _)) = crashing {
-            self.member("threads_index", &index);
+    /// The members of a thread's object, in an object that is open.
+    fn thread_members(&mut self, stack: &Stack) -> Written {
+        self.number("thread_id", u64::from(stack.thread_id));
+        self.optional_text("thread_name", stack.name.as_deref());
+        self.optional_text("last_error_value", stack.last_error.as_deref());
+        self.number("frame_count", stack.count as u64);
+        let is_cut = stack.omitted() > 0;
+        if is_cut {
+            self.flag("truncated", true);
         }
-        self.member("thread_id", &thread.thread_id);
-        self.optional("thread_name", thread.thread_name.as_ref());
-        let last_error = thread.last_error_value.map(|error| error.to_string());
-        self.optional("last_error_value", last_error.as_ref());
-        self.member("frame_count", &thread.frames.len());
         self.key("frames");
         self.open(b'[');
-        for (index, frame) in thread.frames.iter().enumerate() {
-            let registers = crashing.filter(|_| index == 0).map(|(_, context)| context);
-            self.frame(index, frame, registers);
-            self.check_size()?;
+        let mut written = Written {
+            frames: 0,
+            first_frame_end: 0,
+        };
+        for (index, frame) in stack.head.iter().enumerate() {
+            if self.is_full(1, 2) {
+                break;
+            }
+            self.frame(index, frame);
+            if index == 0 {
+                written.first_frame_end = self.out.len() - 1;
+            }
+            written.frames += 1;
+        }
+        if is_cut && !self.is_full(1, 2) {
+            self.gap(stack.head.len(), stack.omitted());
+        }
+        let first_of_tail = stack.count - stack.tail.len();
+        for (index, frame) in stack.tail.iter().enumerate() {
+            if self.is_full(1, 2) {
+                break;
+            }
+            self.frame(first_of_tail + index, frame);
+            written.frames += 1;
         }
         self.close(b']');
-        self.close(b'}');
-        Ok(())
+        written
     }
 
-    fn frame(&mut self, index: usize, frame: &StackFrame, registers: Option<&MinidumpContext>) {
+    /// Stands for the frames in the middle of a long stack, as in Socorro's processed crashes.
+    fn gap(&mut self, index: usize, omitted: usize) {
         self.open(b'{');
-        self.member("frame", &index);
+        self.number("frame", index as u64);
+        self.key("truncated");
+        self.open(b'{');
+        self.text("msg", &format!("{omitted} frames left out"));
+        self.close(b'}');
+        self.close(b'}');
+    }
+
+    fn frame(&mut self, index: usize, frame: &StackFrame) {
+        self.open(b'{');
+        self.number("frame", index as u64);
         self.address("offset", frame.instruction);
         if let Some(module) = &frame.module {
-            self.member("module", leaf(&module.name));
+            self.text("module", leaf(&module.name));
             let base = module.raw.base_of_image;
             self.address("module_offset", frame.instruction.wrapping_sub(base));
         }
-        self.optional("function", frame.function_name.as_ref());
+        self.optional_text("function", frame.function_name.as_deref());
         if let Some(base) = frame.function_base {
             self.address("function_offset", frame.instruction.wrapping_sub(base));
         }
-        self.optional("file", frame.source_file_name.as_ref());
-        self.optional("line", frame.source_line.as_ref());
+        self.optional_text("file", frame.source_file_name.as_deref());
+        if let Some(line) = frame.source_line {
+            self.number("line", u64::from(line));
+        }
         if !frame.inlines.is_empty() {
             self.key("inlines");
             self.open(b'[');
             for inline in &frame.inlines {
                 self.open(b'{');
-                self.member("function", &inline.function_name);
-                self.optional("file", inline.source_file_name.as_ref());
-                self.optional("line", inline.source_line.as_ref());
+                self.text("function", &inline.function_name);
+                self.optional_text("file", inline.source_file_name.as_deref());
+                if let Some(line) = inline.source_line {
+                    self.number("line", u64::from(line));
+                }
                 self.close(b'}');
             }
             self.close(b']');
@@ -227,7 +374,7 @@ impl Writer {
             self.open(b'[');
             for (module, offsets) in &frame.unloaded_modules {
                 self.open(b'{');
-                self.member("module", module);
+                self.text("module", module);
                 self.key("offsets");
                 self.open(b'[');
                 for offset in offsets {
@@ -239,12 +386,19 @@ impl Writer {
             }
             self.close(b']');
         }
-        self.member("missing_symbols", &frame.function_name.is_none());
-        self.member("trust", frame.trust.as_str());
-        if let Some(context) = registers {
-            self.registers(context);
-        }
+        self.flag("missing_symbols", frame.function_name.is_none());
+        self.text("trust", frame.trust.as_str());
         self.close(b'}');
+    }
+
+    /// Puts registers into the object that ends at `end`.
+    fn insert_registers(&mut self, end: usize, context: &MinidumpContext) {
+        if end == 0 {
+            return;
+        }
+        let rest = self.out.split_off(end);
+        self.registers(context);
+        self.out.extend_from_slice(&rest);
     }
 
     fn registers(&mut self, context: &MinidumpContext) {
@@ -256,16 +410,12 @@ impl Writer {
         self.key("registers");
         self.open(b'{');
         for register in all.iter().filter(|register| is_valid(register)) {
-            self.member(register, &context.format_register(register));
+            self.text(register, &context.format_register(register));
         }
         self.close(b'}');
     }
 
-    fn module(
-        &mut self,
-        module: &MinidumpModule,
-        stats: &HashMap<String, SymbolStats>,
-    ) -> Result<(), WalkError> {
+    fn module(&mut self, module: &MinidumpModule, stats: &HashMap<String, SymbolStats>) {
         let code_file = module.code_file();
         let name = leaf(&code_file);
         let stats = stats.get(name);
@@ -276,69 +426,46 @@ impl Writer {
         self.open(b'{');
         self.address("base_addr", base);
         self.address("end_addr", base.wrapping_add(u64::from(size)));
-        self.member("filename", name);
-        self.member("code_id", code_id.as_ref().map_or("", |id| id.as_str()));
-        self.member("debug_file", leaf(debug_file.as_deref().unwrap_or("")));
-        self.member("debug_id", &debug_id.breakpad().to_string());
-        self.optional("version", module.version().as_ref());
+        self.text("filename", name);
+        self.text("code_id", code_id.as_ref().map_or("", |id| id.as_str()));
+        self.text("debug_file", leaf(debug_file.as_deref().unwrap_or("")));
+        self.text("debug_id", &debug_id.breakpad().to_string());
+        self.optional_text("version", module.version().as_deref());
         // Missing is said only of modules some frame asked for; of the others nothing is known.
         let is_loaded = stats.is_some_and(|stats| stats.loaded_symbols);
-        self.member("missing_symbols", &(stats.is_some() && !is_loaded));
-        self.member("loaded_symbols", &is_loaded);
+        self.flag("missing_symbols", stats.is_some() && !is_loaded);
+        self.flag("loaded_symbols", is_loaded);
         let is_corrupt = stats.is_some_and(|stats| stats.corrupt_symbols);
-        self.member("corrupt_symbols", &is_corrupt);
-        self.optional(
-            "symbol_url",
-            stats.and_then(|stats| stats.symbol_url.as_ref()),
-        );
+        self.flag("corrupt_symbols", is_corrupt);
+        let url = stats.and_then(|stats| stats.symbol_url.as_deref());
+        self.optional_text("symbol_url", url);
         self.close(b'}');
-        self.check_size()
     }
 
-    fn unloaded_modules(&mut self, modules: &MinidumpUnloadedModuleList) -> Result<(), WalkError> {
-        self.key("unloaded_modules");
-        self.open(b'[');
-        for module in modules.iter() {
-            let code_id = module.code_identifier();
-            let (base, size) = (module.raw.base_of_image, module.raw.size_of_image);
-            self.open(b'{');
-            self.address("base_addr", base);
-            self.address("end_addr", base.wrapping_add(u64::from(size)));
-            self.member("filename", &module.name);
-            self.member("code_id", code_id.as_ref().map_or("", |id| id.as_str()));
-            self.close(b'}');
-            self.check_size()?;
-        }
-        self.close(b']');
-        Ok(())
+    fn unloaded_module(&mut self, module: &MinidumpUnloadedModule) {
+        let code_id = module.code_identifier();
+        let (base, size) = (module.raw.base_of_image, module.raw.size_of_image);
+        self.open(b'{');
+        self.address("base_addr", base);
+        self.address("end_addr", base.wrapping_add(u64::from(size)));
+        self.text("filename", &module.name);
+        self.text("code_id", code_id.as_ref().map_or("", |id| id.as_str()));
+        self.close(b'}');
     }
 
-    fn handles(&mut self, handles: &MinidumpHandleDataStream) -> Result<(), WalkError> {
-        self.key("handles");
-        self.open(b'[');
-        for handle in handles.iter() {
-            self.open(b'{');
-            self.optional("handle", handle.raw.handle());
-            self.optional("type_name", handle.type_name.as_ref());
-            self.optional("object_name", handle.object_name.as_ref());
-            self.close(b'}');
-            self.check_size()?;
+    fn handle(&mut self, handle: &MinidumpHandleDescriptor) {
+        self.open(b'{');
+        if let Some(handle) = handle.raw.handle() {
+            self.number("handle", *handle);
         }
-        self.close(b']');
-        Ok(())
+        self.optional_text("type_name", handle.type_name.as_deref());
+        self.optional_text("object_name", handle.object_name.as_deref());
+        self.close(b'}');
     }
 
-    fn check_size(&self) -> Result<(), WalkError> {
-        match self.out.len() as u64 > self.bytes_max {
-            false => Ok(()),
-            true => Err(WalkError::new(
-                "OutputTooLarge",
-                format!(
-                    "the walk takes more than {} bytes of JSON, too many threads, frames or modules",
-                    self.bytes_max
-                ),
-            )),
-        }
+    /// Whether more than a share of the room is used up.
+    fn is_full(&self, share: u64, of: u64) -> bool {
+        self.out.len() as u64 > self.bytes_max / of * share
     }
 
     fn comma(&mut self) {
@@ -369,9 +496,44 @@ impl Writer {
         serde_json::to_writer(&mut self.out, value).expect("plain values are JSON");
     }
 
-    fn optional(&mut self, key: &str, value: Option<&(impl Serialize + ?Sized)>) {
+    fn number(&mut self, key: &str, value: u64) {
+        self.key(key);
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        let mut rest = value;
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.out.extend_from_slice(&digits[at..]);
+    }
+
+    fn flag(&mut self, key: &str, value: bool) {
+        self.key(key);
+        let word: &[u8] = if value { b"true" } else { b"false" };
+        self.out.extend_from_slice(word);
+    }
+
+    fn text(&mut self, key: &str, value: &str) {
+        self.key(key);
+        // Names of functions and files hardly ever need an escape; then they go in as they are.
+        let is_plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+        if value.bytes().all(is_plain) {
+            self.out.push(b'"');
+            self.out.extend_from_slice(value.as_bytes());
+            self.out.push(b'"');
+        } else {
+            serde_json::to_writer(&mut self.out, value).expect("a text is JSON");
+        }
+    }
+
+    fn optional_text(&mut self, key: &str, value: Option<&str>) {
         if let Some(value) = value {
-            self.member(key, value);
+            self.text(key, value);
         }
     }
 

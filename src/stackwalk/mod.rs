@@ -3,15 +3,17 @@
 //! A walk, here in one process:
 //!
 //! 1. `preflight` refuses what is no minidump, in a sentence its sender understands.
-//! 2. The reader and the processor of the minidump crates take the dump apart and unwind each
-//!    thread; `provider` and `answers` tell them about symbols out of the shared [`SymbolCache`].
-//! 3. `json` writes the answer in the schema of `minidump-stackwalk --json` 0.27.
+//! 2. `tame` takes out of it what would multiply when it is read.
+//! 3. `head` has the processor of the minidump crates say what crashed, and on which machine.
+//! 4. `threads` unwinds one thread after the other; `provider` and `answers` tell the unwinder
+//!    about symbols out of the shared [`SymbolCache`].
+//! 5. `json` writes each thread as it comes, in the schema of `minidump-stackwalk --json` 0.27.
 //!
 //! No walk waits for anything but the disk, so the processor's future is driven by one poll.
 //!
 //! A dump comes from outside and may be made to hurt: 19 KB can ask for 200,000 frames and 1.5 GB.
 //! No thread survives running out of memory, so a server walks in a child process: [`Walker`] is
-//! the parent's side (`sandbox`), [`serve`] the child's (`walker`, under the limits of `confine`),
+//! the parent's side (`sandbox`), [`serve`] the child's (`walker`, under the limits of `confine` and in the `jail`),
 //! and `wire` the frames between them. A child that dies or overruns is a [`WalkerFault`] of that
 //! dump and is replaced at the next walk; a dump that is merely bad is a [`WalkError`].
 //!
@@ -22,49 +24,79 @@
 
 mod answers;
 mod cache;
+mod cfi;
 mod confine;
 mod error;
+mod head;
+mod jail;
 mod json;
 mod name;
 mod preflight;
 mod provider;
+mod raw;
 mod sandbox;
+mod tame;
+mod threads;
 mod walker;
 mod wire;
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use minidump::Minidump;
-use minidump_processor::process_minidump;
+use minidump::{Minidump, MinidumpHandleDataStream};
 
 pub use cache::{Lookup, MAP_BYTES_MAX, MAPS_MAX, SymbolCache, Unmapped};
 pub use confine::confine_converter;
 pub use error::WalkError;
-pub use name::{Inlined, ModuleNames, Named};
+pub use name::{Inlined, Named, Namer, Names, Question, serve_names};
 pub use sandbox::{Overrun, WalkReply, Walker, WalkerFault, WalkerOptions};
-pub use walker::{WalkerSettings, serve};
+pub use walker::{WalkerSettings, self_test, serve};
 
-/// What a walk may produce.
+use provider::Provider;
+use raw::Raw;
+use threads::{Reach, Threads};
+
+/// What a walk may take and produce. Past a bound the walk is not refused: it says in `partial` what
+/// it lacks.
 #[derive(Debug, Clone, Copy)]
 pub struct WalkLimits {
-    /// Bytes of JSON; past them the walk ends in `OutputTooLarge`.
+    /// Bytes of JSON; half of it for frames.
     pub json_bytes_max: u64,
+    /// Frames that are followed, of all threads; each thread has at least one.
+    pub frames_max: usize,
+    /// Frames of one thread that are kept: half of them at either end.
+    pub kept_frames_max: usize,
+    /// Questions to the symbols; past them the symbols know nothing.
+    pub lookups_max: u64,
 }
 
 impl WalkLimits {
     /// For a person who asked for one dump and wants all of it.
     pub const NONE: Self = Self {
         json_bytes_max: u64::MAX,
+        frames_max: usize::MAX,
+        kept_frames_max: usize::MAX,
+        lookups_max: u64::MAX,
     };
+
+    /// For walks that are stored. No dump of a real crash that we know comes near these bounds: a stack
+    /// of 8 MB that overflowed has some ten thousand frames.
+    pub fn stored(json_bytes_max: u64) -> Self {
+        Self {
+            json_bytes_max,
+            frames_max: 40_000,
+            kept_frames_max: 500,
+            lookups_max: 500_000,
+        }
+    }
 }
 
 /// Walks a dump and returns the JSON, UTF-8 without a final newline.
 ///
-/// May panic, exhaust memory or take minutes on a dump made for that: use a [`Walker`] for bytes
-/// from outside.
+/// May exhaust memory or take minutes on a dump made for that: use a [`Walker`] for bytes from
+/// outside.
 pub fn walk(dump: &[u8], symbols: &SymbolCache, limits: &WalkLimits) -> Result<Vec<u8>, WalkError> {
-    match attempt(dump, symbols, limits, Unmapped::Held)? {
+    match attempt(&mut dump.to_vec(), symbols, limits, Unmapped::Held)? {
         Attempt::Walked(json) => Ok(json),
         Attempt::Wished(_) => unreachable!("what is held is not wished for"),
     }
@@ -78,22 +110,57 @@ enum Attempt {
     Wished(Vec<wire::Wish>),
 }
 
+/// The dump's bytes are scratch paper afterwards.
 fn attempt(
-    dump: &[u8],
+    dump: &mut [u8],
     symbols: &SymbolCache,
     limits: &WalkLimits,
     unmapped: Unmapped,
 ) -> Result<Attempt, WalkError> {
     preflight::check(dump)?;
-    let minidump = Minidump::read(dump)?;
-    let provider = provider::Provider::new(symbols, unmapped);
-    let state = complete(process_minidump(&minidump, &provider))
-        .ok_or_else(|| WalkError::new("UnknownError", "the walk stopped before its end"))??;
-    let wishes = provider.into_wishes();
-    if !wishes.is_empty() {
-        return Ok(Attempt::Wished(wishes));
+    let mut raw = Raw::new(dump);
+    let notes = tame::tame(&mut raw);
+    let provider = Provider::new(symbols, unmapped, limits.lookups_max);
+    let state = head::read(&mut raw, &provider)?;
+    let minidump = Minidump::read(raw.bytes())?;
+    let system = state.system_info.clone();
+    let threads = Threads::read(&minidump, &system)?;
+    let crashing = threads.crashing();
+    let json_bytes_max = limits.json_bytes_max;
+    let mut answer = json::Answer::begin(state, threads.count(), crashing, json_bytes_max, notes)?;
+    let mut frames_left = limits.frames_max;
+    let mut walk = |index: usize| {
+        let reach = Reach {
+            frames_max: frames_left.max(1),
+            kept_max: limits.kept_frames_max,
+        };
+        let stack = threads.walk(index, reach, &provider);
+        frames_left = frames_left.saturating_sub(stack.count);
+        stack
+    };
+    // First, so that the others leave it its share.
+    if let Some(index) = crashing {
+        answer.crashing_thread(index, &walk(index));
     }
-    Ok(Attempt::Walked(json::write(state, limits.json_bytes_max)?))
+    answer.open_threads();
+    for index in 0..threads.count() {
+        if !answer.repeat_crashing_thread(index) {
+            answer.thread(index, &walk(index));
+        }
+    }
+    let session = provider.end();
+    if !session.wishes.is_empty() {
+        return Ok(Attempt::Wished(session.wishes));
+    }
+    let handles = minidump.get_stream::<MinidumpHandleDataStream>().ok();
+    answer
+        .end(
+            &threads.modules,
+            &threads.unloaded_modules,
+            handles.as_ref(),
+            &session.stats,
+        )
+        .map(Attempt::Walked)
 }
 
 /// Drives a future that never waits. `None` would be one that does, and nothing here wakes it.

@@ -1,13 +1,150 @@
 //! Names single addresses, for those who have a stack but no dump.
+//!
+//! A server maps no files ([`crate::symbols::Map`]) and shall not hold symbols in its memory, which
+//! may be larger than it is. So it has the modules mapped, and a child of the same binary, confined
+//! as a walker, looks the addresses up and ends. Its start costs some milliseconds, whatever the
+//! size of the symbols.
+
+use std::io::{self, Read, Seek, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
 use breakpad_symbols::SimpleModule;
 use minidump_unwind::FrameSymbolizer;
+use serde::{Deserialize, Serialize};
 
 use super::answers;
 use super::cache::{Lookup, SymbolCache, Unmapped};
+use super::confine::{self, Confinement};
+use super::jail;
+use crate::child;
+use crate::symbols::SymbolDirs;
+use crate::symbols::mapped::MappedDir;
+
+/// For one request, conversions aside.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Memory of the child.
+const HEAP_BYTES: u64 = 512 << 20;
+/// Texts that are not mapped are held in the child's memory, up to a quarter of it.
+const HELD_TEXT_BYTES_MAX: u64 = HEAP_BYTES / 4;
+
+/// Addresses in a module, from its start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    pub debug_file: String,
+    pub debug_id: String,
+    pub offsets: Vec<u64>,
+}
+
+/// What each address is; `None` inside where it is in no function, outside where the module has no
+/// symbols.
+pub type Names = Option<Vec<Option<Named>>>;
+
+/// Asks a child.
+pub struct Namer {
+    /// `crashkeep` itself.
+    pub program: PathBuf,
+    /// Symbol folders, first hit wins.
+    pub symbols: Vec<PathBuf>,
+    /// Where symbols are mapped; `None` where nothing may be written.
+    pub mapped: Option<Arc<MappedDir>>,
+}
+
+impl Namer {
+    /// Answers each question, in order.
+    pub fn names(&self, questions: &[Question]) -> io::Result<Vec<Names>> {
+        let dirs = SymbolDirs::new(self.symbols.clone());
+        for question in questions {
+            if let Some(mapped) = &self.mapped
+                && let Err(error) = mapped.convert(&dirs, &question.debug_file, &question.debug_id)
+            {
+                // The child may still hold it in memory.
+                tracing::warn!(debug_file = question.debug_file, %error, "symbols cannot be mapped");
+            }
+        }
+        let mut input = tempfile::tempfile()?;
+        serde_json::to_writer(&mut input, questions)?;
+        input.rewind()?;
+        let mut output = tempfile::tempfile()?;
+        let mut command = Command::new(&self.program);
+        command.arg("name-addresses");
+        for folder in &self.symbols {
+            command.arg("--symbols").arg(folder);
+        }
+        if let Some(mapped) = &self.mapped {
+            command.arg("--mapped").arg(mapped.root());
+        }
+        command
+            .stdin(Stdio::from(input))
+            .stdout(Stdio::from(output.try_clone()?))
+            .stderr(Stdio::null())
+            .env_clear();
+        let status = child::run(&mut command, DEADLINE)?;
+        if !status.is_some_and(|status| status.success()) {
+            let end = match status {
+                Some(status) => format!("ended by {status}"),
+                None => format!("took longer than {} s", DEADLINE.as_secs()),
+            };
+            return Err(io::Error::other(format!("looking addresses up {end}")));
+        }
+        output.rewind()?;
+        Ok(serde_json::from_reader(io::BufReader::new(output))?)
+    }
+}
+
+/// The child's side: confines this process, then answers what is on `input`.
+pub fn serve_names(
+    symbols: Vec<PathBuf>,
+    mapped: Option<PathBuf>,
+    input: impl Read,
+    output: impl Write,
+) -> io::Result<()> {
+    confine::confine(&Confinement {
+        heap_bytes: Some(HEAP_BYTES),
+        address_bytes: None,
+    })?;
+    confine::allow_cpu(DEADLINE.as_secs())?;
+    let mut folders = symbols.clone();
+    folders.extend(mapped.clone());
+    jail::close(&folders);
+    let cache = SymbolCache::new(SymbolDirs::new(symbols), 0)
+        .with_mapped(mapped, 0)
+        .with_held_text_bytes_max(HELD_TEXT_BYTES_MAX);
+    let questions: Vec<Question> = serde_json::from_reader(io::BufReader::new(input))?;
+    // One module at a time: together they may be more than fits.
+    let answers: Vec<Names> = questions
+        .iter()
+        .map(|question| names(&cache, question))
+        .collect();
+    let mut output = io::BufWriter::new(output);
+    serde_json::to_writer(&mut output, &answers)?;
+    output.flush()
+}
+
+fn names(cache: &SymbolCache, question: &Question) -> Names {
+    let found = cache.find(&question.debug_file, &question.debug_id, Unmapped::Held);
+    let Lookup::Found(symbols) = found else {
+        return None;
+    };
+    let module = SimpleModule {
+        base_address: Some(0),
+        ..SimpleModule::default()
+    };
+    let name = |&offset: &u64| {
+        let mut address = Address {
+            offset,
+            named: None,
+        };
+        answers::fill_symbol(&symbols, &module, &mut address);
+        address.named
+    };
+    Some(question.offsets.iter().map(name).collect())
+}
 
 /// A function that an address lies in, and where in its source.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Named {
     pub function: String,
     /// Where the function begins, from the start of its module.
@@ -18,42 +155,11 @@ pub struct Named {
     pub inlines: Vec<Inlined>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inlined {
     pub function: String,
     pub file: Option<String>,
     pub line: Option<u32>,
-}
-
-/// The symbols of one module. Names nothing where there are none.
-pub struct ModuleNames(Lookup);
-
-impl ModuleNames {
-    pub fn of(cache: &SymbolCache, debug_file: &str, debug_id: &str) -> Self {
-        Self(cache.find(debug_file, debug_id, Unmapped::Held))
-    }
-
-    /// Whether there are symbols that can be used.
-    pub fn is_found(&self) -> bool {
-        matches!(self.0, Lookup::Found(_))
-    }
-
-    /// The function at an offset from the module's start.
-    pub fn at(&self, offset: u64) -> Option<Named> {
-        let Lookup::Found(symbols) = &self.0 else {
-            return None;
-        };
-        let module = SimpleModule {
-            base_address: Some(0),
-            ..SimpleModule::default()
-        };
-        let mut address = Address {
-            offset,
-            named: None,
-        };
-        answers::fill_symbol(symbols, &module, &mut address);
-        address.named
-    }
 }
 
 struct Address {

@@ -4,11 +4,10 @@
 //! it so that the person who sent the file knows what happened to it.
 
 use super::WalkError;
+use super::raw::DIRECTORY_ENTRY_BYTES;
 
 /// Header: magic, version, stream count, directory offset, checksum, time, flags.
 const HEADER_BYTES: usize = 32;
-/// A directory entry: stream type, size, offset.
-const DIRECTORY_ENTRY_BYTES: u64 = 12;
 /// The low 16 bits of the version word; the high ones belong to whoever wrote the dump.
 const FORMAT_VERSION: u16 = 0xa793;
 
@@ -64,7 +63,7 @@ pub(super) fn check(dump: &[u8]) -> Result<(), WalkError> {
         ));
     }
     let (streams, directory) = (u64::from(word(8)), u64::from(word(12)));
-    let directory_end = directory + streams * DIRECTORY_ENTRY_BYTES;
+    let directory_end = directory + streams * DIRECTORY_ENTRY_BYTES as u64;
     if streams > 0 && directory_end > dump.len() as u64 {
         return Err(WalkError::new(
             "MissingDirectory",

@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -25,43 +26,67 @@ use crate::symbols::mapped::Mapped;
 pub(super) struct Provider<'a> {
     cache: &'a SymbolCache,
     unmapped: Unmapped,
+    /// Questions that are still answered.
+    lookups_left: AtomicU64,
     /// A mutex because the trait wants `Sync`; never contended, and a lock costs 20 ns.
     session: Mutex<Session>,
 }
 
 #[derive(Default)]
-struct Session {
+pub(super) struct Session {
     /// By the module's base address: loaded modules do not overlap.
     by_base: HashMap<u64, Option<Arc<Mapped>>>,
+    /// The module asked about last, and mostly next: a frame is named and then unwound.
+    last: Option<(u64, Option<Arc<Mapped>>)>,
     /// By the leaf of the code file, as the JSON looks them up.
-    stats: HashMap<String, SymbolStats>,
-    /// Symbols that would have been used, had they been mapped.
-    wishes: Vec<Wish>,
+    pub(super) stats: HashMap<String, SymbolStats>,
+    /// Symbols to be mapped before the walk is worth anything; empty if it is.
+    pub(super) wishes: Vec<Wish>,
 }
 
 impl<'a> Provider<'a> {
-    pub(super) fn new(cache: &'a SymbolCache, unmapped: Unmapped) -> Self {
+    pub(super) fn new(cache: &'a SymbolCache, unmapped: Unmapped, lookups_max: u64) -> Self {
         Self {
             cache,
             unmapped,
+            lookups_left: AtomicU64::new(lookups_max),
             session: Mutex::default(),
         }
     }
 
-    /// Symbols to be mapped before the walk is worth anything; empty if it is.
-    pub(super) fn into_wishes(self) -> Vec<Wish> {
+    /// What was asked for, once the walk is done.
+    pub(super) fn end(self) -> Session {
         let session = self.session.into_inner();
-        session.unwrap_or_else(PoisonError::into_inner).wishes
+        session.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the question at hand is one too many. A stack that asks so often was made for that.
+    fn is_exhausted(&self) -> bool {
+        let left = self.lookups_left.load(Ordering::Relaxed);
+        self.lookups_left
+            .store(left.saturating_sub(1), Ordering::Relaxed);
+        left == 0
     }
 
     fn symbols_of(&self, module: &dyn Module) -> Option<Arc<Mapped>> {
         if !self.cache.can_look() {
             return None;
         }
+        let base = module.base_address();
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = session.by_base.get(&module.base_address()) {
-            return known.clone();
+        match &session.last {
+            Some((last, symbols)) if *last == base => return symbols.clone(),
+            _ => {}
         }
+        let symbols = match session.by_base.get(&base) {
+            Some(known) => known.clone(),
+            None => self.first_look(module, &mut session),
+        };
+        session.last = Some((base, symbols.clone()));
+        symbols
+    }
+
+    fn first_look(&self, module: &dyn Module, session: &mut Session) -> Option<Arc<Mapped>> {
         let (lookup, wish) = self.look_up(module);
         if let (Lookup::Wished, Some(wish)) = (&lookup, wish)
             && session.wishes.len() < WISHES_MAX
@@ -123,6 +148,9 @@ impl SymbolProvider for Provider<'_> {
         module: &(dyn Module + Sync),
         frame: &mut (dyn FrameSymbolizer + Send),
     ) -> Result<(), FillSymbolError> {
+        if self.is_exhausted() {
+            return Ok(());
+        }
         let symbols = self.symbols_of(module).ok_or(FillSymbolError {})?;
         answers::fill_symbol(&symbols, module, frame);
         Ok(())
@@ -133,6 +161,9 @@ impl SymbolProvider for Provider<'_> {
         module: &(dyn Module + Sync),
         walker: &mut (dyn FrameWalker + Send),
     ) -> Option<()> {
+        if self.is_exhausted() {
+            return None;
+        }
         answers::walk_frame(&*self.symbols_of(module)?, module, walker)
     }
 

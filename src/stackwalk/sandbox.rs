@@ -1,9 +1,8 @@
 //! The parent's side of a walker: a long-lived child process that may die of a dump.
 //!
-//! A walk through it: start a child if none is alive, hand the dump to a thread that writes the
-//! request and reads the reply, wait for that thread until the deadline. Any fault - death, overrun,
-//! a reply that makes no sense - ends the child; it is killed, reaped and replaced by the next walk,
-//! so no dump ever meets what another left behind.
+//! A walk through it: start a child if none is alive, write the request, read the reply. Any fault -
+//! death, overrun, a reply that makes no sense - ends the child; it is killed, reaped and replaced by
+//! the next walk, so no dump ever meets what another left behind.
 //!
 //! A child writes no files. If it comes by symbol files that are not mapped, it answers with their
 //! names; the worker's thread maps them and hands the dump in again. That it is the server who
@@ -12,21 +11,22 @@
 //! files stacks will want. Where a file cannot be mapped, say on a full disk, the child converts it
 //! in its own memory for as long as it lives.
 //!
-//! Two threads besides the caller: `walker-io` for the length of a walk, so that a child that
-//! neither reads nor writes cannot hold the caller past the deadline, and `walker-stderr` for the
-//! life of a child. Both end when the child's pipes close and are joined then; that holds because
-//! a walker starts no processes of its own.
+//! Two threads besides the caller, for the life of a child: `walker-watch` kills it at the deadline of
+//! a walk, which closes its pipes and so frees a caller that waits for a child that neither reads nor
+//! writes; `walker-stderr` keeps the child's last words. Both are joined when the child is buried;
+//! that holds because a walker starts no processes of its own.
 
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsString;
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::{Attempt, MAP_BYTES_MAX, MAPS_MAX, Unmapped, WalkError, wire};
+use crate::limits;
 use crate::symbols::SymbolDirs;
 use crate::symbols::mapped::MappedDir;
 
@@ -72,7 +72,7 @@ impl WalkerOptions {
             address_bytes: 16 << 30,
             cpu_seconds: 30,
             deadline: Duration::from_secs(60),
-            output_bytes_max: 64 << 20,
+            output_bytes_max: limits::WALK_BYTES_MAX as u64,
             mapped: None,
             map_bytes_max: MAP_BYTES_MAX,
             maps_max: MAPS_MAX,
@@ -174,7 +174,9 @@ pub struct Walker {
 }
 
 struct Running {
-    process: Child,
+    pid: u32,
+    watch: Arc<Watch>,
+    watcher: JoinHandle<()>,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
     stderr: JoinHandle<Vec<u8>>,
@@ -191,7 +193,7 @@ impl Walker {
 
     /// The process id of the child that the last walk left alive, if any: for logs and metrics.
     pub fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(|child| child.process.id())
+        self.child.as_ref().map(|child| child.pid)
     }
 
     /// Walks a dump in the child. Each try returns at the latest a moment after the deadline.
@@ -264,18 +266,14 @@ impl Walker {
                 let (status, stderr) = child.bury(EXIT_GRACE);
                 self.explain(status, stderr)
             }
-            Interrupted::Thread(reason) => {
-                child.bury(Duration::ZERO);
-                WalkerFault::Unstarted { reason }
-            }
         })
     }
 
     /// The child of the last walk, or a new one. A child that died while idle is replaced without
     /// a word: the dump at hand had no part in it.
     fn alive(&mut self) -> Result<Running, WalkerFault> {
-        if let Some(mut child) = self.child.take() {
-            if matches!(child.process.try_wait(), Ok(None)) {
+        if let Some(child) = self.child.take() {
+            if matches!(child.watch.lock().process.try_wait(), Ok(None)) {
                 return Ok(child);
             }
             child.bury(Duration::ZERO);
@@ -315,8 +313,74 @@ impl Drop for Walker {
 enum Interrupted {
     Deadline,
     Reply(wire::ReplyError),
-    /// The thread that was to speak with the child could not be started.
-    Thread(String),
+}
+
+/// A child and the time at which it is killed.
+struct Watch {
+    state: Mutex<Watched>,
+    changed: Condvar,
+}
+
+struct Watched {
+    process: Child,
+    /// End of the walk at hand.
+    until: Option<Instant>,
+    /// The watcher sleeps until it is woken. Otherwise it wakes at an earlier deadline and looks for
+    /// itself, so that a walk costs no waking of a thread.
+    sleeps: bool,
+    has_overrun: bool,
+    /// The child is being buried.
+    is_over: bool,
+}
+
+impl Watch {
+    fn lock(&self) -> MutexGuard<'_, Watched> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Watches over a walk. Deadlines only ever move on.
+    fn begin(&self, until: Instant) {
+        let mut state = self.lock();
+        state.until = Some(until);
+        if state.sleeps {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Ends the watch; returns whether the child was killed.
+    fn end(&self) -> bool {
+        let mut state = self.lock();
+        state.until = None;
+        state.has_overrun
+    }
+
+    fn run(&self) {
+        let mut state = self.lock();
+        while !state.is_over {
+            let left = state
+                .until
+                .map(|until| until.saturating_duration_since(Instant::now()));
+            state = match left {
+                None => {
+                    state.sleeps = true;
+                    let woken = self.changed.wait(state);
+                    let mut state = woken.unwrap_or_else(PoisonError::into_inner);
+                    state.sleeps = false;
+                    state
+                }
+                Some(Duration::ZERO) => {
+                    state.until = None;
+                    state.has_overrun = true;
+                    let _ = state.process.kill();
+                    state
+                }
+                Some(left) => {
+                    let woken = self.changed.wait_timeout(state, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
 }
 
 impl Running {
@@ -338,6 +402,10 @@ impl Running {
         // Ctrl-C at a terminal reaches the whole group: it is for the server to end its walkers.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        // A walker can read no folder that comes after it has closed itself in.
+        if let Some(mapped) = &options.mapped {
+            let _ = std::fs::create_dir_all(mapped.root());
+        }
         let mut process = command.spawn()?;
         let pipes = (
             process.stdin.take(),
@@ -347,25 +415,49 @@ impl Running {
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             unreachable!("all three were asked for as pipes");
         };
-        let stderr = thread::Builder::new()
-            .name("walker-stderr".to_owned())
-            .spawn(move || tail_of(stderr));
-        match stderr {
-            Ok(stderr) => Ok(Self {
+        widen(&stdin);
+        widen(&stdout);
+        let pid = process.id();
+        let watch = Arc::new(Watch {
+            state: Mutex::new(Watched {
                 process,
-                stdin,
-                stdout: BufReader::new(stdout),
-                stderr,
+                until: None,
+                sleeps: false,
+                has_overrun: false,
+                is_over: false,
             }),
-            Err(error) => {
-                let _ = process.kill();
-                let _ = process.wait();
-                Err(error)
-            }
-        }
+            changed: Condvar::new(),
+        });
+        let threads = Self::threads(watch.clone(), stderr);
+        let (watcher, stderr) = threads.inspect_err(|_| {
+            let mut state = watch.lock();
+            let _ = state.process.kill();
+            let _ = state.process.wait();
+        })?;
+        Ok(Self {
+            pid,
+            watch,
+            watcher,
+            stdin,
+            stdout: BufReader::new(stdout),
+            stderr,
+        })
     }
 
-    /// One request and its reply. At the deadline the child is killed, which ends the thread.
+    fn threads(
+        watch: Arc<Watch>,
+        stderr: ChildStderr,
+    ) -> io::Result<(JoinHandle<()>, JoinHandle<Vec<u8>>)> {
+        let stderr = thread::Builder::new()
+            .name("walker-stderr".to_owned())
+            .spawn(move || tail_of(stderr))?;
+        let watcher = thread::Builder::new()
+            .name("walker-watch".to_owned())
+            .spawn(move || watch.run())?;
+        Ok((watcher, stderr))
+    }
+
+    /// One request and its reply. At the deadline the child is killed, which ends either.
     fn exchange(
         &mut self,
         job: u64,
@@ -374,51 +466,49 @@ impl Running {
         until: Instant,
         bytes_max: u64,
     ) -> Result<wire::Reply, Interrupted> {
-        let Self {
-            process,
-            stdin,
-            stdout,
-            ..
-        } = self;
-        thread::scope(|scope| {
-            let (sender, receiver) = mpsc::channel();
-            let speak = move || {
-                let reply = match wire::write_request(stdin, job, unmapped, dump) {
-                    Ok(()) => wire::read_reply(stdout, job, bytes_max),
-                    Err(error) => Err(error.into()),
-                };
-                // The receiver is gone only after the deadline, when no one asks any more.
-                let _ = sender.send(reply);
-            };
-            let speaker = thread::Builder::new().name("walker-io".to_owned());
-            if let Err(error) = speaker.spawn_scoped(scope, speak) {
-                return Err(Interrupted::Thread(error.to_string()));
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            match receiver.recv_timeout(left) {
-                Ok(reply) => reply.map_err(Interrupted::Reply),
-                Err(_) => {
-                    let _ = process.kill();
-                    Err(Interrupted::Deadline)
-                }
-            }
-        })
+        self.watch.begin(until);
+        let written = wire::write_request(&mut self.stdin, job, unmapped, dump);
+        let reply = match written {
+            Ok(()) => wire::read_reply(&mut self.stdout, job, bytes_max),
+            Err(error) => Err(error.into()),
+        };
+        // A reply that was complete at the last moment may be cut short: the child was killed.
+        match (self.watch.end(), reply) {
+            (true, _) => Err(Interrupted::Deadline),
+            (false, reply) => reply.map_err(Interrupted::Reply),
+        }
     }
 
-    /// Ends the child: waits up to `grace` for it to exit, kills it, reaps it, joins its thread.
-    fn bury(mut self, grace: Duration) -> (Option<ExitStatus>, String) {
+    /// Ends the child: waits up to `grace` for it to exit, kills it, reaps it, joins its threads.
+    fn bury(self, grace: Duration) -> (Option<ExitStatus>, String) {
         drop(self.stdin);
+        self.watch.lock().is_over = true;
+        self.watch.changed.notify_one();
+        let _ = self.watcher.join();
+        let process = &mut self.watch.lock().process;
         let until = Instant::now() + grace;
-        while Instant::now() < until && matches!(self.process.try_wait(), Ok(None)) {
+        while Instant::now() < until && matches!(process.try_wait(), Ok(None)) {
             thread::sleep(Duration::from_millis(2));
         }
-        let _ = self.process.kill();
-        let status = self.process.wait().ok();
+        let _ = process.kill();
+        let status = process.wait().ok();
         drop(self.stdout);
         let stderr = self.stderr.join().unwrap_or_default();
         (status, String::from_utf8_lossy(&stderr).into_owned())
     }
 }
+
+/// Room in a pipe for most dumps and walks, so that neither side waits for the other in between.
+#[cfg(target_os = "linux")]
+fn widen(pipe: &impl std::os::fd::AsFd) {
+    /// What the system allows to everybody.
+    const PIPE_BYTES: usize = 1 << 20;
+    // Where that is refused, walks go on with the usual pipe.
+    let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn widen<T>(_: &T) {}
 
 /// Reads to the end and keeps the last [`STDERR_BYTES_KEPT`].
 fn tail_of(mut stderr: ChildStderr) -> Vec<u8> {

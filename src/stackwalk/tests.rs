@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use super::*;
-use crate::crash::walk::Walk;
+use crate::crash::walk::{Thread, Walk};
 use crate::symbols::SymbolDirs;
 use crate::symbols::mapped::MappedDir;
 
@@ -184,8 +184,13 @@ fn every_dump_of_the_corpus_walks_so_from_mapped_files_too() {
         .with_mapped(Some(mapped.root().to_owned()), MAPS_MAX);
     let mut wished = 0;
     for (_, dump) in dumps() {
-        while let Attempt::Wished(wishes) =
-            attempt(&dump, &symbols, &WalkLimits::NONE, Unmapped::Wished).unwrap()
+        while let Attempt::Wished(wishes) = attempt(
+            &mut dump.clone(),
+            &symbols,
+            &WalkLimits::NONE,
+            Unmapped::Wished,
+        )
+        .unwrap()
         {
             for wish in wishes {
                 wished += 1;
@@ -288,18 +293,61 @@ fn broken_dumps_end_as_the_reference_says() {
 }
 
 #[test]
-fn a_walk_past_its_output_limit_is_refused_at_any_size() {
-    let (_, dump) = dumps().swap_remove(0);
+fn a_walk_past_its_output_limit_leaves_something_out_and_says_what() {
     let symbols = without_symbols();
-    let whole = walk(&dump, &symbols, &WalkLimits::NONE).unwrap().len() as u64;
-    for json_bytes_max in [0, 100, whole / 2, whole - 1] {
-        let error = walk(&dump, &symbols, &WalkLimits { json_bytes_max }).unwrap_err();
-        assert_eq!(error.status, "OutputTooLarge");
+    for (name, dump) in dumps().into_iter().step_by(9) {
+        let whole = walk(&dump, &symbols, &WalkLimits::NONE).unwrap().len() as u64;
+        for json_bytes_max in [0, 100, whole / 4, whole / 2, whole - 1, whole * 2] {
+            let limits = WalkLimits {
+                json_bytes_max,
+                ..WalkLimits::NONE
+            };
+            match walk(&dump, &symbols, &limits) {
+                Ok(json) => {
+                    assert!(json.len() as u64 <= json_bytes_max, "{name}");
+                    let walk: Walk = serde_json::from_slice(&json).unwrap();
+                    assert_eq!(walk.partial.is_empty(), json_bytes_max > whole, "{name}");
+                }
+                Err(error) => assert_eq!(error.status, "OutputTooLarge", "{name}"),
+            }
+        }
     }
-    let exact = WalkLimits {
-        json_bytes_max: whole,
+}
+
+#[test]
+fn the_limits_of_stored_walks_change_nothing_for_the_corpus_but_the_middle_of_long_stacks() {
+    let symbols = with_symbols();
+    let limits = WalkLimits {
+        kept_frames_max: usize::MAX,
+        ..WalkLimits::stored(64 << 20)
     };
-    assert!(walk(&dump, &symbols, &exact).is_ok());
+    for (name, dump) in dumps() {
+        let whole = walk(&dump, &symbols, &WalkLimits::NONE).unwrap();
+        assert!(whole == walk(&dump, &symbols, &limits).unwrap(), "{name}");
+        let stored = walk(&dump, &symbols, &WalkLimits::stored(64 << 20)).unwrap();
+        let [whole, stored]: [Walk; 2] =
+            [whole, stored].map(|json| serde_json::from_slice(&json).unwrap());
+        for (thread, all) in stored.threads.iter().zip(&whole.threads) {
+            check_cut(thread, all);
+        }
+        assert_eq!(stored.partial, Vec::<String>::new(), "{name}");
+    }
+}
+
+/// A stack in pieces, cut in the middle, against the whole of it.
+fn check_cut(thread: &Thread, all: &Thread) {
+    assert_eq!(thread.frame_count, all.frame_count);
+    if all.frames.len() <= 500 {
+        assert_eq!(thread, all);
+        return;
+    }
+    let (head, tail) = (&thread.frames[..250], &thread.frames[251..]);
+    assert_eq!(head, &all.frames[..250]);
+    assert_eq!(tail, &all.frames[all.frames.len() - 250..]);
+    let omitted = format!("{} frames left out", all.frames.len() - 500);
+    let gap = thread.frames[250].truncated.as_ref().unwrap();
+    assert_eq!(gap.msg.as_deref(), Some(omitted.as_str()));
+    assert_eq!(thread.truncated, Some(true));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use super::confine::{self, Confinement};
+use super::jail::{self, Fences};
 use super::{SymbolCache, Unmapped, WalkError, WalkLimits, attempt, wire};
 use crate::symbols::SymbolDirs;
 
@@ -33,25 +34,27 @@ pub struct WalkerSettings {
     pub maps_max: u64,
 }
 
-/// Confines this process, then walks what comes in until the input ends.
+impl WalkerSettings {
+    /// All that a walker reads.
+    fn folders(&self) -> Vec<PathBuf> {
+        self.symbols.iter().chain(&self.mapped).cloned().collect()
+    }
+}
+
+/// Closes this process in, then walks what comes in until the input ends.
 ///
 /// Errors mean that the parent is gone or speaks another protocol: there is no one left to answer.
 pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write) -> io::Result<()> {
-    confine::confine(&Confinement {
-        heap_bytes: settings.heap_bytes,
-        address_bytes: settings.address_bytes,
-    })?;
+    close_in(&settings)?;
     // Without a folder of mapped symbols nobody would hear a wish.
     let has_mapped = settings.mapped.is_some();
     let symbols = SymbolCache::new(SymbolDirs::new(settings.symbols), settings.map_bytes_max)
         .with_mapped(settings.mapped, settings.maps_max)
         // A quarter: its mapped form is built up beside what it is built of.
         .with_held_text_bytes_max(settings.heap_bytes.map_or(u64::MAX, |bytes| bytes / 4));
-    let limits = WalkLimits {
-        json_bytes_max: settings.output_bytes_max,
-    };
+    let limits = WalkLimits::stored(settings.output_bytes_max);
     let mut input = BufReader::new(input);
-    while let Some(request) = wire::read_request(&mut input)? {
+    while let Some(mut request) = wire::read_request(&mut input)? {
         if let Some(seconds) = settings.cpu_seconds {
             confine::allow_cpu(seconds)?;
         }
@@ -59,10 +62,25 @@ pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write)
             true => request.unmapped,
             false => Unmapped::Held,
         };
-        let reply = contained(|| attempt(&request.dump, &symbols, &limits, unmapped));
+        let reply = contained(|| attempt(&mut request.dump, &symbols, &limits, unmapped));
         wire::write_reply(&mut output, request.job, &reply)?;
     }
     Ok(())
+}
+
+/// Closes this process in as a walker is, tries what a walker must not be able to do, and writes what
+/// came of it; true if every fence holds.
+pub fn self_test(settings: &WalkerSettings, output: &mut impl Write) -> io::Result<bool> {
+    let fences = close_in(settings)?;
+    jail::self_test(fences, &settings.folders(), output)
+}
+
+fn close_in(settings: &WalkerSettings) -> io::Result<Fences> {
+    confine::confine(&Confinement {
+        heap_bytes: settings.heap_bytes,
+        address_bytes: settings.address_bytes,
+    })?;
+    Ok(jail::close(&settings.folders()))
 }
 
 /// Turns a panic into a refusal. The cache is whole after one, and nothing else outlives a walk.

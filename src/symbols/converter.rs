@@ -6,17 +6,16 @@
 //! nothing.
 
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{Read, Seek};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use super::check::Refused;
+use crate::child;
 
 /// Bytes of what a child says of its failure.
 const REASON_BYTES_MAX: u64 = 4096;
-/// Between two looks at whether a child has ended.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// How programs and debug files are converted.
 #[derive(Clone, Debug)]
@@ -47,7 +46,10 @@ impl Converter {
         let mut native = native.try_clone().map_err(Refused::Storage)?;
         native.rewind().map_err(Refused::Storage)?;
         let output = output.try_clone().map_err(Refused::Storage)?;
-        let child = Command::new(&self.program)
+        let mut reason = tempfile::tempfile().map_err(Refused::Storage)?;
+        let stderr = reason.try_clone().map_err(Refused::Storage)?;
+        let mut command = Command::new(&self.program);
+        command
             .arg("convert-symbols")
             .args(["--memory-bytes", &self.memory_bytes.to_string()])
             .args(["--text-bytes-max", &self.text_bytes_max.to_string()])
@@ -56,13 +58,9 @@ impl Converter {
             .arg(name)
             .stdin(Stdio::from(native))
             .stdout(Stdio::from(output))
-            .stderr(Stdio::piped())
-            .env_clear()
-            .spawn()
-            .map_err(Refused::Storage)?;
-        let mut child = Killed(child);
-        let stderr = child.0.stderr.take();
-        let status = self.wait(&mut child.0).map_err(Refused::Storage)?;
+            .stderr(Stdio::from(stderr))
+            .env_clear();
+        let status = child::run(&mut command, self.deadline).map_err(Refused::Storage)?;
         let Some(status) = status else {
             return Err(Refused::Bad(format!(
                 "its conversion took longer than {} s; send what dump_syms makes of it",
@@ -72,33 +70,16 @@ impl Converter {
         if status.success() {
             return Ok(());
         }
-        // The child has ended, so its last words are all there.
-        let mut reason = Vec::new();
-        if let Some(stderr) = stderr {
-            let _ = stderr.take(REASON_BYTES_MAX).read_to_end(&mut reason);
-        }
-        let reason = String::from_utf8_lossy(&reason);
+        let mut said = Vec::new();
+        reason.rewind().map_err(Refused::Storage)?;
+        let read = reason.take(REASON_BYTES_MAX).read_to_end(&mut said);
+        read.map_err(Refused::Storage)?;
+        let said = String::from_utf8_lossy(&said);
         Err(Refused::Bad(match status.code() {
             // What the child says by itself.
-            Some(1) => reason.trim().to_owned(),
-            _ => self.fault(status, reason.trim()),
+            Some(1) => said.trim().to_owned(),
+            _ => self.fault(status, said.trim()),
         }))
-    }
-
-    /// `None` where the time was up. A child that writes more than its standard error holds would
-    /// wait for ever, but it writes one sentence.
-    fn wait(&self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
-        let until = Instant::now() + self.deadline;
-        loop {
-            if let Some(status) = child.try_wait()? {
-                return Ok(Some(status));
-            }
-            if Instant::now() >= until {
-                return Ok(None);
-            }
-            // Portable, and nothing to the seconds that a conversion takes.
-            std::thread::sleep(LOOK_EVERY);
-        }
     }
 
     fn fault(&self, status: ExitStatus, reason: &str) -> String {
@@ -109,16 +90,5 @@ impl Converter {
             false => String::new(),
         };
         format!("its conversion{limit} ended by {status} {first}; send what dump_syms makes of it")
-    }
-}
-
-/// A child that does not outlive us.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        // Both fail where it has ended, which is what is wanted.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

@@ -33,7 +33,7 @@ const ROWS: [&[&str]; 10] = [
         "reload",
         "symbol_source",
     ],
-    &["crash", "clock", "errand", "limits", "metrics"],
+    &["child", "crash", "clock", "errand", "limits", "metrics"],
 ];
 
 /// Modules that may not use each other although they stand in one row: landlords.
@@ -45,7 +45,10 @@ const APART: [(&str, &[&str]); 4] = [
 ];
 
 /// Who alone may name a crate.
-const LANDLORDS: [(&str, &[&str]); 22] = [
+const LANDLORDS: [(&str, &[&str]); 25] = [
+    ("landlock", &["stackwalk"]),
+    ("seccompiler", &["stackwalk"]),
+    ("libc", &["stackwalk"]),
     ("redb", &["store"]),
     ("bincode", &["store"]),
     ("lz4_flex", &["store"]),

@@ -6,12 +6,14 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crashkeep::demo::with_threads;
+use crashkeep::crash::walk::Walk;
 use crashkeep::stackwalk::{
     MAP_BYTES_MAX, Overrun, SymbolCache, WalkLimits, Walker, WalkerFault, WalkerOptions, walk,
 };
 use crashkeep::symbols::SymbolDirs;
 use crashkeep::symbols::mapped::MappedDir;
+
+use crate::hostile;
 
 fn program() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_crashkeep"))
@@ -289,32 +291,53 @@ fn a_walk_past_its_output_limit_is_refused_by_the_child_itself() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_dump_that_multiplies_in_memory_hits_the_limit_of_the_child_alone() {
+fn every_hostile_dump_is_walked_in_part_within_128_mib() {
     let mut options = WalkerOptions::new(program());
-    options.heap_bytes = 100 << 20;
+    options.heap_bytes = 128 << 20;
     let mut walker = Walker::new(options);
-    let hostile = with_threads(&small_dump(), 20_000);
-    let fault = walker.walk(&hostile).unwrap_err();
-    assert_eq!(fault, WalkerFault::Overran(Overrun::HeapBytes(100 << 20)));
-    assert!(walker.walk(&small_dump()).unwrap().is_ok());
+    let mut pid = None;
+    for (name, dump) in hostile::dumps() {
+        let json = walker
+            .walk(&dump)
+            .unwrap_or_else(|fault| panic!("{name}: {fault}"))
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(json.len() <= 16 << 20, "{name}: {} bytes", json.len());
+        let walk: Walk = serde_json::from_slice(&json).unwrap();
+        let (_, crashing) = walk.crashing_thread().expect(name);
+        assert!(crashing.frame_count > 0, "{name}");
+        let is_whole = ["endless_handle", "return_addresses_256kb"].contains(&name);
+        assert_eq!(
+            walk.partial.is_empty(),
+            is_whole,
+            "{name}: {:?}",
+            walk.partial
+        );
+        for thread in &walk.threads {
+            assert!(thread.frames.len() <= 501, "{name}");
+        }
+        assert_eq!(*pid.get_or_insert(walker.pid()), walker.pid(), "{name}");
+    }
 }
 
-#[cfg(target_os = "linux")]
 #[test]
-fn a_walk_without_end_hits_the_limit_of_cpu_time() {
-    let mut options = WalkerOptions::new(program());
-    options.cpu_seconds = 0;
-    options.heap_bytes = 4 << 30;
-    options.address_bytes = 8 << 30;
-    let mut walker = Walker::new(options);
-    // Busy for far more than a second, and ended long before it needs much memory.
-    let hostile = with_threads(&small_dump(), 1_000_000);
-    let fault = walker.walk(&hostile).unwrap_err();
-    assert_eq!(fault, WalkerFault::Overran(Overrun::CpuSeconds(0)));
-    // Each dump has a budget of its own.
-    for _ in 0..3 {
-        assert!(walker.walk(&small_dump()).unwrap().is_ok());
-    }
+fn a_stack_too_long_to_keep_has_both_its_ends_and_its_true_count() {
+    let mut walker = Walker::new(WalkerOptions::new(program()));
+    let (_, dump) = hostile::dumps()
+        .into_iter()
+        .find(|(name, _)| *name == "return_addresses_256kb")
+        .unwrap();
+    let read = |json: Vec<u8>| -> Walk { serde_json::from_slice(&json).unwrap() };
+    let stored = read(walker.walk(&dump).unwrap().unwrap());
+    let whole = read(walked_here(&dump));
+    let ([stored], [whole]) = (&stored.threads[..], &whole.threads[..]) else {
+        panic!("one thread");
+    };
+    assert_eq!(whole.frames.len(), 32_769);
+    assert_eq!((stored.frame_count, stored.truncated), (32_769, Some(true)));
+    assert_eq!(stored.frames[..250], whole.frames[..250]);
+    assert_eq!(stored.frames[251..], whole.frames[32_519..]);
+    let gap = stored.frames[250].truncated.as_ref().unwrap();
+    assert_eq!(gap.msg.as_deref(), Some("32269 frames left out"));
 }
 
 #[test]
@@ -362,4 +385,51 @@ fn the_command_prints_json_or_text_or_says_why_not() {
         reason,
         "crashkeep: empty.dmp: the dump is empty (0 bytes) (EmptyMinidump)\n"
     );
+}
+
+/// Runs the self-test on a folder of symbols: its text, and whether every fence holds.
+#[cfg(target_os = "linux")]
+fn self_test(symbols: &Path) -> (String, bool) {
+    let output = Command::new(program())
+        .args(["walker", "--self-test", "--symbols"])
+        .arg(symbols)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    (text, output.status.success())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_walker_can_read_symbols_and_do_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    put_symbols(folder.path(), "whole_program");
+    let (text, is_closed) = self_test(folder.path());
+    assert!(is_closed, "{text}");
+    let stands = |fence: &str| text.contains(&format!("{fence}: stands"));
+    // A kernel without them is allowed to be tested on; then the text says so.
+    for (what, fences) in [
+        ("read a file elsewhere", &["landlock"][..]),
+        ("write a file", &["landlock", "seccomp"]),
+        ("open a connection", &["seccomp"]),
+        ("wait for connections", &["seccomp"]),
+        ("send a datagram", &["seccomp"]),
+        ("start a program", &["landlock", "seccomp"]),
+        ("start a thread", &["seccomp"]),
+        ("signal the parent", &["seccomp"]),
+    ] {
+        if fences.iter().any(|fence| stands(fence)) {
+            assert!(text.contains(&format!("{what}: refused")), "{text}");
+        }
+    }
+    assert!(text.contains("1 entries"), "{text}");
+    assert!(!folder.path().join("walker-self-test").exists());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_walker_that_cannot_read_its_symbols_fails_its_self_test() {
+    let (text, is_closed) = self_test(Path::new("/no/such/folder"));
+    assert!(!is_closed, "{text}");
+    assert!(text.contains("read /no/such/folder: failed"), "{text}");
 }

@@ -51,6 +51,20 @@ pub struct WalkerArgs {
     /// Mapped files kept open between dumps
     #[arg(long, value_name = "N", default_value_t = MAPS_MAX)]
     maps_max: u64,
+    /// Try what a walker must not be able to do, and say what came of it
+    #[arg(long)]
+    self_test: bool,
+}
+
+/// Started by a server, never by hand: see `stackwalk::Namer`.
+#[derive(clap::Args)]
+pub struct NamerArgs {
+    /// A folder of symbols; may be repeated
+    #[arg(long = "symbols", value_name = "DIR")]
+    symbols: Vec<PathBuf>,
+    /// The folder of mapped symbols
+    #[arg(long, value_name = "DIR")]
+    mapped: Option<PathBuf>,
 }
 
 /// Walks one dump in this process, to its end.
@@ -92,6 +106,20 @@ pub fn run_walker(args: WalkerArgs) -> anyhow::Result<ExitCode> {
         map_bytes_max: args.map_bytes_max,
         maps_max: args.maps_max,
     };
+    if args.self_test {
+        let is_closed = stackwalk::self_test(&settings, &mut io::stdout().lock())?;
+        return Ok(match is_closed {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        });
+    }
     stackwalk::serve(settings, io::stdin().lock(), io::stdout().lock()).context("walker")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Answers questions about addresses on stdin, on stdout.
+pub fn run_namer(args: NamerArgs) -> anyhow::Result<ExitCode> {
+    let (input, output) = (io::stdin().lock(), io::stdout().lock());
+    stackwalk::serve_names(args.symbols, args.mapped, input, output).context("namer")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,36 @@
+//! Children that are started for one piece of work: files go in and out, and time is bounded.
+
+use std::io;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+/// Between two looks at whether a child has ended: portable, and nothing to the milliseconds that
+/// a start takes.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// A child that does not outlive us.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // Both fail where it has ended, which is what is wanted.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs a command to its end. `None` where it took longer than `deadline`, and was killed. Its
+/// output must go to files: nobody reads pipes here.
+pub fn run(command: &mut Command, deadline: Duration) -> io::Result<Option<ExitStatus>> {
+    let until = Instant::now() + deadline;
+    let mut child = Killed(command.spawn()?);
+    loop {
+        if let Some(status) = child.0.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= until {
+            return Ok(None);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}

@@ -1,0 +1,68 @@
+//! Dumps beside the main one: those of other processes that the crashing one brought down or waited
+//! for. They are walked, kept and shown; what crashed is told by the main dump alone.
+
+use serde_json::json;
+
+use super::{Draft, STACKWALK_VERSION, Walked};
+use crate::crash::processed::OTHER_DUMP_PREFIX;
+use crate::crash::walk::Walk;
+
+pub fn read_walks(draft: &mut Draft) -> Result<(), String> {
+    for (name, walked) in &draft.input.others {
+        match walked {
+            Walked::Whole(json) => {
+                let walk: Walk = serde_json::from_slice(json)
+                    .map_err(|error| format!("the walk of {name} cannot be read: {error}"))?;
+                draft.note_lacks(&walk, &format!("{name}: "));
+                draft.other_walks.push(walk);
+            }
+            Walked::NoDump => {}
+            Walked::Unreadable { why, .. } => {
+                draft.notes.push(format!("{name} cannot be walked: {why}"));
+            }
+            Walked::GivenUp { why, .. } => {
+                draft.notes.push(format!("{name} was given up: {why}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Puts each dump's walk into the object that `json` is, under the dump's name as in Socorro.
+pub fn write(others: &[(String, Walked)], json: &mut Vec<u8>) {
+    for (name, walked) in others {
+        let (status, walk) = match walked {
+            Walked::Whole(walk) => ("OK", Some(walk)),
+            Walked::NoDump => continue,
+            Walked::Unreadable { status, .. } | Walked::GivenUp { status, .. } => {
+                (status.as_str(), None)
+            }
+        };
+        let head = json!({
+            "success": walk.is_some(),
+            "mdsw_status_string": status,
+            "stackwalk_version": STACKWALK_VERSION,
+        });
+        json.pop();
+        json.push(b',');
+        json.extend_from_slice(json!(key(name)).to_string().as_bytes());
+        json.push(b':');
+        json.extend_from_slice(head.to_string().as_bytes());
+        if let Some(walk) = walk {
+            // As it came, for the same reason as the main dump's.
+            json.pop();
+            json.extend_from_slice(b",\"json_dump\":");
+            json.extend_from_slice(walk.trim_ascii());
+            json.push(b'}');
+        }
+        json.push(b'}');
+    }
+}
+
+/// Clients choose the names of dumps, and must not choose keys of a processed crash with them.
+fn key(name: &str) -> String {
+    match name.starts_with(OTHER_DUMP_PREFIX) {
+        true => name.to_owned(),
+        false => format!("{OTHER_DUMP_PREFIX}{name}"),
+    }
+}

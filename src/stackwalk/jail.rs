@@ -1,0 +1,263 @@
+//! What a walker may ask of the system once it has begun: to read symbols, and nothing else.
+//!
+//! Two fences, either of which holds by itself where the kernel has it. Landlock (Linux 5.13, networks
+//! 6.7) refuses every file that does not lie below the symbol folders, and every port. Seccomp refuses
+//! every system call that a walk does not need; of those it needs, opening is for reading alone, and
+//! limits and signals are for the walker itself. What is refused answers "not permitted" instead of
+//! killing: a C library of tomorrow may try a call that we do not know and do without it.
+//!
+//! A kernel without them is no reason not to walk. `crashkeep walker --self-test` says what holds.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Which fences stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fences {
+    /// Files, and ports where the kernel can.
+    pub(super) has_landlock: bool,
+    pub(super) has_seccomp: bool,
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn close(_: &[PathBuf]) -> Fences {
+    Fences {
+        has_landlock: false,
+        has_seccomp: false,
+    }
+}
+
+#[cfg(target_os = "linux")]
+pub(super) use linux::close;
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::collections::BTreeMap;
+
+    use landlock::{
+        ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
+        RulesetStatus, Scope, path_beneath_rules,
+    };
+    use seccompiler::{
+        BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+        SeccompRule,
+    };
+
+    use super::*;
+
+    /// Closes this process in for good. Folders that do not exist yet will not be readable.
+    pub(in super::super) fn close(readable: &[PathBuf]) -> Fences {
+        // In this order: the second fence refuses to build the first.
+        let has_landlock =
+            landlock(readable).is_ok_and(|status| status != RulesetStatus::NotEnforced);
+        let has_seccomp = seccomp().is_ok();
+        Fences {
+            has_landlock,
+            has_seccomp,
+        }
+    }
+
+    fn landlock(readable: &[PathBuf]) -> Result<RulesetStatus, RulesetError> {
+        // What an older kernel does not know of this is left out.
+        let abi = ABI::V6;
+        let status = Ruleset::default()
+            .handle_access(AccessFs::from_all(abi))?
+            .handle_access(AccessNet::from_all(abi))?
+            .scope(Scope::from_all(abi))?
+            .create()?
+            .add_rules(path_beneath_rules(
+                readable,
+                AccessFs::ReadFile | AccessFs::ReadDir,
+            ))?
+            .restrict_self()?;
+        Ok(status.ruleset)
+    }
+
+    /// System calls of a walk, for whatever arguments.
+    const CALLS: [i64; 39] = [
+        // Pipes, and the files that opening gave.
+        libc::SYS_read,
+        libc::SYS_readv,
+        libc::SYS_pread64,
+        libc::SYS_write,
+        libc::SYS_writev,
+        libc::SYS_close,
+        libc::SYS_lseek,
+        libc::SYS_fstat,
+        libc::SYS_newfstatat,
+        libc::SYS_statx,
+        libc::SYS_getdents64,
+        libc::SYS_readlinkat,
+        libc::SYS_faccessat,
+        libc::SYS_fadvise64,
+        libc::SYS_fcntl,
+        libc::SYS_getcwd,
+        // Memory.
+        libc::SYS_brk,
+        libc::SYS_mmap,
+        libc::SYS_munmap,
+        libc::SYS_mremap,
+        libc::SYS_mprotect,
+        libc::SYS_madvise,
+        // Its one thread, and its end.
+        libc::SYS_futex,
+        libc::SYS_sched_yield,
+        libc::SYS_sched_getaffinity,
+        libc::SYS_getpid,
+        libc::SYS_getppid,
+        libc::SYS_gettid,
+        libc::SYS_rt_sigaction,
+        libc::SYS_rt_sigprocmask,
+        libc::SYS_rt_sigreturn,
+        libc::SYS_sigaltstack,
+        libc::SYS_restart_syscall,
+        libc::SYS_exit,
+        libc::SYS_exit_group,
+        // Clocks and randomness.
+        libc::SYS_clock_gettime,
+        libc::SYS_clock_nanosleep,
+        libc::SYS_gettimeofday,
+        libc::SYS_getrandom,
+    ];
+
+    fn seccomp() -> Result<(), Box<dyn std::error::Error>> {
+        let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+            CALLS.iter().map(|call| (*call, vec![])).collect();
+        let writes = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE;
+        // A temporary file without a name is a folder opened for writing.
+        let writes = (writes & !libc::O_DIRECTORY) as u64;
+        rules.insert(
+            libc::SYS_openat,
+            only(2, SeccompCmpOp::MaskedEq(writes), 0)?,
+        );
+        #[cfg(target_arch = "x86_64")]
+        rules.insert(libc::SYS_open, only(1, SeccompCmpOp::MaskedEq(writes), 0)?);
+        // Its own limits, by the number 0; and the signal that ends a program that gives up.
+        rules.insert(libc::SYS_prlimit64, only(0, SeccompCmpOp::Eq, 0)?);
+        let own = u64::from(std::process::id());
+        rules.insert(libc::SYS_tgkill, only(0, SeccompCmpOp::Eq, own)?);
+        rules.insert(libc::SYS_kill, only(0, SeccompCmpOp::Eq, own)?);
+        let filter = SeccompFilter::new(
+            rules,
+            SeccompAction::Errno(libc::EPERM as u32),
+            SeccompAction::Allow,
+            std::env::consts::ARCH.try_into()?,
+        )?;
+        let program: BpfProgram = filter.try_into()?;
+        Ok(seccompiler::apply_filter(&program)?)
+    }
+
+    fn only(
+        argument: u8,
+        is: SeccompCmpOp,
+        value: u64,
+    ) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+        let length = SeccompCmpArgLen::Dword;
+        let condition = SeccompCondition::new(argument, length, is, value)?;
+        Ok(vec![SeccompRule::new(vec![condition])?])
+    }
+}
+
+/// Tries what a walker must not be able to do, and says of each what came of it; true if all was
+/// refused that a standing fence refuses, and symbols can be read.
+pub(super) fn self_test(
+    fences: Fences,
+    readable: &[PathBuf],
+    output: &mut impl Write,
+) -> io::Result<bool> {
+    let word = |stands| {
+        if stands {
+            "stands"
+        } else {
+            "this system has none"
+        }
+    };
+    writeln!(output, "landlock: {}", word(fences.has_landlock))?;
+    writeln!(output, "seccomp: {}", word(fences.has_seccomp))?;
+    let either = fences.has_landlock || fences.has_seccomp;
+    let mut is_closed = true;
+    for (what, must_be_refused, tried) in [
+        (
+            "read a file elsewhere",
+            fences.has_landlock,
+            read_elsewhere(),
+        ),
+        ("write a file", either, write_file(readable)),
+        ("open a connection", either, connect()),
+        ("wait for connections", either, listen()),
+        ("send a datagram", fences.has_seccomp, send_datagram()),
+        ("start a program", either, start_program()),
+        ("start a thread", fences.has_seccomp, start_thread()),
+        ("signal the parent", either, signal_parent()),
+    ] {
+        let is_refused = tried
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+        is_closed &= is_refused || !must_be_refused;
+        match tried {
+            Ok(()) => writeln!(output, "{what}: possible")?,
+            Err(error) if is_refused => writeln!(output, "{what}: refused ({error})")?,
+            Err(error) => writeln!(output, "{what}: failed ({error})")?,
+        }
+    }
+    for folder in readable {
+        let listed = std::fs::read_dir(folder).map(|entries| entries.count());
+        is_closed &= listed.is_ok();
+        match listed {
+            Ok(count) => writeln!(output, "read {}: {count} entries", folder.display())?,
+            Err(error) => writeln!(output, "read {}: failed ({error})", folder.display())?,
+        }
+    }
+    Ok(is_closed)
+}
+
+fn read_elsewhere() -> io::Result<()> {
+    std::fs::File::open("/proc/self/exe").map(drop)
+}
+
+fn write_file(readable: &[PathBuf]) -> io::Result<()> {
+    let folder = readable.first().map_or(Path::new("."), PathBuf::as_path);
+    let path = folder.join("walker-self-test");
+    std::fs::File::create(&path)?;
+    std::fs::remove_file(path)
+}
+
+fn connect() -> io::Result<()> {
+    std::net::TcpStream::connect(("127.0.0.1", 1)).map(drop)
+}
+
+fn listen() -> io::Result<()> {
+    std::net::TcpListener::bind(("127.0.0.1", 0)).map(drop)
+}
+
+fn send_datagram() -> io::Result<()> {
+    let socket = std::net::UdpSocket::bind(("127.0.0.1", 0))?;
+    socket.send_to(b"self-test", ("127.0.0.1", 1)).map(drop)
+}
+
+/// A new process, and a program in it.
+fn start_program() -> io::Result<()> {
+    let mut child = std::process::Command::new("/proc/self/exe")
+        .arg("--version")
+        .stdout(std::process::Stdio::null())
+        .spawn()?;
+    child.wait().map(drop)
+}
+
+fn start_thread() -> io::Result<()> {
+    let thread = std::thread::Builder::new().spawn(|| {})?;
+    thread
+        .join()
+        .map_err(|_| io::Error::other("the thread panicked"))
+}
+
+#[cfg(target_os = "linux")]
+fn signal_parent() -> io::Result<()> {
+    let parent = rustix::process::getppid().ok_or(io::ErrorKind::NotFound)?;
+    Ok(rustix::process::test_kill_process(parent)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn signal_parent() -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
