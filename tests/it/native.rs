@@ -734,3 +734,64 @@ fn sentry_cli_uploads_every_format() {
     }
     assert!(server.module(MAC)["functions"].as_u64() > Some(0), "{said}");
 }
+
+#[test]
+fn a_folder_of_symbols_is_used_where_it_lies() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = "null_read_av/7B7D1968FF0D47AE4366E9C3A7E1B6750";
+    let symbols = folder.path().join("more").join(place);
+    std::fs::create_dir_all(&symbols).expect("a folder");
+    let text = sym(&format!("{place}/null_read_av.sym"));
+    std::fs::write(symbols.join("null_read_av.sym"), &text).expect("a file");
+    let at = folder.path().join("more");
+    let config = folder.path().join("appliance.toml");
+    let source = format!(
+        "[[symbol_source]]\nkind = \"folder\"\nat = \"{}\"\n",
+        at.display()
+    );
+    std::fs::write(&config, source).expect("a file");
+    let config = config.to_str().expect("a plain path");
+    let server = Server::start_in(&folder.path().join("data"), &["--config", config]);
+    let id = server.crash_of("linux-x86_64-null_read_av");
+    assert_eq!(server.frames(&id)[0]["function"], "crash()");
+    let served = server.get(&format!("/symbols/{place}/null_read_av.sym"));
+    assert_eq!(served.body, text);
+    // It is read and left as it is.
+    assert_eq!(files_below(&at).len(), 1);
+    assert_eq!(files_below(&folder.path().join("data/symbols")), [""; 0]);
+}
+
+/// A program by sym-upload-v2, which gives its name with its last request.
+#[test]
+fn a_program_that_is_put_without_a_name_gets_it_later() {
+    let server = Server::start();
+    let created = server
+        .request("POST", "/v1/uploads:create", &[], b"")
+        .json();
+    let key = created["uploadKey"].as_str().expect("a key").to_owned();
+    let put = server.request(
+        "PUT",
+        &format!("/v1/uploads/{key}"),
+        &[],
+        &native("linux-x86_64-crash.elf"),
+    );
+    assert_eq!(put.status, 200, "{}", put.text());
+    let done = server.request(
+        "POST",
+        &format!("/v1/uploads/{key}:complete"),
+        &[],
+        format!(
+            "{{ symbol_id: {{debug_file: \"crash\", debug_id: \"{LINUX}\" }}, symbol_upload_type: \"ELF\" }}"
+        )
+        .as_bytes(),
+    );
+    assert_eq!(done.text(), "{\"result\": \"OK\"}\n");
+    assert_eq!(server.module(LINUX)["debug_file"], "crash");
+    assert_eq!(server.module(LINUX)["code_file"], "crash");
+    let by_name = server.get("/api/Symbols/?debug_file=crash").json();
+    assert_eq!(by_name["hits"].as_array().map(Vec::len), Some(1));
+    let text = server
+        .get(&format!("/symbols/crash/{LINUX}/crash.sym"))
+        .text();
+    assert!(text.starts_with(&format!("MODULE Linux x86_64 {LINUX} crash\n")));
+}
