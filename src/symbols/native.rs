@@ -13,7 +13,7 @@ use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 use symbolic_cfi::AsciiCfiWriter;
-use symbolic_common::{Arch, CpuFamily, Name, NameMangling, join_path};
+use symbolic_common::{Arch, CpuFamily, Name, join_path};
 use symbolic_debuginfo::{
     Archive, FileFormat, Function, LineInfo, Object, ObjectKind, ParseObjectOptions, SymbolMap,
 };
@@ -226,13 +226,13 @@ impl<'o, 'd> Program<'o, 'd> {
             object,
         };
         let symbols = object.symbol_map();
-        program.read_functions(&symbols);
+        program.read_functions();
         program.read_publics(&symbols);
         Ok(program)
     }
 
     /// A unit that cannot be read costs its own functions and no others.
-    fn read_functions(&mut self, symbols: &SymbolMap<'_>) {
+    fn read_functions(&mut self) {
         if !self.object.has_debug_info() {
             return;
         }
@@ -247,7 +247,7 @@ impl<'o, 'd> Program<'o, 'd> {
         let mut why = String::new();
         for function in session.functions() {
             match function {
-                Ok(function) => self.add(&function, symbols),
+                Ok(function) => self.add(&function),
                 Err(error) => {
                     unread += 1;
                     why = chain(&error);
@@ -273,22 +273,19 @@ impl<'o, 'd> Program<'o, 'd> {
         self.functions.dedup_by_key(|function| function.address);
     }
 
-    fn add(&mut self, function: &Function<'_>, symbols: &SymbolMap<'_>) {
+    fn add(&mut self, function: &Function<'_>) {
         if function.size == 0 {
             return;
         }
-        // A function in several pieces has one name for all of them, that of the lowest. An ELF file
-        // has a symbol for each: `f` and `f.cold`.
-        let has_table = self.head.kind == Kind::Elf;
-        let symbol = has_table.then(|| symbols.lookup_exact(function.address));
-        let symbol = symbol.flatten().and_then(|symbol| symbol.name());
-        let language = function.name.language();
-        let symbol = symbol.map(|text| Name::new(text, NameMangling::Mangled, language));
-        let name = symbol.as_ref().unwrap_or(&function.name);
+        let plain = Name::new(
+            without_clones(function.name.as_str()),
+            function.name.mangling(),
+            function.name.language(),
+        );
         let mut body = Body {
             address: function.address,
             size: function.size,
-            name: readable(name),
+            name: readable(&plain),
             lines: Vec::new(),
             inlines: Vec::new(),
         };
@@ -307,7 +304,7 @@ impl<'o, 'd> Program<'o, 'd> {
                 symbol.address - function.address < function.size
             });
             if let (false, Some(name)) = (is_covered, symbol.name()) {
-                let name = readable(&Name::from(name));
+                let name = readable(&Name::from(without_clones(name)));
                 self.publics.push((symbol.address, name));
             }
         }
@@ -440,17 +437,50 @@ fn one_line(text: &str) -> String {
     }
 }
 
-/// Adds the lines and inlined calls of `function` to `body`.
+/// A range of addresses, the second behind it.
+type Range = (u64, u64);
+
+/// Adds the lines and inlined calls of `function` to `body`. Returns the ranges that have lines, in
+/// order and apart from each other.
 ///
 /// symbolic gives each function the lines of its whole range: where something is inlined, the line
-/// of the call. A symbol file wants there the line of what is inlined, and the call beside it.
-fn flatten(function: &Function<'_>, depth: u32, names: &mut Names, body: &mut Body) {
+/// of the call. A symbol file wants there the line of what is inlined, and the call beside it. In
+/// a PDB an inlined function may claim more than it has lines for; that is its caller's.
+fn flatten(function: &Function<'_>, depth: u32, names: &mut Names, body: &mut Body) -> Vec<Range> {
     let end = function.end_address();
     let path = |line: &LineInfo<'_>, names: &mut Names| {
         let folder = String::from_utf8_lossy(function.compilation_dir);
         let path = join_path(&folder, &line.file.path_str());
         names.files.number(one_line(&path))
     };
+    let mut inlined: Vec<Range> = Vec::new();
+    if depth < INLINE_DEPTH_MAX {
+        for inlinee in &function.inlinees {
+            // In front of those within it, and taken back where it has no lines.
+            let at = body.inlines.len();
+            let covered = flatten(inlinee, depth + 1, names, body);
+            if covered.is_empty() {
+                continue;
+            }
+            let after = (function.lines).partition_point(|line| line.address <= inlinee.address);
+            let call = after.checked_sub(1).map(|at| &function.lines[at]);
+            let call_line = call.map_or(0, |call| call.line);
+            let call_file = call.map_or(0, |call| path(call, names));
+            let origin = names.origins.number(readable(&inlinee.name));
+            let records = covered.iter().map(|&(from, to)| Inline {
+                depth,
+                address: from,
+                size: to - from,
+                call_line,
+                call_file,
+                origin,
+            });
+            body.inlines.splice(at..at, records);
+            inlined.extend(covered);
+        }
+    }
+    inlined.sort_unstable();
+    let mut covered = inlined.clone();
     for (at, line) in function.lines.iter().enumerate() {
         let next = function.lines.get(at + 1).map_or(end, |next| next.address);
         let line_end = match line.size {
@@ -458,48 +488,98 @@ fn flatten(function: &Function<'_>, depth: u32, names: &mut Names, body: &mut Bo
             None => next,
         };
         let mut from = line.address;
-        for inlinee in &function.inlinees {
-            if inlinee.end_address() <= from || inlinee.address >= line_end {
-                continue;
+        let first = inlined.partition_point(|range| range.1 <= from);
+        for &(start, stop) in inlined[first..]
+            .iter()
+            .take_while(|range| range.0 < line_end)
+        {
+            if from < start {
+                push_line(body, (from, start), line, || path(line, names));
+                covered.push((from, start));
             }
-            push_line(body, from, inlinee.address, line, || path(line, names));
-            from = inlinee.end_address();
+            from = from.max(stop);
         }
-        push_line(body, from, line_end, line, || path(line, names));
+        if from < line_end {
+            push_line(body, (from, line_end), line, || path(line, names));
+            covered.push((from, line_end));
+        }
     }
-    if depth >= INLINE_DEPTH_MAX {
-        return;
+    joined(covered)
+}
+
+/// The same ranges, in order, with those that touch made one.
+fn joined(mut ranges: Vec<Range>) -> Vec<Range> {
+    ranges.sort_unstable();
+    let mut joined: Vec<Range> = Vec::with_capacity(ranges.len());
+    for (from, to) in ranges {
+        match joined.last_mut() {
+            Some(last) if from <= last.1 => last.1 = last.1.max(to),
+            _ => joined.push((from, to)),
+        }
     }
-    for inlinee in &function.inlinees {
-        let after = (function.lines).partition_point(|line| line.address <= inlinee.address);
-        let call = after.checked_sub(1).map(|at| &function.lines[at]);
-        let origin = names.origins.number(readable(&inlinee.name));
-        body.inlines.push(Inline {
-            depth,
-            address: inlinee.address,
-            size: inlinee.size,
-            call_line: call.map_or(0, |call| call.line),
-            call_file: call.map_or(0, |call| path(call, names)),
-            origin,
-        });
-        flatten(inlinee, depth + 1, names, body);
-    }
+    joined
 }
 
 fn push_line(
     body: &mut Body,
-    from: u64,
-    to: u64,
+    (from, to): Range,
     line: &LineInfo<'_>,
     file: impl FnOnce() -> usize,
 ) {
-    let size = to.saturating_sub(from);
-    if size > 0 && u32::try_from(line.line).is_ok() {
+    if u32::try_from(line.line).is_ok() {
         body.lines.push(Line {
             address: from,
-            size,
+            size: to - from,
             line: line.line,
             file: file(),
         });
+    }
+}
+
+/// What compilers put behind the name of a function that they took apart or specialised. Its numbers
+/// differ from build to build, which would part one bug in many.
+const CLONES: [&str; 7] = [
+    ".cold",
+    ".constprop.",
+    ".isra.",
+    ".part.",
+    ".llvm.",
+    ".lto_priv.",
+    ".localalias",
+];
+
+fn without_clones(symbol: &str) -> &str {
+    let cut = CLONES.iter().filter_map(|clone| symbol.find(clone)).min();
+    match cut {
+        Some(cut) if cut > 0 => &symbol[..cut],
+        _ => symbol,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_of_a_function_have_its_name() {
+        for (symbol, name) in [
+            ("main.cold", "main"),
+            ("_ZN1a1bEv.constprop.104", "_ZN1a1bEv"),
+            ("_ZN1a1bEv.isra.20.part.21", "_ZN1a1bEv"),
+            ("_ZN1a1bEv.llvm.8213", "_ZN1a1bEv"),
+            ("operator.parts", "operator.parts"),
+            (".cold", ".cold"),
+        ] {
+            assert_eq!(without_clones(symbol), name);
+        }
+    }
+
+    #[test]
+    fn ranges_that_touch_are_one() {
+        assert_eq!(
+            joined(vec![(5, 7), (1, 3), (3, 4), (6, 9)]),
+            [(1, 4), (5, 9)]
+        );
+        assert_eq!(joined(Vec::new()), []);
     }
 }
