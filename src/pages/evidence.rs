@@ -75,6 +75,7 @@ fn addresses(info: &CrashInfo) -> Markup {
             dt { "Address" }
             dd {
                 @match (adjusted.kind.as_str(), &adjusted.address, &adjusted.offset) {
+                    ("null-pointer", _, Some(offset)) if offset.trim_start_matches(['0', 'x']).is_empty() => "a null pointer",
                     ("null-pointer", _, Some(offset)) => { "a null pointer, with offset " code { (offset) } },
                     ("non-canonical", Some(address), _) => { "in truth " code { (address) } ", which no memory can have" },
                     (kind, address, offset) => {

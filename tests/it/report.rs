@@ -85,6 +85,9 @@ fn page_of(server: &Server, dumps: &[(&str, &[u8])]) -> (String, serde_json::Val
 #[test]
 fn a_report_shows_everything_that_its_dump_tells() {
     let server = Server::start();
+    for module in fixture_names("symbols") {
+        server.install_symbols(&module);
+    }
     for (dump, texts) in [
         (
             "linux-x86_64-crash",
@@ -97,7 +100,7 @@ fn a_report_shows_everything_that_its_dump_tells() {
         (
             "linux-x86_64-acmed_null_read",
             &[
-                "a null pointer, with offset",
+                "a null pointer",
                 "reads 4 bytes at",
                 "Limits of the process",
                 "Max open files",
