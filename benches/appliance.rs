@@ -9,6 +9,7 @@
 //! The walk is held against the program `minidump-stackwalk` (`cargo install minidump-stackwalk`),
 //! found on PATH or by `MINIDUMP_STACKWALK`; without it that figure is left out.
 
+mod containment;
 mod symbols;
 
 use std::fs::{File, OpenOptions};
@@ -57,6 +58,18 @@ fn main() {
     if is_asked("symbols") {
         symbols::run(root.path());
     }
+    if is_asked("json") {
+        containment::json(root.path());
+    }
+    if is_asked("hostile") {
+        containment::hostile();
+    }
+    if is_asked("mutants") {
+        containment::mutants(root.path());
+    }
+    if is_asked("faults") {
+        containment::faults(root.path());
+    }
 }
 
 fn cores() -> usize {
@@ -76,7 +89,8 @@ fn figure(name: &str, value: f64, unit: &str, baseline: &str, against: f64) {
 }
 
 struct Server {
-    child: Child,
+    /// Absent where the server runs in this process.
+    child: Option<Child>,
     address: String,
 }
 
@@ -99,14 +113,25 @@ impl Server {
             .expect("an address");
         Self {
             address: address.to_owned(),
-            child,
+            child: Some(child),
         }
+    }
+
+    /// One that runs already.
+    fn at(address: &str) -> Self {
+        Self {
+            child: None,
+            address: address.to_owned(),
+        }
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.as_ref().map_or_else(std::process::id, Child::id)
     }
 
     /// Processor time of the server itself so far, without its walkers.
     fn cpu_ms(&self) -> f64 {
-        let stat =
-            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("Linux");
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("Linux");
         let fields: Vec<&str> = stat
             .rsplit(')')
             .next()
@@ -134,7 +159,7 @@ impl Server {
     }
 
     fn resident_mib(&self) -> f64 {
-        let path = format!("/proc/{}/status", self.child.id());
+        let path = format!("/proc/{}/status", self.pid());
         let status = std::fs::read_to_string(path).expect("Linux");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
@@ -148,9 +173,11 @@ impl Server {
     }
 
     fn stop(mut self) {
-        let pid = rustix::process::Pid::from_raw(self.child.id() as i32).expect("a pid");
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let _ = self.child.wait();
+        if let Some(mut child) = self.child.take() {
+            let pid = rustix::process::Pid::from_raw(child.id() as i32).expect("a pid");
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let _ = child.wait();
+        }
     }
 }
 

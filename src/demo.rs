@@ -14,7 +14,7 @@ use anyhow::{Context, anyhow, bail, ensure};
 
 use crate::appliance::{self, Appliance, Place};
 use crate::clock::{Clock, DAY_MS, SystemClock, Timestamp};
-use crate::config::{Config, Setting, Source, Span};
+use crate::config::Config;
 use crate::crash::raw::MAIN_DUMP;
 use crate::fields::name;
 use crate::http::Form;
@@ -48,10 +48,8 @@ const SYMBOLS: &[(&str, &[u8])] = symbols![
     "test_app.pdb/5A9832E5287241C1838ED98914E9B7FF1/test_app.sym",
 ];
 
-/// Threads of the dump that nobody has the time to walk.
-const ENDLESS_THREADS: u32 = 100_000;
-/// Time for one dump, so that this one is given up while somebody watches.
-const WALK_DEADLINE: Span = Span(Duration::from_secs(1));
+/// Threads of the dump that is walked in part: more than anybody keeps.
+const HOSTILE_THREADS: u32 = 20_000;
 
 const RULES: &str = r#"
 [[throttle]]
@@ -156,10 +154,6 @@ pub fn start(
 ) -> anyhow::Result<(Appliance, usize)> {
     let own = Config::parse("demo", RULES)?;
     (config.throttle, config.bug_template) = (own.throttle, own.bug_template);
-    config.workers.walk_deadline = Setting {
-        value: WALK_DEADLINE,
-        source: Source::Option("demo"),
-    };
     install_symbols(&appliance::shelf(data)?)?;
     let clock = Arc::new(SetBack(AtomicI64::new(0)));
     let place = Place {
@@ -210,11 +204,10 @@ fn fill(appliance: &Appliance, clock: &SetBack) -> anyhow::Result<usize> {
     let url = format!("http://{}/submit", appliance.address());
     let mut dice = Dice(20_261_122);
     let mut sent = 0;
-    // First, so that its walker runs out of time while the others' walk.
     clock.0.store(60_000, Ordering::SeqCst);
-    let endless = with_threads(PRODUCTS[0].dumps[0].0, ENDLESS_THREADS);
+    let hostile = with_threads(PRODUCTS[0].dumps[0].0, HOSTILE_THREADS);
     let form = annotations(&PRODUCTS[0], 0, clock.now(), &mut dice);
-    send(&url, form, &endless)?;
+    send(&url, form, &hostile)?;
     for days_ago in (0..DAYS).rev() {
         // In the order of their time of day, as a clock would have it; today only what is past.
         let mut day: Vec<(i64, &Product)> = Vec::new();
@@ -355,7 +348,7 @@ fn version(product: &Product, days_ago: i64, dice: &mut Dice) -> (&'static str, 
 
 /// A dump whose thread list names the first thread of `dump`, stack and registers and all,
 /// `threads` times: 48 bytes in the file for each whole stack in the walk. `dump` is a whole one.
-pub fn with_threads(dump: &[u8], threads: u32) -> Vec<u8> {
+fn with_threads(dump: &[u8], threads: u32) -> Vec<u8> {
     const THREAD_LIST: u32 = 3;
     const THREAD_BYTES: usize = 48;
     let word = |at: usize| u32::from_le_bytes([dump[at], dump[at + 1], dump[at + 2], dump[at + 3]]);

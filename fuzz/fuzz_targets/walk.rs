@@ -7,8 +7,12 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|dump: &[u8]| {
     let symbols = SymbolCache::new(SymbolDirs::default(), 0);
-    let limits = WalkLimits { json_bytes_max: 16 << 20 };
+    let limits = WalkLimits::stored(16 << 20);
     if let Ok(json) = walk(dump, &symbols, &limits) {
-        let _: crashkeep::crash::walk::Walk = serde_json::from_slice(&json).expect("its own JSON");
+        let walk: crashkeep::crash::walk::Walk =
+            serde_json::from_slice(&json).expect("its own JSON");
+        let frames: u64 = walk.threads.iter().map(|thread| thread.frame_count).sum();
+        assert!(frames as usize <= limits.frames_max + walk.threads.len());
+        assert!(json.len() <= 16 << 20);
     }
 });

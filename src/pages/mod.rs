@@ -21,6 +21,7 @@ pub mod urls;
 mod chart;
 mod controls;
 mod daily;
+mod evidence;
 mod export;
 mod ranking;
 mod scope;

@@ -4,11 +4,11 @@ use maud::{Markup, html};
 
 use super::scope::Scope;
 use super::{
-    Page, ago, bugs, bytes_text, counted, product_path, report_path, shown, shown_whole, signature,
-    span_text, stack,
+    Page, ago, bugs, bytes_text, counted, evidence, product_path, report_path, shown, shown_whole,
+    signature, span_text, stack,
 };
 use crate::crash::id::CrashId;
-use crate::crash::processed::ProcessedCrash;
+use crate::crash::processed::{OtherDump, ProcessedCrash};
 use crate::crash::raw::{PartKind, RawCrash};
 use crate::crash::walk::{Frame, Module, Thread, Walk};
 use crate::fields;
@@ -158,6 +158,9 @@ fn head(app: &App, view: &View) -> Markup {
                 @if let Some((index, thread)) = view.processed.as_ref().and_then(|p| p.walk.as_ref()).and_then(Walk::crashing_thread) {
                     span.chip { "thread " (index) @if let Some(name) = &thread.thread_name { " " b { (shown(name)) } } }
                 }
+                @if view.processed.as_ref().and_then(|p| p.walk.as_ref()).is_some_and(|walk| !walk.partial.is_empty()) {
+                    span.chip.warn title="a bound was reached; the notes say which" { "processed in part" }
+                }
                 @for damage in &view.damage { span.chip.bad { (damage) } }
             }
             div.small.muted {
@@ -224,13 +227,19 @@ fn body(view: &View, processed: &ProcessedCrash, bugs: &Markup) -> Markup {
         div.cols {
             div.stackup {
                 @match &processed.walk {
-                    Some(walk) => { (crashing_thread(walk)) (other_threads(walk)) }
+                    Some(walk) => {
+                        (crashing_thread(walk, "stack"))
+                        (evidence::analysis(walk))
+                        (other_threads(walk, "threads"))
+                        (evidence::process(walk))
+                    }
                     None => (no_walk(&notes_list)),
                 }
             }
             div.stackup { (facts(view, processed)) (bugs) (notes(&notes_list)) (files(&view.row)) }
         }
-        @if let Some(walk) = &processed.walk { (modules(walk)) }
+        @if let Some(walk) = &processed.walk { (modules(walk, "modules")) }
+        @for (index, (name, dump)) in processed.other_dumps.iter().enumerate() { (other_dump(index + 1, name, dump)) }
         (annotations(&view.raw))
         (all_fields(processed))
     }
@@ -251,7 +260,40 @@ fn no_walk(notes: &[String]) -> Markup {
     }
 }
 
-fn crashing_thread(walk: &Walk) -> Markup {
+/// A dump beside the main one: folded, for it tells about another process.
+fn other_dump(number: usize, name: &str, dump: &OtherDump) -> Markup {
+    let name = html! { span.mono { (shown(name)) } };
+    html! {
+        @match &dump.walk {
+            Some(walk) => section.panel id={ "dump-" (number) } {
+                header {
+                    h2 { "Dump " (name) }
+                    span.muted.small {
+                        (counted(walk.thread_count, "thread", "threads"))
+                        @if let Some((_, thread)) = walk.crashing_thread() && let Some(frame) = thread.frames.first() {
+                            ", at " span.mono { (shown(&frame.place())) }
+                        }
+                    }
+                }
+                details {
+                    summary { "Stack, threads and modules" }
+                    div.body.stackup {
+                        (crashing_thread(walk, &format!("dump-{number}-stack")))
+                        (evidence::analysis(walk))
+                        (other_threads(walk, &format!("dump-{number}-threads")))
+                        (modules(walk, &format!("dump-{number}-modules")))
+                    }
+                }
+            },
+            None => section.panel {
+                header { h2 { "Dump " (name) } }
+                div.body { p { "There is no stack of this dump (" (shown(dump.status.as_deref().unwrap_or("unknown"))) "); the notes say why." } }
+            },
+        }
+    }
+}
+
+fn crashing_thread(walk: &Walk, anchor: &str) -> Markup {
     let Some((index, thread)) = walk.crashing_thread() else {
         return html! {
             section.panel {
@@ -266,18 +308,16 @@ fn crashing_thread(walk: &Walk) -> Markup {
         .map(|frame| &frame.registers)
         .filter(|r| !r.is_empty());
     html! {
-        section.panel id="stack" {
+        section.panel id=(anchor) {
             header {
                 h2 { "Crashing thread" }
                 span.muted.small { (index) (thread_title(thread)) " · " (frames_text(thread)) }
             }
+            @for note in &walk.partial { div.body.small { span.chip.warn { "in part" } " " (shown(note)) } }
             @if thread.frames.is_empty() {
                 div.body { p { "The dump holds no stack for this thread." } }
             }
             (stack::frames(thread, true))
-            @if let Some(instruction) = &walk.crash_info.instruction {
-                div.body.small { "Crashing instruction " code { (shown(instruction)) } }
-            }
             @if let Some(registers) = registers {
                 details {
                     summary { "Registers" }
@@ -291,12 +331,18 @@ fn crashing_thread(walk: &Walk) -> Markup {
 }
 
 fn thread_title(thread: &Thread) -> Markup {
-    html! { @if let Some(name) = thread.thread_name.as_deref().filter(|n| !n.is_empty()) { " · " (shown(name)) } }
+    html! {
+        @if let Some(name) = thread.thread_name.as_deref().filter(|n| !n.is_empty()) { " · " (shown(name)) }
+        @if let Some(error) = thread.last_error_value.as_deref().filter(|error| *error != NO_ERROR) { " · last error " (shown(error)) }
+    }
 }
+
+/// The last error of a thread whose last call succeeded.
+const NO_ERROR: &str = "ERROR_SUCCESS";
 
 fn frames_text(thread: &Thread) -> String {
     let inlines: usize = thread.frames.iter().map(|frame| frame.inlines.len()).sum();
-    let frames = counted(thread.frames.len() as u64, "frame", "frames");
+    let frames = counted(thread.frame_count, "frame", "frames");
     if inlines > 0 {
         format!("{frames}, {inlines} inlined")
     } else {
@@ -304,7 +350,7 @@ fn frames_text(thread: &Thread) -> String {
     }
 }
 
-fn other_threads(walk: &Walk) -> Markup {
+fn other_threads(walk: &Walk, anchor: &str) -> Markup {
     let crashing = walk.crashing_thread().map(|(index, _)| index);
     let others: Vec<(usize, &Thread)> = walk
         .threads
@@ -323,7 +369,7 @@ fn other_threads(walk: &Walk) -> Markup {
         .collect();
     html! {
         @if !others.is_empty() {
-            section.panel id="threads" {
+            section.panel id=(anchor) {
                 header { h2 { "Other threads" } span.muted.small { (others.len()) } }
                 @for ((index, thread), whole) in others.iter().zip(within).take(THREADS_MAX) {
                     details {
@@ -495,14 +541,14 @@ fn long_text(text: &str, budget: &mut usize) -> Markup {
     }
 }
 
-fn modules(walk: &Walk) -> Markup {
+fn modules(walk: &Walk, anchor: &str) -> Markup {
     let in_stacks = walk
         .modules
         .iter()
         .filter(|m| symbols_word(m).is_some())
         .count();
     html! {
-        section.panel id="modules" {
+        section.panel id=(anchor) {
             header {
                 h2 { "Modules" }
                 span.muted.small { (walk.modules.len()) " loaded, " (in_stacks) " of them in stacks" }
@@ -533,9 +579,21 @@ fn modules(walk: &Walk) -> Markup {
             @if !walk.unloaded_modules.is_empty() {
                 details {
                     summary { "Unloaded modules: " (walk.unloaded_modules.len()) }
-                    ul.files { @for module in walk.unloaded_modules.iter().take(MODULES_MAX) {
-                        li.mono.small { (shown(module.filename.as_deref().unwrap_or("unnamed"))) " " (module.base_addr.as_deref().unwrap_or_default()) }
-                    } }
+                    div.scroll {
+                        table {
+                            thead { tr { th { "Module" } th.hide-s { "Code id" } th { "From" } th { "To" } } }
+                            tbody {
+                                @for module in walk.unloaded_modules.iter().take(MODULES_MAX) {
+                                    tr {
+                                        td.mono { (shown(module.filename.as_deref().unwrap_or("unnamed"))) }
+                                        td.mono.hide-s { (shown(module.code_id.as_deref().unwrap_or_default())) }
+                                        td.mono { (module.base_addr.as_deref().unwrap_or_default()) }
+                                        td.mono { (module.end_addr.as_deref().unwrap_or_default()) }
+                                    }
+                                }
+                            }
+                        }
+                    }
                 }
             }
         }

@@ -5,8 +5,8 @@ use maud::{Markup, html};
 use super::shown;
 use crate::crash::walk::{Frame, Inline, Thread};
 
-/// Frames of one thread that a page shows; the API has all.
-const FRAMES_MAX: usize = 300;
+/// Frames of one thread that a page shows: all that are kept of a long stack.
+const FRAMES_MAX: usize = 501;
 
 /// Modules of operating systems and language runtimes: their frames stand back.
 const SYSTEM_MODULES: [&str; 22] = [
@@ -53,7 +53,10 @@ pub fn frames(thread: &Thread, crashed: bool) -> Markup {
             @for (at, frame) in thread.frames.iter().take(FRAMES_MAX).enumerate() {
                 @let hot = crashed && at == 0;
                 @for inline in &frame.inlines { (inlined(frame, inline, hot)) }
-                (physical(frame, hot))
+                @match &frame.truncated {
+                    Some(gap) => li.sys { span.n { "…" } span.fn { (shown(gap.msg.as_deref().unwrap_or("frames left out"))) } },
+                    None => (physical(frame, hot)),
+                }
             }
             @if more > 0 {
                 li.sys { span.n { "…" } span.fn { (more) " more frames; the API has all of them" } }
@@ -88,11 +91,24 @@ fn physical(frame: &Frame, hot: bool) -> Markup {
             span.n { (frame.frame) }
             span.fn { (shown(&frame.place())) }
             span.mod { (shown(module.unwrap_or_default())) span.trust title=(trust(&frame.trust)) { (frame.trust) } }
+            @if frame.unloaded_modules.len() > 1 {
+                span.src { "or in " (unloaded(frame)) }
+            }
             @if function.is_some() {
                 (source(frame.file.as_deref(), frame.line))
             } @else if frame.missing_symbols == Some(true) {
                 span.src { "no symbols for this module: put its .sym below data/symbols and reprocess" }
             }
+        }
+    }
+}
+
+/// Other modules than the first that lay at a frame's address once.
+fn unloaded(frame: &Frame) -> Markup {
+    html! {
+        @for (index, module) in frame.unloaded_modules.iter().skip(1).enumerate() {
+            @if index > 0 { ", " }
+            "(unloaded " (shown(module.module.as_deref().unwrap_or("unknown"))) ")"
         }
     }
 }

@@ -27,6 +27,7 @@ mod cache;
 mod cfi;
 mod confine;
 mod error;
+mod faults;
 mod head;
 mod jail;
 mod json;

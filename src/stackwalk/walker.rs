@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use super::confine::{self, Confinement};
+use super::faults;
 use super::jail::{self, Fences};
 use super::{SymbolCache, Unmapped, WalkError, WalkLimits, attempt, wire};
 use crate::symbols::SymbolDirs;
@@ -32,6 +33,8 @@ pub struct WalkerSettings {
     pub map_bytes_max: u64,
     /// Mapped files kept open between dumps.
     pub maps_max: u64,
+    /// Obey dumps that order a fault, see `faults`.
+    pub obeys_faults: bool,
 }
 
 impl WalkerSettings {
@@ -57,6 +60,9 @@ pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write)
     while let Some(mut request) = wire::read_request(&mut input)? {
         if let Some(seconds) = settings.cpu_seconds {
             confine::allow_cpu(seconds)?;
+        }
+        if settings.obeys_faults {
+            faults::obey(&request.dump, &mut output);
         }
         let unmapped = match has_mapped {
             true => request.unmapped,

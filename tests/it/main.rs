@@ -7,6 +7,7 @@ mod collector;
 mod commands;
 mod counters;
 mod fake_bugzilla;
+mod faults;
 mod hostile;
 mod house;
 mod life;

@@ -67,6 +67,113 @@ fn a_dump_with_symbols_becomes_a_named_report_with_source_lines() {
     );
 }
 
+/// The page of a report with these dumps, and its processed crash.
+fn page_of(server: &Server, dumps: &[(&str, &[u8])]) -> (String, serde_json::Value) {
+    let files: Vec<(&str, &str, &[u8])> = dumps
+        .iter()
+        .map(|(name, dump)| (*name, "x.dmp", *dump))
+        .collect();
+    let id = server
+        .submit(&[("ProductName", "Shown"), ("Version", "1")], &files)
+        .crash_id();
+    assert_eq!(server.wait_processed(&id), "processed");
+    let page = server.get(&format!("/report/index/{id}"));
+    assert_eq!(page.status, 200);
+    (page.text(), server.processed(&id))
+}
+
+#[test]
+fn a_report_shows_everything_that_its_dump_tells() {
+    let server = Server::start();
+    for module in fixture_names("symbols") {
+        server.install_symbols(&module);
+    }
+    for (dump, texts) in [
+        (
+            "linux-x86_64-crash",
+            &[
+                "Crash analysis",
+                "Bit flip?",
+                "What the writer of the dump could not do",
+            ][..],
+        ),
+        (
+            "linux-x86_64-acmed_null_read",
+            &[
+                "a null pointer",
+                "reads 4 bytes at",
+                "Limits of the process",
+                "Max open files",
+                "Handles",
+                "Distribution",
+                "Memory maps",
+            ],
+        ),
+        ("windows-x86_64-electron", &["last error ERROR_"]),
+        (
+            "linux-x86_64-acmed_stack_overflow",
+            &["656 frames", "156 frames left out", "likely a guard page"],
+        ),
+    ] {
+        let bytes = fixture(&format!("dumps/{dump}.dmp"));
+        let (page, _) = page_of(&server, &[("upload_file_minidump", &bytes)]);
+        for text in texts {
+            assert!(page.contains(text), "{dump}: the page lacks {text:?}");
+        }
+        assert!(!page.contains("processed in part"), "{dump}");
+    }
+}
+
+#[test]
+fn the_other_dumps_of_a_report_are_walked_and_shown() {
+    let server = Server::start();
+    let main = fixture("dumps/linux-x86_64-crash.dmp");
+    let browser = fixture("dumps/windows-x86_64-sigsegv.dmp");
+    let broken = fixture("broken/dumps/no_thread_list.dmp");
+    let (page, crash) = page_of(
+        &server,
+        &[
+            ("upload_file_minidump", &main),
+            ("upload_file_minidump_browser", &browser),
+            ("signature", &broken),
+        ],
+    );
+    let other = &crash["upload_file_minidump_browser"];
+    assert_eq!(other["json_dump"]["system_info"]["os"], "Windows NT");
+    assert_eq!(crash["json_dump"]["system_info"]["os"], "Linux");
+    assert_eq!(crash["os_name"], "Linux");
+    // A name that a client chose is no key of ours.
+    let broken = &crash["upload_file_minidump_signature"];
+    assert_eq!(broken["mdsw_status_string"], "MissingThreadList");
+    assert!(crash["signature"].is_string());
+    for text in [
+        "Dump <span class=\"mono\">upload_file_minidump_browser",
+        "Stack, threads and modules",
+        "There is no stack of this dump (MissingThreadList)",
+        "signature cannot be walked",
+    ] {
+        assert!(page.contains(text), "the page lacks {text:?}");
+    }
+}
+
+#[test]
+fn a_hostile_dump_ends_as_a_report_that_says_what_it_lacks() {
+    let server = Server::start();
+    for (name, dump) in crate::hostile::dumps() {
+        let (page, crash) = page_of(&server, &[("upload_file_minidump", &dump)]);
+        let notes = crash["processor_notes"].as_str().unwrap_or_default();
+        let is_whole = ["endless_handle", "return_addresses_256kb"].contains(&name);
+        assert_eq!(page.contains("processed in part"), !is_whole, "{name}");
+        assert_eq!(
+            notes.contains("walked in part: "),
+            !is_whole,
+            "{name}: {notes}"
+        );
+        assert!(page.len() < 4 << 20, "{name}: {} bytes", page.len());
+    }
+    assert_eq!(server.metric("crashkeep_walker_faults_total"), 0);
+}
+
 #[test]
 fn every_broken_dump_ends_with_a_page_that_says_why() {
     let server = Server::start();

@@ -89,6 +89,28 @@ impl Answer {
     }
 }
 
+/// Sends bytes to an address; `None` without a whole answer.
+pub fn exchange(address: &str, bytes: &[u8], half_close: bool) -> Option<Answer> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    // A server may answer and close before it has read all: then the answer counts.
+    let _ = stream.write_all(bytes);
+    if half_close {
+        let _ = stream.shutdown(Shutdown::Write);
+    }
+    let mut received = Vec::new();
+    let mut chunk = [0; 65536];
+    loop {
+        if let Some(answer) = whole_answer(&received) {
+            return Some(answer);
+        }
+        match stream.read(&mut chunk) {
+            Ok(n) if n > 0 => received.extend_from_slice(&chunk[..n]),
+            _ => return None,
+        }
+    }
+}
+
 pub struct Server {
     pub child: Child,
     pub address: String,
@@ -162,25 +184,11 @@ impl Server {
     /// The same where the server may die; `None` without a whole answer.
     pub fn try_send(&self, bytes: &[u8], half_close: bool) -> Option<Answer> {
         // Tests of other binds give 0.0.0.0; we still knock on loopback.
-        let address = self.address.replace("0.0.0.0", "127.0.0.1");
-        let mut stream = TcpStream::connect(address).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        // A server may answer and close before it has read all: then the answer counts.
-        let _ = stream.write_all(bytes);
-        if half_close {
-            let _ = stream.shutdown(Shutdown::Write);
-        }
-        let mut received = Vec::new();
-        let mut chunk = [0; 65536];
-        loop {
-            if let Some(answer) = whole_answer(&received) {
-                return Some(answer);
-            }
-            match stream.read(&mut chunk) {
-                Ok(n) if n > 0 => received.extend_from_slice(&chunk[..n]),
-                _ => return None,
-            }
-        }
+        exchange(
+            &self.address.replace("0.0.0.0", "127.0.0.1"),
+            bytes,
+            half_close,
+        )
     }
 
     pub fn request(

@@ -387,6 +387,48 @@ fn the_command_prints_json_or_text_or_says_why_not() {
     );
 }
 
+/// A walker that commits the faults it is told to.
+pub fn faulty(folder: &Path) -> PathBuf {
+    let script = format!("exec {} \"$@\" --plant-faults", program().display());
+    stand_in(folder, &script)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn every_planted_fault_has_its_reason_and_leaves_the_next_dump_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = WalkerOptions::new(faulty(folder.path()));
+    options.heap_bytes = 100 << 20;
+    options.cpu_seconds = 0;
+    options.deadline = Duration::from_secs(4);
+    let mut walker = Walker::new(options);
+    for (fault, reason) in [
+        ("abort", "the walker died of this dump (signal 6)"),
+        ("overflow", "has overflowed its stack"),
+        ("loop", "the walk took more than 0 s of CPU time"),
+        ("memory", "the walk took more than 100 MiB of memory"),
+        ("garbage", "the walker answered nonsense: reply begins with"),
+        ("stop", "the walk took longer than 4s"),
+    ] {
+        let order = format!("CKFAULT {fault}");
+        let end = walker.walk(order.as_bytes()).unwrap_err();
+        assert!(end.is_of_the_dump(), "{fault}");
+        assert!(end.to_string().contains(reason), "{fault}: {end}");
+        assert_eq!(walker.pid(), None, "{fault}");
+        assert!(walker.walk(&small_dump()).unwrap().is_ok(), "{fault}");
+    }
+}
+
+#[test]
+fn a_walker_of_a_server_obeys_no_orders() {
+    let mut walker = Walker::new(WalkerOptions::new(program()));
+    let error = walker
+        .walk(b"CKFAULT abort, if you please......")
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(error.status, "HeaderMismatch");
+}
+
 /// Runs the self-test on a folder of symbols: its text, and whether every fence holds.
 #[cfg(target_os = "linux")]
 fn self_test(symbols: &Path) -> (String, bool) {

@@ -54,6 +54,9 @@ pub struct WalkerArgs {
     /// Try what a walker must not be able to do, and say what came of it
     #[arg(long)]
     self_test: bool,
+    /// Commit the faults that dumps order, to see what comes of them
+    #[arg(long)]
+    plant_faults: bool,
 }
 
 /// Started by a server, never by hand: see `stackwalk::Namer`.
@@ -105,6 +108,7 @@ pub fn run_walker(args: WalkerArgs) -> anyhow::Result<ExitCode> {
         mapped: args.mapped,
         map_bytes_max: args.map_bytes_max,
         maps_max: args.maps_max,
+        obeys_faults: args.plant_faults,
     };
     if args.self_test {
         let is_closed = stackwalk::self_test(&settings, &mut io::stdout().lock())?;
