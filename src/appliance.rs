@@ -20,11 +20,12 @@ use crate::indexer::Indexer;
 use crate::limits;
 use crate::mender::Mender;
 use crate::metrics::Metrics;
+use crate::naming::Naming;
 use crate::outbound::{Bounds, Outbound};
 use crate::queue;
 use crate::reload::InForce;
 use crate::retention::{Keep, Retention};
-use crate::signature::{Generator, Lists, Ruleset};
+use crate::signature::Ruleset;
 use crate::stackwalk::{SymbolCache, WalkerOptions};
 use crate::store::disk::{Disk, OsDisk, make_private_dir};
 use crate::store::overlay::OverlayDisk;
@@ -128,9 +129,13 @@ impl Appliance {
         };
 
         let ruleset: Ruleset = config.signature.ruleset.0.parse()?;
+        let naming = Arc::new(Naming::open(store.clone(), ruleset).context("the signature lists")?);
+        if !place.read_only {
+            naming.start()?;
+        }
         let parts = PoolParts {
             store: store.clone(),
-            generator: Arc::new(Generator::new(ruleset, Arc::new(Lists::builtin()))),
+            naming: naming.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
             walker: walker_options(&config, place),
@@ -153,6 +158,7 @@ impl Appliance {
             indexer,
             retention,
             mender,
+            naming,
             bugzilla,
             pool,
             symbols: Shelf::new(symbol_dir(&place.data), ground.spill_dir.clone()),
@@ -214,6 +220,7 @@ impl Appliance {
         if let Some(mender) = &self.app.mender {
             mender.stop();
         }
+        self.app.naming.stop();
         if let Some(bugzilla) = &self.app.bugzilla {
             bugzilla.stop();
         }

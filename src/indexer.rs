@@ -474,6 +474,8 @@ mod tests {
                 processed_at: SystemClock.now(),
                 facts: Facts::default(),
                 lacks: Vec::new(),
+                named: Default::default(),
+                revision: 0,
                 failure: None,
             };
             self.store.finish(job, finished).unwrap();

@@ -124,6 +124,13 @@ fn look(
             tracing::warn!(?audit, "an audit put crashes back in their places");
         }
         status.last_audit = Some((now, audit));
+        let forgotten = store.forget_frames()?;
+        if forgotten > 0 {
+            tracing::info!(
+                frames = forgotten,
+                "forgot the frames of crashes that are gone"
+            );
+        }
     }
     let done = pass(store, keep, now)?;
     if done != Pass::default() {

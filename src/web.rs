@@ -10,6 +10,7 @@ use crate::index::Index;
 use crate::indexer::Indexer;
 use crate::mender::Mender;
 use crate::metrics::Metrics;
+use crate::naming::Naming;
 use crate::reload::InForce;
 use crate::retention::Retention;
 use crate::stackwalk::SymbolCache;
@@ -28,6 +29,7 @@ pub struct App {
     pub retention: Arc<Retention>,
     /// `None` where nothing may be changed.
     pub mender: Option<Mender>,
+    pub naming: Arc<Naming>,
     /// Where a tracker is set, and may be asked.
     pub bugzilla: Option<Poller>,
     pub pool: Arc<Pool>,

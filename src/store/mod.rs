@@ -23,6 +23,7 @@ pub mod overlay;
 pub mod payload;
 mod pending;
 mod segments;
+pub mod signing;
 pub mod tables;
 mod writer;
 

@@ -15,9 +15,9 @@
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::counters::Facts;
 use super::error::StoreError;
 use super::tables::{self, *};
+use super::writer::Finished;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::crash::id::CrashId;
 use crate::limits;
@@ -70,6 +70,17 @@ pub struct Txn<'t> {
     pub bug_signatures: Table<'t, (&'static str, &'static str, &'static str), u8>,
     pub signature_bugs: Table<'t, (&'static str, &'static str, &'static str), ()>,
     pub trackers: Table<'t, &'static str, i64>,
+    pub signed: Table<'t, u64, (u64, u32, u64)>,
+    pub inputs: Table<'t, u64, &'static [u8]>,
+    pub input_uses: Table<'t, u64, u64>,
+    pub input_ids: Table<'t, u128, u64>,
+    pub frames: Table<'t, u32, &'static [u8]>,
+    pub frame_ids: Table<'t, u128, u32>,
+    pub list_revisions: Table<'t, u64, &'static [u8]>,
+    pub resigns: Table<'t, u64, &'static [u8]>,
+    pub outdated: Table<'t, u64, ()>,
+    pub moves: Table<'t, (u32, u32), u64>,
+    pub moved_from: Table<'t, (u32, u32), ()>,
 }
 
 impl<'t> Txn<'t> {
@@ -100,6 +111,17 @@ impl<'t> Txn<'t> {
             bug_signatures: txn.open_table(BUG_SIGNATURES)?,
             signature_bugs: txn.open_table(SIGNATURE_BUGS)?,
             trackers: txn.open_table(TRACKERS)?,
+            signed: txn.open_table(SIGNED)?,
+            inputs: txn.open_table(INPUTS)?,
+            input_uses: txn.open_table(INPUT_USES)?,
+            input_ids: txn.open_table(INPUT_IDS)?,
+            frames: txn.open_table(FRAMES)?,
+            frame_ids: txn.open_table(FRAME_IDS)?,
+            list_revisions: txn.open_table(LIST_REVISIONS)?,
+            resigns: txn.open_table(RESIGNS)?,
+            outdated: txn.open_table(OUTDATED)?,
+            moves: txn.open_table(MOVES)?,
+            moved_from: txn.open_table(MOVED_FROM)?,
         })
     }
 
@@ -122,7 +144,7 @@ impl<'t> Txn<'t> {
         tables::decode(bytes.value())
     }
 
-    fn put(&mut self, seq: u64, row: &CrashRow) -> Result<(), StoreError> {
+    pub(super) fn put(&mut self, seq: u64, row: &CrashRow) -> Result<(), StoreError> {
         self.crashes.insert(seq, tables::encode(row).as_slice())?;
         Ok(())
     }
@@ -250,25 +272,39 @@ impl<'t> Txn<'t> {
         Ok(self.in_flight(job)?.is_some())
     }
 
-    /// Ends a job. Returns the payload that the new result replaces; `None` inside where there
+    /// Ends a job by its result, whose payload lies at `blob`. Returns the payload that the new result replaces; `None` inside where there
     /// was none, `None` outside where the answer came too late.
     pub fn finish(
         &mut self,
         job: &Job,
-        processed: ProcessedRow,
-        facts: &Facts,
-        lacks: &[String],
-        failure: Option<String>,
+        finished: &Finished,
+        blob: BlobRef,
     ) -> Result<Option<Option<BlobRef>>, StoreError> {
         let Some(row) = self.in_flight(job)? else {
             return Ok(None);
         };
+        let processed = ProcessedRow {
+            blob,
+            signature: finished.signature.clone(),
+            processed_at_ms: finished.processed_at.ms(),
+        };
         let replaced = row.processed.as_ref().map(|p| p.blob);
-        let counted = self.count_crash(&row, &processed.signature, facts)?;
+        let counted = self.count_crash(&row, &processed.signature, &finished.facts)?;
         let before = row.processed.as_ref().map(|p| p.signature.as_str());
+        if let Some(before) = before {
+            let before = self.name(before)?;
+            self.moved(before, counted.signature())?;
+        }
+        self.sign(
+            job.seq,
+            &finished.named,
+            counted.signature(),
+            finished.revision,
+        )?;
         let signatures = [before, Some(&*processed.signature)];
         let now = Timestamp::from_ms(processed.processed_at_ms);
-        self.finish_lacking(job.seq, signatures, lacks, now)?;
+        self.finish_lacking(job.seq, signatures, &finished.lacks, now)?;
+        let failure = finished.failure.clone();
         self.transition(job.seq, row, |row| {
             row.state = if failure.is_some() {
                 State::Failed
@@ -337,6 +373,7 @@ impl<'t> Txn<'t> {
         self.crashes.remove(seq)?;
         self.ids.remove(row.id.bits())?;
         self.delete_lacking(seq, now)?;
+        self.unsign(seq)?;
         self.changed(seq)?;
         Ok(Some(row))
     }
@@ -409,7 +446,7 @@ impl<'t> Txn<'t> {
     }
 
     /// Tells the indexer that a crash reads otherwise than before.
-    fn changed(&mut self, seq: u64) -> Result<(), StoreError> {
+    pub(super) fn changed(&mut self, seq: u64) -> Result<(), StoreError> {
         let change = self.next(meta::NEXT_CHANGE)?;
         self.changes.insert(change, seq)?;
         Ok(())

@@ -11,6 +11,7 @@ const ROWS: [&[&str]; 10] = [
     &["upload"],
     &["access", "web"],
     &["workers", "indexer", "retention", "bugzilla", "mender"],
+    &["naming"],
     &["queue", "process"],
     &["store", "index", "stackwalk", "symbols", "outbound"],
     &[

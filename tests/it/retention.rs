@@ -96,6 +96,8 @@ impl House {
             processed_at: START,
             facts,
             lacks: lacks.iter().map(|module| (*module).to_owned()).collect(),
+            named: Default::default(),
+            revision: 0,
             failure: failure.map(str::to_owned),
         };
         let id = job.id;

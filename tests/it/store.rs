@@ -219,6 +219,8 @@ impl Server {
             processed_at: START,
             facts: Facts::default(),
             lacks: Vec::new(),
+            named: Default::default(),
+            revision: 0,
             failure: (index % 4 == 1).then(|| "no dump".into()),
         };
         self.store.finish(job.clone(), finished).unwrap();
