@@ -10,6 +10,7 @@
 //! progress was last written down, and what it does twice counts once.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, RwLock};
@@ -442,19 +443,19 @@ impl Bases {
         if input == 0 {
             return Ok(None);
         }
-        if !self.0.contains_key(&input) {
-            let kept = view.input(input)?;
-            let signature = known.name(&kept, &mut |id| view.frame(id))?;
-            let is_split = known.generator().splits(&signature, &kept.product);
-            self.0.insert(
-                input,
-                Base {
+        let base = match self.0.entry(input) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let kept = view.input(input)?;
+                let signature = known.name(&kept, &mut |id| view.frame(id))?;
+                let is_split = known.generator().splits(&signature, &kept.product);
+                unknown.insert(Base {
                     signature,
                     is_split,
-                },
-            );
-        }
-        Ok(self.0.get(&input))
+                })
+            }
+        };
+        Ok(Some(base))
     }
 }
 

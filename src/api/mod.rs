@@ -3,6 +3,7 @@
 pub mod bugs;
 pub mod crash;
 pub mod health;
+pub mod signatures;
 pub mod supersearch;
 pub mod sym_upload;
 pub mod symbolicate;

@@ -125,8 +125,8 @@ pub(super) fn compose<'d, N: Borrow<Name<'d>>>(
         .unwrap_or(0);
     (0..start).for_each(|at| tell(at, Fate::AboveSentinel));
     let mut added: Vec<&Name> = Vec::new();
-    for at in start..names.len() {
-        let name: &Name = names[at].borrow();
+    for (at, name) in names.iter().enumerate().skip(start) {
+        let name: &Name = name.borrow();
         if name.text.is_empty() {
             tell(at, Fate::Nameless);
             continue;

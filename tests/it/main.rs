@@ -10,6 +10,7 @@ mod fake_bugzilla;
 mod house;
 mod life;
 mod mends;
+mod naming;
 mod report;
 mod retention;
 mod server;
