@@ -9,6 +9,7 @@
 //! The walk is held against the program `minidump-stackwalk` (`cargo install minidump-stackwalk`),
 //! found on PATH or by `MINIDUMP_STACKWALK`; without it that figure is left out.
 
+mod naming;
 mod symbols;
 
 use std::fs::{File, OpenOptions};
@@ -53,6 +54,9 @@ fn main() {
     }
     if is_asked("walk") {
         walk(root.path());
+    }
+    if is_asked("naming") {
+        naming::run(root.path());
     }
     if is_asked("symbols") {
         symbols::run(root.path());

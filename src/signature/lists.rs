@@ -92,10 +92,7 @@ impl ListTexts {
             })
         };
         for (number, line) in (1..).zip(text.split_inclusive('\n')) {
-            let heading = text::strip(line)
-                .strip_prefix("==> ")
-                .and_then(|l| l.strip_suffix(" <=="));
-            match (heading, current) {
+            match (heading(text::strip(line)), current) {
                 (Some(name), _) => match FILES.iter().position(|file| *file == name) {
                     Some(at) if seen.insert(at) => current = Some(at),
                     Some(_) => return refuse(number, format!("{name} stands here twice")),
@@ -196,6 +193,19 @@ impl Lists {
             if text.len() > FILE_BYTES_MAX {
                 let reason = format!("list is {} bytes, larger than {FILE_BYTES_MAX}", text.len());
                 return Err(ListError::of_file(file, reason));
+            }
+        }
+        // Such a line would make another file of what follows, once all are one text.
+        for (file, text) in FILES.iter().zip(&texts.0) {
+            if let Some(entry) = entries(text).find(|entry| heading(entry.text).is_some()) {
+                return Err(ListError {
+                    line: Some(entry.line),
+                    column: Some(entry.column),
+                    ..ListError::of_file(
+                        file,
+                        "a line `==> ... <==` begins a file in an export; it can be no entry",
+                    )
+                });
             }
         }
         let [irrelevant, prefix, sentinels, line_numbers, site] = &texts.0;
@@ -330,6 +340,11 @@ pub struct FoundEntry {
     pub text: String,
 }
 
+/// The file that an export's line begins.
+fn heading(line: &str) -> Option<&str> {
+    line.strip_prefix("==> ")?.strip_suffix(" <==")
+}
+
 fn read_file(path: &Path) -> Result<String, String> {
     let bytes = std::fs::metadata(path)
         .map_err(|error| error.to_string())?
@@ -415,6 +430,14 @@ mod tests {
                 .reason
                 .contains(SENTINELS)
         );
+    }
+
+    #[test]
+    fn an_entry_that_reads_as_a_heading_of_an_export_is_refused() {
+        let mut texts = ListTexts::builtin();
+        texts.0[2] = "x\n ==> y <==".into();
+        let error = Lists::new(texts).unwrap_err();
+        assert_eq!((error.line, error.column), (Some(2), Some(2)), "{error}");
     }
 
     #[test]
