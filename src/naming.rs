@@ -389,9 +389,10 @@ fn input_of(
     seq: u64,
     row: &CrashRow,
 ) -> Result<Option<Input<StoredFrame>>, StoreError> {
-    match store.signature_input(seq)? {
-        Some(input) => Ok(Some(input)),
-        None => rebuilt(store, row),
+    match store.signature_input(seq) {
+        Ok(Some(input)) => Ok(Some(input)),
+        Ok(None) | Err(StoreError::Damaged(_)) => rebuilt(store, row),
+        Err(error) => Err(error),
     }
 }
 
@@ -446,8 +447,21 @@ impl Bases {
         let base = match self.0.entry(input) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
-                let kept = view.input(input)?;
-                let signature = known.name(&kept, &mut |id| view.frame(id))?;
+                let named = view.input(input).and_then(|kept| {
+                    let signature = known.name(&kept, &mut |id| view.frame(id))?;
+                    Ok((kept, signature))
+                });
+                let (kept, signature) = match named {
+                    Err(StoreError::Damaged(why)) => {
+                        tracing::error!(
+                            input,
+                            why,
+                            "a signature's input cannot be read; its report is"
+                        );
+                        return Ok(None);
+                    }
+                    other => other?,
+                };
                 let is_split = known.generator().splits(&signature, &kept.product);
                 unknown.insert(Base {
                     signature,

@@ -1,6 +1,8 @@
 //! Signatures: crash data named without being stored, the lists as text, what others would change,
 //! and how a crash came to its name.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::crash_id;
@@ -8,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::limits;
 use crate::naming::{Groups, Preview, ReviseError};
 use crate::signature::{CrashData, Explanation, Fate, FoundEntry, ListTexts, Signature};
+use crate::store::counters::Sighting;
 use crate::store::signing::NewRevision;
 use crate::web::{App, Request, Response, Role, TEXT, WebError};
 
@@ -52,6 +55,37 @@ fn result(signature: &Signature) -> Value {
         extra["proto_signature"] = proto.as_str().into();
     }
     json!({ "signature": signature.text, "notes": signature.notes, "extra": extra })
+}
+
+/// When signatures were seen first and last, and how often, also past the retention of crashes.
+pub fn first_date(app: &App, request: &Request, _: &[String]) -> Answer {
+    let signatures = super::bugs::asked(&request.form(), "signatures")?;
+    let mut hits = Vec::new();
+    for signature in signatures {
+        let sightings = app.store.sightings(&signature)?;
+        let first = sightings.iter().map(|seen| seen.first_at).min();
+        let last = sightings.iter().map(|seen| seen.last_at).max();
+        let (Some(first), Some(last)) = (first, last) else {
+            continue;
+        };
+        let set = |of: fn(&Sighting) -> &str| -> BTreeSet<&str> {
+            let texts = sightings.iter().map(of);
+            texts.filter(|text| !text.is_empty()).collect()
+        };
+        let builds = set(|seen| &seen.build);
+        hits.push(json!({
+            "signature": signature,
+            "first_date": first.rfc3339(),
+            "last_date": last.rfc3339(),
+            "first_build": builds.first(),
+            "builds": builds.len(),
+            "versions": set(|seen| &seen.version),
+            "crashes": sightings.iter().map(|seen| seen.crashes).sum::<u64>(),
+        }));
+    }
+    Ok(Response::json(
+        &json!({ "total": hits.len(), "hits": hits }),
+    ))
 }
 
 /// How a crash gets its signature under the lists in force.

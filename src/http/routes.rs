@@ -178,6 +178,16 @@ pub const ROUTES: &[Route] = &[
         api::signatures::crash_signature,
     ),
     get(
+        "/api/SignatureFirstDate/",
+        Role::Viewer,
+        api::signatures::first_date,
+    ),
+    post(
+        "/api/SignatureFirstDate/",
+        Role::Viewer,
+        api::signatures::first_date,
+    ),
+    get(
         "/api/SignatureExplanation/",
         Role::Protected,
         api::signatures::explanation,

@@ -150,6 +150,19 @@ fn lists_are_tried_on_history_put_in_force_and_taken_back() {
         (found(&server, &named("a.b.two")) == 4).then_some(())
     });
     assert_eq!(found(&server, &named("a.b.one")), 0);
+    // What is counted past retention follows.
+    let asked = [named("a.b.one"), named("a.b.two")].map(|signature| {
+        let value: String = form_urlencoded::byte_serialize(signature.as_bytes()).collect();
+        let path = format!("/api/SignatureFirstDate/?signatures={value}");
+        server.get(&path).json()
+    });
+    assert_eq!(asked[0]["total"], 0);
+    let hit = &asked[1]["hits"][0];
+    assert_eq!(
+        (&hit["crashes"], &hit["versions"]),
+        (&json!(4), &json!(["1.0"])),
+        "{hit}"
+    );
     // New crashes are named by them at once, and by their product.
     let new = submit(&server, "a.b.one", &[]);
     server.wait_processed(&new);
