@@ -10,6 +10,7 @@
 //! found on PATH or by `MINIDUMP_STACKWALK`; without it that figure is left out.
 
 mod containment;
+mod naming;
 mod symbols;
 
 use std::fs::{File, OpenOptions};
@@ -54,6 +55,9 @@ fn main() {
     }
     if is_asked("walk") {
         walk(root.path());
+    }
+    if is_asked("naming") {
+        naming::run(root.path());
     }
     if is_asked("symbols") {
         symbols::run(root.path());

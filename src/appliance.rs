@@ -21,11 +21,12 @@ use crate::indexer::Indexer;
 use crate::limits;
 use crate::mender;
 use crate::metrics::Metrics;
+use crate::naming::Naming;
 use crate::outbound::{Bounds, Outbound};
 use crate::queue;
 use crate::reload::InForce;
 use crate::retention::{Keep, Retention, SymbolPlaces};
-use crate::signature::{Generator, Lists, Ruleset};
+use crate::signature::Ruleset;
 use crate::stackwalk::{Namer, WalkerOptions};
 use crate::store::disk::{Disk, OsDisk, make_private_dir};
 use crate::store::overlay::OverlayDisk;
@@ -147,9 +148,13 @@ impl Appliance {
         };
 
         let ruleset: Ruleset = config.signature.ruleset.0.parse()?;
+        let naming = Arc::new(Naming::open(store.clone(), ruleset).context("the signature lists")?);
+        if !place.read_only {
+            naming.start()?;
+        }
         let parts = PoolParts {
             store: store.clone(),
-            generator: Arc::new(Generator::new(ruleset, Arc::new(Lists::builtin()))),
+            naming: naming.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
             walker: walker_options(&config, place, mapped.clone()),
@@ -193,6 +198,7 @@ impl Appliance {
             retention,
             mender,
             fetcher,
+            naming,
             bugzilla,
             pool,
             namer: Namer {
@@ -261,6 +267,7 @@ impl Appliance {
         if let Some(fetcher) = &self.app.fetcher {
             fetcher.stop();
         }
+        self.app.naming.stop();
         if let Some(bugzilla) = &self.app.bugzilla {
             bugzilla.stop();
         }

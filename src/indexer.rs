@@ -475,6 +475,8 @@ mod tests {
                 facts: Facts::default(),
                 lacks: Vec::new(),
                 used: Vec::new(),
+                named: Default::default(),
+                revision: 0,
                 failure: None,
             };
             self.store.finish(job, finished).unwrap();

@@ -31,6 +31,7 @@ pub mod limits;
 pub mod mender;
 pub mod metrics;
 pub mod multipart;
+pub mod naming;
 pub mod outbound;
 pub mod pages;
 pub mod process;

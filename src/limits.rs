@@ -74,6 +74,13 @@ pub const SYMBOLICATE_FRAMES_MAX: usize = 20_000;
 
 /// Crash ids in one request for reprocessing.
 pub const REPROCESS_IDS_MAX: usize = 10_000;
+/// Bytes that are kept of what a crash was named by. A larger one is read from its report whenever
+/// it is named again.
+pub const SIGNATURE_INPUT_BYTES_MAX: usize = 64 * 1024;
+/// Crashes in one request for their signatures.
+pub const SIGNATURE_JOBS_MAX: usize = 1_000;
+/// Characters of what is said about a change.
+pub const COMMENT_CHARS_MAX: usize = 500;
 /// Modules without symbols that are remembered of one crash.
 pub const LACKED_MAX: usize = 300;
 /// Bytes of such a module's name.

@@ -126,6 +126,13 @@ fn look(
             tracing::warn!(?audit, "an audit put crashes back in their places");
         }
         status.last_audit = Some((now, audit));
+        let forgotten = store.forget_frames()?;
+        if forgotten > 0 {
+            tracing::info!(
+                frames = forgotten,
+                "forgot the frames of crashes that are gone"
+            );
+        }
     }
     let mut done = pass(store, keep, now)?;
     match symbols_pass(store, symbols, keep, now) {

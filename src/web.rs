@@ -11,6 +11,7 @@ use crate::errand::Errand;
 use crate::index::Index;
 use crate::indexer::Indexer;
 use crate::metrics::Metrics;
+use crate::naming::Naming;
 use crate::reload::InForce;
 use crate::retention::Retention;
 use crate::stackwalk::Namer;
@@ -32,6 +33,7 @@ pub struct App {
     pub mender: Option<Arc<Errand>>,
     /// Where the configuration names symbol servers.
     pub fetcher: Option<Errand>,
+    pub naming: Arc<Naming>,
     /// Where a tracker is set, and may be asked.
     pub bugzilla: Option<Poller>,
     pub pool: Arc<Pool>,

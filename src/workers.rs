@@ -17,9 +17,9 @@ use crate::crash::id::CrashId;
 use crate::crash::raw::RawCrash;
 use crate::limits;
 use crate::metrics::Metrics;
+use crate::naming::Naming;
 use crate::process::{self, Input, Walked};
 use crate::queue::{Jobs, Stop};
-use crate::signature::Generator;
 use crate::stackwalk::{Walker, WalkerFault, WalkerOptions};
 use crate::store::{CrashRow, Finished, Job, Payload, Store};
 
@@ -50,7 +50,7 @@ pub struct Pool {
 #[derive(Clone)]
 pub struct PoolParts {
     pub store: Arc<Store>,
-    pub generator: Arc<Generator>,
+    pub naming: Arc<Naming>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
     pub walker: WalkerOptions,
@@ -198,7 +198,8 @@ impl Worker {
             started_at,
             now: self.parts.clock.now(),
         };
-        let processed = process::process(&input, &self.parts.generator);
+        let in_force = self.parts.naming.in_force();
+        let processed = process::process(&input, &in_force.generator);
         let outcome = if processed.failure.is_some() {
             "failed"
         } else {
@@ -211,6 +212,8 @@ impl Worker {
             facts: processed.facts,
             lacks: processed.lacks,
             used: processed.used,
+            named: processed.named,
+            revision: in_force.revision,
             failure: processed.failure,
         };
         // Err only says that the store is being closed: it takes the job back.

@@ -33,7 +33,7 @@ pub fn signatures(app: &App, request: &Request, _: &[String]) -> Answer {
 }
 
 /// The values of a list parameter, each once.
-fn asked(params: &Params, name: &str) -> Result<Vec<String>, WebError> {
+pub(super) fn asked(params: &Params, name: &str) -> Result<Vec<String>, WebError> {
     let values: BTreeSet<&str> = params.all(name).filter(|v| !v.is_empty()).collect();
     if values.is_empty() {
         let why = format!("{name} is missing: give it once for each value");

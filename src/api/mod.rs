@@ -4,6 +4,7 @@ pub mod bugs;
 pub mod crash;
 pub mod health;
 pub mod sentry;
+pub mod signatures;
 pub mod supersearch;
 pub mod sym_upload;
 pub mod symbol_info;

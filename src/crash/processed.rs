@@ -65,6 +65,38 @@ impl ProcessedCrash {
         })
     }
 
+    /// Writes processed crashes as they are read: fields first, the walk (as JSON) last.
+    pub fn write(fields: &Map<String, Value>, walk: Option<&str>) -> Vec<u8> {
+        let json = serde_json::to_vec(fields).expect("a map of JSON values is JSON");
+        Self::with_walk(json, walk)
+    }
+
+    /// Puts the walk behind the fields that `json` is an object of.
+    pub fn with_walk(mut json: Vec<u8>, walk: Option<&str>) -> Vec<u8> {
+        if let Some(walk) = walk {
+            // The walk stays as it came; reading it into values and back would cost more than all
+            // the rest of processing.
+            json.pop();
+            json.extend_from_slice(b",\"json_dump\":");
+            json.extend_from_slice(walk.trim_ascii().as_bytes());
+            json.push(b'}');
+        }
+        json
+    }
+
+    /// The JSON of a processed crash with some of its fields changed.
+    pub fn edited(
+        json: &[u8],
+        change: impl FnOnce(&mut Map<String, Value>),
+    ) -> Result<Vec<u8>, serde_json::Error> {
+        let mut stored: Stored = serde_json::from_slice(json)?;
+        change(&mut stored.fields);
+        Ok(Self::write(
+            &stored.fields,
+            stored.json_dump.map(RawValue::get),
+        ))
+    }
+
     /// A field's value as a text, unless it is missing or empty.
     pub fn text(&self, key: &str) -> Option<String> {
         match self.fields.get(key)? {

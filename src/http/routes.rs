@@ -153,6 +153,15 @@ pub const ROUTES: &[Route] = &[
         Role::Admin,
         pages::report::reprocess,
     ),
+    get(
+        "/report/index/{}/signature",
+        Role::Protected,
+        pages::explain::explain,
+    ),
+    get("/signatures/", Role::Admin, pages::lists::lists),
+    post("/signatures/preview", Role::Admin, pages::lists::preview),
+    post("/signatures/apply", Role::Admin, pages::lists::apply),
+    post("/signatures/restore", Role::Admin, pages::lists::restore),
     get("/symbols/", Role::Viewer, pages::symbols::symbols),
     post("/symbols/pin", Role::Admin, pages::symbols::pin),
     post("/symbols/unpin", Role::Admin, pages::symbols::unpin),
@@ -196,6 +205,38 @@ pub const ROUTES: &[Route] = &[
     ),
     get("/api/RawCrash/", Role::Protected, api::crash::raw),
     post("/api/Reprocessing/", Role::Admin, api::crash::reprocessing),
+    post(
+        "/api/CrashSignature/",
+        Role::Viewer,
+        api::signatures::crash_signature,
+    ),
+    get(
+        "/api/SignatureFirstDate/",
+        Role::Viewer,
+        api::signatures::first_date,
+    ),
+    post(
+        "/api/SignatureFirstDate/",
+        Role::Viewer,
+        api::signatures::first_date,
+    ),
+    get(
+        "/api/SignatureExplanation/",
+        Role::Protected,
+        api::signatures::explanation,
+    ),
+    get("/api/SignatureLists/", Role::Admin, api::signatures::export),
+    post("/api/SignatureLists/", Role::Admin, api::signatures::import),
+    get(
+        "/api/SignatureRevisions/",
+        Role::Admin,
+        api::signatures::revisions,
+    ),
+    post(
+        "/api/SignaturePreview/",
+        Role::Admin,
+        api::signatures::preview,
+    ),
 ];
 
 /// The route for a request, and its captures, percent-decoded. A path without its final slash

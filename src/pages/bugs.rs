@@ -108,6 +108,24 @@ pub(super) fn of_signature(app: &App, signature: &str) -> Result<Vec<Association
         .unwrap_or_default())
 }
 
+/// The same, and those of signatures that crashes of this one had before.
+fn of_signature_and_former(app: &App, signature: &str) -> Result<Vec<Association>, WebError> {
+    let former = app.store.moved_from(signature)?;
+    let mut signatures = vec![signature.to_owned()];
+    signatures.extend(former.into_iter().map(|(signature, _)| signature));
+    let mut found = app.store.bugs_of(&signatures)?;
+    let mut bugs: Vec<Association> = Vec::new();
+    for association in signatures.iter().filter_map(|s| found.remove(s)).flatten() {
+        if !bugs
+            .iter()
+            .any(|known| known.bug.key == association.bug.key)
+        {
+            bugs.push(association);
+        }
+    }
+    Ok(bugs)
+}
+
 /// What a page says about bugs.
 pub(super) struct Panel {
     pub signature: String,
@@ -134,7 +152,7 @@ impl Panel {
             .filter(|template| template.fits(&product))
             .map(|template| filing_link(app, request, template, id, processed));
         Ok(Self {
-            bugs: of_signature(app, &signature)?,
+            bugs: of_signature_and_former(app, &signature)?,
             signature,
             filing: filing.collect(),
             may_change: false,
@@ -150,7 +168,7 @@ impl Panel {
     ) -> Result<Self, WebError> {
         Ok(Self {
             signature: signature.to_owned(),
-            bugs: of_signature(app, signature)?,
+            bugs: of_signature_and_former(app, signature)?,
             filing: links_of_newest(app, request, scope)?,
             may_change: request.role >= Role::Admin && !app.read_only,
         })
@@ -198,6 +216,9 @@ impl Panel {
                                 td {
                                     @if association.bug.is_resolved() { s { (shown(&standing.summary)) } }
                                     @else { (shown(&standing.summary)) }
+                                    @if association.signature != self.signature {
+                                        div.small.faint { "about the former signature " span.mono { (shown(&association.signature)) } }
+                                    }
                                 }
                                 @if self.may_change { td { (self.detach(association)) } }
                             }
@@ -212,7 +233,8 @@ impl Panel {
     fn detach(&self, association: &Association) -> Markup {
         let key = &association.bug.key;
         html! {
-            @if association.by_hand {
+            @if association.signature != self.signature {
+            } @else if association.by_hand {
                 form.inline method="post" action="/signature/bugs/detach" {
                     input type="hidden" name=(name::SIGNATURE) value=(self.signature);
                     input type="hidden" name="id" value=(key.id);

@@ -6,7 +6,9 @@
 
 pub mod bugs;
 pub mod error;
+pub mod explain;
 pub mod home;
+pub mod lists;
 pub mod product;
 pub mod report;
 pub mod search;
@@ -106,6 +108,7 @@ impl<'a> Page<'a> {
                         span { "crashkeep " (env!("CARGO_PKG_VERSION")) }
                         a href="/api/SuperSearchFields/" { "Fields" }
                         a href="/about/throttling/" { "How reports are throttled" }
+                        a href="/signatures/" { "Signature lists" }
                         a href="/metrics" { "Metrics" }
                     }
                 }

@@ -136,6 +136,7 @@ fn head(app: &App, view: &View) -> Markup {
                 @if row.product.is_empty() { (product) } @else { a href=(product_path(&row.product)) { (shown(product)) } } " / "
                 @if let Some(processed) = &row.processed {
                     a href=(Scope::default().signature_page(&processed.signature)) { "crashes like it" } " / "
+                    a href={ (report_path(row.id)) "/signature" } { "why this signature" } " / "
                 }
                 "report"
             }

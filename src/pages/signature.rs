@@ -14,6 +14,7 @@ use crate::fields::{self, Field, Kind, name};
 use crate::index::{FacetResult, SearchResult};
 use crate::limits;
 use crate::query::{Filter, Op, Query};
+use crate::store::signing::Moves;
 use crate::web::{App, Params, Request, Response, Role, WebError};
 
 const PER_PAGE: usize = 50;
@@ -49,6 +50,9 @@ const UPTIMES: [(u64, &str); 5] = [
     (3_600, "1 h and longer"),
 ];
 
+/// Other signatures of the same crashes that a page lists.
+const MOVES_MAX: usize = 10;
+
 pub fn report(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let Some(text) = request.query.get(name::SIGNATURE) else {
         return Err(WebError::bad(
@@ -73,6 +77,10 @@ struct View<'a> {
     uptimes: [u64; 5],
     first: Option<First>,
     bugs: bugs::Panel,
+    /// Where crashes of this signature are now.
+    moved_to: Moves,
+    /// What crashes of this signature were called before.
+    moved_from: Moves,
     chart: super::chart::Stack,
     by: Option<&'static Field>,
     /// What can be counted by.
@@ -122,6 +130,8 @@ impl<'a> View<'a> {
             uptimes: uptimes(&scope, app, request)?,
             first: First::find(signature, app, request)?,
             bugs: bugs::Panel::of_signature(app, request, signature, &scope)?,
+            moved_to: app.store.moved_to(signature)?,
+            moved_from: app.store.moved_from(signature)?,
             chart: daily::chart(app, request, &scope, range, name::VERSION)?,
             scope,
             range,
@@ -136,6 +146,7 @@ impl<'a> View<'a> {
     fn markup(&self) -> Markup {
         html! {
             (self.head())
+            (moves("Its crashes are now found under", &self.moved_to))
             section.panel { div.body { (self.form()) } }
             @if self.result.total == 0 {
                 section.panel { div.empty {
@@ -161,6 +172,7 @@ impl<'a> View<'a> {
                 }
                 (self.reports())
             }
+            (moves("Crashes were found before under", &self.moved_from))
         }
     }
 
@@ -457,6 +469,26 @@ impl First {
             @match &self.report {
                 Some(id) => a href=(report_path(id)) { (text) },
                 None => (text),
+            }
+        }
+    }
+}
+
+/// Signatures that crashes had before or have now, as lists change and symbols come.
+fn moves(title: &str, moves: &Moves) -> Markup {
+    html! {
+        @if !moves.is_empty() {
+            section.panel.moves {
+                header { h2 { (title) } }
+                div.body.small { ul.notes {
+                    @for (other, crashes) in moves.iter().take(MOVES_MAX) {
+                        li {
+                            a.sig href=(Scope::default().signature_page(other)) { (signature(other)) } " "
+                            span.faint { (counted(*crashes, "crash", "crashes")) }
+                        }
+                    }
+                    @if moves.len() > MOVES_MAX { li.faint { "and " (moves.len() - MOVES_MAX) " more" } }
+                } }
             }
         }
     }

@@ -12,17 +12,20 @@ mod name;
 mod others;
 mod stack;
 
+pub use name::input;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
+use crate::crash::processed::ProcessedCrash;
 use crate::crash::raw::{MAIN_DUMP, Part, PartKind, RawCrash};
 use crate::crash::walk::{Thread, Walk};
 use crate::fields;
 use crate::limits;
-use crate::signature::Generator;
+use crate::signature::{Generator, Input as Named, Signature, StoredFrame};
 use crate::store::counters::{Facts, System};
 use crate::store::mends::Lack;
 
@@ -59,6 +62,8 @@ pub struct Processed {
     pub signature: String,
     /// What the counters need of it.
     pub facts: Facts,
+    /// What the signature was made from.
+    pub named: Named<StoredFrame>,
     /// Modules whose symbols the walk asked for in vain.
     pub lacks: Vec<Lack>,
     /// Debug file and debug id of the modules whose symbols it used.
@@ -76,6 +81,8 @@ struct Draft<'a> {
     other_walks: Vec<Walk>,
     out: Map<String, Value>,
     notes: Vec<String>,
+    /// What the crash was named by.
+    named: Option<Named<StoredFrame>>,
 }
 
 type Step = (&'static str, fn(&mut Draft) -> Result<(), String>);
@@ -117,6 +124,7 @@ pub fn process(input: &Input, generator: &Generator) -> Processed {
         other_walks: Vec::new(),
         out: Map::new(),
         notes: input.raw.metadata.collector_notes.clone(),
+        named: None,
     };
     for (name, step) in STEPS {
         match catch_unwind(AssertUnwindSafe(|| step(&mut draft))) {
@@ -156,6 +164,12 @@ impl Draft<'_> {
         self.out.get(name).and_then(Value::as_i64)
     }
 
+    /// The product, as lists have it.
+    fn product(&self) -> String {
+        let product = self.input.raw.annotation("ProductName").unwrap_or_default();
+        product.chars().take(limits::NAME_CHARS_MAX).collect()
+    }
+
     fn thread(&self) -> Option<(usize, &Thread)> {
         self.walk.as_ref()?.crashing_thread()
     }
@@ -187,20 +201,18 @@ impl Draft<'_> {
         self.set("completed_datetime", self.input.now.rfc3339());
         let facts = self.facts();
         let (lacks, used) = (stack::lacks(&self), stack::used(&self));
+        let walk = match (&self.input.walked, &self.walk) {
+            (Walked::Whole(walk), Some(_)) => std::str::from_utf8(walk).ok(),
+            _ => None,
+        };
         let mut json = serde_json::to_vec(&self.out).expect("a map of JSON values is JSON");
         others::write(&self.input.others, &mut json);
-        if let (Walked::Whole(walk), Some(_)) = (&self.input.walked, &self.walk) {
-            // The walk is stored as it came; reading it into values and back would cost more
-            // than all of the steps.
-            json.pop();
-            json.extend_from_slice(b",\"json_dump\":");
-            json.extend_from_slice(walk.trim_ascii());
-            json.push(b'}');
-        }
+        let json = ProcessedCrash::with_walk(json, walk);
         Processed {
             json,
             signature,
             facts,
+            named: self.named.unwrap_or_default(),
             lacks,
             used,
             failure,
@@ -218,6 +230,26 @@ impl Draft<'_> {
 }
 
 const STACKWALK_VERSION: &str = concat!("crashkeep ", env!("CARGO_PKG_VERSION"));
+
+/// A processed crash under another signature.
+pub fn renamed(
+    json: &[u8],
+    signature: &Signature,
+    note: &str,
+) -> Result<Vec<u8>, serde_json::Error> {
+    ProcessedCrash::edited(json, |out| {
+        let notes = out.get("processor_notes").and_then(Value::as_str);
+        let notes = format!("{}\n{note}", notes.unwrap_or_default());
+        out.insert("processor_notes".into(), notes.trim_start().into());
+        out.insert(
+            fields::name::SIGNATURE.into(),
+            signature.text.as_str().into(),
+        );
+        if let Some(proto) = &signature.proto {
+            out.insert(fields::name::PROTO_SIGNATURE.into(), proto.as_str().into());
+        }
+    })
+}
 
 fn identifiers(draft: &mut Draft) -> Result<(), String> {
     let id = draft.input.id.to_string();

@@ -1,53 +1,59 @@
 //! Steps that say what the crash is: its signature, and whether it is a hang.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use super::Draft;
+use crate::crash::raw::RawCrash;
 use crate::crash::walk::{Frame, Walk};
 use crate::fields;
-use crate::signature::{self, CrashData};
+use crate::signature::{self, FRAMES_MAX, Input, StoredFrame, StoredInline};
 
 pub fn name_crash(draft: &mut Draft) -> Result<(), String> {
     let raw = draft.input.raw;
-    let walk = draft.walk.take();
-    let exception = raw
-        .annotation("JavaException")
-        .and_then(|text| signature::Value::parse(text).ok());
-    let others = draft
-        .out
-        .get("additional_minidumps")
-        .cloned()
-        .unwrap_or(json!([]));
-    let status = draft
-        .out
-        .get("mdsw_status_string")
-        .cloned()
-        .unwrap_or(Value::Null);
-    let java_stack = draft
-        .out
-        .get("java_stack_trace")
-        .cloned()
-        .unwrap_or(Value::Null);
-    let size = draft.int("oom_allocation_size");
-    let mut data = walk.as_ref().map(crash_data).unwrap_or_default();
-    data.oom_allocation_size = size.into();
-    data.js_large_allocation_failure = raw.annotation("JSLargeAllocationFailure").into();
-    data.abort_message = raw.annotation("AbortMessage").into();
-    data.async_shutdown_timeout = raw.annotation("AsyncShutdownTimeout").into();
-    data.ipc_channel_error = raw.annotation("ipc_channel_error").into();
-    data.ipc_message_name = raw.annotation("IPCMessageName").into();
-    data.hang = raw.annotation("Hang").into();
-    data.java_stack_trace = (&java_stack).into();
-    data.java_exception = exception.unwrap_or_default();
-    data.additional_minidumps = (&others).into();
-    data.mdsw_status_string = (&status).into();
-    let signature = draft.generator.generate(&data);
-    drop(data);
+    let input = input(raw, draft.walk.as_ref(), &draft.out, &draft.product());
+    let annotation = |key: &str| raw.annotation(key).map(str::to_owned);
+    let signature = draft
+        .generator
+        .generate_with(&input.crash_data(), &annotation);
     draft.set(fields::name::SIGNATURE, signature.text);
     draft.set_some(fields::name::PROTO_SIGNATURE, signature.proto);
     draft.notes.extend(signature.notes);
-    draft.walk = walk;
+    draft.named = Some(input);
     Ok(())
+}
+
+/// What the signature's rules read of a crash. `out` is the processed crash, as far as it is known.
+pub fn input(
+    raw: &RawCrash,
+    walk: Option<&Walk>,
+    out: &Map<String, Value>,
+    product: &str,
+) -> Input<StoredFrame> {
+    let text = |key: &str| raw.annotation(key).map(str::to_owned);
+    let known = |key: &str| out.get(key).and_then(Value::as_str).map(str::to_owned);
+    let others = out.get("additional_minidumps").and_then(Value::as_array);
+    let mut input = Input {
+        product: product.to_owned(),
+        oom_allocation_size: out.get("oom_allocation_size").and_then(Value::as_i64),
+        js_large_allocation_failure: text("JSLargeAllocationFailure"),
+        abort_message: text("AbortMessage"),
+        async_shutdown_timeout: text("AsyncShutdownTimeout"),
+        ipc_channel_error: text("ipc_channel_error"),
+        ipc_message_name: text("IPCMessageName"),
+        has_browser_dump: others.is_some_and(|names| {
+            let mut names = names.iter().filter_map(Value::as_str);
+            names.any(signature::is_browser_dump)
+        }),
+        hang: text("Hang"),
+        mdsw_status_string: known("mdsw_status_string"),
+        java_stack_trace: known("java_stack_trace").map(|trace| signature::java_lines(&trace)),
+        java_exception: text("JavaException"),
+        ..Input::default()
+    };
+    if let Some(walk) = walk {
+        add_stacks(&mut input, walk);
+    }
+    input
 }
 
 /// A hang is told by what the client says of it, or by the watchdog on its stack.
@@ -68,62 +74,51 @@ pub fn report_type(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-/// The part of a walk that signatures read. Only the crashing thread and thread 0 can name a
-/// crash; the others stay empty in their places.
-fn crash_data(walk: &Walk) -> CrashData<'_> {
+/// Only the crashing thread and thread 0 can name a crash.
+fn add_stacks(input: &mut Input<StoredFrame>, walk: &Walk) {
+    input.is_windows = walk.system_info.os.as_deref() == Some("Windows NT");
+    input.reason = walk.crash_info.reason.clone();
     let crashing = walk.crash_info.crashing_thread;
-    let threads = walk
-        .threads
-        .iter()
-        .enumerate()
-        .map(|(index, thread)| signature::Thread {
-            frames: match index == 0 || Some(index) == crashing {
-                true => thread
-                    .frames
-                    .iter()
-                    .take(signature::FRAMES_MAX)
-                    .map(frame_data)
-                    .collect(),
-                false => Vec::new(),
-            },
-            last_error_value: thread.last_error_value.as_deref().into(),
-            ..signature::Thread::default()
-        });
-    CrashData {
-        crashing_thread: crashing.map(|index| index as u64).into(),
-        threads: threads.collect(),
-        os: walk.system_info.os.as_deref().into(),
-        reason: walk.crash_info.reason.as_deref().into(),
-        ..CrashData::default()
-    }
+    // A dump that names no crashing thread is named by its first.
+    let index = crashing.unwrap_or(0);
+    let stack = |index: usize| -> Option<Vec<StoredFrame>> {
+        let frames = walk.threads.get(index)?.frames.iter();
+        let stored = frames
+            .take(FRAMES_MAX)
+            .map(|frame| stored(frame).reduced(input.is_windows));
+        Some(stored.collect())
+    };
+    let first = match index {
+        0 => None,
+        _ => Some(stack(0).unwrap_or_default()),
+    };
+    let crashing = stack(index).unwrap_or_default();
+    let thread = walk.threads.get(index);
+    input.last_error = thread.and_then(|thread| thread.last_error_value.clone());
+    input.first = first;
+    input.crashing = crashing;
 }
 
-fn frame_data(frame: &Frame) -> signature::Frame<'_> {
-    signature::Frame {
-        function: frame.function.as_deref().into(),
-        module: frame.module.as_deref().into(),
-        file: frame.file.as_deref().into(),
-        line: frame.line.into(),
-        module_offset: frame.module_offset.as_deref().into(),
-        offset: frame.offset.as_deref().into(),
+fn stored(frame: &Frame) -> StoredFrame {
+    StoredFrame {
+        function: frame.function.clone(),
+        module: frame.module.clone(),
+        file: frame.file.clone(),
+        line: frame.line.map(u64::from),
+        module_offset: frame.module_offset.clone(),
+        offset: frame.offset.clone(),
         inlines: frame
             .inlines
             .iter()
-            .map(|inline| signature::Inline {
-                function: inline.function.as_deref().into(),
-                file: inline.file.as_deref().into(),
-                line: inline.line.into(),
-                ..signature::Inline::default()
+            .map(|inline| StoredInline {
+                function: inline.function.clone(),
+                file: inline.file.clone(),
+                line: inline.line.map(u64::from),
             })
             .collect(),
-        unloaded_modules: frame
+        unloaded_module: frame
             .unloaded_modules
-            .iter()
-            .map(|unloaded| signature::UnloadedModule {
-                module: unloaded.module.as_deref().into(),
-                ..signature::UnloadedModule::default()
-            })
-            .collect(),
-        ..signature::Frame::default()
+            .first()
+            .map(|unloaded| unloaded.module.clone()),
     }
 }

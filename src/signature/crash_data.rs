@@ -6,6 +6,8 @@
 //! thread or a frame at all is kept as *unreadable* with the reason, as it makes a rule fail only
 //! when the rule gets that far.
 
+use std::borrow::Cow;
+
 use super::json::JsonError;
 use super::value::{Fault, Value};
 
@@ -37,6 +39,8 @@ pub struct CrashData<'a> {
     pub java_stack_trace: Value<'a>,
     /// An object in the form of Sentry's exception interface.
     pub java_exception: Value<'a>,
+    /// Whose rules of the site hold; siggen has none, and does not read this.
+    pub product: Cow<'a, str>,
 }
 
 /// One thread's stack.
@@ -45,6 +49,9 @@ pub struct Thread<'a> {
     /// Callee first.
     pub frames: Vec<Frame<'a>>,
     pub last_error_value: Value<'a>,
+    /// What the frames come to, where somebody has walked them already: the signature, and whether
+    /// it names no frame. The frames are not looked at then.
+    pub(super) composed: Option<(String, bool)>,
     /// Why the frames cannot be gone through.
     pub unreadable: Option<Fault>,
     /// Whether this is something else than a thread. Null and its like are none, as if absent.
@@ -108,10 +115,16 @@ impl<'a> CrashData<'a> {
         CrashData::from_value(value.into())
     }
 
-    fn from_entries(entries: Vec<(std::borrow::Cow<'a, str>, Value<'a>)>) -> CrashData<'a> {
+    fn from_entries(entries: Vec<(Cow<'a, str>, Value<'a>)>) -> CrashData<'a> {
         let mut data = CrashData::default();
         for (key, value) in entries {
             let slot = match &*key {
+                "product" => {
+                    if let Value::Text(product) = value {
+                        data.product = product;
+                    }
+                    continue;
+                }
                 "threads" => {
                     data.threads = match value {
                         Value::List(threads) => threads.into_iter().map(Thread::from).collect(),

@@ -1,7 +1,7 @@
 //! The names of Java crashes: a printed stack trace, or an exception in Sentry's form.
 
-use super::text;
 use super::value::{Fault, Value};
+use super::{Ruleset, text};
 
 /// The longest signature of a stack trace that keeps the exception's description, in characters.
 const CHARS_MAX: usize = 255;
@@ -16,7 +16,7 @@ pub(super) struct JavaName {
 ///
 /// Object addresses in the description and line numbers in the method go, as they differ between
 /// runs and releases.
-pub(super) fn stack_trace(trace: &Value) -> JavaName {
+pub(super) fn stack_trace(trace: &Value, ruleset: Ruleset) -> JavaName {
     let Value::Text(trace) = trace else {
         return JavaName {
             signature: "EMPTY: Java stack trace not in expected format".to_string(),
@@ -39,7 +39,7 @@ pub(super) fn stack_trace(trace: &Value) -> JavaName {
             notes.push("JavaSignatureTool: stack trace line 2 is empty");
             String::new()
         }
-        Some(line) => without_line_number(line),
+        Some(line) => without_line_number(line, ruleset),
         None => {
             notes.push("JavaSignatureTool: stack trace line 2 is missing");
             String::new()
@@ -88,12 +88,14 @@ fn without_addresses(text: &str) -> String {
     out
 }
 
-/// `.java:12)` at the end as `.java)`.
-fn without_line_number(method: &str) -> String {
+/// `.java:12)` at the end as `.java)`. Difference `kotlin-lines`: `.kt:12)` too.
+fn without_line_number(method: &str, ruleset: Ruleset) -> String {
     let shortened = method.strip_suffix(')').and_then(|rest| {
         let name = rest.trim_end_matches(|c| text::decimal_digit(c).is_some());
         let name = name.strip_suffix(':').filter(|_| name.len() < rest.len())?;
-        name.ends_with(".java").then(|| format!("{name})"))
+        let is_source =
+            name.ends_with(".java") || (ruleset != Ruleset::Socorro && name.ends_with(".kt"));
+        is_source.then(|| format!("{name})"))
     });
     shortened.unwrap_or_else(|| method.to_string())
 }
@@ -176,7 +178,11 @@ mod tests {
     #[test]
     fn a_stack_trace_is_named_by_class_description_and_method() {
         let check = |trace: &str, expected: &str| {
-            assert_eq!(stack_trace(&trace.into()).signature, expected, "{trace:?}");
+            assert_eq!(
+                stack_trace(&trace.into(), Ruleset::Socorro).signature,
+                expected,
+                "{trace:?}"
+            );
         };
         check(
             "a.B: c@1a2b3c4d\n\tat a.b.c(D.java:12)",
@@ -191,6 +197,10 @@ mod tests {
         check("a.B: @@1234567g", "a.B: @@1234567g");
         check(":", "");
         check(&format!("a.B: {}", "x".repeat(300)), "a.B: ");
-        assert!(stack_trace(&Value::Int(1)).signature.starts_with("EMPTY"));
+        assert!(
+            stack_trace(&Value::Int(1), Ruleset::Socorro)
+                .signature
+                .starts_with("EMPTY")
+        );
     }
 }

@@ -1,69 +1,164 @@
 //! The signature lists: which frames never name a crash, which do not end its name, which start it.
 //!
 //! The lists are data. They change far more often than code does, and a site keeps its own: a
-//! folder with the four files replaces the built-in ones (siggen's, MPL-2.0, beside this file).
-//! A file is UTF-8 with one entry a line; white space around it goes, empty lines and those that
-//! start with `#` are skipped. A list without entries matches nothing.
+//! folder with the files of [`FILES`], or a revision in the store, replaces the built-in ones
+//! (siggen's, MPL-2.0, beside this file). A file is UTF-8 with one entry a line; white space around
+//! it goes, empty lines and those that start with `#` are skipped. A list without entries matches
+//! nothing.
 //!
-//! The entries are regular expressions in **Python's** syntax, anchored at the start of the
-//! normalised frame and free at its end; the sentinels are plain text and must be equal. Python
-//! and the `regex` crate read a few things differently, so each entry is translated:
-//!
-//! | Python | here | why |
-//! | --- | --- | --- |
-//! | `\<`, `\>` | `<`, `>` | the crate reads word boundaries |
-//! | `{` that starts no quantifier | `\{` | the crate reads a broken quantifier |
-//! | `$`, `\Z` | `\n?\z`, `\z` | Python's `$` also matches before a final newline |
-//! | `[`, `&`, `~` in a class | escaped | the crate reads nested sets and set operations |
-//!
-//! Look-around and back-references are not there; such an entry is an error like any other.
+//! The entries are regular expressions (`pattern`), matched against the normalised frame; the
+//! sentinels are plain text and must be equal. The fifth file holds a site's own rules (`site`);
+//! siggen has none, so it may be missing.
 
 use std::collections::HashSet;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use regex::{Regex, RegexBuilder};
+use serde::{Deserialize, Serialize};
 
-use super::text;
+use super::pattern::{self, Check, Entry, Patterns};
+use super::site::{SITE_RULES, SiteRules};
+use super::{Ruleset, text};
 
-const IRRELEVANT: &str = "irrelevant_signature_re.txt";
-const PREFIX: &str = "prefix_signature_re.txt";
-const LINE_NUMBERS: &str = "signatures_with_line_numbers_re.txt";
-const SENTINELS: &str = "signature_sentinels.txt";
+pub const IRRELEVANT: &str = "irrelevant_signature_re.txt";
+pub const PREFIX: &str = "prefix_signature_re.txt";
+pub const LINE_NUMBERS: &str = "signatures_with_line_numbers_re.txt";
+pub const SENTINELS: &str = "signature_sentinels.txt";
 
-/// The largest list file that is read.
-const FILE_BYTES_MAX: u64 = 1 << 20;
-/// The most memory that one entry, compiled, may take.
-const ENTRY_BYTES_MAX: usize = 1 << 20;
-/// The most memory that one list, compiled, may take.
-const LIST_BYTES_MAX: usize = 64 << 20;
-/// The memory in which a list's matcher keeps what it learnt; more costs memory per thread.
-const CACHE_BYTES_MAX: usize = 8 << 20;
+/// The files of a set of lists, in the order of [`ListTexts`].
+pub const FILES: [&str; 5] = [IRRELEVANT, PREFIX, SENTINELS, LINE_NUMBERS, SITE_RULES];
 
-/// The four lists, compiled.
+/// The largest list file that is read, in bytes.
+pub const FILE_BYTES_MAX: usize = 128 << 10;
+/// How much of a frame the lists see where parity is not asked for; a signature shows 255
+/// characters of it. Bounds what a hostile name can cost under any list.
+const FRAME_BYTES_MAX: usize = 4_096;
+
+/// The lists as text: what is edited, stored, exported and imported. One text for each of
+/// [`FILES`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListTexts(pub [String; FILES.len()]);
+
+impl ListTexts {
+    /// The lists that siggen 2.2.20241029 ships, and no site rules.
+    pub fn builtin() -> ListTexts {
+        ListTexts([
+            include_str!("lists/irrelevant_signature_re.txt").to_string(),
+            include_str!("lists/prefix_signature_re.txt").to_string(),
+            include_str!("lists/signature_sentinels.txt").to_string(),
+            include_str!("lists/signatures_with_line_numbers_re.txt").to_string(),
+            String::new(),
+        ])
+    }
+
+    /// Reads the files of a folder; only the site rules may be missing.
+    pub fn load(folder: &Path) -> Result<ListTexts, ListError> {
+        let mut texts = ListTexts(Default::default());
+        for (name, text) in FILES.into_iter().zip(&mut texts.0) {
+            let path = folder.join(name);
+            if name == SITE_RULES && !path.exists() {
+                continue;
+            }
+            *text = read_file(&path)
+                .map_err(|reason| ListError::of_file(&path.display().to_string(), reason))?;
+        }
+        Ok(texts)
+    }
+
+    /// All files as one text, each below a line `==> NAME <==`.
+    pub fn export(&self) -> String {
+        let mut out = String::new();
+        for (name, text) in FILES.iter().zip(&self.0) {
+            let newline = if text.is_empty() || text.ends_with('\n') {
+                ""
+            } else {
+                "\n"
+            };
+            out.push_str(&format!("==> {name} <==\n{text}{newline}"));
+        }
+        out
+    }
+
+    /// Reads what [`ListTexts::export`] wrote. A file that is not there is empty.
+    pub fn import(text: &str) -> Result<ListTexts, ListError> {
+        let mut texts = ListTexts(Default::default());
+        let mut current: Option<usize> = None;
+        let mut seen = HashSet::new();
+        let refuse = |line: usize, reason: String| {
+            Err(ListError {
+                line: Some(line),
+                column: Some(1),
+                ..ListError::of_file("import", reason)
+            })
+        };
+        for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+            match (heading(text::strip(line)), current) {
+                (Some(name), _) => match FILES.iter().position(|file| *file == name) {
+                    Some(at) if seen.insert(at) => current = Some(at),
+                    Some(_) => return refuse(number, format!("{name} stands here twice")),
+                    None => {
+                        return refuse(number, format!("{name:?} is none of {}", FILES.join(", ")));
+                    }
+                },
+                (None, Some(at)) => texts.0[at].push_str(line),
+                (None, None) if text::strip(line).is_empty() => {}
+                (None, None) => {
+                    return refuse(
+                        number,
+                        format!("text before the first `==> {IRRELEVANT} <==`"),
+                    );
+                }
+            }
+        }
+        Ok(texts)
+    }
+}
+
+/// The lists, compiled.
 #[derive(Debug)]
 pub struct Lists {
-    irrelevant: List,
-    prefix: List,
-    line_numbers: List,
-    sentinels: HashSet<String>,
+    texts: ListTexts,
+    base: Quad,
+    site: SiteRules,
     is_builtin: bool,
 }
 
-/// Why lists could not be loaded: `<file>:<line>: <reason>`, or without a line.
-#[derive(Debug, PartialEq)]
+/// What a frame is looked up in.
+#[derive(Debug, Default)]
+pub(super) struct Quad {
+    pub irrelevant: Patterns,
+    pub prefix: Patterns,
+    pub line_numbers: Patterns,
+    pub sentinels: HashSet<String>,
+}
+
+/// Why lists could not be used: `<file>:<line>:<column>: <reason>`, or without a place.
+#[derive(Clone, Debug, PartialEq)]
 pub struct ListError {
-    pub file: PathBuf,
+    pub file: String,
     /// Counts from 1; none if the file as a whole is wrong.
     pub line: Option<usize>,
+    /// In characters, counts from 1.
+    pub column: Option<usize>,
     pub reason: String,
+}
+
+impl ListError {
+    pub(super) fn of_file(file: &str, reason: impl Into<String>) -> ListError {
+        ListError {
+            file: file.to_string(),
+            line: None,
+            column: None,
+            reason: reason.into(),
+        }
+    }
 }
 
 impl fmt::Display for ListError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
-        if let Some(line) = self.line {
-            write!(f, ":{line}")?;
+        f.write_str(&self.file)?;
+        for number in [self.line, self.column].into_iter().flatten() {
+            write!(f, ":{number}")?;
         }
         write!(f, ": {}", self.reason)
     }
@@ -74,16 +169,7 @@ impl std::error::Error for ListError {}
 impl Lists {
     /// The lists that siggen 2.2.20241029 ships.
     pub fn builtin() -> Lists {
-        let read = |name: &str| -> Result<String, ListError> {
-            Ok(match name {
-                IRRELEVANT => include_str!("lists/irrelevant_signature_re.txt"),
-                PREFIX => include_str!("lists/prefix_signature_re.txt"),
-                LINE_NUMBERS => include_str!("lists/signatures_with_line_numbers_re.txt"),
-                _ => include_str!("lists/signature_sentinels.txt"),
-            }
-            .to_string())
-        };
-        match Lists::compile(Path::new("builtin"), Check::Joined, read) {
+        match Lists::compile(ListTexts::builtin(), Check::Joined) {
             Ok(lists) => Lists {
                 is_builtin: true,
                 ..lists
@@ -92,66 +178,178 @@ impl Lists {
         }
     }
 
-    /// Loads the four files of a folder; all must be there.
+    /// Loads the files of a folder.
     pub fn load(folder: &Path) -> Result<Lists, ListError> {
-        Lists::compile(folder, Check::Each, |name| {
-            let path = folder.join(name);
-            read_file(&path).map_err(|reason| ListError {
-                file: path,
-                line: None,
-                reason,
-            })
+        Lists::new(ListTexts::load(folder)?)
+    }
+
+    /// Checks and compiles lists. The first entry that cannot be used is the error.
+    pub fn new(texts: ListTexts) -> Result<Lists, ListError> {
+        Lists::compile(texts, Check::Each)
+    }
+
+    fn compile(texts: ListTexts, check: Check) -> Result<Lists, ListError> {
+        for (file, text) in FILES.iter().zip(&texts.0) {
+            if text.len() > FILE_BYTES_MAX {
+                let reason = format!("list is {} bytes, larger than {FILE_BYTES_MAX}", text.len());
+                return Err(ListError::of_file(file, reason));
+            }
+        }
+        // Such a line would make another file of what follows, once all are one text.
+        for (file, text) in FILES.iter().zip(&texts.0) {
+            if let Some(entry) = entries(text).find(|entry| heading(entry.text).is_some()) {
+                return Err(ListError {
+                    line: Some(entry.line),
+                    column: Some(entry.column),
+                    ..ListError::of_file(
+                        file,
+                        "a line `==> ... <==` begins a file in an export; it can be no entry",
+                    )
+                });
+            }
+        }
+        let [irrelevant, prefix, sentinels, line_numbers, site] = &texts.0;
+        let list = |name: &str, text: &str| Patterns::compile(name, check, entries(text));
+        let base = Quad {
+            irrelevant: list(IRRELEVANT, irrelevant)?,
+            prefix: list(PREFIX, prefix)?,
+            line_numbers: list(LINE_NUMBERS, line_numbers)?,
+            sentinels: entries(sentinels).map(|e| e.text.to_string()).collect(),
+        };
+        let site = SiteRules::compile(site)?;
+        Ok(Lists {
+            base,
+            site,
+            texts,
+            is_builtin: false,
         })
     }
 
-    fn compile(
-        folder: &Path,
-        check: Check,
-        read: impl Fn(&str) -> Result<String, ListError>,
-    ) -> Result<Lists, ListError> {
-        let list = |name: &str| List::compile(&folder.join(name), check, &read(name)?);
-        let sentinels = read(SENTINELS)?;
-        Ok(Lists {
-            irrelevant: list(IRRELEVANT)?,
-            prefix: list(PREFIX)?,
-            line_numbers: list(LINE_NUMBERS)?,
-            sentinels: entries(&sentinels)
-                .map(|(_, entry)| entry.to_string())
-                .collect(),
-            is_builtin: false,
-        })
+    pub fn texts(&self) -> &ListTexts {
+        &self.texts
     }
 
     pub(super) fn is_builtin(&self) -> bool {
         self.is_builtin
     }
 
-    /// Whether the frame never belongs into a signature.
-    pub(super) fn is_irrelevant(&self, frame: &str) -> bool {
-        self.irrelevant.matches(frame)
+    pub(super) fn site(&self) -> &SiteRules {
+        &self.site
     }
 
-    /// Whether a signature goes on after the frame.
-    pub(super) fn is_prefix(&self, frame: &str) -> bool {
-        self.prefix.matches(frame)
+    /// The lists as they hold for crashes of one product.
+    pub(super) fn scoped(&self, ruleset: Ruleset, product: &str) -> Scoped<'_> {
+        Scoped {
+            lists: self,
+            site: self.site.quad(product),
+            ruleset,
+        }
+    }
+}
+
+/// The lists for one crash.
+#[derive(Clone, Copy)]
+pub(super) struct Scoped<'l> {
+    lists: &'l Lists,
+    site: Option<&'l Quad>,
+    ruleset: Ruleset,
+}
+
+/// What the lists say of a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Verdict {
+    /// Everything above the frame is of no interest.
+    pub is_sentinel: bool,
+    /// The frame never belongs into a signature.
+    pub is_irrelevant: bool,
+    /// A signature goes on after the frame.
+    pub is_prefix: bool,
+}
+
+impl Scoped<'_> {
+    /// Whether everything is to be as siggen does it.
+    pub fn is_parity(&self) -> bool {
+        self.ruleset == Ruleset::Socorro
+    }
+
+    fn any(&self, frame: &str, holds: impl Fn(&Quad, &str) -> bool) -> bool {
+        let seen = match self.is_parity() {
+            true => frame,
+            false => text::first_bytes(frame, FRAME_BYTES_MAX),
+        };
+        holds(&self.lists.base, seen) || self.site.is_some_and(|site| holds(site, seen))
+    }
+
+    pub fn is_irrelevant(&self, frame: &str) -> bool {
+        self.any(frame, |quad, frame| quad.irrelevant.matches(frame))
+    }
+
+    pub fn is_prefix(&self, frame: &str) -> bool {
+        self.any(frame, |quad, frame| quad.prefix.matches(frame))
     }
 
     /// Whether the frame is told apart by its line number.
-    pub(super) fn has_line_number(&self, frame: &str) -> bool {
-        self.line_numbers.matches(frame)
+    pub fn has_line_number(&self, frame: &str) -> bool {
+        self.any(frame, |quad, frame| quad.line_numbers.matches(frame))
     }
 
-    /// Whether everything above the frame is of no interest.
-    pub(super) fn is_sentinel(&self, frame: &str) -> bool {
-        self.sentinels.contains(frame)
+    pub fn is_sentinel(&self, frame: &str) -> bool {
+        self.any(frame, |quad, frame| quad.sentinels.contains(frame))
     }
+
+    pub fn verdict(&self, frame: &str) -> Verdict {
+        Verdict {
+            is_sentinel: self.is_sentinel(frame),
+            is_irrelevant: self.is_irrelevant(frame),
+            is_prefix: self.is_prefix(frame),
+        }
+    }
+
+    /// The entry of a file that is the first to match a frame. Compiles one entry after the
+    /// other: for explaining, not for naming.
+    pub fn entry_for(&self, file: &'static str, frame: &str) -> Option<FoundEntry> {
+        let at = FILES.iter().position(|name| *name == file)?;
+        let found = |file: &'static str, entry: Entry| FoundEntry {
+            file,
+            line: entry.line,
+            text: entry.text.to_string(),
+        };
+        let matches = |entry: &Entry| match file {
+            SENTINELS => entry.text == frame,
+            _ => pattern::alone(file, *entry).is_ok_and(|regex| regex.is_match(frame)),
+        };
+        let in_file = entries(&self.lists.texts.0[at]).find(matches);
+        in_file.map(|entry| found(file, entry)).or_else(|| {
+            let own = self.lists.site.entry_for(file, self.site?, frame)?;
+            let text = self.lists.texts.0[FILES.len() - 1].lines().nth(own - 1)?;
+            Some(FoundEntry {
+                file: SITE_RULES,
+                line: own,
+                text: text.to_string(),
+            })
+        })
+    }
+}
+
+/// A list entry that decided about a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundEntry {
+    pub file: &'static str,
+    /// Counts from 1.
+    pub line: usize,
+    pub text: String,
+}
+
+/// The file that an export's line begins.
+fn heading(line: &str) -> Option<&str> {
+    line.strip_prefix("==> ")?.strip_suffix(" <==")
 }
 
 fn read_file(path: &Path) -> Result<String, String> {
     let bytes = std::fs::metadata(path)
         .map_err(|error| error.to_string())?
         .len();
-    if bytes > FILE_BYTES_MAX {
+    if bytes > FILE_BYTES_MAX as u64 {
         return Err(format!(
             "list is {bytes} bytes, larger than {FILE_BYTES_MAX}"
         ));
@@ -159,188 +357,36 @@ fn read_file(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| error.to_string())
 }
 
-/// The entries with their line numbers.
-fn entries(file: &str) -> impl Iterator<Item = (usize, &str)> {
+/// The entries of a file.
+pub(super) fn entries(file: &str) -> impl Iterator<Item = Entry<'_>> {
     let lines = file.split('\n').flat_map(|line| {
         // "\r\n" and a lone "\r" end a line too.
         line.strip_suffix('\r').unwrap_or(line).split('\r')
     });
-    let numbered = lines
-        .enumerate()
-        .map(|(index, line)| (index + 1, text::strip(line)));
-    numbered.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-}
-
-/// What must compile. Entries can be wrong alone and right when joined: `a(b` and `c)d`.
-#[derive(Clone, Copy)]
-enum Check {
-    /// Each entry alone; costs as much time again.
-    Each,
-    /// Only the whole; for lists whose entries a test has checked.
-    Joined,
-}
-
-/// One list of patterns, joined into one.
-#[derive(Debug)]
-struct List(Option<Regex>);
-
-impl List {
-    fn compile(file: &Path, check: Check, contents: &str) -> Result<List, ListError> {
-        let mut joined = String::new();
-        let error = |line, error: regex::Error| {
-            // The crate draws a picture over many lines; its last one says what is wrong.
-            let text = error.to_string();
-            let reason = text
-                .lines()
-                .last()
-                .unwrap_or(&text)
-                .trim_start_matches("error: ");
-            ListError {
-                file: file.to_path_buf(),
-                line,
-                reason: reason.to_string(),
-            }
-        };
-        for (line, entry) in entries(contents) {
-            let pattern = translated(entry);
-            if let Check::Each = check {
-                RegexBuilder::new(&pattern)
-                    .size_limit(ENTRY_BYTES_MAX)
-                    .build()
-                    .map_err(|reason| error(Some(line), reason))?;
-            }
-            joined.push_str(if joined.is_empty() { r"\A(?:" } else { "|" });
-            joined.push_str(&pattern);
+    let entries = lines.enumerate().map(|(index, line)| {
+        let text = text::strip(line);
+        let indent = line.len() - line.trim_start_matches(text::is_space).len();
+        Entry {
+            line: index + 1,
+            column: line[..indent].chars().count() + 1,
+            text,
         }
-        if joined.is_empty() {
-            return Ok(List(None));
-        }
-        joined.push(')');
-        let regex = RegexBuilder::new(&joined)
-            .size_limit(LIST_BYTES_MAX)
-            .dfa_size_limit(CACHE_BYTES_MAX)
-            .build()
-            .map_err(|reason| error(None, reason))?;
-        Ok(List(Some(regex)))
-    }
-
-    fn matches(&self, frame: &str) -> bool {
-        self.0.as_ref().is_some_and(|regex| regex.is_match(frame))
-    }
-}
-
-/// A pattern in Python's syntax as one for the `regex` crate.
-fn translated(pattern: &str) -> String {
-    let mut out = String::with_capacity(pattern.len() + 8);
-    let mut chars = pattern.char_indices();
-    let mut in_class = false;
-    // Where a class begins, `]` stands for itself.
-    let mut class_start = 0;
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '\\' => match chars.next() {
-                Some((_, c @ ('<' | '>'))) => out.push(c),
-                Some((_, 'Z')) if !in_class => out.push_str(r"\z"),
-                Some((_, c)) => out.extend(['\\', c]),
-                None => out.push('\\'),
-            },
-            ']' if in_class && at > class_start => {
-                in_class = false;
-                out.push(c);
-            }
-            '[' | '&' | '~' if in_class => out.extend(['\\', c]),
-            _ if in_class => out.push(c),
-            '[' => {
-                in_class = true;
-                class_start = at + 1 + usize::from(pattern[at + 1..].starts_with('^'));
-                out.push(c);
-                if class_start > at + 1 {
-                    chars.next();
-                    out.push('^');
-                }
-            }
-            '{' => match quantifier(&pattern[at..]) {
-                Some("") | None => out.push_str(r"\{"),
-                // Python allows the lower bound to be left out.
-                Some(bounds) if bounds.starts_with(',') => out.push_str("{0"),
-                Some(_) => out.push('{'),
-            },
-            '$' => out.push_str(r"(?:\n?\z)"),
-            _ => out.push(c),
-        }
-    }
-    out
-}
-
-/// The bounds within the braces that the text starts with, if they make a quantifier.
-fn quantifier(text: &str) -> Option<&str> {
-    let (bounds, _) = text.strip_prefix('{')?.split_once('}')?;
-    let (low, high) = bounds.split_once(',').unwrap_or((bounds, ""));
-    let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    (is_number(low) && is_number(high)).then_some(bounds)
+    });
+    entries.filter(|entry| !entry.text.is_empty() && !entry.text.starts_with('#'))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn list(contents: &str) -> Result<List, ListError> {
-        List::compile(Path::new("x.txt"), Check::Each, contents)
-    }
-
     #[test]
     fn every_entry_of_the_builtin_lists_compiles() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/signature/lists");
         let lists = Lists::load(&folder).unwrap();
-        assert!(lists.is_prefix("memcpy") && lists.is_irrelevant("RaiseException"));
-        assert_eq!(lists.sentinels.len(), 20);
-    }
-
-    #[test]
-    fn an_entry_keeps_the_meaning_it_has_in_python() {
-        let check = |entry: &str, frame: &str, expected: bool| {
-            assert_eq!(
-                list(entry).unwrap().matches(frame),
-                expected,
-                "{entry} on {frame:?}"
-            );
-        };
-        check(r"\<name omitted\>", "<name omitted>", true);
-        check("{virtual override thunk}", "{virtual override thunk}", true);
-        check("log::{{closure}}", "log::{{closure}}::x", true);
-        check("a{2}b", "aab", true);
-        check("a{,2}b", "ab", true);
-        check("a{,}b", "aaab", true);
-        check("a{}", "a{}", true);
-        check("a{x}", "a{x}", true);
-        check("send", "sendFoo", true);
-        check("end", "send", false);
-        check("a$", "a", true);
-        check("a$", "a\n", true);
-        check("a$", "a\n\n", false);
-        check("a$", "ab", false);
-        check(r"a\$", "a$", true);
-        check(r"a\Z", "a\n", false);
-        check("a.b", "a\nb", false);
-        check("[[:alpha:]", "[", true);
-        check("[a&&b]", "&", true);
-        check("[]x]y", "]y", true);
-        check("[^]$]", "$", false);
-        check("x|y", "yes", true);
-    }
-
-    #[test]
-    fn an_entry_that_does_not_compile_is_named_by_file_line_and_reason() {
-        let error = list("# comment\n\nfine\n(unclosed\n").unwrap_err();
-        assert_eq!(error.to_string(), "x.txt:4: unclosed group");
-        // Alone each is wrong, joined they would pass.
-        assert_eq!(list("a(b\nc)d").unwrap_err().line, Some(1));
-        assert_eq!(list("a\r\n(?=b)").unwrap_err().line, Some(2));
-    }
-
-    #[test]
-    fn a_list_without_entries_matches_nothing() {
-        assert!(!list("# nothing\n").unwrap().matches(""));
+        assert_eq!(lists.texts, ListTexts::builtin());
+        let scoped = lists.scoped(Ruleset::Socorro, "");
+        assert!(scoped.is_prefix("memcpy") && scoped.is_irrelevant("RaiseException"));
+        assert_eq!(lists.base.sentinels.len(), 20);
     }
 
     #[test]
@@ -353,6 +399,77 @@ mod tests {
         assert!(error.file.ends_with(SENTINELS) && error.line.is_none());
         std::fs::write(folder.path().join(SENTINELS), "s.e").unwrap();
         let lists = Lists::load(folder.path()).unwrap();
-        assert!(lists.is_prefix("abc") && lists.is_sentinel("s.e") && !lists.is_sentinel("sxe"));
+        let scoped = lists.scoped(Ruleset::Socorro, "");
+        assert!(scoped.is_prefix("abc") && scoped.is_sentinel("s.e") && !scoped.is_sentinel("sxe"));
+        std::fs::write(folder.path().join(SITE_RULES), "prefix xyz").unwrap();
+        let lists = Lists::load(folder.path()).unwrap();
+        assert!(lists.scoped(Ruleset::Socorro, "").is_prefix("xyz"));
+    }
+
+    #[test]
+    fn what_was_exported_is_imported_to_the_letter() {
+        let mut texts = ListTexts::builtin();
+        texts.0[4] = "# ours\nmerge a => b\n".into();
+        assert_eq!(ListTexts::import(&texts.export()), Ok(texts));
+        let check = |text: &str, expected: &str| {
+            let error = ListTexts::import(text).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        };
+        check(
+            "memcpy\n",
+            "import:1:1: text before the first `==> irrelevant_signature_re.txt <==`",
+        );
+        let heading = format!("==> {PREFIX} <==\n");
+        check(
+            &format!("{heading}a\n{heading}"),
+            &format!("import:3:1: {PREFIX} stands here twice"),
+        );
+        assert!(
+            ListTexts::import("==> x <==")
+                .unwrap_err()
+                .reason
+                .contains(SENTINELS)
+        );
+    }
+
+    #[test]
+    fn an_entry_that_reads_as_a_heading_of_an_export_is_refused() {
+        let mut texts = ListTexts::builtin();
+        texts.0[2] = "x\n ==> y <==".into();
+        let error = Lists::new(texts).unwrap_err();
+        assert_eq!((error.line, error.column), (Some(2), Some(2)), "{error}");
+    }
+
+    #[test]
+    fn a_list_that_is_too_large_is_refused_with_its_bound() {
+        let mut texts = ListTexts::builtin();
+        texts.0[1] = "#".repeat(FILE_BYTES_MAX + 1);
+        let error = Lists::new(texts).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "{PREFIX}: list is {} bytes, larger than {FILE_BYTES_MAX}",
+                FILE_BYTES_MAX + 1
+            )
+        );
+    }
+
+    #[test]
+    fn the_entry_that_decides_is_found_with_its_line() {
+        let mut texts = ListTexts::builtin();
+        texts.0[0] = "# c\nfoo\n\nfo.\n".into();
+        texts.0[4] = "# site\nirrelevant @Lynx site_only\n".into();
+        let lists = Lists::new(texts).unwrap();
+        let of = |product: &str, frame: &str| {
+            let scoped = lists.scoped(Ruleset::Crashkeep, product);
+            scoped
+                .entry_for(IRRELEVANT, frame)
+                .map(|e| (e.file, e.line, e.text))
+        };
+        assert_eq!(of("", "foo"), Some((IRRELEVANT, 2, "foo".to_string())));
+        assert_eq!(of("", "fox"), Some((IRRELEVANT, 4, "fo.".to_string())));
+        assert_eq!(of("", "site_only"), None);
+        let own = "irrelevant @Lynx site_only".to_string();
+        assert_eq!(of("Lynx", "site_only"), Some((SITE_RULES, 2, own)));
     }
 }

@@ -11,28 +11,42 @@
 //! is the contract, measured by the vectors in `tests/fixtures/signatures`. siggen is Python; how
 //! that sees odd values and odd characters lives in `value`, `json` and `text`.
 //!
+//! The ruleset `crashkeep` does a few things better; each difference has a name (`differences`). A
+//! site may edit the lists and add rules of its own (`site`). What the rules read of a crash can be
+//! kept and named anew at any time (`input`), and how a name came about can be told (`explain`).
+//!
 //! Nothing here reads a clock, a store or the network, and every step is linear in its input.
 
 mod crash_data;
+mod differences;
+mod explain;
+mod input;
 mod java;
 mod json;
 mod lists;
 mod native;
 mod normalize;
+mod pattern;
 mod rules;
+mod site;
 mod text;
 mod value;
 #[cfg(test)]
 mod vectors;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
 pub use crash_data::{CrashData, Frame, Inline, Thread, UnloadedModule};
+pub use differences::{DIFFERENCES, Difference};
+pub use explain::{Explanation, FrameStep, RuleStep};
+pub use input::{Input, KnownFrames, StoredFrame, StoredInline, is_browser_dump, java_lines};
 pub use json::JsonError;
-pub use lists::{ListError, Lists};
-pub use native::FRAMES_MAX;
+pub use lists::{FILES, FoundEntry, ListError, ListTexts, Lists};
+pub use native::{FRAMES_MAX, Fate};
+pub use site::SITE_RULES;
 pub use value::{Fault, Value};
 
 /// Which rules name a crash.
@@ -40,7 +54,7 @@ pub use value::{Fault, Value};
 pub enum Ruleset {
     /// As siggen 2.2.20241029 does.
     Socorro,
-    /// The same, but a frame of which only the module is known reads `module@0xOFFSET`.
+    /// The same but for [`DIFFERENCES`].
     #[default]
     Crashkeep,
 }
@@ -123,27 +137,134 @@ impl Generator {
 
     /// Names a crash. Never fails: what cannot be read is noted.
     pub fn generate(&self, data: &CrashData) -> Signature {
+        self.generate_with(data, &|_| None)
+    }
+
+    /// The same for a crash whose annotations the site's rules may ask for.
+    pub fn generate_with(
+        &self,
+        data: &CrashData,
+        annotation: &dyn Fn(&str) -> Option<String>,
+    ) -> Signature {
+        self.run(&rules::RULES, data, annotation, &mut |_, _| ())
+    }
+
+    /// Whether the site splits this signature, for which a crash's annotations are needed.
+    pub fn splits(&self, signature: &str, product: &str) -> bool {
+        self.lists.site().splits(signature, product)
+    }
+
+    /// Splits a signature that [`KnownFrames::name`] gave.
+    pub fn split(
+        &self,
+        signature: &str,
+        product: &str,
+        annotation: &dyn Fn(&str) -> Option<String>,
+    ) -> Option<String> {
+        let split = self.lists.site().split(signature, product, annotation)?;
+        Some(split.signature)
+    }
+
+    /// Whether a signature may have been made by other lists than those in force.
+    fn is_watchdog_apart(&self, signature: &Signature) -> bool {
+        self.ruleset == Ruleset::Socorro
+            && !self.lists.is_builtin()
+            && signature.decided_by.contains(&rules::WATCHDOG)
+    }
+
+    /// Applies the rules in order; `told` sees the signature after each.
+    fn run(
+        &self,
+        rules: &[rules::Rule],
+        data: &CrashData,
+        annotation: &dyn Fn(&str) -> Option<String>,
+        told: &mut dyn FnMut(&'static str, &Signature),
+    ) -> Signature {
         let mut signature = Signature::default();
-        for rule in &rules::RULES {
-            if let Err(fault) = (rule.apply)(self, data, &mut signature) {
-                signature.note(rule.name, &format!("Rule failed: {}", fault.0));
+        for rule in rules {
+            let apply = AssertUnwindSafe(|| (rule.apply)(self, data, &mut signature));
+            match catch_unwind(apply) {
+                Ok(Ok(())) => {}
+                Ok(Err(fault)) => {
+                    signature.note(rule.name, &format!("Rule failed: {}", fault.0));
+                }
+                Err(_) => signature.note(rule.name, "Rule failed: by a fault of its own"),
             }
+            told(rule.name, &signature);
         }
+        self.apply_site(&mut signature, &data.product, annotation, told);
         signature
+    }
+
+    /// The site's rules, which come last.
+    fn apply_site(
+        &self,
+        signature: &mut Signature,
+        product: &str,
+        annotation: &dyn Fn(&str) -> Option<String>,
+        told: &mut dyn FnMut(&'static str, &Signature),
+    ) {
+        for applied in self
+            .lists
+            .site()
+            .apply(&signature.text, product, annotation)
+        {
+            let place = format!(
+                "{SITE_RULES}:{} makes it `{}`",
+                applied.line, applied.signature
+            );
+            signature.set(applied.rule, applied.signature);
+            signature.note(applied.rule, &place);
+            told(applied.rule, signature);
+        }
     }
 
     pub fn ruleset(&self) -> Ruleset {
         self.ruleset
     }
 
-    fn lists(&self) -> &Lists {
+    pub fn lists(&self) -> &Arc<Lists> {
         &self.lists
     }
 
-    fn builtin_lists(&self) -> &Lists {
-        if self.lists.is_builtin() {
-            return &self.lists;
+    fn scoped(&self, product: &str) -> lists::Scoped<'_> {
+        self.lists.scoped(self.ruleset, product)
+    }
+
+    /// The lists for a crash of the watchdog: siggen's own, whatever was asked for. Difference
+    /// `watchdog-lists`: the same as for all others.
+    fn watchdog_lists(&self, product: &str) -> lists::Scoped<'_> {
+        if self.ruleset != Ruleset::Socorro || self.lists.is_builtin() {
+            return self.scoped(product);
         }
-        self.builtin.get_or_init(Lists::builtin)
+        let builtin = self.builtin.get_or_init(Lists::builtin);
+        builtin.scoped(self.ruleset, "")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_that_panics_leaves_a_note_and_the_next_goes_on() {
+        fn broken(_: &Generator, _: &CrashData, out: &mut Signature) -> Result<(), Fault> {
+            out.set("Broken", "half".into());
+            panic!("for the test")
+        }
+        let broken = rules::Rule {
+            name: "Broken",
+            apply: broken,
+        };
+        let generator = Generator::new(Ruleset::Crashkeep, Arc::new(Lists::builtin()));
+        let [first, .., whitespace, _] = rules::RULES;
+        let data = CrashData::parse(r#"{"threads":[{"frames":[{"function":"f"}]}]}"#).unwrap();
+        let rules = [first, broken, whitespace];
+        let signature = generator.run(&rules, &data, &|_| None, &mut |_, _| ());
+        assert_eq!(signature.text, "half");
+        assert_eq!(
+            signature.notes,
+            ["Broken: Rule failed: by a fault of its own"]
+        );
     }
 }

@@ -5,11 +5,10 @@
 //! at the first sentinel; then walk down, leaving out the irrelevant, up to the first frame that
 //! is no prefix.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 
-use super::Ruleset;
 use super::crash_data::{Frame, Thread, UnloadedModule};
-use super::lists::Lists;
+use super::lists::Scoped;
 use super::value::{Fault, Value};
 use super::{normalize, text};
 
@@ -28,44 +27,138 @@ pub(super) struct Stack {
     pub is_without_frame: bool,
 }
 
+/// What the walk down a stack made of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Nothing is known of it that could name it.
+    Nameless,
+    /// It lies above a sentinel.
+    AboveSentinel,
+    /// The irrelevant list has it.
+    Irrelevant,
+    /// It names the same module as the one before.
+    Repeated,
+    /// It is part of the signature, and the walk goes on as the prefix list has it.
+    Prefix,
+    /// It is part of the signature and ends it.
+    Last,
+    /// The signature was complete before it.
+    NotReached,
+    /// No other frame could name the crash, so that this one had to.
+    Fallback,
+}
+
 /// Names a thread; a thread that is not there has no frames.
 pub(super) fn stack(
     thread: Option<&Thread>,
     is_windows: bool,
-    ruleset: Ruleset,
-    lists: &Lists,
+    lists: &Scoped,
+    mut fates: Option<&mut Vec<Fate>>,
 ) -> Result<Stack, Fault> {
-    let names = names(thread, is_windows, ruleset, lists)?;
+    if let Some((signature, is_without_frame)) = thread.and_then(|t| t.composed.clone()) {
+        return Ok(Stack {
+            signature,
+            proto: None,
+            is_without_frame,
+        });
+    }
+    let names = names(thread, is_windows, lists)?;
     let proto = (!names.is_empty()).then(|| join(names.iter().map(|name| &*name.text)));
-    let start = names
-        .iter()
-        .position(|name| lists.is_sentinel(name.listed()))
+    if let Some(fates) = &mut fates {
+        **fates = vec![Fate::NotReached; names.len()];
+    }
+    let (signature, is_without_frame) = compose(
+        &names,
+        &OnDemand {
+            names: &names,
+            lists,
+        },
+        fates,
+    );
+    Ok(Stack {
+        signature,
+        proto,
+        is_without_frame,
+    })
+}
+
+/// Says what the lists hold of the frame at a place.
+pub(super) trait Verdicts {
+    fn is_sentinel(&self, at: usize) -> bool;
+    fn is_irrelevant(&self, at: usize) -> bool;
+    fn is_prefix(&self, at: usize) -> bool;
+}
+
+/// Asks the lists as far as is needed.
+struct OnDemand<'n, 'd, 'l> {
+    names: &'n [Name<'d>],
+    lists: &'n Scoped<'l>,
+}
+
+impl Verdicts for OnDemand<'_, '_, '_> {
+    fn is_sentinel(&self, at: usize) -> bool {
+        self.lists.is_sentinel(self.names[at].listed())
+    }
+
+    fn is_irrelevant(&self, at: usize) -> bool {
+        self.lists.is_irrelevant(self.names[at].listed())
+    }
+
+    fn is_prefix(&self, at: usize) -> bool {
+        self.lists.is_prefix(self.names[at].listed())
+    }
+}
+
+/// Walks down a stack. Returns the signature, and whether no frame was worth adding.
+pub(super) fn compose<'d, N: Borrow<Name<'d>>>(
+    names: &[N],
+    verdicts: &impl Verdicts,
+    mut fates: Option<&mut Vec<Fate>>,
+) -> (String, bool) {
+    let mut tell = |at: usize, fate: Fate| {
+        if let Some(fates) = &mut fates {
+            fates[at] = fate;
+        }
+    };
+    let start = (0..names.len())
+        .find(|at| verdicts.is_sentinel(*at))
         .unwrap_or(0);
-    let names = &names[start..];
+    (0..start).for_each(|at| tell(at, Fate::AboveSentinel));
     let mut added: Vec<&Name> = Vec::new();
-    for name in names.iter().filter(|name| !name.text.is_empty()) {
-        if lists.is_irrelevant(name.listed()) {
+    for (at, name) in names.iter().enumerate().skip(start) {
+        let name: &Name = name.borrow();
+        if name.text.is_empty() {
+            tell(at, Fate::Nameless);
+            continue;
+        }
+        if verdicts.is_irrelevant(at) {
+            tell(at, Fate::Irrelevant);
             continue;
         }
         let is_repeated = added.last().is_some_and(|last| last.text == name.text);
         if is_repeated && name.is_module_like() {
+            tell(at, Fate::Repeated);
             continue;
         }
         added.push(name);
-        if !lists.is_prefix(name.listed()) {
+        if !verdicts.is_prefix(at) {
+            tell(at, Fate::Last);
             break;
         }
+        tell(at, Fate::Prefix);
     }
-    let signature = match (added.is_empty(), names.first()) {
+    let signature = match (added.is_empty(), names.get(start)) {
         (false, _) => join(added.iter().map(|name| &*name.text)),
-        (true, Some(first)) => first.text.to_string(),
+        (true, Some(first)) => {
+            let first: &Name = first.borrow();
+            if !first.text.is_empty() {
+                tell(start, Fate::Fallback);
+            }
+            first.text.to_string()
+        }
         (true, None) => "EMPTY: no frame data available".to_string(),
     };
-    Ok(Stack {
-        signature,
-        proto,
-        is_without_frame: added.is_empty(),
-    })
+    (signature, added.is_empty())
 }
 
 fn join<'n>(mut names: impl Iterator<Item = &'n str>) -> String {
@@ -78,8 +171,9 @@ fn join<'n>(mut names: impl Iterator<Item = &'n str>) -> String {
 }
 
 /// The text of a frame.
-struct Name<'d> {
-    text: Cow<'d, str>,
+#[derive(Clone, Debug)]
+pub(super) struct Name<'d> {
+    pub text: Cow<'d, str>,
     /// How much of the text the lists see.
     listed_bytes: usize,
 }
@@ -91,11 +185,19 @@ impl<'d> Name<'d> {
         Name { text, listed_bytes }
     }
 
-    fn listed(&self) -> &str {
+    /// What the lists are asked about.
+    pub fn listed(&self) -> &str {
         &self.text[..self.listed_bytes]
     }
 
     /// Whether this names a module rather than code, so that a repetition tells nothing.
+    pub fn into_owned(self) -> Name<'static> {
+        Name {
+            text: Cow::Owned(self.text.into_owned()),
+            listed_bytes: self.listed_bytes,
+        }
+    }
+
     fn is_module_like(&self) -> bool {
         let name = self.listed();
         let ends_with = |end: &str| {
@@ -113,11 +215,10 @@ impl<'d> Name<'d> {
 }
 
 /// The names of the frames looked at, callee first.
-fn names<'d>(
+pub(super) fn names<'d>(
     thread: Option<&'d Thread<'_>>,
     is_windows: bool,
-    ruleset: Ruleset,
-    lists: &Lists,
+    lists: &Scoped,
 ) -> Result<Vec<Name<'d>>, Fault> {
     let Some(thread) = thread else {
         return Ok(Vec::new());
@@ -128,28 +229,39 @@ fn names<'d>(
         if names.len() == FRAMES_MAX {
             break;
         }
-        readable(&frame.unreadable)?;
-        let room = FRAMES_MAX - names.len();
-        for inline in frame.inlines.iter().take(room) {
-            readable(&inline.unreadable)?;
-            let code = Code {
-                function: &inline.function,
-                file: &inline.file,
-                line: &inline.line,
-            };
-            names.push(name(code, frame, &[], is_windows, ruleset, lists)?);
-        }
-        if names.len() < FRAMES_MAX {
-            let code = Code {
-                function: &frame.function,
-                file: &frame.file,
-                line: &frame.line,
-            };
-            let unloaded = &frame.unloaded_modules;
-            names.push(name(code, frame, unloaded, is_windows, ruleset, lists)?);
-        }
+        frame_names(frame, is_windows, lists, &mut names)?;
     }
     Ok(names)
+}
+
+/// Adds the names of a frame: of the calls inlined into it, then its own, as long as there is room.
+pub(super) fn frame_names<'d>(
+    frame: &'d Frame<'_>,
+    is_windows: bool,
+    lists: &Scoped,
+    names: &mut Vec<Name<'d>>,
+) -> Result<(), Fault> {
+    readable(&frame.unreadable)?;
+    let room = FRAMES_MAX - names.len();
+    for inline in frame.inlines.iter().take(room) {
+        readable(&inline.unreadable)?;
+        let code = Code {
+            function: &inline.function,
+            file: &inline.file,
+            line: &inline.line,
+        };
+        names.push(name(code, frame, &[], is_windows, lists)?);
+    }
+    if names.len() < FRAMES_MAX {
+        let code = Code {
+            function: &frame.function,
+            file: &frame.file,
+            line: &frame.line,
+        };
+        let unloaded = &frame.unloaded_modules;
+        names.push(name(code, frame, unloaded, is_windows, lists)?);
+    }
+    Ok(())
 }
 
 fn readable(unreadable: &Option<Fault>) -> Result<(), Fault> {
@@ -168,8 +280,7 @@ fn name<'d>(
     frame: &'d Frame<'_>,
     unloaded: &'d [UnloadedModule<'_>],
     is_windows: bool,
-    ruleset: Ruleset,
-    lists: &Lists,
+    lists: &Scoped,
 ) -> Result<Name<'d>, Fault> {
     if let Value::List(_) | Value::Object(_) = code.function {
         // Python looks every function up in the table of Rust 1.34's, even an empty list.
@@ -203,7 +314,7 @@ fn name<'d>(
         } else {
             Cow::Borrowed(module)
         };
-        return Ok(module_name(module, &frame.module_offset, ruleset));
+        return Ok(module_name(module, &frame.module_offset, lists));
     }
     if let Some(first) = unloaded.first() {
         readable(&first.unreadable)?;
@@ -227,14 +338,14 @@ fn name<'d>(
 /// falls into one group. `crashkeep` adds the offset within the module, `foo.dll@0x1a2b`: the same
 /// place in the same build groups, and symbols that arrive later rename it. The lists see the
 /// module alone in both, so entries such as `libc\.so` or `JS::Call$` mean the same.
-fn module_name<'d>(module: Cow<'d, str>, offset: &Value, ruleset: Ruleset) -> Name<'d> {
+fn module_name<'d>(module: Cow<'d, str>, offset: &Value, lists: &Scoped) -> Name<'d> {
     let brackets = ['[', ']'];
     let module = match module {
         Cow::Borrowed(module) => Cow::Borrowed(module.trim_matches(brackets)),
         Cow::Owned(module) => Cow::Owned(module.trim_matches(brackets).to_string()),
     };
-    let offset = match (ruleset, offset) {
-        (Ruleset::Crashkeep, Value::Text(offset)) if !module.is_empty() => text::plain_hex(offset),
+    let offset = match offset {
+        Value::Text(offset) if !module.is_empty() && !lists.is_parity() => text::plain_hex(offset),
         _ => None,
     };
     let listed_bytes = module.len();
@@ -255,12 +366,14 @@ fn base_name(file: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::super::crash_data::CrashData;
+    use super::super::{Lists, Ruleset};
     use super::*;
 
     fn signature(frames: &str, ruleset: Ruleset) -> String {
         let text = format!("{{\"threads\":[{{\"frames\":[{frames}]}}]}}");
         let data = CrashData::parse(&text).unwrap();
-        stack(data.threads.first(), true, ruleset, &Lists::builtin())
+        let lists = Lists::builtin();
+        stack(data.threads.first(), true, &lists.scoped(ruleset, ""), None)
             .unwrap()
             .signature
     }
@@ -325,7 +438,14 @@ mod tests {
         thread.frames = vec![thread.frames[0].clone(); 30];
         thread.frames[13].unreadable = None;
         thread.frames[14].unreadable = Some(Fault::new("not reached"));
-        let stack = stack(Some(&thread), false, Ruleset::Socorro, &Lists::builtin()).unwrap();
+        let lists = Lists::builtin();
+        let stack = stack(
+            Some(&thread),
+            false,
+            &lists.scoped(Ruleset::Socorro, ""),
+            None,
+        )
+        .unwrap();
         let proto = stack.proto.unwrap();
         assert_eq!(proto.split(" | ").count(), 40);
         assert!(proto.starts_with("i | j | f | i") && proto.ends_with("f | i"));

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 
-use super::lists::Lists;
+use super::lists::Scoped;
 use super::text;
 use super::value::{Fault, Value};
 
@@ -53,9 +53,9 @@ pub(super) fn function<'f>(
     function: &'f str,
     file: Option<&str>,
     line: &Value,
-    lists: &Lists,
+    lists: &Scoped,
 ) -> Result<Cow<'f, str>, Fault> {
-    let source = file.and_then(source_path);
+    let source = file.and_then(|file| source_path(file).or_else(|| relative_rust(file, lists)));
     let repaired = source.and_then(|source| rust_1_34(source, function));
     if !source.is_some_and(|source| source.ends_with(".rs")) {
         return cpp_function(function, line, lists);
@@ -83,6 +83,11 @@ fn source_path(file: &str) -> Option<&str> {
     }
 }
 
+/// Difference `relative-rust`: cargo gives relative paths, of which siggen knows none.
+fn relative_rust<'f>(file: &'f str, lists: &Scoped) -> Option<&'f str> {
+    (!lists.is_parity() && file.ends_with(".rs")).then_some(file)
+}
+
 fn rust_1_34(source: &str, function: &str) -> Option<String> {
     let (_, functions, path) = RUST_1_34.iter().find(|(file, ..)| *file == source)?;
     functions
@@ -90,12 +95,20 @@ fn rust_1_34(source: &str, function: &str) -> Option<String> {
         .then(|| format!("{path}::{function}"))
 }
 
-fn cpp_function<'f>(function: &'f str, line: &Value, lists: &Lists) -> Result<Cow<'f, str>, Fault> {
+fn cpp_function<'f>(
+    function: &'f str,
+    line: &Value,
+    lists: &Scoped,
+) -> Result<Cow<'f, str>, Fault> {
     let mut bare = function;
-    for qualifier in QUALIFIERS {
-        if let Some(rest) = bare.strip_suffix(qualifier) {
-            bare = text::strip(rest);
+    if lists.is_parity() {
+        for qualifier in QUALIFIERS {
+            if let Some(rest) = bare.strip_suffix(qualifier) {
+                bare = text::strip(rest);
+            }
         }
+    } else {
+        bare = without_qualifiers(bare);
     }
     if !bare.contains("::operator") {
         bare = last_token(bare)?;
@@ -108,11 +121,17 @@ fn cpp_function<'f>(function: &'f str, line: &Value, lists: &Lists) -> Result<Co
     }
     replace(&mut name, without_lambda_number);
     let kept = ["name omitted", "IPC::ParamTraits", " in "];
-    replace(&mut name, |name| collapsed(name, b'<', b'>', "<T>", &kept));
+    match lists.is_parity() {
+        true => replace(&mut name, |name| collapsed(name, b'<', b'>', "<T>", &kept)),
+        false => replace(&mut name, |name| with_operators_kept(name, &kept)),
+    }
     let kept = ["anonymous namespace", "operator"];
     replace(&mut name, |name| collapsed(name, b'(', b')', "", &kept));
     if name.contains("clone .cold") {
         replace(&mut name, |name| collapsed(name, b'[', b']', "", &[]));
+        if !lists.is_parity() {
+            replace(&mut name, trimmed);
+        }
     }
     finish(&mut name, line, lists);
     Ok(name)
@@ -121,7 +140,7 @@ fn cpp_function<'f>(function: &'f str, line: &Value, lists: &Lists) -> Result<Co
 fn rust_function<'f>(
     function: &'f str,
     line: &Value,
-    lists: &Lists,
+    lists: &Scoped,
 ) -> Result<Cow<'f, str>, Fault> {
     let mut name = Cow::Borrowed(last_token(function)?);
     replace(&mut name, |name| {
@@ -129,12 +148,68 @@ fn rust_function<'f>(
     });
     replace(&mut name, |name| collapsed(name, b'(', b')', "", &[]));
     finish(&mut name, line, lists);
-    replace(&mut name, without_hash);
+    match lists.is_parity() {
+        true => replace(&mut name, without_hash),
+        false => replace(&mut name, without_whole_hash),
+    }
     Ok(name)
 }
 
+/// Difference `qualifier-words`: qualifiers go as words and all of them, so that `isconst` keeps
+/// its end, `f() const &&` loses both, and `operator&` stays one.
+fn without_qualifiers(function: &str) -> &str {
+    const WORDS: [&str; 5] = ["const", "volatile", "noexcept", "&&", "&"];
+    let mut bare = function.trim_end();
+    // What follows an argument list is a qualifier; a name may itself be called `const`.
+    while let Some(rest) = WORDS.iter().find_map(|word| bare.strip_suffix(word)) {
+        let rest = rest.trim_end();
+        if !rest.ends_with(')') && !WORDS.iter().any(|word| rest.ends_with(word)) {
+            break;
+        }
+        bare = rest;
+    }
+    bare
+}
+
+/// Difference `operator-names`: the angle brackets of `operator<`, `operator<<`, `operator->` and
+/// their like are a name, and open and close nothing.
+fn with_operators_kept(name: &str, kept: &[&str]) -> Option<String> {
+    const OPERATORS: [&str; 9] = ["<=>", "<<=", ">>=", "->*", "<<", ">>", "<=", ">=", "->"];
+    const OPERATOR: &str = "operator";
+    let Some(at) = name.rfind(OPERATOR) else {
+        return collapsed(name, b'<', b'>', "<T>", kept);
+    };
+    let (before, after) = name.split_at(at + OPERATOR.len());
+    let symbol = OPERATORS
+        .iter()
+        .chain(&["<", ">"])
+        .find(|symbol| after.starts_with(**symbol));
+    let Some(symbol) = symbol else {
+        return collapsed(name, b'<', b'>', "<T>", kept);
+    };
+    let rest = &after[symbol.len()..];
+    let shorten =
+        |part: &str| collapsed(part, b'<', b'>', "<T>", kept).unwrap_or_else(|| part.to_string());
+    Some(format!("{}{symbol}{}", shorten(before), shorten(rest)))
+}
+
+/// Difference `cold-spaces`: taking `[clone .cold]` off leaves no space behind.
+fn trimmed(name: &str) -> Option<String> {
+    let trimmed = text::strip(name);
+    (trimmed.len() < name.len()).then(|| trimmed.to_string())
+}
+
+/// Difference `rust-hash`: only what rustc writes, 16 digits, so that `list::head` keeps its name.
+fn without_whole_hash(name: &str) -> Option<String> {
+    const HASH_BYTES: usize = "::h0123456789abcdef".len();
+    let (start, hash) = name.split_at_checked(name.len().checked_sub(HASH_BYTES)?)?;
+    let digits = hash.strip_prefix("::h")?;
+    let is_hash = digits.bytes().all(|b| b.is_ascii_hexdigit());
+    is_hash.then(|| start.to_string())
+}
+
 /// The steps that both languages share: the line number and the space around commas.
-fn finish(name: &mut Cow<str>, line: &Value, lists: &Lists) {
+fn finish(name: &mut Cow<str>, line: &Value, lists: &Scoped) {
     if lists.has_line_number(name) {
         let name = name.to_mut();
         name.push(':');
@@ -314,10 +389,17 @@ fn without_hash(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Lists, Ruleset};
     use super::*;
 
     fn normalised(text: &str, file: Option<&str>) -> String {
-        match function(text, file, &Value::Int(42), &Lists::builtin()) {
+        let lists = Lists::builtin();
+        match function(
+            text,
+            file,
+            &Value::Int(42),
+            &lists.scoped(Ruleset::Socorro, ""),
+        ) {
             Ok(name) => name.into_owned(),
             Err(fault) => format!("FAULT {}", fault.0),
         }
@@ -326,6 +408,7 @@ mod tests {
     #[test]
     fn cpp_functions_lose_types_arguments_and_qualifiers() {
         let lists = Lists::builtin();
+        let lists = lists.scoped(Ruleset::Socorro, "");
         let check = |text: &str, expected: &str| {
             let name = function(text, None, &Value::Int(42), &lists);
             assert_eq!(name.as_deref(), Ok(expected), "{text:?}");
@@ -372,6 +455,7 @@ mod tests {
     #[test]
     fn rust_functions_keep_trait_casts_and_lose_hashes() {
         let lists = Lists::builtin();
+        let lists = lists.scoped(Ruleset::Socorro, "");
         let check = |text: &str, expected: &str| {
             let name = function(text, Some("/a/b.rs"), &Value::Null, &lists);
             assert_eq!(name.as_deref(), Ok(expected), "{text:?}");

@@ -8,10 +8,10 @@ use std::borrow::Cow;
 
 use super::crash_data::CrashData;
 use super::value::{Fault, NotInteger, Value};
-use super::{Generator, Signature, java, native, text};
+use super::{Generator, Ruleset, Signature, java, native, text};
 
 /// The longest signature, in characters.
-const SIGNATURE_CHARS_MAX: usize = 255;
+pub(super) const SIGNATURE_CHARS_MAX: usize = 255;
 /// The most of an abort message that goes into a signature, in characters.
 const ABORT_CHARS_MAX: usize = 80;
 /// The most of an IPC channel error that goes into a signature, in characters.
@@ -20,6 +20,7 @@ const IPC_ERROR_CHARS_MAX: usize = 100;
 const SMALL_OOM_BYTES_MAX: i64 = 262_144;
 
 /// A named step.
+#[derive(Clone, Copy)]
 pub(super) struct Rule {
     pub name: &'static str,
     pub apply: fn(&Generator, &CrashData, &mut Signature) -> Result<(), Fault>,
@@ -92,7 +93,7 @@ fn generation(generator: &Generator, data: &CrashData, out: &mut Signature) -> R
 /// Which lists the native tool uses.
 enum Lists {
     Given,
-    Builtin,
+    Watchdog,
 }
 
 /// Sets the signature, unless the stack gives none.
@@ -105,7 +106,10 @@ fn generate(
     out: &mut Signature,
 ) -> Result<(), Fault> {
     let java = if data.java_stack_trace.is_truthy() {
-        Some(java::stack_trace(&data.java_stack_trace))
+        Some(java::stack_trace(
+            &data.java_stack_trace,
+            generator.ruleset(),
+        ))
     } else if data.java_exception.is_truthy() {
         Some(java::exception(&data.java_exception)?)
     } else {
@@ -122,10 +126,10 @@ fn generate(
     let thread = data.thread(thread_index);
     let is_windows = data.os.is_text("Windows NT");
     let lists = match lists {
-        Lists::Given => generator.lists(),
-        Lists::Builtin => generator.builtin_lists(),
+        Lists::Given => generator.scoped(&data.product),
+        Lists::Watchdog => generator.watchdog_lists(&data.product),
     };
-    let stack = native::stack(thread, is_windows, generator.ruleset(), lists)?;
+    let stack = native::stack(thread, is_windows, &lists, None)?;
     if stack.is_without_frame {
         let text = format!("CSignatureTool: no frame data for crashing thread ({thread_digits})");
         out.note(GENERATION, &text);
@@ -140,17 +144,25 @@ fn generate(
 }
 
 /// The crashing thread as text and as index; what is no number is thread 0.
-fn crashing_thread(data: &CrashData) -> (String, i64) {
+pub(super) fn crashing_thread(data: &CrashData) -> (String, i64) {
     match data.crashing_thread.int() {
         Ok(integer) => (integer.digits, integer.value),
         Err(_) => ("0".to_string(), 0),
     }
 }
 
-/// Says why there is no stack.
-fn stackwalker_error(_: &Generator, data: &CrashData, out: &mut Signature) -> Result<(), Fault> {
+/// Whether a stack was named by its thread 0, as that of the watchdog tells nothing.
+pub(super) const WATCHDOG: &str = "SignatureRunWatchDog";
+
+/// Says why there is no stack. Difference `status-ok`: that the walk went well is no reason.
+fn stackwalker_error(
+    generator: &Generator,
+    data: &CrashData,
+    out: &mut Signature,
+) -> Result<(), Fault> {
     let status = &data.mdsw_status_string;
-    if out.text.starts_with("EMPTY") && status.is_truthy() {
+    let is_reason = generator.ruleset() == Ruleset::Socorro || !status.is_text("OK");
+    if out.text.starts_with("EMPTY") && status.is_truthy() && is_reason {
         out.set(
             "StackwalkerErrorSignatureRule",
             format!("{}; {}", out.text, status.str()),
@@ -221,7 +233,7 @@ fn is_out_of_memory(data: &CrashData, out: &Signature) -> Result<bool, Fault> {
 }
 
 /// Puts what the program said before it aborted in front.
-fn abort(_: &Generator, data: &CrashData, out: &mut Signature) -> Result<(), Fault> {
+fn abort(generator: &Generator, data: &CrashData, out: &mut Signature) -> Result<(), Fault> {
     let message = &data.abort_message;
     if !message.is_truthy() {
         return Ok(());
@@ -247,7 +259,11 @@ fn abort(_: &Generator, data: &CrashData, out: &mut Signature) -> Result<(), Fau
     let signature = if message.contains("###!!! ABORT: file ") {
         format!("Abort | {}", out.text)
     } else {
-        format!("Abort | {} | {}", abort_text(&message), out.text)
+        format!(
+            "Abort | {} | {}",
+            abort_text(&message, generator.ruleset()),
+            out.text
+        )
     };
     out.set("AbortSignature", signature);
     Ok(())
@@ -263,7 +279,9 @@ fn joined_chars<'v>(items: impl Iterator<Item = &'v Value<'v>>) -> String {
 }
 
 /// The part of an abort message that does not vary: no source position, no font names.
-fn abort_text(message: &str) -> String {
+///
+/// Difference `font-brackets`: brackets that enclose nothing double nothing.
+fn abort_text(message: &str, ruleset: Ruleset) -> String {
     let mut message = Cow::Borrowed(match message.split_once("###!!! ABORT:") {
         Some((_, rest)) => rest,
         None => message,
@@ -273,6 +291,7 @@ fn abort_text(message: &str) -> String {
     }
     if message.contains("unable to find a usable font")
         && let (Some(open), Some(close)) = (message.find('('), message.rfind(')'))
+        && (open < close || ruleset == Ruleset::Socorro)
     {
         // Quirk: with the last `)` before the first `(` the text between is there twice.
         message = format!("{}{}", &message[..open], &message[close + 1..]).into();
@@ -379,11 +398,8 @@ fn run_watchdog(generator: &Generator, data: &CrashData, out: &mut Signature) ->
     if !out.text.contains("RunWatchdog") {
         return Ok(());
     }
-    generate(generator, data, "0", 0, Lists::Builtin, out)?;
-    out.set(
-        "SignatureRunWatchDog",
-        format!("shutdownhang | {}", out.text),
-    );
+    generate(generator, data, "0", 0, Lists::Watchdog, out)?;
+    out.set(WATCHDOG, format!("shutdownhang | {}", out.text));
     Ok(())
 }
 
@@ -433,8 +449,10 @@ fn stack_overflow(_: &Generator, data: &CrashData, out: &mut Signature) -> Resul
     Ok(())
 }
 
-fn hung_process(_: &Generator, data: &CrashData, out: &mut Signature) -> Result<(), Fault> {
-    if data.hang != Value::Null {
+/// Difference `empty-hang`: an annotation without a value says nothing.
+fn hung_process(generator: &Generator, data: &CrashData, out: &mut Signature) -> Result<(), Fault> {
+    let says_nothing = generator.ruleset() != Ruleset::Socorro && data.hang.is_text("");
+    if data.hang != Value::Null && !says_nothing {
         out.set(
             "HungProcess",
             format!("hang: {} | {}", data.hang.str(), out.text),
@@ -454,14 +472,7 @@ fn fix_whitespace(_: &Generator, _: &CrashData, out: &mut Signature) -> Result<(
         return Ok(());
     }
     let stripped = text::strip(&out.text);
-    let mut fixed = String::with_capacity(stripped.len());
-    for c in stripped.chars() {
-        if !text::is_space(c) {
-            fixed.push(c);
-        } else if !fixed.ends_with(' ') {
-            fixed.push(' ');
-        }
-    }
+    let fixed = text::one_line(stripped);
     if fixed != out.text {
         out.set("SigFixWhitespace", fixed);
     }
@@ -483,7 +494,9 @@ mod tests {
 
     #[test]
     fn an_abort_message_loses_what_varies() {
-        let check = |message: &str, expected: &str| assert_eq!(abort_text(message), expected);
+        let check = |message: &str, expected: &str| {
+            assert_eq!(abort_text(message, Ruleset::Socorro), expected);
+        };
         check(
             "[4] ###!!! ABORT: foo bad: file /x/y.cpp, line 3",
             "foo bad",

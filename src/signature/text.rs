@@ -64,6 +64,27 @@ pub(super) fn first_chars(text: &str, count: usize) -> &str {
     }
 }
 
+/// The beginning of a text, of at most `bytes_max` bytes.
+pub(super) fn first_bytes(text: &str, bytes_max: usize) -> &str {
+    match text.len() > bytes_max {
+        true => &text[..text.floor_char_boundary(bytes_max)],
+        false => text,
+    }
+}
+
+/// The text with every run of white space as one space.
+pub(super) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if !is_space(c) {
+            line.push(c);
+        } else if !line.ends_with(' ') {
+            line.push(' ');
+        }
+    }
+    line
+}
+
 /// Whether the text has more than `count` characters.
 pub(super) fn is_longer_than(text: &str, count: usize) -> bool {
     text.len() > count && first_chars(text, count).len() < text.len()

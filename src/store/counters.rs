@@ -89,6 +89,10 @@ pub struct Counted {
 }
 
 impl Counted {
+    pub(super) fn signature(&self) -> NameId {
+        self.signature
+    }
+
     /// The key of its sighting.
     fn sighting(&self, row: &CrashRow) -> SightingKey {
         (
@@ -513,6 +517,24 @@ impl Txn<'_> {
         }
         self.tally(row, counted, |tally, one| tally.add(one))?;
         self.see(row, counted)?;
+        Ok(counted)
+    }
+
+    /// Counts a crash under another signature than before.
+    pub(super) fn recount(
+        &mut self,
+        row: &CrashRow,
+        before: Counted,
+        signature: NameId,
+    ) -> Result<Counted, StoreError> {
+        let counted = Counted {
+            signature,
+            ..before
+        };
+        if counted != before {
+            self.unsee(row, before)?;
+            self.see(row, counted)?;
+        }
         Ok(counted)
     }
 

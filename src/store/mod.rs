@@ -23,6 +23,7 @@ pub mod overlay;
 pub mod payload;
 mod pending;
 mod segments;
+pub mod signing;
 pub mod symbols;
 pub mod tables;
 mod writer;

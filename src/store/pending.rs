@@ -76,6 +76,17 @@ pub struct Txn<'t> {
     pub symbol_codes: Table<'t, (&'static str, &'static str), ()>,
     pub symbol_pins: Table<'t, (&'static str, &'static str), ()>,
     pub symbol_misses: Table<'t, (&'static str, &'static str), i64>,
+    pub signed: Table<'t, u64, (u64, u32, u64)>,
+    pub inputs: Table<'t, u64, &'static [u8]>,
+    pub input_uses: Table<'t, u64, u64>,
+    pub input_ids: Table<'t, u128, u64>,
+    pub frames: Table<'t, u32, &'static [u8]>,
+    pub frame_ids: Table<'t, u128, u32>,
+    pub list_revisions: Table<'t, u64, &'static [u8]>,
+    pub resigns: Table<'t, u64, &'static [u8]>,
+    pub outdated: Table<'t, u64, ()>,
+    pub moves: Table<'t, (u32, u32), u64>,
+    pub moved_from: Table<'t, (u32, u32), ()>,
 }
 
 impl<'t> Txn<'t> {
@@ -111,6 +122,17 @@ impl<'t> Txn<'t> {
             symbol_codes: txn.open_table(SYMBOL_CODES)?,
             symbol_pins: txn.open_table(SYMBOL_PINS)?,
             symbol_misses: txn.open_table(SYMBOL_MISSES)?,
+            signed: txn.open_table(SIGNED)?,
+            inputs: txn.open_table(INPUTS)?,
+            input_uses: txn.open_table(INPUT_USES)?,
+            input_ids: txn.open_table(INPUT_IDS)?,
+            frames: txn.open_table(FRAMES)?,
+            frame_ids: txn.open_table(FRAME_IDS)?,
+            list_revisions: txn.open_table(LIST_REVISIONS)?,
+            resigns: txn.open_table(RESIGNS)?,
+            outdated: txn.open_table(OUTDATED)?,
+            moves: txn.open_table(MOVES)?,
+            moved_from: txn.open_table(MOVED_FROM)?,
         })
     }
 
@@ -133,7 +155,7 @@ impl<'t> Txn<'t> {
         tables::decode(bytes.value())
     }
 
-    fn put(&mut self, seq: u64, row: &CrashRow) -> Result<(), StoreError> {
+    pub(super) fn put(&mut self, seq: u64, row: &CrashRow) -> Result<(), StoreError> {
         self.crashes.insert(seq, tables::encode(row).as_slice())?;
         Ok(())
     }
@@ -261,20 +283,35 @@ impl<'t> Txn<'t> {
         Ok(self.in_flight(job)?.is_some())
     }
 
-    /// Ends a job. Returns the payload that the new result replaces; `None` inside where there
+    /// Ends a job by its result, whose payload lies at `blob`. Returns the payload that the new result replaces; `None` inside where there
     /// was none, `None` outside where the answer came too late.
     pub fn finish(
         &mut self,
         job: &Job,
-        processed: ProcessedRow,
         finished: &Finished,
+        blob: BlobRef,
     ) -> Result<Option<Option<BlobRef>>, StoreError> {
         let Some(row) = self.in_flight(job)? else {
             return Ok(None);
         };
+        let processed = ProcessedRow {
+            blob,
+            signature: finished.signature.clone(),
+            processed_at_ms: finished.processed_at.ms(),
+        };
         let replaced = row.processed.as_ref().map(|p| p.blob);
         let counted = self.count_crash(&row, &processed.signature, &finished.facts)?;
         let before = row.processed.as_ref().map(|p| p.signature.as_str());
+        if let Some(before) = before {
+            let before = self.name(before)?;
+            self.moved(before, counted.signature())?;
+        }
+        self.sign(
+            job.seq,
+            &finished.named,
+            counted.signature(),
+            finished.revision,
+        )?;
         let signatures = [before, Some(&*processed.signature)];
         let now = Timestamp::from_ms(processed.processed_at_ms);
         let release = Release {
@@ -353,6 +390,7 @@ impl<'t> Txn<'t> {
         self.crashes.remove(seq)?;
         self.ids.remove(row.id.bits())?;
         self.delete_lacking(seq, now)?;
+        self.unsign(seq)?;
         self.changed(seq)?;
         Ok(Some(row))
     }
@@ -425,7 +463,7 @@ impl<'t> Txn<'t> {
     }
 
     /// Tells the indexer that a crash reads otherwise than before.
-    fn changed(&mut self, seq: u64) -> Result<(), StoreError> {
+    pub(super) fn changed(&mut self, seq: u64) -> Result<(), StoreError> {
         let change = self.next(meta::NEXT_CHANGE)?;
         self.changes.insert(change, seq)?;
         Ok(())

@@ -13,7 +13,8 @@
 //! ```
 //!
 //! The tables of counts are described in [`super::counters`], those of bugs in [`super::bugs`],
-//! those of late symbols in [`super::mends`], those of symbols in [`super::symbols`].
+//! those of late symbols in [`super::mends`], those of symbols in [`super::symbols`], those of signatures in
+//! [`super::signing`].
 //!
 //! A crash is in exactly one of `ready` (queued), `working` (processing), `deferred`, or in none
 //! of them (processed, failed). Sequence numbers ascend with the order of receipt and are the
@@ -68,6 +69,18 @@ pub const SYMBOL_MISSES: TableDefinition<(&str, &str), i64> = TableDefinition::n
 pub const MEND_SIGNATURES: TableDefinition<(u64, u8, u32), u64> =
     TableDefinition::new("mend_signatures");
 
+pub const SIGNED: TableDefinition<u64, (u64, u32, u64)> = TableDefinition::new("signed");
+pub const INPUTS: TableDefinition<u64, &[u8]> = TableDefinition::new("inputs");
+pub const INPUT_USES: TableDefinition<u64, u64> = TableDefinition::new("input_uses");
+pub const INPUT_IDS: TableDefinition<u128, u64> = TableDefinition::new("input_ids");
+pub const FRAMES: TableDefinition<u32, &[u8]> = TableDefinition::new("frames");
+pub const FRAME_IDS: TableDefinition<u128, u32> = TableDefinition::new("frame_ids");
+pub const LIST_REVISIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("list_revisions");
+pub const RESIGNS: TableDefinition<u64, &[u8]> = TableDefinition::new("resigns");
+pub const OUTDATED: TableDefinition<u64, ()> = TableDefinition::new("outdated");
+pub const MOVES: TableDefinition<(u32, u32), u64> = TableDefinition::new("moves");
+pub const MOVED_FROM: TableDefinition<(u32, u32), ()> = TableDefinition::new("moved_from");
+
 /// Names in `meta`.
 pub mod meta {
     /// Random, made once: tells an index or a segment of another store from ours.
@@ -77,6 +90,8 @@ pub mod meta {
     pub const NEXT_SEGMENT: &str = "next_segment";
     pub const NEXT_NAME: &str = "next_name";
     pub const NEXT_MEND: &str = "next_mend";
+    pub const NEXT_INPUT: &str = "next_input";
+    pub const NEXT_FRAME: &str = "next_frame";
 }
 
 /// A kind of row: what stands before its bincode, and how older ones are read.

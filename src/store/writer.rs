@@ -12,7 +12,7 @@
 //! later, reads are served from what is committed, and the thread tries again every
 //! [`REOPEN_EVERY`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,12 +28,14 @@ use super::mends::Lack;
 use super::payload::Payload;
 use super::pending::{Job, Requested, Txn};
 use super::segments::{self, Appender, RecordKind};
+use super::signing::{NewRevision, Progress, Resigned};
 use super::symbols::SymbolChange;
 use super::tables::{self, *};
 use super::{JobSink, Shared};
 use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
 use crate::crash::raw::Part;
+use crate::signature::{Input, StoredFrame};
 use crate::throttle::Outcome;
 
 const BATCH_COMMANDS_MAX: usize = 256;
@@ -71,6 +73,10 @@ pub struct Finished {
     pub lacks: Vec<Lack>,
     /// Debug file and debug id of the modules whose symbols it used.
     pub used: Vec<(String, String)>,
+    /// What the signature was made from.
+    pub named: Input<StoredFrame>,
+    /// The revision of the lists that made it.
+    pub revision: u64,
     /// Why the crash counts as failed; `None` for a processed one.
     pub failure: Option<String>,
 }
@@ -125,6 +131,29 @@ pub enum Command {
         lacks: Vec<Lack>,
         reply: Reply<u64>,
     },
+    /// Put lists in force, and begin to re-sign by them.
+    Revise {
+        new: Box<NewRevision>,
+        reply: Reply<Option<u64>>,
+    },
+    /// Give a crash a new name.
+    Resign(Box<Resigned>),
+    /// Write down what named a crash of before that was kept.
+    KeepInput {
+        seq: u64,
+        input: Option<Box<Input<StoredFrame>>>,
+    },
+    /// Write down how far a re-sign is.
+    ResignProgress {
+        progress: Box<Progress>,
+        reply: Reply<()>,
+    },
+    /// Forget frames that no input had when `newest` was the newest.
+    ForgetFrames {
+        unused: BTreeSet<u32>,
+        newest: u64,
+        reply: Reply<u64>,
+    },
     /// Count reports that were not kept.
     Discards(Vec<(Discard, u64)>),
     /// Answer once everything that was sent before is durable.
@@ -155,6 +184,7 @@ impl Command {
                         .sum::<u64>()
             }
             Self::Finish { finished, .. } => finished.processed.packed_bytes,
+            Self::Resign(resigned) => resigned.processed.packed_bytes,
             _ => 0,
         }
     }
@@ -163,7 +193,11 @@ impl Command {
     fn may_wait(&self) -> bool {
         matches!(
             self,
-            Self::Finish { .. } | Self::Discards(_) | Self::Indexed { .. }
+            Self::Finish { .. }
+                | Self::Discards(_)
+                | Self::Indexed { .. }
+                | Self::Resign(_)
+                | Self::KeepInput { .. }
         )
     }
 
@@ -180,6 +214,9 @@ impl Command {
             Self::Symbols { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Mend { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Flush { reply } => drop(reply.send(Err(error.clone()))),
+            Self::Revise { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::ResignProgress { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::ForgetFrames { reply, .. } => drop(reply.send(Err(error.clone()))),
             owed => return Some(owed),
         }
         None
@@ -193,6 +230,8 @@ enum Answer {
     Deleted(u64),
     /// Crashes that are to be done again.
     Mending(u64),
+    /// The new revision, unless another one came before.
+    Revised(Option<u64>),
     /// Segments whose rows are gone.
     Swept(Vec<u32>),
     /// This command alone could not be carried out; the others of its batch can.
@@ -347,17 +386,22 @@ impl Writer {
                 (Command::Accept { reply, .. }, _) => drop(reply.send(Ok(()))),
                 (Command::Request { reply, .. }, Answer::Requested(r)) => drop(reply.send(Ok(r))),
                 (Command::Delete { reply, .. }, Answer::Deleted(n))
+                | (Command::ForgetFrames { reply, .. }, Answer::Deleted(n))
                 | (Command::Mend { reply, .. }, Answer::Mending(n)) => drop(reply.send(Ok(n))),
                 (
                     Command::Heal { reply, .. }
                     | Command::Bugs { reply, .. }
                     | Command::Symbols { reply, .. }
-                    | Command::Flush { reply },
+                    | Command::Flush { reply }
+                    | Command::ResignProgress { reply, .. },
                     _,
                 ) => drop(reply.send(Ok(()))),
                 (Command::Sweep { reply }, Answer::Swept(dead)) => {
                     self.unlink(&dead);
                     drop(reply.send(Ok(dead.len() as u64)));
+                }
+                (Command::Revise { reply, .. }, Answer::Revised(revision)) => {
+                    drop(reply.send(Ok(revision)));
                 }
                 (Command::Pause, _) => self.sink = None,
                 (Command::Close, _) => closing = true,
@@ -655,6 +699,15 @@ impl Records<'_> {
             Command::Mend { lacks, .. } => {
                 return Ok(Answer::Mending(txn.mend(lacks, self.now)?));
             }
+            Command::Revise { new, .. } => {
+                return Ok(Answer::Revised(txn.revise(new, self.now)?));
+            }
+            Command::Resign(resigned) => self.resign(txn, resigned)?,
+            Command::ForgetFrames { unused, newest, .. } => {
+                return Ok(Answer::Deleted(txn.forget_frames(unused, *newest)?));
+            }
+            Command::KeepInput { seq, input } => txn.keep_input(*seq, input.as_deref())?,
+            Command::ResignProgress { progress, .. } => txn.resign_progress(progress, self.now)?,
             Command::Discards(counts) => {
                 for (discard, reports) in counts {
                     txn.decided(discard, *reports)?;
@@ -773,15 +826,25 @@ impl Records<'_> {
             job.seq,
             &finished.processed,
         )?;
-        let row = ProcessedRow {
-            blob,
-            signature: finished.signature.clone(),
-            processed_at_ms: finished.processed_at.ms(),
-        };
-        if let Some(Some(replaced)) = txn.finish(job, row, finished)? {
+        if let Some(Some(replaced)) = txn.finish(job, finished, blob)? {
             *self.live.entry(replaced.segment).or_default() -= replaced.stored_bytes as i64;
         }
         Ok(())
+    }
+
+    fn resign(&mut self, txn: &mut Txn, resigned: &Resigned) -> Result<(), StoreError> {
+        let Some(row) = txn.can_resign(resigned)? else {
+            return Ok(());
+        };
+        let blob = self.append(
+            txn,
+            Stream::Processed,
+            RecordKind::Processed,
+            resigned.seq,
+            &resigned.processed,
+        )?;
+        *self.live.entry(resigned.read.segment).or_default() -= resigned.read.stored_bytes as i64;
+        txn.resign(resigned, row, blob)
     }
 
     fn append(

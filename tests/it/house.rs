@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// From the top down. A module may use what stands in its own row or below.
-const ROWS: [&[&str]; 10] = [
+const ROWS: [&[&str]; 11] = [
     &["main", "cli", "appliance", "demo"],
     &["http"],
     &["ingest", "form", "pages", "api"],
@@ -19,6 +19,7 @@ const ROWS: [&[&str]; 10] = [
         "fetcher",
         "doctor",
     ],
+    &["naming"],
     &["queue", "process"],
     &["store", "index", "stackwalk", "symbols", "outbound"],
     &[

@@ -12,6 +12,7 @@ mod hostile;
 mod house;
 mod life;
 mod mends;
+mod naming;
 mod native;
 mod report;
 mod retention;

@@ -99,6 +99,8 @@ impl House {
             facts,
             lacks: lacks.iter().filter_map(|text| Lack::parse(text)).collect(),
             used: Vec::new(),
+            named: Default::default(),
+            revision: 0,
             failure: failure.map(str::to_owned),
         })
     }
@@ -113,6 +115,8 @@ impl House {
             facts: Facts::default(),
             lacks: Vec::new(),
             used: vec![("app".into(), debug_id.into())],
+            named: Default::default(),
+            revision: 0,
             failure: None,
         });
     }

@@ -220,6 +220,8 @@ impl Server {
             facts: Facts::default(),
             lacks: Vec::new(),
             used: Vec::new(),
+            named: Default::default(),
+            revision: 0,
             failure: (index % 4 == 1).then(|| "no dump".into()),
         };
         self.store.finish(job.clone(), finished).unwrap();

@@ -1,0 +1,293 @@
+//! Signatures: crash data named without being stored, the lists as text, what others would change,
+//! and how a crash came to its name.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::crash_id;
+use crate::clock::Timestamp;
+use crate::limits;
+use crate::naming::{Groups, Preview, ReviseError};
+use crate::signature::{CrashData, Explanation, Fate, FoundEntry, ListTexts, Signature};
+use crate::store::counters::Sighting;
+use crate::store::signing::NewRevision;
+use crate::web::{App, Request, Response, Role, TEXT, WebError};
+
+type Answer = Result<Response, WebError>;
+
+/// Revisions in one answer.
+const REVISIONS_MAX: usize = 200;
+
+/// Names crash data in siggen's form, `{"jobs": [...]}`, by the rules in force. Stores nothing.
+pub fn crash_signature(app: &App, request: &Request, _: &[String]) -> Answer {
+    let body: Value = serde_json::from_slice(&request.body)
+        .map_err(|e| WebError::new(400, format!("the body is no JSON: {e}")))?;
+    let jobs = body.get("jobs").and_then(Value::as_array);
+    let jobs = jobs.ok_or_else(|| {
+        WebError::bad(
+            "jobs",
+            "jobs is missing: give {\"jobs\": [crash data, ...]}",
+        )
+    })?;
+    if jobs.len() > limits::SIGNATURE_JOBS_MAX {
+        let why = format!(
+            "{} jobs are more than {}; send them in several requests",
+            jobs.len(),
+            limits::SIGNATURE_JOBS_MAX
+        );
+        return Err(WebError::bad("jobs", why));
+    }
+    let generator = app.naming.in_force().generator;
+    let mut results = Vec::with_capacity(jobs.len());
+    for (at, job) in jobs.iter().enumerate() {
+        if !job.is_object() {
+            return Err(WebError::bad("jobs", format!("job {at} is no object")));
+        }
+        results.push(result(&generator.generate(&CrashData::from_json(job))));
+    }
+    Ok(Response::json(&json!({ "results": results })))
+}
+
+fn result(signature: &Signature) -> Value {
+    let mut extra = json!({});
+    if let Some(proto) = &signature.proto {
+        extra["proto_signature"] = proto.as_str().into();
+    }
+    json!({ "signature": signature.text, "notes": signature.notes, "extra": extra })
+}
+
+/// When signatures were seen first and last, and how often, also past the retention of crashes.
+pub fn first_date(app: &App, request: &Request, _: &[String]) -> Answer {
+    let signatures = super::bugs::asked(&request.form(), "signatures")?;
+    let mut hits = Vec::new();
+    for signature in signatures {
+        let sightings = app.store.sightings(&signature)?;
+        let first = sightings.iter().map(|seen| seen.first_at).min();
+        let last = sightings.iter().map(|seen| seen.last_at).max();
+        let (Some(first), Some(last)) = (first, last) else {
+            continue;
+        };
+        let set = |of: fn(&Sighting) -> &str| -> BTreeSet<&str> {
+            let texts = sightings.iter().map(of);
+            texts.filter(|text| !text.is_empty()).collect()
+        };
+        let builds = set(|seen| &seen.build);
+        hits.push(json!({
+            "signature": signature,
+            "first_date": first.rfc3339(),
+            "last_date": last.rfc3339(),
+            "first_build": builds.first(),
+            "builds": builds.len(),
+            "versions": set(|seen| &seen.version),
+            "crashes": sightings.iter().map(|seen| seen.crashes).sum::<u64>(),
+        }));
+    }
+    Ok(Response::json(
+        &json!({ "total": hits.len(), "hits": hits }),
+    ))
+}
+
+/// How a crash gets its signature under the lists in force.
+pub fn explanation(app: &App, request: &Request, _: &[String]) -> Answer {
+    let id = crash_id(&request.query)?;
+    let found = app.store.crash(id)?;
+    let (seq, row) = found.ok_or_else(|| WebError::not_found(format!("there is no crash {id}")))?;
+    let told = app.naming.explain(seq, &row)?.ok_or_else(|| {
+        let state = row.state.name();
+        WebError::not_found(format!(
+            "crash {id} is {state}, it has not been processed yet"
+        ))
+    })?;
+    let mut out = explained(&told);
+    out["crash_id"] = id.to_string().into();
+    out["stored_signature"] = row.processed.map(|p| p.signature).into();
+    out["revision"] = app.naming.in_force().revision.into();
+    Ok(Response::json(&out))
+}
+
+fn explained(told: &Explanation) -> Value {
+    let entry =
+        |entry: &FoundEntry| json!({ "file": entry.file, "line": entry.line, "entry": entry.text });
+    let frames = told.frames.iter().map(|frame| {
+        let entries: Vec<Value> = frame.entries.iter().map(entry).collect();
+        json!({ "name": frame.name, "fate": fate_word(frame.fate), "entries": entries })
+    });
+    let rules = told
+        .rules
+        .iter()
+        .map(|step| json!({ "rule": step.rule, "before": step.before, "after": step.after }));
+    json!({
+        "signature": told.signature.text,
+        "notes": told.signature.notes,
+        "thread": if told.is_of_first_thread { "first" } else { "crashing" },
+        "frames": frames.collect::<Vec<_>>(),
+        "rules": rules.collect::<Vec<_>>(),
+    })
+}
+
+/// A fate as a word of the API.
+fn fate_word(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Nameless => "nameless",
+        Fate::AboveSentinel => "above_sentinel",
+        Fate::Irrelevant => "irrelevant",
+        Fate::Repeated => "repeated",
+        Fate::Prefix => "prefix",
+        Fate::Last => "last",
+        Fate::NotReached => "not_reached",
+        Fate::Fallback => "fallback",
+    }
+}
+
+/// The lists in force, or those of `revision`, as one text.
+pub fn export(app: &App, request: &Request, _: &[String]) -> Answer {
+    let texts = match request.query.get("revision") {
+        None => app.naming.in_force().generator.lists().texts().clone(),
+        Some(text) => texts_of(app, revision(text)?)?,
+    };
+    Ok(Response::new(200, TEXT, texts.export()))
+}
+
+/// Puts lists in force that stand in the body as [`export`] writes them.
+pub fn import(app: &App, request: &Request, _: &[String]) -> Answer {
+    let texts = texts_in(&request.body)?;
+    let based_on = match request.query.get("based_on") {
+        None => app.naming.in_force().revision,
+        Some(text) => revision(text)?,
+    };
+    let new = NewRevision {
+        texts,
+        author: author(request, request.query.get("author")),
+        comment: comment(request.query.get("comment").unwrap_or_default()),
+        restores: None,
+        based_on,
+    };
+    let revision = app.naming.revise(new).map_err(refused)?;
+    Ok(Response::json(&json!({ "revision": revision })))
+}
+
+/// The newest revisions of the lists, and how far history follows each.
+pub fn revisions(app: &App, _: &Request, _: &[String]) -> Answer {
+    let resigns = app.store.resigns(REVISIONS_MAX)?;
+    let moment = |ms: i64| Timestamp::from_ms(ms).rfc3339();
+    let mut out = Vec::new();
+    for (revision, row) in app.store.list_revisions(REVISIONS_MAX)? {
+        let resign = resigns.iter().find(|(of, _)| *of == revision);
+        let resign = resign.map(|(_, row)| {
+            json!({
+                "begun": moment(row.begun_at_ms),
+                "ended": row.ended_at_ms.map(moment),
+                "superseded": row.superseded,
+                "total": row.total,
+                "looked_at": row.looked_at,
+                "changed": row.changed,
+                "unreadable": row.unreadable,
+            })
+        });
+        out.push(json!({
+            "revision": revision,
+            "author": row.author,
+            "date": moment(row.at_ms),
+            "comment": row.comment,
+            "restores": row.restores,
+            "resign": resign,
+        }));
+    }
+    let in_force = app.naming.in_force().revision;
+    Ok(Response::json(
+        &json!({ "in_force": in_force, "revisions": out }),
+    ))
+}
+
+/// What lists would change that stand in the body as [`export`] writes them.
+pub fn preview(app: &App, request: &Request, _: &[String]) -> Answer {
+    let texts = texts_in(&request.body)?;
+    let preview = app.naming.preview(texts).map_err(refused)?;
+    Ok(Response::json(&previewed(app, &preview)?))
+}
+
+fn previewed(app: &App, preview: &Preview) -> Result<Value, WebError> {
+    let groups = |groups: &Groups| -> Result<Value, WebError> {
+        let mut shown = Vec::new();
+        for group in &groups.shown {
+            let mut parts = Vec::new();
+            for part in &group.parts {
+                let mut examples = Vec::new();
+                for seq in &part.examples {
+                    examples.extend(app.store.crash_at(*seq)?.map(|row| row.id.to_string()));
+                }
+                parts.push(json!({
+                    "signature": part.signature, "crashes": part.crashes, "examples": examples,
+                }));
+            }
+            shown.push(json!({
+                "signature": group.signature, "crashes": group.crashes, "parts": parts,
+            }));
+        }
+        Ok(json!({ "count": groups.count, "groups": shown }))
+    };
+    Ok(json!({
+        "crashes": preview.crashes,
+        "changed": preview.changed,
+        "unreadable": preview.unreadable,
+        "signatures_before": preview.signatures_before,
+        "signatures_after": preview.signatures_after,
+        "merges": groups(&preview.merges)?,
+        "splits": groups(&preview.splits)?,
+        "renames": groups(&preview.renames)?,
+    }))
+}
+
+fn texts_in(body: &[u8]) -> Result<ListTexts, WebError> {
+    let text = std::str::from_utf8(body)
+        .map_err(|e| WebError::new(400, format!("the lists are no UTF-8: {e}")))?;
+    ListTexts::import(text).map_err(|error| WebError::bad("lists", error.to_string()))
+}
+
+pub fn revision(text: &str) -> Result<u64, WebError> {
+    text.parse().map_err(|_| {
+        WebError::bad(
+            "revision",
+            format!("revision is {text:?}; it can be 0 and up"),
+        )
+    })
+}
+
+/// The lists of a revision; 0 stands for the built-in ones.
+pub fn texts_of(app: &App, revision: u64) -> Result<ListTexts, WebError> {
+    if revision == 0 {
+        return Ok(ListTexts::builtin());
+    }
+    let row = app.store.list_revision(revision)?;
+    row.map(|row| row.texts)
+        .ok_or_else(|| WebError::not_found(format!("there is no revision {revision} of the lists")))
+}
+
+/// Who changes the lists, in their own words or by what they may do.
+pub fn author(request: &Request, name: Option<&str>) -> String {
+    match name.map(str::trim).filter(|name| !name.is_empty()) {
+        Some(name) => name.chars().take(limits::NAME_CHARS_MAX).collect(),
+        None if request.role >= Role::Admin => "an admin".to_owned(),
+        None => "unknown".to_owned(),
+    }
+}
+
+pub fn comment(text: &str) -> String {
+    text.trim()
+        .chars()
+        .take(limits::COMMENT_CHARS_MAX)
+        .collect()
+}
+
+/// Why lists were not taken, as an answer.
+pub fn refused(error: ReviseError) -> WebError {
+    match error {
+        ReviseError::List(error) => WebError::bad("lists", error.to_string()),
+        ReviseError::Outdated { in_force } => WebError::new(
+            409,
+            format!("revision {in_force} has come into force meanwhile; look at it and try again"),
+        ),
+        ReviseError::Store(error) => error.into(),
+    }
+}

@@ -1,0 +1,144 @@
+//! How a crash came to its signature: what became of each frame, and what each rule made of it.
+
+use maud::{Markup, html};
+
+use super::scope::Scope;
+use super::{Page, report_path, shown, signature};
+use crate::crash::id::CrashId;
+use crate::signature::{Explanation, Fate, FrameStep, RuleStep};
+use crate::store::CrashRow;
+use crate::web::{App, Request, Response, WebError};
+
+pub fn explain(app: &App, _: &Request, captures: &[String]) -> Result<Response, WebError> {
+    let text = captures.first().map_or("", String::as_str);
+    let id: CrashId = text
+        .parse()
+        .map_err(|e| WebError::new(400, format!("{text:?} is {e}")))?;
+    let (seq, row) = app.store.crash(id)?.ok_or_else(|| {
+        WebError::not_found(format!(
+            "there is no crash {id}: it was never received here, or it was deleted"
+        ))
+    })?;
+    let told = app.naming.explain(seq, &row)?.ok_or_else(|| {
+        let state = row.state.name();
+        WebError::not_found(format!(
+            "crash {id} is {state}; it gets a signature when it is processed"
+        ))
+    })?;
+    let in_force = app.naming.in_force();
+    let view = View {
+        id,
+        row: &row,
+        told: &told,
+        ruleset: in_force.generator.ruleset().to_string(),
+        revision: in_force.revision,
+    };
+    let page = Page::new("Why this signature", "");
+    Ok(Response::html(page.render(view.markup())))
+}
+
+struct View<'a> {
+    id: CrashId,
+    row: &'a CrashRow,
+    told: &'a Explanation,
+    ruleset: String,
+    revision: u64,
+}
+
+impl View<'_> {
+    fn markup(&self) -> Markup {
+        let name = &self.told.signature.text;
+        let stored = self.row.processed.as_ref().map(|p| &p.signature);
+        html! {
+            div.head {
+                div.crumbs {
+                    a href="/" { "Home" } " / " a href=(report_path(self.id)) { "report" } " / why this signature"
+                }
+                h1.signature { a href=(Scope::default().signature_page(name)) { (signature(name)) } }
+                div.chips {
+                    span.chip { "rules " b { (self.ruleset) } }
+                    span.chip { "lists " b { @if self.revision == 0 { "built in" } @else { "revision " (self.revision) } } }
+                    @if self.told.is_of_first_thread { span.chip.warn { "named by thread 0: the watchdog crashed in its place" } }
+                    @if let Some(stored) = stored.filter(|stored| *stored != name) {
+                        span.chip.warn { "stored as " b { (shown(stored)) } }
+                    }
+                }
+            }
+            (self.frames())
+            (self.rules())
+            @if !self.told.signature.notes.is_empty() {
+                section.panel {
+                    header { h2 { "Notes of the rules" } }
+                    div.body.small { ul.notes { @for note in &self.told.signature.notes { li { (shown(note)) } } } }
+                }
+            }
+        }
+    }
+
+    fn frames(&self) -> Markup {
+        let frames = &self.told.frames;
+        html! {
+            section.panel {
+                header {
+                    h2 { "Frames" }
+                    span.muted.small { "callee first; what is bold stands in the signature" }
+                }
+                @if frames.is_empty() {
+                    div.body.muted { "No stack named this crash." }
+                } @else {
+                    ol.stack.fates {
+                        @for (at, frame) in frames.iter().enumerate() { (frame_row(at, frame)) }
+                    }
+                }
+            }
+        }
+    }
+
+    fn rules(&self) -> Markup {
+        html! {
+            section.panel {
+                header { h2 { "Rules that changed it" } span.muted.small { "in their order" } }
+                @if self.told.rules.is_empty() {
+                    div.body.muted { "No rule set a signature." }
+                } @else {
+                    div.scroll { table.steps {
+                        thead { tr { th { "Rule" } th { "Signature after it" } } }
+                        tbody { @for step in &self.told.rules { (rule_row(step)) } }
+                    } }
+                }
+            }
+        }
+    }
+}
+
+fn rule_row(step: &RuleStep) -> Markup {
+    html! { tr { td { code { (step.rule) } } td { span.sig { (signature(&step.after)) } } } }
+}
+
+fn frame_row(at: usize, frame: &FrameStep) -> Markup {
+    let (is_kept, text) = fate_text(frame.fate);
+    html! {
+        li.sys[!is_kept] {
+            span.n { (at) }
+            span.fn { @if frame.name.is_empty() { span.faint { "no name" } } @else { (shown(&frame.name)) } }
+            span.mod.fate { (text) }
+            @for entry in &frame.entries {
+                span.src { (entry.file) ":" (entry.line) " " (shown(&entry.text)) }
+            }
+        }
+    }
+}
+
+/// Whether a frame is part of the signature, and what became of it in words.
+fn fate_text(fate: Fate) -> (bool, &'static str) {
+    match fate {
+        Fate::Nameless => (false, "skipped: nothing names it"),
+        Fate::AboveSentinel => (false, "skipped: above a sentinel"),
+        Fate::Irrelevant => (false, "skipped: irrelevant"),
+        Fate::Repeated => (false, "skipped: repeats the module before"),
+        Fate::Prefix => (true, "kept, and on: prefix"),
+        Fate::Last => (true, "kept, and the last"),
+        Fate::NotReached => (false, "not reached"),
+        Fate::Fallback => (true, "kept: no other frame would do"),
+    }
+}

@@ -1,0 +1,176 @@
+//! What the ruleset `crashkeep` does otherwise than siggen, each under a name.
+//!
+//! They are of two kinds: places in a module are told apart, so that crashes without symbols do
+//! not melt into one group; and plain bugs are put right, where a name loses what makes it one.
+
+/// One difference, with a crash that shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Difference {
+    pub name: &'static str,
+    /// What is done, in a sentence.
+    pub what: &'static str,
+    /// Crash data, JSON.
+    pub example: &'static str,
+    pub socorro: &'static str,
+    pub crashkeep: &'static str,
+}
+
+/// All of them; the test below holds them against both rulesets.
+pub const DIFFERENCES: &[Difference] = &[
+    Difference {
+        name: "module-offset",
+        what: "a frame of which only the module is known reads module@offset; the lists see the module alone",
+        example: r#"{"threads":[{"frames":[{"module":"app.exe","module_offset":"0x0001a2b"}]}]}"#,
+        socorro: "app.exe",
+        crashkeep: "app.exe@0x1a2b",
+    },
+    Difference {
+        name: "qualifier-words",
+        what: "const, volatile, noexcept, & and && go as words behind an argument list, all of them",
+        example: r#"{"threads":[{"frames":[{"function":"Foo::get(int) const &&"}]}]}"#,
+        socorro: "const",
+        crashkeep: "Foo::get",
+    },
+    Difference {
+        name: "qualifier-words",
+        what: "a name that ends in such a word keeps it",
+        example: r#"{"threads":[{"frames":[{"function":"Foo::isconst"}]}]}"#,
+        socorro: "Foo::is",
+        crashkeep: "Foo::isconst",
+    },
+    Difference {
+        name: "lone-qualifier",
+        what: "a function that is called const keeps its name instead of failing the rule",
+        example: r#"{"threads":[{"frames":[{"function":"const"}]}]}"#,
+        socorro: "",
+        crashkeep: "const",
+    },
+    Difference {
+        name: "operator-names",
+        what: "the angle brackets in an operator's name neither open nor close a template",
+        example: r#"{"threads":[{"frames":[{"function":"ns::operator<(Foo<int> const&)"}]}]}"#,
+        socorro: "ns::operator<T>",
+        crashkeep: "ns::operator<",
+    },
+    Difference {
+        name: "cold-spaces",
+        what: "taking [clone .cold] off leaves no space behind",
+        example: r#"{"threads":[{"frames":[{"function":"x"},{"function":"_purecall() [clone .cold.4]"},{"function":"f"}]}]}"#,
+        socorro: "x",
+        crashkeep: "_purecall | f",
+    },
+    Difference {
+        name: "trailing-spaces",
+        what: "spaces at the end of a function do not empty it",
+        example: r#"{"threads":[{"frames":[{"function":"f(int)  "}]}]}"#,
+        socorro: "",
+        crashkeep: "f",
+    },
+    Difference {
+        name: "relative-rust",
+        what: "a relative path that ends in .rs is Rust's, too",
+        example: r#"{"threads":[{"frames":[{"function":"app::run::h0123456789abcdef","file":"src/main.rs","line":1}]}]}"#,
+        socorro: "app::run::h0123456789abcdef",
+        crashkeep: "app::run",
+    },
+    Difference {
+        name: "rust-hash",
+        what: "only a hash of 16 digits goes, so that a function such as head keeps its name",
+        example: r#"{"threads":[{"frames":[{"function":"list::head","file":"/src/list.rs","line":1}]}]}"#,
+        socorro: "list",
+        crashkeep: "list::head",
+    },
+    Difference {
+        name: "status-ok",
+        what: "an empty stack is not explained by a walk that went well",
+        example: r#"{"mdsw_status_string":"OK"}"#,
+        socorro: "EMPTY: no frame data available; OK",
+        crashkeep: "EMPTY: no frame data available",
+    },
+    Difference {
+        name: "empty-hang",
+        what: "a Hang annotation without a value makes no hang",
+        example: r#"{"hang":"","threads":[{"frames":[{"function":"f"}]}]}"#,
+        socorro: "hang: | f",
+        crashkeep: "f",
+    },
+    Difference {
+        name: "font-brackets",
+        what: "in a message about fonts, brackets that enclose nothing double nothing",
+        example: r#"{"abort_message":")unable to find a usable font(","threads":[{"frames":[{"function":"f"}]}]}"#,
+        socorro: "Abort | )unable to find a usable fontunable to find a usable font( | f",
+        crashkeep: "Abort | )unable to find a usable font( | f",
+    },
+    Difference {
+        name: "kotlin-lines",
+        what: "line numbers of Kotlin files go like those of Java files",
+        example: r#"{"java_stack_trace":"a.B: c\n at a.b.c(D.kt:12)"}"#,
+        socorro: "a.B: c at a.b.c(D.kt:12)",
+        crashkeep: "a.B: c at a.b.c(D.kt)",
+    },
+    Difference {
+        name: "watchdog-lists",
+        what: "crashes of the watchdog are named by the lists in force, not by the built-in ones",
+        example: r#"{"crashing_thread":1,"threads":[{"frames":[{"function":"f"}]},{"frames":[{"function":"RunWatchdog"}]}]}"#,
+        socorro: "shutdownhang | f",
+        crashkeep: "shutdownhang | f",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::{CrashData, Generator, ListTexts, Lists, Ruleset};
+    use super::*;
+
+    #[test]
+    fn each_difference_is_what_its_example_shows() {
+        let lists = Arc::new(Lists::builtin());
+        for difference in DIFFERENCES {
+            let named = |ruleset| {
+                let data = CrashData::parse(difference.example).unwrap();
+                Generator::new(ruleset, lists.clone()).generate(&data).text
+            };
+            assert_eq!(
+                named(Ruleset::Socorro),
+                difference.socorro,
+                "{}",
+                difference.name
+            );
+            assert_eq!(
+                named(Ruleset::Crashkeep),
+                difference.crashkeep,
+                "{}",
+                difference.name
+            );
+        }
+    }
+
+    #[test]
+    fn the_watchdog_goes_by_the_lists_in_force() {
+        let mut texts = ListTexts::builtin();
+        texts.0[0] = "^f$".into();
+        let lists = Arc::new(Lists::new(texts).unwrap());
+        let crash = r#"{"crashing_thread":1,"threads":[{"frames":[{"function":"f"},{"function":"g"}]},
+            {"frames":[{"function":"RunWatchdog"}]}]}"#;
+        let named = |ruleset| {
+            let generator = Generator::new(ruleset, lists.clone());
+            generator.generate(&CrashData::parse(crash).unwrap()).text
+        };
+        assert_eq!(named(Ruleset::Socorro), "shutdownhang | f");
+        assert_eq!(named(Ruleset::Crashkeep), "shutdownhang | g");
+    }
+
+    #[test]
+    fn readers_find_every_difference_in_the_documentation() {
+        let page = include_str!("../../docs/signatures.md");
+        for difference in DIFFERENCES {
+            assert!(
+                page.contains(&format!("`{}`", difference.name)),
+                "{}",
+                difference.name
+            );
+        }
+    }
+}

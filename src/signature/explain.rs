@@ -1,0 +1,153 @@
+//! How a signature came about: what became of each frame, and what each rule made of the name.
+
+use super::crash_data::CrashData;
+use super::lists::{FoundEntry, IRRELEVANT, PREFIX, SENTINELS};
+use super::{Fate, Generator, Signature, native, rules};
+
+/// One frame of the thread that named the crash, inlined calls included.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FrameStep {
+    /// As the rules read it.
+    pub name: String,
+    pub fate: Fate,
+    /// The list entries that hold for it: as a sentinel, as irrelevant, as a prefix.
+    pub entries: Vec<FoundEntry>,
+}
+
+/// A rule that changed the signature.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleStep {
+    pub rule: &'static str,
+    pub before: String,
+    pub after: String,
+}
+
+/// A signature with all that led to it.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    pub signature: Signature,
+    /// Whether the frames are those of thread 0, as the watchdog crashed in place of it.
+    pub is_of_first_thread: bool,
+    /// Callee first. Empty where a Java stack named the crash.
+    pub frames: Vec<FrameStep>,
+    /// In their order.
+    pub rules: Vec<RuleStep>,
+}
+
+impl Generator {
+    /// Names a crash as [`Generator::generate_with`] does, and tells how.
+    pub fn explain(
+        &self,
+        data: &CrashData,
+        annotation: &dyn Fn(&str) -> Option<String>,
+    ) -> Explanation {
+        let mut steps: Vec<RuleStep> = Vec::new();
+        let mut before = String::new();
+        let signature = self.run(&rules::RULES, data, annotation, &mut |rule, signature| {
+            if signature.text != before {
+                steps.push(RuleStep {
+                    rule,
+                    before: std::mem::replace(&mut before, signature.text.clone()),
+                    after: signature.text.clone(),
+                });
+            }
+        });
+        let is_of_first_thread = signature.decided_by.contains(&rules::WATCHDOG);
+        let is_java = data.java_stack_trace.is_truthy() || data.java_exception.is_truthy();
+        let frames = match is_java {
+            true => Vec::new(),
+            false => self.frame_steps(data, is_of_first_thread),
+        };
+        Explanation {
+            signature,
+            is_of_first_thread,
+            frames,
+            rules: steps,
+        }
+    }
+
+    fn frame_steps(&self, data: &CrashData, is_of_first_thread: bool) -> Vec<FrameStep> {
+        let (index, lists) = match is_of_first_thread {
+            true => (0, self.watchdog_lists(&data.product)),
+            false => (rules::crashing_thread(data).1, self.scoped(&data.product)),
+        };
+        let thread = data.thread(index);
+        let is_windows = data.os.is_text("Windows NT");
+        let mut fates = Vec::new();
+        let Ok(names) = native::names(thread, is_windows, &lists) else {
+            return Vec::new();
+        };
+        if native::stack(thread, is_windows, &lists, Some(&mut fates)).is_err() {
+            return Vec::new();
+        }
+        let steps = names.iter().zip(fates).map(|(name, fate)| {
+            let verdict = lists.verdict(name.listed());
+            let held = [
+                (verdict.is_sentinel, SENTINELS),
+                (verdict.is_irrelevant, IRRELEVANT),
+                (verdict.is_prefix, PREFIX),
+            ];
+            let files = held.into_iter().filter(|(holds, _)| *holds);
+            FrameStep {
+                name: name.text.to_string(),
+                fate,
+                entries: files
+                    .filter_map(|(_, file)| lists.entry_for(file, name.listed()))
+                    .collect(),
+            }
+        });
+        steps.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::{ListTexts, Lists, Ruleset};
+    use super::*;
+
+    #[test]
+    fn each_frame_and_each_rule_is_told() {
+        let mut texts = ListTexts::builtin();
+        texts.0[4] = "merge hang: ui | _purecall | memcpy | main => main".into();
+        let lists = Arc::new(Lists::new(texts).unwrap());
+        let generator = Generator::new(Ruleset::Crashkeep, lists);
+        let crash = r#"{"hang":"ui","threads":[{"frames":[{"function":"before"},{"function":"_purecall"},
+            {"function":""},{"function":"memcpy"},{"function":"main"},{"function":"start"}]}]}"#;
+        let told = generator.explain(&CrashData::parse(crash).unwrap(), &|_| None);
+        let fates: Vec<_> = told
+            .frames
+            .iter()
+            .map(|f| (f.name.as_str(), f.fate))
+            .collect();
+        let expected = [
+            ("before", Fate::AboveSentinel),
+            ("_purecall", Fate::Prefix),
+            ("", Fate::Nameless),
+            ("memcpy", Fate::Prefix),
+            ("main", Fate::Last),
+            ("start", Fate::NotReached),
+        ];
+        assert_eq!(fates, expected);
+        let sentinel = &told.frames[1].entries[0];
+        assert_eq!(
+            (sentinel.file, sentinel.text.as_str()),
+            (SENTINELS, "_purecall")
+        );
+        let prefix = &told.frames[3].entries[0];
+        assert!(prefix.file == PREFIX && prefix.line > 1, "{prefix:?}");
+        let rules: Vec<_> = told
+            .rules
+            .iter()
+            .map(|r| (r.rule, r.after.as_str()))
+            .collect();
+        let expected = [
+            ("SignatureGenerationRule", "_purecall | memcpy | main"),
+            ("HungProcess", "hang: ui | _purecall | memcpy | main"),
+            ("SiteMerge", "main"),
+        ];
+        assert_eq!(rules, expected);
+        assert_eq!(told.signature.text, "main");
+    }
+}

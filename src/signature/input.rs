@@ -1,0 +1,432 @@
+//! What the rules read of a crash, in a form that can be kept: naming it again needs no dump.
+//!
+//! Only what can reach a name is here, so that crashes of one cause have equal inputs and the
+//! frames of one program are stored once: the crashing thread and thread 0, at most
+//! [`FRAMES_MAX`] frames of each, and the texts that rules look at. An address of a frame whose
+//! module is known is left out, as it differs from run to run and is never read.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use serde::{Deserialize, Serialize};
+
+use super::crash_data::{CrashData, Frame, Inline, Thread, UnloadedModule};
+use super::native::{self, Name, Verdicts};
+use super::value::Value;
+use super::{FRAMES_MAX, Generator, text};
+
+/// A crash as far as its name is concerned. `F` is a frame, or what stands for one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Input<F> {
+    pub product: String,
+    /// Callee first. Empty where nothing is known.
+    pub crashing: Vec<F>,
+    /// Thread 0, unless that is the crashing one.
+    pub first: Option<Vec<F>>,
+    pub is_windows: bool,
+    pub last_error: Option<String>,
+    pub reason: Option<String>,
+    /// In bytes.
+    pub oom_allocation_size: Option<i64>,
+    pub js_large_allocation_failure: Option<String>,
+    pub abort_message: Option<String>,
+    pub async_shutdown_timeout: Option<String>,
+    pub ipc_channel_error: Option<String>,
+    pub ipc_message_name: Option<String>,
+    /// Whether the report brought the browser's dump, too.
+    pub has_browser_dump: bool,
+    pub hang: Option<String>,
+    pub mdsw_status_string: Option<String>,
+    /// The first two lines.
+    pub java_stack_trace: Option<String>,
+    /// JSON.
+    pub java_exception: Option<String>,
+}
+
+impl<F> Default for Input<F> {
+    fn default() -> Self {
+        Input {
+            product: String::new(),
+            crashing: Vec::new(),
+            first: None,
+            is_windows: false,
+            last_error: None,
+            reason: None,
+            oom_allocation_size: None,
+            js_large_allocation_failure: None,
+            abort_message: None,
+            async_shutdown_timeout: None,
+            ipc_channel_error: None,
+            ipc_message_name: None,
+            has_browser_dump: false,
+            hang: None,
+            mdsw_status_string: None,
+            java_stack_trace: None,
+            java_exception: None,
+        }
+    }
+}
+
+/// One physical frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StoredFrame {
+    pub function: Option<String>,
+    pub module: Option<String>,
+    pub file: Option<String>,
+    pub line: Option<u64>,
+    pub module_offset: Option<String>,
+    pub offset: Option<String>,
+    /// Innermost first.
+    pub inlines: Vec<StoredInline>,
+    /// The first unloaded module that covered the address.
+    pub unloaded_module: Option<Option<String>>,
+}
+
+/// A call that was inlined into a frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StoredInline {
+    pub function: Option<String>,
+    pub file: Option<String>,
+    pub line: Option<u64>,
+}
+
+/// The browser's dump beside that of another process.
+const BROWSER_DUMP: &str = "upload_file_minidump_browser";
+
+/// Whether a dump of this name is the browser's.
+pub fn is_browser_dump(name: &str) -> bool {
+    name == BROWSER_DUMP
+}
+
+/// Cuts a Java stack to the lines that name a crash.
+pub fn java_lines(trace: &str) -> String {
+    text::split_lines(trace)
+        .take(2)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+impl StoredFrame {
+    /// Leaves out what no rule reads as the frame is.
+    pub fn reduced(mut self, is_windows: bool) -> StoredFrame {
+        if is_windows && let Some(module) = &mut self.module {
+            *module = module.to_lowercase();
+        }
+        let has = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        let is_named = has(&self.function) || (has(&self.file) && self.line.is_some_and(|n| n > 0));
+        // Inlined calls without a name of their own fall back to the frame's module.
+        let is_module_read = !is_named || self.inlines.iter().any(|i| !has(&i.function));
+        if !is_module_read {
+            self.module = None;
+            self.module_offset = None;
+        }
+        if is_named || has(&self.module) {
+            self.unloaded_module = None;
+        }
+        let is_address_read =
+            !has(&self.module) && self.unloaded_module.is_none() && (!is_named || is_module_read);
+        if !is_address_read {
+            // What differs from run to run.
+            self.offset = None;
+        }
+        self
+    }
+
+    fn data(&self) -> Frame<'_> {
+        Frame {
+            function: self.function.as_deref().into(),
+            module: self.module.as_deref().into(),
+            file: self.file.as_deref().into(),
+            line: self.line.into(),
+            module_offset: self.module_offset.as_deref().into(),
+            offset: self.offset.as_deref().into(),
+            inlines: self
+                .inlines
+                .iter()
+                .map(|inline| Inline {
+                    function: inline.function.as_deref().into(),
+                    file: inline.file.as_deref().into(),
+                    line: inline.line.into(),
+                    ..Inline::default()
+                })
+                .collect(),
+            unloaded_modules: self
+                .unloaded_module
+                .iter()
+                .map(|module| UnloadedModule {
+                    module: module.as_deref().into(),
+                    ..UnloadedModule::default()
+                })
+                .collect(),
+            ..Frame::default()
+        }
+    }
+}
+
+impl<F> Input<F> {
+    /// The same with other frames.
+    pub fn map<G, E>(&self, mut frame: impl FnMut(&F) -> Result<G, E>) -> Result<Input<G>, E> {
+        let mut stack = |frames: &[F]| frames.iter().map(&mut frame).collect::<Result<Vec<G>, E>>();
+        Ok(Input {
+            crashing: stack(&self.crashing)?,
+            first: self.first.as_deref().map(stack).transpose()?,
+            product: self.product.clone(),
+            is_windows: self.is_windows,
+            last_error: self.last_error.clone(),
+            reason: self.reason.clone(),
+            oom_allocation_size: self.oom_allocation_size,
+            js_large_allocation_failure: self.js_large_allocation_failure.clone(),
+            abort_message: self.abort_message.clone(),
+            async_shutdown_timeout: self.async_shutdown_timeout.clone(),
+            ipc_channel_error: self.ipc_channel_error.clone(),
+            ipc_message_name: self.ipc_message_name.clone(),
+            has_browser_dump: self.has_browser_dump,
+            hang: self.hang.clone(),
+            mdsw_status_string: self.mdsw_status_string.clone(),
+            java_stack_trace: self.java_stack_trace.clone(),
+            java_exception: self.java_exception.clone(),
+        })
+    }
+
+    /// What the rules read, with these stacks.
+    fn data<'a>(&'a self, crashing: Thread<'a>, first: Option<Thread<'a>>) -> CrashData<'a> {
+        let exception = self.java_exception.as_deref();
+        let browser_dump = self.has_browser_dump.then(|| Value::from(BROWSER_DUMP));
+        let crashing = Thread {
+            last_error_value: self.last_error.as_deref().into(),
+            ..crashing
+        };
+        CrashData {
+            crashing_thread: Value::Int(first.is_some().into()),
+            threads: first.into_iter().chain([crashing]).collect(),
+            os: self.is_windows.then_some("Windows NT").into(),
+            reason: self.reason.as_deref().into(),
+            oom_allocation_size: self.oom_allocation_size.into(),
+            js_large_allocation_failure: self.js_large_allocation_failure.as_deref().into(),
+            abort_message: self.abort_message.as_deref().into(),
+            async_shutdown_timeout: self.async_shutdown_timeout.as_deref().into(),
+            ipc_channel_error: self.ipc_channel_error.as_deref().into(),
+            ipc_message_name: self.ipc_message_name.as_deref().into(),
+            additional_minidumps: Value::List(browser_dump.into_iter().collect()),
+            hang: self.hang.as_deref().into(),
+            mdsw_status_string: self.mdsw_status_string.as_deref().into(),
+            java_stack_trace: self.java_stack_trace.as_deref().into(),
+            java_exception: exception
+                .and_then(|text| Value::parse(text).ok())
+                .unwrap_or_default(),
+            product: self.product.as_str().into(),
+        }
+    }
+}
+
+impl Input<StoredFrame> {
+    /// The crash data of siggen that this stands for.
+    pub fn crash_data(&self) -> CrashData<'_> {
+        fn thread(frames: &[StoredFrame]) -> Thread<'_> {
+            let frames = frames.iter().take(FRAMES_MAX);
+            Thread {
+                frames: frames.map(StoredFrame::data).collect(),
+                ..Thread::default()
+            }
+        }
+        let first = self.first.as_deref().map(thread);
+        self.data(thread(&self.crashing), first)
+    }
+}
+
+/// The names of frames under one set of lists, each made once: for naming a whole history.
+pub struct KnownFrames<'g> {
+    generator: &'g Generator,
+    /// By system and product, as lists may hold for one product only.
+    known: HashMap<bool, HashMap<String, HashMap<u32, Vec<Known>>>>,
+}
+
+/// A name, and what the lists say of it.
+#[derive(Debug)]
+struct Known {
+    name: Name<'static>,
+    verdict: super::lists::Verdict,
+}
+
+impl<'g> KnownFrames<'g> {
+    pub fn new(generator: &'g Generator) -> Self {
+        KnownFrames {
+            generator,
+            known: HashMap::new(),
+        }
+    }
+
+    pub fn generator(&self) -> &Generator {
+        self.generator
+    }
+
+    /// What siggen's rules and the site's call a crash, splits left out. `frame` gives the frames
+    /// that are not known yet.
+    pub fn name<E>(
+        &mut self,
+        input: &Input<u32>,
+        frame: &mut dyn FnMut(u32) -> Result<StoredFrame, E>,
+    ) -> Result<String, E> {
+        let product = match self.generator.lists().site().quad(&input.product) {
+            None => "",
+            Some(_) => &input.product,
+        };
+        let known = match self
+            .known
+            .get_mut(&input.is_windows)
+            .and_then(|of| of.get_mut(product))
+        {
+            Some(known) => known,
+            None => {
+                let of = self.known.entry(input.is_windows).or_default();
+                of.entry(product.to_string()).or_default()
+            }
+        };
+        let scoped = self.generator.scoped(product);
+        for id in input.crashing.iter().chain(input.first.iter().flatten()) {
+            if known.contains_key(id) {
+                continue;
+            }
+            let stored = frame(*id)?;
+            let data = stored.data();
+            let mut names = Vec::new();
+            // A stored frame is made of texts and numbers, which are all readable.
+            let _ = native::frame_names(&data, input.is_windows, &scoped, &mut names);
+            let judged = names.into_iter().map(|name| Known {
+                verdict: scoped.verdict(name.listed()),
+                name: name.into_owned(),
+            });
+            known.insert(*id, judged.collect());
+        }
+        let composed = |ids: &[u32]| {
+            let frames: Vec<&Known> = ids
+                .iter()
+                .flat_map(|id| &known[id])
+                .take(FRAMES_MAX)
+                .collect();
+            Thread {
+                composed: Some(native::compose(&frames, &Judged(&frames), None)),
+                ..Thread::default()
+            }
+        };
+        let crashing = composed(&input.crashing);
+        let first = input.first.as_deref().map(composed);
+        let signature = self.generator.generate(&input.data(crashing, first));
+        if self.generator.is_watchdog_apart(&signature) {
+            // siggen names these by other lists than all others.
+            let whole = input.map(|id| frame(*id))?;
+            return Ok(self.generator.generate(&whole.crash_data()).text);
+        }
+        Ok(signature.text)
+    }
+}
+
+/// Knows what the lists say.
+struct Judged<'k>(&'k [&'k Known]);
+
+impl Verdicts for Judged<'_> {
+    fn is_sentinel(&self, at: usize) -> bool {
+        self.0[at].verdict.is_sentinel
+    }
+
+    fn is_irrelevant(&self, at: usize) -> bool {
+        self.0[at].verdict.is_irrelevant
+    }
+
+    fn is_prefix(&self, at: usize) -> bool {
+        self.0[at].verdict.is_prefix
+    }
+}
+
+impl Borrow<Name<'static>> for &Known {
+    fn borrow(&self) -> &Name<'static> {
+        &self.name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::{ListTexts, Lists, Ruleset};
+    use super::*;
+
+    fn frame(function: &str, module: &str, offset: &str) -> StoredFrame {
+        StoredFrame {
+            function: (!function.is_empty()).then(|| function.to_string()),
+            module: (!module.is_empty()).then(|| module.to_string()),
+            module_offset: (!module.is_empty()).then(|| "0x1f".to_string()),
+            offset: Some(offset.to_string()),
+            ..StoredFrame::default()
+        }
+    }
+
+    #[test]
+    fn a_frame_keeps_what_can_name_it_and_loses_what_differs_from_run_to_run() {
+        let check = |frame: StoredFrame, is_windows, expected: StoredFrame| {
+            assert_eq!(frame.reduced(is_windows), expected);
+        };
+        let module_only = StoredFrame {
+            offset: None,
+            ..frame("", "a.dll", "")
+        };
+        check(frame("", "A.dll", "0x7ff1"), true, module_only);
+        let named = StoredFrame {
+            function: Some("f".into()),
+            ..StoredFrame::default()
+        };
+        check(frame("f", "a", "0x7ff1"), false, named);
+        check(frame("", "", "0x1"), false, frame("", "", "0x1"));
+    }
+
+    #[test]
+    fn what_is_kept_is_named_as_the_whole_crash_was_also_from_known_frames() {
+        let mut texts = ListTexts::builtin();
+        texts.0[4] = "irrelevant @Lynx skip\nmerge two => one".into();
+        let lists = Arc::new(Lists::new(texts).unwrap());
+        for ruleset in [Ruleset::Socorro, Ruleset::Crashkeep] {
+            let generator = Generator::new(ruleset, lists.clone());
+            let frames = [
+                frame("memcpy", "", ""),
+                frame("skip", "", ""),
+                frame("", "App.exe", "0x7fff0000"),
+                frame("RunWatchdog", "", ""),
+                frame("two", "", ""),
+                frame("", "", "0x0010"),
+            ];
+            for product in ["Lynx", "Fox"] {
+                for (crashing, first) in [
+                    (vec![0, 1, 2], None),
+                    (vec![3], Some(vec![0, 1, 4])),
+                    (vec![4], None),
+                    (vec![1, 5], Some(vec![])),
+                    (vec![], None),
+                ] {
+                    let kept = Input::<u32> {
+                        product: product.to_string(),
+                        crashing,
+                        first,
+                        is_windows: true,
+                        hang: Some("ui".into()),
+                        ..Input::default()
+                    };
+                    let read = |id: &u32| Ok::<_, ()>(frames[*id as usize].clone());
+                    let whole = kept.map(read).unwrap();
+                    let expected = generator.generate(&whole.crash_data()).text;
+                    let reduced = kept.map(|id| read(id).map(|f| f.reduced(true))).unwrap();
+                    assert_eq!(generator.generate(&reduced.crash_data()).text, expected);
+                    let mut known = KnownFrames::new(&generator);
+                    let mut stored = |id: u32| read(&id).map(|f| f.reduced(true));
+                    for _ in 0..2 {
+                        assert_eq!(
+                            known.name(&kept, &mut stored),
+                            Ok(expected.clone()),
+                            "{kept:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

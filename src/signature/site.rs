@@ -1,0 +1,485 @@
+//! A site's own rules, beyond the lists that siggen knows: one rule a line, each for all products
+//! or for one.
+//!
+//! ```text
+//! irrelevant  [@PRODUCT] PATTERN        one more entry of that list
+//! prefix      [@PRODUCT] PATTERN
+//! line-number [@PRODUCT] PATTERN
+//! sentinel    [@PRODUCT] FRAME
+//! rename      [@PRODUCT] SIGNATURE => NAME
+//! merge       [@PRODUCT] SIGNATURE => SIGNATURE
+//! split       [@PRODUCT] SIGNATURE by ANNOTATION
+//! ```
+//!
+//! A product whose name holds spaces stands in quotes: `@"Lynx Reader"`. The signature that a rule
+//! is for may end in `*`, which stands for any end. These rules come after siggen's thirteen:
+//! first at most one `rename`, then `merge` by `merge` until none holds, then at most one `split`,
+//! which puts the annotation's value behind the signature. Of several that hold the first in the
+//! file counts.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::lists::{IRRELEVANT, LINE_NUMBERS, ListError, PREFIX, Quad, SENTINELS, entries};
+use super::pattern::{self, Check, Entry, Patterns};
+use super::rules::SIGNATURE_CHARS_MAX;
+use super::text;
+
+pub const SITE_RULES: &str = "site_rules.txt";
+
+/// Site rules of one kind; the bound keeps a lookup short.
+const RULES_MAX: usize = 5_000;
+/// Merges that may follow one another.
+const MERGES_MAX: usize = 16;
+/// Characters of an annotation's value in a signature.
+const VALUE_CHARS_MAX: usize = 60;
+
+/// A list that site rules add to: its word, and the file of which it is one more entry.
+const LISTS: [(&str, &str); 4] = [
+    ("irrelevant", IRRELEVANT),
+    ("prefix", PREFIX),
+    ("line-number", LINE_NUMBERS),
+    ("sentinel", SENTINELS),
+];
+
+#[derive(Debug, Default)]
+pub(super) struct SiteRules {
+    /// By product; `""` is for those that have none of their own.
+    quads: BTreeMap<String, Quad>,
+    additions: Vec<Addition>,
+    renames: Vec<Change>,
+    merges: Vec<Change>,
+    splits: Vec<Change>,
+}
+
+/// One more entry of a list.
+#[derive(Debug)]
+struct Addition {
+    product: Option<String>,
+    file: &'static str,
+    line: usize,
+    column: usize,
+    text: String,
+}
+
+/// What becomes of a signature.
+#[derive(Debug)]
+struct Change {
+    product: Option<String>,
+    line: usize,
+    signature: String,
+    /// Whether `signature` is only a beginning.
+    is_start: bool,
+    /// The new signature, or the annotation.
+    to: String,
+}
+
+impl Change {
+    fn holds(&self, signature: &str, product: &str) -> bool {
+        is_for(&self.product, product)
+            && match self.is_start {
+                true => signature.starts_with(&self.signature),
+                false => signature == self.signature,
+            }
+    }
+}
+
+fn is_for(rule: &Option<String>, product: &str) -> bool {
+    rule.as_deref().is_none_or(|rule| rule == product)
+}
+
+/// A site rule that changed a signature.
+pub(super) struct Applied {
+    pub rule: &'static str,
+    /// Where the rule stands.
+    pub line: usize,
+    pub signature: String,
+}
+
+impl SiteRules {
+    pub fn compile(file: &str) -> Result<SiteRules, ListError> {
+        let mut rules = SiteRules::default();
+        let mut count = 0;
+        for entry in entries(file) {
+            rules.add(entry)?;
+            count += 1;
+            if count > RULES_MAX {
+                return Err(wrong(
+                    entry,
+                    0,
+                    format!("there are more than {RULES_MAX} site rules"),
+                ));
+            }
+        }
+        rules.refuse_circles()?;
+        let products: HashSet<Option<&str>> = rules
+            .additions
+            .iter()
+            .map(|a| a.product.as_deref())
+            .collect();
+        let mut quads = BTreeMap::new();
+        if !products.is_empty() {
+            for product in products.into_iter().flatten().chain([""]) {
+                quads.insert(product.to_string(), rules.quad_of(product)?);
+            }
+        }
+        rules.quads = quads;
+        Ok(rules)
+    }
+
+    fn add(&mut self, entry: Entry) -> Result<(), ListError> {
+        let (kind, rest) = split_word(entry.text);
+        let (product, rest) = product(entry, rest)?;
+        if rest.is_empty() {
+            return Err(wrong(
+                entry,
+                entry.text.len(),
+                "the rule says nothing about what it is for",
+            ));
+        }
+        let column = entry.column + entry.text[..offset_in(entry.text, rest)].chars().count();
+        if let Some((_, file)) = LISTS.into_iter().find(|(word, _)| *word == kind) {
+            let addition = Addition {
+                product,
+                file,
+                line: entry.line,
+                column,
+                text: rest.to_string(),
+            };
+            if file != SENTINELS {
+                pattern::alone(SITE_RULES, addition.entry())?;
+            }
+            self.additions.push(addition);
+            return Ok(());
+        }
+        let (list, separator) = match kind {
+            "rename" => (&mut self.renames, " => "),
+            "merge" => (&mut self.merges, " => "),
+            "split" => (&mut self.splits, " by "),
+            _ => {
+                let words = LISTS.map(|(word, _)| word).join(", ");
+                let reason =
+                    format!("{kind:?} is no rule; there are {words}, rename, merge, split");
+                return Err(wrong(entry, 0, reason));
+            }
+        };
+        // A signature may hold the separator; what is behind it does not.
+        let Some((from, to)) = rest.rsplit_once(separator) else {
+            let reason = format!(
+                "a {kind} needs `{}` between its two sides",
+                separator.trim()
+            );
+            return Err(wrong(entry, offset_in(entry.text, rest), reason));
+        };
+        let (from, to) = (text::strip(from), text::strip(to));
+        let at_to = offset_in(entry.text, to);
+        if from.is_empty() || to.is_empty() {
+            return Err(wrong(
+                entry,
+                offset_in(entry.text, rest),
+                "one of the two sides is empty",
+            ));
+        }
+        if text::is_longer_than(to, SIGNATURE_CHARS_MAX) {
+            let reason = format!("no signature is longer than {SIGNATURE_CHARS_MAX} characters");
+            return Err(wrong(entry, at_to, reason));
+        }
+        if kind == "split"
+            && (to.contains(text::is_space) || text::is_longer_than(to, VALUE_CHARS_MAX))
+        {
+            let reason =
+                format!("an annotation's name is one word of at most {VALUE_CHARS_MAX} characters");
+            return Err(wrong(entry, at_to, reason));
+        }
+        if kind != "split" && to.ends_with('*') {
+            return Err(wrong(entry, at_to, "`*` may only end the left side"));
+        }
+        let is_start = from.ends_with('*');
+        list.push(Change {
+            product,
+            line: entry.line,
+            signature: from.strip_suffix('*').unwrap_or(from).to_string(),
+            is_start,
+            to: to.to_string(),
+        });
+        Ok(())
+    }
+
+    /// Merges that lead back to where they began would never end.
+    fn refuse_circles(&self) -> Result<(), ListError> {
+        for merge in &self.merges {
+            let product = merge.product.as_deref().unwrap_or_default();
+            let mut at = merge.to.as_str();
+            for steps in 0.. {
+                let next = self.merges.iter().find(|next| next.holds(at, product));
+                let Some(next) = next.filter(|next| next.to != at) else {
+                    break;
+                };
+                if steps == MERGES_MAX {
+                    let reason = format!(
+                        "more than {MERGES_MAX} merges follow one another, or go in a circle"
+                    );
+                    return Err(ListError {
+                        line: Some(merge.line),
+                        column: Some(1),
+                        ..ListError::of_file(SITE_RULES, reason)
+                    });
+                }
+                at = &next.to;
+            }
+        }
+        Ok(())
+    }
+
+    fn quad_of(&self, product: &str) -> Result<Quad, ListError> {
+        let of = |file: &'static str| {
+            let additions = self.additions.iter();
+            additions.filter(move |a| a.file == file && is_for(&a.product, product))
+        };
+        let list = |file: &'static str| {
+            Patterns::compile(SITE_RULES, Check::Joined, of(file).map(Addition::entry))
+        };
+        Ok(Quad {
+            irrelevant: list(IRRELEVANT)?,
+            prefix: list(PREFIX)?,
+            line_numbers: list(LINE_NUMBERS)?,
+            sentinels: of(SENTINELS).map(|a| a.text.clone()).collect(),
+        })
+    }
+
+    /// What the site adds to the lists for a product.
+    pub fn quad(&self, product: &str) -> Option<&Quad> {
+        self.quads.get(product).or_else(|| self.quads.get(""))
+    }
+
+    /// The line of the first entry that adds to `file` and matches.
+    pub fn entry_for(&self, file: &str, quad: &Quad, frame: &str) -> Option<usize> {
+        let product = self
+            .quads
+            .iter()
+            .find(|(_, known)| std::ptr::eq(*known, quad))?
+            .0;
+        let matches = |a: &&Addition| match file {
+            SENTINELS => a.text == frame,
+            _ => pattern::alone(SITE_RULES, a.entry()).is_ok_and(|regex| regex.is_match(frame)),
+        };
+        let mut additions = self.additions.iter();
+        let found = additions
+            .by_ref()
+            .filter(|a| a.file == file && is_for(&a.product, product))
+            .find(matches);
+        found.map(|a| a.line)
+    }
+
+    /// Whether a signature that the other rules are done with is split.
+    pub fn splits(&self, signature: &str, product: &str) -> bool {
+        self.splits
+            .iter()
+            .any(|split| split.holds(signature, product))
+    }
+
+    /// Splits a signature that the other rules are done with.
+    pub fn split(
+        &self,
+        signature: &str,
+        product: &str,
+        annotation: &dyn Fn(&str) -> Option<String>,
+    ) -> Option<Applied> {
+        let split = self
+            .splits
+            .iter()
+            .find(|split| split.holds(signature, product))?;
+        let value = annotation(&split.to)?;
+        let value = text::one_line(text::first_chars(text::strip(&value), VALUE_CHARS_MAX));
+        if value.is_empty() {
+            return None;
+        }
+        // The value is what tells the groups apart: the signature gives way to it.
+        let end = format!(" | {}={value}", split.to);
+        let room = SIGNATURE_CHARS_MAX.saturating_sub(end.chars().count());
+        Some(Applied {
+            rule: "SiteSplit",
+            line: split.line,
+            signature: format!("{}{end}", text::first_chars(signature, room)),
+        })
+    }
+
+    /// What becomes of a signature, one step each.
+    pub fn apply(
+        &self,
+        signature: &str,
+        product: &str,
+        annotation: &dyn Fn(&str) -> Option<String>,
+    ) -> Vec<Applied> {
+        let mut applied = Vec::new();
+        let signature = self.changed(signature, product, &mut applied);
+        applied.extend(self.split(&signature, product, annotation));
+        applied
+    }
+
+    fn changed(&self, signature: &str, product: &str, applied: &mut Vec<Applied>) -> String {
+        let mut signature = signature.to_string();
+        let mut take = |rule, change: &Change, signature: &mut String| {
+            *signature = change.to.clone();
+            applied.push(Applied {
+                rule,
+                line: change.line,
+                signature: change.to.clone(),
+            });
+        };
+        if let Some(rename) = self.renames.iter().find(|r| r.holds(&signature, product)) {
+            take("SiteRename", rename, &mut signature);
+        }
+        for _ in 0..=MERGES_MAX {
+            match self
+                .merges
+                .iter()
+                .find(|merge| merge.holds(&signature, product))
+            {
+                Some(merge) if merge.to != signature => take("SiteMerge", merge, &mut signature),
+                _ => break,
+            }
+        }
+        signature
+    }
+}
+
+impl Addition {
+    fn entry(&self) -> Entry<'_> {
+        Entry {
+            line: self.line,
+            column: self.column,
+            text: &self.text,
+        }
+    }
+}
+
+fn wrong(entry: Entry, at: usize, reason: impl Into<String>) -> ListError {
+    ListError {
+        line: Some(entry.line),
+        column: Some(entry.column + entry.text[..at].chars().count()),
+        ..ListError::of_file(SITE_RULES, reason)
+    }
+}
+
+/// Where a part of a text begins in it.
+fn offset_in(whole: &str, part: &str) -> usize {
+    (part.as_ptr() as usize)
+        .saturating_sub(whole.as_ptr() as usize)
+        .min(whole.len())
+}
+
+fn split_word(line: &str) -> (&str, &str) {
+    match line.split_once(text::is_space) {
+        Some((word, rest)) => (word, text::strip(rest)),
+        None => (line, &line[line.len()..]),
+    }
+}
+
+/// Takes `@PRODUCT` or `@"PRODUCT"` off the front.
+fn product<'l>(entry: Entry<'l>, rest: &'l str) -> Result<(Option<String>, &'l str), ListError> {
+    let Some(scope) = rest.strip_prefix('@') else {
+        return Ok((None, rest));
+    };
+    let (product, rest) = match scope.strip_prefix('"') {
+        Some(quoted) => match quoted.split_once('"') {
+            Some((product, rest)) => (product, text::strip(rest)),
+            None => {
+                return Err(wrong(
+                    entry,
+                    offset_in(entry.text, rest),
+                    "the product's quote does not end",
+                ));
+            }
+        },
+        None => split_word(scope),
+    };
+    if product.is_empty() {
+        return Err(wrong(
+            entry,
+            offset_in(entry.text, scope),
+            "`@` names no product",
+        ));
+    }
+    Ok((Some(product.to_string()), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(rules: &str, signature: &str, product: &str) -> String {
+        let rules = SiteRules::compile(rules).expect(rules);
+        let annotation = |key: &str| (key == "Mode").then(|| " night\nly ".to_string());
+        let applied = rules.apply(signature, product, &annotation);
+        applied
+            .last()
+            .map_or(signature.to_string(), |a| a.signature.clone())
+    }
+
+    #[test]
+    fn signatures_are_renamed_merged_and_split() {
+        let check = |rules: &str, signature: &str, expected: &str| {
+            assert_eq!(named(rules, signature, "Lynx"), expected, "{rules}");
+        };
+        check("rename a => b", "a", "b");
+        check("rename a => b", "ab", "ab");
+        check("rename a => b\nrename b => c", "a", "b");
+        check(
+            "rename a => b\nmerge b => c\nmerge c => d | e",
+            "a",
+            "d | e",
+        );
+        check("merge foo.dll@* => foo.dll", "foo.dll@0x12", "foo.dll");
+        check("merge * => all", "all", "all");
+        check("merge a => b => c", "a => b", "c");
+        check("split a by Mode", "a", "a | Mode=night ly");
+        check("split a by Other", "a", "a");
+        check("rename @Lynx a => b", "a", "b");
+        check("rename @\"Lynx Reader\" a => b", "a", "a");
+        let long = "x".repeat(255);
+        assert_eq!(named("split x* by Mode", &long, "").chars().count(), 255);
+    }
+
+    #[test]
+    fn additions_to_the_lists_hold_for_all_or_for_one_product() {
+        let rules =
+            SiteRules::compile("prefix every\nirrelevant @Lynx one\nsentinel two").expect("good");
+        let quad = |product: &str| rules.quad(product).expect("additions");
+        assert!(quad("Lynx").prefix.matches("everything") && quad("").prefix.matches("every"));
+        assert!(quad("Lynx").irrelevant.matches("one") && !quad("Other").irrelevant.matches("one"));
+        assert!(quad("Other").sentinels.contains("two"));
+        assert!(
+            SiteRules::compile("rename a => b")
+                .expect("good")
+                .quad("")
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_rule_that_cannot_be_used_is_refused_with_its_place() {
+        let check = |rules: &str, expected: &str| {
+            let error = SiteRules::compile(rules).expect_err(rules).to_string();
+            assert!(error.contains(expected), "{rules}: {error}");
+        };
+        check(
+            "# c\n  foo a => b",
+            "site_rules.txt:2:3: \"foo\" is no rule",
+        );
+        check("rename a b", ":1:8: a rename needs `=>`");
+        check("rename a =>  ", "needs `=>`");
+        check("prefix @Lynx a(b", ":1:15: unclosed group");
+        check("prefix @Lynx", ":1:13: the rule says nothing");
+        check("prefix @\"Lynx a", "quote does not end");
+        check("merge a => b*", ":1:12: `*` may only");
+        check(
+            "rename a => b\nmerge a => b\nmerge b => a",
+            ":2:1: more than 16 merges",
+        );
+        check(
+            &format!("merge a => {}", "x".repeat(256)),
+            "longer than 255",
+        );
+        check(&"prefix a\n".repeat(RULES_MAX + 1), "more than 5000");
+    }
+}

@@ -1,0 +1,401 @@
+//! Signature lists that are edited: tried on history, put in force, taken back, explained.
+
+use serde_json::{Value, json};
+
+use crate::server::{Server, fixture, send_signal, wait_for};
+
+/// Crashes whose server is killed while they are named again.
+const MANY: usize = 800;
+
+/// A report without a dump, that is named by its Java class and this method.
+fn submit(server: &Server, method: &str, annotations: &[(&str, &str)]) -> String {
+    let trace = format!("java.lang.Error\n\tat {method}(Main.java:7)");
+    let own = [
+        ("ProductName", "Lynx"),
+        ("Version", "1.0"),
+        ("JavaStackTrace", trace.as_str()),
+    ];
+    server.submit(&[&own, annotations].concat(), &[]).crash_id()
+}
+
+fn named(method: &str) -> String {
+    format!("java.lang.Error: at {method}(Main.java)")
+}
+
+fn signature(server: &Server, id: &str) -> String {
+    let processed = server.processed(id);
+    processed["signature"]
+        .as_str()
+        .expect("a signature")
+        .to_owned()
+}
+
+/// The lists in force with these site rules.
+fn lists_with(server: &Server, rules: &str) -> String {
+    let exported = server.get("/api/SignatureLists/").text();
+    let heading = "==> site_rules.txt <==\n";
+    let (lists, _) = exported.split_once(heading).expect("the file is exported");
+    format!("{lists}{heading}{rules}")
+}
+
+fn post(server: &Server, path: &str, body: &str) -> crate::server::Answer {
+    server.request("POST", path, &[], body.as_bytes())
+}
+
+/// The newest revision's re-sign, once it has ended.
+fn resigned(server: &Server) -> Value {
+    wait_for("the re-sign", || {
+        let revisions = server.get("/api/SignatureRevisions/").json();
+        let resign = revisions["revisions"][0]["resign"].clone();
+        resign["ended"].is_string().then_some(resign)
+    })
+}
+
+fn found(server: &Server, signature: &str) -> u64 {
+    let value: String =
+        form_urlencoded::byte_serialize(format!("={signature}").as_bytes()).collect();
+    let answer = server.get(&format!(
+        "/api/SuperSearch/?signature={value}&_results_number=0"
+    ));
+    answer.json()["total"].as_u64().expect("a total")
+}
+
+fn page(server: &Server, signature: &str) -> String {
+    let value: String = form_urlencoded::byte_serialize(signature.as_bytes()).collect();
+    server.get(&format!("/signature/?signature={value}")).text()
+}
+
+#[test]
+fn lists_are_tried_on_history_put_in_force_and_taken_back() {
+    let server = Server::start();
+    let mut ids = Vec::new();
+    for method in ["a.b.one", "a.b.one", "a.b.one", "a.b.two", "a.b.old"] {
+        ids.push(submit(&server, method, &[]));
+    }
+    for mode in ["day", "night"] {
+        ids.push(submit(&server, "a.b.both", &[("Mode", mode)]));
+    }
+    let untouched = submit(&server, "a.b.else", &[("ProductName", "Fox")]);
+    ids.iter().chain([&untouched]).for_each(|id| {
+        assert_eq!(server.wait_processed(id), "processed");
+    });
+    wait_for("the index", || {
+        (found(&server, &named("a.b.one")) == 3).then_some(())
+    });
+    let bug = format!(
+        "signature={}&bug=https%3A%2F%2Fbugs.example%2F77",
+        named("a.b.old").replace(' ', "%20")
+    );
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    let attached = server.request("POST", "/signature/bugs/attach", &form, bug.as_bytes());
+    assert_eq!(attached.status, 303, "{}", attached.text());
+
+    let rules = format!(
+        "merge {} => {}\nrename {} => the new one\nsplit {} by Mode\nmerge @Other {} => nothing\n",
+        named("a.b.one"),
+        named("a.b.two"),
+        named("a.b.old"),
+        named("a.b.both"),
+        named("a.b.else"),
+    );
+    let lists = lists_with(&server, &rules);
+    let preview = post(&server, "/api/SignaturePreview/", &lists).json();
+    assert_eq!(
+        (&preview["crashes"], &preview["changed"]),
+        (&json!(8), &json!(6)),
+        "{preview}"
+    );
+    let group = |kind: &str| {
+        let groups = &preview[kind];
+        assert_eq!(groups["count"], 1, "{kind}: {preview}");
+        groups["groups"][0].clone()
+    };
+    let merge = group("merges");
+    assert_eq!(
+        (&merge["signature"], &merge["crashes"]),
+        (&json!(named("a.b.two")), &json!(4))
+    );
+    assert_eq!(merge["parts"][0]["signature"], named("a.b.one"));
+    assert_eq!(merge["parts"][0]["examples"][0], ids[0].as_str());
+    let split = group("splits");
+    assert_eq!(split["signature"], named("a.b.both"));
+    assert_eq!(split["parts"].as_array().map(Vec::len), Some(2));
+    assert_eq!(group("renames")["parts"][0]["signature"], "the new one");
+    assert_eq!(
+        signature(&server, &ids[0]),
+        named("a.b.one"),
+        "a preview changes nothing"
+    );
+
+    let applied = post(
+        &server,
+        "/api/SignatureLists/?author=Ada&comment=tidy",
+        &lists,
+    );
+    assert_eq!(applied.json(), json!({ "revision": 1 }));
+    assert_eq!(resigned(&server)["changed"], 6);
+    assert_eq!(signature(&server, &ids[0]), named("a.b.two"));
+    assert_eq!(signature(&server, &ids[4]), "the new one");
+    assert_eq!(
+        signature(&server, &ids[5]),
+        format!("{} | Mode=day", named("a.b.both"))
+    );
+    assert_eq!(signature(&server, &untouched), named("a.b.else"));
+    let notes = server.processed(&ids[0])["processor_notes"].to_string();
+    assert!(
+        notes.contains("revision 1") && notes.contains(&named("a.b.one")),
+        "{notes}"
+    );
+    wait_for("the index", || {
+        (found(&server, &named("a.b.two")) == 4).then_some(())
+    });
+    assert_eq!(found(&server, &named("a.b.one")), 0);
+    // What is counted past retention follows.
+    let asked = [named("a.b.one"), named("a.b.two")].map(|signature| {
+        let value: String = form_urlencoded::byte_serialize(signature.as_bytes()).collect();
+        let path = format!("/api/SignatureFirstDate/?signatures={value}");
+        server.get(&path).json()
+    });
+    assert_eq!(asked[0]["total"], 0);
+    let hit = &asked[1]["hits"][0];
+    assert_eq!(
+        (&hit["crashes"], &hit["versions"]),
+        (&json!(4), &json!(["1.0"])),
+        "{hit}"
+    );
+    // New crashes are named by them at once, and by their product.
+    let new = submit(&server, "a.b.one", &[]);
+    server.wait_processed(&new);
+    assert_eq!(signature(&server, &new), named("a.b.two"));
+
+    // Old links and bugs lead somewhere.
+    let old = page(&server, &named("a.b.old"));
+    assert!(
+        old.contains("Its crashes are now found under") && old.contains("the new one"),
+        "{old}"
+    );
+    let renamed = page(&server, "the new one");
+    assert!(
+        renamed.contains("https://bugs.example/show_bug.cgi?id=77")
+            && renamed.contains("about the former signature"),
+        "{renamed}"
+    );
+
+    let explained = server
+        .get(&format!("/api/SignatureExplanation/?crash_id={}", ids[4]))
+        .json();
+    assert_eq!(explained["signature"], "the new one");
+    let last = explained["rules"]
+        .as_array()
+        .and_then(|rules| rules.last())
+        .expect("rules");
+    assert_eq!(
+        (&last["rule"], &last["before"]),
+        (&json!("SiteRename"), &json!(named("a.b.old")))
+    );
+    let shown = server
+        .get(&format!("/report/index/{}/signature", ids[4]))
+        .text();
+    assert!(
+        shown.contains("SiteRename") && shown.contains("site_rules.txt:2"),
+        "{shown}"
+    );
+
+    // A change that was made on lists of before does not undo what came between.
+    let stale = post(&server, "/api/SignatureLists/?based_on=0", &lists);
+    assert_eq!(stale.status, 409, "{}", stale.text());
+    let broken = post(
+        &server,
+        "/api/SignatureLists/",
+        &lists_with(&server, "merge a => b\n prefix (x"),
+    );
+    assert_eq!(broken.status, 400);
+    let why = broken.json()["error"].to_string();
+    assert!(why.contains("site_rules.txt:2:9: unclosed group"), "{why}");
+    assert_eq!(server.get("/api/SignatureRevisions/").json()["in_force"], 1);
+
+    let restored = server.request(
+        "POST",
+        "/signatures/restore",
+        &form,
+        b"revision=0&based_on=1",
+    );
+    assert_eq!(restored.status, 303, "{}", restored.text());
+    assert_eq!(resigned(&server)["changed"], 7, "the new crash, too");
+    for (id, method) in ids.iter().zip([
+        "a.b.one", "a.b.one", "a.b.one", "a.b.two", "a.b.old", "a.b.both", "a.b.both",
+    ]) {
+        assert_eq!(signature(&server, id), named(method));
+    }
+    let revisions = server.get("/api/SignatureRevisions/").json();
+    assert_eq!(revisions["revisions"][0]["restores"], 0);
+    let first = &revisions["revisions"][1];
+    assert_eq!(
+        (&first["author"], &first["comment"]),
+        (&json!("Ada"), &json!("tidy"))
+    );
+}
+
+#[test]
+fn the_form_keeps_what_was_typed_and_says_what_is_wrong_with_it() {
+    let server = Server::start();
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    let body = |site: &str| -> String {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        for file in crashkeep::signature::FILES {
+            let is_site = file == crashkeep::signature::SITE_RULES;
+            form.append_pair(
+                file,
+                if is_site {
+                    site
+                } else {
+                    "# none\r\nmemcpy\r\n"
+                },
+            );
+        }
+        form.append_pair("based_on", "0")
+            .append_pair("comment", "<b>why</b>")
+            .finish()
+    };
+    let refused = server.request(
+        "POST",
+        "/signatures/apply",
+        &form,
+        body("rename <i>").as_bytes(),
+    );
+    assert_eq!(refused.status, 400);
+    let text = refused.text();
+    assert!(
+        text.contains("site_rules.txt:1:8") && text.contains("&lt;b&gt;why"),
+        "{text}"
+    );
+    assert!(
+        text.contains("rename &lt;i&gt;") && !text.contains("<i>"),
+        "{text}"
+    );
+    let previewed = server.request("POST", "/signatures/preview", &form, body("").as_bytes());
+    assert!(
+        previewed.status == 200 && previewed.text().contains("Preview: 0 crashes change"),
+        "{}",
+        previewed.text()
+    );
+    let applied = server.request("POST", "/signatures/apply", &form, body("").as_bytes());
+    assert_eq!(applied.status, 303, "{}", applied.text());
+    assert!(server.get("/signatures/").text().contains("revision 1"));
+    let exported = server.get("/api/SignatureLists/").text();
+    assert!(
+        exported.contains("# none\nmemcpy\n"),
+        "line ends are those of files: {exported:?}"
+    );
+}
+
+#[test]
+fn a_killed_re_sign_goes_on_and_counts_every_crash_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let mut server = Server::start_in(&data, &[]);
+    let ids: Vec<String> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                let server = &server;
+                scope.spawn(move || -> Vec<String> {
+                    (0..MANY / 8)
+                        .map(|_| submit(server, "a.b.many", &[]))
+                        .collect()
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .flat_map(|t| t.join().expect("no panic"))
+            .collect()
+    });
+    for id in &ids {
+        assert_eq!(server.wait_processed(id), "processed");
+    }
+    let rules = format!("rename {} => few\n", named("a.b.many"));
+    let applied = post(
+        &server,
+        "/api/SignatureLists/",
+        &lists_with(&server, &rules),
+    );
+    assert_eq!(applied.status, 200, "{}", applied.text());
+    let at_kill = wait_for("some of the re-sign", || {
+        let revisions = server.get("/api/SignatureRevisions/").json();
+        let resign = revisions["revisions"][0]["resign"].clone();
+        (resign["changed"].as_u64() > Some(0)).then_some(resign)
+    });
+    send_signal(server.child.id(), rustix::process::Signal::KILL);
+    server.child.wait().expect("its end");
+    assert!(
+        at_kill["ended"].is_null(),
+        "the kill came in the middle: {at_kill}"
+    );
+
+    let server = Server::start_in(&data, &[]);
+    let resign = resigned(&server);
+    let counts = (&resign["changed"], &resign["looked_at"], &resign["total"]);
+    let all = json!(MANY);
+    assert_eq!(counts, (&all, &all, &all), "{resign}");
+    for id in &ids {
+        assert_eq!(signature(&server, id), "few");
+    }
+    wait_for("the index", || {
+        (found(&server, "few") == MANY as u64).then_some(())
+    });
+}
+
+#[test]
+fn crash_data_is_named_without_being_stored() {
+    let server = Server::start();
+    let body = r#"{"jobs": [{"threads": [{"frames": [{"function": "f(int)", "module": "m"}]}]}, {"hang": "ui"}]}"#;
+    let answer = post(&server, "/api/CrashSignature/", body);
+    assert_eq!(
+        answer.json(),
+        json!({ "results": [
+            { "signature": "f", "notes": [], "extra": { "proto_signature": "f" } },
+            { "signature": "hang: ui | EMPTY: no frame data available",
+              "notes": ["SignatureGenerationRule: CSignatureTool: no frame data for crashing thread (0)"], "extra": {} },
+        ] })
+    );
+    for (body, expected) in [
+        ("{", "no JSON"),
+        ("{}", "jobs is missing"),
+        (r#"{"jobs": [1]}"#, "job 0 is no object"),
+    ] {
+        let answer = post(&server, "/api/CrashSignature/", body);
+        assert_eq!(answer.status, 400);
+        assert!(answer.text().contains(expected), "{}", answer.text());
+    }
+}
+
+#[test]
+fn a_walked_crash_is_explained_frame_by_frame() {
+    let server = Server::start();
+    server.install_symbols("acmed");
+    let dump = fixture("dumps/linux-x86_64-acmed_panic_abort.dmp");
+    let id = server
+        .submit(
+            &[("ProductName", "Lynx")],
+            &[("upload_file_minidump", "x.dmp", &dump)],
+        )
+        .crash_id();
+    server.wait_processed(&id);
+    let explained = server
+        .get(&format!("/api/SignatureExplanation/?crash_id={id}"))
+        .json();
+    assert_eq!(explained["signature"], signature(&server, &id).as_str());
+    assert_eq!(explained["signature"], explained["stored_signature"]);
+    let frames = explained["frames"].as_array().expect("frames");
+    let fates: Vec<&str> = frames.iter().filter_map(|f| f["fate"].as_str()).collect();
+    assert_eq!(
+        fates.iter().filter(|fate| **fate == "last").count(),
+        1,
+        "{fates:?}"
+    );
+    let skipped = frames
+        .iter()
+        .find(|f| f["fate"] == "irrelevant" || f["fate"] == "prefix");
+    let entry = &skipped.expect("a frame that a list knows")["entries"][0];
+    assert!(entry["line"].as_u64() > Some(0), "{explained}");
+}
