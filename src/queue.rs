@@ -103,6 +103,14 @@ impl Jobs {
         }
     }
 
+    /// The next of some other channel, whose other end lives on; `None` when it is time to end.
+    pub fn next_of<T>(&self, channel: &Receiver<T>) -> Option<T> {
+        select_biased! {
+            recv(self.stop) -> _ => None,
+            recv(channel) -> item => item.ok(),
+        }
+    }
+
     /// Waits, and tells whether it is time to end.
     pub fn stopped_within(&self, wait: Duration) -> bool {
         !matches!(self.stop.recv_timeout(wait), Err(RecvTimeoutError::Timeout))

@@ -5,12 +5,17 @@
 //! overruns, the fault is counted against the crash; after [`limits::FAULTS_MAX`] the crash is
 //! given up and finished as failed, with the reason. A worker itself never walks and never dies
 //! of a dump.
+//!
+//! There are twice as many workers as are to be busy, and a seat for each that is to be. Whoever takes a
+//! job holds a seat, but not for longer than [`SLOW_AFTER`]: then the walk goes on without one, at the
+//! lowest priority, and another worker takes the next job. So dumps that hang hold nobody up, unless
+//! there are as many of them as spare workers.
 
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::clock::{Clock, Timestamp};
 use crate::crash::id::CrashId;
@@ -26,6 +31,9 @@ use crate::store::{CrashRow, Finished, Job, Payload, Store};
 /// Between two tries to start a walker that cannot be started.
 const RESTART_EVERY: Duration = Duration::from_secs(1);
 
+/// What a walk may take before it gives its seat up: many times what honest dumps take.
+const SLOW_AFTER: Duration = Duration::from_secs(2);
+
 /// What a worker does, for the status page.
 #[derive(Clone, Debug, Default)]
 pub struct WorkerStatus {
@@ -38,6 +46,8 @@ pub struct WorkerStatus {
 }
 
 pub struct Pool {
+    /// Workers that are to be busy; those behind them are spare.
+    count: usize,
     statuses: Vec<Arc<Mutex<WorkerStatus>>>,
     jobs: Jobs,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -59,12 +69,14 @@ pub struct PoolParts {
 impl Pool {
     pub fn start(count: usize, parts: PoolParts, jobs: Jobs, stop: Stop) -> std::io::Result<Self> {
         let (alive, ended) = bounded::<()>(0);
+        let seats = Seats::new(count);
         let mut threads = Vec::new();
         let mut statuses = Vec::new();
-        for number in 1..=count {
+        for number in 1..=count * 2 {
             let status = Arc::new(Mutex::new(WorkerStatus::default()));
             statuses.push(status.clone());
             let (parts, jobs, alive) = (parts.clone(), jobs.clone(), alive.clone());
+            let seats = seats.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || {
@@ -73,6 +85,7 @@ impl Pool {
                         walker: Walker::new(parts.walker.clone()),
                         parts,
                         jobs,
+                        seats,
                         status,
                     }
                     .run();
@@ -80,6 +93,7 @@ impl Pool {
             threads.push(thread);
         }
         Ok(Self {
+            count,
             statuses,
             jobs,
             threads: Mutex::new(threads),
@@ -88,10 +102,14 @@ impl Pool {
         })
     }
 
+    /// Every worker; spare ones only once they have had something to do.
     pub fn status(&self) -> Vec<WorkerStatus> {
         self.statuses
             .iter()
             .map(|s| s.lock().unwrap_or_else(|e| e.into_inner()).clone())
+            .enumerate()
+            .filter(|(index, s)| *index < self.count || s.busy_with.is_some() || s.finished > 0)
+            .map(|(_, status)| status)
             .collect()
     }
 
@@ -121,16 +139,63 @@ impl Pool {
     }
 }
 
+/// The right to work, as often as there are workers that are to be busy.
+#[derive(Clone)]
+struct Seats {
+    free: Receiver<()>,
+    back: Sender<()>,
+}
+
+/// A seat that is taken. It is free again when it is left or dropped.
+struct Seat(Mutex<Option<Sender<()>>>);
+
+impl Seats {
+    fn new(count: usize) -> Self {
+        let (back, free) = bounded(count);
+        for _ in 0..count {
+            back.send(()).expect("there is room for each");
+        }
+        Self { free, back }
+    }
+
+    /// Waits for one; `None` when it is time to end.
+    fn take(&self, jobs: &Jobs) -> Option<Arc<Seat>> {
+        jobs.next_of(&self.free)?;
+        Some(Arc::new(Seat(Mutex::new(Some(self.back.clone())))))
+    }
+}
+
+impl Seat {
+    fn leave(&self) {
+        if let Some(back) = self.0.lock().unwrap_or_else(|e| e.into_inner()).take() {
+            // There is room: no more seats come back than were taken.
+            let _ = back.try_send(());
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
 struct Worker {
     walker: Walker,
     parts: PoolParts,
     jobs: Jobs,
+    seats: Seats,
     status: Arc<Mutex<WorkerStatus>>,
 }
 
 impl Worker {
     fn run(mut self) {
-        while let Some(job) = self.jobs.next() {
+        while let Some(seat) = self.seats.take(&self.jobs)
+            && let Some(job) = self.jobs.next()
+        {
+            let leaving = seat.clone();
+            self.walker
+                .when_slow(SLOW_AFTER, Arc::new(move || leaving.leave()));
             let begun = Instant::now();
             let started_at = self.parts.clock.now();
             self.update(|status| {
@@ -138,6 +203,8 @@ impl Worker {
                 status.busy_since = Some(started_at);
             });
             let outcome = self.work(&job, started_at);
+            // The walker still holds its share of the seat.
+            seat.leave();
             let pid = self.walker.pid();
             let metrics = &self.parts.metrics;
             metrics.process_seconds.record(begun.elapsed());

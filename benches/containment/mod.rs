@@ -13,7 +13,7 @@ use crashkeep::config::Config;
 use crashkeep::stackwalk::{MAP_BYTES_MAX, SymbolCache, WalkLimits, Walker, WalkerOptions, walk};
 use crashkeep::symbols::SymbolDirs;
 
-use super::symbols::memory_kb;
+use super::symbols::{cpu, memory_kb};
 use super::{PROGRAM, ROUNDS, Server, connections, dumps, figure, median, post, rate, request};
 
 const MUTANTS: usize = 10_000;
@@ -53,7 +53,7 @@ pub fn hostile() {
     }
 }
 
-/// Time for the text of a frame: a walk that writes all frames against one that writes two a stack.
+/// Processor time for the text of a frame: a walk that writes all frames against one that writes two a stack.
 pub fn json(root: &Path) {
     let symbols = root.join("json-symbols");
     super::unpack(
@@ -71,12 +71,12 @@ pub fn json(root: &Path) {
     for _ in 0..ROUNDS {
         let (mut all_us, mut few_us, mut frames) = (0.0, 0.0, 0);
         for _ in 0..40 {
-            let begun = Instant::now();
+            let begun = cpu::own();
             let json = walk(&dump, &cache, &WalkLimits::NONE).expect("a walk");
-            all_us += begun.elapsed().as_secs_f64() * 1e6;
-            let begun = Instant::now();
+            all_us += (cpu::own() - begun) * 1e6;
+            let begun = cpu::own();
             walk(&dump, &cache, &few).expect("a walk");
-            few_us += begun.elapsed().as_secs_f64() * 1e6;
+            few_us += (cpu::own() - begun) * 1e6;
             frames += json
                 .windows(8)
                 .filter(|bytes| bytes == b"\"trust\":")
@@ -84,7 +84,7 @@ pub fn json(root: &Path) {
         }
         per_frame.push((all_us - few_us) / f64::from(u32::try_from(frames).expect("few")));
     }
-    figure("json", median(per_frame), "us/frame", "limit", 1.0);
+    figure("json", median(per_frame), "cpu_us/frame", "limit", 1.0);
 }
 
 /// Real dumps with bytes changed, through a server: each must come to an end.

@@ -171,6 +171,14 @@ pub struct Walker {
     child: Option<Running>,
     /// The last job handed out, over all children.
     job: u64,
+    slow: Option<Slow>,
+}
+
+/// What happens when a walk takes long.
+#[derive(Clone)]
+struct Slow {
+    after: Duration,
+    call: Arc<dyn Fn() + Send + Sync>,
 }
 
 struct Running {
@@ -188,7 +196,14 @@ impl Walker {
             options,
             child: None,
             job: 0,
+            slow: None,
         }
+    }
+
+    /// Has `call` called, on another thread, in each try that takes longer than `after`. The child goes
+    /// on at the lowest priority then, and is replaced after it.
+    pub fn when_slow(&mut self, after: Duration, call: Arc<dyn Fn() + Send + Sync>) {
+        self.slow = Some(Slow { after, call });
     }
 
     /// The process id of the child that the last walk left alive, if any: for logs and metrics.
@@ -245,10 +260,15 @@ impl Walker {
         let mut child = self.alive()?;
         self.job += 1;
         let bytes_max = self.options.output_bytes_max;
-        let outcome = child.exchange(self.job, unmapped, dump, until, bytes_max);
+        child.watch.begin(until, self.slow.clone());
+        let outcome = child.exchange(self.job, unmapped, dump, bytes_max);
         let fault = match outcome {
             Ok(reply) => {
-                self.child = Some(child);
+                let was_slow = child.watch.lock().was_slow;
+                match was_slow {
+                    false => self.child = Some(child),
+                    true => drop(child.bury(Duration::ZERO)),
+                }
                 return Ok(reply);
             }
             Err(fault) => fault,
@@ -325,9 +345,12 @@ struct Watched {
     process: Child,
     /// End of the walk at hand.
     until: Option<Instant>,
-    /// The watcher sleeps until it is woken. Otherwise it wakes at an earlier deadline and looks for
-    /// itself, so that a walk costs no waking of a thread.
-    sleeps: bool,
+    /// When the walk at hand counts as slow, and what is called then.
+    slow: Option<(Instant, Slow)>,
+    /// When the watcher looks by itself; `None` while it sleeps until it is woken. Mostly that is
+    /// soon enough, so that a walk costs no waking of a thread.
+    wakes_at: Option<Instant>,
+    was_slow: bool,
     has_overrun: bool,
     /// The child is being buried.
     is_over: bool,
@@ -338,11 +361,16 @@ impl Watch {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Watches over a walk. Deadlines only ever move on.
-    fn begin(&self, until: Instant) {
+    /// Watches over a walk.
+    fn begin(&self, until: Instant, slow: Option<Slow>) {
         let mut state = self.lock();
         state.until = Some(until);
-        if state.sleeps {
+        state.slow = slow.map(|slow| (Instant::now() + slow.after, slow));
+        let first = state.next_look();
+        if state
+            .wakes_at
+            .is_none_or(|at| first.is_some_and(|first| first < at))
+        {
             self.changed.notify_one();
         }
     }
@@ -351,37 +379,60 @@ impl Watch {
     fn end(&self) -> bool {
         let mut state = self.lock();
         state.until = None;
+        state.slow = None;
         state.has_overrun
     }
 
     fn run(&self) {
         let mut state = self.lock();
         while !state.is_over {
-            let left = state
-                .until
-                .map(|until| until.saturating_duration_since(Instant::now()));
-            state = match left {
-                None => {
-                    state.sleeps = true;
-                    let woken = self.changed.wait(state);
-                    let mut state = woken.unwrap_or_else(PoisonError::into_inner);
-                    state.sleeps = false;
-                    state
-                }
-                Some(Duration::ZERO) => {
-                    state.until = None;
-                    state.has_overrun = true;
-                    let _ = state.process.kill();
-                    state
-                }
-                Some(left) => {
+            let now = Instant::now();
+            if state.until.is_some_and(|until| until <= now) {
+                state.until = None;
+                state.has_overrun = true;
+                let _ = state.process.kill();
+            }
+            if let Some((_, slow)) = state.slow.take_if(|(at, _)| *at <= now) {
+                state.was_slow = true;
+                give_way(&state.process);
+                (slow.call)();
+            }
+            state.wakes_at = state.next_look();
+            state = match state.wakes_at {
+                None => self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(at) => {
+                    let left = at.saturating_duration_since(now);
                     let woken = self.changed.wait_timeout(state, left);
                     woken.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
+            state.wakes_at = None;
         }
     }
 }
+
+impl Watched {
+    fn next_look(&self) -> Option<Instant> {
+        let slow = self.slow.as_ref().map(|(at, _)| *at);
+        slow.into_iter().chain(self.until).min()
+    }
+}
+
+/// Lets other processes go first from now on; there is no way back without privileges.
+#[cfg(unix)]
+fn give_way(process: &Child) {
+    const LOWEST: i32 = 19;
+    let pid = i32::try_from(process.id()).ok();
+    let pid = pid.and_then(rustix::process::Pid::from_raw);
+    // Where that is refused the walk competes as before.
+    let _ = rustix::process::setpriority_process(pid, LOWEST);
+}
+
+#[cfg(not(unix))]
+fn give_way(_: &Child) {}
 
 impl Running {
     fn start(options: &WalkerOptions) -> io::Result<Self> {
@@ -422,7 +473,9 @@ impl Running {
             state: Mutex::new(Watched {
                 process,
                 until: None,
-                sleeps: false,
+                slow: None,
+                wakes_at: None,
+                was_slow: false,
                 has_overrun: false,
                 is_over: false,
             }),
@@ -457,16 +510,14 @@ impl Running {
         Ok((watcher, stderr))
     }
 
-    /// One request and its reply. At the deadline the child is killed, which ends either.
+    /// One request and its reply, under watch. At the deadline the child is killed, which ends either.
     fn exchange(
         &mut self,
         job: u64,
         unmapped: Unmapped,
         dump: &[u8],
-        until: Instant,
         bytes_max: u64,
     ) -> Result<wire::Reply, Interrupted> {
-        self.watch.begin(until);
         let written = wire::write_request(&mut self.stdin, job, unmapped, dump);
         let reply = match written {
             Ok(()) => wire::read_reply(&mut self.stdout, job, bytes_max),

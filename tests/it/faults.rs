@@ -10,8 +10,12 @@ use serde_json::Value;
 use crate::server::{exchange, fixture, request, submission, wait_for};
 use crate::walker::faulty;
 
-const CONFIG: &str =
-    "[http]\nlisten = \"127.0.0.1:0\"\n[workers]\ncount = 2\nwalk_deadline = \"1 s\"\n";
+fn config(workers: usize, deadline: &str) -> Config {
+    let text = format!(
+        "[http]\nlisten = \"127.0.0.1:0\"\n[workers]\ncount = {workers}\nwalk_deadline = \"{deadline}\"\n"
+    );
+    Config::parse("faults", &text).unwrap()
+}
 
 struct Faulty {
     appliance: Appliance,
@@ -20,14 +24,13 @@ struct Faulty {
 }
 
 impl Faulty {
-    fn start() -> Self {
+    fn start(config: Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let place = Place {
             data: folder.path().join("data"),
             program: faulty(folder.path()),
             read_only: false,
         };
-        let config = Config::parse("faults", CONFIG).unwrap();
         let appliance = Appliance::start(config, &place).unwrap();
         Self {
             address: appliance.address().to_string(),
@@ -44,23 +47,25 @@ impl Faulty {
             .crash_id()
     }
 
+    fn get(&self, api: &str, id: &str) -> Value {
+        let path = format!("/api/{api}/?crash_id={id}");
+        let answer = exchange(&self.address, &request("GET", &path, &[], b""), false);
+        answer.expect("an answer").json()
+    }
+
     /// The processed crash, once there is one in a final state.
     fn processed(&self, id: &str) -> Value {
-        let get = |path: String| {
-            let answer = exchange(&self.address, &request("GET", &path, &[], b""), false);
-            answer.expect("an answer").json()
-        };
         wait_for(&format!("the end of {id}"), || {
-            let state = get(format!("/api/CrashState/?crash_id={id}"))["state"].clone();
+            let state = self.get("CrashState", id)["state"].clone();
             (state == "processed" || state == "failed").then_some(())
         });
-        get(format!("/api/ProcessedCrash/?crash_id={id}"))
+        self.get("ProcessedCrash", id)
     }
 }
 
 #[test]
 fn a_server_outlives_every_fault_of_its_walkers_and_says_what_it_was() {
-    let server = Faulty::start();
+    let server = Faulty::start(config(2, "1 s"));
     let good = fixture("dumps/linux-x86_64-null_read_av.dmp");
     let faults = [
         ("abort", "the walker died of this dump (signal 6)"),
@@ -96,4 +101,16 @@ fn a_server_outlives_every_fault_of_its_walkers_and_says_what_it_was() {
     }
     server.appliance.wait_idle(Duration::from_secs(10));
     server.appliance.stop();
+}
+
+#[test]
+fn dumps_that_hang_hold_nobody_up() {
+    let server = Faulty::start(config(1, "10 min"));
+    let hanging = server.submit(b"CKFAULT stop");
+    let good = fixture("dumps/linux-x86_64-null_read_av.dmp");
+    let others: Vec<String> = (0..5).map(|_| server.submit(&good)).collect();
+    for id in others {
+        assert_eq!(server.processed(&id)["state"], "processed");
+    }
+    assert_eq!(server.get("CrashState", &hanging)["state"], "processing");
 }
