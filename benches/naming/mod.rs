@@ -61,7 +61,7 @@ fn command(vectors: &[String]) {
     const SCRIPT: &str = "import sys, json, time\n\
         from siggen.generator import SignatureGenerator\n\
         generator = SignatureGenerator()\n\
-        lines = sys.stdin.read().splitlines()\n\
+        lines = sys.stdin.read().rstrip(chr(10)).split(chr(10))\n\
         begun = time.perf_counter()\n\
         for line in lines: generator.generate(json.loads(line))\n\
         print(len(lines) / (time.perf_counter() - begun))\n";

@@ -1,7 +1,15 @@
 //! Signature lists that are edited: tried on history, put in force, taken back, explained.
 
+use std::sync::Arc;
+
+use crashkeep::naming::Naming;
+use crashkeep::signature::{Input, ListTexts, Ruleset, StoredFrame};
+use crashkeep::store::counters::Facts;
+use crashkeep::store::signing::NewRevision;
+use crashkeep::store::{Finished, Payload, State};
 use serde_json::{Value, json};
 
+use crate::retention::{House, START};
 use crate::server::{Server, fixture, send_signal, wait_for};
 
 /// Crashes whose server is killed while they are named again.
@@ -398,4 +406,112 @@ fn a_walked_crash_is_explained_frame_by_frame() {
         .find(|f| f["fate"] == "irrelevant" || f["fate"] == "prefix");
     let entry = &skipped.expect("a frame that a list knows")["entries"][0];
     assert!(entry["line"].as_u64() > Some(0), "{explained}");
+}
+
+/// Ends the next job as a crash in this function, named under a revision of the lists.
+fn finish(house: &House, function: &str, revision: u64) {
+    let frame = |function: &str| StoredFrame {
+        function: Some(function.into()),
+        ..StoredFrame::default()
+    };
+    let job = house.jobs.next().expect("a job");
+    let id = job.id;
+    let finished = Finished {
+        processed: Payload::from_bytes(b"{}"),
+        signature: function.into(),
+        processed_at: START,
+        facts: Facts::default(),
+        lacks: Vec::new(),
+        named: Input {
+            crashing: vec![frame(function), frame("main")],
+            ..Input::default()
+        },
+        revision,
+        failure: None,
+    };
+    house.store.finish(job, finished).expect("the store runs");
+    wait_for("the result", || {
+        (house.state(id) == Some(State::Processed)).then_some(())
+    });
+}
+
+#[test]
+fn frames_go_with_the_last_crash_that_has_them() {
+    let house = House::new();
+    for (number, function) in [(1, "a"), (2, "b"), (3, "a")] {
+        house.accept_of(number, ["Lynx", "1"], None);
+        finish(&house, function, 0);
+    }
+    let delete = |seq: u64| {
+        house
+            .store
+            .delete(vec![seq], &[State::Processed])
+            .expect("durable")
+    };
+    assert_eq!(house.store.forget_frames().expect("readable"), 0);
+    assert_eq!(delete(1), 1);
+    assert_eq!(
+        house.store.forget_frames().expect("readable"),
+        0,
+        "crash 3 has its frames"
+    );
+    assert_eq!(delete(2), 1);
+    assert_eq!(
+        house.store.forget_frames().expect("readable"),
+        1,
+        "b, and not main"
+    );
+    assert!(house.store.signature_input(2).expect("readable").is_none());
+    let left = house
+        .store
+        .signature_input(3)
+        .expect("readable")
+        .expect("kept");
+    assert_eq!(left.crashing[0].function.as_deref(), Some("a"));
+    assert_eq!(delete(3), 1);
+    assert_eq!(house.store.forget_frames().expect("readable"), 2);
+}
+
+#[test]
+fn what_was_named_under_older_lists_meanwhile_is_named_again() {
+    let house = House::new();
+    let id = house.accept_of(1, ["Lynx", "1"], None);
+    let mut texts = ListTexts::builtin();
+    texts.0[4] = "rename late => on time".into();
+    let revision = house.store.revise(NewRevision {
+        texts,
+        author: "a".into(),
+        comment: String::new(),
+        restores: None,
+        based_on: 0,
+    });
+    assert_eq!(revision.expect("durable"), Some(1));
+    let naming = Arc::new(Naming::open(house.store.clone(), Ruleset::Crashkeep).expect("lists"));
+    naming.start().expect("a thread");
+    wait_for("the re-sign of nothing", || {
+        let (_, row) = house.store.resigns(1).expect("readable").pop()?;
+        row.ended_at_ms
+    });
+    finish(&house, "late", 0);
+    // The thread looks by itself; applying anything else makes it look at once.
+    let again = house
+        .store
+        .list_revision(1)
+        .expect("readable")
+        .expect("there");
+    let new = NewRevision {
+        texts: again.texts,
+        author: "a".into(),
+        comment: String::new(),
+        restores: Some(1),
+        based_on: 1,
+    };
+    assert_eq!(naming.revise(new).expect("good lists"), 2);
+    wait_for("the new name", || {
+        let (_, row) = house.store.crash(id).expect("readable")?;
+        (row.processed?.signature == "on time").then_some(())
+    });
+    let moved = house.store.moved_to("late").expect("readable");
+    assert_eq!(moved, [("on time".to_owned(), 1)]);
+    naming.stop();
 }

@@ -1,0 +1,213 @@
+//! History follows the lists in force: every stored crash is named by them, and gets its new
+//! signature where that is another one.
+
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, TryRecvError};
+
+use super::{Bases, InForce, Naming, input_of, rebuilt};
+use crate::process;
+use crate::signature::KnownFrames;
+use crate::store::signing::{Progress, Resigned, Signed};
+use crate::store::{Payload, StoreError};
+
+/// Crashes between two times that progress is written down.
+const BATCH: usize = 256;
+
+impl Naming {
+    /// Everything that is to be named again, and what is not kept yet.
+    pub(super) fn catch_up(
+        &self,
+        woken: &Receiver<()>,
+        kept_up_to: &mut u64,
+    ) -> Result<(), Interrupted> {
+        self.keep_inputs(woken, kept_up_to)?;
+        while let Some((revision, row)) = self.store.resigns(1)?.pop() {
+            let in_force = self.in_force();
+            if row.ended_at_ms.is_some() || in_force.revision != revision {
+                break;
+            }
+            self.resign_all(woken, &in_force, row.cursor)?;
+        }
+        self.resign_outdated(woken)
+    }
+
+    /// Writes down what named the crashes that were finished before that was kept.
+    fn keep_inputs(&self, woken: &Receiver<()>, up_to: &mut u64) -> Result<(), Interrupted> {
+        loop {
+            let (seqs, last) = self.store.without_input(*up_to, BATCH)?;
+            let Some(last) = last else { return Ok(()) };
+            for seq in seqs {
+                stop_asked(woken)?;
+                let Some(row) = self.store.crash_at(seq)? else {
+                    continue;
+                };
+                if row.processed.is_some() {
+                    let input = rebuilt(&self.store, &row)?;
+                    self.store.keep_input(seq, input)?;
+                }
+            }
+            *up_to = last;
+        }
+    }
+
+    /// Names all crashes above `cursor` by the lists of a revision.
+    fn resign_all(
+        &self,
+        woken: &Receiver<()>,
+        in_force: &InForce,
+        mut cursor: u64,
+    ) -> Result<(), Interrupted> {
+        let begun = Instant::now();
+        let mut known = KnownFrames::new(&in_force.generator);
+        loop {
+            stop_asked(woken)?;
+            if self.in_force().revision != in_force.revision {
+                // A newer revision begins from the start.
+                return Ok(());
+            }
+            let batch = self.store.signed(|view| view.crashes(cursor, BATCH))?;
+            let unreadable = self.resign_batch(&batch, in_force, &mut known)?;
+            cursor = batch.last().map_or(cursor, |last| last.seq);
+            let is_ended = batch.len() < BATCH;
+            self.store.resign_progress(Progress {
+                revision: in_force.revision,
+                cursor,
+                looked_at: batch.len() as u64,
+                unreadable,
+                is_ended,
+                caught_up: Vec::new(),
+            })?;
+            if is_ended {
+                let seconds = begun.elapsed().as_secs_f64();
+                tracing::info!(
+                    revision = in_force.revision,
+                    seconds,
+                    "every crash is named by the lists in force"
+                );
+                return Ok(());
+            }
+        }
+    }
+
+    /// Names the crashes again that were processed under lists of before.
+    fn resign_outdated(&self, woken: &Receiver<()>) -> Result<(), Interrupted> {
+        let in_force = self.in_force();
+        let mut known = KnownFrames::new(&in_force.generator);
+        loop {
+            stop_asked(woken)?;
+            let outdated = self.store.outdated(BATCH)?;
+            if outdated.is_empty() || self.in_force().revision != in_force.revision {
+                return Ok(());
+            }
+            let batch = self.store.signed(|view| {
+                let mut batch = Vec::new();
+                for seq in &outdated {
+                    let found = view.crashes(seq - 1, 1)?.pop();
+                    batch.extend(found.filter(|signed| signed.seq == *seq));
+                }
+                Ok(batch)
+            })?;
+            let unreadable = self.resign_batch(&batch, &in_force, &mut known)?;
+            self.store.resign_progress(Progress {
+                revision: in_force.revision,
+                unreadable,
+                caught_up: outdated,
+                ..Progress::default()
+            })?;
+        }
+    }
+
+    /// Gives those of a batch a new signature that get one. Returns how many cannot be read.
+    fn resign_batch(
+        &self,
+        batch: &[Signed],
+        in_force: &InForce,
+        known: &mut KnownFrames,
+    ) -> Result<u64, StoreError> {
+        let changed = self.store.signed(|view| {
+            let mut bases = Bases::default();
+            let mut changed = Vec::new();
+            for signed in batch {
+                let is_same = match bases.of(view, known, signed.input)? {
+                    Some(base) if !base.is_split => {
+                        base.signature == view.signature(signed.signature)?
+                    }
+                    // Its report has to be read anyway.
+                    _ => false,
+                };
+                if !is_same {
+                    changed.push(signed.seq);
+                }
+            }
+            Ok(changed)
+        })?;
+        let mut unreadable = 0;
+        for seq in changed {
+            match self.resigned(seq, in_force) {
+                Ok(Some(resigned)) => self.store.resign(resigned)?,
+                Ok(None) => {}
+                Err(StoreError::Damaged(why)) => {
+                    tracing::error!(seq, why, "a crash cannot be named again");
+                    unreadable += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(unreadable)
+    }
+
+    /// The processed crash under its new signature; `None` where that is the one it has.
+    fn resigned(&self, seq: u64, in_force: &InForce) -> Result<Option<Resigned>, StoreError> {
+        let Some(row) = self.store.crash_at(seq)? else {
+            return Ok(None);
+        };
+        let (Some(processed), Some(json)) = (&row.processed, self.store.processed(&row)?) else {
+            return Ok(None);
+        };
+        let Some(input) = input_of(&self.store, seq, &row)? else {
+            return Ok(None);
+        };
+        let raw = self.store.raw(&row).unwrap_or_default();
+        let annotation = |key: &str| raw.annotation(key).map(str::to_owned);
+        let signature = in_force
+            .generator
+            .generate_with(&input.crash_data(), &annotation);
+        if signature.text == processed.signature || signature.text.is_empty() {
+            return Ok(None);
+        }
+        let note = format!(
+            "Signature: revision {} of the lists names this crash, which was `{}`",
+            in_force.revision, processed.signature
+        );
+        let json = process::renamed(&json, &signature, &note).map_err(|error| {
+            StoreError::Damaged(format!("processed crash of {}: {error}", row.id))
+        })?;
+        Ok(Some(Resigned {
+            seq,
+            read: processed.blob,
+            processed: Payload::from_bytes(&json),
+            signature: signature.text,
+            revision: in_force.revision,
+        }))
+    }
+}
+
+/// Why naming history does not go on.
+pub(super) enum Interrupted {
+    Stopped,
+    Store(StoreError),
+}
+
+impl From<StoreError> for Interrupted {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+fn stop_asked(woken: &Receiver<()>) -> Result<(), Interrupted> {
+    match woken.try_recv() {
+        Err(TryRecvError::Disconnected) => Err(Interrupted::Stopped),
+        _ => Ok(()),
+    }
+}
