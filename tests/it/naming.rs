@@ -422,6 +422,7 @@ fn finish(house: &House, function: &str, revision: u64) {
         processed_at: START,
         facts: Facts::default(),
         lacks: Vec::new(),
+        used: Vec::new(),
         named: Input {
             crashing: vec![frame(function), frame("main")],
             ..Input::default()
