@@ -143,7 +143,8 @@ fn preview(root: &Path, name: &str, per_input: u64, functions: &[String]) {
                     if number > CRASHES {
                         return;
                     }
-                    let id = CrashId::new(u128::from(number) << 64, Kept::Accepted, clock.now());
+                    // Above the bits that every id has in common.
+                    let id = CrashId::new(u128::from(number) << 80, Kept::Accepted, clock.now());
                     let accepted = store.accept(NewCrash {
                         id,
                         received_at: clock.now(),
