@@ -252,9 +252,9 @@ settings! {
         upload_bytes_max: Size = Size(2 << 30);
         /// Most bytes that one upload of symbols may have when unpacked; http.ratio_max counts, too.
         inflated_bytes_max: Size = Size(8 << 30);
-        /// Memory for converting one program or debug file, beside the file itself.
+        /// Most memory for converting one program or debug file; a small one gets less.
         convert_bytes_max: Size = Size(8 << 30), at_start;
-        /// Wall-clock time for converting one.
+        /// Most wall-clock time for converting one; a small one gets less.
         convert_deadline: Span = Span(Duration::from_secs(15 * 60)), at_start;
         /// Largest file that is fetched from a symbol source, or from an address that an upload names.
         fetch_bytes_max: Size = Size(2 << 30), at_start;

@@ -17,14 +17,21 @@ use crate::child;
 /// Bytes of what a child says of its failure.
 const REASON_BYTES_MAX: u64 = 4096;
 
+/// What any file may take, and what each of its MiB adds: ten times what large debug files need, so
+/// that a small one that was made to hurt ends soon.
+const TIME_FREE: Duration = Duration::from_secs(20);
+const TIME_PER_MIB: Duration = Duration::from_millis(500);
+const MEMORY_BYTES_FREE: u64 = 1 << 30;
+const MEMORY_PER_BYTE: u64 = 32;
+
 /// How programs and debug files are converted.
 #[derive(Clone, Debug)]
 pub struct Converter {
     /// `crashkeep` itself.
     pub program: PathBuf,
-    /// Memory beside the file, which is mapped.
+    /// Most memory beside the file, which is mapped.
     pub memory_bytes: u64,
-    /// For one file.
+    /// Most time for one file.
     pub deadline: Duration,
     /// Of the text that comes out.
     pub text_bytes_max: u64,
@@ -44,6 +51,12 @@ impl Converter {
     /// Converts `native`, writing into `output`. `name` is what the client calls the file.
     pub(super) fn convert(&self, native: &File, name: &str, output: &File) -> Result<(), Refused> {
         let mut native = native.try_clone().map_err(Refused::Storage)?;
+        let bytes = native.metadata().map_err(Refused::Storage)?.len();
+        let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+        let time = TIME_FREE.saturating_add(TIME_PER_MIB.saturating_mul(mib));
+        let deadline = time.min(self.deadline);
+        let memory = MEMORY_BYTES_FREE.saturating_add(bytes.saturating_mul(MEMORY_PER_BYTE));
+        let memory_bytes = memory.min(self.memory_bytes);
         native.rewind().map_err(Refused::Storage)?;
         let output = output.try_clone().map_err(Refused::Storage)?;
         let mut reason = tempfile::tempfile().map_err(Refused::Storage)?;
@@ -51,20 +64,20 @@ impl Converter {
         let mut command = Command::new(&self.program);
         command
             .arg("convert-symbols")
-            .args(["--memory-bytes", &self.memory_bytes.to_string()])
+            .args(["--memory-bytes", &memory_bytes.to_string()])
             .args(["--text-bytes-max", &self.text_bytes_max.to_string()])
-            .args(["--cpu-seconds", &self.deadline.as_secs().to_string()])
+            .args(["--cpu-seconds", &deadline.as_secs().max(1).to_string()])
             .arg("--")
             .arg(name)
             .stdin(Stdio::from(native))
             .stdout(Stdio::from(output))
             .stderr(Stdio::from(stderr))
             .env_clear();
-        let status = child::run(&mut command, self.deadline).map_err(Refused::Storage)?;
+        let status = child::run(&mut command, deadline).map_err(Refused::Storage)?;
         let Some(status) = status else {
             return Err(Refused::Bad(format!(
                 "its conversion took longer than {} s; send what dump_syms makes of it",
-                self.deadline.as_secs()
+                deadline.as_secs()
             )));
         };
         if status.success() {
@@ -78,17 +91,23 @@ impl Converter {
         Err(Refused::Bad(match status.code() {
             // What the child says by itself.
             Some(1) => said.trim().to_owned(),
-            _ => self.fault(status, said.trim()),
+            _ => fault(status, said.trim(), memory_bytes),
         }))
     }
+}
 
-    fn fault(&self, status: ExitStatus, reason: &str) -> String {
-        let first = reason.lines().next().unwrap_or_default();
-        let of_memory = reason.contains("memory allocation");
-        let limit = match of_memory {
-            true => format!(", which may take {} MiB of memory", self.memory_bytes >> 20),
-            false => String::new(),
-        };
-        format!("its conversion{limit} ended by {status} {first}; send what dump_syms makes of it")
-    }
+/// How a child ended that did not end by itself.
+fn fault(status: ExitStatus, said: &str, memory_bytes: u64) -> String {
+    let how = match status.code() {
+        // What a panic says is of use to nobody but us.
+        Some(101) => {
+            tracing::warn!(said, "a conversion panicked");
+            "stumbled over what it holds".to_owned()
+        }
+        _ if said.contains("memory allocation") => {
+            format!("took more than {} MiB of memory", memory_bytes >> 20)
+        }
+        _ => format!("was ended ({status})"),
+    };
+    format!("its conversion {how}; send what dump_syms makes of it")
 }
