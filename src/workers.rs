@@ -6,10 +6,10 @@
 //! given up and finished as failed, with the reason. A worker itself never walks and never dies
 //! of a dump.
 //!
-//! There are twice as many workers as are to be busy, and a seat for each that is to be. Whoever takes a
-//! job holds a seat, but not for longer than [`SLOW_AFTER`]: then the walk goes on without one, at the
-//! lowest priority, and another worker takes the next job. So dumps that hang hold nobody up, unless
-//! there are as many of them as spare workers.
+//! There are twice as many workers as are to be busy, and a seat for each that is to be. Whoever takes
+//! jobs holds a seat, and keeps it until a walk takes [`SLOW_AFTER`]: then that walk goes on without one, at
+//! the lowest priority, and a spare worker takes the next job. So dumps that hang hold nobody up, unless
+//! there are as many of them as spare workers; and without such dumps the spare ones start no walker.
 
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -77,6 +77,7 @@ impl Pool {
             statuses.push(status.clone());
             let (parts, jobs, alive) = (parts.clone(), jobs.clone(), alive.clone());
             let seats = seats.clone();
+            let seat = (number <= count).then(|| seats.seat());
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || {
@@ -88,7 +89,7 @@ impl Pool {
                         seats,
                         status,
                     }
-                    .run();
+                    .run(seat);
                 })?;
             threads.push(thread);
         }
@@ -146,22 +147,24 @@ struct Seats {
     back: Sender<()>,
 }
 
-/// A seat that is taken. It is free again when it is left or dropped.
+/// A seat that is taken, until it is left.
 struct Seat(Mutex<Option<Sender<()>>>);
 
 impl Seats {
+    /// Room for so many, all of which are taken.
     fn new(count: usize) -> Self {
         let (back, free) = bounded(count);
-        for _ in 0..count {
-            back.send(()).expect("there is room for each");
-        }
         Self { free, back }
+    }
+
+    fn seat(&self) -> Arc<Seat> {
+        Arc::new(Seat(Mutex::new(Some(self.back.clone()))))
     }
 
     /// Waits for one; `None` when it is time to end.
     fn take(&self, jobs: &Jobs) -> Option<Arc<Seat>> {
         jobs.next_of(&self.free)?;
-        Some(Arc::new(Seat(Mutex::new(Some(self.back.clone())))))
+        Some(self.seat())
     }
 }
 
@@ -172,11 +175,9 @@ impl Seat {
             let _ = back.try_send(());
         }
     }
-}
 
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.leave();
+    fn is_held(&self) -> bool {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).is_some()
     }
 }
 
@@ -189,11 +190,15 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self) {
-        while let Some(seat) = self.seats.take(&self.jobs)
-            && let Some(job) = self.jobs.next()
-        {
-            let leaving = seat.clone();
+    /// Works with a seat, or waits for one.
+    fn run(mut self, mut seat: Option<Arc<Seat>>) {
+        loop {
+            seat = match seat.filter(|seat| seat.is_held()) {
+                Some(seat) => Some(seat),
+                None => self.seats.take(&self.jobs),
+            };
+            let Some(leaving) = seat.clone() else { return };
+            let Some(job) = self.jobs.next() else { return };
             self.walker
                 .when_slow(SLOW_AFTER, Arc::new(move || leaving.leave()));
             let begun = Instant::now();
@@ -203,8 +208,6 @@ impl Worker {
                 status.busy_since = Some(started_at);
             });
             let outcome = self.work(&job, started_at);
-            // The walker still holds its share of the seat.
-            seat.leave();
             let pid = self.walker.pid();
             let metrics = &self.parts.metrics;
             metrics.process_seconds.record(begun.elapsed());
