@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use crate::access::pace::Pace;
 use crate::bugzilla::{Poller, Tracker};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
@@ -201,6 +202,7 @@ impl Appliance {
             naming,
             bugzilla,
             pool,
+            pace: Pace::default(),
             namer: Namer {
                 program: place.program.clone(),
                 symbols: symbol_folders(&config, &place.data),
@@ -340,6 +342,32 @@ fn symbol_dir(data: &Path) -> PathBuf {
 /// Where temporary files lie until they are stored.
 fn incoming_dir(data: &Path) -> PathBuf {
     data.join("incoming")
+}
+
+/// The store of a data directory that no server has open.
+pub struct StoreAlone {
+    pub store: Store,
+    _ground: Ground,
+}
+
+/// Opens the store without anything around it: no workers, no index, no listener.
+pub fn store_alone(config: &Config, data: &Path) -> anyhow::Result<StoreAlone> {
+    let ground = Ground::prepare(&Place {
+        data: data.to_path_buf(),
+        program: PathBuf::new(),
+        read_only: false,
+    })?;
+    let (lanes, _, _) = queue::queue(0);
+    let options = StoreOptions {
+        cache_bytes: config.store.cache_bytes.0 as usize,
+        spill_dir: ground.spill_dir.clone(),
+    };
+    let clock = Arc::new(SystemClock);
+    let store = Store::open(ground.disk.clone(), options, clock, Box::new(lanes))?;
+    Ok(StoreAlone {
+        store,
+        _ground: ground,
+    })
 }
 
 /// The symbols of a data directory without a server, which may run meanwhile.

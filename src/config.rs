@@ -209,6 +209,15 @@ settings! {
         /// Most times that a body may grow by inflation, beyond its first MiB.
         ratio_max: u32 = 200;
     }
+    /// `[access]`: who may read, and how often.
+    access: Access {
+        /// Whether anybody may read public fields without a token, once there is an account.
+        public_read: bool = false;
+        /// Requests that a token may make in a minute.
+        requests_per_minute: u32 = 1_000;
+        /// Requests that an address without a token may make in a minute.
+        anonymous_per_minute: u32 = 100;
+    }
     /// `[deferred]`: reports that the throttle set aside.
     deferred: Deferred {
         /// Days that a deferred report is kept for somebody to ask for it.
@@ -461,6 +470,21 @@ impl Value for String {
 
     fn print(&self) -> String {
         format!("\"{}\"", self.replace('\\', "\\\\").replace('"', "\\\""))
+    }
+}
+
+impl Value for bool {
+    const FORM: &'static str = "true or false";
+
+    fn read(value: &DeValue) -> Option<Self> {
+        match value {
+            DeValue::Boolean(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    fn print(&self) -> String {
+        self.to_string()
     }
 }
 

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::crash_id;
 use crate::crash::id::CrashId;
 use crate::crash::raw::{MAIN_DUMP, PartKind};
+use crate::fields::redact;
 use crate::limits;
+use crate::rights::Scope;
 use crate::store::{CrashRow, PartRow, Requested};
 use crate::web::{App, Body, Request, Response, WebError};
 
@@ -35,7 +37,13 @@ pub fn state(app: &App, request: &Request, _: &[String]) -> Answer {
 pub fn processed(app: &App, request: &Request, _: &[String]) -> Answer {
     let row = find(app, crash_id(&request.query)?)?;
     match app.store.processed(&row)? {
-        Some(json) => Ok(Response::new(200, crate::web::JSON, json)),
+        Some(json) if request.sees_protected() => Ok(Response::new(200, crate::web::JSON, json)),
+        Some(json) => {
+            let public = redact::processed(&json).map_err(|error| {
+                WebError::new(500, format!("the processed crash cannot be read: {error}"))
+            })?;
+            Ok(Response::new(200, crate::web::JSON, public))
+        }
         None => Err(WebError::not_found(format!(
             "crash {} is {}, it has not been processed yet",
             row.id,
@@ -48,7 +56,11 @@ pub fn processed(app: &App, request: &Request, _: &[String]) -> Answer {
 pub fn raw(app: &App, request: &Request, _: &[String]) -> Answer {
     let row = find(app, crash_id(&request.query)?)?;
     match request.query.get("format").unwrap_or("meta") {
-        "meta" => raw_meta(app, &row),
+        "meta" => raw_meta(app, &row, request.sees_protected()),
+        "raw" if !request.sees_protected() => Err(WebError::forbidden(format!(
+            "Binary response requires permissions: {}",
+            Scope::ReadProtected.name()
+        ))),
         "raw" => raw_bytes(app, &row, request.query.get("name").unwrap_or(MAIN_DUMP)),
         other => Err(WebError::bad(
             "format",
@@ -57,8 +69,11 @@ pub fn raw(app: &App, request: &Request, _: &[String]) -> Answer {
     }
 }
 
-fn raw_meta(app: &App, row: &CrashRow) -> Answer {
-    let raw = app.store.raw(row)?;
+fn raw_meta(app: &App, row: &CrashRow, sees_protected: bool) -> Answer {
+    let mut raw = app.store.raw(row)?;
+    if !sees_protected {
+        redact::annotations(&mut raw.annotations);
+    }
     let of_kind = |kind: PartKind| row.parts.iter().filter(move |p| p.part.kind == kind);
     let checksums: serde_json::Map<String, Value> = of_kind(PartKind::Dump)
         .map(|p| (p.part.name.clone(), p.part.sha256_hex().into()))
@@ -78,6 +93,9 @@ fn raw_meta(app: &App, row: &CrashRow) -> Answer {
         row.received_at().rfc3339().into(),
     );
     out.insert("version".into(), 2.into());
+    if !sees_protected {
+        return Ok(Response::json(&Value::Object(out)));
+    }
     out.insert(
         "metadata".into(),
         json!({

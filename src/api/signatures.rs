@@ -12,7 +12,7 @@ use crate::naming::{Groups, Preview, ReviseError};
 use crate::signature::{CrashData, Explanation, Fate, FoundEntry, ListTexts, Signature};
 use crate::store::counters::Sighting;
 use crate::store::signing::NewRevision;
-use crate::web::{App, Request, Response, Role, TEXT, WebError};
+use crate::web::{App, Request, Response, TEXT, WebError};
 
 type Answer = Result<Response, WebError>;
 
@@ -264,12 +264,13 @@ pub fn texts_of(app: &App, revision: u64) -> Result<ListTexts, WebError> {
         .ok_or_else(|| WebError::not_found(format!("there is no revision {revision} of the lists")))
 }
 
-/// Who changes the lists, in their own words or by what they may do.
+/// Who changes the lists: by their account, or while there is none in their own words.
 pub fn author(request: &Request, name: Option<&str>) -> String {
     match name.map(str::trim).filter(|name| !name.is_empty()) {
-        Some(name) => name.chars().take(limits::NAME_CHARS_MAX).collect(),
-        None if request.role >= Role::Admin => "an admin".to_owned(),
-        None => "unknown".to_owned(),
+        Some(name) if request.caller.user.is_none() => {
+            name.chars().take(limits::NAME_CHARS_MAX).collect()
+        }
+        _ => request.caller.name().to_owned(),
     }
 }
 

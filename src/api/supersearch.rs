@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::fields;
 use crate::index::{IndexError, SearchResult};
 use crate::query::{Query, QueryError};
-use crate::web::{App, Request, Response, Role, WebError};
+use crate::web::{App, Request, Response, WebError};
 
 type Answer = Result<Response, WebError>;
 
@@ -30,11 +30,7 @@ impl From<IndexError> for WebError {
 
 /// Searches with Socorro's parameters; hits, total and facets in Socorro's shape.
 pub fn supersearch(app: &App, request: &Request, _: &[String]) -> Answer {
-    let query = Query::parse(
-        &request.query.0,
-        app.clock.now(),
-        request.role >= Role::Protected,
-    )?;
+    let query = Query::parse(&request.query.0, app.clock.now(), request.sees_protected())?;
     let result = app.index.search(&query)?;
     Ok(Response::json(&to_json(&query, &result)))
 }
@@ -65,7 +61,7 @@ fn to_json(query: &Query, result: &SearchResult) -> Value {
 pub fn fields(_: &App, request: &Request, _: &[String]) -> Answer {
     let fields: Map<String, Value> = fields::all()
         .iter()
-        .filter(|field| !field.is_protected() || request.role >= Role::Protected)
+        .filter(|field| !field.is_protected() || request.sees_protected())
         .map(|field| {
             let definition = json!({
                 "name": field.name,

@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod accounts;
 mod config;
 mod convert;
 mod demo;
@@ -66,6 +67,10 @@ enum Command {
     Signature(signature::Args),
     /// Add symbol files, or list what is there
     Symbols(symbols::Args),
+    /// Make and end accounts
+    User(accounts::UserArgs),
+    /// Make and end the tokens of accounts
+    Token(accounts::TokenArgs),
     /// Check or print the configuration
     Config(config::Args),
     /// The stackwalk child of a server's worker; speaks on stdin and stdout
@@ -89,6 +94,8 @@ pub fn main() -> ExitCode {
         Command::Submit(args) => submit::run(args),
         Command::Signature(args) => signature::run(args),
         Command::Symbols(args) => symbols::run(args, &common),
+        Command::User(args) => accounts::user(args, &common),
+        Command::Token(args) => accounts::token(args, &common),
         Command::Config(args) => config::run(args, &common),
         Command::Walker(args) => walk::run_walker(args),
         Command::ConvertSymbols(args) => convert::run(args),

@@ -5,6 +5,7 @@
 //! annotation that no field takes up stays reachable as `annotation.<Key>`, protected.
 
 mod catalogue;
+pub mod redact;
 pub mod version;
 
 use std::collections::HashMap;

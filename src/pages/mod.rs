@@ -4,11 +4,13 @@
 //! escaped by maud and made visible by [`shown`]. A page adds markup, not colours: those are in
 //! `style.css`.
 
+pub mod accounts;
 pub mod bugs;
 pub mod error;
 pub mod explain;
 pub mod home;
 pub mod lists;
+pub mod login;
 pub mod product;
 pub mod report;
 pub mod search;
@@ -72,6 +74,7 @@ impl<'a> Page<'a> {
             ("/search/", "Search"),
             ("/symbols/", "Symbols"),
             ("/status/", "Status"),
+            ("/account/", "Account"),
         ];
         html! {
             (DOCTYPE)

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::fields::{self, Kind};
 use crate::index::{FacetBucket, FacetResult, SearchResult};
 use crate::query::{FieldRef, Query};
-use crate::web::{App, Params, Request, Role, WebError};
+use crate::web::{App, Params, Request, WebError};
 
 /// Conditions as parameters of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Scope {
         for (name, value) in further {
             put(name, value);
         }
-        let query = Query::parse(&params, app.clock.now(), request.role >= Role::Protected)?;
+        let query = Query::parse(&params, app.clock.now(), request.sees_protected())?;
         Ok(app.index.search(&query)?)
     }
 }

@@ -12,7 +12,7 @@ use crate::fields;
 use crate::index::{FacetBucket, FacetResult, SearchResult};
 use crate::limits;
 use crate::query::{FieldRef, Query};
-use crate::web::{App, Params, Request, Response, Role, WebError};
+use crate::web::{App, Params, Request, Response, WebError};
 
 const PER_PAGE: usize = 50;
 /// Values that each facet lists.
@@ -74,7 +74,7 @@ pub fn search(app: &App, request: &Request, _: &[String]) -> Result<Response, We
     ] {
         asked.push((name.to_owned(), value.to_string()));
     }
-    let query = Query::parse(&asked, app.clock.now(), request.role >= Role::Protected)?;
+    let query = Query::parse(&asked, app.clock.now(), request.sees_protected())?;
     let result = app.index.search(&query)?;
     let text = params.get("q").unwrap_or_default();
     let view = View {

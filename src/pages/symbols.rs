@@ -12,7 +12,7 @@ use crate::doctor::{self, Cause, Finding};
 use crate::fields::name;
 use crate::store::mends::{Lack, Mend};
 use crate::store::symbols::{Release, SymbolChange, SymbolRow};
-use crate::web::{App, Params, Request, Response, Role, WebError};
+use crate::web::{App, Params, Request, Response, WebError};
 
 const MENDS: usize = 50;
 const MODULES: usize = 200;
@@ -38,7 +38,7 @@ pub fn symbols(app: &App, request: &Request, _: &[String]) -> Result<Response, W
         pinned: app.store.pinned_releases()?,
         kept,
         address: app.address(request),
-        may_change: request.role >= Role::Admin && !app.read_only,
+        may_change: request.is_admin() && !app.read_only,
         now: app.clock.now(),
     };
     let mut page = Page::new("Symbols", "/symbols/");

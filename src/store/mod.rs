@@ -12,6 +12,7 @@
 //! Readers take short transactions of their own; no guard or transaction leaves this module. It
 //! never looks into a dump and never answers a client.
 
+pub mod accounts;
 mod audit;
 mod backend;
 pub mod bugs;

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
+use super::accounts::AccountChange;
 use super::backend::{self, Life};
 use super::bugs::BugChange;
 use super::counters::{Discard, Facts};
@@ -121,6 +122,11 @@ pub enum Command {
         changes: Vec<BugChange>,
         reply: Reply<()>,
     },
+    /// Change what is known of accounts. All of it or nothing.
+    Accounts {
+        changes: Vec<AccountChange>,
+        reply: Reply<u64>,
+    },
     /// Change what is known of symbols. All of it or nothing.
     Symbols {
         changes: Vec<SymbolChange>,
@@ -212,6 +218,7 @@ impl Command {
             Self::Heal { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Bugs { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Symbols { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Accounts { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Mend { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Flush { reply } => drop(reply.send(Err(error.clone()))),
             Self::Revise { reply, .. } => drop(reply.send(Err(error.clone()))),
@@ -231,6 +238,8 @@ enum Answer {
     /// Crashes that are to be done again.
     Mending(u64),
     /// The new revision, unless another one came before.
+    /// The id of what was added.
+    Added(u64),
     Revised(Option<u64>),
     /// Segments whose rows are gone.
     Swept(Vec<u32>),
@@ -387,6 +396,7 @@ impl Writer {
                 (Command::Request { reply, .. }, Answer::Requested(r)) => drop(reply.send(Ok(r))),
                 (Command::Delete { reply, .. }, Answer::Deleted(n))
                 | (Command::ForgetFrames { reply, .. }, Answer::Deleted(n))
+                | (Command::Accounts { reply, .. }, Answer::Added(n))
                 | (Command::Mend { reply, .. }, Answer::Mending(n)) => drop(reply.send(Ok(n))),
                 (
                     Command::Heal { reply, .. }
@@ -696,6 +706,9 @@ impl Records<'_> {
             Command::Indexed { up_to } => txn.forget_changes(*up_to)?,
             Command::Bugs { changes, .. } => txn.change_bugs(changes)?,
             Command::Symbols { changes, .. } => txn.change_symbols(changes)?,
+            Command::Accounts { changes, .. } => {
+                return Ok(Answer::Added(txn.change_accounts(changes)?));
+            }
             Command::Mend { lacks, .. } => {
                 return Ok(Answer::Mending(txn.mend(lacks, self.now)?));
             }

@@ -164,6 +164,9 @@ fn addresses(world: &World) -> Vec<Address> {
         (400, format!("/report/index/{segment}")),
         (200, "/symbols/".into()),
         (200, "/status/".into()),
+        (200, "/account/".into()),
+        (200, "/users/".into()),
+        (200, format!("/login/?next={text}")),
         (200, "/about/throttling/".into()),
         (404, "/nowhere".into()),
     ];

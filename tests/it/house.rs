@@ -34,7 +34,9 @@ const ROWS: [&[&str]; 11] = [
         "reload",
         "symbol_source",
     ],
-    &["child", "crash", "clock", "errand", "limits", "metrics"],
+    &[
+        "child", "crash", "clock", "errand", "limits", "metrics", "rights",
+    ],
 ];
 
 /// Modules that may not use each other although they stand in one row: landlords.

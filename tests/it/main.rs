@@ -1,5 +1,6 @@
 //! Features from the outside, in one binary: the program itself and the library as others use it.
 
+mod access;
 mod browser;
 mod bugs;
 mod clients;
