@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::doc::{AnswerDoc, Doc, any_object, count, list, object};
 use crate::fields;
 use crate::index::{IndexError, SearchResult};
 use crate::query::{Query, QueryError};
@@ -27,6 +28,29 @@ impl From<IndexError> for WebError {
         )
     }
 }
+
+const FOUND: AnswerDoc = AnswerDoc::Json(|| {
+    object(&[
+        ("hits", list(any_object())),
+        ("total", count()),
+        ("facets", any_object()),
+        ("errors", list(any_object())),
+    ])
+});
+
+pub const SEARCH: Doc = Doc::new(
+    "Searches crashes and counts them; protected fields are left out for those who may not see them",
+    &[],
+    FOUND,
+)
+.search();
+
+pub const UNREDACTED: Doc = Doc::new(
+    "The same for those who may see protected fields; others are refused",
+    &[],
+    FOUND,
+)
+.search();
 
 /// Searches with Socorro's parameters; hits, total and facets in Socorro's shape.
 pub fn supersearch(app: &App, request: &Request, _: &[String]) -> Answer {
@@ -56,6 +80,12 @@ fn to_json(query: &Query, result: &SearchResult) -> Value {
         .collect();
     json!({ "hits": hits, "total": result.total, "facets": facets, "errors": [] })
 }
+
+pub const FIELDS: Doc = Doc::new(
+    "Every field by name: kind, annotation, unit, description, and who may see it",
+    &[],
+    AnswerDoc::Json(|| json!({ "type": "object", "additionalProperties": any_object() })),
+);
 
 /// The field catalogue.
 pub fn fields(_: &App, request: &Request, _: &[String]) -> Answer {

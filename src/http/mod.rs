@@ -8,6 +8,7 @@
 mod assets;
 mod body;
 mod client;
+mod openapi;
 pub mod routes;
 mod shim;
 mod submit;

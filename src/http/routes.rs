@@ -4,6 +4,7 @@
 use std::fs::File;
 
 use super::assets;
+use crate::api::doc::Doc;
 use crate::rights::Scope;
 use crate::web::{App, Method, Request, Response, WebError};
 use crate::{api, pages};
@@ -34,6 +35,8 @@ pub struct Route {
     pub is_paced: bool,
     /// Whether it can change what the server holds.
     pub changes: bool,
+    /// What the API's description says of it; `None`: it is not part of it.
+    pub doc: Option<&'static Doc>,
     pub handler: Handler,
 }
 
@@ -41,6 +44,11 @@ impl Route {
     /// Tools and browsers ask for these often, and they cost little.
     const fn free(mut self) -> Self {
         self.is_paced = false;
+        self
+    }
+
+    const fn doc(mut self, doc: &'static Doc) -> Self {
+        self.doc = Some(doc);
         self
     }
 
@@ -65,6 +73,7 @@ const fn get(path: &'static str, needs: Option<Scope>, handler: PlainHandler) ->
         needs,
         is_paced: true,
         changes: false,
+        doc: None,
         handler: Handler::Plain(handler),
     }
 }
@@ -76,6 +85,7 @@ const fn post(path: &'static str, needs: Option<Scope>, handler: PlainHandler) -
         needs,
         is_paced: true,
         changes: true,
+        doc: None,
         handler: Handler::Plain(handler),
     }
 }
@@ -92,6 +102,7 @@ const fn upload(
         needs,
         is_paced: false,
         changes: true,
+        doc: None,
         handler: Handler::Upload(handler),
     }
 }
@@ -103,6 +114,7 @@ pub const ROUTES: &[Route] = &[
         needs: OPEN,
         is_paced: false,
         changes: true,
+        doc: None,
         handler: Handler::Submit,
     },
     // Symbols, in and out.
@@ -193,47 +205,74 @@ pub const ROUTES: &[Route] = &[
     get("/assets/{}/style.css", OPEN, assets::style).free(),
     get("/assets/{}/icon.svg", OPEN, assets::icon).free(),
     // API.
-    get("/api/SuperSearch/", READ, api::supersearch::supersearch),
-    get("/api/SuperSearchFields/", READ, api::supersearch::fields),
-    get("/api/Bugs/", READ, api::bugs::of_signatures),
-    post("/api/Bugs/", READ, api::bugs::of_signatures).reads(),
-    get("/api/SignaturesByBugs/", READ, api::bugs::signatures),
-    get("/api/MissingSymbols/", READ, api::symbol_info::missing),
-    get("/api/Symbols/", READ, api::symbol_info::symbols),
-    get("/api/CrashState/", READ, api::crash::state),
-    get("/api/ProcessedCrash/", READ, api::crash::processed),
-    get("/api/RawCrash/", READ, api::crash::raw),
-    post("/api/Reprocessing/", REPROCESS, api::crash::reprocessing),
+    get("/api/SuperSearch/", READ, api::supersearch::supersearch).doc(&api::supersearch::SEARCH),
+    get("/api/SuperSearchFields/", READ, api::supersearch::fields).doc(&api::supersearch::FIELDS),
+    get(
+        "/api/SuperSearchUnredacted/",
+        PROTECTED,
+        api::supersearch::supersearch,
+    )
+    .doc(&api::supersearch::UNREDACTED),
+    get("/api/SearchExport/", READ, api::export::export).doc(&api::export::EXPORT),
+    get("/api/FieldDescriptions/", READ, api::supersearch::fields).doc(&api::supersearch::FIELDS),
+    get("/api/CrashVerify/", READ, api::crash::verify).doc(&api::crash::VERIFY),
+    get("/api/MissingProcessedCrash/", READ, api::crash::awaited).doc(&api::crash::AWAITED),
+    get("/api/ProductVersions/", READ, api::releases::versions).doc(&api::releases::VERSIONS),
+    get("/api/VersionString/", READ, api::releases::version_string)
+        .doc(&api::releases::VERSION_STRING),
+    get("/api/ThrottleCounts/", READ, api::throttle::counts).doc(&api::throttle::COUNTS),
+    get("/api/Jobs/", READ, api::jobs::jobs).doc(&api::jobs::JOBS),
+    get("/api/NoOp/", OPEN, api::noop::noop).doc(&api::noop::NOOP),
+    get("/api/openapi.json", READ, super::openapi::json),
+    get("/api/", READ, super::openapi::page),
+    get("/api/Bugs/", READ, api::bugs::of_signatures).doc(&api::bugs::BUGS),
+    post("/api/Bugs/", READ, api::bugs::of_signatures)
+        .reads()
+        .doc(&api::bugs::BUGS_POSTED),
+    get("/api/SignaturesByBugs/", READ, api::bugs::signatures).doc(&api::bugs::SIGNATURES),
+    get("/api/MissingSymbols/", READ, api::symbol_info::missing).doc(&api::symbol_info::MISSING),
+    get("/api/Symbols/", READ, api::symbol_info::symbols).doc(&api::symbol_info::SYMBOLS),
+    get("/api/CrashState/", READ, api::crash::state).doc(&api::crash::STATE),
+    get("/api/ProcessedCrash/", READ, api::crash::processed).doc(&api::crash::PROCESSED),
+    get("/api/RawCrash/", READ, api::crash::raw).doc(&api::crash::RAW),
+    post("/api/Reprocessing/", REPROCESS, api::crash::reprocessing).doc(&api::crash::REPROCESSING),
     post(
         "/api/CrashSignature/",
         READ,
         api::signatures::crash_signature,
     )
-    .reads(),
+    .reads()
+    .doc(&api::signatures::CRASH_SIGNATURE),
     get(
         "/api/SignatureFirstDate/",
         READ,
         api::signatures::first_date,
-    ),
+    )
+    .doc(&api::signatures::FIRST_DATE),
     post(
         "/api/SignatureFirstDate/",
         READ,
         api::signatures::first_date,
     )
-    .reads(),
+    .reads()
+    .doc(&api::signatures::FIRST_DATE_POSTED),
     get(
         "/api/SignatureExplanation/",
         PROTECTED,
         api::signatures::explanation,
-    ),
-    get("/api/SignatureLists/", ADMIN, api::signatures::export),
-    post("/api/SignatureLists/", ADMIN, api::signatures::import),
+    )
+    .doc(&api::signatures::EXPLANATION),
+    get("/api/SignatureLists/", ADMIN, api::signatures::export).doc(&api::signatures::LISTS),
+    post("/api/SignatureLists/", ADMIN, api::signatures::import).doc(&api::signatures::IMPORT),
     get(
         "/api/SignatureRevisions/",
         ADMIN,
         api::signatures::revisions,
-    ),
-    post("/api/SignaturePreview/", ADMIN, api::signatures::preview).reads(),
+    )
+    .doc(&api::signatures::REVISIONS),
+    post("/api/SignaturePreview/", ADMIN, api::signatures::preview)
+        .reads()
+        .doc(&api::signatures::PREVIEW),
 ];
 
 /// The route for a request, and its captures, percent-decoded. A path without its final slash
@@ -317,7 +356,8 @@ mod tests {
                 "/login/",
                 "/logout/",
                 "/assets/{}/style.css",
-                "/assets/{}/icon.svg"
+                "/assets/{}/icon.svg",
+                "/api/NoOp/"
             ]
         );
     }

@@ -5,6 +5,7 @@
 //! `style.css`.
 
 pub mod accounts;
+pub mod api;
 pub mod bugs;
 pub mod error;
 pub mod explain;
@@ -26,7 +27,6 @@ mod chart;
 mod controls;
 mod daily;
 mod evidence;
-mod export;
 mod ranking;
 mod scope;
 mod split;

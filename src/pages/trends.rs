@@ -13,7 +13,8 @@ use super::home::first_steps;
 use super::ranking::{SYSTEMS, share, share_text};
 use super::scope::Scope;
 use super::split::{Split, split};
-use super::{Page, counted, day_text, export, number, shown, span_text};
+use super::{Page, counted, day_text, number, shown, span_text};
+use crate::api::table;
 use crate::clock::{Day, Timestamp};
 use crate::fields::version::VersionKey;
 use crate::fields::{self, name};
@@ -478,7 +479,7 @@ impl View {
             "with_uptime",
             "uptime_s",
         ];
-        export::csv("trends", &header, rows)
+        table::csv("trends", &header, rows)
     }
 }
 

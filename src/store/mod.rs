@@ -347,6 +347,30 @@ impl Store {
         })
     }
 
+    /// Crashes that were accepted and have no result yet, those that workers have first, and how
+    /// many there are; the first `skip` are left out, and those after `limit`.
+    pub fn awaited(&self, skip: usize, limit: usize) -> Result<(Vec<CrashRow>, u64), StoreError> {
+        self.read(|read| {
+            let (working, ready) = (read.open_table(WORKING)?, read.open_table(READY)?);
+            let total = working.len()? + ready.len()?;
+            let working = working.iter()?.map(|entry| Ok(entry?.0.value()));
+            let ready = ready.iter()?.map(|entry| Ok(entry?.0.value().1));
+            let seqs: Vec<u64> = working
+                .chain(ready)
+                .skip(skip)
+                .take(limit)
+                .collect::<Result<_, StoreError>>()?;
+            let crashes = read.open_table(CRASHES)?;
+            let mut rows = Vec::new();
+            for seq in seqs {
+                if let Some(row) = crashes.get(seq)? {
+                    rows.extend(readable(seq, row.value()));
+                }
+            }
+            Ok((rows, total))
+        })
+    }
+
     /// Hands out no more jobs; the senders of the [`JobSink`] are dropped.
     pub fn pause(&self) {
         let _ = self.tell(Command::Pause);

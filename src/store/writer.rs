@@ -132,6 +132,13 @@ pub enum Command {
         changes: Vec<SymbolChange>,
         reply: Reply<()>,
     },
+    /// Do these crashes again.
+    Redo {
+        seqs: Vec<u64>,
+        asked: String,
+        into: Option<u64>,
+        reply: Reply<Option<u64>>,
+    },
     /// Do the crashes again that lacked these.
     Mend {
         lacks: Vec<Lack>,
@@ -220,6 +227,7 @@ impl Command {
             Self::Symbols { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Accounts { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Mend { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Redo { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Flush { reply } => drop(reply.send(Err(error.clone()))),
             Self::Revise { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::ResignProgress { reply, .. } => drop(reply.send(Err(error.clone()))),
@@ -238,6 +246,8 @@ enum Answer {
     /// Crashes that are to be done again.
     Mending(u64),
     /// The new revision, unless another one came before.
+    /// The mend.
+    Redoing(Option<u64>),
     /// The id of what was added.
     Added(u64),
     Revised(Option<u64>),
@@ -409,6 +419,9 @@ impl Writer {
                 (Command::Sweep { reply }, Answer::Swept(dead)) => {
                     self.unlink(&dead);
                     drop(reply.send(Ok(dead.len() as u64)));
+                }
+                (Command::Redo { reply, .. }, Answer::Redoing(mend)) => {
+                    drop(reply.send(Ok(mend)));
                 }
                 (Command::Revise { reply, .. }, Answer::Revised(revision)) => {
                     drop(reply.send(Ok(revision)));
@@ -711,6 +724,11 @@ impl Records<'_> {
             }
             Command::Mend { lacks, .. } => {
                 return Ok(Answer::Mending(txn.mend(lacks, self.now)?));
+            }
+            Command::Redo {
+                seqs, asked, into, ..
+            } => {
+                return Ok(Answer::Redoing(txn.redo(seqs, asked, *into, self.now)?));
             }
             Command::Revise { new, .. } => {
                 return Ok(Answer::Revised(txn.revise(new, self.now)?));

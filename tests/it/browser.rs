@@ -165,6 +165,7 @@ fn addresses(world: &World) -> Vec<Address> {
         (200, "/symbols/".into()),
         (200, "/status/".into()),
         (200, "/account/".into()),
+        (200, "/api/".into()),
         (200, "/users/".into()),
         (200, format!("/login/?next={text}")),
         (200, "/about/throttling/".into()),

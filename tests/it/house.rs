@@ -48,7 +48,7 @@ const APART: [(&str, &[&str]); 4] = [
 ];
 
 /// Who alone may name a crate.
-const LANDLORDS: [(&str, &[&str]); 25] = [
+const LANDLORDS: [(&str, &[&str]); 26] = [
     ("landlock", &["stackwalk"]),
     ("seccompiler", &["stackwalk"]),
     ("libc", &["stackwalk"]),
@@ -58,8 +58,9 @@ const LANDLORDS: [(&str, &[&str]); 25] = [
     ("tantivy", &["index"]),
     ("hyper", &["http"]),
     ("tokio", &["http"]),
+    ("base64", &["access"]),
     ("maud", &["pages"]),
-    ("csv", &["pages"]),
+    ("csv", &["api"]),
     ("minidump_processor", &["stackwalk"]),
     ("minidump_unwind", &["stackwalk"]),
     ("breakpad_symbols", &["stackwalk"]),
