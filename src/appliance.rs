@@ -16,6 +16,7 @@ use crate::bugzilla::{Poller, Tracker};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::fetcher;
+use crate::fields;
 use crate::http::Server;
 use crate::index::Index;
 use crate::indexer::Indexer;
@@ -78,6 +79,7 @@ impl Appliance {
 
     /// The same with a clock of the caller's.
     pub fn start_at(config: Config, place: &Place, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        fields::extend(&config.fields.value).map_err(anyhow::Error::msg)?;
         let ground = Ground::prepare(place)
             .with_context(|| format!("data directory {}", place.data.display()))?;
         let metrics = Arc::new(Metrics::default());

@@ -289,7 +289,11 @@ pub struct WebError {
     pub status: u16,
     /// The parameter or field that is to blame, where there is one.
     pub field: Option<String>,
+    /// Its value.
+    pub value: Option<String>,
     pub message: String,
+    /// What is accepted, and what was most likely meant.
+    pub hint: Option<String>,
     /// Further headers of the answer.
     pub headers: Vec<(&'static str, String)>,
 }
@@ -299,7 +303,9 @@ impl WebError {
         Self {
             status,
             field: None,
+            value: None,
             message: message.into(),
+            hint: None,
             headers: Vec::new(),
         }
     }
@@ -330,6 +336,11 @@ impl WebError {
         let mut body = serde_json::json!({ "error": self.message });
         if let Some(field) = &self.field {
             body["field"] = field.as_str().into();
+            body["value"] = self.value.as_deref().into();
+            body["reason"] = match &self.hint {
+                Some(hint) => format!("{}; {hint}", self.message).into(),
+                None => self.message.as_str().into(),
+            };
         }
         Response {
             status: self.status,

@@ -12,7 +12,14 @@ type Answer = Result<Response, WebError>;
 
 impl From<QueryError> for WebError {
     fn from(error: QueryError) -> Self {
-        Self::bad(&error.field, error.message)
+        let accepted = error.accepted.map(|text| format!("accepted: {text}"));
+        let nearest = error.nearest.map(|name| format!("did you mean {name}?"));
+        let hints: Vec<String> = nearest.into_iter().chain(accepted).collect();
+        Self {
+            value: error.value,
+            hint: (!hints.is_empty()).then(|| hints.join(" ")),
+            ..Self::bad(&error.field, error.message)
+        }
     }
 }
 

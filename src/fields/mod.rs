@@ -2,14 +2,16 @@
 //!
 //! Index schema, documents, query checks, search form, columns, report table, help and redaction
 //! derive from it and restate nothing. A field that is not marked public is protected. An
-//! annotation that no field takes up stays reachable as `annotation.<Key>`, protected.
+//! annotation that no field takes up stays reachable as `annotation.<Key>`, protected. A site adds
+//! fields for its own annotations; the list is made once in the life of a process.
 
 mod catalogue;
 pub mod redact;
+pub mod site;
 pub mod version;
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use serde_json::Value;
 use xxhash_rust::xxh3::Xxh3;
@@ -145,7 +147,7 @@ impl Flags {
 }
 
 /// One entry of the catalogue.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Field {
     /// As queries, columns and the index call it.
     pub name: &'static str,
@@ -201,9 +203,58 @@ impl Field {
     }
 }
 
+/// The list of this process, and the ways into it.
+struct Catalogue {
+    fields: Vec<Field>,
+    by_name: HashMap<&'static str, usize>,
+    by_key: HashMap<&'static str, usize>,
+    by_annotation: HashMap<&'static str, usize>,
+}
+
+static CATALOGUE: OnceLock<Catalogue> = OnceLock::new();
+
+impl Catalogue {
+    fn new(fields: Vec<Field>) -> Self {
+        let numbered = || fields.iter().enumerate();
+        let keys = numbered().map(|(at, field)| (field.key, at));
+        let names = numbered().map(|(at, field)| (field.name, at));
+        Self {
+            by_name: keys.clone().chain(names).collect(),
+            by_key: keys.collect(),
+            by_annotation: numbered()
+                .filter_map(|(at, field)| Some((field.annotation()?, at)))
+                .collect(),
+            fields,
+        }
+    }
+
+    fn get() -> &'static Self {
+        CATALOGUE.get_or_init(|| Self::new(builtin().to_vec()))
+    }
+}
+
+/// The fields of the program, without those of a site.
+fn builtin() -> &'static [Field] {
+    catalogue::FIELDS
+}
+
+/// Adds a site's fields behind the built-in ones. To be called before anything looks into the list.
+///
+/// # Errors
+/// The list is in use already, with others.
+pub fn extend(site: &[site::SiteField]) -> Result<(), String> {
+    let added = site.iter().map(site::field);
+    let fields: Vec<Field> = builtin().iter().copied().chain(added).collect();
+    let known = CATALOGUE.get_or_init(|| Catalogue::new(fields.clone()));
+    match known.fields == fields {
+        true => Ok(()),
+        false => Err("the fields of a process cannot change: start it again".to_owned()),
+    }
+}
+
 /// Every field, in the order in which pages show them.
 pub fn all() -> &'static [Field] {
-    catalogue::FIELDS
+    &Catalogue::get().fields
 }
 
 /// Fields that are copied from an annotation.
@@ -213,29 +264,31 @@ pub fn annotation_fields() -> impl Iterator<Item = &'static Field> {
 
 /// A field by its name, or else by its key in the processed crash.
 pub fn by_name(name: &str) -> Option<&'static Field> {
-    static NAMES: LazyLock<HashMap<&str, &Field>> = LazyLock::new(|| {
-        let keys = all().iter().map(|field| (field.key, field));
-        keys.chain(all().iter().map(|field| (field.name, field)))
-            .collect()
-    });
-    NAMES.get(name).copied()
+    let catalogue = Catalogue::get();
+    catalogue.by_name.get(name).map(|at| &catalogue.fields[*at])
 }
 
 /// A field by its key in the processed crash.
 pub fn by_key(key: &str) -> Option<&'static Field> {
-    static KEYS: LazyLock<HashMap<&str, &Field>> =
-        LazyLock::new(|| all().iter().map(|field| (field.key, field)).collect());
-    KEYS.get(key).copied()
+    let catalogue = Catalogue::get();
+    catalogue.by_key.get(key).map(|at| &catalogue.fields[*at])
 }
 
 /// The field that is copied from an annotation.
 pub fn by_annotation(annotation: &str) -> Option<&'static Field> {
-    static ANNOTATIONS: LazyLock<HashMap<&str, &Field>> = LazyLock::new(|| {
-        annotation_fields()
-            .filter_map(|field| Some((field.annotation()?, field)))
-            .collect()
-    });
-    ANNOTATIONS.get(annotation).copied()
+    let catalogue = Catalogue::get();
+    let at = catalogue.by_annotation.get(annotation)?;
+    Some(&catalogue.fields[*at])
+}
+
+/// The name, of those that a caller may know, that somebody most likely meant by `text`.
+pub fn nearest(text: &str, sees_protected: bool) -> Option<&'static str> {
+    let known = all()
+        .iter()
+        .filter(|field| sees_protected || !field.is_protected())
+        .map(|field| (strsim::damerau_levenshtein(text, field.name), field.name));
+    let (distance, name) = known.min()?;
+    (distance <= 1 + text.len() / 4).then_some(name)
 }
 
 /// 16 hexadecimal digits that change with everything that the index is built from.

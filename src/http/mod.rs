@@ -282,7 +282,7 @@ async fn answer(
             let ran = tokio::task::spawn_blocking(move || handler(&app, &request, &captures, body));
             let ran = ran.await;
             drop(place);
-            return ended(shared, &path, ran);
+            return ended(shared, &path, None, ran);
         }
         Handler::Plain(handler) => handler,
     };
@@ -303,18 +303,25 @@ async fn answer(
         };
     }
     let app = shared.app.clone();
+    let query = request.query.clone();
     let ran = tokio::task::spawn_blocking(move || handler(&app, &request, &captures)).await;
-    ended(shared, &path, ran)
+    ended(shared, &path, Some(&query), ran)
 }
 
-/// What a handler answered, or that it panicked.
+/// What a handler answered, or that it panicked. An error tells the value of its parameter.
 fn ended(
     shared: &Shared,
     path: &str,
+    query: Option<&Params>,
     ran: Result<Result<Response, WebError>, tokio::task::JoinError>,
 ) -> Result<Response, Response> {
     match ran {
-        Ok(result) => result.map_err(|error| error_response(path, &error)),
+        Ok(result) => result.map_err(|mut error| {
+            if let (Some(field), None, Some(query)) = (&error.field, &error.value, query) {
+                error.value = query.get(field).map(str::to_owned);
+            }
+            error_response(path, &error)
+        }),
         Err(_) => {
             shared.app.metrics.panics.add(1);
             tracing::error!(path, "a handler panicked");

@@ -66,7 +66,7 @@ fn error() -> Value {
         "properties": {
             "error": { "type": "string", "description": "what is wrong, and the way out" },
             "field": { "type": "string", "description": "the parameter that is to blame" },
-            "value": { "type": "string", "description": "its value" },
+            "value": { "type": ["string", "null"], "description": "its value" },
             "reason": { "type": "string", "description": "what is wrong with it" },
         },
     })

@@ -171,6 +171,9 @@ pub const ROUTES: &[Route] = &[
     post("/signature/bugs/attach", ADMIN, pages::bugs::attach),
     post("/signature/bugs/detach", ADMIN, pages::bugs::detach),
     get("/search/", READ, pages::search::search),
+    get("/search/feed.atom", READ, pages::search::feed::feed),
+    post("/search/save", READ, pages::search::saved::save),
+    post("/search/forget", READ, pages::search::saved::remove),
     get("/report/index/{}", READ, pages::report::report),
     post(
         "/report/index/{}/reprocess",

@@ -109,6 +109,7 @@ impl<'a> Page<'a> {
                     main { (content) }
                     footer {
                         span { "crashkeep " (env!("CARGO_PKG_VERSION")) }
+                        a href="/api/" { "API" }
                         a href="/api/SuperSearchFields/" { "Fields" }
                         a href="/about/throttling/" { "How reports are throttled" }
                         a href="/signatures/" { "Signature lists" }

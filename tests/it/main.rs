@@ -17,6 +17,7 @@ mod naming;
 mod native;
 mod report;
 mod retention;
+mod search;
 mod server;
 mod sim_disk;
 mod store;
