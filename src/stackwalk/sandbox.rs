@@ -27,9 +27,9 @@ use std::time::{Duration, Instant};
 
 use super::watch::{Cut, Watch};
 use super::{Attempt, MAP_BYTES_MAX, MAPS_MAX, Unmapped, WalkError, wire};
-use crate::limits;
 use crate::symbols::SymbolDirs;
 use crate::symbols::mapped::MappedDir;
+use crate::{child, limits};
 
 /// How much of a child's stderr is kept: enough for a panic message or an allocation failure.
 const STDERR_BYTES_KEPT: usize = 4096;
@@ -329,9 +329,7 @@ impl Walker {
             Interrupted::Cut(cut) => {
                 child.bury(Duration::ZERO);
                 match cut {
-                    Cut::Deadline => {
-                        WalkerFault::Overran(Overrun::Deadline(self.options.deadline))
-                    }
+                    Cut::Deadline => WalkerFault::Overran(Overrun::Deadline(self.options.deadline)),
                     Cut::Slow => WalkerFault::Slow,
                     Cut::Stop => WalkerFault::Stopped,
                 }
@@ -441,8 +439,9 @@ impl Running {
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             unreachable!("all three were asked for as pipes");
         };
-        widen(&stdin);
-        widen(&stdout);
+        // Room for most dumps and walks, so that neither side waits for the other in between.
+        child::widen(&stdin);
+        child::widen(&stdout);
         let pid = process.id();
         if options.gives_way {
             give_way(&process);
@@ -514,18 +513,6 @@ impl Running {
         (status, String::from_utf8_lossy(&stderr).into_owned())
     }
 }
-
-/// Room in a pipe for most dumps and walks, so that neither side waits for the other in between.
-#[cfg(target_os = "linux")]
-fn widen(pipe: &impl std::os::fd::AsFd) {
-    /// What the system allows to everybody.
-    const PIPE_BYTES: usize = 1 << 20;
-    // Where that is refused, walks go on with the usual pipe.
-    let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
-}
-
-#[cfg(not(target_os = "linux"))]
-fn widen<T>(_: &T) {}
 
 /// Reads to the end and keeps the last [`STDERR_BYTES_KEPT`].
 fn tail_of(mut stderr: ChildStderr) -> Vec<u8> {
