@@ -47,8 +47,10 @@ const REQUEST_GRACE: Duration = Duration::from_secs(20);
 const WALK_GRACE: Duration = Duration::from_secs(10);
 /// Address space of a walker beyond its symbols.
 const WALKER_ADDRESS_BYTES: u64 = 1 << 30;
-/// Heap of a walker beyond its symbols.
-const WALKER_HEAP_BYTES: u64 = 1 << 30;
+/// Heap of a walker beyond its symbols and the dump: several times what any dump was seen to take.
+const WALKER_HEAP_BYTES: u64 = 256 << 20;
+/// The part of a walk's deadline that it may use the processor.
+const WALK_CPU_PART: u64 = 4;
 /// What the symbols of one dump may take of a walker's address space, beyond those kept open.
 /// Mapped files are no memory, so this need not be tight.
 const WALKER_MAP_BYTES: u64 = 16 << 30;
@@ -409,14 +411,15 @@ fn walker_options(config: &Config, place: &Place, mapped: Arc<MappedDir>) -> Wal
     // Kept open as mappings, or in the heap where they cannot be mapped.
     let symbols = config.symbols.map_bytes.0;
     let deadline = config.workers.walk_deadline.0;
-    let heap_bytes = WALKER_HEAP_BYTES + symbols;
+    // A report holds no larger dump.
+    let dump = config.http.inflated_bytes_max.0;
+    let heap_bytes = WALKER_HEAP_BYTES + dump + symbols;
     WalkerOptions {
         symbols: symbol_folders(config, &place.data),
         mapped: Some(mapped),
         heap_bytes,
         address_bytes: WALKER_ADDRESS_BYTES + heap_bytes + symbols + WALKER_MAP_BYTES,
-        // Processor time cannot be more than the time on the wall: a walk has one thread.
-        cpu_seconds: deadline.as_secs() + 1,
+        cpu_seconds: deadline.as_secs().div_ceil(WALK_CPU_PART),
         deadline,
         output_bytes_max: limits::WALK_BYTES_MAX as u64,
         map_bytes_max: symbols,

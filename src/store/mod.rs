@@ -301,6 +301,11 @@ impl Store {
         self.tell(Command::Fault { job, reason })
     }
 
+    /// Puts a crash back, behind no other, for those who have time for it.
+    pub fn set_back(&self, job: Job) -> Result<(), StoreError> {
+        self.tell(Command::SetBack { job })
+    }
+
     /// The index is durable up to this change: the feed before it may be forgotten.
     pub fn indexed(&self, up_to: u64) -> Result<(), StoreError> {
         self.tell(Command::Indexed { up_to })
@@ -562,7 +567,7 @@ impl Store {
             let ready = read.open_table(READY)?;
             let crashes = read.open_table(CRASHES)?;
             let mut oldest_queued_at: Option<Timestamp> = None;
-            for lane in [Lane::Priority, Lane::Normal, Lane::Suspect] {
+            for lane in [Lane::Priority, Lane::Normal, Lane::Suspect, Lane::Slow] {
                 let lane = lane as u8;
                 let Some(entry) = ready.range((lane, 0)..=(lane, u64::MAX))?.next() else {
                     continue;

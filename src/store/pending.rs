@@ -4,7 +4,7 @@
 //!             accept                    claim              finish
 //!   (client) -------> queued (ready) --------> processing --------> processed | failed
 //!            \           ^   ^   ^                |   |                   |
-//!             \          |   |   `---- fault -----'   |                   |
+//!             \          |   |   `- fault, slow --'   |                   |
 //!              \         |   `------- take back ------'                   |
 //!               `-> deferred                                              |
 //!                        `--- request (promotion, reprocessing) <---------'
@@ -355,6 +355,20 @@ impl<'t> Txn<'t> {
             row.state = State::Queued;
             row.faults = row.faults.saturating_add(1);
             row.reason = Some(reason.to_owned());
+        })?;
+        Ok(())
+    }
+
+    /// Puts the crash into the lane of those that take long. A suspect stays one.
+    pub fn set_back(&mut self, job: &Job) -> Result<(), StoreError> {
+        let Some(row) = self.in_flight(job)? else {
+            return Ok(());
+        };
+        self.transition(job.seq, row, |row| {
+            row.state = State::Queued;
+            if row.lane != Lane::Suspect {
+                row.lane = Lane::Slow;
+            }
         })?;
         Ok(())
     }

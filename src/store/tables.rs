@@ -157,10 +157,18 @@ pub enum Lane {
     Suspect = 2,
     /// Has a result already, and may get a better one.
     Mend = 3,
+    /// Takes a walker longer than most do: it waits for those who have time.
+    Slow = 4,
 }
 
 impl Lane {
-    pub const ALL: [Lane; 4] = [Self::Priority, Self::Normal, Self::Suspect, Self::Mend];
+    pub const ALL: [Lane; 5] = [
+        Self::Priority,
+        Self::Normal,
+        Self::Suspect,
+        Self::Mend,
+        Self::Slow,
+    ];
 }
 
 /// Where a payload lies.

@@ -101,6 +101,10 @@ pub enum Command {
         job: Job,
         reason: String,
     },
+    /// This job takes long: others first.
+    SetBack {
+        job: Job,
+    },
     /// Delete these crashes, if they are still in one of the states.
     Delete {
         seqs: Vec<u64>,
@@ -517,7 +521,7 @@ impl Writer {
                 appenders: &mut self.appenders,
                 live: HashMap::new(),
                 now: self.shared.clock.now(),
-                room: [room(Lane::Priority), room(Lane::Normal), room(Lane::Mend)],
+                room: Lane::ALL.map(room),
                 suspect: self.suspect.is_some(),
                 handed_out: HashSet::new(),
                 created: &mut self.created,
@@ -672,7 +676,9 @@ impl Command {
     /// Seq and attempt of the job that it is a worker's answer for.
     fn answers(&self) -> Option<(u64, u32)> {
         match self {
-            Self::Finish { job, .. } | Self::Fault { job, .. } => Some((job.seq, job.attempt)),
+            Self::Finish { job, .. } | Self::Fault { job, .. } | Self::SetBack { job } => {
+                Some((job.seq, job.attempt))
+            }
             _ => None,
         }
     }
@@ -685,8 +691,8 @@ struct Records<'w> {
     /// Change of live bytes by segment.
     live: HashMap<u32, i64>,
     now: Timestamp,
-    /// Jobs that the priority, the normal and the mending channel can take.
-    room: [usize; 3],
+    /// Jobs that the channel of each lane can take.
+    room: [usize; Lane::ALL.len()],
     /// Whether a suspect is in flight.
     suspect: bool,
     /// Crashes that workers have.
@@ -716,6 +722,7 @@ impl Records<'_> {
                 txn.correct_counts(counts)?;
             }
             Command::Fault { job, reason } => txn.fault(job, reason)?,
+            Command::SetBack { job } => txn.set_back(job)?,
             Command::Indexed { up_to } => txn.forget_changes(*up_to)?,
             Command::Bugs { changes, .. } => txn.change_bugs(changes)?,
             Command::Symbols { changes, .. } => txn.change_symbols(changes)?,
@@ -930,24 +937,43 @@ impl Records<'_> {
     /// Fills the free places of the workers' channels from the lanes, priority first.
     fn claim(&mut self, txn: &mut Txn) -> Result<Vec<Job>, StoreError> {
         let mut jobs = Vec::new();
-        for (lane, room) in [(Lane::Priority, 0), (Lane::Normal, 1), (Lane::Mend, 2)] {
-            while self.room[room] > 0 {
-                let Some(job) = txn.claim(lane)? else { break };
-                self.room[room] -= 1;
-                jobs.push(job);
-            }
+        for lane in [Lane::Priority, Lane::Normal, Lane::Mend] {
+            self.claim_lane(txn, lane, &mut jobs)?;
         }
-        if !self.suspect && self.room[1] > 0 {
-            jobs.extend(txn.claim(Lane::Suspect)?);
+        // A suspect has a place of those that are slow.
+        let slow = Lane::Slow as usize;
+        if !self.suspect
+            && self.room[slow] > 0
+            && let Some(job) = txn.claim(Lane::Suspect)?
+        {
+            self.room[slow] -= 1;
+            jobs.push(job);
         }
-        while self.room[2] > 0 {
+        self.claim_lane(txn, Lane::Slow, &mut jobs)?;
+        let room = &mut self.room[Lane::Mend as usize];
+        while *room > 0 {
             let Some(job) = txn.claim_mend(self.now)? else {
                 break;
             };
-            self.room[2] -= 1;
+            *room -= 1;
             jobs.push(job);
         }
         Ok(jobs)
+    }
+
+    fn claim_lane(
+        &mut self,
+        txn: &mut Txn,
+        lane: Lane,
+        jobs: &mut Vec<Job>,
+    ) -> Result<(), StoreError> {
+        let room = &mut self.room[lane as usize];
+        while *room > 0 {
+            let Some(job) = txn.claim(lane)? else { break };
+            *room -= 1;
+            jobs.push(job);
+        }
+        Ok(())
     }
 
     /// Seals every segment where its last commit left it, and gives back the room behind that.
