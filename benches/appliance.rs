@@ -11,6 +11,7 @@
 
 mod containment;
 mod naming;
+mod search;
 mod symbols;
 
 use std::fs::{File, OpenOptions};
@@ -61,6 +62,9 @@ fn main() {
     }
     if is_asked("symbols") {
         symbols::run(root.path());
+    }
+    if is_asked("search") {
+        search::run(root.path());
     }
     if is_asked("json") {
         containment::json(root.path());

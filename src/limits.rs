@@ -122,8 +122,12 @@ pub const FACETS_SIZE_MAX: usize = 10_000;
 pub const FACETS_MAX: usize = 100;
 /// Facets inside facets.
 pub const FACET_DEPTH_MAX: usize = 4;
-/// Distinct values that one search may count, over all its facets.
-pub const FACET_BUCKETS_MAX: usize = 500_000;
+/// Seconds of one search.
+pub const SEARCH_SECONDS_MAX: u64 = 10;
+/// Bytes that one search may hold of what it counts, sorts and answers.
+pub const SEARCH_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Distinct values that are counted exactly; of more the answer is an estimate with its error.
+pub const UNIQUE_EXACT_MAX: usize = 100_000;
 /// Fields that results are sorted by.
 pub const SORTS_MAX: usize = 3;
 /// Days of one search.

@@ -25,7 +25,7 @@ impl From<QueryError> for WebError {
 
 impl From<IndexError> for WebError {
     fn from(error: IndexError) -> Self {
-        if let IndexError::TooComplex = error {
+        if let IndexError::TooComplex | IndexError::TimedOut = error {
             return Self::new(400, error.to_string());
         }
         tracing::error!(%error, "a search failed");

@@ -55,8 +55,8 @@ pub const JSON_DUMP: &str = "json_dump";
 /// What goes before the key of an annotation that is no field.
 pub const ANNOTATION_PREFIX: &str = "annotation.";
 
-/// Layout of the index behind the catalogue. 1: the first.
-const INDEX_LAYOUT: u32 = 1;
+/// Layout of the index behind the catalogue. 1: the first. 2: a negative zero is zero.
+const INDEX_LAYOUT: u32 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

@@ -1,13 +1,16 @@
-//! Columns of one segment, by field.
+//! Columns of one segment, by field, read a block of documents at a time.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::Value;
-use tantivy::SegmentReader;
-use tantivy::columnar::{Column, StrColumn};
+use tantivy::columnar::{Column, ColumnIndex, ColumnType};
+use tantivy::{SegmentReader, u64_to_f64, u64_to_i64};
 
+use super::bounds::Running;
 use super::error::IndexError;
 use super::schema::ANNOTATION;
+use super::terms::{Dictionaries, TextColumn};
 use crate::clock::Timestamp;
 use crate::fields::Kind;
 use crate::query::FieldRef;
@@ -16,14 +19,17 @@ use crate::query::FieldRef;
 pub enum FieldColumn {
     /// No document has a value.
     Missing,
-    Text(StrColumn),
-    Integer(Column<i64>),
-    Float(Column<f64>),
-    Bool(Column<bool>),
+    Text(TextColumn),
+    /// Of any other kind, as numbers that compare as the values do.
+    Number(Column<u64>),
 }
 
 impl FieldColumn {
-    pub fn open(segment: &SegmentReader, field: &FieldRef) -> Result<Self, IndexError> {
+    pub fn open(
+        segment: &SegmentReader,
+        field: &FieldRef,
+        dictionaries: &Arc<Dictionaries>,
+    ) -> Result<Self, IndexError> {
         let name = match field {
             FieldRef::Known(field) => field.name.to_owned(),
             FieldRef::Annotation(key) => {
@@ -32,44 +38,53 @@ impl FieldColumn {
             }
         };
         let columns = segment.fast_fields();
+        let numbers = |kind| columns.u64_lenient_for_type(Some(&[kind]), &name);
         let column = match field.kind() {
-            Kind::String | Kind::Enum | Kind::Version => columns.str(&name)?.map(Self::Text),
-            Kind::Integer | Kind::Date => columns.column_opt(&name)?.map(Self::Integer),
-            Kind::Float => columns.column_opt(&name)?.map(Self::Float),
-            Kind::Bool => columns.column_opt(&name)?.map(Self::Bool),
+            Kind::String | Kind::Enum | Kind::Version => {
+                return Ok(columns.str(&name)?.map_or(Self::Missing, |column| {
+                    let id = segment.segment_id();
+                    Self::Text(TextColumn::new(column, id, name, dictionaries))
+                }));
+            }
+            Kind::Integer | Kind::Date => numbers(ColumnType::I64)?,
+            Kind::Float => numbers(ColumnType::F64)?,
+            Kind::Bool => numbers(ColumnType::Bool)?,
         };
-        Ok(column.unwrap_or(Self::Missing))
+        Ok(column.map_or(Self::Missing, |(column, _)| Self::Number(column)))
     }
 
-    pub fn has_value(&self, doc: u32) -> bool {
+    /// Numbers of values, or of entries of the dictionary.
+    pub fn numbers(&self) -> Option<&Column<u64>> {
         match self {
-            Self::Missing => false,
-            Self::Text(column) => column.ords().first(doc).is_some(),
-            Self::Integer(column) => column.first(doc).is_some(),
-            Self::Float(column) => column.first(doc).is_some(),
-            Self::Bool(column) => column.first(doc).is_some(),
+            Self::Missing => None,
+            Self::Text(column) => Some(column.ords()),
+            Self::Number(column) => Some(column),
         }
     }
 
     /// The values of some documents as the API gives them, in the order of `docs`: null for none,
     /// a list for several.
-    pub fn values(&self, field: &FieldRef, docs: &[u32]) -> Result<Vec<Value>, IndexError> {
+    pub fn values(
+        &self,
+        field: &FieldRef,
+        docs: &[u32],
+        running: &Running,
+    ) -> Result<Vec<Value>, IndexError> {
         let is_split = matches!(field, FieldRef::Known(known) if known.flags.split);
         Ok(match self {
             Self::Missing => vec![Value::Null; docs.len()],
-            Self::Integer(column) => each(docs, |doc| {
-                column
-                    .first(doc)
-                    .map(|number| number_value(field.kind(), number))
+            Self::Number(column) => each(docs, |doc| {
+                Some(number_value(field.kind(), column.first(doc)?))
             }),
-            Self::Float(column) => each(docs, |doc| column.first(doc).map(Value::from)),
-            Self::Bool(column) => each(docs, |doc| column.first(doc).map(Value::from)),
             Self::Text(column) => {
-                let ords = docs.iter().flat_map(|doc| column.term_ords(*doc)).collect();
-                let texts = texts(column, ords)?;
+                let ords = docs
+                    .iter()
+                    .flat_map(|doc| column.ords().values_for_doc(*doc));
+                let texts = texts(column, ords.collect(), running)?;
                 let text = |ord| texts.get(&ord).cloned().unwrap_or_default();
                 each(docs, |doc| {
-                    let mut values: Vec<String> = column.term_ords(doc).map(text).collect();
+                    let ords = column.ords().values_for_doc(doc);
+                    let mut values: Vec<String> = ords.map(text).collect();
                     match values.len() {
                         0 | 1 => values.pop().map(Value::from),
                         _ if is_split => Some(values.join(";").into()),
@@ -87,25 +102,75 @@ fn each(docs: &[u32], value: impl Fn(u32) -> Option<Value>) -> Vec<Value> {
         .collect()
 }
 
-/// An integer as the API gives it.
-pub fn number_value(kind: Kind, number: i64) -> Value {
+/// A value of a column of numbers as the API gives it.
+pub fn number_value(kind: Kind, number: u64) -> Value {
     match kind {
-        Kind::Date => Timestamp::from_ms(number).rfc3339().into(),
-        _ => number.into(),
+        Kind::Date => Timestamp::from_ms(u64_to_i64(number)).rfc3339().into(),
+        Kind::Float => u64_to_f64(number).into(),
+        Kind::Bool => (number == 1).into(),
+        _ => u64_to_i64(number).into(),
     }
 }
 
 /// The texts of some entries of a column's dictionary.
-pub fn texts(column: &StrColumn, mut ords: Vec<u64>) -> Result<HashMap<u64, String>, IndexError> {
+pub fn texts(
+    column: &TextColumn,
+    mut ords: Vec<u64>,
+    running: &Running,
+) -> Result<HashMap<u64, String>, IndexError> {
     ords.sort_unstable();
     ords.dedup();
-    let mut found = Vec::with_capacity(ords.len());
-    let is_complete = column.dictionary().sorted_ords_to_term_cb(&ords, |term| {
-        found.push(String::from_utf8_lossy(term).into_owned());
+    let mut found = HashMap::with_capacity(ords.len());
+    column.each_of(&ords, running, |ord, text| {
+        found.insert(ord, text.to_owned());
+        Ok(())
     })?;
-    match is_complete {
-        true => Ok(ords.into_iter().zip(found).collect()),
-        false => Err(IndexError::Damaged("a dictionary lacks an entry".into())),
+    Ok(found)
+}
+
+/// Each value of some documents, with its document: read at once, in the order of the documents.
+#[derive(Default)]
+pub struct Pairs {
+    is_one_each: bool,
+    docs: Vec<u32>,
+    rows: Vec<u32>,
+    values: Vec<u64>,
+}
+
+impl Pairs {
+    /// Reads the values of `docs`, which ascend.
+    pub fn read(&mut self, column: &Column<u64>, docs: &[u32]) {
+        self.docs.clear();
+        self.rows.clear();
+        self.is_one_each = matches!(column.index, ColumnIndex::Full);
+        self.values.resize(docs.len(), 0);
+        if let (ColumnIndex::Full, Some(&first), Some(&last)) =
+            (&column.index, docs.first(), docs.last())
+        {
+            self.docs.extend_from_slice(docs);
+            match (last - first) as usize + 1 == docs.len() {
+                true => column.values.get_range(first.into(), &mut self.values),
+                false => column.values.get_vals(docs, &mut self.values),
+            }
+            return;
+        }
+        column.row_ids_for_docs(docs, &mut self.docs, &mut self.rows);
+        self.values.resize(self.rows.len(), 0);
+        column.values.get_vals(&self.rows, &mut self.values);
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.docs.iter().copied().zip(self.values.iter().copied())
+    }
+
+    /// Whether each document has one value.
+    pub fn is_one_each(&self) -> bool {
+        self.is_one_each
+    }
+
+    /// The values alone.
+    pub fn values(&self) -> &[u64] {
+        &self.values
     }
 }
 
@@ -118,6 +183,15 @@ impl Bits {
         Self(vec![0; len.div_ceil(64)])
     }
 
+    /// Bytes of one with so much room.
+    pub fn bytes(len: usize) -> usize {
+        len / 8 + 8
+    }
+
+    pub fn memory(&self) -> usize {
+        8 * self.0.len()
+    }
+
     pub fn set(&mut self, at: usize) {
         self.0[at / 64] |= 1 << (at % 64);
     }
@@ -128,6 +202,10 @@ impl Bits {
             .is_some_and(|word| word >> (at % 64) & 1 == 1)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
     /// Takes over what the other set, of the same length, has.
     pub fn add(&mut self, other: &Self) {
         for (word, more) in self.0.iter_mut().zip(&other.0) {
@@ -135,12 +213,32 @@ impl Bits {
         }
     }
 
+    /// Drops what the other set, of the same length, has not.
+    pub fn keep(&mut self, other: &Self) {
+        for (word, more) in self.0.iter_mut().zip(&other.0) {
+            *word &= more;
+        }
+    }
+
     /// Ascending.
     pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        self.0.iter().enumerate().flat_map(|(word_at, word)| {
-            (0..64)
-                .filter(move |bit| word >> bit & 1 == 1)
-                .map(move |bit| word_at * 64 + bit)
-        })
+        self.within(0..self.0.len() * 64)
+    }
+
+    /// What lies in a range that begins at a multiple of 64, ascending.
+    pub fn within(&self, range: std::ops::Range<usize>) -> impl Iterator<Item = usize> + '_ {
+        let words = range.start / 64..range.end.div_ceil(64).min(self.0.len());
+        let first = words.start;
+        self.0[words]
+            .iter()
+            .enumerate()
+            .flat_map(move |(at, word)| {
+                let mut rest = *word;
+                std::iter::from_fn(move || {
+                    let bit = rest.trailing_zeros() as usize;
+                    rest &= rest.checked_sub(1)?;
+                    Some((first + at) * 64 + bit)
+                })
+            })
     }
 }

@@ -4,8 +4,10 @@ use std::{fmt, io};
 
 #[derive(Debug)]
 pub enum IndexError {
-    /// The search would count more than its bound; the caller can narrow it.
+    /// The search would hold more than its bound; the caller can narrow it.
     TooComplex,
+    /// The search took longer than its bound; the caller can narrow it.
+    TimedOut,
     /// Reading or writing failed; opening the writer again may heal it.
     Io(String),
     /// The files are not what was written; only building the index anew heals it.
@@ -18,6 +20,9 @@ impl fmt::Display for IndexError {
             // Socorro's words, which its clients know.
             Self::TooComplex => f.write_str(
                 "Search query is too complex to execute. Simplify the search pattern and try again.",
+            ),
+            Self::TimedOut => f.write_str(
+                "Search query timed out. Narrow the dates or simplify the search and try again.",
             ),
             Self::Io(why) => write!(f, "index: {why}"),
             Self::Damaged(why) => write!(f, "index is damaged: {why}; it is built anew"),

@@ -8,21 +8,31 @@
 //!
 //! 1. [`Document`] is a crash as the index holds it.
 //! 2. [`Writer`] takes documents and commits them; a commit is searchable when it returns.
-//! 3. [`Index::search`] answers a [`Query`](crate::query::Query): a segment at a time it starts
-//!    from the range of dates, drops what a condition excludes, and counts and sorts the rest over
-//!    columns. So totals and facets are exact, not estimates.
+//! 3. [`Index::search`] answers a [`Query`](crate::query::Query): a segment after the other
+//!    (`filter`), a block of documents at a time, it starts from the range of dates, drops what a
+//!    condition excludes (`pattern`, `words`), and counts (`counting`, `top`, `unique`) and sorts
+//!    (`ranking`) the rest over columns. So totals and facets are exact, not estimates, but for
+//!    very many distinct values, which say so. Time and memory of a search are bounded (`bounds`).
 //!
 //! No name of tantivy leaves this module.
 
+mod bounds;
 mod columns;
+mod counting;
 mod document;
 mod error;
 mod facets;
 mod filter;
+mod pattern;
+mod ranking;
 mod schema;
 mod search;
+mod terms;
 #[cfg(test)]
 mod tests;
+mod top;
+mod unique;
+mod words;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -33,7 +43,9 @@ use tantivy::{IndexReader, IndexSettings, ReloadPolicy};
 
 use crate::fields;
 use schema::Layout;
+use terms::Dictionaries;
 
+pub use bounds::SearchBounds;
 pub use document::{Document, Scalar};
 pub use error::IndexError;
 pub use facets::{FacetBucket, FacetResult};
@@ -45,6 +57,7 @@ pub struct Index {
     folder: PathBuf,
     store_id: u128,
     layout: Layout,
+    dictionaries: Arc<Dictionaries>,
     opened: RwLock<Arc<Opened>>,
 }
 
@@ -101,6 +114,7 @@ impl Index {
             folder,
             store_id,
             layout,
+            dictionaries: Arc::default(),
             opened: RwLock::new(Arc::new(opened)),
         })
     }

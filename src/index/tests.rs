@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -430,23 +431,30 @@ fn results_are_sorted_over_all_segments_and_paged() {
 }
 
 #[test]
-fn too_many_distinct_values_are_refused_instead_of_estimated() {
-    let (bench, kept) = random_bench();
-    let distinct: BTreeSet<_> = kept.values().map(|c| c["signature"].to_string()).collect();
-    let query = query("_facets=signature", true);
-    let count = |values_max: usize| {
-        let mut counting = facets::Counting::new(&query, values_max);
-        for segment in bench.index.opened().reader.searcher().segment_readers() {
-            let docs = filter::matching(segment, &bench.index.layout, &query)?;
-            counting.count(segment, &docs)?;
-        }
-        counting.finish(50)
+fn a_search_ends_at_its_bounds() {
+    let (bench, _) = random_bench();
+    let bounds = |time_max: Duration, bytes_max: usize| SearchBounds {
+        time_max,
+        bytes_max,
     };
-    assert!(count(distinct.len()).is_ok());
-    assert!(matches!(
-        count(distinct.len() - 1),
-        Err(IndexError::TooComplex)
-    ));
+    let long = Duration::from_secs(60);
+    for params in [
+        "",
+        "_facets=signature",
+        "_facets=install_time",
+        "_aggs.product.version=signature",
+        "_aggs.product=_cardinality.uuid",
+        "_sort=version&_facets=",
+        "signature=@.*1",
+    ] {
+        let query = query(params, true);
+        let ends = |bounds: SearchBounds| bench.index.search_within(&query, &bounds);
+        assert!(ends(bounds(long, 64 << 20)).is_ok(), "{params}");
+        let late = ends(bounds(Duration::ZERO, 64 << 20));
+        assert!(matches!(late, Err(IndexError::TimedOut)), "{params}");
+        let large = ends(bounds(long, 1_000));
+        assert!(matches!(large, Err(IndexError::TooComplex)), "{params}");
+    }
 }
 
 #[test]

@@ -100,7 +100,8 @@ impl Writer {
                         }
                     }
                     Scalar::Integer(number) => doc.add_i64(slots.column, *number),
-                    Scalar::Float(number) => doc.add_f64(slots.column, *number),
+                    // Both zeros are one value, and columns compare by bits.
+                    Scalar::Float(number) => doc.add_f64(slots.column, *number + 0.0),
                     Scalar::Bool(value) => doc.add_bool(slots.column, *value),
                 }
             }

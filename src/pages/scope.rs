@@ -117,6 +117,7 @@ pub fn distinct(facets: &[(String, FacetResult)], field: &str) -> u64 {
     let label = format!("cardinality_{field}");
     match facets.iter().find(|(found, _)| *found == label) {
         Some((_, FacetResult::Cardinality(count))) => *count,
+        Some((_, FacetResult::Estimate { value, .. })) => *value,
         _ => 0,
     }
 }

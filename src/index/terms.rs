@@ -1,0 +1,293 @@
+//! Dictionaries of text columns, kept in memory in one piece each.
+//!
+//! A column's dictionary holds each text of a segment once, sorted and packed. Looking through one
+//! (for a part of a text, a pattern, the texts of many entries) unpacks it; segments never change,
+//! so what was unpacked is kept, the last used ones up to [`KEPT_BYTES_MAX`].
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use memchr::memmem::Finder;
+use tantivy::columnar::{Column, StrColumn};
+use tantivy::index::SegmentId;
+
+use super::bounds::Running;
+use super::error::IndexError;
+
+/// Bytes of all dictionaries that are kept.
+const KEPT_BYTES_MAX: usize = 64 << 20;
+/// Dictionaries that are kept or known to be too large.
+const KEPT_MAX: usize = 4_096;
+/// Bytes of one that is kept. Larger ones are of texts that hardly repeat, and are read through.
+const ONE_BYTES_MAX: usize = 16 << 20;
+/// Entries between two looks at the time.
+const STRIDE: u64 = 1_024;
+
+/// All texts of a dictionary, in its order.
+pub struct Terms {
+    bytes: Vec<u8>,
+    /// Where each text ends.
+    ends: Vec<u32>,
+}
+
+impl Terms {
+    fn get(&self, ord: usize) -> &[u8] {
+        let start = if ord == 0 { 0 } else { self.ends[ord - 1] };
+        &self.bytes[start as usize..self.ends[ord] as usize]
+    }
+
+    fn find(&self, text: &[u8]) -> Option<u64> {
+        let (mut low, mut high) = (0, self.ends.len());
+        while low < high {
+            let middle = (low + high) / 2;
+            match self.get(middle).cmp(text) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return Some(middle as u64),
+            }
+        }
+        None
+    }
+
+    fn memory(&self) -> usize {
+        self.bytes.capacity() + 4 * self.ends.capacity()
+    }
+}
+
+/// The dictionaries that are kept, by segment and column.
+#[derive(Default)]
+pub struct Dictionaries(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    bytes: usize,
+    /// Goes up with each use.
+    now: u64,
+    by_column: HashMap<(SegmentId, String), Entry>,
+}
+
+struct Entry {
+    used_at: u64,
+    /// `None`: it is too large to be kept.
+    terms: Option<Arc<Terms>>,
+}
+
+impl Kept {
+    fn get(&mut self, key: &(SegmentId, String)) -> Option<Option<Arc<Terms>>> {
+        self.now += 1;
+        let entry = self.by_column.get_mut(key)?;
+        entry.used_at = self.now;
+        Some(entry.terms.clone())
+    }
+
+    fn put(&mut self, key: (SegmentId, String), terms: Option<Arc<Terms>>) {
+        self.bytes += terms.as_ref().map_or(0, |terms| terms.memory());
+        let used_at = self.now;
+        let old = self.by_column.insert(key, Entry { used_at, terms });
+        self.bytes -= old.and_then(|old| old.terms).map_or(0, |t| t.memory());
+        while self.bytes > KEPT_BYTES_MAX || self.by_column.len() > KEPT_MAX {
+            let oldest = self.by_column.iter().min_by_key(|(_, e)| e.used_at);
+            let Some(key) = oldest.map(|(key, _)| key.clone()) else {
+                return;
+            };
+            let gone = self.by_column.remove(&key).and_then(|entry| entry.terms);
+            self.bytes -= gone.map_or(0, |terms| terms.memory());
+        }
+    }
+}
+
+/// A column of texts: numbers of entries by document, and the dictionary behind them.
+#[derive(Clone)]
+pub struct TextColumn {
+    column: StrColumn,
+    key: (SegmentId, String),
+    dictionaries: Arc<Dictionaries>,
+}
+
+impl TextColumn {
+    pub fn new(
+        column: StrColumn,
+        segment: SegmentId,
+        name: String,
+        dictionaries: &Arc<Dictionaries>,
+    ) -> Self {
+        Self {
+            column,
+            key: (segment, name),
+            dictionaries: dictionaries.clone(),
+        }
+    }
+
+    pub fn ords(&self) -> &Column<u64> {
+        self.column.ords()
+    }
+
+    /// Entries of the dictionary.
+    pub fn len(&self) -> usize {
+        self.column.num_terms()
+    }
+
+    /// The entry of a text.
+    pub fn ord_of(&self, text: &str) -> Result<Option<u64>, IndexError> {
+        match self.known() {
+            Some(Some(terms)) => Ok(terms.find(text.as_bytes())),
+            _ => Ok(self.column.dictionary().term_ord(text)?),
+        }
+    }
+
+    /// Calls with the texts of some entries, ascending and each once.
+    pub fn each_of(
+        &self,
+        ords: &[u64],
+        running: &Running,
+        mut take: impl FnMut(u64, &str) -> Result<(), IndexError>,
+    ) -> Result<(), IndexError> {
+        // Many of them are had the faster the more often they are asked for.
+        let terms = match ords.len() * 8 > self.len() {
+            true => self.terms(running)?,
+            false => self.known().flatten(),
+        };
+        if let Some(terms) = terms {
+            for &ord in ords {
+                take(ord, &String::from_utf8_lossy(terms.get(ord as usize)))?;
+            }
+            return Ok(());
+        }
+        let mut at = 0;
+        let mut outcome = Ok(());
+        // Its callback cannot end it, so it is called for some entries at a time.
+        for some in ords.chunks(STRIDE as usize) {
+            running.check_time()?;
+            let is_complete = self
+                .column
+                .dictionary()
+                .sorted_ords_to_term_cb(some, |term| {
+                    if outcome.is_ok() {
+                        outcome = take(ords[at], &String::from_utf8_lossy(term));
+                    }
+                    at += 1;
+                })?;
+            std::mem::replace(&mut outcome, Ok(()))?;
+            if !is_complete {
+                return Err(IndexError::Damaged("a dictionary lacks an entry".into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls with each entry and its text, in order.
+    pub fn each(
+        &self,
+        running: &Running,
+        mut take: impl FnMut(u64, &str),
+    ) -> Result<(), IndexError> {
+        if let Some(terms) = self.terms(running)? {
+            for ord in 0..terms.ends.len() {
+                if (ord as u64).is_multiple_of(STRIDE) {
+                    running.check_time()?;
+                }
+                take(ord as u64, &String::from_utf8_lossy(terms.get(ord)));
+            }
+            return Ok(());
+        }
+        self.read(running, |ord, term| {
+            take(ord, &String::from_utf8_lossy(term));
+            true
+        })
+    }
+
+    /// Calls with each entry whose text holds what is looked for.
+    pub fn each_with(
+        &self,
+        part: &Finder,
+        running: &Running,
+        mut take: impl FnMut(u64),
+    ) -> Result<(), IndexError> {
+        let Some(terms) = self.terms(running)? else {
+            return self.read(running, |ord, term| {
+                if part.find(term).is_some() {
+                    take(ord);
+                }
+                true
+            });
+        };
+        let len = part.needle().len();
+        let (mut at, mut ord) = (0, 0);
+        while let Some(found) = part.find(&terms.bytes[at..]) {
+            let found = at + found;
+            ord += terms.ends[ord..].partition_point(|end| *end as usize <= found);
+            let Some(&end) = terms.ends.get(ord) else {
+                break;
+            };
+            // What reaches into the next text is none.
+            match found + len <= end as usize {
+                true => {
+                    take(ord as u64);
+                    at = end as usize;
+                }
+                false => at = found + 1,
+            }
+        }
+        Ok(())
+    }
+
+    fn known(&self) -> Option<Option<Arc<Terms>>> {
+        let mut kept = self
+            .dictionaries
+            .0
+            .lock()
+            .unwrap_or_else(|e| e.into_inner());
+        kept.get(&self.key)
+    }
+
+    /// The dictionary in memory; `None` where it is too large.
+    fn terms(&self, running: &Running) -> Result<Option<Arc<Terms>>, IndexError> {
+        if let Some(known) = self.known() {
+            return Ok(known);
+        }
+        let mut terms = Some(Terms {
+            bytes: Vec::new(),
+            ends: Vec::with_capacity(self.len().min(ONE_BYTES_MAX / 4)),
+        });
+        self.read(running, |_, term| {
+            if let Some(known) = &mut terms {
+                known.bytes.extend_from_slice(term);
+                known.ends.push(known.bytes.len() as u32);
+                if known.bytes.len() + 4 * known.ends.len() > ONE_BYTES_MAX {
+                    terms = None;
+                }
+            }
+            terms.is_some()
+        })?;
+        let terms = terms.map(|mut terms| {
+            terms.bytes.shrink_to_fit();
+            terms.ends.shrink_to_fit();
+            Arc::new(terms)
+        });
+        let mut kept = self
+            .dictionaries
+            .0
+            .lock()
+            .unwrap_or_else(|e| e.into_inner());
+        kept.put(self.key.clone(), terms.clone());
+        Ok(terms)
+    }
+
+    /// Reads the packed dictionary, as long as `take` wants more.
+    fn read(
+        &self,
+        running: &Running,
+        mut take: impl FnMut(u64, &[u8]) -> bool,
+    ) -> Result<(), IndexError> {
+        let mut stream = self.column.dictionary().stream()?;
+        while stream.advance() {
+            if stream.term_ord().is_multiple_of(STRIDE) {
+                running.check_time()?;
+            }
+            if !take(stream.term_ord(), stream.key()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! The commonest texts over several dictionaries, without looking at all of them.
+//!
+//! Each segment counted its own entries. A text that is among the first `n` of all has, in some
+//! segment, at least its share of the count of the n-th; and what the first `n` of each segment add
+//! up to is no more than that count. So only entries above the share need be known by their texts,
+//! which are few where counts are skewed. The result is exact, ties included.
+
+use std::collections::HashMap;
+
+use super::bounds::Running;
+use super::counting::{Bucket, Key};
+use super::error::IndexError;
+use super::terms::TextColumn;
+
+/// Bytes of a text beside itself while counts are added up.
+const TEXT_BYTES: usize = 80;
+/// Looking a text up in a dictionary costs as much as reading so many.
+const LOOK_UP: usize = 8;
+
+/// Counts of the entries of each segment's dictionary.
+#[derive(Default)]
+pub struct Top {
+    segments: Vec<(TextColumn, Vec<u32>)>,
+}
+
+/// Counts by text, within bounds.
+struct Sums<'r> {
+    counts: HashMap<Box<str>, u64>,
+    bytes: usize,
+    held: usize,
+    running: &'r Running,
+}
+
+impl Sums<'_> {
+    fn add(&mut self, text: &str, count: u64) -> Result<(), IndexError> {
+        match self.counts.get_mut(text) {
+            Some(known) => *known += count,
+            None => {
+                self.counts.insert(text.into(), count);
+                self.bytes += text.len() + TEXT_BYTES;
+                self.running.check_bytes(self.held + self.bytes)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Top {
+    pub fn add(&mut self, column: TextColumn, counts: Vec<u32>) {
+        if counts.iter().any(|count| *count > 0) {
+            self.segments.push((column, counts));
+        }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.segments
+            .iter()
+            .map(|(_, counts)| 4 * counts.len())
+            .sum()
+    }
+
+    /// The first `size` texts, by count, equals by text. `held` bytes are held beside.
+    pub fn finish(
+        &self,
+        size: usize,
+        held: usize,
+        running: &Running,
+    ) -> Result<Vec<Bucket>, IndexError> {
+        let sums = self.candidates(size, held, running)?;
+        let mut found: Vec<(Box<str>, u64)> = sums.into_iter().collect();
+        let order = |a: &(Box<str>, u64), b: &(Box<str>, u64)| b.1.cmp(&a.1).then(a.0.cmp(&b.0));
+        if found.len() > size {
+            found.select_nth_unstable_by(size, order);
+            found.truncate(size);
+        }
+        found.sort_unstable_by(order);
+        let bucket = |(text, count)| Bucket {
+            parent: 0,
+            key: Key::Text(text),
+            count,
+        };
+        Ok(found.into_iter().map(bucket).collect())
+    }
+
+    /// Texts that may be among the first, with their counts over all segments.
+    fn candidates(
+        &self,
+        size: usize,
+        held: usize,
+        running: &Running,
+    ) -> Result<HashMap<Box<str>, u64>, IndexError> {
+        let mut sums = Sums {
+            counts: HashMap::new(),
+            bytes: 0,
+            held,
+            running,
+        };
+        for (column, counts) in &self.segments {
+            running.check_time()?;
+            let mut found = entries(counts, 1);
+            running.check_bytes(held + found.len() * 16)?;
+            if found.len() > size {
+                found.select_nth_unstable_by(size, |a, b| b.0.cmp(&a.0));
+                found.truncate(size);
+            }
+            self.add_texts(column, found, &mut sums)?;
+        }
+        let mut least: Vec<u64> = sums.counts.values().copied().collect();
+        let threshold = match least.len() >= size {
+            true => *least.select_nth_unstable_by(size - 1, |a, b| b.cmp(a)).1,
+            false => 1,
+        };
+        let share = threshold.div_ceil(self.segments.len().max(1) as u64).max(1);
+        let share = u32::try_from(share).unwrap_or(u32::MAX);
+        let above = |least: u32| -> usize {
+            let counts = self.segments.iter().flat_map(|(_, counts)| counts);
+            counts.filter(|count| **count >= least).count()
+        };
+        (sums.counts, sums.bytes) = (HashMap::new(), 0);
+        let is_everything = above(share) * self.segments.len() * LOOK_UP > above(1);
+        let least = if is_everything { 1 } else { share };
+        for (column, counts) in &self.segments {
+            running.check_time()?;
+            let found = entries(counts, least);
+            running.check_bytes(held + sums.bytes + found.len() * 16)?;
+            self.add_texts(column, found, &mut sums)?;
+        }
+        if is_everything {
+            return Ok(sums.counts);
+        }
+        for (text, count) in &mut sums.counts {
+            *count = 0;
+            for (column, counts) in &self.segments {
+                if let Some(ord) = column.ord_of(text)? {
+                    *count += u64::from(counts[ord as usize]);
+                }
+            }
+        }
+        Ok(sums.counts)
+    }
+
+    fn add_texts(
+        &self,
+        column: &TextColumn,
+        mut found: Vec<(u32, u64)>,
+        sums: &mut Sums,
+    ) -> Result<(), IndexError> {
+        found.sort_unstable_by_key(|(_, ord)| *ord);
+        let ords: Vec<u64> = found.iter().map(|(_, ord)| *ord).collect();
+        let mut counts = found.into_iter();
+        column.each_of(&ords, sums.running, |_, text| {
+            let (count, _) = counts.next().unwrap_or_default();
+            sums.add(text, count.into())
+        })
+    }
+}
+
+/// The entries with at least so many, each behind its count.
+fn entries(counts: &[u32], least: u32) -> Vec<(u32, u64)> {
+    let counts = counts.iter().copied().zip(0..);
+    counts.filter(|(count, _)| *count >= least).collect()
+}

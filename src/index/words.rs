@@ -1,0 +1,126 @@
+//! Words and phrases: the only conditions that the inverted index answers.
+
+use tantivy::query::{BooleanQuery, EnableScoring, Occur, PhraseQuery, TermQuery};
+use tantivy::schema::{Field as Slot, IndexRecordOption};
+use tantivy::{DocSet, SegmentReader, TERMINATED, Term};
+
+use super::bounds::Running;
+use super::columns::Bits;
+use super::error::IndexError;
+use super::filter::Ground;
+use super::schema::words;
+use crate::fields;
+use crate::limits;
+
+/// Documents between two looks at the time.
+const STRIDE: usize = 4_096;
+
+/// For each word or "phrase" of a full-text search the documents of which some field has it.
+pub fn full_text(
+    segment: &SegmentReader,
+    ground: Ground,
+    text: &str,
+    may_see_protected: bool,
+) -> Result<Vec<Bits>, IndexError> {
+    let mut slots: Vec<Slot> = fields::all()
+        .iter()
+        .filter(|field| may_see_protected || !field.is_protected())
+        .filter_map(|field| ground.layout.fields[field.name].words)
+        .collect();
+    if may_see_protected {
+        slots.push(ground.layout.annotation_words);
+    }
+    let clauses = text_clauses(text);
+    if clauses.len() > limits::TEXT_CLAUSES_MAX {
+        return Err(IndexError::TooComplex);
+    }
+    ground
+        .running
+        .check_bytes(Bits::bytes(segment.max_doc() as usize) * clauses.len())?;
+    let mut found = Vec::with_capacity(clauses.len());
+    for terms in clauses {
+        let mut docs = Bits::new(segment.max_doc() as usize);
+        for slot in &slots {
+            phrase(segment, *slot, &terms, ground.running, &mut docs)?;
+        }
+        found.push(docs);
+    }
+    Ok(found)
+}
+
+/// The words of each part of a search text. What a quoted part or one without a space holds must
+/// stand in this order: `foo::bar` is a phrase.
+fn text_clauses(text: &str) -> Vec<Vec<String>> {
+    let mut clauses = Vec::new();
+    for (at, part) in text.split('"').enumerate() {
+        if at % 2 == 1 {
+            clauses.push(words(part));
+        } else {
+            clauses.extend(part.split_whitespace().map(words));
+        }
+    }
+    clauses.retain(|terms| !terms.is_empty());
+    clauses
+}
+
+fn phrase(
+    segment: &SegmentReader,
+    slot: Slot,
+    terms: &[String],
+    running: &Running,
+    found: &mut Bits,
+) -> Result<(), IndexError> {
+    if terms.len() < 2 {
+        return all_words(segment, slot, terms, running, found);
+    }
+    let terms = terms
+        .iter()
+        .map(|word| Term::from_field_text(slot, word))
+        .collect();
+    mark(segment, &PhraseQuery::new(terms), running, found)
+}
+
+/// Adds the documents of which this field has all words.
+pub fn all_words(
+    segment: &SegmentReader,
+    slot: Slot,
+    terms: &[String],
+    running: &Running,
+    found: &mut Bits,
+) -> Result<(), IndexError> {
+    let clauses = terms.iter().map(|word| {
+        let term = Term::from_field_text(slot, word);
+        let query = TermQuery::new(term, IndexRecordOption::Basic);
+        (
+            Occur::Must,
+            Box::new(query) as Box<dyn tantivy::query::Query>,
+        )
+    });
+    mark(
+        segment,
+        &BooleanQuery::new(clauses.collect()),
+        running,
+        found,
+    )
+}
+
+fn mark(
+    segment: &SegmentReader,
+    query: &dyn tantivy::query::Query,
+    running: &Running,
+    found: &mut Bits,
+) -> Result<(), IndexError> {
+    let weight = query.weight(EnableScoring::disabled_from_schema(segment.schema()))?;
+    let mut docs = weight.scorer(segment, 1.0)?;
+    let mut doc = docs.doc();
+    let mut seen: usize = 0;
+    while doc != TERMINATED {
+        found.set(doc as usize);
+        doc = docs.advance();
+        seen += 1;
+        if seen.is_multiple_of(STRIDE) {
+            running.check_time()?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,555 @@
+//! Searches against a plain scan over the store, at every stage of a crash's life.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crashkeep::clock::{Clock, DAY_MS, ManualClock, Timestamp};
+use crashkeep::crash::id::{CrashId, Kept};
+use crashkeep::crash::raw::RawCrash;
+use crashkeep::index::{Document, Index, Watermark, Writer};
+use crashkeep::indexer::Indexer;
+use crashkeep::metrics::Metrics;
+use crashkeep::query::{FieldRef, Query};
+use crashkeep::queue::{Jobs, Stop, queue};
+use crashkeep::store::counters::Facts;
+use crashkeep::store::disk::OsDisk;
+use crashkeep::store::signing::Resigned;
+use crashkeep::store::{Finished, NewCrash, Payload, State, Store, StoreOptions};
+use serde_json::{Value, json};
+
+use crate::oracle::{Oracle, asked};
+use crate::server::wait_for;
+
+const START: Timestamp = Timestamp::from_ms(1_795_338_764_123);
+const CRASHES: u64 = 300;
+/// After each stage; there are eight.
+const QUERIES: u64 = 250;
+
+/// The same numbers in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % end
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    fn of<T: Clone>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())].clone()
+    }
+}
+
+struct House {
+    clock: Arc<ManualClock>,
+    store: Arc<Store>,
+    index: Arc<Index>,
+    indexer: Option<Indexer>,
+    jobs: Jobs,
+    _stop: Stop,
+    root: tempfile::TempDir,
+}
+
+fn open_index(root: &Path, store: &Store) -> Arc<Index> {
+    let id = store.id().expect("an id");
+    Arc::new(Index::open(&root.join("index"), id).expect("an index"))
+}
+
+impl House {
+    fn new() -> Self {
+        let root = tempfile::tempdir().expect("a folder");
+        let clock = Arc::new(ManualClock::at(START));
+        let (lanes, jobs, stop) = queue(1_000);
+        let options = StoreOptions {
+            cache_bytes: 1 << 20,
+            spill_dir: root.path().to_path_buf(),
+        };
+        let disk = Arc::new(OsDisk::new(&root.path().join("data")).expect("a disk"));
+        let store = Store::open(disk, options, clock.clone(), Box::new(lanes)).expect("a store");
+        let index = open_index(root.path(), &store);
+        let mut house = Self {
+            clock,
+            store: Arc::new(store),
+            index,
+            indexer: None,
+            jobs,
+            _stop: stop,
+            root,
+        };
+        house.start();
+        house
+    }
+
+    fn start(&mut self) {
+        let (store, index) = (self.store.clone(), self.index.clone());
+        let indexer = Indexer::start(store, index, Arc::new(Metrics::default()));
+        self.indexer = Some(indexer.expect("a thread"));
+    }
+
+    /// The server ends; nothing of it but the files stays.
+    fn stop(&mut self) {
+        self.indexer.take().expect("it runs").stop();
+    }
+
+    fn reopen(&mut self) {
+        self.index = open_index(self.root.path(), &self.store);
+        self.start();
+    }
+
+    fn accept(&self, number: u64, dice: &mut Dice) -> CrashId {
+        let received_at = self.clock.now();
+        let id = CrashId::new(u128::from(number) << 64, Kept::Accepted, received_at);
+        let mut raw = RawCrash::default();
+        let mut put = |key: &str, value: String| raw.annotations.insert(key.into(), value);
+        put("ProductName", "P".into());
+        if dice.one_in(2) {
+            put("guid", format!(" g{} of it", dice.below(9)));
+        }
+        if dice.one_in(3) {
+            put("a.b", dice.of(&["dotted", "", "DOM::x"]).into());
+        }
+        let raw = serde_json::to_vec(&raw).expect("JSON");
+        let crash = NewCrash {
+            id,
+            received_at,
+            product: "P".into(),
+            version: "1".into(),
+            throttle_rule: "r".into(),
+            deferred_days: None,
+            raw: Payload::from_bytes(&raw),
+            parts: Vec::new(),
+        };
+        self.store.accept(crash).expect("durable");
+        id
+    }
+
+    fn process(&self, dice: &mut Dice) {
+        let job = self.jobs.next().expect("a job");
+        let processed = processed(dice);
+        let signature = processed["signature"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let finished = Finished {
+            processed: Payload::from_bytes(processed.to_string().as_bytes()),
+            signature,
+            processed_at: self.clock.now(),
+            facts: Facts::default(),
+            lacks: Vec::new(),
+            used: Vec::new(),
+            named: Default::default(),
+            revision: 0,
+            failure: dice.one_in(20).then(|| "too bad".into()),
+        };
+        self.store.finish(job, finished).expect("the store runs");
+    }
+
+    /// Waits until the index has taken over every change, and is whole.
+    fn settle(&self) {
+        // The writer's answer comes behind everything that was sent before.
+        self.store.sweep().expect("the store runs");
+        let (last, _) = self.store.change_range().expect("readable");
+        wait_for("the index", || {
+            let mark = self.index.watermark()?;
+            (mark.change == last && mark.rebuilt_to.is_none()).then_some(())
+        });
+    }
+
+    /// Asks both.
+    fn check(&self, stage: &str, dice: &mut Dice) {
+        self.settle();
+        let oracle = Oracle::of(&self.store);
+        assert_eq!(
+            self.index.status().documents,
+            oracle.len() as u64,
+            "{stage}"
+        );
+        let mut found = 0;
+        for number in 0..QUERIES {
+            let params = params(&oracle, dice);
+            let text = format!("{stage}, query {number}: {params:?}");
+            let query = Query::parse(&params, self.clock.now(), !dice.one_in(5));
+            let query = query.unwrap_or_else(|e| panic!("{text}: {e}"));
+            let expected = oracle.answer(&query);
+            let result = self
+                .index
+                .search(&query)
+                .unwrap_or_else(|e| panic!("{text}: {e}"));
+            assert_eq!(result.total, expected.total, "{text}");
+            let seqs: Vec<u64> = result.hits.iter().map(|hit| hit.seq).collect();
+            assert_eq!(seqs, expected.seqs, "{text}");
+            let values: Vec<Vec<Value>> = result.hits.into_iter().map(|hit| hit.values).collect();
+            assert_eq!(values, expected.values, "{text}");
+            let facets = result
+                .facets
+                .iter()
+                .map(|(label, f)| (label.clone(), f.to_json()));
+            assert_eq!(facets.collect::<Vec<_>>(), expected.facets, "{text}");
+            found += u64::from(expected.total > 0);
+        }
+        // Else most of it would show nothing.
+        assert!(
+            found > QUERIES / 4,
+            "{stage}: only {found} queries found something"
+        );
+    }
+}
+
+/// What a crash may have come to, with values of a wrong kind here and there.
+fn processed(dice: &mut Dice) -> Value {
+    const CLASSES: [&str; 6] = ["Promise", "promise", "Énd", "Window", "x1", "abort"];
+    const SPACES: [&str; 4] = ["mozilla::dom", "core", "std", "Core"];
+    let mut function = || format!("{}::{}", dice.of(&SPACES), dice.of(&CLASSES));
+    let signature = function();
+    let stack = [signature.clone(), function(), function()].join(" | ");
+    let mut crash = json!({ "proto_signature": stack });
+    let mut put = |one_in: usize, dice: &mut Dice, key: &str, value: Value| {
+        if !dice.one_in(one_in) {
+            crash[key] = value;
+        }
+    };
+    put(12, dice, "signature", signature.into());
+    let value = dice.of(&["Lynx", "lynx", "Puma", "Lynx Mobile"]);
+    put(9, dice, "product", value.into());
+    let value = dice.of(&[
+        "99.0b2", "99.0b10", "99.0", "100.0", "9.5", "99.0.1", "99-0.1",
+    ]);
+    put(9, dice, "version", value.into());
+    let value = dice.of(&[json!("20260801"), json!(20_260_901), json!("x")]);
+    put(4, dice, "build", value);
+    let value = dice.of(&["Linux", "Windows NT", "Mac OS X"]);
+    put(9, dice, "os_name", value.into());
+    let value = format!("{:#x}", dice.below(200));
+    put(5, dice, "address", value.into());
+    let value = dice.of(&["SIGSEGV / SEGV_MAPERR", "SIGABRT", "EXCEPTION_BREAKPOINT"]);
+    put(5, dice, "reason", value.into());
+    let value: Vec<String> = (0..dice.below(4))
+        .map(|_| format!("a{}:1", dice.below(6)))
+        .collect();
+    put(2, dice, "addons", json!(value));
+    let value: Vec<String> = (0..dice.below(5))
+        .map(|_| format!(" lib{}.so/A", dice.below(5)))
+        .collect();
+    put(3, dice, "modules_in_stack", value.join(";").into());
+    let value = dice.of(&["it went away", "the secret word", "Window gone"]);
+    put(2, dice, "user_comments", value.into());
+    let value = dice.of(&[
+        json!(0),
+        json!(-1),
+        json!(60),
+        json!("300"),
+        json!("soon"),
+        json!(i64::MAX),
+        json!(7.5),
+    ]);
+    put(5, dice, "uptime", value);
+    let value = json!(dice.below(40));
+    put(4, dice, "install_time", value);
+    let value = dice.of(&[
+        json!(0.0),
+        json!(-0.0),
+        json!(0.25),
+        json!(-3.5),
+        json!(1e12),
+        json!(7),
+    ]);
+    put(3, dice, "uptime_ts", value);
+    let value = dice.of(&[json!(true), json!(false), json!("true")]);
+    put(2, dice, "startup_crash", value);
+    put(3, dice, "safe_mode", json!(true));
+    let value = Timestamp::from_ms(START.ms() - (dice.below(90) as i64) * DAY_MS).rfc3339();
+    put(2, dice, "submitted_timestamp", value.into());
+    put(
+        50,
+        dice,
+        "json_dump",
+        json!({ "signature": "not this", "threads": [[[]]] }),
+    );
+    crash
+}
+
+/// A random search that is well formed.
+fn params(oracle: &Oracle, dice: &mut Dice) -> Vec<(String, String)> {
+    let fields = asked();
+    let mut params: Vec<(String, String)> = Vec::new();
+    for _ in 0..dice.below(4) {
+        let field = dice.of(&fields);
+        params.push((field.name(), condition(&field, oracle, dice)));
+    }
+    // Else only the last seven days are looked at.
+    if dice.below(4) > 0 {
+        let ago = |days: usize| Timestamp::from_ms(START.ms() - days as i64 * DAY_MS).rfc3339();
+        params.push(("date".into(), format!(">={}", ago(dice.below(40)))));
+        if dice.one_in(3) {
+            params.push(("date".into(), format!("<{}", ago(dice.below(10)))));
+        }
+    }
+    if dice.one_in(4) {
+        let texts = [
+            "promise",
+            "dom::Promise",
+            "\"mozilla dom\"",
+            "core std",
+            "secret",
+            "énd",
+            "went away",
+            "dotted",
+            "g3",
+            "nowhere",
+            "\"core::x1 | std\"",
+            "::",
+        ];
+        params.push(("q".into(), dice.of(&texts).into()));
+    }
+    let inner = |dice: &mut Dice| {
+        let name = dice.of(&fields).name();
+        match dice.below(4) {
+            0 => format!("_cardinality.{name}"),
+            1 => dice
+                .of(&[
+                    "_histogram.date",
+                    "_histogram.uptime_ts",
+                    "_histogram.install_time",
+                ])
+                .into(),
+            _ => name,
+        }
+    };
+    for _ in 0..dice.below(3) {
+        params.push(("_facets".into(), inner(dice)));
+    }
+    for _ in 0..dice.below(3) {
+        let outer: Vec<String> = (0..1 + dice.below(2))
+            .map(|_| {
+                dice.of(&[
+                    "product",
+                    "version",
+                    "addons",
+                    "platform",
+                    "signature",
+                    "startup_crash",
+                    "install_time",
+                ])
+                .into()
+            })
+            .collect();
+        params.push((format!("_aggs.{}", outer.join(".")), inner(dice)));
+    }
+    if dice.one_in(4) {
+        let outer = dice.of(&["date", "install_time", "uptime_ts"]);
+        params.push((format!("_histogram.{outer}"), inner(dice)));
+    }
+    let interval = dice.of(&["hour", "day", "week", "month", "quarter"]);
+    params.push(("_histogram_interval.date".into(), interval.into()));
+    params.push((
+        "_histogram_interval.install_time".into(),
+        dice.of(&["7", "2.5"]).into(),
+    ));
+    params.push(("_histogram_interval.uptime_ts".into(), "1000".into()));
+    for _ in 0..dice.below(3) {
+        let sign = dice.of(&["", "-"]);
+        params.push(("_sort".into(), format!("{sign}{}", dice.of(&fields).name())));
+    }
+    for _ in 0..dice.below(4) {
+        params.push(("_columns".into(), dice.of(&fields).name()));
+    }
+    params.push((
+        "_facets_size".into(),
+        dice.of(&["0", "1", "3", "50", "10000"]).into(),
+    ));
+    params.push(("_results_number".into(), dice.below(60).to_string()));
+    params.push(("_results_offset".into(), (dice.below(4) * 9).to_string()));
+    params
+}
+
+fn condition(field: &FieldRef, oracle: &Oracle, dice: &mut Dice) -> String {
+    use crashkeep::fields::Kind;
+    let not = if dice.one_in(4) { "!" } else { "" };
+    if dice.one_in(8) {
+        return format!("{not}__null__");
+    }
+    let known = oracle.texts(field);
+    let known = match known.is_empty() {
+        true => "x".to_owned(),
+        false => dice.of(&known),
+    };
+    let range = dice.of(&[">", ">=", "<", "<="]);
+    let value = match field.kind() {
+        Kind::Bool => return format!("{not}{}", dice.of(&["__true__", "true", "no"])),
+        Kind::Date => format!("{range}{known}"),
+        Kind::Integer | Kind::Float => {
+            let number = match dice.below(3) {
+                0 => dice.of(&["-7", "0", "5", "99999999"]).to_owned(),
+                _ => known,
+            };
+            format!("{}{number}", dice.of(&["", range]))
+        }
+        Kind::Version => format!("{}{known}", dice.of(&["", range])),
+        Kind::Enum => dice.of(&[known, "nowhere".into()]),
+        Kind::String => {
+            let chars: Vec<char> = known.chars().collect();
+            let from = dice.below(chars.len());
+            let to = from + 1 + dice.below(chars.len() - from);
+            let part: String = chars[from..to].iter().collect();
+            let holes: String = chars
+                .iter()
+                .map(|c| {
+                    if dice.one_in(5) {
+                        dice.of(&['*', '?'])
+                    } else {
+                        *c
+                    }
+                })
+                .collect();
+            match dice.below(9) {
+                0 => known,
+                1 => format!("={known}"),
+                2 => format!("~{part}"),
+                3 => format!("~{holes}"),
+                4 => format!(
+                    "^{}",
+                    &holes[..holes.chars().next().map_or(0, char::len_utf8)]
+                ),
+                5 => format!("${part}"),
+                6 => format!("@{}.*", regex::escape(&part)),
+                7 => format!("@.*{}.*|nowhere", regex::escape(&part)),
+                // A word of it, or none.
+                _ => known
+                    .split(|c: char| !c.is_alphanumeric())
+                    .next()
+                    .unwrap_or("|")
+                    .to_owned(),
+            }
+        }
+    };
+    format!("{not}{value}")
+}
+
+#[test]
+fn any_search_equals_a_plain_scan_over_the_store_at_every_stage() {
+    let dice = &mut Dice(42);
+    let mut house = House::new();
+    let mut ids = Vec::new();
+    // In parts, so that there are several segments; the last tenth is not processed yet.
+    for number in 0..CRASHES {
+        house.clock.set(Timestamp::from_ms(
+            START.ms() - ((CRASHES - number) as i64) * DAY_MS / 9,
+        ));
+        ids.push(house.accept(number, dice));
+        if number < CRASHES * 9 / 10 {
+            house.process(dice);
+        }
+        if number % 60 == 59 {
+            house.settle();
+        }
+    }
+    house.clock.set(START);
+    house.check("first", dice);
+
+    for _ in 0..40 {
+        house.store.request(dice.of(&ids)).expect("the store runs");
+    }
+    for _ in 0..30 {
+        house.process(dice);
+    }
+    house.check("done again", dice);
+
+    for (seq, row) in house.store.scan(0, usize::MAX).expect("readable") {
+        let Some(known) = &row.processed else {
+            continue;
+        };
+        if !dice.one_in(5) {
+            continue;
+        }
+        let json = house
+            .store
+            .processed(&row)
+            .expect("readable")
+            .expect("processed");
+        let mut json: Value = serde_json::from_slice(&json).expect("JSON");
+        json["signature"] = "a new name".into();
+        let resigned = Resigned {
+            seq,
+            read: known.blob,
+            processed: Payload::from_bytes(json.to_string().as_bytes()),
+            signature: "a new name".into(),
+            revision: 0,
+        };
+        house.store.resign(resigned).expect("the store runs");
+    }
+    house.check("named again", dice);
+
+    let some: Vec<u64> = (1..=CRASHES).filter(|_| dice.one_in(4)).collect();
+    let deleted = house
+        .store
+        .delete(some, &[State::Processed, State::Failed])
+        .expect("durable");
+    assert!(deleted > 20);
+    house.check("deleted", dice);
+
+    // Killed between writing and the commit: what was written is gone, what was to be, is not.
+    house.stop();
+    let mut writer = Writer::open(&house.index).expect("no other writer");
+    let other = Document::new(
+        1,
+        CrashId::from_bits(1),
+        START,
+        br#"{"signature": "never committed"}"#,
+        &BTreeMap::new(),
+    );
+    writer.put(&other.expect("JSON")).expect("written");
+    (2..50).for_each(|seq| writer.delete(seq));
+    drop(writer);
+    for number in CRASHES..CRASHES + 30 {
+        house.accept(number, dice);
+        house.process(dice);
+    }
+    house.reopen();
+    house.check("killed before a commit", dice);
+
+    // Killed between the index's commit and the store's note of it: changes come twice.
+    house.stop();
+    for _ in 0..20 {
+        house.store.request(dice.of(&ids)).expect("the store runs");
+        house.process(dice);
+    }
+    house.store.sweep().expect("the store runs");
+    let before = house.index.watermark().expect("a mark");
+    house.reopen();
+    house.settle();
+    house.stop();
+    let mut writer = Writer::open(&house.index).expect("no other writer");
+    writer.commit(before).expect("committed");
+    drop(writer);
+    house.reopen();
+    house.check("killed after a commit", dice);
+
+    // Killed while it is built.
+    house.stop();
+    let mut writer = Writer::open(&house.index).expect("no other writer");
+    let (change, _) = house.store.change_range().expect("readable");
+    writer.clear().expect("written");
+    writer
+        .commit(Watermark {
+            change,
+            rebuilt_to: Some(0),
+        })
+        .expect("committed");
+    drop(writer);
+    house.reopen();
+    house.process(dice);
+    house.check("killed while it is built", dice);
+
+    house.stop();
+    std::fs::remove_dir_all(house.root.path().join("index")).expect("ours");
+    house.reopen();
+    house.check("built anew", dice);
+    house.stop();
+}
