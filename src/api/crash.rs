@@ -158,7 +158,10 @@ fn raw_meta(app: &App, row: &CrashRow, sees_protected: bool) -> Answer {
 }
 
 fn raw_bytes(app: &App, row: &CrashRow, name: &str) -> Answer {
-    let Some(part) = row.parts.iter().find(|p| p.part.name == name) else {
+    let named = |name: &str| row.parts.iter().find(|p| p.part.name == name);
+    // Socorro's files are called so, and its tools ask for the main dump by that name.
+    let found = named(name).or_else(|| named(MAIN_DUMP).filter(|_| name == "dump"));
+    let Some(part) = found else {
         let known: Vec<&str> = row.parts.iter().map(|p| p.part.name.as_str()).collect();
         return Err(WebError::not_found(format!(
             "crash {} has no file {name:?}; it has: {}",

@@ -113,9 +113,9 @@ impl Param {
 
     /// JSON Schema of its value.
     pub fn schema(&self) -> Value {
-        let texts = json!({ "type": "array", "items": { "type": "string", "maxLength": 1_000 } });
+        let texts = json!({ "type": "array", "items": { "type": "string", "maxLength": 200 } });
         match self.kind {
-            ParamKind::Text => json!({ "type": "string", "maxLength": 1_000 }),
+            ParamKind::Text => json!({ "type": "string", "maxLength": 200 }),
             ParamKind::Texts => texts,
             ParamKind::Number(max) => json!({ "type": "integer", "minimum": 0, "maximum": max }),
             ParamKind::CrashId => crash_id(),
@@ -143,7 +143,7 @@ pub fn search_params() -> Vec<(&'static str, Value, &'static str)> {
     vec![
         (
             "q",
-            json!({ "type": "string", "maxLength": 1_000 }),
+            json!({ "type": "string", "maxLength": 200 }),
             "Words and \"phrases\" of the full text, and conditions as the search box takes them",
         ),
         ("_columns", several(field()), "Fields of each hit"),
@@ -187,6 +187,11 @@ pub fn search_params() -> Vec<(&'static str, Value, &'static str)> {
             json!({ "type": "string", "enum": ["minute", "hour", "day", "week", "month", "quarter", "year"] }),
             "The interval; of a number its width",
         ),
+        (
+            "_return_query",
+            json!({ "type": "string", "enum": ["0", "1"] }),
+            "1: the query as it was read, in the place of its answer",
+        ),
     ]
 }
 
@@ -194,7 +199,7 @@ pub fn search_params() -> Vec<(&'static str, Value, &'static str)> {
 pub fn condition(field: &Field) -> Value {
     let pattern = match field.kind {
         Kind::String | Kind::Enum | Kind::Version => {
-            return json!({ "type": "array", "items": { "type": "string", "maxLength": 1_000 } });
+            return json!({ "type": "array", "items": { "type": "string", "maxLength": 200 } });
         }
         Kind::Integer => "^!?((>=|<=|>|<)?-?[0-9]{1,15}|__null__)$",
         Kind::Float => "^!?((>=|<=|>|<)?-?[0-9]{1,9}(\\.[0-9]{1,3})?|__null__)$",

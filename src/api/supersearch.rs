@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::doc::{AnswerDoc, Doc, any_object, count, list, object};
+use super::doc::{AnswerDoc, Doc, any_object, count, list, object, text};
 use crate::fields;
 use crate::index::{IndexError, SearchResult};
 use crate::query::{Query, QueryError};
@@ -37,12 +37,14 @@ impl From<IndexError> for WebError {
 }
 
 const FOUND: AnswerDoc = AnswerDoc::Json(|| {
-    object(&[
+    let found = object(&[
         ("hits", list(any_object())),
         ("total", count()),
         ("facets", any_object()),
         ("errors", list(any_object())),
-    ])
+    ]);
+    let understood = object(&[("query", any_object()), ("indices", list(text()))]);
+    json!({ "anyOf": [found, understood] })
 });
 
 pub const SEARCH: Doc = Doc::new(
@@ -62,8 +64,24 @@ pub const UNREDACTED: Doc = Doc::new(
 /// Searches with Socorro's parameters; hits, total and facets in Socorro's shape.
 pub fn supersearch(app: &App, request: &Request, _: &[String]) -> Answer {
     let query = Query::parse(&request.query.0, app.clock.now(), request.sees_protected())?;
+    let wants_query = request.query.get("_return_query");
+    if wants_query.is_some_and(|text| matches!(text, "1" | "true" | "True" | "t" | "y" | "yes")) {
+        return Ok(Response::json(&as_understood(&query)));
+    }
     let result = app.index.search(&query)?;
     Ok(Response::json(&to_json(&query, &result)))
+}
+
+/// The query as it was read, with what was added to it; every parameter a list.
+fn as_understood(query: &Query) -> Value {
+    let mut params: Map<String, Value> = Map::new();
+    for (name, value) in query.to_params() {
+        let values = params.entry(name).or_insert_with(|| json!([]));
+        if let Value::Array(values) = values {
+            values.push(value.into());
+        }
+    }
+    json!({ "query": params, "indices": ["crashkeep"] })
 }
 
 fn to_json(query: &Query, result: &SearchResult) -> Value {

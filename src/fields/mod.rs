@@ -257,6 +257,11 @@ pub fn all() -> &'static [Field] {
     &Catalogue::get().fields
 }
 
+/// The fields that a site has added.
+pub fn of_site() -> &'static [Field] {
+    &all()[builtin().len()..]
+}
+
 /// Fields that are copied from an annotation.
 pub fn annotation_fields() -> impl Iterator<Item = &'static Field> {
     all().iter().filter(|field| field.annotation().is_some())

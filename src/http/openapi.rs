@@ -184,5 +184,8 @@ fn responses(doc: &Doc) -> Value {
             "description": why, "content": { "application/json": { "schema": schema } },
         });
     }
+    // Said before there is a route: with no body.
+    responses["414"] = json!({ "description": "the address is too long" });
+    responses["431"] = json!({ "description": "the address and the headers are too long" });
     responses
 }

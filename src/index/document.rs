@@ -54,6 +54,18 @@ impl Document {
             let field = fields::by_name(name).expect("the catalogue has id and date");
             found.push((field, vec![value]));
         }
+        // Crashes that were processed before a site had the field hold its annotation alone.
+        for field in fields::of_site() {
+            let text = field.annotation().and_then(|key| annotations.get(key));
+            if let Some(Ok(value)) = text.map(|text| field.value_of(text))
+                && !found.iter().any(|(known, _)| *known == field)
+            {
+                let values = scalars(field, value);
+                if !values.is_empty() {
+                    found.push((field, values));
+                }
+            }
+        }
         let annotations = annotations
             .iter()
             .filter(|(key, value)| {

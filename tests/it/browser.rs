@@ -15,7 +15,8 @@ use crate::server::{Server, fixture, wait_for};
 use crate::webdriver::{Element, Session};
 
 /// Where the addresses begin that programs read, not people.
-const MACHINES: [&str; 7] = [
+const MACHINES: [&str; 8] = [
+    "/search/feed.atom",
     "/__",
     "/metrics",
     "/assets/",

@@ -1,6 +1,6 @@
 //! Any search as an Atom feed (RFC 4287) of its newest crashes.
 
-use maud::{PreEscaped, html};
+use maud::{Markup, html};
 
 use super::Asked;
 use crate::fields::name;
@@ -41,7 +41,6 @@ pub fn feed(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
     let newest = found.hits.first().map(|hit| text_of(&hit.values[1]));
     let updated = newest.unwrap_or_else(|| app.clock.now().rfc3339());
     let markup = html! {
-        (PreEscaped("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n"))
         feed xmlns="http://www.w3.org/2005/Atom" {
             title { "crashkeep: " (clean(&title(params))) }
             id { (page) }
@@ -65,9 +64,9 @@ pub fn feed(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
     Ok(Response::new(200, ATOM, markup.into_string()))
 }
 
-fn link(rel: &str, to: &str) -> maud::Markup {
-    // Elements without content close themselves in XML, which maud's HTML does not know.
-    html! { (PreEscaped("<link")) (PreEscaped(" rel=\"")) (rel) (PreEscaped("\" href=\"")) (to) (PreEscaped("\"/>")) }
+fn link(rel: &str, to: &str) -> Markup {
+    // With a closing tag: without one it would be HTML and no XML.
+    html! { link rel=(rel) href=(to) {} }
 }
 
 /// Without characters that no XML document may hold.
