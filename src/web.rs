@@ -290,10 +290,10 @@ pub struct WebError {
     /// The parameter or field that is to blame, where there is one.
     pub field: Option<String>,
     /// Its value.
-    pub value: Option<String>,
+    pub value: Option<Box<str>>,
     pub message: String,
     /// What is accepted, and what was most likely meant.
-    pub hint: Option<String>,
+    pub hint: Option<Box<str>>,
     /// Further headers of the answer.
     pub headers: Vec<(&'static str, String)>,
 }

@@ -16,8 +16,8 @@ impl From<QueryError> for WebError {
         let nearest = error.nearest.map(|name| format!("did you mean {name}?"));
         let hints: Vec<String> = nearest.into_iter().chain(accepted).collect();
         Self {
-            value: error.value,
-            hint: (!hints.is_empty()).then(|| hints.join(" ")),
+            value: error.value.map(String::into),
+            hint: (!hints.is_empty()).then(|| hints.join(" ").into()),
             ..Self::bad(&error.field, error.message)
         }
     }

@@ -318,7 +318,7 @@ fn ended(
     match ran {
         Ok(result) => result.map_err(|mut error| {
             if let (Some(field), None, Some(query)) = (&error.field, &error.value, query) {
-                error.value = query.get(field).map(str::to_owned);
+                error.value = query.get(field).map(Into::into);
             }
             error_response(path, &error)
         }),
