@@ -17,7 +17,7 @@ use crate::config::{Config, ConfigError};
 use crate::fetcher;
 use crate::http::Server;
 use crate::index::Index;
-use crate::indexer::Indexer;
+use crate::indexer::{self, Building, Indexer};
 use crate::limits;
 use crate::mender;
 use crate::metrics::Metrics;
@@ -281,6 +281,35 @@ fn worker_count(config: &Config) -> usize {
         0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
         n => n as usize,
     }
+}
+
+/// Builds the search index anew, for a data directory that no server has open.
+pub fn reindex(
+    config: &Config,
+    data: &Path,
+    tell: impl FnMut(Building),
+) -> anyhow::Result<Building> {
+    let place = Place {
+        data: data.to_owned(),
+        program: PathBuf::new(),
+        read_only: false,
+    };
+    let ground =
+        Ground::prepare(&place).with_context(|| format!("data directory {}", data.display()))?;
+    // Without a place in the queue no crash is handed out.
+    let (lanes, _jobs, _stop) = queue::queue(0);
+    let options = StoreOptions {
+        cache_bytes: config.store.cache_bytes.0 as usize,
+        spill_dir: ground.spill_dir.clone(),
+    };
+    let clock = Arc::new(SystemClock);
+    let store = Store::open(ground.disk.clone(), options, clock, Box::new(lanes))
+        .with_context(|| format!("the store in {}", data.display()))?;
+    let store = Arc::new(store);
+    let index = Index::open(&ground.index_dir, store.id()?).context("the search index")?;
+    let built = indexer::rebuild(&store, &Arc::new(index), tell);
+    store.close();
+    built.map_err(|error| anyhow::anyhow!("the search index: {error}"))
 }
 
 /// What the parts stand on: the folders that they write to, and the lock on them.

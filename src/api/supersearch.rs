@@ -28,7 +28,8 @@ impl From<IndexError> for WebError {
     }
 }
 
-/// Searches with Socorro's parameters; hits, total and facets in Socorro's shape.
+/// Searches with Socorro's parameters; hits, total and facets in Socorro's shape. While the index is
+/// built from the store it says so under `rebuilding`, and whether answers are complete meanwhile.
 pub fn supersearch(app: &App, request: &Request, _: &[String]) -> Answer {
     let query = Query::parse(
         &request.query.0,
@@ -36,7 +37,15 @@ pub fn supersearch(app: &App, request: &Request, _: &[String]) -> Answer {
         request.role >= Role::Protected,
     )?;
     let result = app.index.search(&query)?;
-    Ok(Response::json(&to_json(&query, &result)))
+    let mut answer = to_json(&query, &result);
+    if let Some(building) = app.indexer.building() {
+        answer["rebuilding"] = json!({
+            "rows": building.rows,
+            "rows_total": building.rows_total,
+            "is_complete": building.is_beside,
+        });
+    }
+    Ok(Response::json(&answer))
 }
 
 fn to_json(query: &Query, result: &SearchResult) -> Value {

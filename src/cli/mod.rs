@@ -3,6 +3,7 @@
 mod config;
 mod convert;
 mod demo;
+mod reindex;
 mod serve;
 mod signature;
 mod submit;
@@ -66,6 +67,8 @@ enum Command {
     Signature(signature::Args),
     /// Add symbol files, or list what is there
     Symbols(symbols::Args),
+    /// Build the search index anew, while no server runs; a kill leaves the old one
+    Reindex(reindex::Args),
     /// Check or print the configuration
     Config(config::Args),
     /// The stackwalk child of a server's worker; speaks on stdin and stdout
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Submit(args) => submit::run(args),
         Command::Signature(args) => signature::run(args),
         Command::Symbols(args) => symbols::run(args, &common),
+        Command::Reindex(args) => reindex::run(args, &common),
         Command::Config(args) => config::run(args, &common),
         Command::Walker(args) => walk::run_walker(args),
         Command::ConvertSymbols(args) => convert::run(args),

@@ -371,7 +371,7 @@ impl Node<'_> {
         let mut ords: Vec<u64> = seen.iter().map(|(ord, _)| *ord).collect();
         ords.dedup();
         let mut rest = seen.into_iter().peekable();
-        column.each_of(&ords, running, |ord, text| {
+        column.each_bytes_of(&ords, running, |ord, text| {
             let hash = hash_text(text);
             while let Some((_, parent)) = rest.next_if(|(at, _)| *at == ord) {
                 self.unique_bytes += self.unique[parent as usize].insert(hash);

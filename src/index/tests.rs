@@ -36,7 +36,7 @@ impl Bench {
     }
 
     fn put(&self, documents: &[Document]) {
-        let mut writer = Writer::open(&self.index).unwrap();
+        let mut writer = Writer::open(&self.index, Side::Current).unwrap();
         for document in documents {
             writer.put(document).unwrap();
         }
@@ -212,7 +212,7 @@ fn random(seq: u64) -> Value {
 fn random_bench() -> (Bench, BTreeMap<u64, Value>) {
     let bench = Bench::new();
     let mut kept = BTreeMap::new();
-    let mut writer = Writer::open(&bench.index).unwrap();
+    let mut writer = Writer::open(&bench.index, Side::Current).unwrap();
     for part in 0..3 {
         for seq in part * 100 + 1..=part * 100 + 100 {
             writer.put(&document(seq, random(seq), &[])).unwrap();

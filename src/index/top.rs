@@ -32,6 +32,11 @@ struct Sums<'r> {
 }
 
 impl Sums<'_> {
+    fn clear(&mut self) {
+        self.counts.clear();
+        self.bytes = 0;
+    }
+
     fn add(&mut self, text: &str, count: u64) -> Result<(), IndexError> {
         match self.counts.get_mut(text) {
             Some(known) => *known += count,
@@ -112,20 +117,13 @@ impl Top {
         };
         let share = threshold.div_ceil(self.segments.len().max(1) as u64).max(1);
         let share = u32::try_from(share).unwrap_or(u32::MAX);
-        let above = |least: u32| -> usize {
-            let counts = self.segments.iter().flat_map(|(_, counts)| counts);
-            counts.filter(|count| **count >= least).count()
-        };
-        (sums.counts, sums.bytes) = (HashMap::new(), 0);
-        let is_everything = above(share) * self.segments.len() * LOOK_UP > above(1);
-        let least = if is_everything { 1 } else { share };
-        for (column, counts) in &self.segments {
-            running.check_time()?;
-            let found = entries(counts, least);
-            running.check_bytes(held + sums.bytes + found.len() * 16)?;
-            self.add_texts(column, found, &mut sums)?;
-        }
-        if is_everything {
+        sums.clear();
+        self.add_all(share, &mut sums)?;
+        let entries = self.segments.iter().flat_map(|(_, counts)| counts);
+        let entries = entries.filter(|count| **count > 0).count();
+        if sums.counts.len() * self.segments.len() * LOOK_UP > entries {
+            sums.clear();
+            self.add_all(1, &mut sums)?;
             return Ok(sums.counts);
         }
         for (text, count) in &mut sums.counts {
@@ -137,6 +135,18 @@ impl Top {
             }
         }
         Ok(sums.counts)
+    }
+
+    /// Adds every entry with at least so many.
+    fn add_all(&self, least: u32, sums: &mut Sums) -> Result<(), IndexError> {
+        for (column, counts) in &self.segments {
+            sums.running.check_time()?;
+            let found = entries(counts, least);
+            let held = sums.held + sums.bytes + found.len() * 16;
+            sums.running.check_bytes(held)?;
+            self.add_texts(column, found, sums)?;
+        }
+        Ok(())
     }
 
     fn add_texts(

@@ -87,7 +87,7 @@ pub fn search(app: &App, request: &Request, _: &[String]) -> Result<Response, We
         div.head {
             h1 { "Search" }
             @let index = app.indexer.status();
-            @if index.building.is_some() || index.error.is_some() {
+            @if index.building.is_some_and(|building| !building.is_beside) || index.error.is_some() {
                 div.chips { span.chip.warn { "The index is behind the store: not every crash is found yet. " a href="/status/" { "Status" } } }
             }
         }
