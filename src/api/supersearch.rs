@@ -94,3 +94,22 @@ pub fn fields(_: &App, request: &Request, _: &[String]) -> Answer {
         .collect();
     Ok(Response::json(&Value::Object(fields)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_that_is_cut_off_is_told_in_socorros_words() {
+        fn check(error: IndexError, start: &str) {
+            let error = WebError::from(error);
+            assert_eq!(error.status, 400);
+            assert!(error.message.starts_with(start), "{}", error.message);
+        }
+        check(IndexError::TimedOut, "Search query timed out. ");
+        check(
+            IndexError::TooComplex,
+            "Search query is too complex to execute. Simplify the search pattern and try again.",
+        );
+    }
+}

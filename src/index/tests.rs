@@ -286,10 +286,15 @@ fn tally(crashes: &BTreeMap<u64, Value>, key: &str) -> Vec<(Value, u64)> {
     sorted.sort_by(|(a, m), (b, n)| {
         n.cmp(m).then_with(|| match (a.as_i64(), b.as_i64()) {
             (Some(a), Some(b)) => a.cmp(&b),
+            _ if key == "version" => version(a).cmp(&version(b)),
             _ => a.as_str().cmp(&b.as_str()),
         })
     });
     sorted
+}
+
+fn version(value: &Value) -> VersionKey {
+    VersionKey::new(value.as_str().unwrap())
 }
 
 fn counts(result: &SearchResult, label: &str) -> Vec<(Value, u64)> {

@@ -5,12 +5,15 @@
 //! up to is no more than that count. So only entries above the share need be known by their texts,
 //! which are few where counts are skewed. The result is exact, ties included.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::bounds::Running;
-use super::counting::{Bucket, Key};
+use super::counting::{Bucket, Key, version};
 use super::error::IndexError;
 use super::terms::TextColumn;
+use crate::fields::Kind;
+use crate::fields::version::VersionKey;
 
 /// Bytes of a text beside itself while counts are added up.
 const TEXT_BYTES: usize = 80;
@@ -64,22 +67,24 @@ impl Top {
             .sum()
     }
 
-    /// The first `size` texts, by count, equals by text. `held` bytes are held beside.
+    /// The first `size` texts, by count, equals by text or as versions. `held` bytes are held beside.
     pub fn finish(
         &self,
+        kind: Kind,
         size: usize,
         held: usize,
         running: &Running,
     ) -> Result<Vec<Bucket>, IndexError> {
         let sums = self.candidates(size, held, running)?;
-        let mut found: Vec<(Box<str>, u64)> = sums.into_iter().collect();
-        let order = |a: &(Box<str>, u64), b: &(Box<str>, u64)| b.1.cmp(&a.1).then(a.0.cmp(&b.0));
+        let entry = |(text, count): (Box<str>, u64)| (Reverse(count), version(kind, &text), text);
+        let mut found: Vec<(Reverse<u64>, Option<VersionKey>, Box<str>)> =
+            sums.into_iter().map(entry).collect();
         if found.len() > size {
-            found.select_nth_unstable_by(size, order);
+            found.select_nth_unstable(size);
             found.truncate(size);
         }
-        found.sort_unstable_by(order);
-        let bucket = |(text, count)| Bucket {
+        found.sort_unstable();
+        let bucket = |(Reverse(count), _, text)| Bucket {
             parent: 0,
             key: Key::Text(text),
             count,
