@@ -349,6 +349,39 @@ fn facets_equal_a_plain_scan() {
 }
 
 #[test]
+fn the_commonest_of_many_texts_are_exact_over_segments() {
+    let bench = Bench::new();
+    let mut kept = BTreeMap::new();
+    let mut writer = Writer::open(&bench.index, Side::Current).unwrap();
+    for part in 0..4_u64 {
+        for seq in part * 300 + 1..=part * 300 + 300 {
+            let number = seq % 300;
+            let address = match number {
+                // Common in one part, and nearly as common everywhere: no part's first.
+                0..20 => format!("of part {part}"),
+                20..32 => "everywhere".to_owned(),
+                // As many as the others here and there.
+                32..80 => format!("{}", (number + part) % 7),
+                _ => format!("{seq:#x}"),
+            };
+            let crash = json!({ "address": address });
+            writer.put(&document(seq, crash.clone(), &[])).unwrap();
+            kept.insert(seq, crash);
+        }
+        let change = part;
+        let rebuilt_to = None;
+        let mark = Watermark { change, rebuilt_to };
+        writer.commit(mark).unwrap();
+    }
+    assert!(bench.index.status().segments > 1);
+    let expected = tally(&kept, "address");
+    for size in 1..=15 {
+        let result = bench.search(&format!("_facets=address&_facets_size={size}"));
+        assert_eq!(counts(&result, "address"), expected[..size], "{size}");
+    }
+}
+
+#[test]
 fn facets_inside_facets_equal_a_plain_scan() {
     let (bench, mut kept) = random_bench();
     kept.retain(|_, crash| crash["uptime"].as_u64().unwrap() >= 500);
