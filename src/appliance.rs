@@ -19,7 +19,7 @@ use crate::fetcher;
 use crate::fields;
 use crate::http::Server;
 use crate::index::Index;
-use crate::indexer::Indexer;
+use crate::indexer::{self, Building, Indexer};
 use crate::limits;
 use crate::mender;
 use crate::metrics::Metrics;
@@ -289,6 +289,20 @@ fn worker_count(config: &Config) -> usize {
     }
 }
 
+/// Builds the search index anew, for a data directory that no server has open.
+pub fn reindex(
+    config: &Config,
+    data: &Path,
+    tell: impl FnMut(Building),
+) -> anyhow::Result<Building> {
+    let StoreAlone { store, ground } = store_alone(config, data)?;
+    let store = Arc::new(store);
+    let index = Index::open(&ground.index_dir, store.id()?).context("the search index")?;
+    let built = indexer::rebuild(&store, &Arc::new(index), tell);
+    store.close();
+    built.map_err(|error| anyhow::anyhow!("the search index: {error}"))
+}
+
 /// What the parts stand on: the folders that they write to, and the lock on them.
 struct Ground {
     disk: Arc<dyn Disk>,
@@ -351,27 +365,28 @@ fn incoming_dir(data: &Path) -> PathBuf {
 /// The store of a data directory that no server has open.
 pub struct StoreAlone {
     pub store: Store,
-    _ground: Ground,
+    ground: Ground,
 }
 
 /// Opens the store without anything around it: no workers, no index, no listener.
 pub fn store_alone(config: &Config, data: &Path) -> anyhow::Result<StoreAlone> {
+    fields::extend(&config.fields.value).map_err(anyhow::Error::msg)?;
     let ground = Ground::prepare(&Place {
         data: data.to_path_buf(),
         program: PathBuf::new(),
         read_only: false,
-    })?;
-    let (lanes, _, _) = queue::queue(0);
+    })
+    .with_context(|| format!("data directory {}", data.display()))?;
+    // Without a place in the queue no crash is handed out.
+    let (lanes, _jobs, _stop) = queue::queue(0);
     let options = StoreOptions {
         cache_bytes: config.store.cache_bytes.0 as usize,
         spill_dir: ground.spill_dir.clone(),
     };
     let clock = Arc::new(SystemClock);
-    let store = Store::open(ground.disk.clone(), options, clock, Box::new(lanes))?;
-    Ok(StoreAlone {
-        store,
-        _ground: ground,
-    })
+    let store = Store::open(ground.disk.clone(), options, clock, Box::new(lanes))
+        .with_context(|| format!("the store in {}", data.display()))?;
+    Ok(StoreAlone { store, ground })
 }
 
 /// The symbols of a data directory without a server, which may run meanwhile.

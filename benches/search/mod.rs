@@ -6,7 +6,9 @@
 //! all of them in `ROUNDS` rounds, `_p95` the slowest but one in twenty.
 
 mod crashes;
+mod lag;
 mod questions;
+mod rebuild;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
@@ -17,9 +19,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crashkeep::clock::SystemClock;
-use crashkeep::index::{Document, Index, Watermark, Writer};
+use crashkeep::index::{Document, Index, Side, Watermark, Writer};
 use crashkeep::query::Query;
-use crashkeep::queue::queue;
+use crashkeep::queue::{Lanes, queue};
 use crashkeep::store::disk::OsDisk;
 use crashkeep::store::{Store, StoreOptions};
 use rustix::time::{ClockId, clock_gettime};
@@ -66,6 +68,8 @@ pub fn run(root: &Path) {
     drop(index);
     served(&data, &questions);
     let many = (crashes / 10).max(10_000);
+    rebuild::run(&root.join("rebuild"), (crashes / 10).max(10_000));
+    lag::run(&root.join("lag"));
     build(
         &root.join("many"),
         &Site::new(many, FIELDS_MANY),
@@ -73,6 +77,17 @@ pub fn run(root: &Path) {
         "_100_fields",
         None,
     );
+}
+
+fn open_store(data: &Path, lanes: Lanes) -> Store {
+    std::fs::create_dir_all(data).expect("a folder");
+    let options = StoreOptions {
+        cache_bytes: 64 << 20,
+        spill_dir: data.to_path_buf(),
+    };
+    let disk = Arc::new(OsDisk::new(data).expect("a disk"));
+    let store = Store::open(disk, options, Arc::new(SystemClock), Box::new(lanes));
+    store.expect("a store")
 }
 
 fn seconds(clock: ClockId) -> f64 {
@@ -88,19 +103,12 @@ fn build(
     name: &str,
     mut baseline: Option<&mut Baseline>,
 ) -> Arc<Index> {
-    std::fs::create_dir_all(data).expect("a folder");
     let (lanes, _jobs, _stop) = queue(1);
-    let options = StoreOptions {
-        cache_bytes: 1 << 20,
-        spill_dir: data.to_path_buf(),
-    };
-    let disk = Arc::new(OsDisk::new(data).expect("a disk"));
-    let store = Store::open(disk, options, Arc::new(SystemClock), Box::new(lanes));
-    let store = store.expect("a store");
+    let store = open_store(data, lanes);
     let dir = data.join("index");
     let index = Index::open(&dir, store.id().expect("an id")).expect("an index");
     let index = Arc::new(index);
-    let mut writer = Writer::open(&index).expect("a writer");
+    let mut writer = Writer::open(&index, Side::Current).expect("a writer");
     let mark = Watermark {
         change: store.change_range().expect("readable").0,
         rebuilt_to: None,

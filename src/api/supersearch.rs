@@ -61,7 +61,8 @@ pub const UNREDACTED: Doc = Doc::new(
 )
 .search();
 
-/// Searches with Socorro's parameters; hits, total and facets in Socorro's shape.
+/// Searches with Socorro's parameters; hits, total and facets in Socorro's shape. While the index is
+/// built from the store it says so under `rebuilding`, and whether answers are complete meanwhile.
 pub fn supersearch(app: &App, request: &Request, _: &[String]) -> Answer {
     let query = Query::parse(&request.query.0, app.clock.now(), request.sees_protected())?;
     let wants_query = request.query.get("_return_query");
@@ -69,7 +70,15 @@ pub fn supersearch(app: &App, request: &Request, _: &[String]) -> Answer {
         return Ok(Response::json(&as_understood(&query)));
     }
     let result = app.index.search(&query)?;
-    Ok(Response::json(&to_json(&query, &result)))
+    let mut answer = to_json(&query, &result);
+    if let Some(building) = app.indexer.building() {
+        answer["rebuilding"] = json!({
+            "rows": building.rows,
+            "rows_total": building.rows_total,
+            "is_complete": building.is_beside,
+        });
+    }
+    Ok(Response::json(&answer))
 }
 
 /// The query as it was read, with what was added to it; every parameter a list.
@@ -135,4 +144,23 @@ pub fn fields(_: &App, request: &Request, _: &[String]) -> Answer {
         })
         .collect();
     Ok(Response::json(&Value::Object(fields)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_that_is_cut_off_is_told_in_socorros_words() {
+        fn check(error: IndexError, start: &str) {
+            let error = WebError::from(error);
+            assert_eq!(error.status, 400);
+            assert!(error.message.starts_with(start), "{}", error.message);
+        }
+        check(IndexError::TimedOut, "Search query timed out. ");
+        check(
+            IndexError::TooComplex,
+            "Search query is too complex to execute. Simplify the search pattern and try again.",
+        );
+    }
 }

@@ -139,12 +139,9 @@ fn with_store(
     act: impl FnOnce(&Store, Timestamp) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
     let config = common.config()?;
-    let opened = appliance::store_alone(&config, &common.data).with_context(|| {
-        format!(
-            "data directory {}; while a server has it open, use its page /users/",
-            common.data.display()
-        )
-    })?;
+    let opened = appliance::store_alone(&config, &common.data).context(
+        "accounts cannot be reached; while a server has them open, use its page /users/",
+    )?;
     act(&opened.store, SystemClock.now())?;
     opened.store.close();
     Ok(ExitCode::SUCCESS)

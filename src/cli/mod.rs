@@ -4,6 +4,7 @@ mod accounts;
 mod config;
 mod convert;
 mod demo;
+mod reindex;
 mod serve;
 mod signature;
 mod submit;
@@ -71,6 +72,8 @@ enum Command {
     User(accounts::UserArgs),
     /// Make and end the tokens of accounts
     Token(accounts::TokenArgs),
+    /// Build the search index anew, while no server runs; a kill leaves the old one
+    Reindex(reindex::Args),
     /// Check or print the configuration
     Config(config::Args),
     /// The stackwalk child of a server's worker; speaks on stdin and stdout
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Symbols(args) => symbols::run(args, &common),
         Command::User(args) => accounts::user(args, &common),
         Command::Token(args) => accounts::token(args, &common),
+        Command::Reindex(args) => reindex::run(args, &common),
         Command::Config(args) => config::run(args, &common),
         Command::Walker(args) => walk::run_walker(args),
         Command::ConvertSymbols(args) => convert::run(args),

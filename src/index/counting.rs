@@ -23,6 +23,7 @@ use super::top::Top;
 use super::unique::{KeyHash, Unique, hash_number, hash_text};
 use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::Kind;
+use crate::fields::version::VersionKey;
 use crate::limits;
 use crate::query::{Facet, FacetNode, Interval, Query};
 
@@ -258,16 +259,17 @@ impl<'q> Counting<'q> {
             }
             let held = self.bytes();
             let node = &mut self.nodes[at];
+            let kind = node.facet.field().kind();
             let counts = std::mem::replace(&mut node.counts, Counts::Inside(HashMap::default()));
             node.listed = match counts {
-                Counts::Top(top) => top.finish(self.size, held, running)?,
+                Counts::Top(top) => top.finish(kind, self.size, held, running)?,
                 Counts::Inside(counts) => {
                     running.check_bytes(held + counts.len() * 40)?;
-                    let is_text = node.facet.field().kind().is_text();
                     let is_histogram = node.facet.is_histogram();
                     let found = counts.into_iter().collect();
                     let order = Order {
-                        texts: is_text.then_some(&self.interner),
+                        kind,
+                        texts: kind.is_text().then_some(&self.interner),
                         is_histogram,
                         size: self.size,
                     };
@@ -371,7 +373,7 @@ impl Node<'_> {
         let mut ords: Vec<u64> = seen.iter().map(|(ord, _)| *ord).collect();
         ords.dedup();
         let mut rest = seen.into_iter().peekable();
-        column.each_of(&ords, running, |ord, text| {
+        column.each_bytes_of(&ords, running, |ord, text| {
             let hash = hash_text(text);
             while let Some((_, parent)) = rest.next_if(|(at, _)| *at == ord) {
                 self.unique_bytes += self.unique[parent as usize].insert(hash);
@@ -642,6 +644,7 @@ impl Interner {
 
 /// How the values of a facet are listed.
 struct Order<'i> {
+    kind: Kind,
     /// For facets of texts.
     texts: Option<&'i Interner>,
     is_histogram: bool,
@@ -656,7 +659,15 @@ impl Order<'_> {
     ) -> Result<Vec<Bucket>, IndexError> {
         running.check_time()?;
         let text = |key: u64| self.texts.map(|texts| &*texts.texts[key as usize]);
-        let by_key = |a: u64, b: u64| text(a).cmp(&text(b)).then(a.cmp(&b));
+        let mut versions: HashMap<u64, Option<VersionKey>, KeyHash> = HashMap::default();
+        if self.kind == Kind::Version {
+            let keys = found.iter().map(|((_, key), _)| *key);
+            versions.extend(keys.map(|key| (key, text(key).and_then(|t| version(self.kind, t)))));
+        }
+        let by_key = |a: u64, b: u64| {
+            let order = versions.get(&a).cmp(&versions.get(&b));
+            order.then_with(|| text(a).cmp(&text(b)).then(a.cmp(&b)))
+        };
         let order = |a: &((u32, u64), u64), b: &((u32, u64), u64)| match self.is_histogram {
             true => by_key(a.0.1, b.0.1),
             false => b.1.cmp(&a.1).then_with(|| by_key(a.0.1, b.0.1)),
@@ -682,6 +693,11 @@ impl Order<'_> {
         }
         Ok(listed)
     }
+}
+
+/// What a text of a field of versions is sorted by, before itself.
+pub fn version(kind: Kind, text: &str) -> Option<VersionKey> {
+    (kind == Kind::Version).then(|| VersionKey::new(text))
 }
 
 impl Facet {

@@ -44,8 +44,13 @@ impl Document {
         annotations: &BTreeMap<String, String>,
     ) -> Result<Self, serde_json::Error> {
         let mut reader = serde_json::Deserializer::from_slice(processed);
-        let mut found = Known.deserialize(&mut reader)?;
-        reader.end()?;
+        let mut known = Known::default();
+        let outcome = known.deserialize(&mut reader);
+        if !known.is_at_walk {
+            outcome?;
+            reader.end()?;
+        }
+        let mut found = known.found;
         found.retain(|(field, _)| ![name::UUID, name::DATE].contains(&field.name));
         for (name, value) in [
             (name::UUID, Scalar::Text(id.to_string())),
@@ -86,37 +91,46 @@ impl Document {
     }
 }
 
-/// Reads an object's catalogue fields and nothing else.
-struct Known;
+/// Reads an object's catalogue fields, up to the walk, which comes last and is far larger than all
+/// else.
+#[derive(Default)]
+struct Known {
+    found: Vec<(&'static Field, Vec<Scalar>)>,
+    /// Reading ended there, amid the object, which the reader takes for an error.
+    is_at_walk: bool,
+}
 
-impl<'de> DeserializeSeed<'de> for Known {
-    type Value = Vec<(&'static Field, Vec<Scalar>)>;
+impl<'de> DeserializeSeed<'de> for &mut Known {
+    type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for Known {
-    type Value = Vec<(&'static Field, Vec<Scalar>)>;
+impl<'de> Visitor<'de> for &mut Known {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a processed crash")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found: Self::Value = Vec::new();
         while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            if key == fields::JSON_DUMP {
+                self.is_at_walk = true;
+                break;
+            }
             let Some(field) = fields::by_key(&key) else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
             let values = scalars(field, map.next_value::<Value>()?);
-            if !values.is_empty() && !found.iter().any(|(known, _)| *known == field) {
-                found.push((field, values));
+            if !values.is_empty() && !self.found.iter().any(|(known, _)| *known == field) {
+                self.found.push((field, values));
             }
         }
-        Ok(found)
+        Ok(())
     }
 }
 

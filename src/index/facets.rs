@@ -11,7 +11,8 @@ use crate::query::Facet;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum FacetResult {
-    /// Values by count, most first, equals by value; intervals of a histogram in their order.
+    /// Values by count, most first, equals by value, versions as such; intervals of a histogram in
+    /// their order.
     Buckets(Vec<FacetBucket>),
     /// Distinct values.
     Cardinality(u64),

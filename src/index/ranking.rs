@@ -32,6 +32,18 @@ enum SortKey {
 }
 
 impl Ranked {
+    /// Memory that it holds.
+    pub fn bytes(&self) -> usize {
+        let key = |key: &Option<SortKey>| match key {
+            // A version's parts take as much again, and more.
+            Some(SortKey::Version(_, text)) => 32 * text.len(),
+            Some(SortKey::Text(text)) => text.len(),
+            Some(SortKey::Number(_)) | None => 0,
+        };
+        let keys = self.keys.iter().map(key).sum::<usize>();
+        keys + self.keys.capacity() * size_of::<Option<SortKey>>() + size_of::<Self>()
+    }
+
     /// Crashes without a value come last in either direction; equals newest first.
     pub fn order(&self, other: &Self, sorts: &[Sort]) -> Ordering {
         for (at, sort) in sorts.iter().enumerate() {

@@ -96,6 +96,10 @@ impl Index {
             found.push(again);
             if let Some(best) = best {
                 ranked.extend(best.finish(at, ground)?);
+                ranked.sort_unstable_by(|a: &Ranked, b: &Ranked| a.order(b, sorts));
+                ranked.truncate(results_end);
+                let ranked_bytes: usize = ranked.iter().map(Ranked::bytes).sum();
+                running.check_bytes(counting.bytes() + found_bytes + ranked_bytes)?;
             }
         }
         if counting.levels() > 0 {
@@ -110,11 +114,7 @@ impl Index {
             }
             counting.keep(level, running)?;
         }
-        ranked.sort_unstable_by(|a: &Ranked, b: &Ranked| a.order(b, sorts));
-        let page = ranked
-            .into_iter()
-            .skip(query.results_offset)
-            .take(query.results_number);
+        let page = ranked.into_iter().skip(query.results_offset);
         Ok(SearchResult {
             hits: hits(segments, &query.columns, page.collect(), ground)?,
             total,

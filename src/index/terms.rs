@@ -142,31 +142,40 @@ impl TextColumn {
         running: &Running,
         mut take: impl FnMut(u64, &str) -> Result<(), IndexError>,
     ) -> Result<(), IndexError> {
+        self.each_bytes_of(ords, running, |ord, text| {
+            take(ord, &String::from_utf8_lossy(text))
+        })
+    }
+
+    /// The same with the texts' bytes, for those who only tell them apart.
+    pub fn each_bytes_of(
+        &self,
+        ords: &[u64],
+        running: &Running,
+        mut take: impl FnMut(u64, &[u8]) -> Result<(), IndexError>,
+    ) -> Result<(), IndexError> {
         // Many of them are had the faster the more often they are asked for.
         let terms = match ords.len() * 8 > self.len() {
             true => self.terms(running)?,
             false => self.known().flatten(),
         };
         if let Some(terms) = terms {
-            for &ord in ords {
-                take(ord, &String::from_utf8_lossy(terms.get(ord as usize)))?;
-            }
-            return Ok(());
+            return ords
+                .iter()
+                .try_for_each(|ord| take(*ord, terms.get(*ord as usize)));
         }
         let mut at = 0;
         let mut outcome = Ok(());
         // Its callback cannot end it, so it is called for some entries at a time.
         for some in ords.chunks(STRIDE as usize) {
             running.check_time()?;
-            let is_complete = self
-                .column
-                .dictionary()
-                .sorted_ords_to_term_cb(some, |term| {
-                    if outcome.is_ok() {
-                        outcome = take(ords[at], &String::from_utf8_lossy(term));
-                    }
-                    at += 1;
-                })?;
+            let dictionary = self.column.dictionary();
+            let is_complete = dictionary.sorted_ords_to_term_cb(some, |term| {
+                if outcome.is_ok() {
+                    outcome = take(ords[at], term);
+                }
+                at += 1;
+            })?;
             std::mem::replace(&mut outcome, Ok(()))?;
             if !is_complete {
                 return Err(IndexError::Damaged("a dictionary lacks an entry".into()));
@@ -201,19 +210,23 @@ impl TextColumn {
         &self,
         part: &Finder,
         running: &Running,
-        mut take: impl FnMut(u64),
+        mut take: impl FnMut(u64, &str),
     ) -> Result<(), IndexError> {
         let Some(terms) = self.terms(running)? else {
             return self.read(running, |ord, term| {
                 if part.find(term).is_some() {
-                    take(ord);
+                    take(ord, &String::from_utf8_lossy(term));
                 }
                 true
             });
         };
         let len = part.needle().len();
-        let (mut at, mut ord) = (0, 0);
+        let (mut at, mut ord, mut found_count) = (0, 0, 0_u64);
         while let Some(found) = part.find(&terms.bytes[at..]) {
+            found_count += 1;
+            if found_count.is_multiple_of(STRIDE) {
+                running.check_time()?;
+            }
             let found = at + found;
             ord += terms.ends[ord..].partition_point(|end| *end as usize <= found);
             let Some(&end) = terms.ends.get(ord) else {
@@ -222,7 +235,7 @@ impl TextColumn {
             // What reaches into the next text is none.
             match found + len <= end as usize {
                 true => {
-                    take(ord as u64);
+                    take(ord as u64, &String::from_utf8_lossy(terms.get(ord)));
                     at = end as usize;
                 }
                 false => at = found + 1,

@@ -36,7 +36,7 @@ impl Bench {
     }
 
     fn put(&self, documents: &[Document]) {
-        let mut writer = Writer::open(&self.index).unwrap();
+        let mut writer = Writer::open(&self.index, Side::Current).unwrap();
         for document in documents {
             writer.put(document).unwrap();
         }
@@ -212,7 +212,7 @@ fn random(seq: u64) -> Value {
 fn random_bench() -> (Bench, BTreeMap<u64, Value>) {
     let bench = Bench::new();
     let mut kept = BTreeMap::new();
-    let mut writer = Writer::open(&bench.index).unwrap();
+    let mut writer = Writer::open(&bench.index, Side::Current).unwrap();
     for part in 0..3 {
         for seq in part * 100 + 1..=part * 100 + 100 {
             writer.put(&document(seq, random(seq), &[])).unwrap();
@@ -286,10 +286,15 @@ fn tally(crashes: &BTreeMap<u64, Value>, key: &str) -> Vec<(Value, u64)> {
     sorted.sort_by(|(a, m), (b, n)| {
         n.cmp(m).then_with(|| match (a.as_i64(), b.as_i64()) {
             (Some(a), Some(b)) => a.cmp(&b),
+            _ if key == "version" => version(a).cmp(&version(b)),
             _ => a.as_str().cmp(&b.as_str()),
         })
     });
     sorted
+}
+
+fn version(value: &Value) -> VersionKey {
+    VersionKey::new(value.as_str().unwrap())
 }
 
 fn counts(result: &SearchResult, label: &str) -> Vec<(Value, u64)> {
@@ -341,6 +346,39 @@ fn facets_equal_a_plain_scan() {
         days,
         [(json!("2026-11-22T00:00:00+00:00"), kept.len() as u64)]
     );
+}
+
+#[test]
+fn the_commonest_of_many_texts_are_exact_over_segments() {
+    let bench = Bench::new();
+    let mut kept = BTreeMap::new();
+    let mut writer = Writer::open(&bench.index, Side::Current).unwrap();
+    for part in 0..4_u64 {
+        for seq in part * 300 + 1..=part * 300 + 300 {
+            let number = seq % 300;
+            let address = match number {
+                // Common in one part, and nearly as common everywhere: no part's first.
+                0..20 => format!("of part {part}"),
+                20..32 => "everywhere".to_owned(),
+                // As many as the others here and there.
+                32..80 => format!("{}", (number + part) % 7),
+                _ => format!("{seq:#x}"),
+            };
+            let crash = json!({ "address": address });
+            writer.put(&document(seq, crash.clone(), &[])).unwrap();
+            kept.insert(seq, crash);
+        }
+        let change = part;
+        let rebuilt_to = None;
+        let mark = Watermark { change, rebuilt_to };
+        writer.commit(mark).unwrap();
+    }
+    assert!(bench.index.status().segments > 1);
+    let expected = tally(&kept, "address");
+    for size in 1..=15 {
+        let result = bench.search(&format!("_facets=address&_facets_size={size}"));
+        assert_eq!(counts(&result, "address"), expected[..size], "{size}");
+    }
 }
 
 #[test]

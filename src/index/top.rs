@@ -5,12 +5,15 @@
 //! up to is no more than that count. So only entries above the share need be known by their texts,
 //! which are few where counts are skewed. The result is exact, ties included.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::bounds::Running;
-use super::counting::{Bucket, Key};
+use super::counting::{Bucket, Key, version};
 use super::error::IndexError;
 use super::terms::TextColumn;
+use crate::fields::Kind;
+use crate::fields::version::VersionKey;
 
 /// Bytes of a text beside itself while counts are added up.
 const TEXT_BYTES: usize = 80;
@@ -32,6 +35,11 @@ struct Sums<'r> {
 }
 
 impl Sums<'_> {
+    fn clear(&mut self) {
+        self.counts.clear();
+        self.bytes = 0;
+    }
+
     fn add(&mut self, text: &str, count: u64) -> Result<(), IndexError> {
         match self.counts.get_mut(text) {
             Some(known) => *known += count,
@@ -59,22 +67,24 @@ impl Top {
             .sum()
     }
 
-    /// The first `size` texts, by count, equals by text. `held` bytes are held beside.
+    /// The first `size` texts, by count, equals by text or as versions. `held` bytes are held beside.
     pub fn finish(
         &self,
+        kind: Kind,
         size: usize,
         held: usize,
         running: &Running,
     ) -> Result<Vec<Bucket>, IndexError> {
         let sums = self.candidates(size, held, running)?;
-        let mut found: Vec<(Box<str>, u64)> = sums.into_iter().collect();
-        let order = |a: &(Box<str>, u64), b: &(Box<str>, u64)| b.1.cmp(&a.1).then(a.0.cmp(&b.0));
+        let entry = |(text, count): (Box<str>, u64)| (Reverse(count), version(kind, &text), text);
+        let mut found: Vec<(Reverse<u64>, Option<VersionKey>, Box<str>)> =
+            sums.into_iter().map(entry).collect();
         if found.len() > size {
-            found.select_nth_unstable_by(size, order);
+            found.select_nth_unstable(size);
             found.truncate(size);
         }
-        found.sort_unstable_by(order);
-        let bucket = |(text, count)| Bucket {
+        found.sort_unstable();
+        let bucket = |(Reverse(count), _, text)| Bucket {
             parent: 0,
             key: Key::Text(text),
             count,
@@ -112,20 +122,13 @@ impl Top {
         };
         let share = threshold.div_ceil(self.segments.len().max(1) as u64).max(1);
         let share = u32::try_from(share).unwrap_or(u32::MAX);
-        let above = |least: u32| -> usize {
-            let counts = self.segments.iter().flat_map(|(_, counts)| counts);
-            counts.filter(|count| **count >= least).count()
-        };
-        (sums.counts, sums.bytes) = (HashMap::new(), 0);
-        let is_everything = above(share) * self.segments.len() * LOOK_UP > above(1);
-        let least = if is_everything { 1 } else { share };
-        for (column, counts) in &self.segments {
-            running.check_time()?;
-            let found = entries(counts, least);
-            running.check_bytes(held + sums.bytes + found.len() * 16)?;
-            self.add_texts(column, found, &mut sums)?;
-        }
-        if is_everything {
+        sums.clear();
+        self.add_all(share, &mut sums)?;
+        let entries = self.segments.iter().flat_map(|(_, counts)| counts);
+        let entries = entries.filter(|count| **count > 0).count();
+        if sums.counts.len() * self.segments.len() * LOOK_UP > entries {
+            sums.clear();
+            self.add_all(1, &mut sums)?;
             return Ok(sums.counts);
         }
         for (text, count) in &mut sums.counts {
@@ -137,6 +140,18 @@ impl Top {
             }
         }
         Ok(sums.counts)
+    }
+
+    /// Adds every entry with at least so many.
+    fn add_all(&self, least: u32, sums: &mut Sums) -> Result<(), IndexError> {
+        for (column, counts) in &self.segments {
+            sums.running.check_time()?;
+            let found = entries(counts, least);
+            let held = sums.held + sums.bytes + found.len() * 16;
+            sums.running.check_bytes(held)?;
+            self.add_texts(column, found, sums)?;
+        }
+        Ok(())
     }
 
     fn add_texts(

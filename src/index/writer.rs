@@ -10,11 +10,16 @@ use tantivy::{IndexWriter, TantivyDocument, Term};
 
 use super::document::{Document, Scalar};
 use super::schema::{ANNOTATION, cut};
-use super::{Index, IndexError, Opened};
+use super::{Index, IndexError, Opened, Side};
 use crate::limits;
 
 /// Bytes of documents in memory before they become a segment. An idle writer holds none.
 const MEMORY_BYTES: usize = 15_000_000;
+/// The same while an index is built beside another one: larger segments are merged less often.
+const MEMORY_BYTES_NEXT: usize = 50_000_000;
+/// Segments of about a size that are merged into one. Each has dictionaries of its own, so fewer
+/// make searches faster, and merges more frequent.
+const MERGE_SEGMENTS: usize = 5;
 /// A segment of more documents is not merged any more.
 const MERGE_DOCS_MAX: usize = 1_000_000;
 /// Share of deleted documents from which a segment is merged for their sake.
@@ -43,7 +48,7 @@ pub(super) fn read_payload(text: &str, store_id: u128) -> Option<Watermark> {
     (payload.store == format!("{store_id:032x}")).then_some(payload.watermark)
 }
 
-/// The one writer of an open index. It lives as long as the indexer: merges die with it.
+/// The one writer of one side of an open index. It lives as long as the indexer: merges die with it.
 pub struct Writer {
     index: Arc<Index>,
     opened: Arc<Opened>,
@@ -55,15 +60,19 @@ pub struct Writer {
 impl Writer {
     /// # Errors
     /// Another writer is open, or the directory cannot be written.
-    pub fn open(index: &Arc<Index>) -> Result<Self, IndexError> {
-        let opened = index.opened();
+    pub fn open(index: &Arc<Index>, side: Side) -> Result<Self, IndexError> {
+        let opened = index.side(side)?;
         let options = IndexWriterOptions::builder()
-            .memory_budget_per_thread(MEMORY_BYTES)
+            .memory_budget_per_thread(match side {
+                Side::Current => MEMORY_BYTES,
+                Side::Next => MEMORY_BYTES_NEXT,
+            })
             .num_worker_threads(1)
             .num_merge_threads(1)
             .build();
         let writer: IndexWriter = opened.tantivy.writer_with_options(options)?;
         let mut merges = LogMergePolicy::default();
+        merges.set_min_num_segments(MERGE_SEGMENTS);
         merges.set_max_docs_before_merge(MERGE_DOCS_MAX);
         merges.set_del_docs_ratio_before_merge(DELETED_RATIO_MAX);
         writer.set_merge_policy(Box::new(merges));
@@ -86,6 +95,12 @@ impl Writer {
     /// Adds a crash, or replaces what the index has of it.
     pub fn put(&mut self, document: &Document) -> Result<(), IndexError> {
         self.delete(document.seq);
+        self.add(document)
+    }
+
+    /// Adds a crash that the index does not have. Each deletion is looked for in every segment, so
+    /// this is faster.
+    pub fn add(&mut self, document: &Document) -> Result<(), IndexError> {
         let layout = &self.index.layout;
         let mut doc = TantivyDocument::new();
         doc.add_u64(layout.seq, document.seq);

@@ -21,7 +21,8 @@ pub fn status(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError
                 (queue_chip(app, &store))
                 @let indexing = app.indexer.status();
                 @if let Some(building) = indexing.building {
-                    span.chip.warn { "index is being built: " (number(building.rows)) " of " (number(building.rows_total)) }
+                    @let what = if building.is_beside { "index is being built anew, searches go on: " } else { "index is being built: " };
+                    span.chip.warn { (what) (number(building.rows)) " of " (number(building.rows_total)) }
                 }
                 @if let Some(why) = &indexing.error { span.chip.bad { "index: " (why) } }
                 @if !cfg!(target_os = "linux") {

@@ -192,10 +192,7 @@ fn crashstats_tools_search_fetch_and_reprocess() {
     ];
     tool(&bin, "fetch-data", &token, &fetch);
     let fetched = find_file(&place, &ids[0], "upload_file_minidump");
-    assert!(
-        fetched.contains(&dump),
-        "the dump came back byte for byte"
-    );
+    assert!(fetched.contains(&dump), "the dump came back byte for byte");
     let done = |id: &str| {
         server_get(
             &server,

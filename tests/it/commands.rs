@@ -63,6 +63,34 @@ fn submit_prints_the_answer_of_the_collector() {
 }
 
 #[test]
+fn reindex_builds_the_index_anew_while_no_server_runs() {
+    let root = tempfile::tempdir().expect("a folder");
+    let data = root.path().join("data");
+    let path = data.to_str().expect("a plain path");
+    let mut server = Server::start_in(&data, &[]);
+    let trace = "java.lang.Error\n\tat a.b.main(Main.java:7)";
+    let annotations = [("ProductName", "Lynx"), ("JavaStackTrace", trace)];
+    let ids: Vec<String> = (0..3)
+        .map(|_| server.submit(&annotations, &[]).crash_id())
+        .collect();
+    ids.iter().for_each(|id| drop(server.wait_processed(id)));
+    let output = run(&["reindex", "--data", path]);
+    assert!(!output.status.success());
+    let text = stderr(&output);
+    assert!(text.contains("open in another process (pid "), "{text}");
+    server.terminate();
+
+    let output = run(&["reindex", "--data", path]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.starts_with("3 crashes indexed in "), "{text}");
+    let server = Server::start_in(&data, &[]);
+    let found = server.get("/api/SuperSearch/?product=Lynx").json();
+    assert_eq!(found["total"], 3, "no waiting: it was whole at the start");
+    assert!(found.get("rebuilding").is_none(), "{found}");
+}
+
+#[test]
 fn config_check_names_file_line_and_what_is_accepted() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("a.toml");

@@ -381,7 +381,13 @@ fn facet(node: &FacetNode, crashes: &[&Crash], size: usize) -> Value {
     let is_histogram = matches!(node.facet, Facet::DateHistogram(..) | Facet::Histogram(..));
     groups.sort_by(|(a, of_a), (b, of_b)| match is_histogram {
         true => a.order(b),
-        false => of_b.len().cmp(&of_a.len()).then_with(|| a.order(b)),
+        false => of_b.len().cmp(&of_a.len()).then_with(|| match (a, b) {
+            (Scalar::Text(a), Scalar::Text(b)) if field.kind() == Kind::Version => {
+                let order = VersionKey::new(a).cmp(&VersionKey::new(b));
+                order.then(a.cmp(b))
+            }
+            (a, b) => a.order(b),
+        }),
     });
     if !is_histogram {
         groups.truncate(size);

@@ -239,13 +239,13 @@ fn a_file_holds_every_crash_however_many_share_a_moment() {
     use crashkeep::api::everything::Everything;
     use crashkeep::clock::Timestamp;
     use crashkeep::crash::id::CrashId;
-    use crashkeep::index::{Document, Index, Watermark, Writer};
+    use crashkeep::index::{Document, Index, Side, Watermark, Writer};
     use crashkeep::query::Query;
     use std::sync::Arc;
 
     let folder = tempfile::tempdir().expect("a folder");
     let index = Arc::new(Index::open(folder.path(), 1).expect("an index"));
-    let mut writer = Writer::open(&index).expect("a writer");
+    let mut writer = Writer::open(&index, Side::Current).expect("a writer");
     const CRASHES: u64 = 12_345;
     for seq in 1..=CRASHES {
         let at = if seq % 1_000 == 0 {

@@ -96,7 +96,7 @@ pub fn search(app: &App, request: &Request, _: &[String]) -> Result<Response, We
         may_save: !app.read_only && (request.caller.user.is_some() || request.caller.is_local),
         is_behind: {
             let index = app.indexer.status();
-            index.building.is_some() || index.error.is_some()
+            index.building.is_some_and(|building| !building.is_beside) || index.error.is_some()
         },
     };
     let page = Page {

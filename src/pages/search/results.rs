@@ -212,8 +212,13 @@ fn cell(name: &str, value: &Value, report: &str, scope: &Scope) -> Markup {
 }
 
 fn distinct_text(facet: &FacetResult) -> String {
-    let json = facet.to_json();
-    number(json["value"].as_u64().unwrap_or(0))
+    match facet {
+        FacetResult::Cardinality(value) => number(*value),
+        FacetResult::Estimate { value, error } => {
+            format!("{} ± {}", number(*value), number(*error))
+        }
+        FacetResult::Buckets(buckets) => number(buckets.len() as u64),
+    }
 }
 
 fn value_text(label: &str, value: &str) -> Markup {

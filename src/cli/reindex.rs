@@ -1,0 +1,28 @@
+//! `crashkeep reindex`.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use super::Common;
+use crate::appliance;
+
+/// Between two lines that say how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+#[derive(clap::Args)]
+pub struct Args {}
+
+pub(super) fn run(_: Args, common: &Common) -> anyhow::Result<ExitCode> {
+    let config = common.config()?;
+    let begun = Instant::now();
+    let mut told = begun;
+    let built = appliance::reindex(&config, &common.data, |building| {
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            eprintln!("{} of {} crashes", building.rows, building.rows_total);
+        }
+    })?;
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("{} crashes indexed in {seconds:.1} s", built.rows);
+    Ok(ExitCode::SUCCESS)
+}
