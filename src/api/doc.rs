@@ -198,7 +198,7 @@ pub fn search_params() -> Vec<(&'static str, Value, &'static str)> {
 /// JSON Schema of a condition on a field.
 pub fn condition(field: &Field) -> Value {
     let pattern = match field.kind {
-        Kind::String | Kind::Enum | Kind::Version => {
+        Kind::String | Kind::Enum | Kind::Version | Kind::Address => {
             return json!({ "type": "array", "items": { "type": "string", "maxLength": 200 } });
         }
         Kind::Integer => "^!?((>=|<=|>|<)?-?[0-9]{1,15}|__null__)$",

@@ -66,6 +66,8 @@ pub enum Kind {
     Enum,
     /// An enum whose values sort as versions.
     Version,
+    /// A number written as `0x` and hexadecimal digits; compared as the number, found by parts too.
+    Address,
     Integer,
     Float,
     Bool,
@@ -77,7 +79,7 @@ impl Kind {
     /// The word for it in errors and in help.
     pub fn name(self) -> &'static str {
         match self {
-            Self::String => "string",
+            Self::String | Self::Address => "string",
             Self::Enum | Self::Version => "enum",
             Self::Integer => "integer",
             Self::Float => "float",
@@ -87,7 +89,10 @@ impl Kind {
     }
 
     pub fn is_text(self) -> bool {
-        matches!(self, Self::String | Self::Enum | Self::Version)
+        matches!(
+            self,
+            Self::String | Self::Enum | Self::Version | Self::Address
+        )
     }
 }
 
@@ -185,7 +190,7 @@ impl Field {
         };
         let trimmed = text.trim();
         match self.kind {
-            Kind::String | Kind::Enum | Kind::Version => Ok(text.trim_end().into()),
+            Kind::String | Kind::Enum | Kind::Version | Kind::Address => Ok(text.trim_end().into()),
             Kind::Integer => trimmed.parse::<i64>().map(Value::from).map_err(|_| bad()),
             Kind::Float => match trimmed.parse::<f64>() {
                 Ok(number) if number.is_finite() => Ok(number.into()),
@@ -294,6 +299,13 @@ pub fn nearest(text: &str, sees_protected: bool) -> Option<&'static str> {
         .map(|field| (strsim::damerau_levenshtein(text, field.name), field.name));
     let (distance, name) = known.min()?;
     (distance <= 1 + text.len() / 4).then_some(name)
+}
+
+/// The number that an address is.
+pub fn address(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.strip_prefix("0x").or(text.strip_prefix("0X"))?;
+    u64::from_str_radix(digits, 16).ok()
 }
 
 /// 16 hexadecimal digits that change with everything that the index is built from.

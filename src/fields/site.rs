@@ -38,7 +38,7 @@ impl FromStr for Kind {
 
 impl Kind {
     /// Kinds by the words that a configuration has for them.
-    const SITE: [(&'static str, Kind); 7] = [
+    const SITE: [(&'static str, Kind); 8] = [
         ("string", Kind::String),
         ("enum", Kind::Enum),
         ("version", Kind::Version),
@@ -46,6 +46,7 @@ impl Kind {
         ("float", Kind::Float),
         ("bool", Kind::Bool),
         ("date", Kind::Date),
+        ("address", Kind::Address),
     ];
 
     /// The word of a configuration.

@@ -163,7 +163,7 @@ fn scalars(field: &Field, value: Value) -> Vec<Scalar> {
 
 fn scalar(kind: Kind, value: Value) -> Option<Scalar> {
     match kind {
-        Kind::String | Kind::Enum | Kind::Version => match value {
+        Kind::String | Kind::Enum | Kind::Version | Kind::Address => match value {
             Value::String(text) if !text.is_empty() => Some(Scalar::Text(text)),
             Value::Number(number) => Some(Scalar::Text(number.to_string())),
             Value::Bool(value) => Some(Scalar::Text(value.to_string())),

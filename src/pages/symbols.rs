@@ -30,7 +30,11 @@ pub fn symbols(app: &App, request: &Request, _: &[String]) -> Result<Response, W
     let (product, version) = (params.get(name::PRODUCT), params.get(name::VERSION));
     let kept = app.store.all_symbols()?;
     let view = View {
-        mends: app.store.mends(MENDS)?,
+        mends: {
+            let mut mends = app.store.mends(MENDS)?;
+            mends.retain(|mend| mend.row.asked.is_none());
+            mends
+        },
         findings: doctor::examine(&app.store, product, version, MODULES)?,
         products: app.store.counted_products()?,
         product,

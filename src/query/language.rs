@@ -7,7 +7,7 @@
 //! A condition is a field's name, then `:` and a value as a parameter has it, or one of the
 //! operators `~ = ^ $ @ > >= < <=` and its operand. Quotes hold blanks together, a backslash in
 //! them keeps the next character. `-` or `!` before a condition negates it. Everything else is
-//! words and phrases of the full text. It is another spelling of the same parameters: a line turns
+//! words and phrases of the full text, with `-` in front those that must not be there. It is another spelling of the same parameters: a line turns
 //! into conditions and the text that is left.
 
 use super::{FieldRef, Op, QueryError};
@@ -54,6 +54,25 @@ pub fn read(line: &str, sees_protected: bool) -> Result<Line, QueryError> {
         }
     }
     Ok(read)
+}
+
+/// A part of the text that is left: words that stand in this order, or must not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub is_negated: bool,
+    pub text: String,
+}
+
+/// The parts of a text. What a quoted part or one without a blank holds belongs together:
+/// `foo::bar` is a phrase. `-` in front: it must not be there.
+pub fn parts(text: &str) -> impl Iterator<Item = Part> {
+    tokens(text).map(|token| {
+        let negated = token.strip_prefix('-');
+        Part {
+            is_negated: negated.is_some(),
+            text: negated.unwrap_or(token).replace('"', " "),
+        }
+    })
 }
 
 /// A condition as the line has it, for a parameter of a search: the other way round.

@@ -184,7 +184,7 @@ impl Op {
             Op::Above | Op::AtLeast | Op::Below | Op::AtMost => {
                 matches!(
                     kind,
-                    Kind::Integer | Kind::Float | Kind::Date | Kind::Version
+                    Kind::Integer | Kind::Float | Kind::Date | Kind::Version | Kind::Address
                 )
             }
         }

@@ -5,7 +5,7 @@ use regex::RegexBuilder;
 use super::{Facet, FacetNode, FieldRef, Filter, Interval, Op, Operand, Query, QueryError, Sort};
 use super::{language, parse_moment};
 use crate::clock::{DAY_MS, Timestamp};
-use crate::fields::{Kind, Visibility, name};
+use crate::fields::{self, Kind, Visibility, name};
 use crate::limits;
 
 const RANGE_DAYS_DEFAULT: i64 = 7;
@@ -373,7 +373,9 @@ fn filter(param: &str, field: FieldRef, value: &str) -> Result<Filter, QueryErro
     }
     let operand = match (op, kind) {
         (Op::Null | Op::True, _) => Operand::None,
-        (_, Kind::String | Kind::Enum | Kind::Version) => Operand::Text(text.to_owned()),
+        (_, Kind::String | Kind::Enum | Kind::Version | Kind::Address) => {
+            Operand::Text(text.to_owned())
+        }
         (_, Kind::Integer) => match integer(&field, text.trim()) {
             Some(number) => Operand::Integer(number),
             None => return bad_value(param, "integer", &accepted(&field)),
@@ -398,6 +400,10 @@ fn filter(param: &str, field: FieldRef, value: &str) -> Result<Filter, QueryErro
             None => return bad_value(param, "date", &accepted(&field)),
         },
     };
+    let is_number = op == Op::Has || op.is_range();
+    if kind == Kind::Address && is_number && fields::address(text).is_none() {
+        return bad_value(param, "address", &accepted(&field));
+    }
     if op == Op::Regex
         && let Err(why) = compile(text)
     {
@@ -454,6 +460,9 @@ fn accepted(field: &FieldRef) -> String {
         (Kind::Date, _) => "a day such as 2026-11-22 or a moment such as 2026-11-22T09:12:44Z behind > >= < <=",
         (Kind::String, _) => "a text, perhaps behind = ~ ^ $ @; or __null__",
         (Kind::Version, _) => "a version, perhaps behind > >= < <= = ~ ^ $ @; or __null__",
+        (Kind::Address, _) => {
+            "an address such as 0x7fff0010, perhaps behind > >= < <=, or a part of one behind = ~ ^ $ @; or __null__"
+        }
         (Kind::Enum, _) => "a value, perhaps behind = ~ ^ $ @; or __null__",
     }
     .to_owned()
