@@ -259,7 +259,7 @@ impl View<'_> {
                                 option value=(role.name()) { (role.name()) }
                             }
                         } }
-                        div.act { button type="submit" { "Add, or change role" } }
+                        div.act { button type="submit" { "Save" } }
                     } }
                 }
             }

@@ -3,10 +3,11 @@
 use maud::{Markup, html};
 
 use super::{Page, ago, bytes_text, counted, number, report_path, shown, span_text};
+use crate::clock::Timestamp;
 use crate::store::{State, StoreStatus};
 use crate::web::{App, Request, Response, WebError};
 
-pub fn status(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn status(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let store = app.store.status()?;
     let content = html! {
         div.head {
@@ -39,6 +40,7 @@ pub fn status(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError
             }
         }
         (workers(app))
+        (jobs(app, request)?)
         div.grid3 { (intake(app)) (disk(&store)) (index(app)) (retention(app)) (bugzilla(app)?) (configuration(app)) }
     };
     Ok(Response::html(
@@ -98,6 +100,56 @@ fn workers(app: &App) -> Markup {
             }
         }
     }
+}
+
+/// Jobs of each kind that the page lists.
+const JOBS: usize = 8;
+
+fn jobs(app: &App, request: &Request) -> Result<Markup, WebError> {
+    let now = app.clock.now();
+    let mends = app.store.mends(JOBS)?;
+    let resigns = app.store.resigns(JOBS)?;
+    let row = |what: Markup, begun: i64, ended: Option<i64>, [done, total, changed]: [u64; 3]| {
+        let begun = Timestamp::from_ms(begun);
+        html! {
+            tr {
+                td.nowrap { (ago(begun, now)) }
+                td { (what) }
+                td.num { (number(done)) " of " (number(total)) }
+                td.num { (number(changed)) }
+                td { @match ended.map(Timestamp::from_ms) {
+                    Some(ended) => { "in " (span_text(ended.ms_since(begun))) },
+                    None => span.chip.warn { "goes on" },
+                } }
+            }
+        }
+    };
+    Ok(html! {
+        @if !mends.is_empty() || !resigns.is_empty() {
+            section.panel {
+                header { h2 { "Jobs" } span.muted.small { "behind everything that is new" } span.act { a href="/api/Jobs/" { "as JSON" } } }
+                div.scroll { table {
+                    thead { tr { th { "Begun" } th { "What" } th.num { "Done" } th.num { "Changed" } th { "Took" } } }
+                    tbody {
+                        @for mend in &mends {
+                            @let what = html! { @match &mend.row.asked {
+                                // A search can name what its reader may not see.
+                                Some(asked) if request.sees_protected() => { "crashes walked again, asked for by " span.mono { (shown(asked)) } },
+                                Some(_) => "crashes walked again, as somebody asked",
+                                None => { a href="/symbols/" { "symbols that came late" } },
+                            } };
+                            @let job = &mend.row;
+                            (row(what, job.begun_at_ms, job.ended_at_ms, [job.done, job.affected, job.improved]))
+                        }
+                        @for (id, job) in &resigns {
+                            @let what = html! { a href="/signatures/" { "signatures of list revision " (id) } };
+                            (row(what, job.begun_at_ms, job.ended_at_ms, [job.looked_at, job.total, job.changed]))
+                        }
+                    }
+                } }
+            }
+        }
+    })
 }
 
 fn facts(title: &str, rows: &[(&str, Markup)]) -> Markup {

@@ -286,3 +286,33 @@ fn find_file(folder: &std::path::Path, id: &str, kind: &str) -> Vec<Vec<u8>> {
     }
     found
 }
+
+#[test]
+fn what_tries_the_api_by_its_description_finds_nothing() {
+    let Some(bin) = installed("CRASHKEEP_PYTHON_CLIENTS") else {
+        return;
+    };
+    let server = Server::start_demo();
+    let folder = tempfile::tempdir().expect("a folder");
+    let checks = "not_a_server_error,response_schema_conformance,content_type_conformance,status_code_conformance";
+    let output = Command::new(format!("{bin}/schemathesis"))
+        .arg("run")
+        .arg(format!("http://{}/api/openapi.json", server.address))
+        .args([
+            "--checks",
+            checks,
+            "--phases",
+            "fuzzing",
+            "--max-examples",
+            "25",
+        ])
+        .current_dir(folder.path())
+        .output()
+        .expect("schemathesis runs");
+    let said: String = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| line.chars().take(300).collect::<String>() + "\n")
+        .collect();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("Fuzzing"), "{said}");
+}

@@ -177,6 +177,9 @@ impl House {
             let text = format!("{stage}, query {number}: {params:?}");
             let query = Query::parse(&params, self.clock.now(), !dice.one_in(5));
             let query = query.unwrap_or_else(|e| panic!("{text}: {e}"));
+            let printed = query.to_params();
+            let again = Query::parse(&printed, self.clock.now(), query.may_see_protected);
+            assert_eq!(again.as_ref(), Ok(&query), "{text}: {printed:?}");
             let expected = oracle.answer(&query);
             let result = self
                 .index

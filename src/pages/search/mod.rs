@@ -89,7 +89,7 @@ pub fn search(app: &App, request: &Request, _: &[String]) -> Result<Response, We
         params,
         asked: &asked,
         result: &result,
-        saved: app.store.searches()?,
+        saved: saved::shown_to(app, request)?,
         owner: request.caller.name(),
         is_admin: request.is_admin(),
         sees_protected: request.sees_protected(),

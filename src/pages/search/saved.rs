@@ -2,7 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::View;
+use super::{Asked, View};
+use crate::fields::Visibility;
 use crate::pages::shown;
 use crate::store::accounts::{AccountChange, SearchRow};
 use crate::web::{App, Params, Request, Response, WebError};
@@ -71,6 +72,24 @@ pub fn remove(app: &App, request: &Request, _: &[String]) -> Result<Response, We
     app.store
         .change_accounts(vec![AccountChange::RemoveSearch(*id)])?;
     Ok(Response::see_other("/search/"))
+}
+
+/// Everybody's searches, but those of others that name fields which the reader may not see.
+pub(super) fn shown_to(app: &App, request: &Request) -> Result<Vec<(u64, SearchRow)>, WebError> {
+    let mut saved = app.store.searches()?;
+    let now = app.clock.now();
+    let is_public = |row: &SearchRow| {
+        let asked = Asked::read(&Params::parse(&row.query), now, true);
+        asked.is_ok_and(|asked| {
+            let mut filters = asked.query.filters.iter();
+            asked.problems.is_empty()
+                && filters.all(|filter| filter.field.visibility() == Visibility::Public)
+        })
+    };
+    if !request.sees_protected() {
+        saved.retain(|(_, row)| row.owner == request.caller.name() || is_public(row));
+    }
+    Ok(saved)
 }
 
 fn owner(request: &Request) -> Result<&str, WebError> {
