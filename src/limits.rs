@@ -110,6 +110,10 @@ pub const OUTBOUND_SECONDS_MAX: u64 = 20;
 /// Redirects that are followed for one file.
 pub const OUTBOUND_REDIRECTS_MAX: usize = 3;
 
+/// Bytes of a memory report that processing reads, as it came and inflated.
+pub const MEMORY_REPORT_BYTES_MAX: u64 = 8 * 1024 * 1024;
+pub const MEMORY_REPORT_INFLATED_BYTES_MAX: u64 = 128 * 1024 * 1024;
+
 /// Parameters of one search.
 pub const QUERY_PARAMS_MAX: usize = 500;
 /// Results of one search.

@@ -25,7 +25,7 @@ use crate::crash::raw::RawCrash;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::naming::Naming;
-use crate::process::{self, Input, Walked};
+use crate::process::{self, Input, Walked, memory};
 use crate::queue::{Jobs, Stop};
 use crate::stackwalk::{Walker, WalkerFault, WalkerOptions, WalkerStop};
 use crate::store::{CrashRow, Finished, Job, Payload, Store};
@@ -274,12 +274,14 @@ impl Worker {
             raw.metadata.received_at_ms = row.received_at_ms;
             raw
         });
+        let memory_report = self.memory_report(&row);
         let input = Input {
             id: job.id,
             raw: &raw,
             parts: row.parts.iter().map(|p| &p.part).collect(),
             walked,
             others,
+            memory_report: memory_report.as_deref(),
             started_at,
             now: self.parts.clock.now(),
         };
@@ -331,6 +333,16 @@ impl Worker {
             others.push((part.name.clone(), walked));
         }
         Ok((main, others))
+    }
+
+    /// The memory report, unless there is none that can be read within bounds.
+    fn memory_report(&self, row: &CrashRow) -> Option<Vec<u8>> {
+        let part = row.parts.iter().find(|p| p.part.name == memory::PART)?;
+        if part.part.bytes > limits::MEMORY_REPORT_BYTES_MAX {
+            return None;
+        }
+        let reader = self.parts.store.part(part).ok()?;
+        reader.read_all().ok()
     }
 
     /// Walks one dump. The outer error is that of [`walk`](Self::walk).

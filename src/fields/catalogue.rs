@@ -135,6 +135,25 @@ pub const FIELDS: &[Field] = catalogue! {
     Enum android_cpu_abi2 <- "Android_CPU_ABI2" [public column form] "Android second ABI" "Second binary interface";
     String android_packagename <- "Android_PackageName" [public column form] "Android package" "Package of the program" eg "org.mozilla.firefox";
 
+    // What the process used its memory for, by its memory report.
+    Integer memory_explicit [public column form] in "bytes" "Explicit memory" "Memory that the process allocated on purpose";
+    Integer memory_gfx_textures [public column form] in "bytes" "Graphics textures" "Memory of graphics textures";
+    Integer memory_ghost_windows [public column form] "Ghost windows" "Windows that should be gone";
+    Integer memory_heap_allocated [public column form] in "bytes" "Heap allocated" "Memory that the heap has given out";
+    Integer memory_heap_overhead [public column form] in "bytes" "Heap overhead" "Memory that the heap needs for itself";
+    Integer memory_heap_unclassified [public column form] in "bytes" "Heap unclassified" "Memory of the heap that no reporter accounts for";
+    Integer memory_host_object_urls [public column form] "Object URLs" "Object URLs that are alive";
+    Integer memory_images [public column form] in "bytes" "Images" "Memory of images";
+    Integer memory_js_main_runtime [public column form] in "bytes" "JS main runtime" "Memory of the main script runtime";
+    Integer memory_private [public column form] in "bytes" "Private memory" "Memory that no other process shares";
+    Integer memory_resident [public column form] in "bytes" "Resident memory" "Memory that is in RAM";
+    Integer memory_resident_unique [public column form] in "bytes" "Unique resident memory" "Memory in RAM that no other process shares";
+    Integer memory_system_heap_allocated [public column form] in "bytes" "System heap" "Memory that the system's heap has given out";
+    Integer memory_top_none_detached [public column form] in "bytes" "Detached windows" "Memory of windows that no tab shows";
+    Integer memory_vsize [public column form] in "bytes" "Address space" "Address space in use";
+    Integer memory_vsize_max_contiguous [public column form] in "bytes" "Largest free block" "Largest free block of address space";
+    String memory_report_error [nofacet column] "Memory report error" "Why the memory report cannot be used";
+
     // Times.
     Integer uptime [public column form] in "s" "Uptime" "From the start of the process to the crash";
     Float uptime_ts <- "UptimeTS" [public column form] in "s" "Uptime by the client" "From the start of the process to the crash, as the client measured it";
@@ -212,4 +231,8 @@ pub const FIELDS: &[Field] = catalogue! {
     Bool remote_agent <- "RemoteAgent" [public column form] "Remote agent" "The program was driven remotely";
     Bool windows_error_reporting <- "WindowsErrorReporting" [public column form] "Windows error reporting" "The crash was caught by Windows";
     String glean_client_id <- "GleanClientId" [column form] "Client id" "Id of the installation";
+    String breadcrumbs <- "Breadcrumbs" [nofacet nosort text] "Breadcrumbs" "What the program noted on its way, as JSON";
+    String java_exception <- "JavaException" [nofacet nosort] "Java exception" "The exception with its stack, as JSON";
+    String telemetry_environment <- "TelemetryEnvironment" [public nofacet nosort] "Telemetry environment" "The program's account of itself and of the machine, as JSON";
+    Bool submitted_from_infobar <- "SubmittedFromInfobar" [column form] "Submitted from infobar" "The report was sent from a bar inside the program";
 };

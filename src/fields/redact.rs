@@ -29,6 +29,9 @@ const PUBLIC_ANNOTATIONS: [&str; 15] = [
     "SubmittedFrom",
 ];
 
+/// Public keys of a processed crash that are no fields.
+const PUBLIC_KEYS: [&str; 2] = ["memory_measures", "uuid"];
+
 /// Public parts of a walk, at its top.
 const PUBLIC_WALK: [&str; 16] = [
     "crash_info",
@@ -71,7 +74,7 @@ pub fn processed(json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
             other_dump(value);
             true
         }
-        None => false,
+        None => PUBLIC_KEYS.contains(&key.as_str()),
     });
     serde_json::to_vec(&fields)
 }

@@ -8,6 +8,7 @@
 
 mod annotations;
 mod machine;
+pub mod memory;
 mod name;
 mod others;
 mod stack;
@@ -50,6 +51,8 @@ pub struct Input<'a> {
     pub walked: Walked,
     /// The same for other dumps of the report, by name.
     pub others: Vec<(String, Walked)>,
+    /// The attachment [`memory::PART`], as it came.
+    pub memory_report: Option<&'a [u8]>,
     pub started_at: Timestamp,
     pub now: Timestamp,
 }
@@ -111,6 +114,7 @@ const STEPS: &[Step] = &[
     ("MissingSymbols", stack::missing_symbols),
     ("MacBootArgs", machine::mac_boot_args),
     ("SoftErrors", stack::soft_errors),
+    ("MemoryReport", memory::measures),
     ("Signature", name::name_crash),
     ("ReportType", name::report_type),
 ];
@@ -371,6 +375,7 @@ mod tests {
                 "upload_file_minidump_browser".into(),
                 Walked::Whole(OTHER_WALK.as_bytes().to_vec()),
             )],
+            memory_report: None,
             started_at: now,
             now,
         };

@@ -327,11 +327,12 @@ impl Query {
         if self.facets.is_empty() {
             put("_facets", String::new());
         }
+        // All of them, so that their order is kept and no default comes to them.
         for node in &self.facets {
-            match node.children.is_empty() {
-                true => put("_facets", node.facet.param()),
-                false => print_children(node, &mut Vec::new(), &mut put),
-            }
+            put("_facets", node.facet.param());
+        }
+        for node in self.facets.iter().filter(|node| !node.children.is_empty()) {
+            print_children(node, &mut Vec::new(), &mut put);
         }
         let mut intervals = Vec::new();
         collect_intervals(&self.facets, &mut intervals);

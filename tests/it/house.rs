@@ -69,7 +69,15 @@ const LANDLORDS: [(&str, &[&str]); 26] = [
     ("ureq", &["outbound"]),
     (
         "flate2",
-        &["api", "demo", "ingest", "stackwalk", "signature", "symbols"],
+        &[
+            "api",
+            "demo",
+            "ingest",
+            "process",
+            "stackwalk",
+            "signature",
+            "symbols",
+        ],
     ),
     ("zip", &["symbols"]),
     ("tar", &["symbols"]),

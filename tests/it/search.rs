@@ -511,3 +511,48 @@ fn every_described_endpoint_answers_and_its_description_is_whole() {
         serde_json::json!(["1", "2"])
     );
 }
+
+#[test]
+fn a_memory_report_becomes_fields() {
+    use std::io::Write;
+    let server = Server::start();
+    let dump = fixture("dumps/linux-x86_64-firefox_esr.dmp");
+    let plain = server.submit(
+        &[("ProductName", "A")],
+        &[("upload_file_minidump", "x.dmp", &dump)],
+    );
+    let plain = plain.crash_id();
+    assert_eq!(server.wait_processed(&plain), "processed");
+    let pid = server.processed(&plain)["json_dump"]["pid"].clone();
+    let report = serde_json::json!({ "version": 1, "reports": [
+        { "process": format!("Main (pid {pid})"), "path": "resident", "kind": 2, "units": 0, "amount": 123_456, "description": "" },
+        { "process": "web (pid 1)", "path": "resident", "kind": 2, "units": 0, "amount": 1, "description": "" },
+    ]});
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed
+        .write_all(report.to_string().as_bytes())
+        .expect("memory");
+    let packed = packed.finish().expect("memory");
+    let files: &[(&str, &str, &[u8])] = &[
+        ("upload_file_minidump", "x.dmp", &dump),
+        ("memory_report", "memory.json.gz", &packed),
+    ];
+    let with = server.submit(&[("ProductName", "B")], files).crash_id();
+    assert_eq!(server.wait_processed(&with), "processed");
+    assert_eq!(
+        server.processed(&with)["memory_measures"]["resident"],
+        123_456
+    );
+    wait_found(&server, "memory_resident=>100000", 1);
+    let raw = server.get(&format!(
+        "/api/RawCrash/?crash_id={with}&format=raw&name=memory_report"
+    ));
+    assert_eq!(raw.body, packed);
+    let broken: &[(&str, &str, &[u8])] = &[
+        ("upload_file_minidump", "x.dmp", &dump),
+        ("memory_report", "memory.json.gz", b"no gzip"),
+    ];
+    let broken = server.submit(&[("ProductName", "C")], broken).crash_id();
+    assert_eq!(server.wait_processed(&broken), "processed");
+    assert!(server.processed(&broken)["memory_report_error"].is_string());
+}
