@@ -106,12 +106,12 @@ impl SymbolCache {
 
     /// The symbols of a module by debug file (a leaf or a whole path) and Breakpad debug id.
     pub fn find(&self, debug_file: &str, debug_id: &str, unmapped: Unmapped) -> Lookup {
-        let Some(text) = self.dirs.find(debug_file, debug_id) else {
+        let Some((text, metadata)) = self.dirs.find_with_metadata(debug_file, debug_id) else {
             return Lookup::Missing;
         };
         let mapped = (self.mapped.as_deref())
             .and_then(|root| MappedDir::path_in(root, debug_file, debug_id));
-        self.load(&text, mapped.as_deref(), unmapped)
+        self.load(&text, Stamp::of(&metadata), mapped.as_deref(), unmapped)
             .unwrap_or_else(|error| {
                 tracing::warn!(path = %text.path().display(), %error, "symbol file cannot be read");
                 Lookup::Missing
@@ -121,10 +121,10 @@ impl SymbolCache {
     fn load(
         &self,
         text: &SymbolFile,
+        stamp: Stamp,
         mapped: Option<&Path>,
         unmapped: Unmapped,
     ) -> io::Result<Lookup> {
-        let stamp = Stamp::of(&text.metadata()?);
         let path = text.path();
         if let Some(symbols) = self.shelf().take_from(&path, stamp) {
             return Ok(lookup_of(symbols));
