@@ -15,14 +15,14 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, TryRecvError};
 use serde::Deserialize;
 
 use crate::bugs::{Bug, Standing, field, reference};
 use crate::clock::{Clock, DAY_MS, Timestamp};
+use crate::errand::{Errand, Left};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::outbound::{Outbound, OutboundError};
@@ -97,9 +97,7 @@ impl From<StoreError> for PollError {
 
 /// The thread that asks.
 pub struct Poller {
-    /// A message has it ask at once; it ends when this is dropped.
-    wake: Mutex<Option<Sender<()>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    errand: Errand,
     status: Arc<Mutex<PollStatus>>,
 }
 
@@ -110,44 +108,26 @@ impl Poller {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
-        let (wake, woken) = bounded::<()>(1);
         let status = Arc::new(Mutex::new(PollStatus::default()));
         let told = status.clone();
-        let thread = std::thread::Builder::new()
-            .name("bugzilla".into())
-            .spawn(move || {
-                loop {
-                    let now = clock.now();
-                    let result = tracker.pass(now, &woken);
-                    if matches!(result, Err(PollError::Stopping)) {
-                        return;
-                    }
-                    metrics
-                        .polled
-                        .add(if result.is_ok() { "ok" } else { "failed" });
-                    let wait = match result {
-                        Ok(_) => every,
-                        Err(_) => every.min(RETRY_AFTER),
-                    };
-                    tell(&told, &tracker.url, now, result);
-                    if let Err(RecvTimeoutError::Disconnected) = woken.recv_timeout(wait) {
-                        return;
-                    }
-                }
-            })?;
-        Ok(Self {
-            wake: Mutex::new(Some(wake)),
-            thread: Mutex::new(Some(thread)),
-            status,
-        })
+        let errand = Errand::start("bugzilla", every, move |woken| {
+            let now = clock.now();
+            let result = tracker.pass(now, woken);
+            let (outcome, left) = match &result {
+                Err(PollError::Stopping) => return Left::Ended,
+                Ok(_) => ("ok", Left::Nothing),
+                Err(_) => ("failed", Left::After(every.min(RETRY_AFTER))),
+            };
+            metrics.polled.add(outcome);
+            tell(&told, &tracker.url, now, result);
+            left
+        })?;
+        Ok(Self { errand, status })
     }
 
     /// Has it ask soon: somebody waits to see how a bug stands.
     pub fn wake(&self) {
-        if let Some(wake) = &*self.wake.lock().unwrap_or_else(|e| e.into_inner()) {
-            // A full channel means that it has been told already.
-            let _ = wake.try_send(());
-        }
+        self.errand.wake();
     }
 
     pub fn status(&self) -> PollStatus {
@@ -159,13 +139,7 @@ impl Poller {
 
     /// Ends it; a request under way is waited for, within its bounds.
     pub fn stop(&self) {
-        self.wake.lock().unwrap_or_else(|e| e.into_inner()).take();
-        let thread = self.thread.lock().unwrap_or_else(|e| e.into_inner()).take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("the asking of the bug tracker panicked");
-        }
+        self.errand.stop();
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 /// What a round leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,10 @@ pub enum Left {
     Nothing,
     /// The next round is to begin at once, unless the thread is to stop.
     More,
+    /// The next round is to begin after this time.
+    After(Duration),
+    /// It saw that the thread is to stop.
+    Ended,
 }
 
 pub struct Errand {
@@ -24,11 +28,12 @@ pub struct Errand {
 
 impl Errand {
     /// The thread is called `name`; `every` is the time between the end of one round and the next
-    /// that nobody asked for.
+    /// that nobody asked for. A round that takes long looks at its channel: where that is disconnected, the
+    /// thread is to stop.
     pub fn start(
         name: &'static str,
         every: Duration,
-        mut round: impl FnMut() -> Left + Send + 'static,
+        mut round: impl FnMut(&Receiver<()>) -> Left + Send + 'static,
     ) -> io::Result<Self> {
         // One place: a second call while the first waits says nothing new.
         let (wake, woken) = bounded::<()>(1);
@@ -36,9 +41,11 @@ impl Errand {
             .name(name.into())
             .spawn(move || {
                 loop {
-                    let wait = match round() {
+                    let wait = match round(&woken) {
                         Left::Nothing => every,
                         Left::More => Duration::ZERO,
+                        Left::After(wait) => wait,
+                        Left::Ended => return,
                     };
                     if let Err(RecvTimeoutError::Disconnected) = woken.recv_timeout(wait) {
                         return;

@@ -66,7 +66,7 @@ pub fn start(parts: Parts) -> io::Result<Option<Errand>> {
     }
     // Servers that were of no use since the last wait.
     let mut down = HashSet::new();
-    let errand = Errand::start("fetcher", ROUND_EVERY, move || {
+    let errand = Errand::start("fetcher", ROUND_EVERY, move |_| {
         let left = parts.round(&servers, &mut down).unwrap_or_else(|error| {
             tracing::error!(%error, "fetching symbols failed; the next round goes on");
             Left::Nothing

@@ -26,7 +26,7 @@ pub struct Places {
 
 pub fn start(store: Arc<Store>, places: Places) -> io::Result<Errand> {
     let mut tried = Tried::default();
-    Errand::start("mender", LOOK_EVERY, move || {
+    Errand::start("mender", LOOK_EVERY, move |_| {
         if let Err(error) = look(&store, &places, &mut tried) {
             tracing::error!(%error, "looking for late symbols failed; the next look goes on");
         }

@@ -83,7 +83,7 @@ impl Retention {
     ) -> io::Result<Self> {
         let status = Arc::new(Mutex::new(RetentionStatus::default()));
         let told = status.clone();
-        let errand = Errand::start("retention", PASS_EVERY, move || {
+        let errand = Errand::start("retention", PASS_EVERY, move |_| {
             let now = clock.now();
             let mut status = told.lock().unwrap_or_else(|e| e.into_inner()).clone();
             let result = look(&store, &symbols, &keep(), now, &mut status);

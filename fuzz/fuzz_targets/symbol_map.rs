@@ -1,22 +1,19 @@
-//! Any bytes under a right checksum answer or do not, and never panic.
+//! Any bytes answer or do not, and never panic, whatever their checksums would be.
 #![no_main]
 
 use crashkeep::symbols::mapped::Mapped;
 use libfuzzer_sys::fuzz_target;
-use xxhash_rust::xxh3::xxh3_64;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut bytes = bytes.to_vec();
     if bytes.len() >= 32 {
-        // What a fuzzer does not guess: magic, version, length and checksum.
+        // What a fuzzer does not guess: magic, version and length.
         bytes[..8].copy_from_slice(b"CKSYMMAP");
         bytes[16..20].copy_from_slice(&crashkeep::symbols::mapped::VERSION.to_le_bytes());
         let length = (bytes.len() as u64).to_le_bytes();
         bytes[24..32].copy_from_slice(&length);
-        let sum = xxh3_64(&bytes[16..]);
-        bytes[8..16].copy_from_slice(&sum.to_le_bytes());
     }
-    let Ok(mapped) = Mapped::from_bytes(bytes) else {
+    let Ok(mapped) = Mapped::trusted(bytes) else {
         return;
     };
     let _ = (mapped.corrupt(), mapped.debug_id(), mapped.url(), mapped.file(1), mapped.origin(1));

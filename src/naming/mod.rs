@@ -16,13 +16,11 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
 use std::sync::{Arc, Mutex, RwLock};
-use std::thread::JoinHandle;
 use std::time::Duration;
-
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use crate::crash::processed::ProcessedCrash;
 use crate::crash::raw::RawCrash;
+use crate::errand::{Errand, Left};
 use crate::process;
 use crate::signature::{
     Explanation, Generator, Input, KnownFrames, ListError, ListTexts, Lists, Ruleset, StoredFrame,
@@ -50,8 +48,7 @@ pub struct Naming {
     store: Arc<Store>,
     ruleset: Ruleset,
     in_force: RwLock<InForce>,
-    wake: Mutex<Option<Sender<()>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    errand: Mutex<Option<Errand>>,
 }
 
 /// Why a revision was not put in force.
@@ -95,44 +92,32 @@ impl Naming {
             store,
             ruleset,
             in_force: RwLock::new(in_force),
-            wake: Mutex::default(),
-            thread: Mutex::default(),
+            errand: Mutex::default(),
         })
     }
 
     /// Starts the thread that names history.
     pub fn start(self: &Arc<Self>) -> io::Result<()> {
-        let (wake, woken) = bounded::<()>(1);
-        *self.wake.lock().unwrap_or_else(|e| e.into_inner()) = Some(wake);
         let naming = self.clone();
-        let thread = std::thread::Builder::new()
-            .name("naming".into())
-            .spawn(move || {
-                let mut kept_up_to = 0;
-                loop {
-                    match naming.catch_up(&woken, &mut kept_up_to) {
-                        Ok(()) => {}
-                        Err(Interrupted::Stopped) => return,
-                        Err(Interrupted::Store(error)) => {
-                            tracing::error!(%error, "naming crashes again failed; the next look goes on");
-                        }
-                    }
-                    if let Err(RecvTimeoutError::Disconnected) = woken.recv_timeout(LOOK_EVERY) {
-                        return;
-                    }
+        let mut kept_up_to = 0;
+        let errand = Errand::start("naming", LOOK_EVERY, move |woken| {
+            match naming.catch_up(woken, &mut kept_up_to) {
+                Ok(()) => {}
+                Err(Interrupted::Stopped) => return Left::Ended,
+                Err(Interrupted::Store(error)) => {
+                    tracing::error!(%error, "naming crashes again failed; the next look goes on");
                 }
-            })?;
-        *self.thread.lock().unwrap_or_else(|e| e.into_inner()) = Some(thread);
+            }
+            Left::Nothing
+        })?;
+        *self.errand.lock().unwrap_or_else(|e| e.into_inner()) = Some(errand);
         Ok(())
     }
 
     pub fn stop(&self) {
-        self.wake.lock().unwrap_or_else(|e| e.into_inner()).take();
-        let thread = self.thread.lock().unwrap_or_else(|e| e.into_inner()).take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("the naming thread panicked");
+        let errand = self.errand.lock().unwrap_or_else(|e| e.into_inner()).take();
+        if let Some(errand) = errand {
+            errand.stop();
         }
     }
 
@@ -160,9 +145,8 @@ impl Naming {
             revision,
         };
         drop(in_force);
-        if let Some(wake) = &*self.wake.lock().unwrap_or_else(|e| e.into_inner()) {
-            // A full channel says the same.
-            let _ = wake.try_send(());
+        if let Some(errand) = &*self.errand.lock().unwrap_or_else(|e| e.into_inner()) {
+            errand.wake();
         }
         Ok(revision)
     }

@@ -7,9 +7,10 @@
 //! would hide late symbols for ever.
 //!
 //! An entry is used only while the text's length and time of change are those that the mapped file
-//! was made from, so a symbol file that was replaced is looked at again.
+//! was made from, so a symbol file that was replaced is looked at again; and only until it is known to be
+//! damaged.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,8 +23,6 @@ use crate::symbols::{SymbolDirs, SymbolFile};
 pub const MAP_BYTES_MAX: u64 = 256 << 20;
 /// Mapped files kept open between dumps; the system allows a process 65,530 mappings in all.
 pub const MAPS_MAX: u64 = 1024;
-/// Files known to be whole; a further one begins a new list.
-const CHECKED_MAX: usize = 16_384;
 
 /// What becomes of a symbol file that has no mapped form.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,7 +52,6 @@ pub struct SymbolCache {
     count_max: u64,
     held_text_bytes_max: u64,
     shelf: Mutex<Shelf>,
-    checked: Mutex<HashSet<Identity>>,
 }
 
 #[derive(Default)]
@@ -70,15 +68,6 @@ struct Entry {
     used_at: u64,
 }
 
-/// Tells a file whose checksum was looked at from all others.
-#[derive(PartialEq, Eq, Hash)]
-struct Identity {
-    path: PathBuf,
-    device_and_inode: (u64, u64),
-    bytes: u64,
-    modified_ns: u64,
-}
-
 impl SymbolCache {
     /// `bytes_max` bounds what stays open between dumps. A dump in progress holds what it uses, so
     /// a file larger than the bound is still used, by that dump alone.
@@ -90,7 +79,6 @@ impl SymbolCache {
             count_max: MAPS_MAX,
             held_text_bytes_max: u64::MAX,
             shelf: Mutex::default(),
-            checked: Mutex::default(),
         }
     }
 
@@ -118,12 +106,12 @@ impl SymbolCache {
 
     /// The symbols of a module by debug file (a leaf or a whole path) and Breakpad debug id.
     pub fn find(&self, debug_file: &str, debug_id: &str, unmapped: Unmapped) -> Lookup {
-        let Some(text) = self.dirs.find(debug_file, debug_id) else {
+        let Some((text, metadata)) = self.dirs.find_with_metadata(debug_file, debug_id) else {
             return Lookup::Missing;
         };
         let mapped = (self.mapped.as_deref())
             .and_then(|root| MappedDir::path_in(root, debug_file, debug_id));
-        self.load(&text, mapped.as_deref(), unmapped)
+        self.load(&text, Stamp::of(&metadata), mapped.as_deref(), unmapped)
             .unwrap_or_else(|error| {
                 tracing::warn!(path = %text.path().display(), %error, "symbol file cannot be read");
                 Lookup::Missing
@@ -133,15 +121,20 @@ impl SymbolCache {
     fn load(
         &self,
         text: &SymbolFile,
+        stamp: Stamp,
         mapped: Option<&Path>,
         unmapped: Unmapped,
     ) -> io::Result<Lookup> {
-        let stamp = Stamp::of(&text.metadata()?);
         let path = text.path();
         if let Some(symbols) = self.shelf().take_from(&path, stamp) {
             return Ok(lookup_of(symbols));
         }
-        let opened = mapped.map(|path| self.open(path));
+        let check = match unmapped {
+            // Who can have it made again may learn in the middle of a walk that it is damaged.
+            Unmapped::Wished => Check::Pieces,
+            Unmapped::Held => Check::Whole,
+        };
+        let opened = mapped.map(|path| Mapped::open(&File::open(path)?, check));
         let symbols = match opened {
             Some(Ok(symbols)) if symbols.stamp() == stamp => symbols,
             _ if unmapped == Unmapped::Wished => return Ok(Lookup::Wished),
@@ -157,22 +150,6 @@ impl SymbolCache {
             shelf.put(&path, symbols.clone());
         }
         Ok(lookup_of(symbols))
-    }
-
-    /// Opens a mapped file, and reads it through unless that was done before.
-    fn open(&self, path: &Path) -> io::Result<Mapped> {
-        let file = File::open(path)?;
-        let identity = Identity::of(path, &file)?;
-        if self.checked().contains(&identity) {
-            return Mapped::open(&file, Check::HeadOnly);
-        }
-        let symbols = Mapped::open(&file, Check::Whole)?;
-        let mut checked = self.checked();
-        if checked.len() >= CHECKED_MAX {
-            checked.clear();
-        }
-        checked.insert(identity);
-        Ok(symbols)
     }
 
     fn hold(&self, text: &SymbolFile) -> io::Result<Mapped> {
@@ -192,10 +169,6 @@ impl SymbolCache {
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn checked(&self) -> MutexGuard<'_, HashSet<Identity>> {
-        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 fn lookup_of(symbols: Arc<Mapped>) -> Lookup {
@@ -205,31 +178,11 @@ fn lookup_of(symbols: Arc<Mapped>) -> Lookup {
     }
 }
 
-impl Identity {
-    fn of(path: &Path, file: &File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        let stamp = Stamp::of(&metadata);
-        #[cfg(unix)]
-        let device_and_inode = {
-            use std::os::unix::fs::MetadataExt;
-            (metadata.dev(), metadata.ino())
-        };
-        #[cfg(not(unix))]
-        let device_and_inode = (0, 0);
-        Ok(Self {
-            path: path.to_owned(),
-            device_and_inode,
-            bytes: stamp.bytes,
-            modified_ns: stamp.modified_ns,
-        })
-    }
-}
-
 impl Shelf {
     fn take_from(&mut self, path: &Path, stamp: Stamp) -> Option<Arc<Mapped>> {
         self.now += 1;
         let entry = self.entries.get_mut(path)?;
-        if entry.symbols.stamp() != stamp {
+        if entry.symbols.stamp() != stamp || entry.symbols.is_damaged() {
             self.remove(path);
             return None;
         }
@@ -398,19 +351,58 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_piece_is_found_when_it_is_read_and_the_file_opened_anew() {
+        let root = store(1, 0);
+        // More text than a piece holds, so that records lie in another one.
+        let name = "x".repeat(40_000);
+        let id_0 = id(0);
+        let mut text = format!("MODULE Linux x86_64 {id_0} m0\n");
+        for n in 1..4 {
+            text += &format!("FUNC {n}0 10 0 {n}{name}\n");
+        }
+        let file = root.path().join("texts/m0").join(&id_0).join("m0.sym");
+        std::fs::write(file, text).unwrap();
+        convert(&root, 0);
+        let path = MappedDir::path_in(&root.path().join("mapped"), "m0", &id(0)).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let mut flipped = whole.clone();
+        flipped[30_000] ^= 1;
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, flipped).unwrap();
+        let cache = cache(&root, MAP_BYTES_MAX);
+        let Lookup::Found(symbols) = wish(&cache, 0) else {
+            panic!("its head is whole");
+        };
+        let function = symbols.function(0x10).unwrap();
+        assert!(!symbols.is_damaged());
+        assert_eq!(symbols.string(function.name), None);
+        assert!(symbols.is_damaged());
+        convert(&root, 0);
+        assert!(std::fs::read(&path).unwrap() == whole);
+        let Lookup::Found(symbols) = wish(&cache, 0) else {
+            panic!("it was made again");
+        };
+        let name = symbols.string(function.name).unwrap();
+        assert_eq!(name.len(), 40_001);
+    }
+
+    #[test]
     fn a_damaged_mapped_file_is_wished_for_and_made_again() {
         let root = store(1, 100);
         convert(&root, 0);
         let path = MappedDir::path_in(&root.path().join("mapped"), "m0", &id(0)).unwrap();
         let whole = std::fs::read(&path).unwrap();
         let mut flipped = whole.clone();
-        flipped[whole.len() - 10] ^= 1;
+        // Of the checksums.
+        flipped[whole.len() - 4] ^= 1;
         for damaged in [&flipped[..], &whole[..whole.len() - 1], &whole[..20], b""] {
             // Replaced as a server does it, and not in place.
             std::fs::remove_file(&path).unwrap();
             std::fs::write(&path, damaged).unwrap();
             let cache = cache(&root, MAP_BYTES_MAX);
             assert!(matches!(wish(&cache, 0), Lookup::Wished));
+            // Who has none made again reads the text.
+            assert!(matches!(find(&cache, 0), Lookup::Found(_)));
             convert(&root, 0);
             assert!(matches!(wish(&cache, 0), Lookup::Found(_)));
             assert!(std::fs::read(&path).unwrap() == whole);

@@ -36,6 +36,8 @@ pub(super) struct Provider<'a> {
 pub(super) struct Session {
     /// By the module's base address: loaded modules do not overlap.
     by_base: HashMap<u64, Option<Arc<Mapped>>>,
+    /// What was found mapped, by the name under which it can be made again.
+    mapped: Vec<(Arc<Mapped>, Wish)>,
     /// The module asked about last, and mostly next: a frame is named and then unwound.
     last: Option<(u64, Option<Arc<Mapped>>)>,
     /// By the leaf of the code file, as the JSON looks them up.
@@ -57,7 +59,14 @@ impl<'a> Provider<'a> {
     /// What was asked for, once the walk is done.
     pub(super) fn end(self) -> Session {
         let session = self.session.into_inner();
-        session.unwrap_or_else(PoisonError::into_inner)
+        let mut session = session.unwrap_or_else(PoisonError::into_inner);
+        if self.unmapped == Unmapped::Wished {
+            let damaged = session.mapped.drain(..).filter(|(of, _)| of.is_damaged());
+            let damaged: Vec<Wish> = damaged.map(|(_, wish)| wish).collect();
+            let room = WISHES_MAX - session.wishes.len();
+            session.wishes.extend(damaged.into_iter().take(room));
+        }
+        session
     }
 
     /// Whether the question at hand is one too many. A stack that asks so often was made for that.
@@ -88,10 +97,12 @@ impl<'a> Provider<'a> {
 
     fn first_look(&self, module: &dyn Module, session: &mut Session) -> Option<Arc<Mapped>> {
         let (lookup, wish) = self.look_up(module);
-        if let (Lookup::Wished, Some(wish)) = (&lookup, wish)
-            && session.wishes.len() < WISHES_MAX
-        {
-            session.wishes.push(wish);
+        match (&lookup, wish) {
+            (Lookup::Wished, Some(wish)) if session.wishes.len() < WISHES_MAX => {
+                session.wishes.push(wish);
+            }
+            (Lookup::Found(symbols), Some(wish)) => session.mapped.push((symbols.clone(), wish)),
+            _ => {}
         }
         let stats = SymbolStats {
             // A corrupt file counts as loaded: it was there, and that is what the schema says.

@@ -6,7 +6,9 @@
 //! honest writer of dumps produces, and what was taken out is said in the walk.
 //!
 //! Also: a handle of the longer kind points to a chain of further descriptions, which the reader
-//! follows to its end. Nobody shows these, and a chain may have none, so all handles lose theirs.
+//! follows to its end. Nobody shows these, and a chain may have none, so all handles lose theirs. And
+//! handles of no bytes each: the reader makes room for as many as the dump says before it reads the first,
+//! and four billion of them fit into nothing.
 
 use super::raw::{List, Raw, Stream, THREAD_BYTES, kind};
 
@@ -84,6 +86,9 @@ pub(super) fn tame(raw: &mut Raw) -> Vec<String> {
         };
         notes.extend(rule.apply(raw, &found, &mut left));
     }
+    if let Some(note) = without_unknown_handles(raw) {
+        notes.push(note);
+    }
     if let Some(found) = described_list(raw, kind::HANDLE_DATA) {
         let rule = Rule {
             what: "handles",
@@ -100,6 +105,19 @@ pub(super) fn tame(raw: &mut Raw) -> Vec<String> {
         }
     }
     notes
+}
+
+/// Takes out handles in a form that the reader does not know and would refuse, once it has made room.
+fn without_unknown_handles(raw: &mut Raw) -> Option<String> {
+    let mut note = None;
+    // Behind the last stream of a type the one before it counts.
+    while let Some(stream) = raw.stream(kind::HANDLE_DATA)
+        && described_list(raw, kind::HANDLE_DATA).is_none()
+    {
+        raw.put(stream.entry, kind::UNUSED);
+        note = Some("the list of handles makes no sense and was not read".to_owned());
+    }
+    note
 }
 
 /// Bounds on one list.

@@ -25,6 +25,8 @@ use super::{WalkError, complete};
 
 /// Frames of a piece, each 1.8 KB and the names of its module.
 const PIECE_FRAMES: usize = 512;
+/// Frames of most stacks, at least.
+const FRAMES_USUAL: usize = 32;
 /// What the unwinder looks at to find the next frame: the last one and its callee.
 const CARRIED_FRAMES: usize = 2;
 
@@ -175,7 +177,11 @@ impl<'a> Threads<'a> {
         provider: &Provider,
     ) {
         let mut piece = CallStack::with_info(stack.thread_id, CallStackInfo::Ok);
-        piece.frames = vec![StackFrame::from_context(context, FrameTrust::Context)];
+        // Room for most stacks: frames are large, and copied when the room grows.
+        piece.frames = Vec::with_capacity(FRAMES_USUAL);
+        piece
+            .frames
+            .push(StackFrame::from_context(context, FrameTrust::Context));
         // What lies at the front of a piece from the one before.
         let mut carried = 0;
         loop {

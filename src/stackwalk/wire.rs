@@ -120,12 +120,9 @@ pub(super) fn read_request(pipe: &mut impl Read) -> io::Result<Option<Request>> 
     pipe.read_exact(&mut header)?;
     let Header { job, hold } = serde_json::from_slice(&header)?;
     let dump_bytes = read_u64(pipe)?;
-    // Reserved in one piece: growing by doubling would need three times a large dump's memory.
-    let mut dump = Vec::new();
-    dump.reserve_exact(usize::try_from(dump_bytes).map_err(io::Error::other)?);
-    if pipe.take(dump_bytes).read_to_end(&mut dump)? as u64 != dump_bytes {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
+    // In one piece: growing by doubling would need three times a large dump's memory.
+    let mut dump = vec![0; usize::try_from(dump_bytes).map_err(io::Error::other)?];
+    pipe.read_exact(&mut dump)?;
     let unmapped = match hold {
         true => Unmapped::Held,
         false => Unmapped::Wished,
@@ -197,10 +194,9 @@ pub(super) fn read_reply(
         let text = format!("reply is {bytes} bytes, more than {bytes_max}");
         return Err(ReplyError::Garbled(text));
     }
-    let mut body = Vec::new();
-    if pipe.take(bytes).read_to_end(&mut body)? as u64 != bytes {
-        return Err(ReplyError::Ended);
-    }
+    // Bounded above, so it fits; its pages are touched as far as bytes come.
+    let mut body = vec![0; bytes as usize];
+    pipe.read_exact(&mut body)?;
     let garbled = |error| ReplyError::Garbled(format!("reply cannot be read: {error}"));
     match kind[0] {
         WALKED => Ok(Ok(Attempt::Walked(body))),

@@ -5,6 +5,7 @@
 //! The names come out of dumps, and a dump is hostile input: every part is reduced to a single
 //! path component or refused, so no lookup can leave the folders it was given.
 
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
 use super::file::{DESCRIPTION, SymbolFile};
@@ -37,16 +38,31 @@ impl SymbolDirs {
     /// linked to have many names. `debug_id` is the Breakpad form, 33 to 40 hex digits; in a folder
     /// of Breakpad's it is compared as written.
     pub fn find(&self, debug_file: &str, debug_id: &str) -> Option<SymbolFile> {
+        let (file, _) = self.find_with_metadata(debug_file, debug_id)?;
+        Some(file)
+    }
+
+    /// The same with what [`SymbolFile::metadata`] says: a walk wants both of each module.
+    pub fn find_with_metadata(
+        &self,
+        debug_file: &str,
+        debug_id: &str,
+    ) -> Option<(SymbolFile, Metadata)> {
         let file = symbol_file_name(checked_leaf(debug_file)?);
         self.dirs.iter().find_map(|dir| {
             let shelved = shelf_folder(dir, debug_id)?;
-            if shelved.join(DESCRIPTION).is_file() {
-                return Some(SymbolFile::Shelved(shelved));
+            if let Some(metadata) = file_at(&shelved.join(DESCRIPTION)) {
+                return Some((SymbolFile::Shelved(shelved), metadata));
             }
             let plain = module_folder(dir, debug_file, debug_id)?.join(&file);
-            plain.is_file().then_some(SymbolFile::Plain(plain))
+            let metadata = file_at(&plain)?;
+            Some((SymbolFile::Plain(plain), metadata))
         })
     }
+}
+
+fn file_at(path: &Path) -> Option<Metadata> {
+    std::fs::metadata(path).ok().filter(Metadata::is_file)
 }
 
 /// The folder of a module on the shelf `root`.

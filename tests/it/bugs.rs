@@ -650,16 +650,17 @@ fn pages_show_how_the_tracker_s_bugs_stand() {
 fn without_a_tracker_nobody_is_asked() {
     let server = Server::start();
     let threads = format!("/proc/{}/task", server.child.id());
-    let names: Vec<String> = std::fs::read_dir(threads)
-        .expect("threads")
-        .filter_map(|task| {
-            std::fs::read_to_string(task.expect("a thread").path().join("comm")).ok()
-        })
-        .collect();
-    assert!(
-        names.iter().any(|name| name.trim() == "retention"),
-        "{names:?}"
-    );
+    // A thread names itself, a moment after it has begun.
+    let names = wait_for("the threads", || {
+        let tasks = std::fs::read_dir(&threads).expect("threads");
+        let names: Vec<String> = tasks
+            .filter_map(|task| {
+                std::fs::read_to_string(task.expect("a thread").path().join("comm")).ok()
+            })
+            .collect();
+        let is_named = names.iter().any(|name| name.trim() == "retention");
+        is_named.then_some(names)
+    });
     assert!(
         !names.iter().any(|name| name.trim() == "bugzilla"),
         "{names:?}"

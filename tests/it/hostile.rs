@@ -162,6 +162,18 @@ fn with_an_endless_handle() -> Vec<u8> {
     dump.finish()
 }
 
+/// Four billion handles of no bytes each.
+fn with_handles_of_no_size() -> Vec<u8> {
+    let mut dump = Dump::new();
+    let context = dump.context(MODULE_BASE + 0x1000, 0);
+    let name = dump.text(8);
+    dump.modules(1, name);
+    dump.threads(1, context, &return_addresses(4096));
+    let handles = [16_u32, 0, u32::MAX, 0].map(u32::to_le_bytes).concat();
+    dump.stream(12, &handles);
+    dump.finish()
+}
+
 /// As many thread names, unloaded modules and streams as fit, all with one long text.
 fn with_long_lists() -> Vec<u8> {
     let mut dump = Dump::new();
@@ -217,6 +229,7 @@ pub fn dumps() -> Vec<(&'static str, Vec<u8>)> {
             with_stack(20_000, &return_addresses(8 << 10), in_module),
         ),
         ("endless_handle", with_an_endless_handle()),
+        ("handles_of_no_size", with_handles_of_no_size()),
         ("long_lists", with_long_lists()),
     ]
 }

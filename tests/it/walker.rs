@@ -400,16 +400,17 @@ fn every_planted_fault_has_its_reason_and_leaves_the_next_dump_alone() {
     let mut options = WalkerOptions::new(faulty(folder.path()));
     options.heap_bytes = 100 << 20;
     options.cpu_seconds = 0;
-    options.deadline = Duration::from_secs(4);
-    let mut walker = Walker::new(options);
     for (fault, reason) in [
         ("abort", "the walker died of this dump (signal 6)"),
         ("overflow", "has overflowed its stack"),
         ("loop", "the walk took more than 0 s of CPU time"),
         ("memory", "the walk took more than 100 MiB of memory"),
         ("garbage", "the walker answered nonsense: reply begins with"),
-        ("stop", "the walk took longer than 4s"),
+        ("stop", "the walk took longer than 2s"),
     ] {
+        // Only the one that does nothing is to meet it, however busy the machine is.
+        options.deadline = Duration::from_secs(if fault == "stop" { 2 } else { 60 });
+        let mut walker = Walker::new(options.clone());
         let order = format!("CKFAULT {fault}");
         let end = walker.walk(order.as_bytes()).unwrap_err();
         assert!(end.is_of_the_dump(), "{fault}");

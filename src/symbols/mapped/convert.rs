@@ -384,6 +384,10 @@ impl Converter {
             Section { offset, bytes }.write(&mut sections);
             offset += bytes;
         }
+        let pieces = (offset as usize - HEAD_BYTES).div_ceil(PIECE_BYTES);
+        let bytes = (pieces * u64::BYTES) as u64;
+        Section { offset, bytes }.write(&mut sections);
+        offset += bytes;
         let mut head = Vec::with_capacity(HEAD_BYTES);
         Header {
             magic: MAGIC,
@@ -398,12 +402,16 @@ impl Converter {
         }
         .write(&mut head);
         head.extend(sections);
+        out.write_all(&head)?;
+        let mut summed = Summed::new(&mut *out);
+        for content in &mut contents {
+            content.copy_to(&mut summed)?;
+        }
+        let sums = summed.end();
+        out.write_all(&sums)?;
         let mut sum = Xxh3::new();
         sum.update(&head[CHECKED_FROM..]);
-        out.write_all(&head)?;
-        for content in &mut contents {
-            content.copy_to(&mut sum, out)?;
-        }
+        sum.update(&sums);
         out.seek(SeekFrom::Start((CHECKED_FROM - u64::BYTES) as u64))?;
         out.write_all(&sum.digest().to_le_bytes())?;
         out.flush()
@@ -585,12 +593,9 @@ impl Content {
         }
     }
 
-    fn copy_to(&mut self, sum: &mut Xxh3, out: &mut impl Write) -> io::Result<()> {
+    fn copy_to(&mut self, out: &mut impl Write) -> io::Result<()> {
         match self {
-            Self::Bytes(bytes) => {
-                sum.update(bytes);
-                out.write_all(bytes)
-            }
+            Self::Bytes(bytes) => out.write_all(bytes),
             Self::Spooled(spool) => {
                 spool.settle(1)?;
                 spool.file.rewind()?;
@@ -600,10 +605,56 @@ impl Content {
                     if count == 0 {
                         return Ok(());
                     }
-                    sum.update(&piece[..count]);
                     out.write_all(&piece[..count])?;
                 }
             }
         }
+    }
+}
+
+/// Sums up each piece of what passes through.
+pub(super) struct Summed<W> {
+    out: W,
+    sum: Xxh3,
+    /// Bytes of the piece at hand so far.
+    filled: usize,
+    sums: Vec<u8>,
+}
+
+impl<W: Write> Summed<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self {
+            out,
+            sum: Xxh3::new(),
+            filled: 0,
+            sums: Vec::new(),
+        }
+    }
+
+    /// The section of sums.
+    pub(super) fn end(mut self) -> Vec<u8> {
+        if self.filled > 0 {
+            self.sum.digest().write(&mut self.sums);
+        }
+        self.sums
+    }
+}
+
+impl<W: Write> Write for Summed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let piece = &bytes[..bytes.len().min(PIECE_BYTES - self.filled)];
+        self.out.write_all(piece)?;
+        self.sum.update(piece);
+        self.filled += piece.len();
+        if self.filled == PIECE_BYTES {
+            self.sum.digest().write(&mut self.sums);
+            self.sum.reset();
+            self.filled = 0;
+        }
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }

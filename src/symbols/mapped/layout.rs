@@ -1,7 +1,7 @@
 //! The bytes of a mapped symbol file.
 //!
 //! ```text
-//! header      see [`Header`]; bytes 8..16 are the checksum (xxh3) of all that follows it
+//! header      see [`Header`]; bytes 8..16 are the checksum (xxh3) of the rest of it, sections and sums
 //! sections    [`SECTIONS`] entries, see [`Section`]: where each one lies
 //! strings     each 4 bytes of length, then UTF-8; a reference is the offset of the length
 //! files       [`Named`], by id                 origins     [`Named`], by id
@@ -12,15 +12,18 @@
 //! cfi         [`Cfi`], by address, none overlaps another
 //! deltas      [`Delta`], those of a `Cfi` together, by address
 //! framedata   [`Win`] of type 4                fpo         [`Win`] of type 0, both as `functions`
+//! sums        8 bytes (xxh3) for each piece of [`PIECE_BYTES`] between sections and sums
 //! ```
 //! All numbers are little-endian, nothing is aligned, addresses count from the module's start.
 
 /// "CKSYMMAP".
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"CKSYMMAP");
-/// 1: the first.
-pub const VERSION: u32 = 1;
-/// The checksum covers everything from here on.
+/// 1: the first. 2: a checksum for each piece, so that opening a file does not read it.
+pub const VERSION: u32 = 2;
+/// The checksum covers what follows from here on.
 pub(super) const CHECKED_FROM: usize = 16;
+/// What has a checksum of its own; the last piece may be shorter.
+pub(super) const PIECE_BYTES: usize = 64 << 10;
 /// A reference to no string.
 pub(super) const NO_TEXT: u32 = u32::MAX;
 
@@ -38,9 +41,10 @@ pub(super) enum Part {
     Deltas,
     FrameData,
     Fpo,
+    Sums,
 }
 
-pub(super) const SECTIONS: usize = Part::Fpo as usize + 1;
+pub(super) const SECTIONS: usize = Part::Sums as usize + 1;
 pub(super) const HEAD_BYTES: usize = Header::BYTES + SECTIONS * Section::BYTES;
 
 /// A value of a fixed number of bytes.

@@ -2,16 +2,20 @@
 //!
 //! Nothing in the file is trusted: each offset, length and string is checked when it is used, so a
 //! file with wrong bytes gives wrong answers or none, and never a panic. That it has no wrong bytes
-//! is what the checksum says, once.
+//! is what its checksums say: of the head when it is opened, of each piece once, when it is first read. A
+//! piece that is damaged answers nothing, and whoever asks at the end learns that the file is to be
+//! made again.
 
 use std::fs::File;
-use std::io::{self, Cursor};
+use std::io::{self, Cursor, Read as _};
 use std::marker::PhantomData;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::Stamp;
+use super::convert::Summed;
 use super::layout::*;
 use crate::symbols::map::Map;
 
@@ -20,7 +24,14 @@ pub struct Mapped {
     bytes: Bytes,
     header: Header,
     sections: [Section; SECTIONS],
+    /// [`UNSEEN`], [`GOOD`] or [`BAD`].
+    pieces: Box<[AtomicU8]>,
+    is_damaged: AtomicBool,
 }
+
+const UNSEEN: u8 = 0;
+const GOOD: u8 = 1;
+const BAD: u8 = 2;
 
 enum Bytes {
     Map(Map),
@@ -38,39 +49,50 @@ impl Deref for Bytes {
     }
 }
 
-/// Whether the checksum is to be looked at: it costs a read of the whole file.
+/// Which checksums are looked at when a file is opened.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Check {
+    /// All, for which the whole file is read.
     Whole,
-    /// For a file that has been checked since it was last changed.
-    HeadOnly,
+    /// That of the head; each piece when it is first read. Ask [`Mapped::is_damaged`] in the end.
+    Pieces,
 }
 
 impl Mapped {
     /// Maps a file. An error of kind `InvalidData` is a file to be made again.
     pub fn open(file: &File, check: Check) -> io::Result<Self> {
         let map = Map::of(file)?;
-        if check == Check::Whole {
-            check_sum(&map)?;
+        if check == Check::Pieces {
+            map.expect_random_reads();
         }
-        map.expect_random_reads();
-        Self::new(Bytes::Map(map))
+        let mapped = Self::new(Bytes::Map(map), UNSEEN)?;
+        mapped.check(check)?;
+        if let Bytes::Map(map) = &mapped.bytes {
+            map.expect_random_reads();
+        }
+        Ok(mapped)
     }
 
     /// Takes the mapped form of a file from memory.
     pub fn from_bytes(bytes: Vec<u8>) -> io::Result<Self> {
-        check_sum(&bytes)?;
-        Self::new(Bytes::Held(bytes))
+        let mapped = Self::new(Bytes::Held(bytes), UNSEEN)?;
+        mapped.check(Check::Whole)?;
+        Ok(mapped)
+    }
+
+    /// The same without a look at checksums, for those who made the bytes.
+    pub fn trusted(bytes: Vec<u8>) -> io::Result<Self> {
+        Self::new(Bytes::Held(bytes), GOOD)
     }
 
     /// Converts a text in memory, for those who have nowhere to keep the result.
     pub fn from_text(text: impl io::Read, stamp: Stamp) -> io::Result<Self> {
         let mut bytes = Cursor::new(Vec::new());
         super::convert(text, stamp, None, &mut bytes)?;
-        Self::new(Bytes::Held(bytes.into_inner()))
+        Self::trusted(bytes.into_inner())
     }
 
-    fn new(bytes: Bytes) -> io::Result<Self> {
+    fn new(bytes: Bytes, seen: u8) -> io::Result<Self> {
         let (header, sections) = head(&bytes)?;
         if header.bytes != bytes.len() as u64 {
             return Err(invalid(format!(
@@ -79,11 +101,76 @@ impl Mapped {
                 header.bytes
             )));
         }
+        let pieces = bytes.len().saturating_sub(HEAD_BYTES).div_ceil(PIECE_BYTES);
         Ok(Self {
             bytes,
             header,
             sections,
+            pieces: (0..pieces).map(|_| AtomicU8::new(seen)).collect(),
+            is_damaged: AtomicBool::new(false),
         })
+    }
+
+    fn check(&self, check: Check) -> io::Result<()> {
+        let sums = sums_of(&self.sections, self.header.bytes)?;
+        let mut sum = Xxh3::new();
+        sum.update(&self.bytes[CHECKED_FROM..HEAD_BYTES]);
+        sum.update(&self.bytes[sums.clone()]);
+        let is_whole = sum.digest() == self.header.checksum
+            && (check == Check::Pieces || self.read(HEAD_BYTES, sums.start).is_some());
+        match is_whole {
+            true => Ok(()),
+            false => Err(wrong_sum()),
+        }
+    }
+
+    /// Whether a piece that was asked for has another checksum than it should.
+    pub fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the sections, if all pieces that they touch are whole.
+    #[inline]
+    fn read(&self, begin: usize, end: usize) -> Option<&[u8]> {
+        let bytes = self.bytes.get(begin..end)?;
+        let first = begin.checked_sub(HEAD_BYTES)? / PIECE_BYTES;
+        let last = end.checked_sub(HEAD_BYTES + 1)? / PIECE_BYTES;
+        // Most reads are of one piece that was read before.
+        for (at, piece) in (first..).zip(self.pieces.get(first..=last)?) {
+            if piece.load(Ordering::Relaxed) != GOOD && !self.is_whole(at) {
+                return None;
+            }
+        }
+        Some(bytes)
+    }
+
+    #[cold]
+    fn is_whole(&self, piece: usize) -> bool {
+        if self.pieces[piece].load(Ordering::Relaxed) == BAD {
+            return false;
+        }
+        let is_whole = self.sum_of(piece).is_some_and(|(sum, is)| sum == is);
+        let seen = match is_whole {
+            true => GOOD,
+            false => BAD,
+        };
+        // Two threads that look at the same piece see the same.
+        self.pieces[piece].store(seen, Ordering::Relaxed);
+        if !is_whole {
+            self.is_damaged.store(true, Ordering::Relaxed);
+        }
+        is_whole
+    }
+
+    /// What the sum of a piece should be, and what it is.
+    fn sum_of(&self, piece: usize) -> Option<(u64, u64)> {
+        let sums = sums_of(&self.sections, self.header.bytes).ok()?;
+        let begin = HEAD_BYTES + piece * PIECE_BYTES;
+        let bytes = self
+            .bytes
+            .get(begin..(begin + PIECE_BYTES).min(sums.start))?;
+        let mut sum = self.bytes[sums].get(piece * u64::BYTES..)?;
+        Some((u64::take(&mut sum)?, xxh3_64(bytes)))
     }
 
     /// Length in bytes.
@@ -119,9 +206,15 @@ impl Mapped {
 
     /// The text of a reference in a record.
     pub fn string(&self, reference: u32) -> Option<&str> {
-        let mut bytes = self.section(Part::Strings).get(reference as usize..)?;
-        let length = u32::take(&mut bytes)?;
-        std::str::from_utf8(bytes.get(..length as usize)?).ok()
+        let strings = self.section(Part::Strings);
+        let at = strings.start.checked_add(reference as usize)?;
+        let text = at.checked_add(u32::BYTES)?;
+        let length = u32::take(&mut self.read(at, text)?)? as usize;
+        let end = text.checked_add(length)?;
+        if length == 0 || end > strings.end {
+            return (end <= strings.end).then_some("");
+        }
+        std::str::from_utf8(self.read(text, end)?).ok()
     }
 
     /// The name of a source file.
@@ -184,9 +277,9 @@ impl Mapped {
     pub fn deltas(&self, cfi: &Cfi, address: u64) -> impl Iterator<Item = Delta> {
         let table = self.table(Part::Deltas);
         let deltas = table.slice(cfi.deltas_first, cfi.deltas_count);
-        let deltas = deltas.unwrap_or(Table::EMPTY);
-        (0..deltas.len())
-            .map_while(move |at| deltas.get(at))
+        deltas
+            .into_iter()
+            .flat_map(|deltas| (0..deltas.count).map_while(move |at| deltas.get(at)))
             .take_while(move |delta: &Delta| delta.address <= address)
     }
 
@@ -200,18 +293,40 @@ impl Mapped {
         self.table(Part::Fpo).covering(address)
     }
 
-    fn section(&self, part: Part) -> &[u8] {
-        let Section { offset, bytes } = self.sections[part as usize];
-        let begin = usize::try_from(offset).unwrap_or(usize::MAX);
-        let end = begin.saturating_add(usize::try_from(bytes).unwrap_or(usize::MAX));
-        self.bytes.get(begin..end).unwrap_or_default()
+    /// Where a section lies, as far as it lies in the file.
+    fn section(&self, part: Part) -> Range<usize> {
+        range_of(&self.sections[part as usize], self.bytes.len())
     }
 
     fn table<T: Fixed>(&self, part: Part) -> Table<'_, T> {
+        let Range { start, end } = self.section(part);
         Table {
-            bytes: self.section(part),
+            mapped: self,
+            begin: start,
+            count: (end - start) / T::BYTES,
             record: PhantomData,
         }
+    }
+}
+
+fn range_of(section: &Section, file_bytes: usize) -> Range<usize> {
+    let begin = usize::try_from(section.offset).unwrap_or(usize::MAX);
+    let end = begin.saturating_add(usize::try_from(section.bytes).unwrap_or(usize::MAX));
+    match end <= file_bytes {
+        true => begin..end,
+        false => 0..0,
+    }
+}
+
+/// The sums, which end the file, one for each piece.
+fn sums_of(sections: &[Section; SECTIONS], file_bytes: u64) -> io::Result<Range<usize>> {
+    let file_bytes = usize::try_from(file_bytes).unwrap_or(usize::MAX);
+    let sums = range_of(&sections[Part::Sums as usize], file_bytes);
+    let pieces = sums.start.checked_sub(HEAD_BYTES);
+    let pieces = pieces.map(|bytes| bytes.div_ceil(PIECE_BYTES));
+    match sums.end == file_bytes && pieces == Some(sums.len() / u64::BYTES) {
+        true => Ok(sums),
+        false => Err(invalid("its checksums are not where they should be".into())),
     }
 }
 
@@ -229,19 +344,21 @@ impl Header {
 pub fn stamp_of(mut file: impl io::Read) -> io::Result<Stamp> {
     let mut start = vec![0; HEAD_BYTES];
     file.read_exact(&mut start)?;
-    let (header, _) = head(&start)?;
-    let mut sum = xxhash_rust::xxh3::Xxh3::new();
-    sum.update(&start[CHECKED_FROM..]);
-    let mut piece = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut piece)? {
-            0 => break,
-            count => sum.update(&piece[..count]),
-        }
+    let (header, sections) = head(&start)?;
+    let sums = sums_of(&sections, header.bytes)?;
+    let mut summed = Summed::new(io::sink());
+    let content = (sums.start - HEAD_BYTES) as u64;
+    if io::copy(&mut file.by_ref().take(content), &mut summed)? != content {
+        return Err(invalid("it is cut short".into()));
     }
-    match sum.digest() == header.checksum {
+    let mut stated = Vec::new();
+    file.read_to_end(&mut stated)?;
+    let mut sum = Xxh3::new();
+    sum.update(&start[CHECKED_FROM..]);
+    sum.update(&stated);
+    match sum.digest() == header.checksum && stated == summed.end() {
         true => Ok(header.stamp()),
-        false => Err(invalid("its checksum is wrong".into())),
+        false => Err(wrong_sum()),
     }
 }
 
@@ -264,12 +381,8 @@ fn head(mut bytes: &[u8]) -> io::Result<(Header, [Section; SECTIONS])> {
     Ok((header, sections))
 }
 
-fn check_sum(bytes: &[u8]) -> io::Result<()> {
-    let (header, _) = head(bytes)?;
-    match xxh3_64(&bytes[CHECKED_FROM..]) == header.checksum {
-        true => Ok(()),
-        false => Err(invalid("its checksum is wrong".into())),
-    }
+fn wrong_sum() -> io::Error {
+    invalid("a checksum is wrong".into())
 }
 
 fn invalid(text: String) -> io::Error {
@@ -278,38 +391,40 @@ fn invalid(text: String) -> io::Error {
 
 /// Records of one kind, one after the other.
 struct Table<'a, T> {
-    bytes: &'a [u8],
+    mapped: &'a Mapped,
+    /// Where the first one lies.
+    begin: usize,
+    count: usize,
     record: PhantomData<T>,
 }
 
 impl<'a, T: Fixed> Table<'a, T> {
-    const EMPTY: Self = Self {
-        bytes: &[],
-        record: PhantomData,
-    };
-
-    fn len(&self) -> usize {
-        self.bytes.len() / T::BYTES
-    }
-
     #[inline]
     fn get(&self, at: usize) -> Option<T> {
-        T::take(&mut self.bytes.get(at.checked_mul(T::BYTES)?..)?)
+        if at >= self.count {
+            return None;
+        }
+        // No overflow: all records lie in the file.
+        let begin = self.begin + at * T::BYTES;
+        T::take(&mut self.mapped.read(begin, begin + T::BYTES)?)
     }
 
     fn slice(&self, first: u32, count: u32) -> Option<Table<'a, T>> {
-        let begin = (first as usize).checked_mul(T::BYTES)?;
-        let end = begin.checked_add((count as usize).checked_mul(T::BYTES)?)?;
+        let (first, count) = (first as usize, count as usize);
+        if first.checked_add(count)? > self.count {
+            return None;
+        }
         Some(Table {
-            bytes: self.bytes.get(begin..end)?,
-            record: PhantomData,
+            begin: self.begin + first * T::BYTES,
+            count,
+            ..*self
         })
     }
 
     /// The last record for which `is_before` holds; it holds for the first ones and no others.
     #[inline]
     fn last_up_to(&self, is_before: impl Fn(&T) -> bool) -> Option<T> {
-        let (mut begin, mut end) = (0, self.len());
+        let (mut begin, mut end) = (0, self.count);
         while begin < end {
             let middle = begin + (end - begin) / 2;
             match is_before(&self.get(middle)?) {

@@ -2,8 +2,6 @@
 
 use std::io::Cursor;
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use super::layout::CHECKED_FROM;
 use super::*;
 
@@ -112,7 +110,7 @@ fn any_damage_is_refused_by_the_checksum() {
 }
 
 #[test]
-fn damage_under_a_right_checksum_never_panics() {
+fn damage_that_no_checksum_shows_never_panics() {
     let whole = converted(TEXT.as_bytes());
     let mut seed = 0x5eed_5eed_5eed_5eed;
     for round in 0..4000 {
@@ -125,9 +123,7 @@ fn damage_under_a_right_checksum_never_panics() {
                 _ => random(&mut seed) as u8,
             };
         }
-        let sum = xxh3_64(&damaged[CHECKED_FROM..]);
-        damaged[8..CHECKED_FROM].copy_from_slice(&sum.to_le_bytes());
-        if let Ok(mapped) = Mapped::from_bytes(damaged) {
+        if let Ok(mapped) = Mapped::trusted(damaged) {
             ask(&mapped);
         }
     }
