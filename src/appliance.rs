@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use crate::access::pace::Pace;
 use crate::bugzilla::{Poller, Tracker};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::fetcher;
+use crate::fields;
 use crate::http::Server;
 use crate::index::Index;
 use crate::indexer::{self, Building, Indexer};
@@ -45,8 +47,10 @@ const REQUEST_GRACE: Duration = Duration::from_secs(20);
 const WALK_GRACE: Duration = Duration::from_secs(10);
 /// Address space of a walker beyond its symbols.
 const WALKER_ADDRESS_BYTES: u64 = 1 << 30;
-/// Heap of a walker beyond its symbols.
-const WALKER_HEAP_BYTES: u64 = 1 << 30;
+/// Heap of a walker beyond its symbols and the dump: several times what any dump was seen to take.
+const WALKER_HEAP_BYTES: u64 = 256 << 20;
+/// The part of a walk's deadline that it may use the processor.
+const WALK_CPU_PART: u64 = 4;
 /// What the symbols of one dump may take of a walker's address space, beyond those kept open.
 /// Mapped files are no memory, so this need not be tight.
 const WALKER_MAP_BYTES: u64 = 16 << 30;
@@ -77,6 +81,7 @@ impl Appliance {
 
     /// The same with a clock of the caller's.
     pub fn start_at(config: Config, place: &Place, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        fields::extend(&config.fields.value).map_err(anyhow::Error::msg)?;
         let ground = Ground::prepare(place)
             .with_context(|| format!("data directory {}", place.data.display()))?;
         let metrics = Arc::new(Metrics::default());
@@ -201,6 +206,7 @@ impl Appliance {
             naming,
             bugzilla,
             pool,
+            pace: Pace::default(),
             namer: Namer {
                 program: place.program.clone(),
                 symbols: symbol_folders(&config, &place.data),
@@ -289,22 +295,7 @@ pub fn reindex(
     data: &Path,
     tell: impl FnMut(Building),
 ) -> anyhow::Result<Building> {
-    let place = Place {
-        data: data.to_owned(),
-        program: PathBuf::new(),
-        read_only: false,
-    };
-    let ground =
-        Ground::prepare(&place).with_context(|| format!("data directory {}", data.display()))?;
-    // Without a place in the queue no crash is handed out.
-    let (lanes, _jobs, _stop) = queue::queue(0);
-    let options = StoreOptions {
-        cache_bytes: config.store.cache_bytes.0 as usize,
-        spill_dir: ground.spill_dir.clone(),
-    };
-    let clock = Arc::new(SystemClock);
-    let store = Store::open(ground.disk.clone(), options, clock, Box::new(lanes))
-        .with_context(|| format!("the store in {}", data.display()))?;
+    let StoreAlone { store, ground } = store_alone(config, data)?;
     let store = Arc::new(store);
     let index = Index::open(&ground.index_dir, store.id()?).context("the search index")?;
     let built = indexer::rebuild(&store, &Arc::new(index), tell);
@@ -371,6 +362,33 @@ fn incoming_dir(data: &Path) -> PathBuf {
     data.join("incoming")
 }
 
+/// The store of a data directory that no server has open.
+pub struct StoreAlone {
+    pub store: Store,
+    ground: Ground,
+}
+
+/// Opens the store without anything around it: no workers, no index, no listener.
+pub fn store_alone(config: &Config, data: &Path) -> anyhow::Result<StoreAlone> {
+    fields::extend(&config.fields.value).map_err(anyhow::Error::msg)?;
+    let ground = Ground::prepare(&Place {
+        data: data.to_path_buf(),
+        program: PathBuf::new(),
+        read_only: false,
+    })
+    .with_context(|| format!("data directory {}", data.display()))?;
+    // Without a place in the queue no crash is handed out.
+    let (lanes, _jobs, _stop) = queue::queue(0);
+    let options = StoreOptions {
+        cache_bytes: config.store.cache_bytes.0 as usize,
+        spill_dir: ground.spill_dir.clone(),
+    };
+    let clock = Arc::new(SystemClock);
+    let store = Store::open(ground.disk.clone(), options, clock, Box::new(lanes))
+        .with_context(|| format!("the store in {}", data.display()))?;
+    Ok(StoreAlone { store, ground })
+}
+
 /// The symbols of a data directory without a server, which may run meanwhile.
 pub fn shelf(data: &Path) -> std::io::Result<Shelf> {
     make_private_dir(&symbol_dir(data))?;
@@ -408,14 +426,15 @@ fn walker_options(config: &Config, place: &Place, mapped: Arc<MappedDir>) -> Wal
     // Kept open as mappings, or in the heap where they cannot be mapped.
     let symbols = config.symbols.map_bytes.0;
     let deadline = config.workers.walk_deadline.0;
-    let heap_bytes = WALKER_HEAP_BYTES + symbols;
+    // A report holds no larger dump.
+    let dump = config.http.inflated_bytes_max.0;
+    let heap_bytes = WALKER_HEAP_BYTES + dump + symbols;
     WalkerOptions {
         symbols: symbol_folders(config, &place.data),
         mapped: Some(mapped),
         heap_bytes,
         address_bytes: WALKER_ADDRESS_BYTES + heap_bytes + symbols + WALKER_MAP_BYTES,
-        // Processor time cannot be more than the time on the wall: a walk has one thread.
-        cpu_seconds: deadline.as_secs() + 1,
+        cpu_seconds: deadline.as_secs().div_ceil(WALK_CPU_PART),
         deadline,
         output_bytes_max: limits::WALK_BYTES_MAX as u64,
         map_bytes_max: symbols,

@@ -19,6 +19,18 @@ impl Drop for Killed {
     }
 }
 
+/// Makes room in a pipe, so that those at its ends wait for each other less often.
+#[cfg(target_os = "linux")]
+pub fn widen(pipe: &impl std::os::fd::AsFd) {
+    /// What the system allows to everybody.
+    const PIPE_BYTES: usize = 1 << 20;
+    // Where that is refused, or this is no pipe, all goes on as it was.
+    let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn widen<T>(_: &T) {}
+
 /// Runs a command to its end. `None` where it took longer than `deadline`, and was killed. Its
 /// output must go to files: nobody reads pipes here.
 pub fn run(command: &mut Command, deadline: Duration) -> io::Result<Option<ExitStatus>> {

@@ -57,6 +57,11 @@ pub const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 impl Day {
     /// Its first moment.
+    /// As `2026-11-22`.
+    pub fn text(self) -> String {
+        self.start().rfc3339().chars().take(10).collect()
+    }
+
     pub fn start(self) -> Timestamp {
         Timestamp(i64::from(self.0) * DAY_MS)
     }

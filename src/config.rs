@@ -15,6 +15,8 @@ use toml::de::{DeTable, DeValue};
 
 use crate::bugs::reference;
 use crate::bugs::template::Template;
+use crate::fields::Kind;
+use crate::fields::site::{self, SiteField};
 use crate::symbol_source::{SourceKind, SymbolSource};
 use crate::throttle::{Op, Outcome, Rule};
 
@@ -67,6 +69,10 @@ trait Entry: Sized {
     const WHAT: &'static str;
     const KEYS: &'static [&'static str];
     fn read(found: &Found) -> Result<Self, ConfigError>;
+    /// What is wrong with an entry beside the others, and which it is.
+    fn check(_all: &[Self]) -> Result<(), (usize, String)> {
+        Ok(())
+    }
     /// Its keys and values, a line each.
     fn print(&self) -> String;
 }
@@ -209,6 +215,15 @@ settings! {
         /// Most times that a body may grow by inflation, beyond its first MiB.
         ratio_max: u32 = 200;
     }
+    /// `[access]`: who may read, and how often.
+    access: Access {
+        /// Whether anybody may read public fields without a token, once there is an account.
+        public_read: bool = false;
+        /// Requests that a token may make in a minute.
+        requests_per_minute: u32 = 1_000;
+        /// Requests that an address without a token may make in a minute.
+        anonymous_per_minute: u32 = 100;
+    }
     /// `[deferred]`: reports that the throttle set aside.
     deferred: Deferred {
         /// Days that a deferred report is kept for somebody to ask for it.
@@ -229,7 +244,7 @@ settings! {
     workers: Workers {
         /// Worker threads, each with a walker process of its own; 0 is one a processor core.
         count: u32 = 0, at_start;
-        /// Wall-clock time for one dump.
+        /// Wall-clock time for one dump; a quarter of it may be processor time.
         walk_deadline: Span = Span(Duration::from_secs(60)), at_start;
     }
     /// `[signature]`: how crashes are named.
@@ -280,6 +295,8 @@ settings! {
     bug_template: Template;
     /// `[[symbol_source]]`, in order.
     symbol_source: SymbolSource;
+    /// `[[fields]]`, in order; read when the server starts.
+    fields: SiteField;
 }
 
 /// A number of bytes. Written as a number, or with a unit: `"100 MiB"`.
@@ -464,6 +481,21 @@ impl Value for String {
     }
 }
 
+impl Value for bool {
+    const FORM: &'static str = "true or false";
+
+    fn read(value: &DeValue) -> Option<Self> {
+        match value {
+            DeValue::Boolean(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    fn print(&self) -> String {
+        self.to_string()
+    }
+}
+
 impl Value for u32 {
     const FORM: &'static str = "a whole number, 0 or more";
 
@@ -638,6 +670,10 @@ fn read_list<T: Entry>(
             table,
         })?);
     }
+    T::check(&read).map_err(|(at, why)| {
+        let entry = entries.get(at).unwrap_or(content);
+        file.error(entry, format!("[[{list}]] {why}"))
+    })?;
     Ok(read)
 }
 
@@ -771,6 +807,74 @@ impl Entry for SymbolSource {
             self.kind,
             self.at.print(),
             self.allow.join(" ").print()
+        )
+    }
+}
+
+impl Entry for SiteField {
+    const WHAT: &'static str = "a field of the site";
+    const KEYS: &'static [&'static str] = &[
+        "annotation",
+        "name",
+        "kind",
+        "title",
+        "description",
+        "unit",
+        "public",
+        "text",
+    ];
+
+    fn read(found: &Found) -> Result<Self, ConfigError> {
+        let annotation = found.text("annotation")?;
+        if annotation.is_empty() {
+            return Err(found.error("needs the annotation that it is copied from"));
+        }
+        let given = |text: String, otherwise: String| match text.is_empty() {
+            true => otherwise,
+            false => text,
+        };
+        let flag = |key: &str| match found.value(key) {
+            None => Ok(false),
+            Some(value) => <bool as Value>::read(value.get_ref())
+                .ok_or_else(|| found.refused(value, key, format!("must be {}", bool::FORM))),
+        };
+        Ok(Self {
+            name: given(found.text("name")?, site::name_of(&annotation)),
+            kind: found.parsed::<Kind>("kind")?.unwrap_or(Kind::String),
+            title: given(found.text("title")?, annotation.clone()),
+            description: given(
+                found.text("description")?,
+                format!("The annotation {annotation}"),
+            ),
+            unit: found.text("unit")?,
+            public: flag("public")?,
+            text: flag("text")?,
+            annotation,
+        })
+    }
+
+    fn check(all: &[Self]) -> Result<(), (usize, String)> {
+        if all.len() > site::SITE_FIELDS_MAX {
+            let why = format!("is one of more than {}", site::SITE_FIELDS_MAX);
+            return Err((site::SITE_FIELDS_MAX, why));
+        }
+        for (at, entry) in all.iter().enumerate() {
+            site::check(entry, &all[..at]).map_err(|why| (at, why))?;
+        }
+        Ok(())
+    }
+
+    fn print(&self) -> String {
+        format!(
+            "annotation = {}\nname = {}\nkind = \"{}\"\ntitle = {}\ndescription = {}\nunit = {}\npublic = {}\ntext = {}",
+            self.annotation.print(),
+            self.name.print(),
+            self.kind.site_word(),
+            self.title.print(),
+            self.description.print(),
+            self.unit.print(),
+            self.public,
+            self.text
         )
     }
 }

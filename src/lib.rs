@@ -39,6 +39,7 @@ pub mod query;
 pub mod queue;
 pub mod reload;
 pub mod retention;
+pub mod rights;
 pub mod signature;
 pub mod stackwalk;
 pub mod store;

@@ -1,5 +1,5 @@
-//! From durable rows to workers: three bounded channels: a priority lane before the
-//! normal one, and what may get a better result behind both.
+//! From durable rows to workers, by four bounded channels: a priority lane before the normal one, what
+//! may get a better result behind both, and beside them what takes long or may bring the server down.
 //!
 //! The table in the store is the queue; a channel only carries what the store has handed out
 //! durably. [`queue`] makes both ends: the store's writer fills the channels as far as they have
@@ -16,6 +16,7 @@ pub struct Lanes {
     priority: Sender<Job>,
     normal: Sender<Job>,
     mend: Sender<Job>,
+    slow: Sender<Job>,
 }
 
 /// A worker's end. Clones share the channels.
@@ -24,6 +25,7 @@ pub struct Jobs {
     priority: Receiver<Job>,
     normal: Receiver<Job>,
     mend: Receiver<Job>,
+    slow: Receiver<Job>,
     stop: Receiver<()>,
 }
 
@@ -36,17 +38,20 @@ pub fn queue(places: usize) -> (Lanes, Jobs, Stop) {
     let (priority_in, priority) = bounded(places);
     let (normal_in, normal) = bounded(places);
     let (mend_in, mend) = bounded(places);
+    let (slow_in, slow) = bounded(places);
     let (stop_in, stop) = bounded(0);
     (
         Lanes {
             priority: priority_in,
             normal: normal_in,
             mend: mend_in,
+            slow: slow_in,
         },
         Jobs {
             priority,
             normal,
             mend,
+            slow,
             stop,
         },
         Stop(stop_in),
@@ -57,8 +62,9 @@ impl Lanes {
     fn channel(&self, lane: Lane) -> &Sender<Job> {
         match lane {
             Lane::Priority => &self.priority,
-            Lane::Normal | Lane::Suspect => &self.normal,
+            Lane::Normal => &self.normal,
             Lane::Mend => &self.mend,
+            Lane::Slow | Lane::Suspect => &self.slow,
         }
     }
 }
@@ -80,10 +86,30 @@ impl JobSink for Lanes {
 }
 
 impl Jobs {
-    /// The next job, the priority lane first and mends last; `None` when it is time to end.
+    /// The next job: the priority lane first, what takes long last; `None` when it is time to end.
     pub fn next(&self) -> Option<Job> {
-        let (mut priority, mut normal) = (self.priority.clone(), self.normal.clone());
-        let mut mend = self.mend.clone();
+        self.take(true, true)
+    }
+
+    /// The same without what takes long.
+    pub fn next_quick(&self) -> Option<Job> {
+        self.take(true, false)
+    }
+
+    /// The next of those that take long; suspects are among them, so that they too hold nobody up.
+    pub fn next_slow(&self) -> Option<Job> {
+        self.take(false, true)
+    }
+
+    fn take(&self, with_quick: bool, with_slow: bool) -> Option<Job> {
+        let open = |is_wanted: bool, channel: &Receiver<Job>| match is_wanted {
+            true => channel.clone(),
+            false => never(),
+        };
+        let mut priority = open(with_quick, &self.priority);
+        let mut normal = open(with_quick, &self.normal);
+        let mut mend = open(with_quick, &self.mend);
+        let mut slow = open(with_slow, &self.slow);
         loop {
             select_biased! {
                 recv(self.stop) -> _ => return None,
@@ -99,15 +125,11 @@ impl Jobs {
                     Ok(job) => return Some(job),
                     Err(_) => mend = never(),
                 },
+                recv(slow) -> job => match job {
+                    Ok(job) => return Some(job),
+                    Err(_) => slow = never(),
+                },
             }
-        }
-    }
-
-    /// The next of some other channel, whose other end lives on; `None` when it is time to end.
-    pub fn next_of<T>(&self, channel: &Receiver<T>) -> Option<T> {
-        select_biased! {
-            recv(self.stop) -> _ => None,
-            recv(channel) -> item => item.ok(),
         }
     }
 
@@ -118,7 +140,7 @@ impl Jobs {
 
     /// Jobs handed out that no worker has taken yet.
     pub fn waiting(&self) -> usize {
-        self.priority.len() + self.normal.len() + self.mend.len()
+        self.priority.len() + self.normal.len() + self.mend.len() + self.slow.len()
     }
 }
 
@@ -151,6 +173,19 @@ mod tests {
         lanes.send(job(4, Lane::Mend));
         let order: Vec<u64> = (0..4).filter_map(|_| jobs.next()).map(|j| j.seq).collect();
         assert_eq!(order, [3, 1, 2, 4]);
+    }
+
+    #[test]
+    fn what_takes_long_has_takers_of_its_own() {
+        let (lanes, jobs, stop) = queue(2);
+        lanes.send(job(1, Lane::Slow));
+        lanes.send(job(2, Lane::Suspect));
+        assert_eq!(lanes.room(Lane::Suspect), 0);
+        lanes.send(job(3, Lane::Mend));
+        assert_eq!(jobs.next_slow().map(|j| j.seq), Some(1));
+        assert_eq!(jobs.next_quick().map(|j| j.seq), Some(3));
+        drop(stop);
+        assert_eq!(jobs.next_quick(), None);
     }
 
     #[test]

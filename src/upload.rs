@@ -104,8 +104,11 @@ fn take_in(
     mut body: File,
 ) -> Result<Upload, WebError> {
     let config = app.config.get();
-    // Whoever comes here is admin; the route says so.
     let conflict = match request.query.get("replace") {
+        Some("1") if !request.is_admin() => {
+            let why = "replace=1 takes other symbols out of use, which needs the scope admin";
+            return Err(WebError::forbidden(why));
+        }
         Some("1") => Conflict::Replace,
         _ => Conflict::KeepFirst,
     };

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
+use crate::access::pace::Pace;
 use crate::bugzilla::Poller;
 use crate::clock::Clock;
 use crate::errand::Errand;
@@ -14,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::naming::Naming;
 use crate::reload::InForce;
 use crate::retention::Retention;
+use crate::rights::{Rights, Scope};
 use crate::stackwalk::Namer;
 use crate::store::{PayloadReader, Store, StoreError};
 use crate::symbols::converter::Converter;
@@ -45,6 +47,8 @@ pub struct App {
     pub assembled: Remembered,
     /// Looks single addresses up in them.
     pub namer: Namer,
+    /// Counts requests by caller.
+    pub pace: Pace,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
 }
@@ -83,17 +87,46 @@ impl Remembered {
     }
 }
 
-/// What a caller may do; each includes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Submits reports, asks for health.
-    Anonymous,
-    /// Reads public fields.
-    Viewer,
-    /// Also reads protected fields, dumps and comments.
-    Protected,
-    /// Everything.
-    Admin,
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub rights: Rights,
+    /// The account.
+    pub user: Option<String>,
+    /// Id of the token that was shown.
+    pub token: Option<u64>,
+    /// Sits at this machine, while there is no account.
+    pub is_local: bool,
+}
+
+impl Caller {
+    /// Anybody.
+    pub fn anonymous() -> Self {
+        Self {
+            rights: Rights::of([Scope::Submit]),
+            user: None,
+            token: None,
+            is_local: false,
+        }
+    }
+
+    /// Whoever sits at this machine, before the first account exists.
+    pub fn local() -> Self {
+        Self {
+            rights: Rights::ALL,
+            is_local: true,
+            ..Self::anonymous()
+        }
+    }
+
+    /// As others are told who did something.
+    pub fn name(&self) -> &str {
+        match &self.user {
+            Some(user) => user,
+            None if self.is_local => "local",
+            None => "anonymous",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,12 +153,25 @@ pub struct Request {
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
     pub peer: Option<IpAddr>,
-    /// What the caller may do.
-    pub role: Role,
+    pub caller: Caller,
     pub body: Vec<u8>,
 }
 
 impl Request {
+    /// Whether the caller may do this.
+    pub fn may(&self, scope: Scope) -> bool {
+        self.caller.rights.has(scope)
+    }
+
+    pub fn is_admin(&self) -> bool {
+        self.may(Scope::Admin)
+    }
+
+    /// Whether the caller may see what is not public.
+    pub fn sees_protected(&self) -> bool {
+        self.may(Scope::ReadProtected)
+    }
+
     /// The first header of this name, given in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
@@ -238,12 +284,18 @@ impl Response {
 }
 
 /// Why a request was not answered as asked: the status, and what a reader can do about it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct WebError {
     pub status: u16,
     /// The parameter or field that is to blame, where there is one.
     pub field: Option<String>,
+    /// Its value.
+    pub value: Option<Box<str>>,
     pub message: String,
+    /// What is accepted, and what was most likely meant.
+    pub hint: Option<Box<str>>,
+    /// Further headers of the answer.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 impl WebError {
@@ -251,16 +303,18 @@ impl WebError {
         Self {
             status,
             field: None,
+            value: None,
             message: message.into(),
+            hint: None,
+            headers: Vec::new(),
         }
     }
 
     /// A parameter that cannot be used.
     pub fn bad(field: &str, message: impl Into<String>) -> Self {
         Self {
-            status: 400,
             field: Some(field.to_owned()),
-            message: message.into(),
+            ..Self::new(400, message)
         }
     }
 
@@ -272,14 +326,25 @@ impl WebError {
         Self::new(403, message)
     }
 
+    pub fn with(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
     /// As the API answers it. `error` is the key that the field's tools read.
     pub fn to_json(&self) -> Response {
         let mut body = serde_json::json!({ "error": self.message });
         if let Some(field) = &self.field {
             body["field"] = field.as_str().into();
+            body["value"] = self.value.as_deref().into();
+            body["reason"] = match &self.hint {
+                Some(hint) => format!("{}; {hint}", self.message).into(),
+                None => self.message.as_str().into(),
+            };
         }
         Response {
             status: self.status,
+            headers: self.headers.clone(),
             ..Response::json(&body)
         }
     }

@@ -6,16 +6,18 @@
 //! given up and finished as failed, with the reason. A worker itself never walks and never dies
 //! of a dump.
 //!
-//! There are twice as many workers as are to be busy, and a seat for each that is to be. Whoever takes
-//! jobs holds a seat, and keeps it until a walk takes [`SLOW_AFTER`]: then that walk goes on without one, at
-//! the lowest priority, and a spare worker takes the next job. So dumps that hang hold nobody up, unless
-//! there are as many of them as spare workers; and without such dumps the spare ones start no walker.
+//! There are twice as many workers as are to be busy. Half of them are quick: they end a walk that takes
+//! many times as long as walks do here, and put the crash back, without a fault. The other half have
+//! time: they take those crashes, and suspects, and their walkers let all others go first. So dumps that
+//! hang hold nobody up, however many there are, and an honest dump that takes long is walked whole,
+//! only later. Where all dumps are quick, the other half start no walker.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use crate::clock::{Clock, Timestamp};
 use crate::crash::id::CrashId;
@@ -25,14 +27,11 @@ use crate::metrics::Metrics;
 use crate::naming::Naming;
 use crate::process::{self, Input, Walked};
 use crate::queue::{Jobs, Stop};
-use crate::stackwalk::{Walker, WalkerFault, WalkerOptions};
+use crate::stackwalk::{Walker, WalkerFault, WalkerOptions, WalkerStop};
 use crate::store::{CrashRow, Finished, Job, Payload, Store};
 
 /// Between two tries to start a walker that cannot be started.
 const RESTART_EVERY: Duration = Duration::from_secs(1);
-
-/// What a walk may take before it gives its seat up: many times what honest dumps take.
-const SLOW_AFTER: Duration = Duration::from_secs(2);
 
 /// What a worker does, for the status page.
 #[derive(Clone, Debug, Default)]
@@ -46,11 +45,13 @@ pub struct WorkerStatus {
 }
 
 pub struct Pool {
-    /// Workers that are to be busy; those behind them are spare.
+    /// Quick workers; those behind them are patient.
     count: usize,
     statuses: Vec<Arc<Mutex<WorkerStatus>>>,
     jobs: Jobs,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Of each worker's walker.
+    walkers: Vec<WalkerStop>,
     stop: Mutex<Option<Stop>>,
     /// Disconnects when every worker has ended.
     ended: Receiver<()>,
@@ -69,27 +70,37 @@ pub struct PoolParts {
 impl Pool {
     pub fn start(count: usize, parts: PoolParts, jobs: Jobs, stop: Stop) -> std::io::Result<Self> {
         let (alive, ended) = bounded::<()>(0);
-        let seats = Seats::new(count);
+        let pace = Arc::new(Pace::default());
         let mut threads = Vec::new();
+        let mut walkers = Vec::new();
         let mut statuses = Vec::new();
         for number in 1..=count * 2 {
             let status = Arc::new(Mutex::new(WorkerStatus::default()));
             statuses.push(status.clone());
             let (parts, jobs, alive) = (parts.clone(), jobs.clone(), alive.clone());
-            let seats = seats.clone();
-            let seat = (number <= count).then(|| seats.seat());
+            let patience = match number <= count {
+                true => Patience::Quick,
+                false => Patience::Patient,
+            };
+            let walker = Walker::new(WalkerOptions {
+                gives_way: patience == Patience::Patient,
+                ..parts.walker.clone()
+            });
+            walkers.push(walker.stopper());
+            let pace = pace.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || {
                     let _alive = alive;
                     Worker {
-                        walker: Walker::new(parts.walker.clone()),
+                        walker,
+                        patience,
+                        pace,
                         parts,
                         jobs,
-                        seats,
                         status,
                     }
-                    .run(seat);
+                    .run();
                 })?;
             threads.push(thread);
         }
@@ -98,12 +109,13 @@ impl Pool {
             statuses,
             jobs,
             threads: Mutex::new(threads),
+            walkers,
             stop: Mutex::new(Some(stop)),
             ended,
         })
     }
 
-    /// Every worker; spare ones only once they have had something to do.
+    /// Every worker; patient ones only once they have had something to do.
     pub fn status(&self) -> Vec<WorkerStatus> {
         self.statuses
             .iter()
@@ -119,13 +131,15 @@ impl Pool {
         self.jobs.waiting()
     }
 
-    /// Lets each worker end its job, for at most `grace`. What is then still being walked is
+    /// Lets each quick worker end its job, for at most `grace`. What is then still being walked is
     /// taken back by the store when it closes, and walked again after the next start.
     pub fn stop(&self, grace: Duration) {
         self.stop.lock().unwrap_or_else(|e| e.into_inner()).take();
+        let (quick, patient) = self.walkers.split_at(self.count);
+        patient.iter().for_each(WalkerStop::stop);
         if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(grace) {
             tracing::warn!("a walk outlasts the stop; it will be done again after the next start");
-            return;
+            quick.iter().for_each(WalkerStop::stop);
         }
         for thread in self
             .threads
@@ -140,67 +154,68 @@ impl Pool {
     }
 }
 
-/// The right to work, as often as there are workers that are to be busy.
-#[derive(Clone)]
-struct Seats {
-    free: Receiver<()>,
-    back: Sender<()>,
+/// How long walks take here, and from it what is too long for a quick worker.
+///
+/// A site whose dumps are large has another measure than one whose dumps are small; and where every
+/// walk is slow, none is.
+#[derive(Default)]
+struct Pace {
+    /// The running mean, in microseconds.
+    mean_us: AtomicU64,
 }
 
-/// A seat that is taken, until it is left.
-struct Seat(Mutex<Option<Sender<()>>>);
+impl Pace {
+    /// As many times the mean.
+    const TIMES: u32 = 20;
+    /// Whatever the mean.
+    const MIN: Duration = Duration::from_millis(50);
+    const MAX: Duration = Duration::from_secs(1);
+    /// One walk moves the mean by this part of the difference.
+    const WEIGHT: u64 = 16;
 
-impl Seats {
-    /// Room for so many, all of which are taken.
-    fn new(count: usize) -> Self {
-        let (back, free) = bounded(count);
-        Self { free, back }
+    /// The processor time in which a quick worker's walk must end.
+    fn quick(&self) -> Duration {
+        let mean = Duration::from_micros(self.mean_us.load(Ordering::Relaxed));
+        (mean * Self::TIMES).clamp(Self::MIN, Self::MAX)
     }
 
-    fn seat(&self) -> Arc<Seat> {
-        Arc::new(Seat(Mutex::new(Some(self.back.clone()))))
-    }
-
-    /// Waits for one; `None` when it is time to end.
-    fn take(&self, jobs: &Jobs) -> Option<Arc<Seat>> {
-        jobs.next_of(&self.free)?;
-        Some(self.seat())
-    }
-}
-
-impl Seat {
-    fn leave(&self) {
-        if let Some(back) = self.0.lock().unwrap_or_else(|e| e.into_inner()).take() {
-            // There is room: no more seats come back than were taken.
-            let _ = back.try_send(());
-        }
-    }
-
-    fn is_held(&self) -> bool {
-        self.0.lock().unwrap_or_else(|e| e.into_inner()).is_some()
+    fn saw(&self, walk: Duration) {
+        let walk = walk.min(Self::MAX / Self::TIMES).as_micros() as u64;
+        let mean = self.mean_us.load(Ordering::Relaxed);
+        // Of two that are written at once one may be lost, which a mean does not show.
+        let next = (mean * (Self::WEIGHT - 1) + walk) / Self::WEIGHT;
+        self.mean_us.store(next, Ordering::Relaxed);
     }
 }
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Puts back what takes long.
+    Quick,
+    /// Takes what was put back.
+    Patient,
+}
+
+/// What became of the dumps beside the main one, by name.
+type Others = Vec<(String, Walked)>;
 
 struct Worker {
     walker: Walker,
+    patience: Patience,
+    pace: Arc<Pace>,
     parts: PoolParts,
     jobs: Jobs,
-    seats: Seats,
     status: Arc<Mutex<WorkerStatus>>,
 }
 
 impl Worker {
-    /// Works with a seat, or waits for one.
-    fn run(mut self, mut seat: Option<Arc<Seat>>) {
+    fn run(mut self) {
         loop {
-            seat = match seat.filter(|seat| seat.is_held()) {
-                Some(seat) => Some(seat),
-                None => self.seats.take(&self.jobs),
+            let job = match self.patience {
+                Patience::Quick => self.jobs.next_quick(),
+                Patience::Patient => self.jobs.next_slow(),
             };
-            let Some(leaving) = seat.clone() else { return };
-            let Some(job) = self.jobs.next() else { return };
-            self.walker
-                .when_slow(SLOW_AFTER, Arc::new(move || leaving.leave()));
+            let Some(job) = job else { return };
             let begun = Instant::now();
             let started_at = self.parts.clock.now();
             self.update(|status| {
@@ -250,8 +265,8 @@ impl Worker {
                 why: error.to_string(),
             }),
             (Ok(_), false) => match self.walk(job, &row) {
-                Some(walked) => walked,
-                None => return "fault",
+                Ok(walked) => walked,
+                Err(outcome) => return outcome,
             },
         };
         let raw = raw.unwrap_or_else(|_| {
@@ -291,19 +306,21 @@ impl Worker {
         outcome
     }
 
-    /// Walks the dumps, the main one first. `None` where the job went back to the queue, or the pool
-    /// is stopping.
-    fn walk(&mut self, job: &Job, row: &CrashRow) -> Option<(Walked, Vec<(String, Walked)>)> {
+    /// Walks the dumps, the main one first. Where the job went back to the queue or the pool is stopping,
+    /// the error is the outcome's name.
+    fn walk(&mut self, job: &Job, row: &CrashRow) -> Result<(Walked, Others), &'static str> {
         let parts: Vec<_> = row.parts.iter().map(|p| &p.part).collect();
         let Some(main) = process::main_dump(&parts) else {
-            return Some((Walked::NoDump, vec![]));
+            return Ok((Walked::NoDump, vec![]));
         };
         let main = match self.walk_part(job, row, &main.name)? {
             Ok(walked) => walked,
-            Err(fault) if job.faults + 1 >= limits::FAULTS_MAX => given_up(&fault),
+            Err(fault) if fault.is_final() || job.faults + 1 >= limits::FAULTS_MAX => {
+                given_up(&fault)
+            }
             Err(fault) => {
                 let _ = self.parts.store.fault(job.clone(), fault.to_string());
-                return None;
+                return Err("fault");
             }
         };
         let mut others = Vec::new();
@@ -313,47 +330,59 @@ impl Worker {
             let walked = walked.unwrap_or_else(|fault| given_up(&fault));
             others.push((part.name.clone(), walked));
         }
-        Some((main, others))
+        Ok((main, others))
     }
 
-    /// Walks one dump. `None` where the pool is stopping.
+    /// Walks one dump. The outer error is that of [`walk`](Self::walk).
     fn walk_part(
         &mut self,
         job: &Job,
         row: &CrashRow,
         name: &str,
-    ) -> Option<Result<Walked, WalkerFault>> {
-        let stored = row.parts.iter().find(|p| p.part.name == name)?;
+    ) -> Result<Result<Walked, WalkerFault>, &'static str> {
+        let Some(stored) = row.parts.iter().find(|p| p.part.name == name) else {
+            return Ok(Ok(Walked::NoDump));
+        };
         let read = self.parts.store.part(stored);
         let dump = match read.and_then(|reader| reader.read_all()) {
             Ok(dump) => dump,
             Err(error) => {
-                return Some(Ok(Walked::GivenUp {
+                return Ok(Ok(Walked::GivenUp {
                     status: "DamagedReport".into(),
                     why: error.to_string(),
                 }));
             }
         };
         loop {
-            match self.walker.walk(&dump) {
-                Ok(Ok(json)) => return Some(Ok(Walked::Whole(json))),
+            let quick = (self.patience == Patience::Quick).then(|| self.pace.quick());
+            let begun = Instant::now();
+            match self.walker.walk_within(&dump, quick) {
+                Ok(Ok(json)) => {
+                    self.pace.saw(begun.elapsed());
+                    return Ok(Ok(Walked::Whole(json)));
+                }
                 Ok(Err(error)) => {
-                    return Some(Ok(Walked::Unreadable {
+                    return Ok(Ok(Walked::Unreadable {
                         status: error.status.to_string(),
                         why: error.to_string(),
                     }));
                 }
+                Err(WalkerFault::Stopped) => return Err("stopped"),
+                Err(WalkerFault::Slow) => {
+                    let _ = self.parts.store.set_back(job.clone());
+                    return Err("slow");
+                }
                 Err(fault) if !fault.is_of_the_dump() => {
                     tracing::error!(%fault, "a walker cannot be started; trying again");
                     if self.jobs.stopped_within(RESTART_EVERY) {
-                        return None;
+                        return Err("stopped");
                     }
                 }
                 Err(fault) => {
                     self.parts.metrics.walker_faults.add(1);
                     self.update(|status| status.faults += 1);
                     tracing::warn!(crash_id = %job.id, dump = name, %fault, faults = job.faults + 1, "a walker failed on a crash");
-                    return Some(Err(fault));
+                    return Ok(Err(fault));
                 }
             }
         }

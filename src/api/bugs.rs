@@ -5,11 +5,32 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::doc::{AnswerDoc, Doc, Param, ParamKind, hits as hits_of, object, text};
 use crate::limits;
 use crate::store::bugs::Association;
 use crate::web::{App, Params, Request, Response, WebError};
 
 type Answer = Result<Response, WebError>;
+
+const ASSOCIATIONS: AnswerDoc = AnswerDoc::Json(|| {
+    let id = json!({ "type": ["integer", "string"] });
+    hits_of(object(&[("id", id), ("signature", text())]))
+});
+
+pub const BUGS: Doc = Doc::new(
+    "The bugs of signatures, and all other signatures that those bugs are about",
+    &[Param::new("signatures", ParamKind::Texts, "The signatures").required()],
+    ASSOCIATIONS,
+);
+
+/// The same as a form, for more signatures than an address holds.
+pub const BUGS_POSTED: Doc = BUGS.form();
+
+pub const SIGNATURES: Doc = Doc::new(
+    "The signatures that bugs are about",
+    &[Param::new("bug_ids", ParamKind::Texts, "The bugs").required()],
+    ASSOCIATIONS,
+);
 
 /// The bugs of signatures, and what else those bugs are about.
 pub fn of_signatures(app: &App, request: &Request, _: &[String]) -> Answer {

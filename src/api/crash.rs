@@ -5,11 +5,19 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::crash_id;
+use super::doc::{
+    AnswerDoc, Doc, Param, ParamKind, any_object, count, flag, hits, object, text, text_or_null,
+};
+use super::everything::Everything;
+use super::jobs;
 use crate::crash::id::CrashId;
 use crate::crash::raw::{MAIN_DUMP, PartKind};
+use crate::fields::{name, redact};
 use crate::limits;
+use crate::query::Query;
+use crate::rights::Scope;
 use crate::store::{CrashRow, PartRow, Requested};
-use crate::web::{App, Body, Request, Response, WebError};
+use crate::web::{App, Body, Params, Request, Response, WebError};
 
 type Answer = Result<Response, WebError>;
 
@@ -19,6 +27,21 @@ fn find(app: &App, id: CrashId) -> Result<CrashRow, WebError> {
         .map(|(_, row)| row)
         .ok_or_else(|| WebError::not_found(format!("there is no crash {id}")))
 }
+
+const CRASH_ID: Param = Param::new("crash_id", ParamKind::CrashId, "The crash").required();
+
+pub const STATE: Doc = Doc::new(
+    "Where a crash is: queued, deferred, processing, processed or failed",
+    &[CRASH_ID],
+    AnswerDoc::Json(|| {
+        object(&[
+            ("crash_id", text()),
+            ("state", text()),
+            ("attempts", count()),
+            ("reason", text_or_null()),
+        ])
+    }),
+);
 
 /// Where a crash is. Never changes anything.
 pub fn state(app: &App, request: &Request, _: &[String]) -> Answer {
@@ -31,11 +54,23 @@ pub fn state(app: &App, request: &Request, _: &[String]) -> Answer {
     })))
 }
 
+pub const PROCESSED: Doc = Doc::new(
+    "A processed crash, with the walk under json_dump; without protected fields for those who may not see them",
+    &[CRASH_ID],
+    AnswerDoc::Json(any_object),
+);
+
 /// The processed crash, with the walk under `json_dump`.
 pub fn processed(app: &App, request: &Request, _: &[String]) -> Answer {
     let row = find(app, crash_id(&request.query)?)?;
     match app.store.processed(&row)? {
-        Some(json) => Ok(Response::new(200, crate::web::JSON, json)),
+        Some(json) if request.sees_protected() => Ok(Response::new(200, crate::web::JSON, json)),
+        Some(json) => {
+            let public = redact::processed(&json).map_err(|error| {
+                WebError::new(500, format!("the processed crash cannot be read: {error}"))
+            })?;
+            Ok(Response::new(200, crate::web::JSON, public))
+        }
         None => Err(WebError::not_found(format!(
             "crash {} is {}, it has not been processed yet",
             row.id,
@@ -44,11 +79,33 @@ pub fn processed(app: &App, request: &Request, _: &[String]) -> Answer {
     }
 }
 
+pub const RAW: Doc = Doc::new(
+    "A crash as the client sent it: its annotations, or the bytes of a dump or attachment",
+    &[
+        CRASH_ID,
+        Param::new(
+            "format",
+            ParamKind::Choice(&["meta", "raw"]),
+            "meta for annotations, raw for bytes",
+        ),
+        Param::new(
+            "name",
+            ParamKind::Text,
+            "The dump or attachment; upload_file_minidump if missing",
+        ),
+    ],
+    AnswerDoc::Files(&["application/json", "application/octet-stream"]),
+);
+
 /// The raw crash as JSON, or with `format=raw` the bytes of a dump or attachment.
 pub fn raw(app: &App, request: &Request, _: &[String]) -> Answer {
     let row = find(app, crash_id(&request.query)?)?;
     match request.query.get("format").unwrap_or("meta") {
-        "meta" => raw_meta(app, &row),
+        "meta" => raw_meta(app, &row, request.sees_protected()),
+        "raw" if !request.sees_protected() => Err(WebError::forbidden(format!(
+            "Binary response requires permissions: {}",
+            Scope::ReadProtected.name()
+        ))),
         "raw" => raw_bytes(app, &row, request.query.get("name").unwrap_or(MAIN_DUMP)),
         other => Err(WebError::bad(
             "format",
@@ -57,8 +114,11 @@ pub fn raw(app: &App, request: &Request, _: &[String]) -> Answer {
     }
 }
 
-fn raw_meta(app: &App, row: &CrashRow) -> Answer {
-    let raw = app.store.raw(row)?;
+fn raw_meta(app: &App, row: &CrashRow, sees_protected: bool) -> Answer {
+    let mut raw = app.store.raw(row)?;
+    if !sees_protected {
+        redact::annotations(&mut raw.annotations);
+    }
     let of_kind = |kind: PartKind| row.parts.iter().filter(move |p| p.part.kind == kind);
     let checksums: serde_json::Map<String, Value> = of_kind(PartKind::Dump)
         .map(|p| (p.part.name.clone(), p.part.sha256_hex().into()))
@@ -78,6 +138,9 @@ fn raw_meta(app: &App, row: &CrashRow) -> Answer {
         row.received_at().rfc3339().into(),
     );
     out.insert("version".into(), 2.into());
+    if !sees_protected {
+        return Ok(Response::json(&Value::Object(out)));
+    }
     out.insert(
         "metadata".into(),
         json!({
@@ -95,7 +158,10 @@ fn raw_meta(app: &App, row: &CrashRow) -> Answer {
 }
 
 fn raw_bytes(app: &App, row: &CrashRow, name: &str) -> Answer {
-    let Some(part) = row.parts.iter().find(|p| p.part.name == name) else {
+    let named = |name: &str| row.parts.iter().find(|p| p.part.name == name);
+    // Socorro's files are called so, and its tools ask for the main dump by that name.
+    let found = named(name).or_else(|| named(MAIN_DUMP).filter(|_| name == "dump"));
+    let Some(part) = found else {
         let known: Vec<&str> = row.parts.iter().map(|p| p.part.name.as_str()).collect();
         return Err(WebError::not_found(format!(
             "crash {} has no file {name:?}; it has: {}",
@@ -135,16 +201,147 @@ fn file_name(row: &CrashRow, part: &PartRow) -> String {
     }
 }
 
-/// Brings crashes to the priority lane: processes them again, promotes deferred ones.
+pub const VERIFY: Doc = Doc::new(
+    "What is there of a crash",
+    &[CRASH_ID],
+    AnswerDoc::Json(|| {
+        object(&[
+            ("uuid", text()),
+            ("raw_crash", flag()),
+            ("processed_crash", flag()),
+            ("elasticsearch_crash", flag()),
+            ("telemetry_crash", flag()),
+        ])
+    }),
+);
+
+/// Whether a crash is stored, processed and found by searches; the names are Socorro's.
+pub fn verify(app: &App, request: &Request, _: &[String]) -> Answer {
+    let unknown = || WebError::bad("crash_id", "unknown crash id");
+    let text = request.query.get("crash_id").ok_or_else(unknown)?;
+    let id: CrashId = text.parse().map_err(|_| unknown())?;
+    let row = app.store.crash(id)?.map(|(_, row)| row);
+    let is_found = match &row {
+        Some(row) => is_in_index(app, row)?,
+        None => false,
+    };
+    Ok(Response::json(&json!({
+        "uuid": id.to_string(),
+        "raw_crash": row.is_some(),
+        "processed_crash": row.is_some_and(|row| row.processed.is_some()),
+        "elasticsearch_crash": is_found,
+        "telemetry_crash": false,
+    })))
+}
+
+fn is_in_index(app: &App, row: &CrashRow) -> Result<bool, WebError> {
+    let at = row.received_at().rfc3339();
+    let params = [
+        (name::UUID, format!("={}", row.id)),
+        (name::DATE, format!(">={at}")),
+        (name::DATE, format!("<={at}")),
+        ("_results_number", "0".to_owned()),
+        ("_facets_size", "0".to_owned()),
+    ];
+    let params = params.map(|(name, value)| (name.to_owned(), value));
+    let query = Query::parse(&params, app.clock.now(), false)?;
+    Ok(app.index.search(&query)?.total > 0)
+}
+
+/// Crashes of one page.
+const AWAITED_PAGE: usize = 1_000;
+
+pub const AWAITED: Doc = Doc::new(
+    "Crashes that were accepted and are not processed yet, a thousand a page",
+    &[Param::new(
+        "page",
+        ParamKind::Number(1_000_000),
+        "The page; 1 if missing",
+    )],
+    AnswerDoc::Json(|| {
+        hits(object(&[
+            ("crash_id", text()),
+            ("is_processed", flag()),
+            ("created", text()),
+        ]))
+    }),
+);
+
+pub fn awaited(app: &App, request: &Request, _: &[String]) -> Answer {
+    let page = request.query.get("page").unwrap_or("1");
+    let number: usize = page
+        .parse()
+        .map_err(|_| WebError::bad("page", format!("page is {page:?}; it is a number from 1")))?;
+    let skip = number.saturating_sub(1).saturating_mul(AWAITED_PAGE);
+    let (rows, total) = app.store.awaited(skip, AWAITED_PAGE)?;
+    let found: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            json!({
+                "crash_id": row.id.to_string(),
+                "is_processed": false,
+                "created": row.received_at().rfc3339(),
+            })
+        })
+        .collect();
+    Ok(Response::json(&json!({ "hits": found, "total": total })))
+}
+
+pub const REPROCESSING: Doc = Doc::new(
+    "Processes crashes again: those with these ids at once, those that a search finds behind everything new",
+    &[
+        Param::new("crash_ids", ParamKind::CrashIds, "The crashes"),
+        Param::new(
+            "query",
+            ParamKind::Text,
+            "Parameters of a search, as the query of its address; all that it finds",
+        ),
+    ],
+    AnswerDoc::Json(|| json!({ "anyOf": [{ "const": true }, any_object()] })),
+).form();
+
+/// Brings crashes to the priority lane (processes them again, promotes deferred ones), or has all
+/// that a search finds processed again as a job, which is the answer then.
 pub fn reprocessing(app: &App, request: &Request, _: &[String]) -> Answer {
     let form = request.form();
+    match form.get("query") {
+        Some(query) => redo(app, request, query),
+        None => reprocess_ids(app, request, &form),
+    }
+}
+
+fn redo(app: &App, request: &Request, asked: &str) -> Answer {
+    let params = Params::parse(asked.trim_start_matches('?'));
+    let query = Query::parse(&params.0, app.clock.now(), request.sees_protected())?;
+    let who = request.caller.name();
+    let mut all = Everything::new(app.index.clone(), query);
+    let mut job = None;
+    loop {
+        let hits = all.next_page()?;
+        if hits.is_empty() {
+            break;
+        }
+        let seqs = hits.iter().map(|hit| hit.seq).collect();
+        job = app.store.redo(seqs, &format!("{who}: {asked}"), job)?;
+    }
+    let mend = match job {
+        Some(job) => app.store.mend_of(job)?,
+        None => None,
+    };
+    Ok(Response::json(&match mend {
+        Some(mend) => jobs::of_mend(&mend),
+        None => json!({ "total": 0, "asked": asked }),
+    }))
+}
+
+fn reprocess_ids(app: &App, request: &Request, form: &Params) -> Answer {
     let texts: Vec<&str> = form
         .all("crash_ids")
         .chain(
             request
                 .query
                 .all("crash_ids")
-                .filter(|_| form != request.query),
+                .filter(|_| *form != request.query),
         )
         .flat_map(|text| text.split([',', ' ', '\n']))
         .filter(|text| !text.trim().is_empty())
@@ -152,7 +349,7 @@ pub fn reprocessing(app: &App, request: &Request, _: &[String]) -> Answer {
     if texts.is_empty() {
         return Err(WebError::bad(
             "crash_ids",
-            "crash_ids is missing: give one or more crash ids",
+            "crash_ids is missing: give one or more crash ids, or a query",
         ));
     }
     if texts.len() > limits::REPROCESS_IDS_MAX {

@@ -2,7 +2,13 @@
 
 pub mod bugs;
 pub mod crash;
+pub mod doc;
+pub mod everything;
+pub mod export;
 pub mod health;
+pub mod jobs;
+pub mod noop;
+pub mod releases;
 pub mod sentry;
 pub mod signatures;
 pub mod supersearch;
@@ -11,6 +17,8 @@ pub mod symbol_info;
 pub mod symbol_server;
 pub mod symbolicate;
 pub mod symbols;
+pub mod table;
+pub mod throttle;
 
 use crate::crash::id::CrashId;
 use crate::web::{Params, WebError};

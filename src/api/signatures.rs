@@ -6,18 +6,100 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::crash_id;
+use super::doc::{
+    AnswerDoc, Doc, Param, ParamKind, any_object, count, hits, list, object, text, text_or_null,
+};
 use crate::clock::Timestamp;
 use crate::limits;
 use crate::naming::{Groups, Preview, ReviseError};
 use crate::signature::{CrashData, Explanation, Fate, FoundEntry, ListTexts, Signature};
 use crate::store::counters::Sighting;
 use crate::store::signing::NewRevision;
-use crate::web::{App, Request, Response, Role, TEXT, WebError};
+use crate::web::{App, Request, Response, TEXT, WebError};
 
 type Answer = Result<Response, WebError>;
 
 /// Revisions in one answer.
 const REVISIONS_MAX: usize = 200;
+
+pub const CRASH_SIGNATURE: Doc = Doc::new(
+    "Names crash data by the rules in force; stores nothing",
+    &[],
+    AnswerDoc::Json(|| {
+        let result = object(&[
+            ("signature", text()),
+            ("notes", list(text())),
+            ("extra", any_object()),
+        ]);
+        object(&[("results", list(result))])
+    }),
+)
+.json(|| object(&[("jobs", list(any_object()))]));
+
+pub const FIRST_DATE: Doc = Doc::new(
+    "When signatures were seen first and last, and how often, also past the retention of crashes",
+    &[Param::new("signatures", ParamKind::Texts, "The signatures").required()],
+    AnswerDoc::Json(|| {
+        hits(object(&[
+            ("signature", text()),
+            ("first_date", text()),
+            ("last_date", text()),
+            ("first_build", text_or_null()),
+            ("crashes", count()),
+        ]))
+    }),
+);
+
+/// The same as a form, for more signatures than an address holds.
+pub const FIRST_DATE_POSTED: Doc = FIRST_DATE.form();
+
+pub const EXPLANATION: Doc = Doc::new(
+    "How a crash came to its signature: what became of each frame, by which entry of which list",
+    &[Param::new("crash_id", ParamKind::CrashId, "The crash").required()],
+    AnswerDoc::Json(any_object),
+);
+
+pub const LISTS: Doc = Doc::new(
+    "The signature lists as one text",
+    &[Param::new(
+        "revision",
+        ParamKind::Number(1 << 40),
+        "A revision; the one in force if missing",
+    )],
+    AnswerDoc::Files(&["text/plain"]),
+);
+
+pub const IMPORT: Doc = Doc::new(
+    "Puts signature lists in force, and names by them every crash whose signature they change",
+    &[
+        Param::new(
+            "based_on",
+            ParamKind::Number(1 << 40),
+            "The revision that the change was made from",
+        ),
+        Param::new(
+            "author",
+            ParamKind::Text,
+            "Who changes them, while there is no account",
+        ),
+        Param::new("comment", ParamKind::Text, "Why"),
+    ],
+    AnswerDoc::Json(any_object),
+)
+.text();
+
+pub const REVISIONS: Doc = Doc::new(
+    "The newest revisions of the signature lists, and how far stored crashes follow each",
+    &[],
+    AnswerDoc::Json(|| object(&[("in_force", count()), ("revisions", list(any_object()))])),
+);
+
+pub const PREVIEW: Doc = Doc::new(
+    "What signature lists would change among the stored crashes; changes nothing",
+    &[],
+    AnswerDoc::Json(any_object),
+)
+.text();
 
 /// Names crash data in siggen's form, `{"jobs": [...]}`, by the rules in force. Stores nothing.
 pub fn crash_signature(app: &App, request: &Request, _: &[String]) -> Answer {
@@ -264,12 +346,13 @@ pub fn texts_of(app: &App, revision: u64) -> Result<ListTexts, WebError> {
         .ok_or_else(|| WebError::not_found(format!("there is no revision {revision} of the lists")))
 }
 
-/// Who changes the lists, in their own words or by what they may do.
+/// Who changes the lists: by their account, or while there is none in their own words.
 pub fn author(request: &Request, name: Option<&str>) -> String {
     match name.map(str::trim).filter(|name| !name.is_empty()) {
-        Some(name) => name.chars().take(limits::NAME_CHARS_MAX).collect(),
-        None if request.role >= Role::Admin => "an admin".to_owned(),
-        None => "unknown".to_owned(),
+        Some(name) if request.caller.user.is_none() => {
+            name.chars().take(limits::NAME_CHARS_MAX).collect()
+        }
+        _ => request.caller.name().to_owned(),
     }
 }
 

@@ -2,16 +2,24 @@
 
 use serde_json::{Map, Value, json};
 
+use super::doc::{AnswerDoc, Doc, any_object, count, list, object, text};
 use crate::fields;
 use crate::index::{IndexError, SearchResult};
 use crate::query::{Query, QueryError};
-use crate::web::{App, Request, Response, Role, WebError};
+use crate::web::{App, Request, Response, WebError};
 
 type Answer = Result<Response, WebError>;
 
 impl From<QueryError> for WebError {
     fn from(error: QueryError) -> Self {
-        Self::bad(&error.field, error.message)
+        let accepted = error.accepted.map(|text| format!("accepted: {text}"));
+        let nearest = error.nearest.map(|name| format!("did you mean {name}?"));
+        let hints: Vec<String> = nearest.into_iter().chain(accepted).collect();
+        Self {
+            value: error.value.map(String::into),
+            hint: (!hints.is_empty()).then(|| hints.join(" ").into()),
+            ..Self::bad(&error.field, error.message)
+        }
     }
 }
 
@@ -28,14 +36,39 @@ impl From<IndexError> for WebError {
     }
 }
 
+const FOUND: AnswerDoc = AnswerDoc::Json(|| {
+    let found = object(&[
+        ("hits", list(any_object())),
+        ("total", count()),
+        ("facets", any_object()),
+        ("errors", list(any_object())),
+    ]);
+    let understood = object(&[("query", any_object()), ("indices", list(text()))]);
+    json!({ "anyOf": [found, understood] })
+});
+
+pub const SEARCH: Doc = Doc::new(
+    "Searches crashes and counts them; protected fields are left out for those who may not see them",
+    &[],
+    FOUND,
+)
+.search();
+
+pub const UNREDACTED: Doc = Doc::new(
+    "The same for those who may see protected fields; others are refused",
+    &[],
+    FOUND,
+)
+.search();
+
 /// Searches with Socorro's parameters; hits, total and facets in Socorro's shape. While the index is
 /// built from the store it says so under `rebuilding`, and whether answers are complete meanwhile.
 pub fn supersearch(app: &App, request: &Request, _: &[String]) -> Answer {
-    let query = Query::parse(
-        &request.query.0,
-        app.clock.now(),
-        request.role >= Role::Protected,
-    )?;
+    let query = Query::parse(&request.query.0, app.clock.now(), request.sees_protected())?;
+    let wants_query = request.query.get("_return_query");
+    if wants_query.is_some_and(|text| matches!(text, "1" | "true" | "True" | "t" | "y" | "yes")) {
+        return Ok(Response::json(&as_understood(&query)));
+    }
     let result = app.index.search(&query)?;
     let mut answer = to_json(&query, &result);
     if let Some(building) = app.indexer.building() {
@@ -46,6 +79,18 @@ pub fn supersearch(app: &App, request: &Request, _: &[String]) -> Answer {
         });
     }
     Ok(Response::json(&answer))
+}
+
+/// The query as it was read, with what was added to it; every parameter a list.
+fn as_understood(query: &Query) -> Value {
+    let mut params: Map<String, Value> = Map::new();
+    for (name, value) in query.to_params() {
+        let values = params.entry(name).or_insert_with(|| json!([]));
+        if let Value::Array(values) = values {
+            values.push(value.into());
+        }
+    }
+    json!({ "query": params, "indices": ["crashkeep"] })
 }
 
 fn to_json(query: &Query, result: &SearchResult) -> Value {
@@ -70,11 +115,17 @@ fn to_json(query: &Query, result: &SearchResult) -> Value {
     json!({ "hits": hits, "total": result.total, "facets": facets, "errors": [] })
 }
 
+pub const FIELDS: Doc = Doc::new(
+    "Every field by name: kind, annotation, unit, description, and who may see it",
+    &[],
+    AnswerDoc::Json(|| json!({ "type": "object", "additionalProperties": any_object() })),
+);
+
 /// The field catalogue.
 pub fn fields(_: &App, request: &Request, _: &[String]) -> Answer {
     let fields: Map<String, Value> = fields::all()
         .iter()
-        .filter(|field| !field.is_protected() || request.role >= Role::Protected)
+        .filter(|field| !field.is_protected() || request.sees_protected())
         .map(|field| {
             let definition = json!({
                 "name": field.name,

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::doc::{AnswerDoc, Doc, Param, ParamKind, any_object, list, object};
 use crate::clock::Timestamp;
 use crate::doctor;
 use crate::fields::name;
@@ -10,6 +11,32 @@ use crate::web::{App, Request, Response, WebError};
 
 const FINDINGS_DEFAULT: usize = 100;
 const FINDINGS_MAX: usize = 1_000;
+
+const HITS: AnswerDoc = AnswerDoc::Json(|| object(&[("hits", list(any_object()))]));
+
+pub const MISSING: Doc = Doc::new(
+    "What crashes lack symbols of, why, and what would help; the most crashes first",
+    &[
+        Param::new("product", ParamKind::Text, "Of this product"),
+        Param::new("version", ParamKind::Text, "Of this version"),
+        Param::new(
+            "_results_number",
+            ParamKind::Number(FINDINGS_MAX as u64),
+            "Findings; 100 if missing",
+        ),
+    ],
+    HITS,
+);
+
+pub const SYMBOLS: Doc = Doc::new(
+    "Modules whose symbols are kept, by one of their names",
+    &[
+        Param::new("debug_id", ParamKind::Text, "Debug id"),
+        Param::new("code_id", ParamKind::Text, "Code id"),
+        Param::new("debug_file", ParamKind::Text, "Name of the debug file"),
+    ],
+    HITS,
+);
 
 /// `GET /api/MissingSymbols/`: what the symbol doctor finds, of a `product` and `version` where
 /// these are given.

@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod accounts;
 mod config;
 mod convert;
 mod demo;
@@ -67,6 +68,10 @@ enum Command {
     Signature(signature::Args),
     /// Add symbol files, or list what is there
     Symbols(symbols::Args),
+    /// Make and end accounts
+    User(accounts::UserArgs),
+    /// Make and end the tokens of accounts
+    Token(accounts::TokenArgs),
     /// Build the search index anew, while no server runs; a kill leaves the old one
     Reindex(reindex::Args),
     /// Check or print the configuration
@@ -92,6 +97,8 @@ pub fn main() -> ExitCode {
         Command::Submit(args) => submit::run(args),
         Command::Signature(args) => signature::run(args),
         Command::Symbols(args) => symbols::run(args, &common),
+        Command::User(args) => accounts::user(args, &common),
+        Command::Token(args) => accounts::token(args, &common),
         Command::Reindex(args) => reindex::run(args, &common),
         Command::Config(args) => config::run(args, &common),
         Command::Walker(args) => walk::run_walker(args),

@@ -4,7 +4,7 @@
 //! the signature, or with `--json` an object. A line that cannot be read gives an empty line, an
 //! error with its number on stderr, and exit code 1 once all lines are through.
 
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{Read, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
+use crate::child;
 use crate::signature::{CrashData, Generator, Lists, Ruleset, Signature};
 
-const BUFFER_BYTES: usize = 1 << 16;
-/// A batch is full at this size; it is longer only by the rest of its last line.
-const BATCH_BYTES: usize = 1 << 16;
+/// What is read at once: the lines that are whole in it are a batch.
+const BATCH_BYTES: usize = 1 << 18;
 /// How many batches may wait before a worker, and how many behind it.
 const WAITING_BATCHES_MAX: usize = 2;
 const WORKERS_MAX: usize = 8;
@@ -43,14 +43,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let workers = thread::available_parallelism()
         .map_or(1, NonZeroUsize::get)
         .min(WORKERS_MAX);
-    let mut output = BufWriter::with_capacity(BUFFER_BYTES, std::io::stdout().lock());
-    let is_clean = name_all(
-        &generator,
-        args.json,
-        workers,
-        std::io::stdin(),
-        &mut output,
-    )?;
+    let (input, mut output) = (std::io::stdin(), std::io::stdout());
+    child::widen(&input);
+    child::widen(&output);
+    let is_clean = name_all(&generator, args.json, workers, input, &mut output)?;
     Ok(if is_clean {
         ExitCode::SUCCESS
     } else {
@@ -58,24 +54,19 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Lines on their way to a worker.
-struct Batch {
-    lines: Vec<u8>,
-    /// Counts from 1.
-    first_line: u64,
-}
-
 /// What a worker made of a batch.
 struct Named {
     output: Vec<u8>,
-    errors: Vec<String>,
+    lines: u64,
+    /// With the number of the line within the batch, from 0.
+    errors: Vec<(u64, String)>,
 }
 
 /// Names every line; says whether all could be read.
 ///
 /// A reader deals batches to the workers in turn, and they are collected in the same turn: order
-/// needs no numbers, and a full channel holds back whoever is ahead. A batch goes off as soon as
-/// no whole line is left to read, so whoever writes line by line is answered line by line.
+/// needs no numbers, and a full channel holds back whoever is ahead. A batch is what one read brings,
+/// so whoever writes line by line is answered line by line.
 fn name_all(
     generator: &Generator,
     is_json: bool,
@@ -87,13 +78,14 @@ fn name_all(
         let mut to_workers = Vec::new();
         let mut from_workers = Vec::new();
         for number in 0..workers {
-            let (to_worker, batches) = sync_channel::<Batch>(WAITING_BATCHES_MAX);
+            let (to_worker, batches) = sync_channel::<Vec<u8>>(WAITING_BATCHES_MAX);
             let (done, from_worker) = sync_channel::<Named>(WAITING_BATCHES_MAX);
             thread::Builder::new()
                 .name(format!("name-{number}"))
                 .spawn_scoped(scope, move || {
+                    let generator = generator.remembering();
                     for batch in batches {
-                        if done.send(name_batch(generator, is_json, &batch)).is_err() {
+                        if done.send(name_batch(&generator, is_json, &batch)).is_err() {
                             break;
                         }
                     }
@@ -115,24 +107,41 @@ fn name_all(
 }
 
 /// Deals the input to the workers, until it ends or nobody takes it any more.
-fn read_batches(input: impl Read, to_workers: &[SyncSender<Batch>]) -> std::io::Result<()> {
-    let mut input = BufReader::with_capacity(BUFFER_BYTES, input);
-    let mut first_line = 1;
+fn read_batches(mut input: impl Read, to_workers: &[SyncSender<Vec<u8>>]) -> std::io::Result<()> {
+    // The beginning of a line.
+    let mut rest = Vec::new();
     for worker in to_workers.iter().cycle() {
-        let mut lines = Vec::new();
-        let mut count = 0;
-        while lines.len() < BATCH_BYTES && input.read_until(b'\n', &mut lines)? > 0 {
-            count += 1;
-            if memchr::memchr(b'\n', input.buffer()).is_none() {
-                break;
+        let mut lines = std::mem::take(&mut rest);
+        let is_last = loop {
+            let begin = lines.len();
+            lines.resize(begin + BATCH_BYTES, 0);
+            let count = read(&mut input, &mut lines[begin..])?;
+            lines.truncate(begin + count);
+            if count == 0 {
+                break true;
             }
-        }
-        if count == 0 || worker.send(Batch { lines, first_line }).is_err() {
+            if let Some(at) = memchr::memrchr(b'\n', &lines[begin..]) {
+                rest = lines.split_off(begin + at + 1);
+                break false;
+            }
+        };
+        if !lines.is_empty() && worker.send(lines).is_err() {
             break;
         }
-        first_line += count;
+        if is_last {
+            break;
+        }
     }
     Ok(())
+}
+
+fn read(input: &mut impl Read, bytes: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match input.read(bytes) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
 }
 
 /// Writes what the workers made, in their turn.
@@ -141,31 +150,37 @@ fn write_named(
     output: &mut impl Write,
 ) -> anyhow::Result<bool> {
     let mut is_clean = true;
+    let mut first_line = 1;
     for worker in from_workers.iter().cycle() {
         let Ok(named) = worker.recv() else { break };
         output.write_all(&named.output)?;
         output.flush()?;
-        for error in &named.errors {
-            eprintln!("crashkeep: {error}");
+        for (at, error) in &named.errors {
+            eprintln!("crashkeep: line {}: {error}", first_line + at);
             is_clean = false;
         }
+        first_line += named.lines;
     }
     Ok(is_clean)
 }
 
-fn name_batch(generator: &Generator, is_json: bool, batch: &Batch) -> Named {
+fn name_batch(generator: &Generator, is_json: bool, batch: &[u8]) -> Named {
     let mut named = Named {
-        output: Vec::new(),
+        output: Vec::with_capacity(batch.len() / 4),
+        lines: 0,
         errors: Vec::new(),
     };
-    let lines = batch.lines.strip_suffix(b"\n").unwrap_or(&batch.lines);
-    for (number, line) in (batch.first_line..).zip(lines.split(|&byte| byte == b'\n')) {
-        match name(generator, line) {
+    let mut rest = batch;
+    while !rest.is_empty() {
+        let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        match name(generator, &rest[..end]) {
             Ok(signature) if is_json => named.output.extend(json(&signature).as_bytes()),
             Ok(signature) => named.output.extend(signature.text.as_bytes()),
-            Err(error) => named.errors.push(format!("line {number}: {error:#}")),
+            Err(error) => named.errors.push((named.lines, format!("{error:#}"))),
         }
         named.output.push(b'\n');
+        named.lines += 1;
+        rest = rest.get(end + 1..).unwrap_or_default();
     }
     named
 }

@@ -62,7 +62,7 @@ pub const FIELDS: &[Field] = catalogue! {
 
     // What happened.
     String reason [public text column form] "Crash reason" "Exception or signal" eg "EXCEPTION_ACCESS_VIOLATION_READ";
-    String address [public column form] "Crash address" "Address that the exception names" eg "0x0000000000000010";
+    Address address [public column form] "Crash address" "Address that the exception names" eg "0x0000000000000010";
     String abort_message <- "AbortMessage" [public text column form] "Abort message" "What the program said when it aborted";
     String moz_crash_reason [public text column form] "Assertion" "Text of the assertion that failed, cleaned of user data" eg "MOZ_RELEASE_ASSERT(aIndex < mLength)";
     String moz_crash_reason_raw [text column] "Assertion as sent" "Text of the assertion that failed, as the client sent it";
@@ -88,7 +88,7 @@ pub const FIELDS: &[Field] = catalogue! {
     Integer oom_allocation_size <- "OOMAllocationSize" [public column form] in "bytes" "Failed allocation" "Size of the allocation that failed";
     String js_large_allocation_failure <- "JSLargeAllocationFailure" [public column form] "JS allocation failure" "How a large allocation of the script engine failed";
     String phc_kind <- "PHCKind" [column form] "PHC kind" "Kind of the probabilistic heap checker's finding";
-    String phc_base_address [column] "PHC base address" "Start of the checked allocation";
+    Address phc_base_address [column] "PHC base address" "Start of the checked allocation";
     Integer phc_usable_size <- "PHCUsableSize" [column form] in "bytes" "PHC usable size" "Size of the checked allocation";
     String phc_alloc_stack <- "PHCAllocStack" [nofacet column] "PHC allocation stack" "Addresses of the stack that allocated";
     String phc_free_stack <- "PHCFreeStack" [nofacet column] "PHC free stack" "Addresses of the stack that freed";

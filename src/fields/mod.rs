@@ -2,13 +2,16 @@
 //!
 //! Index schema, documents, query checks, search form, columns, report table, help and redaction
 //! derive from it and restate nothing. A field that is not marked public is protected. An
-//! annotation that no field takes up stays reachable as `annotation.<Key>`, protected.
+//! annotation that no field takes up stays reachable as `annotation.<Key>`, protected. A site adds
+//! fields for its own annotations; the list is made once in the life of a process.
 
 mod catalogue;
+pub mod redact;
+pub mod site;
 pub mod version;
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use serde_json::Value;
 use xxhash_rust::xxh3::Xxh3;
@@ -63,6 +66,8 @@ pub enum Kind {
     Enum,
     /// An enum whose values sort as versions.
     Version,
+    /// A number written as `0x` and hexadecimal digits; compared as the number, found by parts too.
+    Address,
     Integer,
     Float,
     Bool,
@@ -74,7 +79,7 @@ impl Kind {
     /// The word for it in errors and in help.
     pub fn name(self) -> &'static str {
         match self {
-            Self::String => "string",
+            Self::String | Self::Address => "string",
             Self::Enum | Self::Version => "enum",
             Self::Integer => "integer",
             Self::Float => "float",
@@ -84,7 +89,10 @@ impl Kind {
     }
 
     pub fn is_text(self) -> bool {
-        matches!(self, Self::String | Self::Enum | Self::Version)
+        matches!(
+            self,
+            Self::String | Self::Enum | Self::Version | Self::Address
+        )
     }
 }
 
@@ -144,7 +152,7 @@ impl Flags {
 }
 
 /// One entry of the catalogue.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Field {
     /// As queries, columns and the index call it.
     pub name: &'static str,
@@ -182,7 +190,7 @@ impl Field {
         };
         let trimmed = text.trim();
         match self.kind {
-            Kind::String | Kind::Enum | Kind::Version => Ok(text.trim_end().into()),
+            Kind::String | Kind::Enum | Kind::Version | Kind::Address => Ok(text.trim_end().into()),
             Kind::Integer => trimmed.parse::<i64>().map(Value::from).map_err(|_| bad()),
             Kind::Float => match trimmed.parse::<f64>() {
                 Ok(number) if number.is_finite() => Ok(number.into()),
@@ -200,9 +208,63 @@ impl Field {
     }
 }
 
+/// The list of this process, and the ways into it.
+struct Catalogue {
+    fields: Vec<Field>,
+    by_name: HashMap<&'static str, usize>,
+    by_key: HashMap<&'static str, usize>,
+    by_annotation: HashMap<&'static str, usize>,
+}
+
+static CATALOGUE: OnceLock<Catalogue> = OnceLock::new();
+
+impl Catalogue {
+    fn new(fields: Vec<Field>) -> Self {
+        let numbered = || fields.iter().enumerate();
+        let keys = numbered().map(|(at, field)| (field.key, at));
+        let names = numbered().map(|(at, field)| (field.name, at));
+        Self {
+            by_name: keys.clone().chain(names).collect(),
+            by_key: keys.collect(),
+            by_annotation: numbered()
+                .filter_map(|(at, field)| Some((field.annotation()?, at)))
+                .collect(),
+            fields,
+        }
+    }
+
+    fn get() -> &'static Self {
+        CATALOGUE.get_or_init(|| Self::new(builtin().to_vec()))
+    }
+}
+
+/// The fields of the program, without those of a site.
+fn builtin() -> &'static [Field] {
+    catalogue::FIELDS
+}
+
+/// Adds a site's fields behind the built-in ones. To be called before anything looks into the list.
+///
+/// # Errors
+/// The list is in use already, with others.
+pub fn extend(site: &[site::SiteField]) -> Result<(), String> {
+    let added = site.iter().map(site::field);
+    let fields: Vec<Field> = builtin().iter().copied().chain(added).collect();
+    let known = CATALOGUE.get_or_init(|| Catalogue::new(fields.clone()));
+    match known.fields == fields {
+        true => Ok(()),
+        false => Err("the fields of a process cannot change: start it again".to_owned()),
+    }
+}
+
 /// Every field, in the order in which pages show them.
 pub fn all() -> &'static [Field] {
-    catalogue::FIELDS
+    &Catalogue::get().fields
+}
+
+/// The fields that a site has added.
+pub fn of_site() -> &'static [Field] {
+    &all()[builtin().len()..]
 }
 
 /// Fields that are copied from an annotation.
@@ -212,29 +274,38 @@ pub fn annotation_fields() -> impl Iterator<Item = &'static Field> {
 
 /// A field by its name, or else by its key in the processed crash.
 pub fn by_name(name: &str) -> Option<&'static Field> {
-    static NAMES: LazyLock<HashMap<&str, &Field>> = LazyLock::new(|| {
-        let keys = all().iter().map(|field| (field.key, field));
-        keys.chain(all().iter().map(|field| (field.name, field)))
-            .collect()
-    });
-    NAMES.get(name).copied()
+    let catalogue = Catalogue::get();
+    catalogue.by_name.get(name).map(|at| &catalogue.fields[*at])
 }
 
 /// A field by its key in the processed crash.
 pub fn by_key(key: &str) -> Option<&'static Field> {
-    static KEYS: LazyLock<HashMap<&str, &Field>> =
-        LazyLock::new(|| all().iter().map(|field| (field.key, field)).collect());
-    KEYS.get(key).copied()
+    let catalogue = Catalogue::get();
+    catalogue.by_key.get(key).map(|at| &catalogue.fields[*at])
 }
 
 /// The field that is copied from an annotation.
 pub fn by_annotation(annotation: &str) -> Option<&'static Field> {
-    static ANNOTATIONS: LazyLock<HashMap<&str, &Field>> = LazyLock::new(|| {
-        annotation_fields()
-            .filter_map(|field| Some((field.annotation()?, field)))
-            .collect()
-    });
-    ANNOTATIONS.get(annotation).copied()
+    let catalogue = Catalogue::get();
+    let at = catalogue.by_annotation.get(annotation)?;
+    Some(&catalogue.fields[*at])
+}
+
+/// The name, of those that a caller may know, that somebody most likely meant by `text`.
+pub fn nearest(text: &str, sees_protected: bool) -> Option<&'static str> {
+    let known = all()
+        .iter()
+        .filter(|field| sees_protected || !field.is_protected())
+        .map(|field| (strsim::damerau_levenshtein(text, field.name), field.name));
+    let (distance, name) = known.min()?;
+    (distance <= 1 + text.len() / 4).then_some(name)
+}
+
+/// The number that an address is.
+pub fn address(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.strip_prefix("0x").or(text.strip_prefix("0X"))?;
+    u64::from_str_radix(digits, 16).ok()
 }
 
 /// 16 hexadecimal digits that change with everything that the index is built from.

@@ -1,13 +1,14 @@
 //! The listener: the only place with hyper, tokio and async functions.
 //!
 //! A request takes these steps: [`shim`] (Crashpad's HTTP/1.0), hyper's parser with bounds and
-//! time-outs, the route table of [`routes`], the caller's role, and then either [`submit`], which
+//! time-outs, the route table of [`routes`], who calls, and then either [`submit`], which
 //! streams, or a handler on a blocking thread, which sees only plain requests. Every answer gets
 //! the same security headers.
 
 mod assets;
 mod body;
 mod client;
+mod openapi;
 pub mod routes;
 mod shim;
 mod submit;
@@ -34,7 +35,7 @@ use crate::access;
 use crate::ingest::SubmitHead;
 use crate::limits;
 use crate::pages;
-use crate::web::{App, Body, Method, Params, Request, Response, Role, WebError};
+use crate::web::{App, Body, Caller, Method, Params, Request, Response, WebError};
 use body::{Outgoing, ReadError};
 use routes::{Handler, Route};
 
@@ -46,6 +47,9 @@ const IO_THREADS: usize = 2;
 const BLOCKING_THREADS_MAX: usize = 256;
 /// Answers that change with the program alone.
 const CACHE_FOREVER: &str = "public, max-age=31536000, immutable";
+
+/// The question for a password, which is a token.
+const BASIC: &str = "Basic realm=\"crashkeep: a token is the password\"";
 
 /// No script, no inline style, nothing from elsewhere, no frame around us.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
@@ -229,7 +233,7 @@ async fn answer(
         query,
         headers,
         peer: Some(peer.ip()),
-        role: Role::Anonymous,
+        caller: Caller::anonymous(),
         body: Vec::new(),
     };
     if request
@@ -244,13 +248,20 @@ async fn answer(
             "the request has two Host headers",
         )));
     }
-    request.role = match head.uri.host() {
-        // A proxy's way of asking: its target counts, not the Host header.
-        Some(host) if !access::names_loopback(host) => Role::Anonymous,
-        _ => access::role_of(&request, shared.address),
-    };
     let (route, captures) = routes::find(method, &path).map_err(refuse)?;
-    check_access(shared, route, &request).map_err(refuse)?;
+    if shared.app.read_only && route.changes {
+        let why =
+            "this server shows a data directory read-only: it takes no reports and changes nothing";
+        return Err(refuse(WebError::new(503, why)));
+    }
+    if !matches!(route.handler, Handler::Submit) {
+        // A proxy's way of asking: its target counts, not the Host header.
+        let is_for_us = head.uri.host().is_none_or(access::names_loopback);
+        let checked = check_access(shared, route, &mut request, is_for_us);
+        if let Err(error) = checked {
+            return Err(refusal_response(&request, &error));
+        }
+    }
     let handler = match route.handler {
         Handler::Submit => {
             let submit_head = SubmitHead {
@@ -271,7 +282,7 @@ async fn answer(
             let ran = tokio::task::spawn_blocking(move || handler(&app, &request, &captures, body));
             let ran = ran.await;
             drop(place);
-            return ended(shared, &path, ran);
+            return ended(shared, &path, None, ran);
         }
         Handler::Plain(handler) => handler,
     };
@@ -292,18 +303,25 @@ async fn answer(
         };
     }
     let app = shared.app.clone();
+    let query = request.query.clone();
     let ran = tokio::task::spawn_blocking(move || handler(&app, &request, &captures)).await;
-    ended(shared, &path, ran)
+    ended(shared, &path, Some(&query), ran)
 }
 
-/// What a handler answered, or that it panicked.
+/// What a handler answered, or that it panicked. An error tells the value of its parameter.
 fn ended(
     shared: &Shared,
     path: &str,
+    query: Option<&Params>,
     ran: Result<Result<Response, WebError>, tokio::task::JoinError>,
 ) -> Result<Response, Response> {
     match ran {
-        Ok(result) => result.map_err(|error| error_response(path, &error)),
+        Ok(result) => result.map_err(|mut error| {
+            if let (Some(field), None, Some(query)) = (&error.field, &error.value, query) {
+                error.value = query.get(field).map(Into::into);
+            }
+            error_response(path, &error)
+        }),
         Err(_) => {
             shared.app.metrics.panics.add(1);
             tracing::error!(path, "a handler panicked");
@@ -313,18 +331,22 @@ fn ended(
     }
 }
 
-fn check_access(shared: &Shared, route: &Route, request: &Request) -> Result<(), WebError> {
-    if shared.app.read_only && request.method.changes() {
-        return Err(WebError::new(
-            503,
-            "this server shows a data directory read-only: it takes no reports and changes nothing",
-        ));
+fn check_access(
+    shared: &Shared,
+    route: &Route,
+    request: &mut Request,
+    is_for_us: bool,
+) -> Result<(), WebError> {
+    let app = &shared.app;
+    request.caller = access::identify(app, request, shared.address, is_for_us)?;
+    if route.is_paced {
+        access::pace(app, request)?;
     }
-    if route.role == Role::Anonymous {
-        return Ok(());
-    }
-    if request.role < route.role {
-        return Err(WebError::forbidden(access::refusal(shared.address)));
+    if let Some(scope) = route.needs
+        && !request.may(scope)
+    {
+        let caller = &request.caller;
+        return Err(access::refusal(app, caller, scope, shared.address)?);
     }
     if request.method.changes() && access::is_cross_site(request) {
         return Err(WebError::forbidden(
@@ -334,19 +356,48 @@ fn check_access(shared: &Shared, route: &Route, request: &Request) -> Result<(),
     Ok(())
 }
 
+/// What somebody gets who may not do what they asked for: people a form to log in, where that
+/// helps, feed readers and the like the question for a password, programs the reason.
+fn refusal_response(request: &Request, error: &WebError) -> Response {
+    if error.status != 401 {
+        return error_response(&request.path, error);
+    }
+    if is_for_programs(&request.path) {
+        // The status that Socorro's tools know.
+        let forbidden = WebError::forbidden(error.message.as_str());
+        return error_response(&request.path, &forbidden);
+    }
+    let accepts = request.header("accept").unwrap_or_default();
+    match accepts.contains("text/html") {
+        true => pages::login::ask(request, error),
+        false => {
+            let challenge = error.clone();
+            let challenge = challenge.with("www-authenticate", BASIC.to_owned());
+            challenge.to_json()
+        }
+    }
+}
+
 fn error_response(path: &str, error: &WebError) -> Response {
+    match is_for_programs(path) {
+        true => error.to_json(),
+        false => pages::error::page(error),
+    }
+}
+
+/// Whether programs use this address, to whom JSON says more than a page.
+fn is_for_programs(path: &str) -> bool {
     let by_programs = [
         "/api/",
         "/__",
         "/upload",
         "/symbols",
+        "/buildid/",
         "/v1/",
         "/symbolicate",
     ];
-    match by_programs.iter().any(|start| path.starts_with(start)) {
-        true => error.to_json(),
-        false => pages::error::page(error),
-    }
+    by_programs.iter().any(|start| path.starts_with(start))
+        && !matches!(path, "/api/" | "/symbols/")
 }
 
 fn readable(headers: &HeaderMap) -> Vec<(String, String)> {

@@ -1,10 +1,12 @@
-//! The route table: path, method, the role that it needs, and its handler. Nothing is reachable
+//! The route table: path, method, the scope that it needs, and its handler. Nothing is reachable
 //! that is not in this list.
 
 use std::fs::File;
 
 use super::assets;
-use crate::web::{App, Method, Request, Response, Role, WebError};
+use crate::api::doc::Doc;
+use crate::rights::Scope;
+use crate::web::{App, Method, Request, Response, WebError};
 use crate::{api, pages};
 
 /// Sees a request with its body in memory, and the path segments that the route left open.
@@ -27,34 +29,80 @@ pub struct Route {
     pub method: Method,
     /// Segments between slashes; `{}` stands for any one of them.
     pub path: &'static str,
-    /// The least role that may use it.
-    pub role: Role,
+    /// What its caller must be allowed to do; `None`: anybody may use it.
+    pub needs: Option<Scope>,
+    /// Whether it counts against the caller's requests a minute.
+    pub is_paced: bool,
+    /// Whether it can change what the server holds.
+    pub changes: bool,
+    /// What the API's description says of it; `None`: it is not part of it.
+    pub doc: Option<&'static Doc>,
     pub handler: Handler,
 }
 
-const fn get(path: &'static str, role: Role, handler: PlainHandler) -> Route {
+impl Route {
+    /// Tools and browsers ask for these often, and they cost little.
+    const fn free(mut self) -> Self {
+        self.is_paced = false;
+        self
+    }
+
+    const fn doc(mut self, doc: &'static Doc) -> Self {
+        self.doc = Some(doc);
+        self
+    }
+
+    /// It answers from its body alone, or with what is there.
+    const fn reads(mut self) -> Self {
+        self.changes = false;
+        self
+    }
+}
+
+const OPEN: Option<Scope> = None;
+const READ: Option<Scope> = Some(Scope::Read);
+const PROTECTED: Option<Scope> = Some(Scope::ReadProtected);
+const SYMBOLS: Option<Scope> = Some(Scope::SymbolsWrite);
+const REPROCESS: Option<Scope> = Some(Scope::Reprocess);
+const ADMIN: Option<Scope> = Some(Scope::Admin);
+
+const fn get(path: &'static str, needs: Option<Scope>, handler: PlainHandler) -> Route {
     Route {
         method: Method::Get,
         path,
-        role,
+        needs,
+        is_paced: true,
+        changes: false,
+        doc: None,
         handler: Handler::Plain(handler),
     }
 }
 
-const fn post(path: &'static str, role: Role, handler: PlainHandler) -> Route {
+const fn post(path: &'static str, needs: Option<Scope>, handler: PlainHandler) -> Route {
     Route {
         method: Method::Post,
         path,
-        role,
+        needs,
+        is_paced: true,
+        changes: true,
+        doc: None,
         handler: Handler::Plain(handler),
     }
 }
 
-const fn upload(method: Method, path: &'static str, role: Role, handler: UploadHandler) -> Route {
+const fn upload(
+    method: Method,
+    path: &'static str,
+    needs: Option<Scope>,
+    handler: UploadHandler,
+) -> Route {
     Route {
         method,
         path,
-        role,
+        needs,
+        is_paced: false,
+        changes: true,
+        doc: None,
         handler: Handler::Upload(handler),
     }
 }
@@ -63,180 +111,171 @@ pub const ROUTES: &[Route] = &[
     Route {
         method: Method::Post,
         path: "/submit",
-        role: Role::Anonymous,
+        needs: OPEN,
+        is_paced: false,
+        changes: true,
+        doc: None,
         handler: Handler::Submit,
     },
     // Symbols, in and out.
-    upload(Method::Post, "/upload/", Role::Admin, api::symbols::upload),
-    upload(Method::Put, "/upload/", Role::Admin, api::symbols::upload),
-    upload(Method::Put, "/upload/{}", Role::Admin, api::symbols::upload),
-    upload(Method::Post, "/symbols", Role::Admin, api::symbols::upload),
-    get(
-        "/symbols/{}/{}/{}",
-        Role::Viewer,
-        api::symbol_server::download,
-    ),
-    get(
-        "/buildid/{}/{}",
-        Role::Viewer,
-        api::symbol_server::debuginfod,
-    ),
+    upload(Method::Post, "/upload/", SYMBOLS, api::symbols::upload),
+    upload(Method::Put, "/upload/", SYMBOLS, api::symbols::upload),
+    upload(Method::Put, "/upload/{}", SYMBOLS, api::symbols::upload),
+    upload(Method::Post, "/symbols", SYMBOLS, api::symbols::upload),
+    get("/symbols/{}/{}/{}", READ, api::symbol_server::download).free(),
+    get("/buildid/{}/{}", READ, api::symbol_server::debuginfod).free(),
     get(
         "/api/0/organizations/{}/chunk-upload/",
-        Role::Admin,
+        SYMBOLS,
         api::sentry::options,
-    ),
+    )
+    .free(),
     upload(
         Method::Post,
         "/api/0/organizations/{}/chunk-upload/",
-        Role::Admin,
+        SYMBOLS,
         api::sentry::chunks,
     ),
     post(
         "/api/0/projects/{}/{}/files/difs/assemble/",
-        Role::Admin,
+        SYMBOLS,
         api::sentry::assemble,
-    ),
-    get("/v1/symbols/{}/{}", Role::Viewer, api::sym_upload::status),
-    post("/v1/uploads:create", Role::Admin, api::sym_upload::create),
-    upload(
-        Method::Put,
-        "/v1/uploads/{}",
-        Role::Admin,
-        api::sym_upload::put,
-    ),
-    post("/v1/uploads/{}", Role::Admin, api::sym_upload::complete),
-    get(
-        "/api/v1/symbols/{}/{}",
-        Role::Viewer,
-        api::sym_upload::status,
-    ),
-    post(
-        "/api/v1/uploads:create",
-        Role::Admin,
-        api::sym_upload::create,
-    ),
+    )
+    .free(),
+    get("/v1/symbols/{}/{}", READ, api::sym_upload::status).free(),
+    post("/v1/uploads:create", SYMBOLS, api::sym_upload::create).free(),
+    upload(Method::Put, "/v1/uploads/{}", SYMBOLS, api::sym_upload::put),
+    post("/v1/uploads/{}", SYMBOLS, api::sym_upload::complete).free(),
+    get("/api/v1/symbols/{}/{}", READ, api::sym_upload::status).free(),
+    post("/api/v1/uploads:create", SYMBOLS, api::sym_upload::create).free(),
     upload(
         Method::Put,
         "/api/v1/uploads/{}",
-        Role::Admin,
+        SYMBOLS,
         api::sym_upload::put,
     ),
-    post("/api/v1/uploads/{}", Role::Admin, api::sym_upload::complete),
-    post("/symbolicate/v5", Role::Viewer, api::symbolicate::v5),
+    post("/api/v1/uploads/{}", SYMBOLS, api::sym_upload::complete).free(),
+    post("/symbolicate/v5", READ, api::symbolicate::v5).reads(),
     // Health.
-    get("/__heartbeat__", Role::Anonymous, api::health::heartbeat),
-    get(
-        "/__lbheartbeat__",
-        Role::Anonymous,
-        api::health::lbheartbeat,
-    ),
-    get("/__version__", Role::Anonymous, api::health::version),
-    get("/metrics", Role::Anonymous, api::health::metrics),
+    get("/__heartbeat__", OPEN, api::health::heartbeat).free(),
+    get("/__lbheartbeat__", OPEN, api::health::lbheartbeat).free(),
+    get("/__version__", OPEN, api::health::version).free(),
+    get("/metrics", OPEN, api::health::metrics).free(),
     // Pages.
-    get("/", Role::Viewer, pages::home::home),
-    get("/home/product/{}", Role::Viewer, pages::product::product),
-    get(
-        "/topcrashers/",
-        Role::Viewer,
-        pages::topcrashers::topcrashers,
-    ),
-    get("/trends/", Role::Viewer, pages::trends::trends),
-    get("/trends/urls/", Role::Protected, pages::urls::urls),
-    get("/signature/", Role::Viewer, pages::signature::report),
-    post("/signature/bugs/attach", Role::Admin, pages::bugs::attach),
-    post("/signature/bugs/detach", Role::Admin, pages::bugs::detach),
-    get("/search/", Role::Viewer, pages::search::search),
-    get("/report/index/{}", Role::Protected, pages::report::report),
+    get("/", READ, pages::home::home),
+    get("/home/product/{}", READ, pages::product::product),
+    get("/topcrashers/", READ, pages::topcrashers::topcrashers),
+    get("/trends/", READ, pages::trends::trends),
+    get("/trends/urls/", PROTECTED, pages::urls::urls),
+    get("/signature/", READ, pages::signature::report),
+    post("/signature/bugs/attach", ADMIN, pages::bugs::attach),
+    post("/signature/bugs/detach", ADMIN, pages::bugs::detach),
+    get("/search/", READ, pages::search::search),
+    get("/search/feed.atom", READ, pages::search::feed::feed),
+    post("/search/save", READ, pages::search::saved::save),
+    post("/search/forget", READ, pages::search::saved::remove),
+    get("/report/index/{}", READ, pages::report::report),
     post(
         "/report/index/{}/reprocess",
-        Role::Admin,
+        REPROCESS,
         pages::report::reprocess,
     ),
     get(
         "/report/index/{}/signature",
-        Role::Protected,
+        PROTECTED,
         pages::explain::explain,
     ),
-    get("/signatures/", Role::Admin, pages::lists::lists),
-    post("/signatures/preview", Role::Admin, pages::lists::preview),
-    post("/signatures/apply", Role::Admin, pages::lists::apply),
-    post("/signatures/restore", Role::Admin, pages::lists::restore),
-    get("/symbols/", Role::Viewer, pages::symbols::symbols),
-    post("/symbols/pin", Role::Admin, pages::symbols::pin),
-    post("/symbols/unpin", Role::Admin, pages::symbols::unpin),
-    get("/status/", Role::Viewer, pages::status::status),
-    get(
-        "/about/throttling/",
-        Role::Viewer,
-        pages::throttling::throttling,
-    ),
-    get("/assets/{}/style.css", Role::Anonymous, assets::style),
-    get("/assets/{}/icon.svg", Role::Anonymous, assets::icon),
+    get("/signatures/", ADMIN, pages::lists::lists),
+    post("/signatures/preview", ADMIN, pages::lists::preview),
+    post("/signatures/apply", ADMIN, pages::lists::apply),
+    post("/signatures/restore", ADMIN, pages::lists::restore),
+    get("/symbols/", READ, pages::symbols::symbols),
+    post("/symbols/pin", ADMIN, pages::symbols::pin),
+    post("/symbols/unpin", ADMIN, pages::symbols::unpin),
+    get("/login/", OPEN, pages::login::form),
+    post("/login/", OPEN, pages::login::login).reads(),
+    post("/logout/", OPEN, pages::login::logout).reads(),
+    get("/account/", READ, pages::accounts::account),
+    post("/account/token", READ, pages::accounts::create_own),
+    post("/account/revoke", READ, pages::accounts::revoke_own),
+    get("/users/", ADMIN, pages::accounts::users),
+    post("/users/put", ADMIN, pages::accounts::put),
+    post("/users/remove", ADMIN, pages::accounts::remove),
+    post("/users/token", ADMIN, pages::accounts::create_any),
+    post("/users/revoke", ADMIN, pages::accounts::revoke_any),
+    get("/status/", READ, pages::status::status),
+    get("/about/throttling/", READ, pages::throttling::throttling),
+    get("/assets/{}/style.css", OPEN, assets::style).free(),
+    get("/assets/{}/icon.svg", OPEN, assets::icon).free(),
     // API.
+    get("/api/SuperSearch/", READ, api::supersearch::supersearch).doc(&api::supersearch::SEARCH),
+    get("/api/SuperSearchFields/", READ, api::supersearch::fields).doc(&api::supersearch::FIELDS),
     get(
-        "/api/SuperSearch/",
-        Role::Viewer,
+        "/api/SuperSearchUnredacted/",
+        PROTECTED,
         api::supersearch::supersearch,
-    ),
-    get(
-        "/api/SuperSearchFields/",
-        Role::Viewer,
-        api::supersearch::fields,
-    ),
-    get("/api/Bugs/", Role::Viewer, api::bugs::of_signatures),
-    post("/api/Bugs/", Role::Viewer, api::bugs::of_signatures),
-    get(
-        "/api/SignaturesByBugs/",
-        Role::Viewer,
-        api::bugs::signatures,
-    ),
-    get(
-        "/api/MissingSymbols/",
-        Role::Viewer,
-        api::symbol_info::missing,
-    ),
-    get("/api/Symbols/", Role::Viewer, api::symbol_info::symbols),
-    get("/api/CrashState/", Role::Viewer, api::crash::state),
-    get(
-        "/api/ProcessedCrash/",
-        Role::Protected,
-        api::crash::processed,
-    ),
-    get("/api/RawCrash/", Role::Protected, api::crash::raw),
-    post("/api/Reprocessing/", Role::Admin, api::crash::reprocessing),
+    )
+    .doc(&api::supersearch::UNREDACTED),
+    get("/api/SearchExport/", READ, api::export::export).doc(&api::export::EXPORT),
+    get("/api/FieldDescriptions/", READ, api::supersearch::fields).doc(&api::supersearch::FIELDS),
+    get("/api/CrashVerify/", READ, api::crash::verify).doc(&api::crash::VERIFY),
+    get("/api/MissingProcessedCrash/", READ, api::crash::awaited).doc(&api::crash::AWAITED),
+    get("/api/ProductVersions/", READ, api::releases::versions).doc(&api::releases::VERSIONS),
+    get("/api/VersionString/", READ, api::releases::version_string)
+        .doc(&api::releases::VERSION_STRING),
+    get("/api/ThrottleCounts/", READ, api::throttle::counts).doc(&api::throttle::COUNTS),
+    get("/api/Jobs/", READ, api::jobs::jobs).doc(&api::jobs::JOBS),
+    get("/api/NoOp/", OPEN, api::noop::noop).doc(&api::noop::NOOP),
+    get("/api/openapi.json", READ, super::openapi::json),
+    get("/api/", READ, super::openapi::page),
+    get("/api/Bugs/", READ, api::bugs::of_signatures).doc(&api::bugs::BUGS),
+    post("/api/Bugs/", READ, api::bugs::of_signatures)
+        .reads()
+        .doc(&api::bugs::BUGS_POSTED),
+    get("/api/SignaturesByBugs/", READ, api::bugs::signatures).doc(&api::bugs::SIGNATURES),
+    get("/api/MissingSymbols/", READ, api::symbol_info::missing).doc(&api::symbol_info::MISSING),
+    get("/api/Symbols/", READ, api::symbol_info::symbols).doc(&api::symbol_info::SYMBOLS),
+    get("/api/CrashState/", READ, api::crash::state).doc(&api::crash::STATE),
+    get("/api/ProcessedCrash/", READ, api::crash::processed).doc(&api::crash::PROCESSED),
+    get("/api/RawCrash/", READ, api::crash::raw).doc(&api::crash::RAW),
+    post("/api/Reprocessing/", REPROCESS, api::crash::reprocessing).doc(&api::crash::REPROCESSING),
     post(
         "/api/CrashSignature/",
-        Role::Viewer,
+        READ,
         api::signatures::crash_signature,
-    ),
+    )
+    .reads()
+    .doc(&api::signatures::CRASH_SIGNATURE),
     get(
         "/api/SignatureFirstDate/",
-        Role::Viewer,
+        READ,
         api::signatures::first_date,
-    ),
+    )
+    .doc(&api::signatures::FIRST_DATE),
     post(
         "/api/SignatureFirstDate/",
-        Role::Viewer,
+        READ,
         api::signatures::first_date,
-    ),
+    )
+    .reads()
+    .doc(&api::signatures::FIRST_DATE_POSTED),
     get(
         "/api/SignatureExplanation/",
-        Role::Protected,
+        PROTECTED,
         api::signatures::explanation,
-    ),
-    get("/api/SignatureLists/", Role::Admin, api::signatures::export),
-    post("/api/SignatureLists/", Role::Admin, api::signatures::import),
+    )
+    .doc(&api::signatures::EXPLANATION),
+    get("/api/SignatureLists/", ADMIN, api::signatures::export).doc(&api::signatures::LISTS),
+    post("/api/SignatureLists/", ADMIN, api::signatures::import).doc(&api::signatures::IMPORT),
     get(
         "/api/SignatureRevisions/",
-        Role::Admin,
+        ADMIN,
         api::signatures::revisions,
-    ),
-    post(
-        "/api/SignaturePreview/",
-        Role::Admin,
-        api::signatures::preview,
-    ),
+    )
+    .doc(&api::signatures::REVISIONS),
+    post("/api/SignaturePreview/", ADMIN, api::signatures::preview)
+        .reads()
+        .doc(&api::signatures::PREVIEW),
 ];
 
 /// The route for a request, and its captures, percent-decoded. A path without its final slash
@@ -305,7 +344,7 @@ mod tests {
     fn what_anybody_may_use_is_the_collector_the_health_urls_and_the_assets() {
         let open: Vec<_> = ROUTES
             .iter()
-            .filter(|r| r.role == Role::Anonymous)
+            .filter(|r| r.needs == OPEN)
             .map(|r| r.path)
             .collect();
         assert_eq!(
@@ -316,8 +355,12 @@ mod tests {
                 "/__lbheartbeat__",
                 "/__version__",
                 "/metrics",
+                "/login/",
+                "/login/",
+                "/logout/",
                 "/assets/{}/style.css",
-                "/assets/{}/icon.svg"
+                "/assets/{}/icon.svg",
+                "/api/NoOp/"
             ]
         );
     }

@@ -40,7 +40,7 @@ impl FieldColumn {
         let columns = segment.fast_fields();
         let numbers = |kind| columns.u64_lenient_for_type(Some(&[kind]), &name);
         let column = match field.kind() {
-            Kind::String | Kind::Enum | Kind::Version => {
+            Kind::String | Kind::Enum | Kind::Version | Kind::Address => {
                 return Ok(columns.str(&name)?.map_or(Self::Missing, |column| {
                     let id = segment.segment_id();
                     Self::Text(TextColumn::new(column, id, name, dictionaries))

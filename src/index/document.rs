@@ -59,6 +59,18 @@ impl Document {
             let field = fields::by_name(name).expect("the catalogue has id and date");
             found.push((field, vec![value]));
         }
+        // Crashes that were processed before a site had the field hold its annotation alone.
+        for field in fields::of_site() {
+            let text = field.annotation().and_then(|key| annotations.get(key));
+            if let Some(Ok(value)) = text.map(|text| field.value_of(text))
+                && !found.iter().any(|(known, _)| *known == field)
+            {
+                let values = scalars(field, value);
+                if !values.is_empty() {
+                    found.push((field, values));
+                }
+            }
+        }
         let annotations = annotations
             .iter()
             .filter(|(key, value)| {
@@ -151,7 +163,7 @@ fn scalars(field: &Field, value: Value) -> Vec<Scalar> {
 
 fn scalar(kind: Kind, value: Value) -> Option<Scalar> {
     match kind {
-        Kind::String | Kind::Enum | Kind::Version => match value {
+        Kind::String | Kind::Enum | Kind::Version | Kind::Address => match value {
             Value::String(text) if !text.is_empty() => Some(Scalar::Text(text)),
             Value::Number(number) => Some(Scalar::Text(number.to_string())),
             Value::Bool(value) => Some(Scalar::Text(value.to_string())),

@@ -107,10 +107,10 @@ impl<'s> Matching<'s> {
         if let Some(text) = &query.text
             && !matching.is_empty
         {
-            for found in full_text(segment, ground, text, query.may_see_protected)? {
+            for (is_negated, found) in full_text(segment, ground, text, query.may_see_protected)? {
                 matching.add(Clause {
                     tests: vec![Test::Documents(found)],
-                    is_negated: false,
+                    is_negated,
                 });
             }
         }

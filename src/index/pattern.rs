@@ -1,5 +1,7 @@
 //! Which entries of a dictionary a condition on text takes.
 
+use std::cmp::Ordering;
+
 use memchr::memmem::Finder;
 use regex::Regex;
 use regex_syntax::hir::{Hir, HirKind};
@@ -9,8 +11,8 @@ use super::columns::Bits;
 use super::error::IndexError;
 use super::schema::{cut, words};
 use super::terms::TextColumn;
-use crate::fields::Kind;
 use crate::fields::version::VersionKey;
+use crate::fields::{self, Kind};
 use crate::limits;
 use crate::query::{self, Filter, Op, Operand, Query};
 
@@ -24,6 +26,8 @@ pub enum Pattern {
     /// With a text that all that it matches have in them, where there is one.
     Regex(Regex, Option<Box<Finder<'static>>>),
     Version(Op, VersionKey),
+    /// By the number that it is.
+    Address(Op, u64),
 }
 
 /// The entries that a condition takes.
@@ -64,15 +68,9 @@ pub fn entries(
             Pattern::Starts(start) => text.starts_with(start),
             Pattern::Ends(end) => text.ends_with(end),
             Pattern::Regex(regex, _) => regex.is_match(text),
-            Pattern::Version(op, bound) => {
-                let order = VersionKey::new(text).cmp(bound);
-                match op {
-                    Op::Above => order.is_gt(),
-                    Op::AtLeast => order.is_ge(),
-                    Op::Below => order.is_lt(),
-                    Op::AtMost => order.is_le(),
-                    _ => order.is_eq(),
-                }
+            Pattern::Version(op, bound) => holds(*op, VersionKey::new(text).cmp(bound)),
+            Pattern::Address(op, bound) => {
+                fields::address(text).is_some_and(|number| holds(*op, number.cmp(bound)))
             }
             Pattern::Whole(_) | Pattern::Contains(_) => false,
         };
@@ -81,6 +79,16 @@ pub fn entries(
         }
     })?;
     Ok(found)
+}
+
+fn holds(op: Op, order: Ordering) -> bool {
+    match op {
+        Op::Above => order.is_gt(),
+        Op::AtLeast => order.is_ge(),
+        Op::Below => order.is_lt(),
+        Op::AtMost => order.is_le(),
+        _ => order.is_eq(),
+    }
 }
 
 /// What each condition of a query compares texts with, in their order; `None` for conditions on
@@ -123,6 +131,12 @@ fn pattern(filter: &Filter, text: &str) -> Result<Pattern, IndexError> {
         Op::Starts => Pattern::Starts(text.to_owned()),
         Op::Ends => Pattern::Ends(text.to_owned()),
         Op::Regex => regex(text)?,
+        Op::Has | Op::Above | Op::AtLeast | Op::Below | Op::AtMost if kind == Kind::Address => {
+            match fields::address(text) {
+                Some(bound) => Pattern::Address(filter.op, bound),
+                None => whole(),
+            }
+        }
         op if op.is_range() => Pattern::Version(op, VersionKey::new(text)),
         _ => whole(),
     })

@@ -60,7 +60,7 @@ impl Layout {
         let mut places = HashMap::new();
         for field in fields::all() {
             let slot = match field.kind {
-                Kind::String | Kind::Enum | Kind::Version => {
+                Kind::String | Kind::Enum | Kind::Version | Kind::Address => {
                     builder.add_text_field(field.name, column.clone())
                 }
                 Kind::Integer | Kind::Date => builder.add_i64_field(field.name, FAST),

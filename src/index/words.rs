@@ -11,17 +11,19 @@ use super::filter::Ground;
 use super::schema::words;
 use crate::fields;
 use crate::limits;
+use crate::query::language;
 
 /// Documents between two looks at the time.
 const STRIDE: usize = 4_096;
 
-/// For each word or "phrase" of a full-text search the documents of which some field has it.
+/// For each word or "phrase" of a full-text search the documents of which some field has it, and
+/// whether these are the ones that do not match.
 pub fn full_text(
     segment: &SegmentReader,
     ground: Ground,
     text: &str,
     may_see_protected: bool,
-) -> Result<Vec<Bits>, IndexError> {
+) -> Result<Vec<(bool, Bits)>, IndexError> {
     let mut slots: Vec<Slot> = fields::all()
         .iter()
         .filter(|field| may_see_protected || !field.is_protected())
@@ -38,29 +40,22 @@ pub fn full_text(
         .running
         .check_bytes(Bits::bytes(segment.max_doc() as usize) * clauses.len())?;
     let mut found = Vec::with_capacity(clauses.len());
-    for terms in clauses {
+    for (is_negated, terms) in clauses {
         let mut docs = Bits::new(segment.max_doc() as usize);
         for slot in &slots {
             phrase(segment, *slot, &terms, ground.running, &mut docs)?;
         }
-        found.push(docs);
+        found.push((is_negated, docs));
     }
     Ok(found)
 }
 
-/// The words of each part of a search text. What a quoted part or one without a space holds must
-/// stand in this order: `foo::bar` is a phrase.
-fn text_clauses(text: &str) -> Vec<Vec<String>> {
-    let mut clauses = Vec::new();
-    for (at, part) in text.split('"').enumerate() {
-        if at % 2 == 1 {
-            clauses.push(words(part));
-        } else {
-            clauses.extend(part.split_whitespace().map(words));
-        }
-    }
-    clauses.retain(|terms| !terms.is_empty());
-    clauses
+/// The words of each part of a search text, and whether the part is negated.
+fn text_clauses(text: &str) -> Vec<(bool, Vec<String>)> {
+    language::parts(text)
+        .map(|part| (part.is_negated, words(&part.text)))
+        .filter(|(_, terms)| !terms.is_empty())
+        .collect()
 }
 
 fn phrase(

@@ -16,7 +16,7 @@ use crate::crash::processed::ProcessedCrash;
 use crate::fields::name;
 use crate::limits;
 use crate::store::bugs::{Association, BugChange};
-use crate::web::{App, Params, Request, Response, Role, WebError};
+use crate::web::{App, Params, Request, Response, WebError};
 
 /// Bugs of one signature that a page lists; the API has all.
 const BUGS_MAX: usize = 50;
@@ -170,7 +170,7 @@ impl Panel {
             signature: signature.to_owned(),
             bugs: of_signature_and_former(app, signature)?,
             filing: links_of_newest(app, request, scope)?,
-            may_change: request.role >= Role::Admin && !app.read_only,
+            may_change: request.is_admin() && !app.read_only,
         })
     }
 

@@ -11,6 +11,7 @@ pub fn page(error: &WebError) -> Response {
         403 => "Not for you, or not from there",
         404 => "Not found",
         405 => "Wrong method",
+        429 => "Too many requests",
         500.. => "The server has a problem",
         _ => "Not possible",
     };
@@ -24,5 +25,8 @@ pub fn page(error: &WebError) -> Response {
             p { a href="/" { "Home" } " · " a href="/search/" { "Search" } " · " a href="/status/" { "Server status" } }
         }
     };
-    Response::new(error.status, HTML, Page::new(title, "").render(content))
+    Response {
+        headers: error.headers.clone(),
+        ..Response::new(error.status, HTML, Page::new(title, "").render(content))
+    }
 }

@@ -11,7 +11,7 @@ use crate::fields::name;
 use crate::index::SearchResult;
 use crate::query::Query;
 use crate::store::{CrashRow, State};
-use crate::web::{App, Request, Response, Role, WebError};
+use crate::web::{App, Request, Response, WebError};
 
 const NEWEST: usize = 25;
 const PRODUCTS: usize = 50;
@@ -20,7 +20,7 @@ const DAYS: u64 = 7;
 
 pub fn home(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let newest = app.store.newest(NEWEST)?;
-    let week = week(app, request.role >= Role::Protected)?;
+    let week = week(app, request.sees_protected())?;
     let content = html! {
         div.head {
             h1 { "Crashes" }

@@ -4,11 +4,14 @@
 //! escaped by maud and made visible by [`shown`]. A page adds markup, not colours: those are in
 //! `style.css`.
 
+pub mod accounts;
+pub mod api;
 pub mod bugs;
 pub mod error;
 pub mod explain;
 pub mod home;
 pub mod lists;
+pub mod login;
 pub mod product;
 pub mod report;
 pub mod search;
@@ -24,7 +27,6 @@ mod chart;
 mod controls;
 mod daily;
 mod evidence;
-mod export;
 mod ranking;
 mod scope;
 mod split;
@@ -72,6 +74,7 @@ impl<'a> Page<'a> {
             ("/search/", "Search"),
             ("/symbols/", "Symbols"),
             ("/status/", "Status"),
+            ("/account/", "Account"),
         ];
         html! {
             (DOCTYPE)
@@ -106,6 +109,7 @@ impl<'a> Page<'a> {
                     main { (content) }
                     footer {
                         span { "crashkeep " (env!("CARGO_PKG_VERSION")) }
+                        a href="/api/" { "API" }
                         a href="/api/SuperSearchFields/" { "Fields" }
                         a href="/about/throttling/" { "How reports are throttled" }
                         a href="/signatures/" { "Signature lists" }

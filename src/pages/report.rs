@@ -11,7 +11,8 @@ use crate::crash::id::CrashId;
 use crate::crash::processed::{OtherDump, ProcessedCrash};
 use crate::crash::raw::{PartKind, RawCrash};
 use crate::crash::walk::{Frame, Module, Thread, Walk};
-use crate::fields;
+use crate::fields::{self, redact};
+use crate::rights;
 use crate::store::{CrashRow, Requested, State};
 use crate::web::{App, Params, Request, Response, WebError};
 
@@ -30,6 +31,9 @@ struct View {
     processed: Option<ProcessedCrash>,
     /// Damage that was found while reading.
     damage: Vec<String>,
+    /// Whether the reader may see what is not public; else it is not here.
+    sees_protected: bool,
+    may_reprocess: bool,
 }
 
 /// Opening a deferred crash's page asks for it: it is processed next.
@@ -38,10 +42,10 @@ pub fn report(app: &App, request: &Request, captures: &[String]) -> Result<Respo
     if captures[0] != id.to_string() {
         return Ok(Response::see_other(&report_path(id)));
     }
-    let mut view = load(app, id)?;
+    let mut view = load(app, request, id)?;
     if view.row.state == State::Deferred && !app.read_only && !is_prefetch(request) {
         app.store.request(id)?;
-        view = load(app, id)?;
+        view = load(app, request, id)?;
     }
     let pending = !app.read_only && matches!(view.row.state, State::Queued | State::Processing);
     let title = match &view.row.processed {
@@ -93,15 +97,24 @@ fn no_crash(id: CrashId) -> WebError {
     ))
 }
 
-fn load(app: &App, id: CrashId) -> Result<View, WebError> {
+fn load(app: &App, request: &Request, id: CrashId) -> Result<View, WebError> {
     let (_, row) = app.store.crash(id)?.ok_or_else(|| no_crash(id))?;
     let mut damage = Vec::new();
-    let raw = app.store.raw(&row).unwrap_or_else(|error| {
+    let sees_protected = request.sees_protected();
+    let mut raw = app.store.raw(&row).unwrap_or_else(|error| {
         damage.push(error.to_string());
         RawCrash::default()
     });
+    if !sees_protected {
+        redact::annotations(&mut raw.annotations);
+        raw.metadata.collector_notes.clear();
+    }
+    let read = |json: Vec<u8>| match sees_protected {
+        true => ProcessedCrash::parse(&json),
+        false => ProcessedCrash::parse(&redact::processed(&json)?),
+    };
     let processed = match app.store.processed(&row) {
-        Ok(json) => json.and_then(|json| match ProcessedCrash::parse(&json) {
+        Ok(json) => json.and_then(|json| match read(json) {
             Ok(processed) => Some(processed),
             Err(error) => {
                 damage.push(format!("the processed crash cannot be read: {error}"));
@@ -118,6 +131,8 @@ fn load(app: &App, id: CrashId) -> Result<View, WebError> {
         raw,
         processed,
         damage,
+        sees_protected,
+        may_reprocess: request.may(rights::Scope::Reprocess) && !app.read_only,
     })
 }
 
@@ -136,7 +151,7 @@ fn head(app: &App, view: &View) -> Markup {
                 @if row.product.is_empty() { (product) } @else { a href=(product_path(&row.product)) { (shown(product)) } } " / "
                 @if let Some(processed) = &row.processed {
                     a href=(Scope::default().signature_page(&processed.signature)) { "crashes like it" } " / "
-                    a href={ (report_path(row.id)) "/signature" } { "why this signature" } " / "
+                    @if view.sees_protected { a href={ (report_path(row.id)) "/signature" } { "why this signature" } " / " }
                 }
                 "report"
             }
@@ -169,7 +184,7 @@ fn head(app: &App, view: &View) -> Markup {
                 " · " a href={ "/api/ProcessedCrash/?crash_id=" (row.id) } { "processed JSON" }
                 " · " a href={ "/api/RawCrash/?crash_id=" (row.id) } { "raw JSON" }
             }
-            @if !app.read_only {
+            @if view.may_reprocess {
             form.inline method="post" action={ (report_path(row.id)) "/reprocess" } {
                 button type="submit" {
                     @match row.state {
@@ -215,8 +230,8 @@ fn unprocessed(view: &View) -> Markup {
                 }
             }
         }
-        (files(&view.row))
-        (annotations(&view.raw))
+        (files(view))
+        (annotations(view))
         (notes(&view.raw.metadata.collector_notes))
     }
 }
@@ -237,11 +252,11 @@ fn body(view: &View, processed: &ProcessedCrash, bugs: &Markup) -> Markup {
                     None => (no_walk(&notes_list)),
                 }
             }
-            div.stackup { (facts(view, processed)) (bugs) (notes(&notes_list)) (files(&view.row)) }
+            div.stackup { (facts(view, processed)) (bugs) (notes(&notes_list)) (files(view)) }
         }
         @if let Some(walk) = &processed.walk { (modules(walk, "modules")) }
         @for (index, (name, dump)) in processed.other_dumps.iter().enumerate() { (other_dump(index + 1, name, dump)) }
-        (annotations(&view.raw))
+        (annotations(view))
         (all_fields(processed))
     }
 }
@@ -467,7 +482,8 @@ fn notes(notes: &[String]) -> Markup {
     }
 }
 
-fn files(row: &CrashRow) -> Markup {
+fn files(view: &View) -> Markup {
+    let row = &view.row;
     html! {
         section.panel id="files" {
             header { h2 { "Dumps and attachments" } }
@@ -480,11 +496,13 @@ fn files(row: &CrashRow) -> Markup {
                             ("name".into(), part.part.name.clone()),
                         ]);
                         li {
-                            a.mono href={ "/api/RawCrash/?" (query.to_query()) } { (shown(&part.part.name)) }
+                            @if view.sees_protected {
+                                a.mono href={ "/api/RawCrash/?" (query.to_query()) } { (shown(&part.part.name)) }
+                            } @else { span.mono { (shown(&part.part.name)) } }
                             div.small.muted {
                                 @if part.part.kind == PartKind::Dump { "minidump, " } @else { "attachment, " }
                                 (bytes_text(part.part.bytes))
-                                @if let Some(name) = &part.part.file_name { ", sent as " span.mono { (shown(name)) } }
+                                @if let Some(name) = part.part.file_name.as_ref().filter(|_| view.sees_protected) { ", sent as " span.mono { (shown(name)) } }
                             }
                         }
                     }
@@ -497,15 +515,16 @@ fn files(row: &CrashRow) -> Markup {
 /// Characters of long texts on one page, in annotations and in fields each.
 const LONG_TEXTS_CHARS_MAX: usize = 400_000;
 
-fn annotations(raw: &RawCrash) -> Markup {
+fn annotations(view: &View) -> Markup {
+    let raw = &view.raw;
     let mut budget = LONG_TEXTS_CHARS_MAX;
     html! {
         section.panel id="annotations" {
             header {
                 h2 { "Annotations" }
-                span.muted.small { (raw.annotations.len()) " as the client sent them" }
+                span.muted.small { (raw.annotations.len()) @if view.sees_protected { " as the client sent them" } @else { " that are public" } }
             }
-            @if raw.annotations.is_empty() { div.body.muted { "The client sent none." } } @else {
+            @if raw.annotations.is_empty() { div.body.muted { "There are none." } } @else {
                 div.scroll {
                     table.pairs {
                         tbody {

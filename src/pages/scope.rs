@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::fields::{self, Kind};
 use crate::index::{FacetBucket, FacetResult, SearchResult};
 use crate::query::{FieldRef, Query};
-use crate::web::{App, Params, Request, Role, WebError};
+use crate::web::{App, Params, Request, WebError};
 
 /// Conditions as parameters of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,15 +79,19 @@ impl Scope {
         for (name, value) in further {
             put(name, value);
         }
-        let query = Query::parse(&params, app.clock.now(), request.role >= Role::Protected)?;
+        let query = Query::parse(&params, app.clock.now(), request.sees_protected())?;
         Ok(app.index.search(&query)?)
     }
 }
 
 /// The condition that a field has this value.
 pub fn exactly(field: &str, value: &str) -> String {
+    let is_read_otherwise = value.starts_with(['!', '=', '~', '^', '$', '@', '<', '>'])
+        || value.starts_with("__")
+        || value.ends_with('b');
     match FieldRef::find(field).map(|f| f.kind()) {
         Some(Kind::String) => format!("={value}"),
+        Some(kind) if kind.is_text() && is_read_otherwise => format!("={value}"),
         _ => value.to_owned(),
     }
 }
@@ -128,12 +132,9 @@ pub fn to_filters(params: &Params) -> Result<Vec<(String, String)>, WebError> {
     let mut filters = Vec::new();
     for (name, value) in params.0.iter().filter(|(_, value)| !value.is_empty()) {
         match name.as_str() {
-            "from" => filters.push(("date".to_owned(), format!(">={}", day(name, value)?))),
-            // The last day counts whole.
-            "to" => {
-                let next = day(name, value)?.next_day();
-                let next = next.ok_or_else(|| WebError::bad(name, "the day is out of range"))?;
-                filters.push(("date".to_owned(), format!("<{next}")));
+            _ if is_day(name) => {
+                let bound = day_bound(name, value).map_err(|why| WebError::bad(name, why))?;
+                filters.push((fields::name::DATE.to_owned(), bound));
             }
             "page" => {}
             _ if name.starts_with('_') => {}
@@ -143,9 +144,22 @@ pub fn to_filters(params: &Params) -> Result<Vec<(String, String)>, WebError> {
     Ok(filters)
 }
 
-fn day(name: &str, text: &str) -> Result<Date, WebError> {
-    Date::parse(text, format_description!("[year]-[month]-[day]"))
-        .map_err(|_| WebError::bad(name, format!("{text:?} is no day; write it as 2026-11-22")))
+/// Whether a parameter of a page is a day that bounds the date.
+pub fn is_day(name: &str) -> bool {
+    matches!(name, "from" | "to")
+}
+
+/// The condition on the date that a day stands for; the last day counts whole.
+pub fn day_bound(name: &str, text: &str) -> Result<String, String> {
+    let day = Date::parse(text, format_description!("[year]-[month]-[day]"))
+        .map_err(|_| format!("{text:?} is no day; write it as 2026-11-22"))?;
+    match name {
+        "to" => match day.next_day() {
+            Some(next) => Ok(format!("<{next}")),
+            None => Err("the day is out of range".to_owned()),
+        },
+        _ => Ok(format!(">={day}")),
+    }
 }
 
 #[cfg(test)]

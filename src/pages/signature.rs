@@ -15,7 +15,7 @@ use crate::index::{FacetResult, SearchResult};
 use crate::limits;
 use crate::query::{Filter, Op, Query};
 use crate::store::signing::Moves;
-use crate::web::{App, Params, Request, Response, Role, WebError};
+use crate::web::{App, Params, Request, Response, WebError};
 
 const PER_PAGE: usize = 50;
 /// Values that each panel lists.
@@ -93,7 +93,7 @@ impl<'a> View<'a> {
     fn load(app: &App, request: &'a Request, signature: &'a str) -> Result<Self, WebError> {
         let params = &request.query;
         let now = app.clock.now();
-        let may_see_protected = request.role >= Role::Protected;
+        let may_see_protected = request.sees_protected();
         let choices = choices(may_see_protected);
         let by = match params.get("by") {
             None => None,

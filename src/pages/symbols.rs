@@ -12,7 +12,7 @@ use crate::doctor::{self, Cause, Finding};
 use crate::fields::name;
 use crate::store::mends::{Lack, Mend};
 use crate::store::symbols::{Release, SymbolChange, SymbolRow};
-use crate::web::{App, Params, Request, Response, Role, WebError};
+use crate::web::{App, Params, Request, Response, WebError};
 
 const MENDS: usize = 50;
 const MODULES: usize = 200;
@@ -30,7 +30,11 @@ pub fn symbols(app: &App, request: &Request, _: &[String]) -> Result<Response, W
     let (product, version) = (params.get(name::PRODUCT), params.get(name::VERSION));
     let kept = app.store.all_symbols()?;
     let view = View {
-        mends: app.store.mends(MENDS)?,
+        mends: {
+            let mut mends = app.store.mends(MENDS)?;
+            mends.retain(|mend| mend.row.asked.is_none());
+            mends
+        },
         findings: doctor::examine(&app.store, product, version, MODULES)?,
         products: app.store.counted_products()?,
         product,
@@ -38,7 +42,7 @@ pub fn symbols(app: &App, request: &Request, _: &[String]) -> Result<Response, W
         pinned: app.store.pinned_releases()?,
         kept,
         address: app.address(request),
-        may_change: request.role >= Role::Admin && !app.read_only,
+        may_change: request.is_admin() && !app.read_only,
         now: app.clock.now(),
     };
     let mut page = Page::new("Symbols", "/symbols/");

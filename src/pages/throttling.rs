@@ -10,7 +10,7 @@ use crate::fields::name;
 use crate::query::Query;
 use crate::store::counters::Decided;
 use crate::throttle::{DEFAULT_RULE, Outcome, Rule};
-use crate::web::{App, Request, Response, Role, WebError};
+use crate::web::{App, Request, Response, WebError};
 
 /// Days that the counts of decisions go back.
 const DAYS: u32 = 28;
@@ -26,7 +26,7 @@ pub fn throttling(app: &App, request: &Request, _: &[String]) -> Result<Response
     let view = View {
         rules: &config.throttle.value,
         by_rule: by_rule(&decided, today),
-        processed: processed(app, request.role >= Role::Protected)?,
+        processed: processed(app, request.sees_protected())?,
     };
     let rules = view.rules;
     let content = html! {

@@ -10,7 +10,8 @@ use super::controls::{self, OTHER, on_system, one_of, option, refused, system, w
 use super::home::first_steps;
 use super::ranking::{self, Movement, Row, SYSTEMS, StartUp, difference_text, share, share_text};
 use super::scope::{Scope, buckets};
-use super::{Page, bar, counted, day_text, export, number, shown, signature, text_of};
+use super::{Page, bar, counted, day_text, number, shown, signature, text_of};
+use crate::api::table;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::name;
 use crate::fields::version::VersionKey;
@@ -419,7 +420,7 @@ impl View {
                 first.map_or_else(String::new, |at| at.day().start().utc().date().to_string()),
             ]
         });
-        export::csv("topcrashers", &header, rows)
+        table::csv("topcrashers", &header, rows)
     }
 
     /// The table as a file.

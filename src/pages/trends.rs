@@ -13,12 +13,13 @@ use super::home::first_steps;
 use super::ranking::{SYSTEMS, share, share_text};
 use super::scope::Scope;
 use super::split::{Split, split};
-use super::{Page, counted, day_text, export, number, shown, span_text};
+use super::{Page, counted, day_text, number, shown, span_text};
+use crate::api::table;
 use crate::clock::{Day, Timestamp};
 use crate::fields::version::VersionKey;
 use crate::fields::{self, name};
 use crate::store::counters::{CounterRow, NameId, System, Tally};
-use crate::web::{App, Params, Request, Response, Role, WebError};
+use crate::web::{App, Params, Request, Response, WebError};
 
 const DAYS: [u32; 6] = [7, 14, 28, 60, 180, 365];
 const DAYS_DEFAULT: u32 = 28;
@@ -48,7 +49,7 @@ pub fn trends(app: &App, request: &Request, _: &[String]) -> Result<Response, We
         return view.csv();
     }
     let title = format!("Trends of {}", view.product);
-    let may_see_urls = request.role >= Role::Protected;
+    let may_see_urls = request.sees_protected();
     Ok(Response::html(
         Page::new(&title, "/trends/").render(view.markup(&title, may_see_urls)),
     ))
@@ -478,7 +479,7 @@ impl View {
             "with_uptime",
             "uptime_s",
         ];
-        export::csv("trends", &header, rows)
+        table::csv("trends", &header, rows)
     }
 }
 

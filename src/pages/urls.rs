@@ -5,7 +5,8 @@ use maud::{Markup, html};
 use super::controls::{one_of, option, refused};
 use super::ranking::{share, share_text};
 use super::scope::{Scope, buckets, distinct};
-use super::{Page, bar, counted, export, number, shown, signature, text_of};
+use super::{Page, bar, counted, number, shown, signature, text_of};
+use crate::api::table;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::name;
 use crate::index::{FacetBucket, SearchResult};
@@ -165,7 +166,7 @@ impl View {
                 first.map_or_else(String::new, |first| text_of(&first.term)),
             ]
         });
-        export::csv(
+        table::csv(
             "urls",
             &[self.by, "crashes", "signatures", "most_frequent_signature"],
             rows,

@@ -6,6 +6,7 @@
 //! then match nearly everything, ours are ANDed.
 
 mod dates;
+pub mod language;
 mod parse;
 
 use std::fmt;
@@ -21,7 +22,43 @@ pub use parse::regex;
 pub struct QueryError {
     /// The parameter.
     pub field: String,
+    /// Its value, where one is to blame.
+    pub value: Option<String>,
     pub message: String,
+    /// What is accepted in its place.
+    pub accepted: Option<String>,
+    /// The field that was most likely meant.
+    pub nearest: Option<&'static str>,
+}
+
+impl QueryError {
+    fn new(field: &str, message: impl Into<String>) -> Self {
+        Self {
+            field: field.to_owned(),
+            value: None,
+            message: message.into(),
+            accepted: None,
+            nearest: None,
+        }
+    }
+
+    fn with_value(mut self, value: &str) -> Self {
+        self.value.get_or_insert_with(|| value.to_owned());
+        self
+    }
+
+    /// A parameter names a field that there is not. `sees_protected`: which names a hint may tell.
+    fn unknown_field(param: &str, name: &str, sees_protected: bool) -> Self {
+        Self {
+            nearest: fields::nearest(name, sees_protected),
+            accepted: Some(
+                "a name that /api/SuperSearchFields/ lists, or annotation.<Key>".to_owned(),
+            ),
+            // Of a condition the value is what it is compared with.
+            value: (param != name).then(|| name.to_owned()),
+            ..Self::new(param, format!("Unknown field '{name}'"))
+        }
+    }
 }
 
 impl fmt::Display for QueryError {
@@ -116,6 +153,13 @@ impl Op {
         ("@", Op::Regex),
     ];
 
+    /// Whether a text begins with an operator.
+    fn starts(text: &str) -> bool {
+        Self::PREFIXES
+            .iter()
+            .any(|(prefix, _)| text.starts_with(prefix))
+    }
+
     pub fn prefix(self) -> &'static str {
         match self {
             Op::Null => "__null__",
@@ -136,11 +180,11 @@ impl Op {
         match self {
             Op::Has | Op::Null => true,
             Op::True => kind == Kind::Bool,
-            Op::Is | Op::Contains | Op::Starts | Op::Ends | Op::Regex => kind == Kind::String,
+            Op::Is | Op::Contains | Op::Starts | Op::Ends | Op::Regex => kind.is_text(),
             Op::Above | Op::AtLeast | Op::Below | Op::AtMost => {
                 matches!(
                     kind,
-                    Kind::Integer | Kind::Float | Kind::Date | Kind::Version
+                    Kind::Integer | Kind::Float | Kind::Date | Kind::Version | Kind::Address
                 )
             }
         }

@@ -2,10 +2,10 @@
 
 use regex::RegexBuilder;
 
-use super::parse_moment;
 use super::{Facet, FacetNode, FieldRef, Filter, Interval, Op, Operand, Query, QueryError, Sort};
+use super::{language, parse_moment};
 use crate::clock::{DAY_MS, Timestamp};
-use crate::fields::{Kind, Visibility, name};
+use crate::fields::{self, Kind, Visibility, name};
 use crate::limits;
 
 const RANGE_DAYS_DEFAULT: i64 = 7;
@@ -21,20 +21,38 @@ const FACETS_SIZE_DEFAULT: usize = 50;
 const RESULTS_NUMBER_DEFAULT: usize = 100;
 
 fn error<T>(field: &str, message: impl Into<String>) -> Result<T, QueryError> {
+    Err(QueryError::new(field, message))
+}
+
+fn bad_value<T>(field: &str, kind: &str, accepted: &str) -> Result<T, QueryError> {
     Err(QueryError {
-        field: field.to_owned(),
-        message: message.into(),
+        accepted: Some(accepted.to_owned()),
+        ..QueryError::new(
+            field,
+            format!("Bad value for parameter {field}: not a valid {kind}"),
+        )
     })
 }
 
-fn bad_value<T>(field: &str, kind: &str) -> Result<T, QueryError> {
-    error(
-        field,
-        format!("Bad value for parameter {field}: not a valid {kind}"),
-    )
-}
+const INTERVALS: &str = "minute, hour, day, week, month, quarter or year";
+const WIDTHS: &str = "a number above 0";
 
 pub fn parse(
+    params: &[(String, String)],
+    now: Timestamp,
+    may_see_protected: bool,
+) -> Result<Query, QueryError> {
+    parse_all(params, now, may_see_protected).map_err(|error| {
+        // The value of a parameter that stands there once needs no more telling.
+        let given = params.iter().rfind(|(name, _)| *name == error.field);
+        match given {
+            Some((_, value)) => error.with_value(value),
+            None => error,
+        }
+    })
+}
+
+fn parse_all(
     params: &[(String, String)],
     now: Timestamp,
     may_see_protected: bool,
@@ -69,13 +87,11 @@ pub fn parse(
         let text = "_results_offset + _results_number cannot be greater than 10,000";
         return error("_results_offset", text);
     }
+    let line = parser.values("q").map(str::trim).find(|t| !t.is_empty());
+    let line = language::read(line.unwrap_or_default(), may_see_protected)?;
     Ok(Query {
-        filters: parser.filters(now)?,
-        text: parser
-            .values("q")
-            .map(str::trim)
-            .find(|t| !t.is_empty())
-            .map(str::to_owned),
+        filters: parser.filters(&line.conditions, now)?,
+        text: (!line.text.is_empty()).then_some(line.text),
         facets: parser.facets()?,
         facets_size,
         columns: parser.columns()?,
@@ -107,14 +123,18 @@ impl<'p> Parser<'p> {
         match text.trim().parse::<i64>() {
             Ok(number) if number < 0 => error(param, format!("{param} cannot be negative")),
             Ok(number) => Ok(usize::try_from(number).unwrap_or(usize::MAX)),
-            Err(_) => bad_value(param, "integer"),
+            Err(_) => bad_value(param, "integer", "a whole number from 0 on"),
         }
     }
 
-    /// `None` for a field that the caller may not see.
-    fn field(&self, name: &str) -> Result<Option<FieldRef>, QueryError> {
+    /// The field that a parameter names; `None` for one that the caller may not see.
+    fn field(&self, param: &str, name: &str) -> Result<Option<FieldRef>, QueryError> {
         let Some(field) = FieldRef::find(name) else {
-            return error(name, format!("Unknown field '{name}'"));
+            return Err(QueryError::unknown_field(
+                param,
+                name,
+                self.may_see_protected,
+            ));
         };
         let is_hidden = field.visibility() == Visibility::Protected && !self.may_see_protected;
         Ok((!is_hidden).then_some(field))
@@ -127,7 +147,7 @@ impl<'p> Parser<'p> {
         }
         let mut columns = Vec::new();
         for name in names.into_iter().filter(|n| !n.is_empty()) {
-            if let Some(field) = self.field(name)?
+            if let Some(field) = self.field("_columns", name)?
                 && !columns.contains(&field)
             {
                 columns.push(field);
@@ -147,7 +167,7 @@ impl<'p> Parser<'p> {
                 Some(name) => (true, name),
                 None => (false, value),
             };
-            if let Some(field) = self.field(name)? {
+            if let Some(field) = self.field("_sort", name)? {
                 sorts.push(Sort {
                     field,
                     is_descending,
@@ -177,19 +197,19 @@ impl<'p> Parser<'p> {
             given
         };
         for name in names.into_iter().filter(|n| !n.is_empty()) {
-            if let Some(facet) = self.facet(name)? {
+            if let Some(facet) = self.facet("_facets", name)? {
                 nodes += insert(&mut top, &[facet]);
             }
         }
         for (param, value) in self.params {
             let parents = if let Some(path) = param.strip_prefix("_aggs.") {
-                self.path(path, |field| Ok(Facet::Terms(field)))?
+                self.path(param, path, |field| Ok(Facet::Terms(field)))?
             } else if let Some(path) = param.strip_prefix("_histogram.") {
-                self.path(path, |field| self.histogram(field))?
+                self.path(param, path, |field| self.histogram(field))?
             } else {
                 continue;
             };
-            if let (Some(mut path), Some(facet)) = (parents, self.facet(value)?) {
+            if let (Some(mut path), Some(facet)) = (parents, self.facet(param, value)?) {
                 if path.len() >= limits::FACET_DEPTH_MAX {
                     return error(
                         param,
@@ -213,6 +233,7 @@ impl<'p> Parser<'p> {
     /// annotation may hold dots, so it takes all that follows.
     fn path(
         &self,
+        param: &str,
         path: &str,
         facet: impl Fn(FieldRef) -> Result<Facet, QueryError>,
     ) -> Result<Option<Vec<Facet>>, QueryError> {
@@ -224,7 +245,7 @@ impl<'p> Parser<'p> {
                 Some(pair) => pair,
             };
             rest = tail;
-            let Some(field) = self.field(name)? else {
+            let Some(field) = self.field(param, name)? else {
                 return Ok(None);
             };
             facets.push(facet(field)?);
@@ -232,13 +253,16 @@ impl<'p> Parser<'p> {
         Ok((!facets.is_empty()).then_some(facets))
     }
 
-    fn facet(&self, value: &str) -> Result<Option<Facet>, QueryError> {
+    fn facet(&self, param: &str, value: &str) -> Result<Option<Facet>, QueryError> {
         if let Some(name) = value.strip_prefix("_cardinality.") {
-            return Ok(self.field(name)?.map(Facet::Cardinality));
+            return Ok(self.field(param, name)?.map(Facet::Cardinality));
         }
         match value.strip_prefix("_histogram.") {
-            Some(name) => self.field(name)?.map(|f| self.histogram(f)).transpose(),
-            None => Ok(self.field(value)?.map(Facet::Terms)),
+            Some(name) => {
+                let field = self.field(param, name)?;
+                field.map(|f| self.histogram(f)).transpose()
+            }
+            None => Ok(self.field(param, value)?.map(Facet::Terms)),
         }
     }
 
@@ -253,27 +277,49 @@ impl<'p> Parser<'p> {
         match field.kind() {
             Kind::Date => match Interval::by_name(given.unwrap_or("day")) {
                 Some(interval) => Ok(Facet::DateHistogram(field, interval)),
-                None => bad_value(&param, "interval"),
+                None => bad_value(&param, "interval", INTERVALS),
             },
             Kind::Integer | Kind::Float => match given.unwrap_or("1").parse::<f64>() {
                 Ok(width) if width.is_finite() && width > 0.0 => Ok(Facet::Histogram(field, width)),
-                _ => bad_value(&param, "interval"),
+                _ => bad_value(&param, "interval", WIDTHS),
             },
-            _ => bad_value(&format!("_histogram.{name}"), "date, integer or float"),
+            kind => {
+                let accepted = format!("a date or a number; {name} is {}", kind.name());
+                bad_value(
+                    &format!("_histogram.{name}"),
+                    "date, integer or float",
+                    &accepted,
+                )
+            }
         }
     }
 
-    fn filters(&self, now: Timestamp) -> Result<Vec<Filter>, QueryError> {
+    /// Conditions of the parameters and of the search box.
+    fn filters(
+        &self,
+        typed: &[(String, String)],
+        now: Timestamp,
+    ) -> Result<Vec<Filter>, QueryError> {
         let mut filters = Vec::new();
         let mut dates = Vec::new();
-        for (param, value) in self.params {
+        let typed_from = self.params.len();
+        for (at, (param, value)) in self.params.iter().chain(typed).enumerate() {
             if param.starts_with('_') || param == "q" || value.is_empty() {
                 continue;
             }
-            let Some(field) = self.field(param)? else {
+            let Some(field) = self.field(param, param)? else {
                 continue;
             };
-            let filter = filter(param, field, value)?;
+            let filter = filter(param, field, value).map_err(|error| {
+                let error = error.with_value(value);
+                // What was typed in the box stands at the box.
+                let field = if at < typed_from {
+                    error.field
+                } else {
+                    "q".to_owned()
+                };
+                QueryError { field, ..error }
+            })?;
             match (&filter.field, &filter.operand) {
                 (FieldRef::Known(field), Operand::Date(_)) if field.name == name::DATE => {
                     dates.push(filter);
@@ -318,32 +364,54 @@ fn filter(param: &str, field: FieldRef, value: &str) -> Result<Filter, QueryErro
             .find_map(|(prefix, op)| Some((op, value.strip_prefix(prefix)?)))
             .unwrap_or((Op::Has, value)),
     };
+    if op == Op::Has && kind == Kind::Enum && text.starts_with(['<', '>']) {
+        return bad_value(
+            param,
+            "enum",
+            "a value, or one behind = ~ ^ $ @; it has no order",
+        );
+    }
     let operand = match (op, kind) {
         (Op::Null | Op::True, _) => Operand::None,
-        (_, Kind::String | Kind::Enum | Kind::Version) => Operand::Text(text.to_owned()),
-        (_, Kind::Integer) => match text.trim().parse() {
-            Ok(number) => Operand::Integer(number),
-            Err(_) => return bad_value(param, "integer"),
+        (_, Kind::String | Kind::Enum | Kind::Version | Kind::Address) => {
+            Operand::Text(text.to_owned())
+        }
+        (_, Kind::Integer) => match integer(&field, text.trim()) {
+            Some(number) => Operand::Integer(number),
+            None => return bad_value(param, "integer", &accepted(&field)),
         },
         (_, Kind::Float) => match text.trim().parse::<f64>() {
             Ok(number) if number.is_finite() => Operand::Float(number),
-            _ => return bad_value(param, "float"),
+            _ => return bad_value(param, "float", &accepted(&field)),
         },
         (_, Kind::Bool) => match text.trim().to_ascii_lowercase().as_str() {
             "true" | "t" | "1" | "y" | "yes" => Operand::Bool(true),
             "false" | "f" | "0" | "n" | "no" => Operand::Bool(false),
-            _ => return bad_value(param, "bool"),
+            _ => return bad_value(param, "bool", &accepted(&field)),
         },
         (Op::Has, Kind::Date) => {
-            return error(param, format!("{param} must have a prefix operator"));
+            return Err(QueryError {
+                accepted: Some(accepted(&field)),
+                ..QueryError::new(param, format!("{param} must have a prefix operator"))
+            });
         }
         (_, Kind::Date) => match parse_moment(text) {
             Some(moment) => Operand::Date(moment),
-            None => return bad_value(param, "date"),
+            None => return bad_value(param, "date", &accepted(&field)),
         },
     };
-    if op == Op::Regex && regex(text).is_none() {
-        return bad_value(param, "regex");
+    let is_number = op == Op::Has || op.is_range();
+    if kind == Kind::Address && is_number && fields::address(text).is_none() {
+        return bad_value(param, "address", &accepted(&field));
+    }
+    if op == Op::Regex
+        && let Err(why) = compile(text)
+    {
+        return bad_value(
+            param,
+            "regex",
+            &format!("a regular expression of the whole value; {why}"),
+        );
     }
     Ok(Filter {
         field,
@@ -356,11 +424,71 @@ fn filter(param: &str, field: FieldRef, value: &str) -> Result<Filter, QueryErro
 /// The compiled form of [`Op::Regex`]: it matches the whole text. `None` where it is no regular
 /// expression or too large a one.
 pub fn regex(text: &str) -> Option<regex::Regex> {
+    compile(text).ok()
+}
+
+/// The last line of a regex error says what is wrong; those before draw where.
+fn compile(text: &str) -> Result<regex::Regex, String> {
     RegexBuilder::new(&format!("^(?:{text})$"))
         .dot_matches_new_line(true)
         .size_limit(limits::REGEX_BYTES_MAX)
         .build()
-        .ok()
+        .map_err(|error| match error {
+            regex::Error::CompiledTooBig(bytes) => {
+                format!("this one is larger than {bytes} bytes when compiled")
+            }
+            other => {
+                let text = other.to_string();
+                text.lines().last().unwrap_or_default().trim().to_owned()
+            }
+        })
+}
+
+/// What a condition on the field may be.
+fn accepted(field: &FieldRef) -> String {
+    let unit = match field {
+        FieldRef::Known(field) => field.unit,
+        FieldRef::Annotation(_) => None,
+    };
+    match (field.kind(), unit) {
+        (Kind::Integer, Some("s")) => {
+            "a whole number of seconds or a time such as 5min, 2h, 1d, perhaps behind > >= < <=; or __null__"
+        }
+        (Kind::Integer, _) => "a whole number, perhaps behind > >= < <=; or __null__",
+        (Kind::Float, _) => "a number, perhaps behind > >= < <=; or __null__",
+        (Kind::Bool, _) => "__true__, true, false or __null__",
+        (Kind::Date, _) => "a day such as 2026-11-22 or a moment such as 2026-11-22T09:12:44Z behind > >= < <=",
+        (Kind::String, _) => "a text, perhaps behind = ~ ^ $ @; or __null__",
+        (Kind::Version, _) => "a version, perhaps behind > >= < <= = ~ ^ $ @; or __null__",
+        (Kind::Address, _) => {
+            "an address such as 0x7fff0010, perhaps behind > >= < <=, or a part of one behind = ~ ^ $ @; or __null__"
+        }
+        (Kind::Enum, _) => "a value, perhaps behind = ~ ^ $ @; or __null__",
+    }
+    .to_owned()
+}
+
+/// A whole number; of a duration also with its unit.
+fn integer(field: &FieldRef, text: &str) -> Option<i64> {
+    if let Ok(number) = text.parse() {
+        return Some(number);
+    }
+    let is_duration = matches!(field, FieldRef::Known(field) if field.unit == Some("s"));
+    if !is_duration {
+        return None;
+    }
+    const UNITS: [(&str, i64); 6] = [
+        ("min", 60),
+        ("s", 1),
+        ("m", 60),
+        ("h", 3_600),
+        ("d", 86_400),
+        ("w", 604_800),
+    ];
+    let (number, factor) = UNITS
+        .iter()
+        .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)))?;
+    number.trim().parse::<i64>().ok()?.checked_mul(*factor)
 }
 
 /// The tightest lower and upper bound, with Socorro's defaults for what is missing.
@@ -407,7 +535,11 @@ fn date_range(given: Vec<Filter>, now: Timestamp) -> Result<Vec<Filter>, QueryEr
             "Date range is bigger than {} days",
             limits::DATE_RANGE_DAYS_MAX
         );
-        return error(name::DATE, text);
+        return Err(QueryError {
+            accepted: Some("bounds that are closer together: date=>=... and date=<...".to_owned()),
+            ..QueryError::new(name::DATE, text)
+        }
+        .with_value(&format!("{} to {}", lower.0.rfc3339(), upper.0.rfc3339())));
     }
     let date = FieldRef::find(name::DATE).expect("the catalogue has a date");
     let bounds = [lower, upper].map(|(moment, op)| Filter {
@@ -456,8 +588,10 @@ mod tests {
         check("signature=$foo", "signature Ends $foo");
         check("signature=@fo%2B", "signature Regex @fo+");
         check("signature=!__null__", "signature Null !__null__");
-        check("product=%3DFirefox", "product Has =Firefox");
-        check("product=~Fire", "product Has ~Fire");
+        check("product=%3DFirefox", "product Is =Firefox");
+        check("product=~Fire", "product Contains ~Fire");
+        check("uptime=>=5min", "uptime AtLeast >=300");
+        check("q=product:!Firefox", "product Has !Firefox");
         check("uptime=>=5", "uptime AtLeast >=5");
         check("uptime=<5", "uptime Below <5");
         check("version=>=99.0b2", "version AtLeast >=99.0b2");
@@ -571,7 +705,7 @@ mod tests {
     fn a_query_prints_as_parameters_that_parse_back_to_it() {
         for text in [
             "",
-            "q=foo+%22bar+baz%22&_facets=&_columns=&_results_number=0",
+            "q=foo+%22bar+baz%22+product:~x+-os:%22a+b%22&_facets=&_columns=&_results_number=0",
             "signature=!~a&signature=!^b&signature=%3Dc&product=Firefox&product=Fenix&uptime=>5",
             "date=>=2026-11-02T01:02:03.004&date=<2026-11-09&startup_crash=!__true__&version=!__null__",
             "_facets=product&_facets=_histogram.date&_histogram_interval.date=week&_facets_size=3",

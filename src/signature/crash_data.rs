@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 
-use super::json::JsonError;
+use super::json::{self, JsonError, Shape, Source};
 use super::value::{Fault, Value};
 
 /// One crash, as far as its name is concerned.
@@ -96,18 +96,17 @@ pub struct UnloadedModule<'a> {
 impl<'a> CrashData<'a> {
     /// Reads siggen's input as JSON text. What is not an object is a syntax error at its start.
     pub fn parse(text: &'a str) -> Result<CrashData<'a>, JsonError> {
-        match Value::parse(text)? {
-            Value::Object(entries) => Ok(CrashData::from_entries(entries)),
-            _ => Err(JsonError::Syntax { at: 0 }),
-        }
+        let data = json::read(text, |mut source| match source.shape() {
+            Shape::Object => CrashData::read(source).map(Some),
+            _ => source.value().map(|_| None),
+        })?;
+        data.ok_or(JsonError::Syntax { at: 0 })
     }
 
     /// Takes siggen's input from a read value; what is not an object holds nothing.
     pub fn from_value(value: Value<'a>) -> CrashData<'a> {
-        match value {
-            Value::Object(entries) => CrashData::from_entries(entries),
-            _ => CrashData::default(),
-        }
+        // What has been read has no faults of grammar left.
+        CrashData::read(Source::Read(value)).unwrap_or_default()
     }
 
     /// Takes siggen's input from a value of `serde_json`.
@@ -115,22 +114,22 @@ impl<'a> CrashData<'a> {
         CrashData::from_value(value.into())
     }
 
-    fn from_entries(entries: Vec<(Cow<'a, str>, Value<'a>)>) -> CrashData<'a> {
+    fn read(source: Source<'_, 'a>) -> Result<CrashData<'a>, JsonError> {
         let mut data = CrashData::default();
-        for (key, value) in entries {
-            let slot = match &*key {
+        source.entries(|key, mut source| {
+            let slot = match key {
                 "product" => {
-                    if let Value::Text(product) = value {
+                    if let Value::Text(product) = source.value()? {
                         data.product = product;
                     }
-                    continue;
+                    return Ok(());
                 }
                 "threads" => {
-                    data.threads = match value {
-                        Value::List(threads) => threads.into_iter().map(Thread::from).collect(),
-                        _ => Vec::new(),
+                    data.threads = match source.shape() {
+                        Shape::List => source.items(Thread::fill)?,
+                        _ => source.value().map(|_| Vec::new())?,
                     };
-                    continue;
+                    return Ok(());
                 }
                 "crashing_thread" => &mut data.crashing_thread,
                 "os" => &mut data.os,
@@ -146,11 +145,12 @@ impl<'a> CrashData<'a> {
                 "mdsw_status_string" => &mut data.mdsw_status_string,
                 "java_stack_trace" => &mut data.java_stack_trace,
                 "java_exception" => &mut data.java_exception,
-                _ => continue,
+                _ => return source.value().map(drop),
             };
-            *slot = value;
-        }
-        data
+            *slot = source.value()?;
+            Ok(())
+        })?;
+        Ok(data)
     }
 
     /// The thread at a Python index.
@@ -164,125 +164,110 @@ impl<'a> CrashData<'a> {
     }
 }
 
-impl<'a> From<Value<'a>> for Thread<'a> {
-    fn from(value: Value<'a>) -> Self {
-        let entries = match value {
-            Value::Object(entries) => entries,
-            other => {
-                let unreadable = Some(other.no_attribute("get"));
-                return Thread {
-                    unreadable,
-                    is_malformed: other.is_truthy(),
-                    ..Thread::default()
-                };
-            }
-        };
-        let mut thread = Thread::default();
-        for (key, value) in entries {
-            match &*key {
-                "frames" => (thread.frames, thread.unreadable) = frames(value),
-                "last_error_value" => thread.last_error_value = value,
-                _ => (),
-            }
+impl<'a> Thread<'a> {
+    fn fill(&mut self, mut source: Source<'_, 'a>) -> Result<(), JsonError> {
+        if source.shape() != Shape::Object {
+            let other = source.value()?;
+            self.unreadable = Some(other.no_attribute("get"));
+            self.is_malformed = other.is_truthy();
+            return Ok(());
         }
-        thread
+        source.entries(|key, source| {
+            match key {
+                "frames" => (self.frames, self.unreadable) = frames(source)?,
+                "last_error_value" => self.last_error_value = source.value()?,
+                _ => drop(source.value()?),
+            }
+            Ok(())
+        })
     }
 }
 
 /// The frames, or why they cannot be gone through.
-fn frames(value: Value<'_>) -> (Vec<Frame<'_>>, Option<Fault>) {
-    match value {
-        Value::List(frames) => (frames.into_iter().map(Frame::from).collect(), None),
+fn frames<'a>(mut source: Source<'_, 'a>) -> Result<(Vec<Frame<'a>>, Option<Fault>), JsonError> {
+    if source.shape() == Shape::List {
+        return Ok((source.items(Frame::fill)?, None));
+    }
+    Ok(match source.value()? {
         // Going through these gives texts, if it gives anything.
-        Value::Text(_) | Value::Object(_) if value.is_truthy() => {
+        value @ (Value::Text(_) | Value::Object(_)) if value.is_truthy() => {
             (Vec::new(), Some(Value::from("").no_attribute("get")))
         }
         Value::Text(_) | Value::Object(_) => (Vec::new(), None),
         other => (Vec::new(), Some(other.not_iterable())),
-    }
+    })
 }
 
-impl<'a> From<Value<'a>> for Frame<'a> {
-    fn from(value: Value<'a>) -> Self {
-        let entries = match value {
-            Value::Object(entries) => entries,
-            other => {
-                let unreadable = Some(other.no_attribute("get"));
-                return Frame {
-                    unreadable,
-                    ..Frame::default()
-                };
-            }
-        };
-        let mut frame = Frame::default();
-        for (key, value) in entries {
-            match &*key {
-                "function" => frame.function = value,
-                "module" => frame.module = value,
-                "file" => frame.file = value,
-                "line" => frame.line = value,
-                "module_offset" => frame.module_offset = value,
-                "offset" => frame.offset = value,
-                "inlines" => match value {
-                    Value::List(items) => {
-                        frame.inlines = items.into_iter().map(Inline::from).collect();
-                    }
-                    other if other.is_truthy() => frame.unreadable = Some(other.not_iterable()),
-                    _ => frame.inlines.clear(),
+impl<'a> Frame<'a> {
+    fn fill(&mut self, mut source: Source<'_, 'a>) -> Result<(), JsonError> {
+        if source.shape() != Shape::Object {
+            self.unreadable = Some(source.value()?.no_attribute("get"));
+            return Ok(());
+        }
+        source.entries(|key, mut source| {
+            match key {
+                "function" => self.function = source.value()?,
+                "module" => self.module = source.value()?,
+                "file" => self.file = source.value()?,
+                "line" => self.line = source.value()?,
+                "module_offset" => self.module_offset = source.value()?,
+                "offset" => self.offset = source.value()?,
+                "inlines" if source.shape() == Shape::List => {
+                    self.inlines = source.items(Inline::fill)?;
+                }
+                "inlines" => match source.value()? {
+                    other if other.is_truthy() => self.unreadable = Some(other.not_iterable()),
+                    _ => self.inlines.clear(),
                 },
-                "unloaded_modules" => match value {
-                    Value::List(items) => {
-                        frame.unloaded_modules =
-                            items.into_iter().map(UnloadedModule::from).collect();
-                    }
+                "unloaded_modules" if source.shape() == Shape::List => {
+                    self.unloaded_modules = source.items(UnloadedModule::fill)?;
+                }
+                "unloaded_modules" => match source.value()? {
                     other if other.is_truthy() => {
                         let unreadable = Some(other.no_attribute("get"));
                         let module = Value::Null;
-                        frame.unloaded_modules = vec![UnloadedModule { module, unreadable }];
+                        self.unloaded_modules = vec![UnloadedModule { module, unreadable }];
                     }
-                    _ => frame.unloaded_modules.clear(),
+                    _ => self.unloaded_modules.clear(),
                 },
-                _ => (),
+                _ => drop(source.value()?),
             }
-        }
-        frame
+            Ok(())
+        })
     }
 }
 
-impl<'a> From<Value<'a>> for Inline<'a> {
-    fn from(value: Value<'a>) -> Self {
-        let mut inline = Inline::default();
-        match value {
-            Value::Object(entries) => {
-                for (key, value) in entries {
-                    match &*key {
-                        "function" => inline.function = value,
-                        "file" => inline.file = value,
-                        "line" => inline.line = value,
-                        _ => (),
-                    }
-                }
-            }
-            other => inline.unreadable = Some(other.no_attribute("get")),
+impl<'a> Inline<'a> {
+    fn fill(&mut self, mut source: Source<'_, 'a>) -> Result<(), JsonError> {
+        if source.shape() != Shape::Object {
+            self.unreadable = Some(source.value()?.no_attribute("get"));
+            return Ok(());
         }
-        inline
+        source.entries(|key, source| {
+            match key {
+                "function" => self.function = source.value()?,
+                "file" => self.file = source.value()?,
+                "line" => self.line = source.value()?,
+                _ => drop(source.value()?),
+            }
+            Ok(())
+        })
     }
 }
 
-impl<'a> From<Value<'a>> for UnloadedModule<'a> {
-    fn from(value: Value<'a>) -> Self {
-        let mut unloaded = UnloadedModule::default();
-        match value {
-            Value::Object(entries) => {
-                for (key, value) in entries {
-                    if key == "module" {
-                        unloaded.module = value;
-                    }
-                }
-            }
-            other => unloaded.unreadable = Some(other.no_attribute("get")),
+impl<'a> UnloadedModule<'a> {
+    fn fill(&mut self, mut source: Source<'_, 'a>) -> Result<(), JsonError> {
+        if source.shape() != Shape::Object {
+            self.unreadable = Some(source.value()?.no_attribute("get"));
+            return Ok(());
         }
-        unloaded
+        source.entries(|key, source| {
+            match key {
+                "module" => self.module = source.value()?,
+                _ => drop(source.value()?),
+            }
+            Ok(())
+        })
     }
 }
 

@@ -5,14 +5,13 @@
 //! [`FRAMES_MAX`] frames of each, and the texts that rules look at. An address of a frame whose
 //! module is known is left out, as it differs from run to run and is never read.
 
-use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 
 use serde::{Deserialize, Serialize};
 
 use super::crash_data::{CrashData, Frame, Inline, Thread, UnloadedModule};
-use super::native::{self, Name, Verdicts};
+use super::native::{self, Name};
 use super::value::Value;
 use super::{FRAMES_MAX, Generator, text};
 
@@ -239,14 +238,7 @@ impl Input<StoredFrame> {
 pub struct KnownFrames<'g> {
     generator: &'g Generator,
     /// By system and product, as lists may hold for one product only.
-    known: HashMap<bool, HashMap<String, HashMap<u32, Vec<Known>>>>,
-}
-
-/// A name, and what the lists say of it.
-#[derive(Debug)]
-struct Known {
-    name: Name<'static>,
-    verdict: super::lists::Verdict,
+    known: HashMap<bool, HashMap<String, HashMap<u32, Vec<Name<'static>>>>>,
 }
 
 impl<'g> KnownFrames<'g> {
@@ -293,20 +285,17 @@ impl<'g> KnownFrames<'g> {
             let mut names = Vec::new();
             // A stored frame is made of texts and numbers, which are all readable.
             let _ = native::frame_names(&data, input.is_windows, &scoped, &mut names);
-            let judged = names.into_iter().map(|name| Known {
-                verdict: scoped.verdict(name.listed()),
-                name: name.into_owned(),
-            });
+            let judged = names.into_iter().map(|name| name.shared(&scoped));
             known.insert(*id, judged.collect());
         }
         let composed = |ids: &[u32]| {
-            let frames: Vec<&Known> = ids
+            let frames: Vec<&Name> = ids
                 .iter()
                 .flat_map(|id| &known[id])
                 .take(FRAMES_MAX)
                 .collect();
             Thread {
-                composed: Some(native::compose(&frames, &Judged(&frames), None)),
+                composed: Some(native::compose(&frames, &scoped, None)),
                 ..Thread::default()
             }
         };
@@ -319,29 +308,6 @@ impl<'g> KnownFrames<'g> {
             return Ok(self.generator.generate(&whole.crash_data()).text);
         }
         Ok(signature.text)
-    }
-}
-
-/// Knows what the lists say.
-struct Judged<'k>(&'k [&'k Known]);
-
-impl Verdicts for Judged<'_> {
-    fn is_sentinel(&self, at: usize) -> bool {
-        self.0[at].verdict.is_sentinel
-    }
-
-    fn is_irrelevant(&self, at: usize) -> bool {
-        self.0[at].verdict.is_irrelevant
-    }
-
-    fn is_prefix(&self, at: usize) -> bool {
-        self.0[at].verdict.is_prefix
-    }
-}
-
-impl Borrow<Name<'static>> for &Known {
-    fn borrow(&self) -> &Name<'static> {
-        &self.name
     }
 }
 

@@ -13,18 +13,27 @@ const DEPTH_MAX: usize = 500;
 /// The longest integer, in digits; Python's limit since 3.11.
 const INT_DIGITS_MAX: usize = 4300;
 
-/// The bytes that end a run of plain text within a string.
-const ENDS_PLAIN: [bool; 256] = {
-    let mut ends = [false; 256];
-    let mut control = 0;
-    while control < 0x20 {
-        ends[control] = true;
-        control += 1;
+/// How many bytes of plain text a string goes on with: up to a quote, a backslash or a control
+/// character. None if there is no such end. Eight bytes at a time.
+fn plain_bytes(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES * 0x80;
+    // The highest bit of each byte that is 0, and of no byte before the first such one.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
+        let ends = controls
+            | zeros(word ^ (ONES * u64::from(b'"')))
+            | zeros(word ^ (ONES * u64::from(b'\\')));
+        if ends != 0 {
+            return Some(at * 8 + ends.trailing_zeros() as usize / 8);
+        }
     }
-    ends[b'"' as usize] = true;
-    ends[b'\\' as usize] = true;
-    ends
-};
+    let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | ..0x20);
+    Some(words.len() * 8 + rest.iter().position(ends)?)
+}
 
 /// Why a text is not JSON.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,25 +58,110 @@ impl std::error::Error for JsonError {}
 impl<'a> Value<'a> {
     /// Reads one JSON text; white space around it is allowed.
     pub fn parse(text: &'a str) -> Result<Value<'a>, JsonError> {
-        let mut reader = Reader {
-            text,
-            bytes: text.as_bytes(),
-            at: 0,
-        };
-        let value = reader.value(0)?;
-        reader.skip_space();
-        if reader.at < text.len() {
-            Err(reader.wrong())
-        } else {
-            Ok(value)
-        }
+        read(text, |source| source.value())
     }
 }
 
-struct Reader<'a> {
+/// Reads one JSON text, as whatever `take` makes of it.
+pub(super) fn read<'a, T>(
+    text: &'a str,
+    take: impl FnOnce(Source<'_, 'a>) -> Result<T, JsonError>,
+) -> Result<T, JsonError> {
+    let mut reader = Reader {
+        text,
+        bytes: text.as_bytes(),
+        at: 0,
+        depth: 0,
+    };
+    let taken = take(Source::Text(&mut reader))?;
+    reader.skip_space();
+    match reader.at < text.len() {
+        true => Err(reader.wrong()),
+        false => Ok(taken),
+    }
+}
+
+/// A value that was read, or one that is still text: whoever knows its form reads it into place, with
+/// no tree in between.
+pub(super) enum Source<'r, 'a> {
+    Read(Value<'a>),
+    Text(&'r mut Reader<'a>),
+}
+
+/// What a value is, as far as it can be gone through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Object,
+    List,
+    Other,
+}
+
+impl<'a> Source<'_, 'a> {
+    pub fn shape(&mut self) -> Shape {
+        match self {
+            Source::Read(Value::Object(_)) => Shape::Object,
+            Source::Read(Value::List(_)) => Shape::List,
+            Source::Read(_) => Shape::Other,
+            Source::Text(reader) => {
+                reader.skip_space();
+                match reader.peek() {
+                    Some(b'{') => Shape::Object,
+                    Some(b'[') => Shape::List,
+                    _ => Shape::Other,
+                }
+            }
+        }
+    }
+
+    pub fn value(self) -> Result<Value<'a>, JsonError> {
+        match self {
+            Source::Read(value) => Ok(value),
+            Source::Text(reader) => reader.value(),
+        }
+    }
+
+    /// Goes through an object in reading order. `each` takes the value of a key, whole.
+    pub fn entries(
+        self,
+        mut each: impl FnMut(&str, Source<'_, 'a>) -> Result<(), JsonError>,
+    ) -> Result<(), JsonError> {
+        match self {
+            Source::Text(reader) => reader.object(|reader, key| each(&key, Source::Text(reader))),
+            Source::Read(Value::Object(entries)) => entries
+                .into_iter()
+                .try_for_each(|(key, value)| each(&key, Source::Read(value))),
+            Source::Read(_) => Ok(()),
+        }
+    }
+
+    /// Goes through a list; `fill` makes an item out of a new one.
+    pub fn items<T: Default>(
+        self,
+        mut fill: impl FnMut(&mut T, Source<'_, 'a>) -> Result<(), JsonError>,
+    ) -> Result<Vec<T>, JsonError> {
+        let mut items = Vec::new();
+        let mut each = |source: Source<'_, 'a>| {
+            // Filled where it lies: a frame is too large to be handed on.
+            items.push(T::default());
+            items.last_mut().map_or(Ok(()), |item| fill(item, source))
+        };
+        match self {
+            Source::Text(reader) => reader.list(|reader| each(Source::Text(reader)))?,
+            Source::Read(Value::List(list)) => list
+                .into_iter()
+                .try_for_each(|item| each(Source::Read(item)))?,
+            Source::Read(_) => {}
+        }
+        Ok(items)
+    }
+}
+
+pub(super) struct Reader<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
+    /// Lists and objects that are open.
+    depth: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -101,12 +195,26 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    fn value(&mut self, depth: usize) -> Result<Value<'a>, JsonError> {
+    fn value(&mut self) -> Result<Value<'a>, JsonError> {
         self.skip_space();
         match self.peek() {
             Some(b'"') => Ok(Value::Text(self.string()?)),
-            Some(b'{') => self.object(depth + 1),
-            Some(b'[') => self.list(depth + 1),
+            Some(b'{') => {
+                let mut entries = Vec::new();
+                self.object(|reader, key| {
+                    entries.push((key, reader.value()?));
+                    Ok(())
+                })?;
+                Ok(Value::Object(entries))
+            }
+            Some(b'[') => {
+                let mut items = Vec::new();
+                self.list(|reader| {
+                    items.push(reader.value()?);
+                    Ok(())
+                })?;
+                Ok(Value::List(items))
+            }
             Some(b'n') => self.word("null", Value::Null),
             Some(b't') => self.word("true", Value::Bool(true)),
             Some(b'f') => self.word("false", Value::Bool(false)),
@@ -120,16 +228,35 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn object(&mut self, depth: usize) -> Result<Value<'a>, JsonError> {
-        if depth > DEPTH_MAX {
+    /// Passes the opening bracket.
+    fn open(&mut self) -> Result<(), JsonError> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
             return Err(JsonError::Depth);
         }
         self.at += 1;
         self.skip_space();
-        let mut entries = Vec::new();
-        if self.peek() == Some(b'}') {
+        Ok(())
+    }
+
+    /// Passes the closing bracket, if it is next.
+    fn close(&mut self, bracket: u8) -> bool {
+        let is_closed = self.peek() == Some(bracket);
+        if is_closed {
             self.at += 1;
-            return Ok(Value::Object(entries));
+            self.depth -= 1;
+        }
+        is_closed
+    }
+
+    /// Reads the object that is next; `each` is at the value of a key, and reads it.
+    fn object(
+        &mut self,
+        mut each: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), JsonError>,
+    ) -> Result<(), JsonError> {
+        self.open()?;
+        if self.close(b'}') {
+            return Ok(());
         }
         loop {
             self.skip_space();
@@ -139,33 +266,29 @@ impl<'a> Reader<'a> {
             let key = self.string()?;
             self.skip_space();
             self.expect(b':')?;
-            entries.push((key, self.value(depth)?));
+            each(self, key)?;
             self.skip_space();
-            if self.peek() == Some(b'}') {
-                self.at += 1;
-                return Ok(Value::Object(entries));
+            if self.close(b'}') {
+                return Ok(());
             }
             self.expect(b',')?;
         }
     }
 
-    fn list(&mut self, depth: usize) -> Result<Value<'a>, JsonError> {
-        if depth > DEPTH_MAX {
-            return Err(JsonError::Depth);
-        }
-        self.at += 1;
-        self.skip_space();
-        let mut items = Vec::new();
-        if self.peek() == Some(b']') {
-            self.at += 1;
-            return Ok(Value::List(items));
+    /// Reads the list that is next; `each` is at an item, and reads it.
+    fn list(
+        &mut self,
+        mut each: impl FnMut(&mut Self) -> Result<(), JsonError>,
+    ) -> Result<(), JsonError> {
+        self.open()?;
+        if self.close(b']') {
+            return Ok(());
         }
         loop {
-            items.push(self.value(depth)?);
+            each(self)?;
             self.skip_space();
-            if self.peek() == Some(b']') {
-                self.at += 1;
-                return Ok(Value::List(items));
+            if self.close(b']') {
+                return Ok(());
             }
             self.expect(b',')?;
         }
@@ -233,8 +356,7 @@ impl<'a> Reader<'a> {
         let mut owned = String::new();
         loop {
             let start = self.at;
-            let rest = &self.bytes[start..];
-            let Some(end) = rest.iter().position(|&b| ENDS_PLAIN[usize::from(b)]) else {
+            let Some(end) = plain_bytes(&self.bytes[start..]) else {
                 self.at = self.bytes.len();
                 return Err(self.wrong());
             };
@@ -335,6 +457,24 @@ mod tests {
         check("{} x", None);
         check("nul", None);
         check(r#""\u12""#, None);
+    }
+
+    #[test]
+    fn plain_text_ends_at_the_first_byte_that_is_none() {
+        let plain = |byte: &u8| !matches!(byte, b'"' | b'\\' | ..0x20);
+        for length in 0..20 {
+            for at in 0..length {
+                for byte in 0..=255_u8 {
+                    let mut bytes = vec![b'a'; length];
+                    bytes[at] = byte;
+                    // What comes behind may carry into what stands before.
+                    bytes.extend([0x20, 0x80, 0x1f, b'"']);
+                    let expected = bytes.iter().position(|b| !plain(b));
+                    assert_eq!(plain_bytes(&bytes), expected, "{bytes:?}");
+                }
+            }
+        }
+        assert_eq!(plain_bytes(b"no end at all"), None);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::memo::Memo;
 use super::pattern::{self, Check, Entry, Patterns};
 use super::site::{SITE_RULES, SiteRules};
 use super::{Ruleset, text};
@@ -243,6 +244,7 @@ impl Lists {
             lists: self,
             site: self.site.quad(product),
             ruleset,
+            memo: None,
         }
     }
 }
@@ -253,6 +255,7 @@ pub(super) struct Scoped<'l> {
     lists: &'l Lists,
     site: Option<&'l Quad>,
     ruleset: Ruleset,
+    memo: Option<&'l Memo>,
 }
 
 /// What the lists say of a frame.
@@ -266,7 +269,19 @@ pub(super) struct Verdict {
     pub is_prefix: bool,
 }
 
-impl Scoped<'_> {
+impl<'l> Scoped<'l> {
+    /// With the names that were made by these lists before. Those of a product are not among them.
+    pub fn remembering(self, memo: Option<&'l Memo>) -> Self {
+        Scoped {
+            memo: memo.filter(|_| self.site.is_none()),
+            ..self
+        }
+    }
+
+    pub fn memo(&self) -> Option<&'l Memo> {
+        self.memo
+    }
+
     /// Whether everything is to be as siggen does it.
     pub fn is_parity(&self) -> bool {
         self.ruleset == Ruleset::Socorro

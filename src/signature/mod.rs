@@ -24,6 +24,7 @@ mod input;
 mod java;
 mod json;
 mod lists;
+mod memo;
 mod native;
 mod normalize;
 mod pattern;
@@ -124,6 +125,7 @@ pub struct Generator {
     lists: Arc<Lists>,
     /// Compiled when first asked for, if `lists` are others.
     builtin: OnceLock<Lists>,
+    memo: Option<memo::Memo>,
 }
 
 impl Generator {
@@ -132,6 +134,15 @@ impl Generator {
             ruleset,
             lists,
             builtin: OnceLock::new(),
+            memo: None,
+        }
+    }
+
+    /// The same, which keeps the names of functions: for a thread that names many crashes.
+    pub fn remembering(&self) -> Generator {
+        Generator {
+            memo: Some(memo::Memo::default()),
+            ..Generator::new(self.ruleset, self.lists.clone())
         }
     }
 
@@ -228,7 +239,8 @@ impl Generator {
     }
 
     fn scoped(&self, product: &str) -> lists::Scoped<'_> {
-        self.lists.scoped(self.ruleset, product)
+        let scoped = self.lists.scoped(self.ruleset, product);
+        scoped.remembering(self.memo.as_ref())
     }
 
     /// The lists for a crash of the watchdog: siggen's own, whatever was asked for. Difference

@@ -6,9 +6,11 @@
 //! is no prefix.
 
 use std::borrow::{Borrow, Cow};
+use std::ops::Deref;
+use std::sync::Arc;
 
 use super::crash_data::{Frame, Thread, UnloadedModule};
-use super::lists::Scoped;
+use super::lists::{Scoped, Verdict};
 use super::value::{Fault, Value};
 use super::{normalize, text};
 
@@ -67,14 +69,7 @@ pub(super) fn stack(
     if let Some(fates) = &mut fates {
         **fates = vec![Fate::NotReached; names.len()];
     }
-    let (signature, is_without_frame) = compose(
-        &names,
-        &OnDemand {
-            names: &names,
-            lists,
-        },
-        fates,
-    );
+    let (signature, is_without_frame) = compose(&names, lists, fates);
     Ok(Stack {
         signature,
         proto,
@@ -82,37 +77,10 @@ pub(super) fn stack(
     })
 }
 
-/// Says what the lists hold of the frame at a place.
-pub(super) trait Verdicts {
-    fn is_sentinel(&self, at: usize) -> bool;
-    fn is_irrelevant(&self, at: usize) -> bool;
-    fn is_prefix(&self, at: usize) -> bool;
-}
-
-/// Asks the lists as far as is needed.
-struct OnDemand<'n, 'd, 'l> {
-    names: &'n [Name<'d>],
-    lists: &'n Scoped<'l>,
-}
-
-impl Verdicts for OnDemand<'_, '_, '_> {
-    fn is_sentinel(&self, at: usize) -> bool {
-        self.lists.is_sentinel(self.names[at].listed())
-    }
-
-    fn is_irrelevant(&self, at: usize) -> bool {
-        self.lists.is_irrelevant(self.names[at].listed())
-    }
-
-    fn is_prefix(&self, at: usize) -> bool {
-        self.lists.is_prefix(self.names[at].listed())
-    }
-}
-
 /// Walks down a stack. Returns the signature, and whether no frame was worth adding.
 pub(super) fn compose<'d, N: Borrow<Name<'d>>>(
     names: &[N],
-    verdicts: &impl Verdicts,
+    lists: &Scoped,
     mut fates: Option<&mut Vec<Fate>>,
 ) -> (String, bool) {
     let mut tell = |at: usize, fate: Fate| {
@@ -120,8 +88,9 @@ pub(super) fn compose<'d, N: Borrow<Name<'d>>>(
             fates[at] = fate;
         }
     };
-    let start = (0..names.len())
-        .find(|at| verdicts.is_sentinel(*at))
+    let start = names
+        .iter()
+        .position(|name| name.borrow().is_sentinel(lists))
         .unwrap_or(0);
     (0..start).for_each(|at| tell(at, Fate::AboveSentinel));
     let mut added: Vec<&Name> = Vec::new();
@@ -131,17 +100,17 @@ pub(super) fn compose<'d, N: Borrow<Name<'d>>>(
             tell(at, Fate::Nameless);
             continue;
         }
-        if verdicts.is_irrelevant(at) {
+        if name.is_irrelevant(lists) {
             tell(at, Fate::Irrelevant);
             continue;
         }
-        let is_repeated = added.last().is_some_and(|last| last.text == name.text);
+        let is_repeated = added.last().is_some_and(|last| *last.text == *name.text);
         if is_repeated && name.is_module_like() {
             tell(at, Fate::Repeated);
             continue;
         }
         added.push(name);
-        if !verdicts.is_prefix(at) {
+        if !name.is_prefix(lists) {
             tell(at, Fate::Last);
             break;
         }
@@ -170,19 +139,43 @@ fn join<'n>(mut names: impl Iterator<Item = &'n str>) -> String {
     joined
 }
 
-/// The text of a frame.
+/// The text of a frame, and what is known of it already.
 #[derive(Clone, Debug)]
 pub(super) struct Name<'d> {
-    pub text: Cow<'d, str>,
+    pub text: NameText<'d>,
     /// How much of the text the lists see.
     listed_bytes: usize,
+    /// What the lists say, where they have been asked before.
+    verdict: Option<Verdict>,
+}
+
+/// A text of this crash, or one that many crashes share.
+#[derive(Clone, Debug)]
+pub(super) enum NameText<'d> {
+    Own(Cow<'d, str>),
+    Shared(Arc<str>),
+}
+
+impl Deref for NameText<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            NameText::Own(text) => text,
+            NameText::Shared(text) => text,
+        }
+    }
 }
 
 impl<'d> Name<'d> {
     fn new(text: impl Into<Cow<'d, str>>) -> Self {
         let text = text.into();
         let listed_bytes = text.len();
-        Name { text, listed_bytes }
+        Name {
+            text: NameText::Own(text),
+            listed_bytes,
+            verdict: None,
+        }
     }
 
     /// What the lists are asked about.
@@ -190,14 +183,34 @@ impl<'d> Name<'d> {
         &self.text[..self.listed_bytes]
     }
 
-    /// Whether this names a module rather than code, so that a repetition tells nothing.
-    pub fn into_owned(self) -> Name<'static> {
+    /// The same for all crashes that have it: shared, and with what the lists say.
+    pub fn shared(self, lists: &Scoped) -> Name<'static> {
         Name {
-            text: Cow::Owned(self.text.into_owned()),
+            verdict: Some(self.verdict.unwrap_or_else(|| lists.verdict(self.listed()))),
             listed_bytes: self.listed_bytes,
+            text: NameText::Shared(match self.text {
+                NameText::Own(text) => text.into(),
+                NameText::Shared(text) => text,
+            }),
         }
     }
 
+    fn is_sentinel(&self, lists: &Scoped) -> bool {
+        let known = self.verdict.map(|verdict| verdict.is_sentinel);
+        known.unwrap_or_else(|| lists.is_sentinel(self.listed()))
+    }
+
+    fn is_irrelevant(&self, lists: &Scoped) -> bool {
+        let known = self.verdict.map(|verdict| verdict.is_irrelevant);
+        known.unwrap_or_else(|| lists.is_irrelevant(self.listed()))
+    }
+
+    fn is_prefix(&self, lists: &Scoped) -> bool {
+        let known = self.verdict.map(|verdict| verdict.is_prefix);
+        known.unwrap_or_else(|| lists.is_prefix(self.listed()))
+    }
+
+    /// Whether this names a module rather than code, so that a repetition tells nothing.
     fn is_module_like(&self) -> bool {
         let name = self.listed();
         let ends_with = |end: &str| {
@@ -295,9 +308,21 @@ fn name<'d>(
         return Err(fault);
     }
     if let Some(function) = code.function.text("endswith")? {
-        return Ok(Name::new(normalize::function(
-            function, file, code.line, lists,
-        )?));
+        let (language, repaired) = normalize::language(function, file, lists);
+        if let Some(repaired) = repaired {
+            let normal = normalize::function(&repaired, language, code.line, lists)?;
+            return Ok(Name::new(normal.text.into_owned()));
+        }
+        if let Some(known) = lists.memo().and_then(|memo| memo.get(function, language)) {
+            return Ok(known);
+        }
+        let normal = normalize::function(function, language, code.line, lists)?;
+        let name = Name::new(normal.text);
+        return Ok(match lists.memo() {
+            // With its line number it is the name of this line alone.
+            Some(memo) if !normal.has_line => memo.keep(function, language, name, lists),
+            _ => name,
+        });
     }
     if code.line.is_truthy()
         && let Some(file) = file
@@ -353,7 +378,11 @@ fn module_name<'d>(module: Cow<'d, str>, offset: &Value, lists: &Scoped) -> Name
         Some(offset) => Cow::Owned(format!("{module}@{offset}")),
         None => module,
     };
-    Name { text, listed_bytes }
+    Name {
+        text: NameText::Own(text),
+        listed_bytes,
+        verdict: None,
+    }
 }
 
 /// The last part of a path, which may be one of Windows.

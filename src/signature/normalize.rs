@@ -48,21 +48,43 @@ const RUST_1_34: [(&str, &[&str], &str); 5] = [
     ),
 ];
 
-/// Normalises a function by the rules of its language, which its file tells.
+/// By whose rules a function is normalised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Language {
+    Cpp,
+    Rust,
+}
+
+/// A normalised function.
+pub(super) struct Normal<'f> {
+    pub text: Cow<'f, str>,
+    /// Whether the line number is part of it.
+    pub has_line: bool,
+}
+
+/// The language of a function, which its file tells, and its text where that has to be repaired first.
+pub(super) fn language(
+    function: &str,
+    file: Option<&str>,
+    lists: &Scoped,
+) -> (Language, Option<String>) {
+    let source = file.and_then(|file| source_path(file).or_else(|| relative_rust(file, lists)));
+    match source {
+        Some(source) if source.ends_with(".rs") => (Language::Rust, rust_1_34(source, function)),
+        _ => (Language::Cpp, None),
+    }
+}
+
+/// Normalises a function by the rules of its language.
 pub(super) fn function<'f>(
     function: &'f str,
-    file: Option<&str>,
+    language: Language,
     line: &Value,
     lists: &Scoped,
-) -> Result<Cow<'f, str>, Fault> {
-    let source = file.and_then(|file| source_path(file).or_else(|| relative_rust(file, lists)));
-    let repaired = source.and_then(|source| rust_1_34(source, function));
-    if !source.is_some_and(|source| source.ends_with(".rs")) {
-        return cpp_function(function, line, lists);
-    }
-    match repaired {
-        Some(repaired) => Ok(rust_function(&repaired, line, lists)?.into_owned().into()),
-        None => rust_function(function, line, lists),
+) -> Result<Normal<'f>, Fault> {
+    match language {
+        Language::Cpp => cpp_function(function, line, lists),
+        Language::Rust => rust_function(function, line, lists),
     }
 }
 
@@ -95,11 +117,7 @@ fn rust_1_34(source: &str, function: &str) -> Option<String> {
         .then(|| format!("{path}::{function}"))
 }
 
-fn cpp_function<'f>(
-    function: &'f str,
-    line: &Value,
-    lists: &Scoped,
-) -> Result<Cow<'f, str>, Fault> {
+fn cpp_function<'f>(function: &'f str, line: &Value, lists: &Scoped) -> Result<Normal<'f>, Fault> {
     let mut bare = function;
     if lists.is_parity() {
         for qualifier in QUALIFIERS {
@@ -133,26 +151,28 @@ fn cpp_function<'f>(
             replace(&mut name, trimmed);
         }
     }
-    finish(&mut name, line, lists);
-    Ok(name)
+    let has_line = finish(&mut name, line, lists);
+    Ok(Normal {
+        text: name,
+        has_line,
+    })
 }
 
-fn rust_function<'f>(
-    function: &'f str,
-    line: &Value,
-    lists: &Scoped,
-) -> Result<Cow<'f, str>, Fault> {
+fn rust_function<'f>(function: &'f str, line: &Value, lists: &Scoped) -> Result<Normal<'f>, Fault> {
     let mut name = Cow::Borrowed(last_token(function)?);
     replace(&mut name, |name| {
         collapsed(name, b'<', b'>', "<T>", &[" as "])
     });
     replace(&mut name, |name| collapsed(name, b'(', b')', "", &[]));
-    finish(&mut name, line, lists);
+    let has_line = finish(&mut name, line, lists);
     match lists.is_parity() {
         true => replace(&mut name, without_hash),
         false => replace(&mut name, without_whole_hash),
     }
-    Ok(name)
+    Ok(Normal {
+        text: name,
+        has_line,
+    })
 }
 
 /// Difference `qualifier-words`: qualifiers go as words and all of them, so that `isconst` keeps
@@ -208,15 +228,18 @@ fn without_whole_hash(name: &str) -> Option<String> {
     is_hash.then(|| start.to_string())
 }
 
-/// The steps that both languages share: the line number and the space around commas.
-fn finish(name: &mut Cow<str>, line: &Value, lists: &Scoped) {
-    if lists.has_line_number(name) {
+/// The steps that both languages share: the line number and the space around commas. Returns whether it
+/// has the line number.
+fn finish(name: &mut Cow<str>, line: &Value, lists: &Scoped) -> bool {
+    let has_line = lists.has_line_number(name);
+    if has_line {
         let name = name.to_mut();
         name.push(':');
         name.push_str(&line.str());
     }
     replace(name, without_space_before_punctuation);
     replace(name, with_space_after_commas);
+    has_line
 }
 
 fn replace(text: &mut Cow<str>, step: impl FnOnce(&str) -> Option<String>) {
@@ -394,15 +417,22 @@ mod tests {
 
     fn normalised(text: &str, file: Option<&str>) -> String {
         let lists = Lists::builtin();
-        match function(
-            text,
-            file,
-            &Value::Int(42),
-            &lists.scoped(Ruleset::Socorro, ""),
-        ) {
-            Ok(name) => name.into_owned(),
+        let lists = lists.scoped(Ruleset::Socorro, "");
+        match text_of(text, file, &Value::Int(42), &lists) {
+            Ok(name) => name,
             Err(fault) => format!("FAULT {}", fault.0),
         }
+    }
+
+    fn text_of(
+        text: &str,
+        file: Option<&str>,
+        line: &Value,
+        lists: &Scoped,
+    ) -> Result<String, Fault> {
+        let (language, repaired) = language(text, file, lists);
+        let text = repaired.as_deref().unwrap_or(text);
+        function(text, language, line, lists).map(|name| name.text.into_owned())
     }
 
     #[test]
@@ -410,7 +440,7 @@ mod tests {
         let lists = Lists::builtin();
         let lists = lists.scoped(Ruleset::Socorro, "");
         let check = |text: &str, expected: &str| {
-            let name = function(text, None, &Value::Int(42), &lists);
+            let name = text_of(text, None, &Value::Int(42), &lists);
             assert_eq!(name.as_deref(), Ok(expected), "{text:?}");
         };
         check("void Foo::bar(int, char const*) const", "Foo::bar");
@@ -457,7 +487,7 @@ mod tests {
         let lists = Lists::builtin();
         let lists = lists.scoped(Ruleset::Socorro, "");
         let check = |text: &str, expected: &str| {
-            let name = function(text, Some("/a/b.rs"), &Value::Null, &lists);
+            let name = text_of(text, Some("/a/b.rs"), &Value::Null, &lists);
             assert_eq!(name.as_deref(), Ok(expected), "{text:?}");
         };
         check(

@@ -5,9 +5,13 @@
 
 use std::hint::black_box;
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 /// What an order begins with.
 pub(super) const MAGIC: &[u8] = b"CKFAULT ";
+
+/// More than a walk may take that is not to count as slow, and less than any deadline.
+const BUSY_FOR: Duration = Duration::from_millis(1_500);
 
 /// Obeys, if the dump is an order. Returns only where the order is to go on as if nothing were.
 pub(super) fn obey(dump: &[u8], output: &mut impl Write) {
@@ -33,6 +37,12 @@ pub(super) fn obey(dump: &[u8], output: &mut impl Write) {
                 .and_then(|()| output.flush());
         }
         Some(b"stop") => stop(),
+        Some(b"busy") => {
+            let until = Instant::now() + BUSY_FOR;
+            while Instant::now() < until {
+                black_box(());
+            }
+        }
         _ => {}
     }
 }

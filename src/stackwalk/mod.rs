@@ -39,6 +39,7 @@ mod sandbox;
 mod tame;
 mod threads;
 mod walker;
+mod watch;
 mod wire;
 
 use std::pin::pin;
@@ -50,7 +51,7 @@ pub use cache::{Lookup, MAP_BYTES_MAX, MAPS_MAX, SymbolCache, Unmapped};
 pub use confine::confine_converter;
 pub use error::WalkError;
 pub use name::{Inlined, Named, Namer, Names, Question, serve_names};
-pub use sandbox::{Overrun, WalkReply, Walker, WalkerFault, WalkerOptions};
+pub use sandbox::{Overrun, WalkReply, Walker, WalkerFault, WalkerOptions, WalkerStop};
 pub use walker::{WalkerSettings, self_test, serve};
 
 use provider::Provider;

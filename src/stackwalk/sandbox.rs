@@ -11,9 +11,9 @@
 //! files stacks will want. Where a file cannot be mapped, say on a full disk, the child converts it
 //! in its own memory for as long as it lives.
 //!
-//! Two threads besides the caller, for the life of a child: `walker-watch` kills it at the deadline of
-//! a walk, which closes its pipes and so frees a caller that waits for a child that neither reads nor
-//! writes; `walker-stderr` keeps the child's last words. Both are joined when the child is buried;
+//! Two threads besides the caller, for the life of a child: `walker-watch` kills it when a walk takes too
+//! long (`watch`), which closes its pipes and so frees a caller that waits for a child that neither reads
+//! nor writes; `walker-stderr` keeps the child's last words. Both are joined when the child is buried;
 //! that holds because a walker starts no processes of its own.
 
 use std::collections::{HashSet, VecDeque};
@@ -21,14 +21,15 @@ use std::ffi::OsString;
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::watch::{Cut, Watch};
 use super::{Attempt, MAP_BYTES_MAX, MAPS_MAX, Unmapped, WalkError, wire};
-use crate::limits;
 use crate::symbols::SymbolDirs;
 use crate::symbols::mapped::MappedDir;
+use crate::{child, limits};
 
 /// How much of a child's stderr is kept: enough for a panic message or an allocation failure.
 const STDERR_BYTES_KEPT: usize = 4096;
@@ -60,6 +61,8 @@ pub struct WalkerOptions {
     pub map_bytes_max: u64,
     /// Mapped files that it keeps open between dumps.
     pub maps_max: u64,
+    /// The child lets other processes go first.
+    pub gives_way: bool,
 }
 
 impl WalkerOptions {
@@ -76,6 +79,7 @@ impl WalkerOptions {
             mapped: None,
             map_bytes_max: MAP_BYTES_MAX,
             maps_max: MAPS_MAX,
+            gives_way: false,
         }
     }
 
@@ -116,6 +120,10 @@ pub enum WalkerFault {
     Overran(Overrun),
     /// The child answered something that is no answer.
     Garbled { reason: String },
+    /// The walk takes longer than was to be tried, see [`Walker::walk_within`]: no fault yet.
+    Slow,
+    /// The walker was told to stop.
+    Stopped,
 }
 
 /// The limit a walk ran into.
@@ -141,7 +149,16 @@ impl std::fmt::Display for Overrun {
 impl WalkerFault {
     /// Whether the dump at hand is what brought the walker down, as far as can be told.
     pub fn is_of_the_dump(&self) -> bool {
-        !matches!(self, Self::Unstarted { .. })
+        !matches!(self, Self::Unstarted { .. } | Self::Slow | Self::Stopped)
+    }
+
+    /// Whether the same dump would end the same way again. A walk takes as much memory and processor
+    /// time each time; how long it is on the wall hangs on what else the machine does.
+    pub fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Overran(Overrun::HeapBytes(_) | Overrun::CpuSeconds(_))
+        )
     }
 }
 
@@ -155,6 +172,8 @@ impl std::fmt::Display for WalkerFault {
             },
             Self::Overran(overrun) => overrun.fmt(f),
             Self::Garbled { reason } => write!(f, "the walker answered nonsense: {reason}"),
+            Self::Slow => f.write_str("the walk takes longer than most"),
+            Self::Stopped => f.write_str("the walker was stopped"),
         }
     }
 }
@@ -171,14 +190,35 @@ pub struct Walker {
     child: Option<Running>,
     /// The last job handed out, over all children.
     job: u64,
-    slow: Option<Slow>,
+    stop: WalkerStop,
 }
 
-/// What happens when a walk takes long.
-#[derive(Clone)]
-struct Slow {
-    after: Duration,
-    call: Arc<dyn Fn() + Send + Sync>,
+/// Ends a walker from another thread: the walk at hand and every later one ends with
+/// [`WalkerFault::Stopped`].
+#[derive(Clone, Default)]
+pub struct WalkerStop(Arc<Mutex<Stopping>>);
+
+#[derive(Default)]
+struct Stopping {
+    is_told: bool,
+    child: Option<Arc<Watch>>,
+}
+
+impl WalkerStop {
+    pub fn stop(&self) {
+        let mut stopping = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stopping.is_told = true;
+        if let Some(child) = stopping.child.take() {
+            child.stop();
+        }
+    }
+
+    /// Has this child be stopped, if any is; false where that has been told already.
+    fn covers(&self, child: &Arc<Watch>) -> bool {
+        let mut stopping = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stopping.child = Some(child.clone());
+        !stopping.is_told
+    }
 }
 
 struct Running {
@@ -196,14 +236,12 @@ impl Walker {
             options,
             child: None,
             job: 0,
-            slow: None,
+            stop: WalkerStop::default(),
         }
     }
 
-    /// Has `call` called, on another thread, in each try that takes longer than `after`. The child goes
-    /// on at the lowest priority then, and is replaced after it.
-    pub fn when_slow(&mut self, after: Duration, call: Arc<dyn Fn() + Send + Sync>) {
-        self.slow = Some(Slow { after, call });
+    pub fn stopper(&self) -> WalkerStop {
+        self.stop.clone()
     }
 
     /// The process id of the child that the last walk left alive, if any: for logs and metrics.
@@ -213,9 +251,19 @@ impl Walker {
 
     /// Walks a dump in the child. Each try returns at the latest a moment after the deadline.
     pub fn walk(&mut self, dump: &[u8]) -> Result<WalkReply, WalkerFault> {
+        self.walk_within(dump, None)
+    }
+
+    /// The same, or [`WalkerFault::Slow`] as soon as a try has taken so much processor time or does
+    /// nothing.
+    pub fn walk_within(
+        &mut self,
+        dump: &[u8],
+        quick: Option<Duration>,
+    ) -> Result<WalkReply, WalkerFault> {
         let mut mapped = HashSet::new();
         for _ in 0..WISH_ROUNDS_MAX {
-            let wishes = match self.attempt(dump, Unmapped::Wished)? {
+            let wishes = match self.attempt(dump, Unmapped::Wished, quick)? {
                 Ok(Attempt::Walked(json)) => return Ok(Ok(json)),
                 Ok(Attempt::Wished(wishes)) => wishes,
                 Err(error) => return Ok(Err(error)),
@@ -228,7 +276,7 @@ impl Walker {
                 break;
             }
         }
-        match self.attempt(dump, Unmapped::Held)? {
+        match self.attempt(dump, Unmapped::Held, quick)? {
             Ok(Attempt::Walked(json)) => Ok(Ok(json)),
             Err(error) => Ok(Err(error)),
             Ok(Attempt::Wished(_)) => {
@@ -255,28 +303,36 @@ impl Walker {
         }
     }
 
-    fn attempt(&mut self, dump: &[u8], unmapped: Unmapped) -> Result<wire::Reply, WalkerFault> {
+    fn attempt(
+        &mut self,
+        dump: &[u8],
+        unmapped: Unmapped,
+        quick: Option<Duration>,
+    ) -> Result<wire::Reply, WalkerFault> {
         let until = Instant::now() + self.options.deadline;
         let mut child = self.alive()?;
+        if !self.stop.covers(&child.watch) {
+            child.bury(Duration::ZERO);
+            return Err(WalkerFault::Stopped);
+        }
         self.job += 1;
         let bytes_max = self.options.output_bytes_max;
-        child.watch.begin(until, self.slow.clone());
-        let outcome = child.exchange(self.job, unmapped, dump, bytes_max);
-        let fault = match outcome {
+        child.watch.begin(until, quick);
+        let fault = match child.exchange(self.job, unmapped, dump, bytes_max) {
             Ok(reply) => {
-                let was_slow = child.watch.lock().was_slow;
-                match was_slow {
-                    false => self.child = Some(child),
-                    true => drop(child.bury(Duration::ZERO)),
-                }
+                self.child = Some(child);
                 return Ok(reply);
             }
             Err(fault) => fault,
         };
         Err(match fault {
-            Interrupted::Deadline => {
+            Interrupted::Cut(cut) => {
                 child.bury(Duration::ZERO);
-                WalkerFault::Overran(Overrun::Deadline(self.options.deadline))
+                match cut {
+                    Cut::Deadline => WalkerFault::Overran(Overrun::Deadline(self.options.deadline)),
+                    Cut::Slow => WalkerFault::Slow,
+                    Cut::Stop => WalkerFault::Stopped,
+                }
             }
             Interrupted::Reply(wire::ReplyError::Garbled(reason)) => {
                 child.bury(Duration::ZERO);
@@ -331,104 +387,21 @@ impl Drop for Walker {
 }
 
 enum Interrupted {
-    Deadline,
+    /// The child was killed.
+    Cut(Cut),
     Reply(wire::ReplyError),
 }
 
-/// A child and the time at which it is killed.
-struct Watch {
-    state: Mutex<Watched>,
-    changed: Condvar,
-}
-
-struct Watched {
-    process: Child,
-    /// End of the walk at hand.
-    until: Option<Instant>,
-    /// When the walk at hand counts as slow, and what is called then.
-    slow: Option<(Instant, Slow)>,
-    /// When the watcher looks by itself; `None` while it sleeps until it is woken. Mostly that is
-    /// soon enough, so that a walk costs no waking of a thread.
-    wakes_at: Option<Instant>,
-    was_slow: bool,
-    has_overrun: bool,
-    /// The child is being buried.
-    is_over: bool,
-}
-
-impl Watch {
-    fn lock(&self) -> MutexGuard<'_, Watched> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Watches over a walk.
-    fn begin(&self, until: Instant, slow: Option<Slow>) {
-        let mut state = self.lock();
-        state.until = Some(until);
-        state.slow = slow.map(|slow| (Instant::now() + slow.after, slow));
-        let first = state.next_look();
-        if state
-            .wakes_at
-            .is_none_or(|at| first.is_some_and(|first| first < at))
-        {
-            self.changed.notify_one();
-        }
-    }
-
-    /// Ends the watch; returns whether the child was killed.
-    fn end(&self) -> bool {
-        let mut state = self.lock();
-        state.until = None;
-        state.slow = None;
-        state.has_overrun
-    }
-
-    fn run(&self) {
-        let mut state = self.lock();
-        while !state.is_over {
-            let now = Instant::now();
-            if state.until.is_some_and(|until| until <= now) {
-                state.until = None;
-                state.has_overrun = true;
-                let _ = state.process.kill();
-            }
-            if let Some((_, slow)) = state.slow.take_if(|(at, _)| *at <= now) {
-                state.was_slow = true;
-                give_way(&state.process);
-                (slow.call)();
-            }
-            state.wakes_at = state.next_look();
-            state = match state.wakes_at {
-                None => self
-                    .changed
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(at) => {
-                    let left = at.saturating_duration_since(now);
-                    let woken = self.changed.wait_timeout(state, left);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-            state.wakes_at = None;
-        }
-    }
-}
-
-impl Watched {
-    fn next_look(&self) -> Option<Instant> {
-        let slow = self.slow.as_ref().map(|(at, _)| *at);
-        slow.into_iter().chain(self.until).min()
-    }
-}
-
-/// Lets other processes go first from now on; there is no way back without privileges.
+/// Lets other processes go first; there is no way back without privileges.
 #[cfg(unix)]
 fn give_way(process: &Child) {
-    const LOWEST: i32 = 19;
+    /// A tenth of what a process of usual priority gets beside it: at the lowest, which gives a
+    /// seventieth, honest dumps that take long would run into the deadline on a busy machine.
+    const NICE: i32 = 10;
     let pid = i32::try_from(process.id()).ok();
     let pid = pid.and_then(rustix::process::Pid::from_raw);
     // Where that is refused the walk competes as before.
-    let _ = rustix::process::setpriority_process(pid, LOWEST);
+    let _ = rustix::process::setpriority_process(pid, NICE);
 }
 
 #[cfg(not(unix))]
@@ -466,21 +439,14 @@ impl Running {
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             unreachable!("all three were asked for as pipes");
         };
-        widen(&stdin);
-        widen(&stdout);
+        // Room for most dumps and walks, so that neither side waits for the other in between.
+        child::widen(&stdin);
+        child::widen(&stdout);
         let pid = process.id();
-        let watch = Arc::new(Watch {
-            state: Mutex::new(Watched {
-                process,
-                until: None,
-                slow: None,
-                wakes_at: None,
-                was_slow: false,
-                has_overrun: false,
-                is_over: false,
-            }),
-            changed: Condvar::new(),
-        });
+        if options.gives_way {
+            give_way(&process);
+        }
+        let watch = Arc::new(Watch::over(process));
         let threads = Self::threads(watch.clone(), stderr);
         let (watcher, stderr) = threads.inspect_err(|_| {
             let mut state = watch.lock();
@@ -510,7 +476,7 @@ impl Running {
         Ok((watcher, stderr))
     }
 
-    /// One request and its reply, under watch. At the deadline the child is killed, which ends either.
+    /// One request and its reply, under watch. Where that kills the child, either ends.
     fn exchange(
         &mut self,
         job: u64,
@@ -525,16 +491,15 @@ impl Running {
         };
         // A reply that was complete at the last moment may be cut short: the child was killed.
         match (self.watch.end(), reply) {
-            (true, _) => Err(Interrupted::Deadline),
-            (false, reply) => reply.map_err(Interrupted::Reply),
+            (Some(cut), _) => Err(Interrupted::Cut(cut)),
+            (None, reply) => reply.map_err(Interrupted::Reply),
         }
     }
 
     /// Ends the child: waits up to `grace` for it to exit, kills it, reaps it, joins its threads.
     fn bury(self, grace: Duration) -> (Option<ExitStatus>, String) {
         drop(self.stdin);
-        self.watch.lock().is_over = true;
-        self.watch.changed.notify_one();
+        self.watch.finish();
         let _ = self.watcher.join();
         let process = &mut self.watch.lock().process;
         let until = Instant::now() + grace;
@@ -548,18 +513,6 @@ impl Running {
         (status, String::from_utf8_lossy(&stderr).into_owned())
     }
 }
-
-/// Room in a pipe for most dumps and walks, so that neither side waits for the other in between.
-#[cfg(target_os = "linux")]
-fn widen(pipe: &impl std::os::fd::AsFd) {
-    /// What the system allows to everybody.
-    const PIPE_BYTES: usize = 1 << 20;
-    // Where that is refused, walks go on with the usual pipe.
-    let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
-}
-
-#[cfg(not(target_os = "linux"))]
-fn widen<T>(_: &T) {}
 
 /// Reads to the end and keeps the last [`STDERR_BYTES_KEPT`].
 fn tail_of(mut stderr: ChildStderr) -> Vec<u8> {

@@ -1,4 +1,5 @@
-//! Symbols that come late mend history: every crash that lacked them is processed again.
+//! History is done again behind everything new: crashes that lacked symbols which came late, and
+//! crashes that somebody asked for by a search.
 //!
 //! ```text
 //! lacks            (seq, lack)              -> ()     what a walk asked for in vain
@@ -38,13 +39,35 @@ pub struct MendRow {
     /// Crashes that lacked one of the modules.
     pub affected: u64,
     pub done: u64,
-    /// Crashes that lack less than before.
+    /// Crashes that lack less than before; of those asked for by a search, crashes with another
+    /// signature than before.
     pub improved: u64,
+    /// The search that somebody asked for; `modules` is empty then.
+    pub asked: Option<String>,
 }
 
 impl Row for MendRow {
     const NAME: &'static str = "a mend";
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
+
+    /// The first version had no `asked`, which is bincode's last.
+    fn upgrade(version: u8, body: &[u8]) -> Option<Vec<u8>> {
+        (version == 1).then(|| [body, &[0]].concat())
+    }
+}
+
+impl MendRow {
+    fn new(now: Timestamp) -> Self {
+        Self {
+            modules: Vec::new(),
+            begun_at_ms: now.ms(),
+            ended_at_ms: None,
+            affected: 0,
+            done: 0,
+            improved: 0,
+            asked: None,
+        }
+    }
 }
 
 /// A mend as pages show it.
@@ -115,6 +138,30 @@ impl Store {
     /// there are; without any, no mend is made.
     pub fn mend(&self, lacks: Vec<Lack>) -> Result<u64, StoreError> {
         self.ask(|reply| Command::Mend { lacks, reply })
+    }
+
+    /// Has these crashes processed again behind everything else, the newest first, as somebody
+    /// `asked`; more of them go `into` a mend that an earlier call has begun. Gives the mend, or
+    /// none where all of them wait already.
+    pub fn redo(
+        &self,
+        seqs: Vec<u64>,
+        asked: &str,
+        into: Option<u64>,
+    ) -> Result<Option<u64>, StoreError> {
+        let asked = asked.to_owned();
+        self.ask(|reply| Command::Redo {
+            seqs,
+            asked,
+            into,
+            reply,
+        })
+    }
+
+    /// A mend, unless it is forgotten.
+    pub fn mend_of(&self, id: u64) -> Result<Option<Mend>, StoreError> {
+        let mends = self.mends(MENDS_MAX as usize)?;
+        Ok(mends.into_iter().find(|mend| mend.id == id))
     }
 
     /// The newest mends.
@@ -283,7 +330,40 @@ impl Txn<'_> {
                 affected.insert(seq);
             }
         }
-        // What waits in an earlier mend, or is being done, will find the symbols too.
+        let modules = lacks.iter().map(Lack::to_string).collect();
+        let row = MendRow {
+            modules,
+            ..MendRow::new(now)
+        };
+        let begun = self.enlarge_mend(affected, None, row)?;
+        Ok(begun.map_or(0, |(_, row)| row.affected))
+    }
+
+    /// Lets these crashes wait to be done again.
+    pub(super) fn redo(
+        &mut self,
+        seqs: &[u64],
+        asked: &str,
+        into: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
+        let affected = seqs.iter().copied().collect();
+        let row = MendRow {
+            asked: Some(asked.to_owned()),
+            ..MendRow::new(now)
+        };
+        let enlarged = self.enlarge_mend(affected, into, row)?;
+        Ok(enlarged.map_or(into, |(mend, _)| Some(mend)))
+    }
+
+    /// Puts crashes into a mend that goes on or has ended, or into a new one that begins as `row`.
+    fn enlarge_mend(
+        &mut self,
+        affected: BTreeSet<u64>,
+        into: Option<u64>,
+        row: MendRow,
+    ) -> Result<Option<(u64, MendRow)>, StoreError> {
+        // What waits in an earlier mend, or is being done, will find what came since too.
         let mut fresh = Vec::new();
         for seq in affected {
             if self.mending.get(order(seq))?.is_none() && self.is_finished(seq)? {
@@ -291,23 +371,25 @@ impl Txn<'_> {
             }
         }
         if fresh.is_empty() {
-            return Ok(0);
+            return Ok(None);
         }
-        let mend = self.next(meta::NEXT_MEND)?;
+        let known = match into {
+            Some(mend) => self.mends.get(mend)?.map(|row| tables::decode(row.value())),
+            None => None,
+        };
+        let known: Option<MendRow> = known.transpose()?;
+        let (mend, mut row) = match (into, known) {
+            (Some(mend), Some(known)) => (mend, known),
+            _ => (self.next(meta::NEXT_MEND)?, row),
+        };
         for &seq in &fresh {
             self.mending.insert(order(seq), mend)?;
         }
-        let row = MendRow {
-            modules: lacks.iter().map(Lack::to_string).collect(),
-            begun_at_ms: now.ms(),
-            ended_at_ms: None,
-            affected: fresh.len() as u64,
-            done: 0,
-            improved: 0,
-        };
+        row.affected += fresh.len() as u64;
+        row.ended_at_ms = None;
         self.mends.insert(mend, tables::encode(&row).as_slice())?;
         self.forget_mends(mend.saturating_sub(MENDS_MAX))?;
-        Ok(row.affected)
+        Ok(Some((mend, row)))
     }
 
     fn is_finished(&self, seq: u64) -> Result<bool, StoreError> {
@@ -360,8 +442,8 @@ impl Txn<'_> {
         let Some(mend) = self.in_mending.remove(seq)?.map(|mend| mend.value()) else {
             return Ok(());
         };
-        let improved = (lacks.len() as u64) < before;
-        self.count_mended(mend, improved.then_some(signatures), now)
+        let lacks_less = (lacks.len() as u64) < before;
+        self.count_mended(mend, Some((lacks_less, signatures)), now)
     }
 
     /// A deleted crash lacks nothing and is part of no mend.
@@ -388,11 +470,12 @@ impl Txn<'_> {
         Ok(modules.len() as u64)
     }
 
-    /// One crash of a mend is done. `improved` has its signatures before and after.
+    /// One crash of a mend is done, unless it is gone with whether it lacks less, and its
+    /// signatures before and after.
     fn count_mended(
         &mut self,
         mend: u64,
-        improved: Option<[Option<&str>; 2]>,
+        outcome: Option<(bool, [Option<&str>; 2])>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let found = self.mends.get(mend)?.map(|row| tables::decode(row.value()));
@@ -400,7 +483,11 @@ impl Txn<'_> {
             return Ok(());
         };
         row.done += 1;
-        if let Some(signatures) = improved {
+        let improved = outcome.filter(|(lacks_less, [before, after])| match row.asked {
+            Some(_) => before != after,
+            None => *lacks_less,
+        });
+        if let Some((_, signatures)) = improved {
             row.improved += 1;
             for (side, signature) in [BEFORE, AFTER].into_iter().zip(signatures) {
                 if let Some(signature) = signature {

@@ -12,6 +12,7 @@
 //! Readers take short transactions of their own; no guard or transaction leaves this module. It
 //! never looks into a dump and never answers a client.
 
+pub mod accounts;
 mod audit;
 mod backend;
 pub mod bugs;
@@ -300,6 +301,11 @@ impl Store {
         self.tell(Command::Fault { job, reason })
     }
 
+    /// Puts a crash back, behind no other, for those who have time for it.
+    pub fn set_back(&self, job: Job) -> Result<(), StoreError> {
+        self.tell(Command::SetBack { job })
+    }
+
     /// The index is durable up to this change: the feed before it may be forgotten.
     pub fn indexed(&self, up_to: u64) -> Result<(), StoreError> {
         self.tell(Command::Indexed { up_to })
@@ -343,6 +349,30 @@ impl Store {
                 seqs.push(entry?.0.value().1);
             }
             Ok(seqs)
+        })
+    }
+
+    /// Crashes that were accepted and have no result yet, those that workers have first, and how
+    /// many there are; the first `skip` are left out, and those after `limit`.
+    pub fn awaited(&self, skip: usize, limit: usize) -> Result<(Vec<CrashRow>, u64), StoreError> {
+        self.read(|read| {
+            let (working, ready) = (read.open_table(WORKING)?, read.open_table(READY)?);
+            let total = working.len()? + ready.len()?;
+            let working = working.iter()?.map(|entry| Ok(entry?.0.value()));
+            let ready = ready.iter()?.map(|entry| Ok(entry?.0.value().1));
+            let seqs: Vec<u64> = working
+                .chain(ready)
+                .skip(skip)
+                .take(limit)
+                .collect::<Result<_, StoreError>>()?;
+            let crashes = read.open_table(CRASHES)?;
+            let mut rows = Vec::new();
+            for seq in seqs {
+                if let Some(row) = crashes.get(seq)? {
+                    rows.extend(readable(seq, row.value()));
+                }
+            }
+            Ok((rows, total))
         })
     }
 
@@ -537,7 +567,7 @@ impl Store {
             let ready = read.open_table(READY)?;
             let crashes = read.open_table(CRASHES)?;
             let mut oldest_queued_at: Option<Timestamp> = None;
-            for lane in [Lane::Priority, Lane::Normal, Lane::Suspect] {
+            for lane in [Lane::Priority, Lane::Normal, Lane::Suspect, Lane::Slow] {
                 let lane = lane as u8;
                 let Some(entry) = ready.range((lane, 0)..=(lane, u64::MAX))?.next() else {
                     continue;

@@ -4,7 +4,7 @@
 //!             accept                    claim              finish
 //!   (client) -------> queued (ready) --------> processing --------> processed | failed
 //!            \           ^   ^   ^                |   |                   |
-//!             \          |   |   `---- fault -----'   |                   |
+//!             \          |   |   `- fault, slow --'   |                   |
 //!              \         |   `------- take back ------'                   |
 //!               `-> deferred                                              |
 //!                        `--- request (promotion, reprocessing) <---------'
@@ -87,6 +87,10 @@ pub struct Txn<'t> {
     pub outdated: Table<'t, u64, ()>,
     pub moves: Table<'t, (u32, u32), u64>,
     pub moved_from: Table<'t, (u32, u32), ()>,
+    pub users: Table<'t, &'static str, &'static [u8]>,
+    pub keys: Table<'t, u64, &'static [u8]>,
+    pub key_hashes: Table<'t, &'static [u8; 32], u64>,
+    pub searches: Table<'t, u64, &'static [u8]>,
 }
 
 impl<'t> Txn<'t> {
@@ -133,6 +137,10 @@ impl<'t> Txn<'t> {
             outdated: txn.open_table(OUTDATED)?,
             moves: txn.open_table(MOVES)?,
             moved_from: txn.open_table(MOVED_FROM)?,
+            users: txn.open_table(USERS)?,
+            keys: txn.open_table(KEYS)?,
+            key_hashes: txn.open_table(KEY_HASHES)?,
+            searches: txn.open_table(SEARCHES)?,
         })
     }
 
@@ -347,6 +355,20 @@ impl<'t> Txn<'t> {
             row.state = State::Queued;
             row.faults = row.faults.saturating_add(1);
             row.reason = Some(reason.to_owned());
+        })?;
+        Ok(())
+    }
+
+    /// Puts the crash into the lane of those that take long. A suspect stays one.
+    pub fn set_back(&mut self, job: &Job) -> Result<(), StoreError> {
+        let Some(row) = self.in_flight(job)? else {
+            return Ok(());
+        };
+        self.transition(job.seq, row, |row| {
+            row.state = State::Queued;
+            if row.lane != Lane::Suspect {
+                row.lane = Lane::Slow;
+            }
         })?;
         Ok(())
     }

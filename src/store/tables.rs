@@ -14,7 +14,7 @@
 //!
 //! The tables of counts are described in [`super::counters`], those of bugs in [`super::bugs`],
 //! those of late symbols in [`super::mends`], those of symbols in [`super::symbols`], those of signatures in
-//! [`super::signing`].
+//! [`super::signing`], those of accounts in [`super::accounts`].
 //!
 //! A crash is in exactly one of `ready` (queued), `working` (processing), `deferred`, or in none
 //! of them (processed, failed). Sequence numbers ascend with the order of receipt and are the
@@ -81,6 +81,11 @@ pub const OUTDATED: TableDefinition<u64, ()> = TableDefinition::new("outdated");
 pub const MOVES: TableDefinition<(u32, u32), u64> = TableDefinition::new("moves");
 pub const MOVED_FROM: TableDefinition<(u32, u32), ()> = TableDefinition::new("moved_from");
 
+pub const USERS: TableDefinition<&str, &[u8]> = TableDefinition::new("users");
+pub const KEYS: TableDefinition<u64, &[u8]> = TableDefinition::new("keys");
+pub const KEY_HASHES: TableDefinition<&[u8; 32], u64> = TableDefinition::new("key_hashes");
+pub const SEARCHES: TableDefinition<u64, &[u8]> = TableDefinition::new("searches");
+
 /// Names in `meta`.
 pub mod meta {
     /// Random, made once: tells an index or a segment of another store from ours.
@@ -92,6 +97,8 @@ pub mod meta {
     pub const NEXT_MEND: &str = "next_mend";
     pub const NEXT_INPUT: &str = "next_input";
     pub const NEXT_FRAME: &str = "next_frame";
+    pub const NEXT_KEY: &str = "next_key";
+    pub const NEXT_SEARCH: &str = "next_search";
 }
 
 /// A kind of row: what stands before its bincode, and how older ones are read.
@@ -150,10 +157,18 @@ pub enum Lane {
     Suspect = 2,
     /// Has a result already, and may get a better one.
     Mend = 3,
+    /// Takes a walker longer than most do: it waits for those who have time.
+    Slow = 4,
 }
 
 impl Lane {
-    pub const ALL: [Lane; 4] = [Self::Priority, Self::Normal, Self::Suspect, Self::Mend];
+    pub const ALL: [Lane; 5] = [
+        Self::Priority,
+        Self::Normal,
+        Self::Suspect,
+        Self::Mend,
+        Self::Slow,
+    ];
 }
 
 /// Where a payload lies.

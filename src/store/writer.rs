@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
+use super::accounts::AccountChange;
 use super::backend::{self, Life};
 use super::bugs::BugChange;
 use super::counters::{Discard, Facts};
@@ -100,6 +101,10 @@ pub enum Command {
         job: Job,
         reason: String,
     },
+    /// This job takes long: others first.
+    SetBack {
+        job: Job,
+    },
     /// Delete these crashes, if they are still in one of the states.
     Delete {
         seqs: Vec<u64>,
@@ -121,10 +126,22 @@ pub enum Command {
         changes: Vec<BugChange>,
         reply: Reply<()>,
     },
+    /// Change what is known of accounts. All of it or nothing.
+    Accounts {
+        changes: Vec<AccountChange>,
+        reply: Reply<u64>,
+    },
     /// Change what is known of symbols. All of it or nothing.
     Symbols {
         changes: Vec<SymbolChange>,
         reply: Reply<()>,
+    },
+    /// Do these crashes again.
+    Redo {
+        seqs: Vec<u64>,
+        asked: String,
+        into: Option<u64>,
+        reply: Reply<Option<u64>>,
     },
     /// Do the crashes again that lacked these.
     Mend {
@@ -212,7 +229,9 @@ impl Command {
             Self::Heal { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Bugs { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Symbols { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Accounts { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Mend { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Redo { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Flush { reply } => drop(reply.send(Err(error.clone()))),
             Self::Revise { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::ResignProgress { reply, .. } => drop(reply.send(Err(error.clone()))),
@@ -231,6 +250,10 @@ enum Answer {
     /// Crashes that are to be done again.
     Mending(u64),
     /// The new revision, unless another one came before.
+    /// The mend.
+    Redoing(Option<u64>),
+    /// The id of what was added.
+    Added(u64),
     Revised(Option<u64>),
     /// Segments whose rows are gone.
     Swept(Vec<u32>),
@@ -387,6 +410,7 @@ impl Writer {
                 (Command::Request { reply, .. }, Answer::Requested(r)) => drop(reply.send(Ok(r))),
                 (Command::Delete { reply, .. }, Answer::Deleted(n))
                 | (Command::ForgetFrames { reply, .. }, Answer::Deleted(n))
+                | (Command::Accounts { reply, .. }, Answer::Added(n))
                 | (Command::Mend { reply, .. }, Answer::Mending(n)) => drop(reply.send(Ok(n))),
                 (
                     Command::Heal { reply, .. }
@@ -399,6 +423,9 @@ impl Writer {
                 (Command::Sweep { reply }, Answer::Swept(dead)) => {
                     self.unlink(&dead);
                     drop(reply.send(Ok(dead.len() as u64)));
+                }
+                (Command::Redo { reply, .. }, Answer::Redoing(mend)) => {
+                    drop(reply.send(Ok(mend)));
                 }
                 (Command::Revise { reply, .. }, Answer::Revised(revision)) => {
                     drop(reply.send(Ok(revision)));
@@ -494,7 +521,7 @@ impl Writer {
                 appenders: &mut self.appenders,
                 live: HashMap::new(),
                 now: self.shared.clock.now(),
-                room: [room(Lane::Priority), room(Lane::Normal), room(Lane::Mend)],
+                room: Lane::ALL.map(room),
                 suspect: self.suspect.is_some(),
                 handed_out: HashSet::new(),
                 created: &mut self.created,
@@ -649,7 +676,9 @@ impl Command {
     /// Seq and attempt of the job that it is a worker's answer for.
     fn answers(&self) -> Option<(u64, u32)> {
         match self {
-            Self::Finish { job, .. } | Self::Fault { job, .. } => Some((job.seq, job.attempt)),
+            Self::Finish { job, .. } | Self::Fault { job, .. } | Self::SetBack { job } => {
+                Some((job.seq, job.attempt))
+            }
             _ => None,
         }
     }
@@ -662,8 +691,8 @@ struct Records<'w> {
     /// Change of live bytes by segment.
     live: HashMap<u32, i64>,
     now: Timestamp,
-    /// Jobs that the priority, the normal and the mending channel can take.
-    room: [usize; 3],
+    /// Jobs that the channel of each lane can take.
+    room: [usize; Lane::ALL.len()],
     /// Whether a suspect is in flight.
     suspect: bool,
     /// Crashes that workers have.
@@ -693,11 +722,20 @@ impl Records<'_> {
                 txn.correct_counts(counts)?;
             }
             Command::Fault { job, reason } => txn.fault(job, reason)?,
+            Command::SetBack { job } => txn.set_back(job)?,
             Command::Indexed { up_to } => txn.forget_changes(*up_to)?,
             Command::Bugs { changes, .. } => txn.change_bugs(changes)?,
             Command::Symbols { changes, .. } => txn.change_symbols(changes)?,
+            Command::Accounts { changes, .. } => {
+                return Ok(Answer::Added(txn.change_accounts(changes)?));
+            }
             Command::Mend { lacks, .. } => {
                 return Ok(Answer::Mending(txn.mend(lacks, self.now)?));
+            }
+            Command::Redo {
+                seqs, asked, into, ..
+            } => {
+                return Ok(Answer::Redoing(txn.redo(seqs, asked, *into, self.now)?));
             }
             Command::Revise { new, .. } => {
                 return Ok(Answer::Revised(txn.revise(new, self.now)?));
@@ -899,24 +937,43 @@ impl Records<'_> {
     /// Fills the free places of the workers' channels from the lanes, priority first.
     fn claim(&mut self, txn: &mut Txn) -> Result<Vec<Job>, StoreError> {
         let mut jobs = Vec::new();
-        for (lane, room) in [(Lane::Priority, 0), (Lane::Normal, 1), (Lane::Mend, 2)] {
-            while self.room[room] > 0 {
-                let Some(job) = txn.claim(lane)? else { break };
-                self.room[room] -= 1;
-                jobs.push(job);
-            }
+        for lane in [Lane::Priority, Lane::Normal, Lane::Mend] {
+            self.claim_lane(txn, lane, &mut jobs)?;
         }
-        if !self.suspect && self.room[1] > 0 {
-            jobs.extend(txn.claim(Lane::Suspect)?);
+        // A suspect has a place of those that are slow.
+        let slow = Lane::Slow as usize;
+        if !self.suspect
+            && self.room[slow] > 0
+            && let Some(job) = txn.claim(Lane::Suspect)?
+        {
+            self.room[slow] -= 1;
+            jobs.push(job);
         }
-        while self.room[2] > 0 {
+        self.claim_lane(txn, Lane::Slow, &mut jobs)?;
+        let room = &mut self.room[Lane::Mend as usize];
+        while *room > 0 {
             let Some(job) = txn.claim_mend(self.now)? else {
                 break;
             };
-            self.room[2] -= 1;
+            *room -= 1;
             jobs.push(job);
         }
         Ok(jobs)
+    }
+
+    fn claim_lane(
+        &mut self,
+        txn: &mut Txn,
+        lane: Lane,
+        jobs: &mut Vec<Job>,
+    ) -> Result<(), StoreError> {
+        let room = &mut self.room[lane as usize];
+        while *room > 0 {
+            let Some(job) = txn.claim(lane)? else { break };
+            *room -= 1;
+            jobs.push(job);
+        }
+        Ok(())
     }
 
     /// Seals every segment where its last commit left it, and gives back the room behind that.

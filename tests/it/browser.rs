@@ -15,7 +15,8 @@ use crate::server::{Server, fixture, wait_for};
 use crate::webdriver::{Element, Session};
 
 /// Where the addresses begin that programs read, not people.
-const MACHINES: [&str; 7] = [
+const MACHINES: [&str; 8] = [
+    "/search/feed.atom",
     "/__",
     "/metrics",
     "/assets/",
@@ -164,6 +165,10 @@ fn addresses(world: &World) -> Vec<Address> {
         (400, format!("/report/index/{segment}")),
         (200, "/symbols/".into()),
         (200, "/status/".into()),
+        (200, "/account/".into()),
+        (200, "/api/".into()),
+        (200, "/users/".into()),
+        (200, format!("/login/?next={text}")),
         (200, "/about/throttling/".into()),
         (404, "/nowhere".into()),
     ];

@@ -46,3 +46,243 @@ fn a_real_crashpad_handler_counts_its_upload_as_a_success() {
     assert_eq!(crash["process_type"], "renderer");
     assert_eq!(crash["reason"], "SIGSEGV");
 }
+
+/// Runs one of the field's Python tools; what it printed.
+fn tool(bin: &str, name: &str, token: &str, arguments: &[&str]) -> String {
+    let output = Command::new(format!("{bin}/{name}"))
+        .args(arguments)
+        .env("CRASHSTATS_API_TOKEN", token)
+        .env("COLUMNS", "400")
+        .output()
+        .expect("the tool runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{name} {arguments:?}: {said} {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    said
+}
+
+#[test]
+fn crashstats_tools_search_fetch_and_reprocess() {
+    let Some(bin) = installed("CRASHKEEP_PYTHON_CLIENTS") else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let crashkeep = |arguments: &[&str]| {
+        let output = Command::new(crate::server::PROGRAM)
+            .args(arguments)
+            .arg("--data")
+            .arg(&data)
+            .output()
+            .expect("the program runs");
+        assert!(output.status.success(), "{arguments:?}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    crashkeep(&["user", "add", "ann", "--role", "admin"]);
+    let token = crashkeep(&["token", "create", "--user", "ann"]);
+    crashkeep(&["user", "add", "bob", "--role", "viewer"]);
+    let viewer = crashkeep(&["token", "create", "--user", "bob"]);
+    let server = Server::start_in(&data, &[]);
+    let host = format!("http://{}", server.address);
+    let dump = crate::server::fixture("dumps/linux-x86_64-firefox_esr.dmp");
+    let ids: Vec<String> = (0..3)
+        .map(|n| {
+            let comment = format!("secret {n}");
+            let annotations = [
+                ("ProductName", "Firefox"),
+                ("Version", "140.1"),
+                ("Comments", comment.as_str()),
+            ];
+            let files: &[(&str, &str, &[u8])] = &[("upload_file_minidump", "x.dmp", &dump)];
+            server.submit(&annotations, files).crash_id()
+        })
+        .collect();
+    let search = |token: &str, more: &[&str]| {
+        let arguments = [&["--host", &host, "--product=Firefox"], more].concat();
+        tool(&bin, "supersearch", token, &arguments)
+    };
+    crate::server::wait_for("the crashes to be found", || {
+        let found = search(&token, &["--_columns=uuid", "--num=all"]);
+        (found.lines().filter(|line| line.len() == 36).count() == 3).then_some(())
+    });
+    // Several pages, protected columns, ranges and sorting.
+    let found = search(
+        &token,
+        &[
+            "--_columns=uuid",
+            "--_columns=user_comments",
+            "--_sort=user_comments",
+            "--num=2",
+            "--format=json",
+        ],
+    );
+    assert!(
+        found.contains("secret 0") && found.contains("secret 1") && !found.contains("secret 2"),
+        "{found}"
+    );
+    // A column that a viewer may not see is not there, as on Socorro; the tool says so.
+    let hidden = Command::new(format!("{bin}/supersearch"))
+        .args([
+            "--host",
+            &host,
+            "--product=Firefox",
+            "--_columns=user_comments",
+        ])
+        .env("CRASHSTATS_API_TOKEN", &viewer)
+        .output()
+        .expect("the tool runs");
+    let said = String::from_utf8_lossy(&hidden.stdout).into_owned()
+        + &String::from_utf8_lossy(&hidden.stderr);
+    assert!(
+        said.contains("no data") && !said.contains("secret"),
+        "{said}"
+    );
+    let link = format!("{host}/search/?product=Firefox&version=%3E%3D140&_columns=uuid");
+    let found = tool(
+        &bin,
+        "supersearch",
+        &token,
+        &["--host", &host, "--supersearch-url", &link, "--num=10"],
+    );
+    assert_eq!(
+        found.lines().filter(|line| line.len() == 36).count(),
+        3,
+        "{found}"
+    );
+    let facet = |more: &[&str]| {
+        let arguments = [
+            &["--host", &host, "--_facets=product", "--format=json"],
+            more,
+        ]
+        .concat();
+        tool(&bin, "supersearchfacet", &token, &arguments)
+    };
+    let counted = facet(&[]);
+    assert!(
+        counted.contains("Firefox") && counted.contains('3'),
+        "{counted}"
+    );
+    let by_day = tool(
+        &bin,
+        "supersearchfacet",
+        &token,
+        &[
+            "--host",
+            &host,
+            "--_histogram.date=product",
+            "--relative-range=2d",
+            "--format=csv",
+        ],
+    );
+    assert!(by_day.contains("Firefox"), "{by_day}");
+    let place = folder.path().join("fetched");
+    let path = place.to_str().expect("a plain path");
+    let fetch = [
+        "--host",
+        &host,
+        "--raw",
+        "--dumps",
+        "--processed",
+        path,
+        &ids[0],
+        &ids[1],
+    ];
+    tool(&bin, "fetch-data", &token, &fetch);
+    let fetched = find_file(&place, &ids[0], "upload_file_minidump");
+    assert!(fetched.contains(&dump), "the dump came back byte for byte");
+    let done = |id: &str| {
+        server_get(
+            &server,
+            &token,
+            &format!("/api/ProcessedCrash/?crash_id={id}"),
+        )
+    };
+    let before = done(&ids[0])["completed_datetime"].clone();
+    let said = tool(&bin, "reprocess", &token, &["--host", &host, &ids[0]]);
+    assert!(!said.contains("rror"), "{said}");
+    crate::server::wait_for("the crash to be processed again", || {
+        (done(&ids[0])["completed_datetime"] != before).then_some(())
+    });
+    let refused = Command::new(format!("{bin}/reprocess"))
+        .args(["--host", &host, &ids[0]])
+        .env("CRASHSTATS_API_TOKEN", &viewer)
+        .output()
+        .expect("the tool runs");
+    let said = String::from_utf8_lossy(&refused.stdout).into_owned()
+        + &String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        said.contains("403") || said.contains("permission"),
+        "{said}"
+    );
+    // What siggen makes of a processed crash is named here as siggen names it.
+    let script = "import sys, json\n\
+        from siggen.utils import convert_to_crash_data\n\
+        print(json.dumps({'jobs': [convert_to_crash_data(json.load(sys.stdin))]}))";
+    let crash = done(&ids[0]).to_string();
+    let jobs = python(&bin, script, &crash);
+    let headers = [
+        ("Auth-Token", token.as_str()),
+        ("Content-Type", "application/json"),
+    ];
+    let named = server.request("POST", "/api/CrashSignature/", &headers, jobs.as_bytes());
+    let named = named.json()["results"][0]["signature"].clone();
+    assert_eq!(named, done(&ids[0])["signature"]);
+    let file = folder.path().join("jobs.json");
+    std::fs::write(&file, &jobs).expect("a file");
+    let curl = Command::new("curl")
+        .args([
+            "-sS",
+            "-H",
+            &format!("Auth-Token: {token}"),
+            "-H",
+            "Content-Type: application/json",
+        ])
+        .args([
+            "-d",
+            &format!("@{}", file.display()),
+            &format!("{host}/api/CrashSignature/"),
+        ])
+        .output()
+        .expect("curl runs");
+    let by_curl: serde_json::Value = serde_json::from_slice(&curl.stdout).expect("JSON");
+    assert_eq!(by_curl["results"][0]["signature"], named);
+}
+
+fn server_get(server: &Server, token: &str, path: &str) -> serde_json::Value {
+    let answer = server.request("GET", path, &[("Auth-Token", token)], b"");
+    answer.json()
+}
+
+/// What a script of the tools' Python prints.
+fn python(bin: &str, script: &str, input: &str) -> String {
+    use std::io::Write;
+    let mut child = Command::new(format!("{bin}/python3"))
+        .args(["-c", script])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("python3 runs");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(input.as_bytes()).expect("it reads");
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// The files below a folder whose path holds both words.
+fn find_file(folder: &std::path::Path, id: &str, kind: &str) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(find_file(&path, id, kind));
+        } else if path.to_string_lossy().contains(id) && path.to_string_lossy().contains(kind) {
+            found.push(std::fs::read(&path).expect("a file"));
+        }
+    }
+    found
+}

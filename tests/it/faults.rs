@@ -1,7 +1,7 @@
 //! Walkers that die, hang, swell and babble under a whole server: it stays up, each crash ends with its
 //! reason, and those of others are walked.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crashkeep::appliance::{Appliance, Place};
 use crashkeep::config::Config;
@@ -51,6 +51,18 @@ impl Faulty {
         let path = format!("/api/{api}/?crash_id={id}");
         let answer = exchange(&self.address, &request("GET", &path, &[], b""), false);
         answer.expect("an answer").json()
+    }
+
+    /// How many jobs ended so.
+    fn outcomes(&self, outcome: &str) -> u64 {
+        let metrics = exchange(&self.address, &request("GET", "/metrics", &[], b""), false);
+        let text = metrics.expect("an answer").text();
+        let line = text.lines().find_map(|line| {
+            line.strip_prefix("crashkeep_processed_total{outcome=\"")?
+                .strip_prefix(outcome)?
+                .strip_prefix("\"} ")
+        });
+        line.map_or(0, |count| count.parse().unwrap())
     }
 
     /// The processed crash, once there is one in a final state.
@@ -106,11 +118,49 @@ fn a_server_outlives_every_fault_of_its_walkers_and_says_what_it_was() {
 #[test]
 fn dumps_that_hang_hold_nobody_up() {
     let server = Faulty::start(config(1, "10 min"));
-    let hanging = server.submit(b"CKFAULT stop");
     let good = fixture("dumps/linux-x86_64-null_read_av.dmp");
-    let others: Vec<String> = (0..5).map(|_| server.submit(&good)).collect();
+    let mut hanging = Vec::new();
+    let mut others = Vec::new();
+    // More of them than there are workers of any kind.
+    for word in ["stop", "loop", "stop", "loop", "stop"] {
+        hanging.push(server.submit(format!("CKFAULT {word}").as_bytes()));
+        others.push(server.submit(&good));
+    }
     for id in others {
         assert_eq!(server.processed(&id)["state"], "processed");
     }
-    assert_eq!(server.get("CrashState", &hanging)["state"], "processing");
+    for id in &hanging {
+        let state = server.get("CrashState", id)["state"].clone();
+        assert!(state == "processing" || state == "queued", "{state}");
+    }
+    // Nor does the server wait for them when it stops.
+    let begun = Instant::now();
+    server.appliance.stop();
+    assert!(begun.elapsed() < Duration::from_secs(8));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_dump_that_takes_long_is_walked_to_its_end_and_has_no_fault() {
+    let server = Faulty::start(config(1, "60 s"));
+    let slow = server.submit(b"CKFAULT busy");
+    let crash = server.processed(&slow);
+    assert_eq!(crash["mdsw_status_string"], "MissingHeader", "{crash}");
+    assert_eq!(server.outcomes("slow"), 1);
+    assert_eq!(server.outcomes("fault"), 0);
+    server.appliance.stop();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_takes_too_much_memory_once_is_not_tried_again() {
+    let server = Faulty::start(config(1, "60 s"));
+    let (memory, abort) = (b"CKFAULT memory", b"CKFAULT abort");
+    let ids = [server.submit(memory), server.submit(abort)];
+    for id in ids {
+        assert_eq!(server.processed(&id)["state"], "failed");
+    }
+    // The one that died has had its second try.
+    assert_eq!(server.outcomes("fault"), 1);
+    server.appliance.stop();
 }

@@ -1,5 +1,6 @@
 //! Features from the outside, in one binary: the program itself and the library as others use it.
 
+mod access;
 mod browser;
 mod bugs;
 mod clients;
@@ -17,6 +18,7 @@ mod native;
 mod oracle;
 mod report;
 mod retention;
+mod search;
 mod searches;
 mod server;
 mod sim_disk;

@@ -134,12 +134,14 @@ impl Crash {
         let mut values: Vec<Scalar> = Vec::new();
         for item in items {
             let value = match (field.kind, &item) {
-                (Kind::String | Kind::Enum | Kind::Version, Value::String(text)) => {
-                    (!text.is_empty()).then(|| Scalar::Text(text.clone()))
-                }
-                (Kind::String | Kind::Enum | Kind::Version, Value::Number(_) | Value::Bool(_)) => {
-                    Some(Scalar::Text(item.to_string()))
-                }
+                (
+                    Kind::String | Kind::Enum | Kind::Version | Kind::Address,
+                    Value::String(text),
+                ) => (!text.is_empty()).then(|| Scalar::Text(text.clone())),
+                (
+                    Kind::String | Kind::Enum | Kind::Version | Kind::Address,
+                    Value::Number(_) | Value::Bool(_),
+                ) => Some(Scalar::Text(item.to_string())),
                 (Kind::Integer, Value::Number(number)) => number.as_i64().map(Scalar::Integer),
                 (Kind::Integer, Value::String(text)) => text.parse().ok().map(Scalar::Integer),
                 (Kind::Float, Value::Number(number)) => number.as_f64().map(Scalar::Float),
@@ -241,13 +243,20 @@ impl Crash {
     }
 
     fn has_text(&self, text: &str, may_see_protected: bool) -> bool {
-        let mut parts: Vec<Vec<String>> = Vec::new();
-        for (at, part) in text.split('"').enumerate() {
-            match at % 2 {
-                1 => parts.push(words(part)),
-                _ => parts.extend(part.split_whitespace().map(words)),
+        let mut parts: Vec<(bool, Vec<String>)> = Vec::new();
+        let (mut part, mut quoted) = (String::new(), false);
+        for c in text.chars().chain([' ']) {
+            if c == '"' {
+                quoted = !quoted;
+                part.push(' ');
+            } else if c == ' ' && !quoted {
+                parts.push((part.starts_with('-'), words(&part)));
+                part.clear();
+            } else {
+                part.push(c);
             }
         }
+        parts.push((part.starts_with('-'), words(&part)));
         let mut known: Vec<Vec<String>> = Vec::new();
         for field in fields::all().iter().filter(|field| field.flags.text) {
             if may_see_protected || !field.is_protected() {
@@ -268,7 +277,8 @@ impl Crash {
                 .iter()
                 .any(|k| k.windows(part.len()).any(|w| w == part))
         };
-        parts.iter().filter(|part| !part.is_empty()).all(has)
+        let mut parts = parts.iter().filter(|(_, part)| !part.is_empty());
+        parts.all(|(is_negated, part)| has(part) != *is_negated)
     }
 
     fn order(&self, other: &Self, query: &Query) -> Ordering {
@@ -313,6 +323,10 @@ fn compares(op: Op, order: Ordering) -> bool {
 fn text_holds(op: Op, kind: Kind, value: &str, text: &str) -> bool {
     match op {
         Op::Has if kind == Kind::Version && text.ends_with('b') => value.starts_with(text),
+        op if kind == Kind::Address && (op == Op::Has || op.is_range()) => {
+            let number = |text: &str| u64::from_str_radix(text.get(2..)?, 16).ok();
+            number(value).is_some_and(|n| compares(op, n.cmp(&number(text).expect("an address"))))
+        }
         Op::Contains => glob(&format!("*{text}*"), value),
         Op::Starts => glob(&format!("{text}*"), value),
         Op::Ends => glob(&format!("*{text}"), value),

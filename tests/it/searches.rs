@@ -304,6 +304,8 @@ fn params(oracle: &Oracle, dice: &mut Dice) -> Vec<(String, String)> {
             "g3",
             "nowhere",
             "\"core::x1 | std\"",
+            "-std",
+            "core -\"x1 | std\"",
             "::",
         ];
         params.push(("q".into(), dice.of(&texts).into()));
@@ -392,7 +394,17 @@ fn condition(field: &FieldRef, oracle: &Oracle, dice: &mut Dice) -> String {
             format!("{}{number}", dice.of(&["", range]))
         }
         Kind::Version => format!("{}{known}", dice.of(&["", range])),
-        Kind::Enum => dice.of(&[known, "nowhere".into()]),
+        Kind::Enum => dice.of(&[
+            known.clone(),
+            "nowhere".into(),
+            format!("={known}"),
+            format!("~{}", known.chars().next().unwrap_or('x')),
+            format!("^{}", known.chars().next().unwrap_or('x')),
+        ]),
+        Kind::Address => match known.starts_with("0x") {
+            true => format!("{}{known}", dice.of(&["", "=", "~", range])),
+            false => "0x10".to_owned(),
+        },
         Kind::String => {
             let chars: Vec<char> = known.chars().collect();
             let from = dice.below(chars.len());

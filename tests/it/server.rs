@@ -325,9 +325,29 @@ fn whole_answer(received: &[u8]) -> Option<Answer> {
         head,
         body: Vec::new(),
     };
+    if answer.header("transfer-encoding") == Some("chunked") {
+        let body = whole_chunks(rest)?;
+        return Some(Answer { body, ..answer });
+    }
     let length: usize = answer.header("content-length")?.parse().ok()?;
     (rest.len() >= length).then(|| Answer {
         body: rest[..length].to_vec(),
         ..answer
     })
+}
+
+/// The bytes of a chunked body, once its end is there.
+fn whole_chunks(mut rest: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line = rest.windows(2).position(|w| w == b"\r\n")?;
+        let size = usize::from_str_radix(std::str::from_utf8(&rest[..line]).ok()?, 16).ok()?;
+        let from = line + 2;
+        let chunk = rest.get(from..from + size)?;
+        if size == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(chunk);
+        rest = rest.get(from + size + 2..)?;
+    }
 }

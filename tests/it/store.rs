@@ -483,7 +483,7 @@ fn audit(image: &Image) -> Result<(), String> {
     let mut places: BTreeMap<u64, Vec<(State, Option<Lane>)>> = BTreeMap::new();
     for entry in read.open_table(tables::READY).unwrap().iter().unwrap() {
         let (lane, seq) = entry.unwrap().0.value();
-        let lane = [Lane::Priority, Lane::Normal, Lane::Suspect][usize::from(lane)];
+        let lane = Lane::ALL[usize::from(lane)];
         places
             .entry(seq)
             .or_default()
@@ -1059,6 +1059,25 @@ fn a_crash_in_flight_at_a_kill_is_queued_again_then_suspected_then_set_aside() {
     let other = server.job();
     assert_ne!(other.id, job.id);
     assert_eq!(other.lane, Lane::Suspect);
+}
+
+#[test]
+fn a_crash_that_is_set_back_waits_for_those_who_have_time_without_a_fault() {
+    let crashes: Vec<Sent> = (0..2).map(|index| sent(index, &[100], false)).collect();
+    let disk = Disks::empty();
+    let server = Server::start(&disk).unwrap();
+    server.accept(&crashes, 0).unwrap();
+    let job = server.job();
+    server.store.set_back(job.clone()).unwrap();
+    let again = server.jobs.next_slow().unwrap();
+    assert_eq!((again.id, again.lane), (job.id, Lane::Slow));
+    assert_eq!((again.attempt, again.faults), (2, 0));
+    // The answer of the first try comes too late to set it back once more.
+    server.store.set_back(job).unwrap();
+    server.finish(&crashes, &again, 1);
+    let row = server.row(again.id);
+    assert_eq!((row.state, row.lane), (State::Processed, Lane::Normal));
+    assert!(server.no_job());
 }
 
 /// Edits every row of a closed store.

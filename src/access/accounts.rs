@@ -1,0 +1,186 @@
+//! Making and ending accounts and tokens: what the command line and the pages have in common.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use crate::clock::Timestamp;
+use crate::rights::{Rights, Role, Scope};
+use crate::store::accounts::{AccountChange, KeyHash, NewKey, UserRow};
+use crate::store::{Store, StoreError};
+
+const NAME_CHARS_MAX: usize = 64;
+const LABEL_CHARS_MAX: usize = 100;
+const DAY_MS: i64 = crate::clock::DAY_MS;
+/// Ten years.
+pub const TOKEN_DAYS_MAX: u32 = 3_650;
+
+/// Why something was not done to accounts.
+#[derive(Debug)]
+pub enum AccountError {
+    /// The parameter, and what is wrong with it.
+    Bad(&'static str, String),
+    Store(StoreError),
+}
+
+impl fmt::Display for AccountError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bad(_, why) => f.write_str(why),
+            Self::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for AccountError {}
+
+impl From<StoreError> for AccountError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+fn bad<T>(field: &'static str, why: impl Into<String>) -> Result<T, AccountError> {
+    Err(AccountError::Bad(field, why.into()))
+}
+
+/// How the secret of a token is known to the store.
+pub fn hash_of(secret: &str) -> KeyHash {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+/// Adds an account, or gives a known one another role. `true`: it is new.
+pub fn put_user(
+    store: &Store,
+    name: &str,
+    role: Role,
+    now: Timestamp,
+) -> Result<bool, AccountError> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._@+-".contains(c);
+    if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.chars().all(is_plain) {
+        return bad(
+            "name",
+            format!(
+                "{name:?} is no name for an account: take 1 to {NAME_CHARS_MAX} letters, digits and . _ @ + -"
+            ),
+        );
+    }
+    let known = store.user(name)?;
+    if role != Role::Admin {
+        keep_an_admin(store, name)?;
+    }
+    let created_at = known
+        .as_ref()
+        .map_or(now, |row| Timestamp::from_ms(row.created_at_ms));
+    let row = UserRow::new(name.to_owned(), role, created_at);
+    store.change_accounts(vec![AccountChange::PutUser(row)])?;
+    Ok(known.is_none())
+}
+
+/// Removes an account with its tokens and saved searches.
+pub fn remove_user(store: &Store, name: &str) -> Result<(), AccountError> {
+    if store.user(name)?.is_none() {
+        return bad("name", format!("there is no account {name:?}"));
+    }
+    keep_an_admin(store, name)?;
+    store.change_accounts(vec![AccountChange::RemoveUser(name.to_owned())])?;
+    Ok(())
+}
+
+/// Without an admin nobody could ever change anything again.
+fn keep_an_admin(store: &Store, leaving: &str) -> Result<(), AccountError> {
+    let users = store.users()?;
+    let is_admin = |user: &&UserRow| user.role() == Role::Admin;
+    let leaves = users
+        .iter()
+        .any(|user| user.name == leaving && is_admin(&user));
+    let others = users
+        .iter()
+        .filter(is_admin)
+        .any(|user| user.name != leaving);
+    match leaves && !others && users.len() > 1 {
+        true => bad(
+            "name",
+            format!("{leaving} is the last admin; make another one first"),
+        ),
+        false => Ok(()),
+    }
+}
+
+/// What a token is to be like.
+#[derive(Clone, Debug)]
+pub struct NewToken<'a> {
+    pub user: &'a str,
+    /// Empty: all that the user may do.
+    pub scopes: Vec<Scope>,
+    pub label: &'a str,
+    /// `None`: it does not end.
+    pub days: Option<u32>,
+}
+
+/// Makes a token; gives its secret, 32 hexadecimal digits, which is kept nowhere.
+pub fn create_token(store: &Store, new: &NewToken, now: Timestamp) -> Result<String, AccountError> {
+    let Some(user) = store.user(new.user)? else {
+        return bad("user", format!("there is no account {:?}", new.user));
+    };
+    let allowed = user.role().rights();
+    let rights = match new.scopes.is_empty() {
+        true => allowed,
+        false => Rights::of(new.scopes.iter().copied()),
+    };
+    if let Some(beyond) = new.scopes.iter().find(|scope| !allowed.has(**scope)) {
+        return bad(
+            "scopes",
+            format!(
+                "{} is {}, which has no scope {:?}; it has {allowed}",
+                user.name,
+                user.role().name(),
+                beyond.name()
+            ),
+        );
+    }
+    if new
+        .days
+        .is_some_and(|days| days == 0 || days > TOKEN_DAYS_MAX)
+    {
+        return bad("days", format!("days must be from 1 to {TOKEN_DAYS_MAX}"));
+    }
+    if new.label.chars().count() > LABEL_CHARS_MAX {
+        return bad(
+            "label",
+            format!("the label has more than {LABEL_CHARS_MAX} characters"),
+        );
+    }
+    let secret = uuid::Uuid::new_v4().simple().to_string();
+    let expires_at = new
+        .days
+        .map(|days| Timestamp::from_ms(now.ms().saturating_add(i64::from(days) * DAY_MS)));
+    store.change_accounts(vec![AccountChange::AddKey(NewKey {
+        user: user.name,
+        hash: hash_of(&secret),
+        rights,
+        label: new.label.to_owned(),
+        created_at: now,
+        expires_at,
+    })])?;
+    Ok(secret)
+}
+
+/// The scopes in a text such as `read,symbols:write`.
+pub fn scopes(text: &str) -> Result<Vec<Scope>, AccountError> {
+    let names = text
+        .split([',', ' '])
+        .map(str::trim)
+        .filter(|name| !name.is_empty());
+    names
+        .map(|name| {
+            Scope::by_name(name).map_or_else(
+                || {
+                    let known = Scope::ALL.map(Scope::name).join(", ");
+                    bad("scopes", format!("{name:?} is no scope; known: {known}"))
+                },
+                Ok,
+            )
+        })
+        .collect()
+}

@@ -1,0 +1,256 @@
+//! What each endpoint of the API is told of: for `/api/openapi.json`, and for people under `/api/`.
+
+use serde_json::{Value, json};
+
+use crate::fields::{self, Field, Kind};
+use crate::limits;
+
+/// An endpoint's description.
+#[derive(Debug)]
+pub struct Doc {
+    /// What it does, in a sentence.
+    pub title: &'static str,
+    pub params: &'static [Param],
+    /// Whether it takes all parameters of a search beside those.
+    pub is_search: bool,
+    pub body: BodyDoc,
+    pub answer: AnswerDoc,
+}
+
+impl Doc {
+    /// An endpoint that takes its parameters from the address.
+    pub const fn new(title: &'static str, params: &'static [Param], answer: AnswerDoc) -> Self {
+        Self {
+            title,
+            params,
+            is_search: false,
+            body: BodyDoc::None,
+            answer,
+        }
+    }
+
+    /// It takes the parameters of a search, too.
+    pub const fn search(mut self) -> Self {
+        self.is_search = true;
+        self
+    }
+
+    /// It takes its parameters as a form.
+    pub const fn form(mut self) -> Self {
+        self.body = BodyDoc::Form;
+        self
+    }
+
+    /// It takes JSON of this schema.
+    pub const fn json(mut self, schema: fn() -> Value) -> Self {
+        self.body = BodyDoc::Json(schema);
+        self
+    }
+
+    /// It takes the text of lists.
+    pub const fn text(mut self) -> Self {
+        self.body = BodyDoc::Text;
+        self
+    }
+}
+
+/// How a request that changes something, or is long, carries what it has to say.
+#[derive(Clone, Copy, Debug)]
+pub enum BodyDoc {
+    None,
+    /// The parameters, as a form.
+    Form,
+    /// JSON of this schema.
+    Json(fn() -> Value),
+    /// Plain text.
+    Text,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum AnswerDoc {
+    /// JSON of this schema.
+    Json(fn() -> Value),
+    /// Media types, the first being JSON where there are several.
+    Files(&'static [&'static str]),
+}
+
+#[derive(Debug)]
+pub struct Param {
+    pub name: &'static str,
+    pub kind: ParamKind,
+    pub is_required: bool,
+    pub text: &'static str,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum ParamKind {
+    Text,
+    /// Given once for each value.
+    Texts,
+    /// From 0 up to this.
+    Number(u64),
+    CrashId,
+    CrashIds,
+    Choice(&'static [&'static str]),
+    /// Seconds since 1970 or a day.
+    Day,
+}
+
+impl Param {
+    pub const fn new(name: &'static str, kind: ParamKind, text: &'static str) -> Self {
+        Self {
+            name,
+            kind,
+            is_required: false,
+            text,
+        }
+    }
+
+    pub const fn required(mut self) -> Self {
+        self.is_required = true;
+        self
+    }
+
+    /// JSON Schema of its value.
+    pub fn schema(&self) -> Value {
+        let texts = json!({ "type": "array", "items": { "type": "string", "maxLength": 200 } });
+        match self.kind {
+            ParamKind::Text => json!({ "type": "string", "maxLength": 200 }),
+            ParamKind::Texts => texts,
+            ParamKind::Number(max) => json!({ "type": "integer", "minimum": 0, "maximum": max }),
+            ParamKind::CrashId => crash_id(),
+            ParamKind::CrashIds => json!({ "type": "array", "items": crash_id() }),
+            ParamKind::Choice(known) => json!({ "type": "string", "enum": known }),
+            ParamKind::Day => json!({ "type": "string", "format": "date" }),
+        }
+    }
+}
+
+fn crash_id() -> Value {
+    json!({ "type": "string", "pattern": "^(bp-)?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{5}[0-9][0-9]{6}$" })
+}
+
+/// Parameters of every search that are no field: name, schema, and what it does.
+pub fn search_params() -> Vec<(&'static str, Value, &'static str)> {
+    let names = || -> Vec<&str> { fields::all().iter().map(|field| field.name).collect() };
+    let several = |item: Value| json!({ "type": "array", "items": item });
+    let field = || json!({ "type": "string", "enum": names() });
+    let up_to = |max: usize| json!({ "type": "integer", "minimum": 0, "maximum": max });
+    let sorts: Vec<String> = names()
+        .into_iter()
+        .flat_map(|name| [name.to_owned(), format!("-{name}")])
+        .collect();
+    vec![
+        (
+            "q",
+            json!({ "type": "string", "maxLength": 200 }),
+            "Words and \"phrases\" of the full text, and conditions as the search box takes them",
+        ),
+        ("_columns", several(field()), "Fields of each hit"),
+        (
+            "_facets",
+            several(field()),
+            "What to count: a field, _histogram.FIELD or _cardinality.FIELD",
+        ),
+        (
+            "_facets_size",
+            up_to(limits::FACETS_SIZE_MAX),
+            "Values listed for each facet; 50 if missing",
+        ),
+        (
+            "_results_number",
+            up_to(limits::RESULTS_NUMBER_MAX),
+            "Hits in the answer; 100 if missing",
+        ),
+        (
+            "_results_offset",
+            up_to(limits::RESULTS_END_MAX - limits::RESULTS_NUMBER_MAX),
+            "Hits that are left out before them",
+        ),
+        (
+            "_sort",
+            json!({ "type": "array", "maxItems": limits::SORTS_MAX, "items": { "type": "string", "enum": sorts } }),
+            "Fields to sort by, with - for descending; newest first if missing",
+        ),
+        (
+            "_aggs.product",
+            several(field()),
+            "What to count inside each value of a field, here product; also _aggs.product.version",
+        ),
+        (
+            "_histogram.date",
+            several(field()),
+            "What to count inside each interval of a date or number, here date",
+        ),
+        (
+            "_histogram_interval.date",
+            json!({ "type": "string", "enum": ["minute", "hour", "day", "week", "month", "quarter", "year"] }),
+            "The interval; of a number its width",
+        ),
+        (
+            "_return_query",
+            json!({ "type": "string", "enum": ["0", "1"] }),
+            "1: the query as it was read, in the place of its answer",
+        ),
+    ]
+}
+
+/// JSON Schema of a condition on a field.
+pub fn condition(field: &Field) -> Value {
+    let pattern = match field.kind {
+        Kind::String | Kind::Enum | Kind::Version | Kind::Address => {
+            return json!({ "type": "array", "items": { "type": "string", "maxLength": 200 } });
+        }
+        Kind::Integer => "^!?((>=|<=|>|<)?-?[0-9]{1,15}|__null__)$",
+        Kind::Float => "^!?((>=|<=|>|<)?-?[0-9]{1,9}(\\.[0-9]{1,3})?|__null__)$",
+        Kind::Bool => "^!?(__true__|__null__|true|false)$",
+        Kind::Date => "^(>=|<=|>|<)20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])$",
+    };
+    json!({ "type": "array", "items": { "type": "string", "pattern": pattern } })
+}
+
+/// `{"hits": [...], "total": n}`.
+pub fn hits(item: Value) -> Value {
+    json!({
+        "type": "object",
+        "required": ["hits", "total"],
+        "properties": {
+            "hits": { "type": "array", "items": item },
+            "total": { "type": "integer", "minimum": 0 },
+        },
+    })
+}
+
+/// An object with these members, which are all there; others may be, too.
+pub fn object(members: &[(&str, Value)]) -> Value {
+    let names: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
+    let members: serde_json::Map<String, Value> = members
+        .iter()
+        .map(|(name, schema)| ((*name).to_owned(), schema.clone()))
+        .collect();
+    json!({ "type": "object", "required": names, "properties": members })
+}
+
+pub fn any_object() -> Value {
+    json!({ "type": "object" })
+}
+
+pub fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+pub fn text_or_null() -> Value {
+    json!({ "type": ["string", "null"] })
+}
+
+pub fn count() -> Value {
+    json!({ "type": "integer", "minimum": 0 })
+}
+
+pub fn flag() -> Value {
+    json!({ "type": "boolean" })
+}
+
+pub fn list(item: Value) -> Value {
+    json!({ "type": "array", "items": item })
+}

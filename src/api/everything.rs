@@ -1,0 +1,105 @@
+//! All crashes that a search finds, a page at a time, however many there are.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::fields::name;
+use crate::index::{Hit, Index, IndexError};
+use crate::limits;
+use crate::query::{FieldRef, Op, Operand, Query};
+
+/// Crashes of one page.
+const PAGE: usize = 5_000;
+
+/// Goes through the hits of a search, the newest first: every page asks for what is not newer than
+/// the last crash of the page before. So it holds one page, and what comes or goes meanwhile moves
+/// nothing. With an order of its own a search gives as many as can be paged through.
+pub struct Everything {
+    index: Arc<Index>,
+    query: Query,
+    /// At this place of a hit stands its date, which the caller did not ask for.
+    date_at: usize,
+    /// Crashes of the last moment that were given already.
+    given: HashSet<u64>,
+    has_order: bool,
+    is_done: bool,
+}
+
+impl Everything {
+    pub fn new(index: Arc<Index>, mut query: Query) -> Self {
+        let date = FieldRef::find(name::DATE).expect("the catalogue has a date");
+        let date_at = query.columns.len();
+        query.columns.push(date);
+        query.facets.clear();
+        query.results_offset = 0;
+        let has_order = !query.sort.is_empty();
+        query.results_number = if has_order {
+            limits::RESULTS_END_MAX
+        } else {
+            PAGE
+        };
+        Self {
+            index,
+            query,
+            date_at,
+            given: HashSet::new(),
+            has_order,
+            is_done: false,
+        }
+    }
+
+    /// The next hits, their values in the order of the query's columns; none at the end.
+    pub fn next_page(&mut self) -> Result<Vec<Hit>, IndexError> {
+        while !self.is_done {
+            let mut hits = self.index.search(&self.query)?.hits;
+            if self.has_order || hits.len() < self.query.results_number {
+                self.is_done = true;
+            }
+            let last = hits.last().and_then(|hit| self.date_of(hit));
+            match last {
+                Some(last) if !self.is_done => {
+                    hits.retain(|hit| !self.given.contains(&hit.seq));
+                    self.go_on_from(last, &hits);
+                }
+                _ => hits.retain(|hit| !self.given.contains(&hit.seq)),
+            }
+            for hit in &mut hits {
+                hit.values.truncate(self.date_at);
+            }
+            if !hits.is_empty() {
+                return Ok(hits);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn date_of(&self, hit: &Hit) -> Option<Timestamp> {
+        Timestamp::parse_rfc3339(hit.values.get(self.date_at)?.as_str()?)
+    }
+
+    /// Moves the upper bound down to `last`.
+    fn go_on_from(&mut self, last: Timestamp, fresh: &[Hit]) {
+        let mut has_moved = false;
+        for filter in &mut self.query.filters {
+            let is_bound = filter.field.name() == name::DATE
+                && !filter.is_negated
+                && matches!(filter.op, Op::Below | Op::AtMost);
+            if is_bound {
+                has_moved |= filter.operand != Operand::Date(last);
+                filter.op = Op::AtMost;
+                filter.operand = Operand::Date(last);
+            }
+        }
+        if has_moved {
+            self.given.clear();
+            self.query.results_offset = 0;
+        } else {
+            // More crashes of one millisecond than a page has: on to the next of them.
+            self.query.results_offset += PAGE;
+        }
+        let at_last = fresh.iter().filter(|hit| self.date_of(hit) == Some(last));
+        let at_last: Vec<u64> = at_last.map(|hit| hit.seq).collect();
+        self.given.extend(at_last);
+    }
+}

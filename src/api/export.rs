@@ -1,0 +1,156 @@
+//! Any search as a file: CSV, JSON or a JSON line a crash, sent as it is found.
+
+use std::io::{self, Read};
+
+use serde_json::{Map, Value};
+
+use super::doc::{AnswerDoc, Doc, Param, ParamKind};
+use super::everything::Everything;
+use super::table::cell_of;
+use crate::index::Hit;
+use crate::query::Query;
+use crate::web::{App, Body, Request, Response, WebError};
+
+pub const EXPORT: Doc = Doc::new(
+    "Every crash that a search finds, newest first, as a file that is sent while it is found",
+    &[Param::new(
+        "format",
+        ParamKind::Choice(&["csv", "json", "ndjson"]),
+        "csv if missing",
+    )],
+    AnswerDoc::Files(&["text/csv", "application/json", "application/x-ndjson"]),
+)
+.search();
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Csv,
+    Json,
+    NdJson,
+}
+
+impl Format {
+    const ALL: [(&'static str, Format, &'static str); 3] = [
+        ("csv", Format::Csv, "text/csv; charset=utf-8"),
+        ("json", Format::Json, "application/json"),
+        ("ndjson", Format::NdJson, "application/x-ndjson"),
+    ];
+}
+
+/// Every crash that the search finds, newest first, with the columns asked for.
+pub fn export(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    let asked = request.query.get("format").unwrap_or("csv");
+    let found = Format::ALL.into_iter().find(|(name, ..)| *name == asked);
+    let Some((name, format, content_type)) = found else {
+        let known = Format::ALL.map(|(name, ..)| name).join(", ");
+        return Err(WebError::bad(
+            "format",
+            format!("format is {asked:?}; it can be {known}"),
+        ));
+    };
+    let params: Vec<(String, String)> = request
+        .query
+        .0
+        .iter()
+        .filter(|(key, _)| key != "format")
+        .cloned()
+        .collect();
+    let query = Query::parse(&params, app.clock.now(), request.sees_protected())?;
+    let columns: Vec<String> = query.columns.iter().map(|column| column.name()).collect();
+    let mut file = File {
+        format,
+        columns,
+        all: Everything::new(app.index.clone(), query),
+        bytes: Vec::new(),
+        sent: 0,
+        has_begun: false,
+        has_rows: false,
+        has_ended: false,
+    };
+    // A search that cannot be answered is told with its status, not by a file that breaks off.
+    file.fill()?;
+    Ok(Response {
+        body: Body::Stream {
+            reader: Box::new(file),
+            bytes: None,
+        },
+        ..Response::new(200, content_type, "")
+    }
+    .with(
+        "content-disposition",
+        format!("attachment; filename=\"crashes.{name}\""),
+    ))
+}
+
+struct File {
+    format: Format,
+    columns: Vec<String>,
+    all: Everything,
+    bytes: Vec<u8>,
+    sent: usize,
+    has_begun: bool,
+    has_rows: bool,
+    has_ended: bool,
+}
+
+impl File {
+    /// Puts the next part where the last one stood.
+    fn fill(&mut self) -> Result<(), WebError> {
+        self.bytes.clear();
+        self.sent = 0;
+        if !self.has_begun {
+            self.has_begun = true;
+            match self.format {
+                Format::Csv => self.row(self.columns.clone())?,
+                Format::Json => self.bytes.extend_from_slice(b"{\"hits\":["),
+                Format::NdJson => {}
+            }
+        }
+        let hits = self.all.next_page()?;
+        if hits.is_empty() {
+            self.has_ended = true;
+            if self.format == Format::Json {
+                self.bytes.extend_from_slice(b"]}\n");
+            }
+        }
+        for hit in hits {
+            self.hit(hit)?;
+        }
+        Ok(())
+    }
+
+    fn hit(&mut self, hit: Hit) -> Result<(), WebError> {
+        if self.format == Format::Csv {
+            return self.row(hit.values.into_iter().map(cell_of).collect());
+        }
+        let object: Map<String, Value> = self.columns.iter().cloned().zip(hit.values).collect();
+        if self.format == Format::Json && self.has_rows {
+            self.bytes.push(b',');
+        }
+        self.has_rows = true;
+        self.bytes
+            .extend_from_slice(Value::Object(object).to_string().as_bytes());
+        if self.format == Format::NdJson {
+            self.bytes.push(b'\n');
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, cells: Vec<String>) -> Result<(), WebError> {
+        super::table::row(&mut self.bytes, cells)
+    }
+}
+
+impl Read for File {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.sent == self.bytes.len() && !self.has_ended {
+            self.fill()
+                .map_err(|error| io::Error::other(error.message))?;
+        }
+        let left = &self.bytes[self.sent..];
+        let taken = left.len().min(into.len());
+        into[..taken].copy_from_slice(&left[..taken]);
+        self.sent += taken;
+        Ok(taken)
+    }
+}

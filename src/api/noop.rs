@@ -1,0 +1,31 @@
+//! An endpoint that does nothing, to try a token or the pace of requests on.
+
+use serde_json::{Map, Value, json};
+
+use super::doc::{AnswerDoc, Doc, any_object, object, text};
+use crate::web::{App, Request, Response, WebError};
+
+pub const NOOP: Doc = Doc::new(
+    "Gives back what it was asked with, and who asked",
+    &[],
+    AnswerDoc::Json(|| {
+        object(&[
+            ("params", any_object()),
+            ("caller", text()),
+            ("rights", text()),
+        ])
+    }),
+);
+
+pub fn noop(_: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    let mut params: Map<String, Value> = Map::new();
+    for (name, _) in &request.query.0 {
+        let values: Vec<&str> = request.query.all(name).collect();
+        params.insert(name.clone(), json!(values));
+    }
+    Ok(Response::json(&json!({
+        "params": params,
+        "caller": request.caller.name(),
+        "rights": request.caller.rights.to_string(),
+    })))
+}

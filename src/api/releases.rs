@@ -1,0 +1,118 @@
+//! Products and versions, as far as crashes came from them.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::doc::{AnswerDoc, Doc, Param, ParamKind, count, hits, object, text};
+use crate::clock::{Day, Timestamp};
+use crate::fields::name;
+use crate::limits;
+use crate::query::Query;
+use crate::web::{App, Request, Response, WebError};
+
+type Answer = Result<Response, WebError>;
+
+pub const VERSIONS: Doc = Doc::new(
+    "Products and their versions that crashes came from, newest version first",
+    &[Param::new(
+        "product",
+        ParamKind::Texts,
+        "Products; all if missing",
+    )],
+    AnswerDoc::Json(|| {
+        hits(object(&[
+            ("product", text()),
+            ("version", text()),
+            ("start_date", text()),
+            ("end_date", text()),
+            ("crashes", count()),
+        ]))
+    }),
+);
+
+/// Every version of every product that was ever counted, also past the retention of its crashes.
+pub fn versions(app: &App, request: &Request, _: &[String]) -> Answer {
+    let wanted: Vec<&str> = request
+        .query
+        .all("product")
+        .filter(|p| !p.is_empty())
+        .collect();
+    let mut found = Vec::new();
+    for product in app.store.counted_products()? {
+        if !wanted.is_empty() && !wanted.contains(&product.as_str()) {
+            continue;
+        }
+        // By version: first and last day, crashes.
+        let mut releases: BTreeMap<u32, (Day, Day, u64)> = BTreeMap::new();
+        let days = Timestamp::from_ms(0).day()..=app.clock.now().day();
+        let by_day = app
+            .store
+            .counters(&product, days, |key| Some((key.version, key.day)))?;
+        for ((version, day), row) in by_day {
+            let crashes = row.total().crashes;
+            let seen = releases.entry(version).or_insert((day, day, 0));
+            *seen = (seen.0.min(day), seen.1.max(day), seen.2 + crashes);
+        }
+        let ids: Vec<u32> = releases.keys().copied().collect();
+        let names = app.store.names(&ids)?;
+        let mut named: Vec<(String, (Day, Day, u64))> =
+            names.into_iter().zip(releases.into_values()).collect();
+        named.sort_by(|a, b| {
+            let key = crate::fields::version::VersionKey::new;
+            key(&b.0).cmp(&key(&a.0))
+        });
+        for (version, (first, last, crashes)) in named {
+            found.push(json!({
+                "product": product,
+                "version": version,
+                "start_date": first.text(),
+                "end_date": last.text(),
+                "crashes": crashes,
+            }));
+        }
+    }
+    Ok(Response::json(
+        &json!({ "total": found.len(), "hits": found }),
+    ))
+}
+
+pub const VERSION_STRING: Doc = Doc::new(
+    "The versions under which a build was reported",
+    &[
+        Param::new("product", ParamKind::Text, "The product").required(),
+        Param::new("channel", ParamKind::Text, "Its release channel").required(),
+        Param::new("build_id", ParamKind::Text, "Its build id").required(),
+    ],
+    AnswerDoc::Json(|| hits(object(&[("version_string", text())]))),
+);
+
+/// Versions of a build of a channel, in the crashes of the longest time that a search looks back.
+pub fn version_string(app: &App, request: &Request, _: &[String]) -> Answer {
+    let now = app.clock.now();
+    let mut params = Vec::new();
+    for (asked, field) in [
+        ("product", name::PRODUCT),
+        ("channel", name::RELEASE_CHANNEL),
+        ("build_id", name::BUILD_ID),
+    ] {
+        let value = request.query.get(asked);
+        let value = value.ok_or_else(|| WebError::bad(asked, format!("{asked} is missing")))?;
+        params.push((field.to_owned(), value.to_owned()));
+    }
+    let longest = limits::DATE_RANGE_DAYS_MAX * crate::clock::DAY_MS;
+    let from = Timestamp::from_ms(now.ms().saturating_sub(longest));
+    params.push((name::DATE.to_owned(), format!(">={}", from.rfc3339())));
+    params.push(("_facets".to_owned(), name::VERSION.to_owned()));
+    params.push(("_results_number".to_owned(), "0".to_owned()));
+    let found = app
+        .index
+        .search(&Query::parse(&params, now, request.sees_protected())?)?;
+    let buckets = found.facets.iter().flat_map(|(_, facet)| facet.buckets());
+    let versions: Vec<Value> = buckets
+        .map(|bucket| json!({ "version_string": bucket.term }))
+        .collect();
+    Ok(Response::json(
+        &json!({ "total": versions.len(), "hits": versions }),
+    ))
+}

@@ -1,0 +1,178 @@
+//! Fields that a site adds for its own annotations, from `[[fields]]` of the configuration.
+
+use std::str::FromStr;
+
+use super::{Field, Flags, Kind, Source, Visibility, builtin};
+
+/// One entry, as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteField {
+    /// The annotation's key.
+    pub annotation: String,
+    /// As queries call it.
+    pub name: String,
+    pub kind: Kind,
+    pub title: String,
+    pub description: String,
+    pub unit: String,
+    pub public: bool,
+    /// The full-text search looks into it.
+    pub text: bool,
+}
+
+const NAME_BYTES_MAX: usize = 64;
+/// Each costs columns in every part of the index.
+pub const SITE_FIELDS_MAX: usize = 200;
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Kind::SITE.into_iter().find(|(name, _)| *name == text);
+        found.map(|(_, kind)| kind).ok_or_else(|| {
+            let known = Kind::SITE.map(|(name, _)| name).join(", ");
+            format!("{text:?} is no kind; known: {known}")
+        })
+    }
+}
+
+impl Kind {
+    /// Kinds by the words that a configuration has for them.
+    const SITE: [(&'static str, Kind); 8] = [
+        ("string", Kind::String),
+        ("enum", Kind::Enum),
+        ("version", Kind::Version),
+        ("integer", Kind::Integer),
+        ("float", Kind::Float),
+        ("bool", Kind::Bool),
+        ("date", Kind::Date),
+        ("address", Kind::Address),
+    ];
+
+    /// The word of a configuration.
+    pub fn site_word(self) -> &'static str {
+        let found = Self::SITE.iter().find(|(_, kind)| *kind == self);
+        found.map_or("string", |(word, _)| word)
+    }
+}
+
+/// `MyAnnotation` as a field's name: `my_annotation`.
+pub fn name_of(annotation: &str) -> String {
+    let mut name = String::new();
+    let mut was_lower = false;
+    for c in annotation.chars() {
+        if c.is_ascii_uppercase() && was_lower {
+            name.push('_');
+        }
+        was_lower = c.is_ascii_lowercase() || c.is_ascii_digit();
+        name.push(if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '_'
+        });
+    }
+    name
+}
+
+/// Why an entry cannot be used beside the built-in fields and those before it.
+pub fn check(entry: &SiteField, before: &[SiteField]) -> Result<(), String> {
+    let SiteField {
+        annotation, name, ..
+    } = entry;
+    let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    let starts_well = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
+    if !starts_well || name.len() > NAME_BYTES_MAX || !name.bytes().all(is_plain) {
+        return Err(format!(
+            "{name:?} is no name of a field: up to {NAME_BYTES_MAX} of a-z, 0-9 and _, the first a letter"
+        ));
+    }
+    if let Some(taken) = builtin().iter().find(|f| f.name == *name || f.key == *name) {
+        return Err(format!("{name:?} is a built-in field: {}", taken.title));
+    }
+    if let Some(taken) = builtin()
+        .iter()
+        .find(|f| f.annotation() == Some(annotation))
+    {
+        return Err(format!(
+            "{annotation} is the built-in field {:?} already",
+            taken.name
+        ));
+    }
+    let clashes = |known: &SiteField| known.name == *name || known.annotation == *annotation;
+    match before.iter().any(clashes) {
+        true => Err(format!(
+            "{name:?} or its annotation {annotation} stands there twice"
+        )),
+        false => Ok(()),
+    }
+}
+
+/// The entry as a field of the catalogue, which lives as long as the process.
+pub(super) fn field(entry: &SiteField) -> Field {
+    fn keep(text: &str) -> &'static str {
+        String::leak(text.to_owned())
+    }
+    let name = keep(&entry.name);
+    Field {
+        name,
+        key: name,
+        title: keep(&entry.title),
+        kind: entry.kind,
+        unit: (!entry.unit.is_empty()).then(|| keep(&entry.unit)),
+        source: Source::Annotation(keep(&entry.annotation)),
+        visibility: match entry.public {
+            true => Visibility::Public,
+            false => Visibility::Protected,
+        },
+        description: keep(&entry.description),
+        example: None,
+        flags: Flags {
+            text: entry.text && entry.kind.is_text(),
+            column: true,
+            form: true,
+            ..Flags::NONE
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(annotation: &str) -> SiteField {
+        SiteField {
+            annotation: annotation.to_owned(),
+            name: name_of(annotation),
+            kind: Kind::Integer,
+            title: annotation.to_owned(),
+            description: "x".to_owned(),
+            unit: String::new(),
+            public: false,
+            text: false,
+        }
+    }
+
+    #[test]
+    fn names_are_made_of_annotations() {
+        for (annotation, name) in [
+            ("MyThing", "my_thing"),
+            ("gpuVendor2", "gpu_vendor2"),
+            ("a-b.C", "a_b_c"),
+        ] {
+            assert_eq!(name_of(annotation), name);
+        }
+    }
+
+    #[test]
+    fn nothing_built_in_is_taken_over() {
+        assert!(check(&entry("MyThing"), &[]).is_ok());
+        assert!(check(&entry("MyThing"), &[entry("MyThing")]).is_err());
+        let why = check(&entry("ProductName"), &[]).expect_err("built in");
+        assert!(why.contains("product"), "{why}");
+        assert!(
+            check(&entry("Signature"), &[]).is_err(),
+            "a name that is taken"
+        );
+        assert!(check(&entry("9lives"), &[]).is_err());
+    }
+}

@@ -1,0 +1,191 @@
+//! The description of the API, read off the route table and the field catalogue: for programs as
+//! OpenAPI 3.1, for people as a page.
+
+use serde_json::{Map, Value, json};
+
+use super::routes::{ROUTES, Route};
+use crate::api::doc::{self, AnswerDoc, BodyDoc, Doc};
+use crate::fields;
+use crate::pages::api::{self, Endpoint};
+use crate::web::{App, Method, Request, Response, WebError};
+
+fn described() -> impl Iterator<Item = (&'static Route, &'static Doc)> {
+    ROUTES.iter().filter_map(|route| Some((route, route.doc?)))
+}
+
+/// `GET /api/`
+pub fn page(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    let endpoints: Vec<Endpoint> = described()
+        .map(|(route, doc)| Endpoint {
+            method: route.method,
+            path: route.path,
+            needs: route.needs,
+            doc,
+        })
+        .collect();
+    Ok(api::page(app, request, &endpoints))
+}
+
+/// `GET /api/openapi.json`
+pub fn json(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    let mut paths: Map<String, Value> = Map::new();
+    for (route, doc) in described() {
+        let method = match route.method {
+            Method::Get => "get",
+            Method::Post => "post",
+            Method::Put => "put",
+        };
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        path[method] = operation(route, doc, request.sees_protected());
+    }
+    Ok(Response::json(&json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "crashkeep",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Crashes, searched, counted and shown, in the shapes of Socorro's API.",
+        },
+        "servers": [{ "url": app.address(request) }],
+        "security": [{ "token": [] }, { "bearer": [] }, {}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "token": { "type": "apiKey", "in": "header", "name": "Auth-Token" },
+                "bearer": { "type": "http", "scheme": "bearer" },
+            },
+            "schemas": { "Error": error() },
+        },
+    })))
+}
+
+/// Of every answer that is not the one asked for.
+fn error() -> Value {
+    json!({
+        "type": "object",
+        "required": ["error"],
+        "properties": {
+            "error": { "type": "string", "description": "what is wrong, and the way out" },
+            "field": { "type": "string", "description": "the parameter that is to blame" },
+            "value": { "type": ["string", "null"], "description": "its value" },
+            "reason": { "type": "string", "description": "what is wrong with it" },
+        },
+    })
+}
+
+fn operation(route: &Route, doc: &Doc, sees_protected: bool) -> Value {
+    let own = doc.params.iter();
+    let own = own.map(|param| {
+        (
+            param.name.to_owned(),
+            param.schema(),
+            param.text,
+            param.is_required,
+        )
+    });
+    let mut params: Vec<(String, Value, &str, bool)> = own.collect();
+    if doc.is_search {
+        let of_search = doc::search_params().into_iter();
+        params.extend(of_search.map(|(name, schema, text)| (name.to_owned(), schema, text, false)));
+        let seen = fields::all()
+            .iter()
+            .filter(|field| sees_protected || !field.is_protected());
+        params.extend(seen.map(|field| {
+            (
+                field.name.to_owned(),
+                doc::condition(field),
+                field.description,
+                false,
+            )
+        }));
+    }
+    let mut operation = json!({
+        "summary": doc.title,
+        "responses": responses(doc),
+    });
+    match doc.body {
+        BodyDoc::Form => {
+            let required: Vec<&str> = params
+                .iter()
+                .filter(|p| p.3)
+                .map(|p| p.0.as_str())
+                .collect();
+            let properties: Map<String, Value> = params
+                .iter()
+                .map(|(name, schema, text, _)| {
+                    let mut schema = schema.clone();
+                    schema["description"] = (*text).into();
+                    (name.clone(), schema)
+                })
+                .collect();
+            let schema =
+                json!({ "type": "object", "required": required, "properties": properties });
+            operation["requestBody"] = json!({
+                "required": true,
+                "content": { "application/x-www-form-urlencoded": { "schema": schema } },
+            });
+            return operation;
+        }
+        BodyDoc::Json(schema) => {
+            operation["requestBody"] = json!({
+                "required": true, "content": { "application/json": { "schema": schema() } },
+            });
+        }
+        BodyDoc::Text => {
+            operation["requestBody"] = json!({
+                "required": true, "content": { "text/plain": { "schema": doc::text() } },
+            });
+        }
+        BodyDoc::None => {}
+    }
+    let params: Vec<Value> = params
+        .into_iter()
+        .map(|(name, schema, text, is_required)| {
+            json!({
+                "name": name, "in": "query", "required": is_required, "schema": schema,
+                "description": text, "style": "form", "explode": true,
+            })
+        })
+        .collect();
+    operation["parameters"] = params.into();
+    if let Some(scope) = route.needs {
+        operation["x-scope"] = scope.name().into();
+    }
+    operation
+}
+
+fn responses(doc: &Doc) -> Value {
+    let content: Map<String, Value> = match doc.answer {
+        AnswerDoc::Json(schema) => {
+            let json = json!({ "schema": schema() });
+            [("application/json".to_owned(), json)]
+                .into_iter()
+                .collect()
+        }
+        AnswerDoc::Files(types) => types
+            .iter()
+            .map(|media| ((*media).to_owned(), json!({})))
+            .collect(),
+    };
+    let mut responses = json!({ "200": { "description": "as asked", "content": content } });
+    for (status, why) in [
+        ("400", "a parameter cannot be used; the answer names it"),
+        ("403", "the caller may not"),
+        ("404", "there is no such thing"),
+        ("409", "something changed meanwhile"),
+        ("413", "the request is too large"),
+        (
+            "429",
+            "too many requests; Retry-After says when to come back",
+        ),
+        ("503", "not just now, or not on this server"),
+    ] {
+        let schema = json!({ "$ref": "#/components/schemas/Error" });
+        responses[status] = json!({
+            "description": why, "content": { "application/json": { "schema": schema } },
+        });
+    }
+    // Said before there is a route: with no body.
+    responses["414"] = json!({ "description": "the address is too long" });
+    responses["431"] = json!({ "description": "the address and the headers are too long" });
+    responses
+}

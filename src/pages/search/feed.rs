@@ -1,0 +1,96 @@
+//! Any search as an Atom feed (RFC 4287) of its newest crashes.
+
+use maud::{Markup, html};
+
+use super::Asked;
+use crate::fields::name;
+use crate::pages::{report_path, shown, text_of};
+use crate::query::FieldRef;
+use crate::web::{App, Params, Request, Response, WebError};
+
+const ATOM: &str = "application/atom+xml; charset=utf-8";
+const ENTRIES: usize = 50;
+const COLUMNS: [&str; 7] = [
+    name::UUID,
+    name::DATE,
+    name::SIGNATURE,
+    name::PRODUCT,
+    name::VERSION,
+    name::PLATFORM,
+    name::REASON,
+];
+
+/// A feed reader has nobody to tell of a slip, so one is refused.
+pub fn feed(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    let params = &request.query;
+    let asked = Asked::read(params, app.clock.now(), request.sees_protected())?;
+    if let Some(problem) = asked.problems.into_iter().next() {
+        return Err(WebError::bad(&problem.param, problem.text));
+    }
+    let mut query = asked.query;
+    query.columns = COLUMNS
+        .iter()
+        .filter_map(|name| FieldRef::find(name))
+        .collect();
+    query.facets.clear();
+    query.sort.clear();
+    (query.results_number, query.results_offset) = (ENTRIES, 0);
+    let found = app.index.search(&query)?;
+    let address = app.address(request);
+    let page = format!("{address}/search/?{}", params.to_query());
+    let newest = found.hits.first().map(|hit| text_of(&hit.values[1]));
+    let updated = newest.unwrap_or_else(|| app.clock.now().rfc3339());
+    let markup = html! {
+        feed xmlns="http://www.w3.org/2005/Atom" {
+            title { "crashkeep: " (clean(&title(params))) }
+            id { (page) }
+            updated { (updated) }
+            (link("alternate", &page))
+            (link("self", &format!("{address}/search/feed.atom?{}", params.to_query())))
+            generator version=(env!("CARGO_PKG_VERSION")) { "crashkeep" }
+            @for hit in &found.hits {
+                @let value = |at: usize| clean(&text_of(&hit.values[at]));
+                entry {
+                    title { (value(2)) }
+                    id { "urn:uuid:" (value(0)) }
+                    updated { (value(1)) }
+                    author { name { (value(3)) " " (value(4)) } }
+                    (link("alternate", &format!("{address}{}", report_path(value(0)))))
+                    summary { (value(3)) " " (value(4)) ", " (value(5)) ", " (value(6)) }
+                }
+            }
+        }
+    };
+    Ok(Response::new(200, ATOM, markup.into_string()))
+}
+
+fn link(rel: &str, to: &str) -> Markup {
+    // With a closing tag: without one it would be HTML and no XML.
+    html! { link rel=(rel) href=(to) {} }
+}
+
+/// Without characters that no XML document may hold.
+fn clean(text: &str) -> String {
+    shown(text)
+        .chars()
+        .filter(|c| !matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}'))
+        .collect()
+}
+
+/// The conditions, as the search box would have them.
+fn title(params: &Params) -> String {
+    let conditions = params
+        .0
+        .iter()
+        .filter(|(name, value)| !name.starts_with('_') && !value.is_empty());
+    let texts: Vec<String> = conditions
+        .map(|(name, value)| match name.as_str() {
+            "q" => value.clone(),
+            _ => crate::query::language::write(name, value),
+        })
+        .collect();
+    match texts.is_empty() {
+        true => "all crashes".to_owned(),
+        false => texts.join(" "),
+    }
+}

@@ -1,0 +1,266 @@
+//! Search: a box and a form for the questions, the crashes that answer them, and counts beside them.
+//!
+//! The parameters are SuperSearch's, so a page's address works for the API too. Some are the
+//! form's own: `from` and `to` are days, which browsers can offer a calendar for; `page` counts
+//! from 1; `add_field`, `add_op` and `add_value` are one more condition. What cannot be read is
+//! told at its control, and the rest is answered all the same.
+
+pub mod feed;
+mod form;
+mod results;
+pub mod saved;
+
+use maud::{Markup, html};
+
+use super::scope::{day_bound, is_day};
+use super::{Page, report_path};
+use crate::clock::Timestamp;
+use crate::crash::id::CrashId;
+use crate::fields::name;
+use crate::query::{FieldRef, Query, QueryError};
+use crate::store::accounts::SearchRow;
+use crate::web::{App, Params, Request, Response, WebError};
+
+const PER_PAGE: usize = 50;
+/// Values that each facet lists.
+const FACET_VALUES: usize = 12;
+const COLUMNS: [&str; 6] = [
+    name::DATE,
+    name::SIGNATURE,
+    name::PRODUCT,
+    name::VERSION,
+    name::PLATFORM,
+    name::REASON,
+];
+const FACETS: [&str; 5] = [
+    name::SIGNATURE,
+    name::PRODUCT,
+    name::VERSION,
+    name::PLATFORM,
+    name::PROCESS_TYPE,
+];
+/// Parameters that one page tells of at most.
+const PROBLEMS_MAX: usize = 20;
+
+/// A parameter that cannot be used.
+struct Problem {
+    param: String,
+    value: Option<String>,
+    text: String,
+}
+
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        let (param, value) = (error.field.clone(), error.value.clone());
+        let error = WebError::from(error);
+        Self {
+            param,
+            value,
+            text: match error.hint {
+                Some(hint) => format!("{}; {hint}", error.message),
+                None => error.message,
+            },
+        }
+    }
+}
+
+/// What is asked, and what of it cannot be read.
+struct Asked {
+    query: Query,
+    problems: Vec<Problem>,
+    page: usize,
+}
+
+pub fn search(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    let params = &request.query;
+    if let Some(id) = params
+        .get("q")
+        .and_then(|text| text.parse::<CrashId>().ok())
+    {
+        return Ok(Response::see_other(&report_path(id)));
+    }
+    if params.0.iter().any(|(name, _)| name.starts_with(ADDITION)) {
+        let whole = with_addition(params).to_query();
+        return Ok(Response::see_other(&format!("/search/?{whole}")));
+    }
+    let asked = Asked::read(params, app.clock.now(), request.sees_protected())?;
+    let result = app.index.search(&asked.query)?;
+    let view = View {
+        params,
+        asked: &asked,
+        result: &result,
+        saved: app.store.searches()?,
+        owner: request.caller.name(),
+        is_admin: request.is_admin(),
+        sees_protected: request.sees_protected(),
+        may_save: !app.read_only && (request.caller.user.is_some() || request.caller.is_local),
+        is_behind: {
+            let index = app.indexer.status();
+            index.building.is_some_and(|building| !building.is_beside) || index.error.is_some()
+        },
+    };
+    let page = Page {
+        query: params.get("q").unwrap_or_default(),
+        ..Page::new("Search", "/search/")
+    };
+    Ok(Response {
+        status: if asked.problems.is_empty() { 200 } else { 400 },
+        ..Response::html(page.render(view.markup()))
+    })
+}
+
+/// The parameters with the form's one more condition as one of them, where it says something.
+fn with_addition(params: &Params) -> Params {
+    let op = params.get("add_op").unwrap_or_default();
+    let is_whole = matches!(op, "__null__" | "!__null__");
+    let value = match params.get("add_value") {
+        _ if is_whole => Some(op.to_owned()),
+        value => value.map(|value| format!("{op}{value}")),
+    };
+    let mut whole = params.clone();
+    whole
+        .0
+        .retain(|(name, value)| !is_own(name) && !value.is_empty());
+    if let (Some(field), Some(value)) = (params.get("add_field"), value) {
+        whole.0.push((field.to_owned(), value));
+    }
+    whole
+}
+
+impl Asked {
+    fn read(params: &Params, now: Timestamp, sees_protected: bool) -> Result<Self, WebError> {
+        let mut problems = Vec::new();
+        let mut asked = Vec::new();
+        let given = params.0.iter().filter(|(_, value)| !value.is_empty());
+        for (name, value) in given.filter(|(name, _)| !is_own(name)) {
+            if !is_day(name) {
+                asked.push((name.clone(), value.clone()));
+                continue;
+            }
+            match day_bound(name, value) {
+                Ok(bound) => asked.push((name::DATE.to_owned(), bound)),
+                Err(text) => problems.push(Problem {
+                    param: name.clone(),
+                    value: Some(value.clone()),
+                    text,
+                }),
+            }
+        }
+        let page: usize = params
+            .get("page")
+            .and_then(|page| page.parse().ok())
+            .unwrap_or(1)
+            .max(1);
+        let [number, offset, values] =
+            [PER_PAGE, (page - 1).saturating_mul(PER_PAGE), FACET_VALUES].map(|n| n.to_string());
+        let defaults: [(&str, Vec<&str>); 5] = [
+            ("_columns", COLUMNS.to_vec()),
+            ("_facets", FACETS.to_vec()),
+            ("_results_number", vec![&number]),
+            ("_results_offset", vec![&offset]),
+            ("_facets_size", vec![&values]),
+        ];
+        for (param, values) in defaults {
+            if !asked.iter().any(|(name, _)| name == param) {
+                asked.extend(
+                    values
+                        .iter()
+                        .map(|value| (param.to_owned(), (*value).to_owned())),
+                );
+            }
+        }
+        let mut query = loop {
+            let error = match Query::parse(&asked, now, sees_protected) {
+                Ok(query) => break query,
+                Err(error) => error,
+            };
+            let before = asked.len();
+            if problems.len() < PROBLEMS_MAX {
+                drop_blamed(&mut asked, &error);
+            }
+            if asked.len() == before {
+                return Err(error.into());
+            }
+            problems.push(error.into());
+        };
+        // Every row leads to its report.
+        let id = FieldRef::find(name::UUID).expect("the catalogue has an id");
+        if !query.columns.contains(&id) {
+            query.columns.push(id);
+        }
+        Ok(Self {
+            query,
+            problems,
+            page,
+        })
+    }
+
+    fn problems_of<'a>(&'a self, param: &'a str) -> impl Iterator<Item = &'a Problem> {
+        self.problems.iter().filter(move |p| p.param == param)
+    }
+}
+
+/// Takes away what an error is about.
+fn drop_blamed(asked: &mut Vec<(String, String)>, error: &QueryError) {
+    let before = asked.len();
+    asked.retain(|(name, value)| *name != error.field || error.value.as_ref() != Some(value));
+    if asked.len() == before {
+        asked.retain(|(name, _)| *name != error.field);
+    }
+}
+
+/// What the names of the form's one more condition begin with.
+const ADDITION: &str = "add_";
+
+/// Whether a parameter is the form's, and none of a search.
+fn is_own(name: &str) -> bool {
+    name == "page" || name.starts_with(ADDITION)
+}
+
+struct View<'a> {
+    params: &'a Params,
+    asked: &'a Asked,
+    result: &'a crate::index::SearchResult,
+    saved: Vec<(u64, SearchRow)>,
+    /// Whose searches the reader saves and removes.
+    owner: &'a str,
+    is_admin: bool,
+    sees_protected: bool,
+    may_save: bool,
+    is_behind: bool,
+}
+
+impl View<'_> {
+    fn markup(&self) -> Markup {
+        html! {
+            div.head {
+                h1 { "Search" }
+                @if self.is_behind {
+                    div.chips { span.chip.warn { "The index is behind the store: not every crash is found yet. " a href="/status/" { "Status" } } }
+                }
+            }
+            section.panel { div.body { (self.form()) } }
+            div.cols {
+                (self.hits())
+                div.stackup { (self.facets()) (self.saved()) }
+            }
+        }
+    }
+
+    /// The page's address with its parameters changed, on the first page.
+    fn address(&self, change: impl FnOnce(&mut Vec<(String, String)>)) -> String {
+        let mut params = self.params.clone();
+        params
+            .0
+            .retain(|(name, value)| !is_own(name) && !value.is_empty());
+        change(&mut params.0);
+        format!("/search/?{}", params.to_query())
+    }
+
+    /// The whole search as parameters of the API, without those of one page of it.
+    fn as_params(&self, without: &[&str]) -> String {
+        let mut params = self.asked.query.to_params();
+        params.retain(|(name, _)| !without.contains(&name.as_str()));
+        Params(params).to_query()
+    }
+}

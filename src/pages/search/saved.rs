@@ -1,0 +1,125 @@
+//! Searches that somebody saved under a name.
+
+use maud::{Markup, html};
+
+use super::View;
+use crate::pages::shown;
+use crate::store::accounts::{AccountChange, SearchRow};
+use crate::web::{App, Params, Request, Response, WebError};
+
+const NAME_CHARS_MAX: usize = 100;
+const QUERY_BYTES_MAX: usize = 16 * 1024;
+/// Of one owner.
+const SAVED_MAX: usize = 200;
+
+/// Keeps a search under a name; one of the same owner and name is replaced.
+pub fn save(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    let owner = owner(request)?;
+    let form = request.form();
+    let name = form.get("name").unwrap_or_default().trim();
+    if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
+        let why = format!("a saved search needs a name of up to {NAME_CHARS_MAX} characters");
+        return Err(WebError::bad("name", why));
+    }
+    let query = form
+        .get("query")
+        .unwrap_or_default()
+        .trim_start_matches('?');
+    if query.len() > QUERY_BYTES_MAX {
+        let why = format!(
+            "the search has {} bytes, more than {QUERY_BYTES_MAX}",
+            query.len()
+        );
+        return Err(WebError::bad("query", why));
+    }
+    let known = app.store.searches()?;
+    let owned = known.iter().filter(|(_, row)| row.owner == owner);
+    if owned.clone().all(|(_, row)| row.name != name) && owned.count() >= SAVED_MAX {
+        let why = format!("{owner} has {SAVED_MAX} saved searches already; remove one first");
+        return Err(WebError::bad("name", why));
+    }
+    let row = SearchRow {
+        owner: owner.to_owned(),
+        name: name.to_owned(),
+        query: query.to_owned(),
+        saved_at_ms: app.clock.now().ms(),
+    };
+    app.store
+        .change_accounts(vec![AccountChange::PutSearch(row)])?;
+    Ok(Response::see_other(&format!(
+        "/search/?{}",
+        Params::parse(query).to_query()
+    )))
+}
+
+/// Forgets one's own search; admins anybody's.
+pub fn remove(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    let owner = owner(request)?;
+    let form = request.form();
+    let id = form.get("id").and_then(|text| text.parse::<u64>().ok());
+    let known = app.store.searches()?;
+    let found = known.iter().find(|(known, _)| Some(*known) == id);
+    let Some((id, row)) = found else {
+        return Err(WebError::bad("id", "there is no such search"));
+    };
+    if row.owner != owner && !request.is_admin() {
+        return Err(WebError::forbidden(format!(
+            "{:?} is {}'s",
+            row.name, row.owner
+        )));
+    }
+    app.store
+        .change_accounts(vec![AccountChange::RemoveSearch(*id)])?;
+    Ok(Response::see_other("/search/"))
+}
+
+fn owner(request: &Request) -> Result<&str, WebError> {
+    let caller = &request.caller;
+    match caller.user.is_some() || caller.is_local {
+        true => Ok(caller.name()),
+        false => Err(WebError::forbidden(
+            "only those with an account save searches",
+        )),
+    }
+}
+
+impl View<'_> {
+    pub(super) fn saved(&self) -> Markup {
+        let query = self.address(|_| {});
+        let query = query.split_once('?').map_or("", |(_, query)| query);
+        html! {
+            @if self.may_save || !self.saved.is_empty() {
+                section.panel {
+                    header { h2 { "Saved searches" } }
+                    @if !self.saved.is_empty() {
+                        ul.files {
+                            @for (id, row) in &self.saved {
+                                li {
+                                    a href={ "/search/?" (row.query) } { (shown(&row.name)) }
+                                    div.small.muted {
+                                        (shown(&row.owner)) " · "
+                                        a href={ "/search/feed.atom?" (row.query) } { "feed" } " · "
+                                        a href={ "/api/SearchExport/?" (row.query) } { "CSV" }
+                                    }
+                                    @if self.may_save && (row.owner == self.owner || self.is_admin) {
+                                        form.inline method="post" action="/search/forget" {
+                                            input type="hidden" name="id" value=(id);
+                                            button type="submit" aria-label={ "Forget " (shown(&row.name)) } { "Forget" }
+                                        }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                    @if self.may_save {
+                        div.body { form.filters method="post" action="/search/save" {
+                            input type="hidden" name="query" value=(query);
+                            label { "Save this one as" input type="text" name="name" required maxlength=(NAME_CHARS_MAX) autocomplete="off"; }
+                            div.act { button type="submit" { "Save" } }
+                        } }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Accounts, the keys by which their holders are known, and the searches that they saved.
+//!
+//! ```text
+//! users        name -> UserRow
+//! keys         id   -> KeyRow        a token
+//! key_hashes   hash -> id            SHA-256 of the secret; the secret itself is nowhere
+//! searches     id   -> SearchRow     searches that somebody saved under a name
+//! ```
+//!
+//! Tokens and saved searches end with their user.
+
+use redb::{ReadableTable, ReadableTableMetadata};
+use serde::{Deserialize, Serialize};
+
+use super::Store;
+use super::error::StoreError;
+use super::pending::Txn;
+use super::tables::{self, *};
+use super::writer::Command;
+use crate::clock::Timestamp;
+use crate::rights::{Rights, Role};
+
+/// SHA-256 of a token's secret.
+pub type KeyHash = [u8; 32];
+
+/// A row of `users`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRow {
+    pub name: String,
+    role: u8,
+    pub created_at_ms: i64,
+}
+
+impl Row for UserRow {
+    const NAME: &'static str = "a user";
+    const VERSION: u8 = 1;
+}
+
+impl UserRow {
+    pub fn new(name: String, role: Role, created_at: Timestamp) -> Self {
+        Self {
+            name,
+            role: role as u8,
+            created_at_ms: created_at.ms(),
+        }
+    }
+
+    /// A role that this program does not know is the least.
+    pub fn role(&self) -> Role {
+        let known = Role::ALL.into_iter().find(|role| *role as u8 == self.role);
+        known.unwrap_or(Role::Viewer)
+    }
+}
+
+/// A row of `keys`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRow {
+    pub user: String,
+    hash: KeyHash,
+    rights: u8,
+    /// What its owner calls it.
+    pub label: String,
+    pub created_at_ms: i64,
+    pub expires_at_ms: Option<i64>,
+}
+
+impl Row for KeyRow {
+    const NAME: &'static str = "a token";
+    const VERSION: u8 = 1;
+}
+
+impl KeyRow {
+    /// Never more than what its user may do at the time of asking: see [`Holder::rights`].
+    pub fn rights(&self) -> Rights {
+        Rights::from_bits(self.rights)
+    }
+}
+
+/// A key that is to be made.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    pub user: String,
+    pub hash: KeyHash,
+    pub rights: Rights,
+    pub label: String,
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Who holds a key.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    pub key_id: u64,
+    pub key: KeyRow,
+    /// `None`: the account is gone.
+    pub user: Option<UserRow>,
+}
+
+impl Holder {
+    /// What both the key and its user may do.
+    pub fn rights(&self) -> Rights {
+        let role = self.user.as_ref().map(|user| user.role().rights());
+        role.unwrap_or(Rights::NONE).and(self.key.rights())
+    }
+
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.key.expires_at_ms.is_some_and(|at| at <= now.ms())
+    }
+}
+
+/// A row of `searches`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SearchRow {
+    pub owner: String,
+    pub name: String,
+    /// Parameters of the search page, as the query of its address.
+    pub query: String,
+    pub saved_at_ms: i64,
+}
+
+impl Row for SearchRow {
+    const NAME: &'static str = "a saved search";
+    const VERSION: u8 = 1;
+}
+
+/// A step in what is known of accounts. Carrying it out twice is the same as once, but for ids.
+#[derive(Clone, Debug)]
+pub enum AccountChange {
+    /// A new account, or another role for a known one.
+    PutUser(UserRow),
+    /// With all its keys.
+    RemoveUser(String),
+    AddKey(NewKey),
+    RemoveKey(u64),
+    /// Takes the place of the same owner's search of the same name.
+    PutSearch(SearchRow),
+    RemoveSearch(u64),
+}
+
+impl Store {
+    /// Changes accounts, all of it in one transaction. Gives the id of the last key added.
+    pub fn change_accounts(&self, changes: Vec<AccountChange>) -> Result<u64, StoreError> {
+        self.ask(|reply| Command::Accounts { changes, reply })
+    }
+
+    /// Every account, by name.
+    pub fn users(&self) -> Result<Vec<UserRow>, StoreError> {
+        self.read(|read| {
+            let mut users = Vec::new();
+            for entry in read.open_table(USERS)?.iter()? {
+                users.push(tables::decode(entry?.1.value())?);
+            }
+            Ok(users)
+        })
+    }
+
+    pub fn user(&self, name: &str) -> Result<Option<UserRow>, StoreError> {
+        self.read(|read| {
+            let row = read.open_table(USERS)?.get(name)?;
+            row.map(|row| tables::decode(row.value())).transpose()
+        })
+    }
+
+    pub fn has_users(&self) -> Result<bool, StoreError> {
+        self.read(|read| Ok(!read.open_table(USERS)?.is_empty()?))
+    }
+
+    /// Every token, or those of one user, with its id.
+    pub fn tokens(&self, user: Option<&str>) -> Result<Vec<(u64, KeyRow)>, StoreError> {
+        self.read(|read| {
+            let mut tokens = Vec::new();
+            for entry in read.open_table(KEYS)?.iter()? {
+                let (id, row) = entry?;
+                let row: KeyRow = tables::decode(row.value())?;
+                if user.is_none_or(|user| user == row.user) {
+                    tokens.push((id.value(), row));
+                }
+            }
+            Ok(tokens)
+        })
+    }
+
+    /// Every saved search with its id, oldest first.
+    pub fn searches(&self) -> Result<Vec<(u64, SearchRow)>, StoreError> {
+        self.read(|read| {
+            let mut searches = Vec::new();
+            for entry in read.open_table(SEARCHES)?.iter()? {
+                let (id, row) = entry?;
+                searches.push((id.value(), tables::decode(row.value())?));
+            }
+            Ok(searches)
+        })
+    }
+
+    /// Who holds the key with this hash.
+    pub fn holder(&self, hash: &KeyHash) -> Result<Option<Holder>, StoreError> {
+        self.read(|read| {
+            let Some(key_id) = read.open_table(KEY_HASHES)?.get(hash)?.map(|id| id.value()) else {
+                return Ok(None);
+            };
+            let key = read.open_table(KEYS)?.get(key_id)?;
+            let Some(key) = key else { return Ok(None) };
+            let key: KeyRow = tables::decode(key.value())?;
+            let user = read.open_table(USERS)?.get(key.user.as_str())?;
+            let user = user.map(|row| tables::decode(row.value())).transpose()?;
+            Ok(Some(Holder { key_id, key, user }))
+        })
+    }
+}
+
+impl Txn<'_> {
+    pub(super) fn change_accounts(&mut self, changes: &[AccountChange]) -> Result<u64, StoreError> {
+        let mut added = 0;
+        for change in changes {
+            match change {
+                AccountChange::PutUser(row) => {
+                    let bytes = tables::encode(row);
+                    self.users.insert(row.name.as_str(), bytes.as_slice())?;
+                }
+                AccountChange::RemoveUser(name) => {
+                    self.users.remove(name.as_str())?;
+                    self.remove_keys(|_, key| key.user == *name)?;
+                    self.remove_searches(|search| search.owner == *name)?;
+                }
+                AccountChange::AddKey(new) => added = self.add_key(new)?,
+                AccountChange::RemoveKey(id) => self.remove_keys(|known, _| known == *id)?,
+                AccountChange::PutSearch(row) => {
+                    self.remove_searches(|known| {
+                        known.owner == row.owner && known.name == row.name
+                    })?;
+                    added = self.next(meta::NEXT_SEARCH)?;
+                    self.searches
+                        .insert(added, tables::encode(row).as_slice())?;
+                }
+                AccountChange::RemoveSearch(id) => drop(self.searches.remove(id)?),
+            }
+        }
+        Ok(added)
+    }
+
+    fn add_key(&mut self, new: &NewKey) -> Result<u64, StoreError> {
+        // A batch that is tried again must not leave two.
+        if let Some(known) = self.key_hashes.get(&new.hash)? {
+            return Ok(known.value());
+        }
+        let id = self.next(meta::NEXT_KEY)?;
+        let row = KeyRow {
+            user: new.user.clone(),
+            hash: new.hash,
+            rights: new.rights.bits(),
+            label: new.label.clone(),
+            created_at_ms: new.created_at.ms(),
+            expires_at_ms: new.expires_at.map(Timestamp::ms),
+        };
+        self.keys.insert(id, tables::encode(&row).as_slice())?;
+        self.key_hashes.insert(&new.hash, id)?;
+        Ok(id)
+    }
+
+    fn remove_keys(&mut self, goes: impl Fn(u64, &KeyRow) -> bool) -> Result<(), StoreError> {
+        let mut gone = Vec::new();
+        for entry in self.keys.iter()? {
+            let (id, row) = entry?;
+            let row: KeyRow = tables::decode(row.value())?;
+            if goes(id.value(), &row) {
+                gone.push((id.value(), row.hash));
+            }
+        }
+        for (id, hash) in gone {
+            self.keys.remove(id)?;
+            self.key_hashes.remove(&hash)?;
+        }
+        Ok(())
+    }
+
+    fn remove_searches(&mut self, goes: impl Fn(&SearchRow) -> bool) -> Result<(), StoreError> {
+        let mut gone = Vec::new();
+        for entry in self.searches.iter()? {
+            let (id, row) = entry?;
+            if goes(&tables::decode(row.value())?) {
+                gone.push(id.value());
+            }
+        }
+        for id in gone {
+            self.searches.remove(id)?;
+        }
+        Ok(())
+    }
+}
