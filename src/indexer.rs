@@ -283,9 +283,13 @@ impl Shared {
             }
             select! {
                 recv(stopped) -> _ => return feed.close(),
-                recv(woken) -> told => if told.is_ok() && !feed.is_building() {
-                    feed.close()?;
-                    return Ok(End::Again);
+                recv(woken) -> told => match told.is_ok() && !feed.is_building() {
+                    true => {
+                        feed.close()?;
+                        return Ok(End::Again);
+                    }
+                    // What is being built is as new as can be.
+                    false => self.is_asked.store(false, Ordering::SeqCst),
                 },
                 recv(signal) -> told => if told.is_err() {
                     signal = never();
@@ -555,9 +559,12 @@ impl<'s> Feed<'s> {
         }
     }
 
-    /// Puts the index that was built beside in place. Everything is committed.
+    /// Puts the index that was built beside in place, where there is one. Everything is committed.
     fn finish(self) -> Result<(), Broken> {
         let shared = self.shared;
+        if self.lines.len() < 2 {
+            return Ok(());
+        }
         // Two writers are closed by this, whatever they were merging.
         drop(self);
         shared.index.swap()?;
@@ -895,6 +902,11 @@ mod tests {
         assert_eq!((built.rows, built.rows_total), (301, 301));
         assert_eq!(house.total("signature", "=old"), 300);
         assert_eq!(house.total("signature", "=new"), 1);
+        // Where there is nothing beside which it could be built.
+        house.index.reset().unwrap();
+        let built = rebuild(&house.store, &house.index, |_| {}).unwrap();
+        assert_eq!(built.rows, 301);
+        assert_eq!(house.total("signature", "=old"), 300);
         house.close();
     }
 

@@ -87,6 +87,8 @@ pub fn run(root: &Path, crashes: u64) {
     store.sweep().expect("the store runs");
     let index = Index::open(&root.join("index"), store.id().expect("an id"));
     let index = Arc::new(index.expect("an index"));
+    // Once in place, so that there is one to build another beside.
+    indexer::rebuild(&store, &index, |_| {}).expect("built");
     let (cpu, begun) = (seconds(ClockId::ProcessCPUTime), Instant::now());
     let built = indexer::rebuild(&store, &index, |_| {}).expect("built");
     let cpu = seconds(ClockId::ProcessCPUTime) - cpu;

@@ -49,6 +49,17 @@ pub struct Bucket {
     pub count: u64,
 }
 
+impl Bucket {
+    /// Memory that it takes here and in the answer.
+    fn bytes(&self) -> usize {
+        let text = match &self.key {
+            Key::Text(text) => text.len(),
+            Key::Number(_) => 0,
+        };
+        2 * (text + std::mem::size_of::<Self>()) + 100
+    }
+}
+
 /// A facet of the query.
 pub struct Node<'q> {
     pub facet: &'q Facet,
@@ -58,6 +69,7 @@ pub struct Node<'q> {
     counts: Counts,
     /// What is listed, sorted by parent, then as in the answer.
     pub listed: Vec<Bucket>,
+    listed_bytes: usize,
     /// For each parent, where distinct values are counted.
     pub unique: Vec<Unique>,
     unique_bytes: isize,
@@ -276,6 +288,7 @@ impl<'q> Counting<'q> {
                     order.listed(found, running)?
                 }
             };
+            node.listed_bytes = node.listed.iter().map(Bucket::bytes).sum();
             // Where what is inside of them will be counted.
             let parents = self.nodes[at].listed.len();
             for child in self.nodes[at].children.clone() {
@@ -295,10 +308,7 @@ impl<'q> Counting<'q> {
                 Counts::Top(top) => top.bytes(),
                 Counts::Inside(counts) => counts.capacity() * ENTRY_BYTES,
             };
-            counts
-                + node.listed.len() * 80
-                + node.unique.len() * 64
-                + node.unique_bytes.max(0) as usize
+            counts + node.listed_bytes + node.unique.len() * 64 + node.unique_bytes.max(0) as usize
         });
         nodes.sum::<usize>() + self.interner.bytes
     }
@@ -330,6 +340,7 @@ fn plant<'q>(
                 false => Counts::Inside(HashMap::default()),
             },
             listed: Vec::new(),
+            listed_bytes: 0,
             unique: unique(usize::from(is_unique && level == 0)),
             unique_bytes: 0,
             run: None,

@@ -162,7 +162,7 @@ impl<'s> Matching<'s> {
         }
     }
 
-    /// Calls with the documents that match, a block after the other, ascending.
+    /// Calls with the documents that match, a block after the other, ascending in each.
     pub fn each_block(
         &self,
         running: &Running,
@@ -215,9 +215,10 @@ impl<'s> Matching<'s> {
     }
 }
 
-/// The numbers of a segment's documents in blocks.
+/// The numbers of a segment's documents in blocks, the last first: those came last, and who looks
+/// for the newest need not look at the others for long.
 pub fn blocks(max_doc: u32) -> impl Iterator<Item = Range<u32>> {
-    let start = (0..max_doc).step_by(BLOCK as usize);
+    let start = (0..max_doc).step_by(BLOCK as usize).rev();
     start.map(move |start| start..max_doc.min(start + BLOCK))
 }
 

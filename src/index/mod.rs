@@ -268,11 +268,13 @@ fn remove(folder: &Path) -> Result<(), IndexError> {
 
 /// Puts the folder that was built beside in place of this one, which may be missing.
 fn replace(folder: &Path) -> Result<(), IndexError> {
-    let old = side_folder(folder, OLD);
+    let (next, old) = (side_folder(folder, NEXT), side_folder(folder, OLD));
+    // Before anything is moved away.
+    std::fs::metadata(&next)?;
     remove(&old)?;
     match std::fs::rename(folder, &old) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
-        _ => std::fs::rename(side_folder(folder, NEXT), folder)?,
+        _ => std::fs::rename(next, folder)?,
     }
     if let Some(dir) = folder.parent() {
         std::fs::File::open(dir)?.sync_all()?;

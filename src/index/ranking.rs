@@ -158,16 +158,20 @@ pub struct Best<'q> {
     found: Vec<(Local, u32)>,
     /// What comes behind it is none of the first.
     last: Option<Local>,
+    /// The same for the first key, from other segments.
+    bound: Option<u128>,
     pairs: Pairs,
     firsts: Vec<u128>,
 }
 
 impl<'q> Best<'q> {
+    /// `bound` is what another segment's [`Best::bound`] said.
     pub fn open(
         segment: &SegmentReader,
         ground: Ground,
         sorts: &'q [Sort],
         limit: usize,
+        bound: Option<u128>,
     ) -> Result<Self, IndexError> {
         let keys = sorts
             .iter()
@@ -179,6 +183,7 @@ impl<'q> Best<'q> {
             seqs: segment.fast_fields().u64(SEQ)?,
             found: Vec::new(),
             last: None,
+            bound,
             pairs: Pairs::default(),
             firsts: Vec::new(),
         })
@@ -206,7 +211,12 @@ impl<'q> Best<'q> {
         }
         for (at, &doc) in docs.iter().enumerate() {
             let first = self.firsts[at];
-            if self.last.is_some_and(|last| first > last[0]) {
+            let last = self.last.map(|last| last[0]);
+            if [last, self.bound]
+                .into_iter()
+                .flatten()
+                .any(|last| first > last)
+            {
                 continue;
             }
             let mut local = [0; limits::SORTS_MAX + 1];
@@ -233,6 +243,21 @@ impl<'q> Best<'q> {
             self.last = Some(last.0);
             self.found.truncate(self.limit);
         }
+    }
+
+    /// The first key behind which there is none of the first, in whatever segment: numbers compare
+    /// across them, entries of dictionaries do not.
+    pub fn bound(&mut self) -> Option<u128> {
+        self.thin_out();
+        let is_number = matches!(self.keys[0], Keys::Numbers(_));
+        let last = match self.found.len() >= self.limit {
+            true => self.found.iter().map(|(local, _)| local[0]).max(),
+            false => None,
+        };
+        [last.filter(|_| is_number), self.bound]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The candidates, unordered.

@@ -1,5 +1,7 @@
 //! From a query to hits and counts.
 
+use std::cmp::Reverse;
+
 use serde_json::Value;
 use tantivy::SegmentReader;
 
@@ -68,15 +70,17 @@ impl Index {
         let mut total = 0;
         let mut ranked = Vec::new();
         // What a further level of facets looks at, for each segment.
-        let mut found: Vec<Option<Bits>> = Vec::new();
+        let mut found: Vec<Option<Bits>> = segments.iter().map(|_| None).collect();
         let mut found_bytes = 0;
         let results_end = query.results_offset + query.results_number;
-        for (at, segment) in segments.iter().enumerate() {
+        let mut bound = None;
+        for at in newest_segments_first(segments, ground)? {
+            let segment = &segments[at];
             let matching = Matching::open(segment, ground, query, &patterns)?;
             let mut part = counting.open(0, segment, ground)?;
             let mut best = match query.results_number {
                 0 => None,
-                _ => Some(Best::open(segment, ground, sorts, results_end)?),
+                _ => Some(Best::open(segment, ground, sorts, results_end, bound)?),
             };
             let max_doc = segment.max_doc() as usize;
             let mut again = (counting.levels() > 1).then(|| Bits::new(max_doc));
@@ -93,8 +97,9 @@ impl Index {
                 part.count(docs, &mut counting, running)
             })?;
             counting.add(part, running)?;
-            found.push(again);
-            if let Some(best) = best {
+            found[at] = again;
+            if let Some(mut best) = best {
+                bound = best.bound();
                 ranked.extend(best.finish(at, ground)?);
                 ranked.sort_unstable_by(|a: &Ranked, b: &Ranked| a.order(b, sorts));
                 ranked.truncate(results_end);
@@ -142,6 +147,22 @@ fn count_again(
         }
     }
     Ok(())
+}
+
+/// The places of the segments, by their newest crash.
+fn newest_segments_first(
+    segments: &[SegmentReader],
+    ground: Ground,
+) -> Result<Vec<usize>, IndexError> {
+    let field = FieldRef::find(name::DATE).expect("the catalogue has a date");
+    let mut order = Vec::with_capacity(segments.len());
+    for (at, segment) in segments.iter().enumerate() {
+        let dates = ground.column(segment, &field)?;
+        let newest = dates.numbers().map(|column| column.max_value());
+        order.push((Reverse(newest), at));
+    }
+    order.sort_unstable();
+    Ok(order.into_iter().map(|(_, at)| at).collect())
 }
 
 fn newest_first() -> Vec<Sort> {
