@@ -364,12 +364,14 @@ fn filter(param: &str, field: FieldRef, value: &str) -> Result<Filter, QueryErro
             .find_map(|(prefix, op)| Some((op, value.strip_prefix(prefix)?)))
             .unwrap_or((Op::Has, value)),
     };
-    if op == Op::Has && kind == Kind::Enum && text.starts_with(['<', '>']) {
-        return bad_value(
-            param,
-            "enum",
-            "a value, or one behind = ~ ^ $ @; it has no order",
-        );
+    // Somebody wants an order that there is not; names may well begin so, and numbers do not.
+    let is_range = text
+        .strip_prefix(['<', '>'])
+        .map(|rest| rest.strip_prefix('=').unwrap_or(rest))
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    if op == Op::Has && kind == Kind::Enum && is_range {
+        let accepted = "a value, or one behind = ~ ^ $ @; it has no order";
+        return bad_value(param, "enum", accepted);
     }
     let operand = match (op, kind) {
         (Op::Null | Op::True, _) => Operand::None,

@@ -56,7 +56,7 @@ impl View<'_> {
                     }
                     @for (name, title) in [("from", "From"), ("to", "To")] {
                         label { (title)
-                            input type="date" name=(name) value=(self.params.get(name).unwrap_or_default()) aria-invalid[self.has_problem(name)];
+                            input type="date" name=(name) value=[self.params.get(name).filter(|_| !self.has_problem(name))] aria-invalid[self.has_problem(name)];
                             (self.told(name))
                         }
                     }
