@@ -204,6 +204,7 @@ pub const ROUTES: &[Route] = &[
     post("/users/token", ADMIN, pages::accounts::create_any),
     post("/users/revoke", ADMIN, pages::accounts::revoke_any),
     get("/status/", READ, pages::status::status),
+    post("/status/reindex", ADMIN, pages::status::reindex),
     get("/about/throttling/", READ, pages::throttling::throttling),
     get("/assets/{}/style.css", OPEN, assets::style).free(),
     get("/assets/{}/icon.svg", OPEN, assets::icon).free(),

@@ -41,7 +41,7 @@ pub fn status(app: &App, request: &Request, _: &[String]) -> Result<Response, We
         }
         (workers(app))
         (jobs(app, request)?)
-        div.grid3 { (intake(app)) (disk(&store)) (index(app)) (retention(app)) (bugzilla(app)?) (configuration(app)) }
+        div.grid3 { (intake(app)) (disk(&store)) (index(app, request)) (retention(app)) (bugzilla(app)?) (configuration(app)) }
     };
     Ok(Response::html(
         Page::new("Server status", "/status/").render(content),
@@ -284,8 +284,15 @@ fn bugzilla(app: &App) -> Result<Markup, WebError> {
     Ok(facts("Bug tracker", &rows))
 }
 
-fn index(app: &App) -> Markup {
+/// Has the index built anew beside itself, for somebody who does not trust it.
+pub fn reindex(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
+    app.indexer.rebuild();
+    Ok(Response::see_other("/status/"))
+}
+
+fn index(app: &App, request: &Request) -> Markup {
     let index = app.indexer.status();
+    let may_rebuild = request.is_admin() && !app.read_only && index.building.is_none();
     facts(
         "Search index",
         &[
@@ -293,6 +300,14 @@ fn index(app: &App) -> Markup {
             (
                 "Behind the store",
                 html! { (counted(index.changes_waiting, "change", "changes")) },
+            ),
+            (
+                "Anew",
+                html! {
+                    @if may_rebuild {
+                        form.inline method="post" action="/status/reindex" { button type="submit" { "Build again" } }
+                    } @else { span.faint { "–" } }
+                },
             ),
         ],
     )

@@ -556,3 +556,22 @@ fn a_memory_report_becomes_fields() {
     assert_eq!(server.wait_processed(&broken), "processed");
     assert!(server.processed(&broken)["memory_report_error"].is_string());
 }
+
+#[test]
+fn the_index_is_built_again_at_the_press_of_a_button() {
+    let (server, _) = world();
+    let page = server.get("/status/").text();
+    assert!(page.contains("action=\"/status/reindex\""), "{page}");
+    let pressed = server.request("POST", "/status/reindex", &[], b"");
+    assert_eq!(
+        (pressed.status, pressed.header("location")),
+        (303, Some("/status/"))
+    );
+    // It answers all the while, and the same afterwards.
+    wait_for("the end of the building", || {
+        assert_eq!(total(&server, "product=Alpha"), 2);
+        let answer = server.get("/api/SuperSearch/").json();
+        answer.get("rebuilding").is_none().then_some(())
+    });
+    assert_eq!(total(&server, ""), 4);
+}
