@@ -222,7 +222,7 @@ fn crashstats_tools_search_fetch_and_reprocess() {
         from siggen.utils import convert_to_crash_data\n\
         print(json.dumps({'jobs': [convert_to_crash_data(json.load(sys.stdin))]}))";
     let crash = done(&ids[0]).to_string();
-    let jobs = python(&bin, script, &crash);
+    let jobs = python(&format!("{bin}/python3"), script, crash.as_bytes());
     let headers = [
         ("Auth-Token", token.as_str()),
         ("Content-Type", "application/json"),
@@ -256,21 +256,22 @@ fn server_get(server: &Server, token: &str, path: &str) -> serde_json::Value {
     answer.json()
 }
 
-/// What a script of the tools' Python prints.
-fn python(bin: &str, script: &str, input: &str) -> String {
+/// What a script prints about its input.
+pub fn python(program: &str, script: &str, input: &[u8]) -> String {
     use std::io::Write;
-    let mut child = Command::new(format!("{bin}/python3"))
+    let mut child = Command::new(program)
         .args(["-c", script])
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
         .spawn()
         .expect("python3 runs");
     let mut stdin = child.stdin.take().expect("a pipe");
-    stdin.write_all(input.as_bytes()).expect("it reads");
+    stdin.write_all(input).expect("it reads");
     drop(stdin);
     let output = child.wait_with_output().expect("it ends");
     assert!(output.status.success());
-    String::from_utf8(output.stdout).expect("text")
+    let text = String::from_utf8(output.stdout).expect("text");
+    text.trim().to_owned()
 }
 
 /// The files below a folder whose path holds both words.

@@ -328,30 +328,11 @@ fn a_search_is_saved_under_a_name_and_read_as_a_feed() {
     );
     let python = "import sys, xml.dom.minidom as m; d = m.parse(sys.stdin.buffer); print(d.documentElement.tagName, len(d.getElementsByTagName('entry')))";
     let all = server.get("/search/feed.atom").body;
-    assert_eq!(python3(python, &all), "feed 4");
+    assert_eq!(crate::clients::python("python3", python, &all), "feed 4");
     let forget = page.split("name=\"id\" value=\"").nth(1).expect("an id");
     let id = forget.split('"').next().expect("its end");
     assert_eq!(post("/search/forget", &format!("id={id}")).status, 303);
     assert!(!server.get("/search/").text().contains("my gamma"));
-}
-
-/// What a script of one line says about its input.
-fn python3(script: &str, input: &[u8]) -> String {
-    use std::io::Write;
-    let mut child = std::process::Command::new("python3")
-        .args(["-c", script])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("python3 runs");
-    let mut stdin = child.stdin.take().expect("a pipe");
-    stdin.write_all(input).expect("it reads");
-    drop(stdin);
-    let output = child.wait_with_output().expect("it ends");
-    String::from_utf8(output.stdout)
-        .expect("text")
-        .trim()
-        .to_owned()
 }
 
 #[test]
