@@ -136,18 +136,27 @@ impl Mapped {
         let first = begin.checked_sub(HEAD_BYTES)? / PIECE_BYTES;
         let last = end.checked_sub(HEAD_BYTES + 1)? / PIECE_BYTES;
         // Most reads are of one piece that was read before.
-        for (at, piece) in (first..).zip(self.pieces.get(first..=last)?) {
-            if piece.load(Ordering::Relaxed) != GOOD && !self.is_whole(at) {
-                return None;
+        let is_whole = match first == last {
+            true => {
+                let piece = self.pieces.get(first)?;
+                piece.load(Ordering::Relaxed) == GOOD || self.is_whole(first)
             }
-        }
-        Some(bytes)
+            false => self.are_whole(first, last),
+        };
+        is_whole.then_some(bytes)
+    }
+
+    #[cold]
+    fn are_whole(&self, first: usize, last: usize) -> bool {
+        last < self.pieces.len() && (first..=last).all(|piece| self.is_whole(piece))
     }
 
     #[cold]
     fn is_whole(&self, piece: usize) -> bool {
-        if self.pieces[piece].load(Ordering::Relaxed) == BAD {
-            return false;
+        match self.pieces[piece].load(Ordering::Relaxed) {
+            GOOD => return true,
+            BAD => return false,
+            _ => {}
         }
         let is_whole = self.sum_of(piece).is_some_and(|(sum, is)| sum == is);
         let seen = match is_whole {
