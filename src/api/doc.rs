@@ -92,8 +92,6 @@ pub enum ParamKind {
     CrashId,
     CrashIds,
     Choice(&'static [&'static str]),
-    /// Seconds since 1970 or a day.
-    Day,
 }
 
 impl Param {
@@ -121,7 +119,6 @@ impl Param {
             ParamKind::CrashId => crash_id(),
             ParamKind::CrashIds => json!({ "type": "array", "items": crash_id() }),
             ParamKind::Choice(known) => json!({ "type": "string", "enum": known }),
-            ParamKind::Day => json!({ "type": "string", "format": "date" }),
         }
     }
 }

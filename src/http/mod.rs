@@ -254,7 +254,8 @@ async fn answer(
             "this server shows a data directory read-only: it takes no reports and changes nothing";
         return Err(refuse(WebError::new(503, why)));
     }
-    if !matches!(route.handler, Handler::Submit) {
+    // Whoever asks for reports to be taken or for health needs no name, nor a store that answers.
+    if route.needs.is_some() || route.is_paced {
         // A proxy's way of asking: its target counts, not the Host header.
         let is_for_us = head.uri.host().is_none_or(access::names_loopback);
         let checked = check_access(shared, route, &mut request, is_for_us);

@@ -17,7 +17,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
-use redb::ReadableTable;
+use redb::{ReadTransaction, ReadableTable};
 use serde::{Deserialize, Serialize};
 
 use super::Store;
@@ -160,28 +160,19 @@ impl Store {
 
     /// A mend, unless it is forgotten.
     pub fn mend_of(&self, id: u64) -> Result<Option<Mend>, StoreError> {
-        let mends = self.mends(MENDS_MAX as usize)?;
-        Ok(mends.into_iter().find(|mend| mend.id == id))
+        self.read(|read| {
+            let row = read.open_table(MENDS)?.get(id)?;
+            row.map(|row| mend(read, id, row.value())).transpose()
+        })
     }
 
     /// The newest mends.
     pub fn mends(&self, limit: usize) -> Result<Vec<Mend>, StoreError> {
         self.read(|read| {
-            let signatures = read.open_table(MEND_SIGNATURES)?;
-            let distinct = |mend: u64, side: u8| -> Result<u64, StoreError> {
-                let range = signatures.range((mend, side, 0)..=(mend, side, NameId::MAX))?;
-                Ok(range.count() as u64)
-            };
             let mut mends = Vec::new();
             for entry in read.open_table(MENDS)?.iter()?.rev().take(limit) {
                 let (id, row) = entry?;
-                let id = id.value();
-                mends.push(Mend {
-                    id,
-                    row: tables::decode(row.value())?,
-                    signatures_before: distinct(id, BEFORE)?,
-                    signatures_after: distinct(id, AFTER)?,
-                });
+                mends.push(mend(read, id.value(), row.value())?);
             }
             Ok(mends)
         })
@@ -297,6 +288,21 @@ impl Store {
             Ok(lacking)
         })
     }
+}
+
+/// A mend's row with what is counted beside it.
+fn mend(read: &ReadTransaction, id: u64, row: &[u8]) -> Result<Mend, StoreError> {
+    let signatures = read.open_table(MEND_SIGNATURES)?;
+    let distinct = |side: u8| -> Result<u64, StoreError> {
+        let range = signatures.range((id, side, 0)..=(id, side, NameId::MAX))?;
+        Ok(range.count() as u64)
+    };
+    Ok(Mend {
+        id,
+        row: tables::decode(row)?,
+        signatures_before: distinct(BEFORE)?,
+        signatures_after: distinct(AFTER)?,
+    })
 }
 
 /// What crashes lack.
