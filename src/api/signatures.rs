@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::limits;
 use crate::naming::{Groups, Preview, ReviseError};
 use crate::signature::{CrashData, Explanation, Fate, FoundEntry, ListTexts, Signature};
-use crate::store::counters::Sighting;
+use crate::store::sightings::Sighting;
 use crate::store::signing::NewRevision;
 use crate::web::{App, Request, Response, TEXT, WebError};
 

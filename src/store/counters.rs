@@ -3,7 +3,6 @@
 //! ```text
 //! names        text -> id, and back           every text of the keys below, once
 //! counters     (product, day, version, build) -> CounterRow
-//! sightings    (signature, day, product, version, build) -> (crashes, first ms, last ms)
 //! decisions    (day, rule, outcome, product, version) -> reports
 //! ```
 //!
@@ -24,7 +23,7 @@ use super::pending::Txn;
 use super::tables::{self, *};
 use super::writer::Command;
 use super::{Shared, Store};
-use crate::clock::{Day, Timestamp};
+use crate::clock::Day;
 use crate::throttle::Outcome;
 
 /// Number of a text in `names`.
@@ -93,11 +92,11 @@ impl Counted {
         self.signature
     }
 
-    /// The key of its sighting.
-    fn sighting(&self, row: &CrashRow) -> SightingKey {
+    /// As what it stands in the sightings, being received on that day.
+    pub(super) fn sighting(&self, day: Day) -> SightingKey {
         (
             self.signature,
-            row.received_at().day().0,
+            day.0,
             self.product,
             self.version,
             self.build,
@@ -168,20 +167,6 @@ pub struct CounterKey {
     pub day: Day,
     pub version: NameId,
     pub build: NameId,
-}
-
-/// Crashes of a signature on a day, of one build.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sighting {
-    pub day: Day,
-    pub product: String,
-    pub version: String,
-    pub build: String,
-    pub crashes: u64,
-    /// Receipt of the first and the last of them. Processing one of them anew may leave these as
-    /// they were, which is less than a day off.
-    pub first_at: Timestamp,
-    pub last_at: Timestamp,
 }
 
 /// Reports that a throttle rule decided about.
@@ -385,73 +370,10 @@ impl Store {
             ids.iter().map(|id| names.text(*id)).collect()
         })
     }
-
-    /// The crashes of a signature, by day.
-    pub fn sightings(&self, signature: &str) -> Result<Vec<Sighting>, StoreError> {
-        self.read(|read| {
-            let Some(id) = name_id(read, signature)? else {
-                return Ok(Vec::new());
-            };
-            let mut names = Names::open(read)?;
-            let mut found = Vec::new();
-            for entry in read.open_table(SIGHTINGS)?.range(days_of(id))? {
-                let (key, value) = entry?;
-                let (_, day, product, version, build) = key.value();
-                let (crashes, first, last) = value.value();
-                found.push(Sighting {
-                    day: Day(day),
-                    product: names.text(product)?,
-                    version: names.text(version)?,
-                    build: names.text(build)?,
-                    crashes,
-                    first_at: Timestamp::from_ms(first),
-                    last_at: Timestamp::from_ms(last),
-                });
-            }
-            Ok(found)
-        })
-    }
-
-    /// When each of these signatures was counted first; those that never were are left out.
-    pub fn first_seen(
-        &self,
-        signatures: &[String],
-    ) -> Result<HashMap<String, Timestamp>, StoreError> {
-        self.read(|read| {
-            let names = read.open_table(NAMES)?;
-            let sightings = read.open_table(SIGHTINGS)?;
-            let mut found = HashMap::new();
-            for signature in signatures {
-                let Some(id) = names.get(signature.as_str())?.map(|id| id.value()) else {
-                    continue;
-                };
-                let mut day = None;
-                let mut first_ms = i64::MAX;
-                for entry in sightings.range(days_of(id))? {
-                    let (key, value) = entry?;
-                    if day.is_some_and(|day| day != key.value().1) {
-                        break;
-                    }
-                    day = Some(key.value().1);
-                    first_ms = first_ms.min(value.value().1);
-                }
-                if day.is_some() {
-                    found.insert(signature.clone(), Timestamp::from_ms(first_ms));
-                }
-            }
-            Ok(found)
-        })
-    }
 }
 
-fn name_id(read: &ReadTransaction, text: &str) -> Result<Option<NameId>, StoreError> {
+pub(super) fn name_id(read: &ReadTransaction, text: &str) -> Result<Option<NameId>, StoreError> {
     Ok(read.open_table(NAMES)?.get(text)?.map(|id| id.value()))
-}
-
-/// The keys of all sightings of a signature.
-fn days_of(signature: NameId) -> RangeInclusive<SightingKey> {
-    const MAX: u32 = u32::MAX;
-    (signature, 0, 0, 0, 0)..=(signature, MAX, MAX, MAX, MAX)
 }
 
 /// Texts of names, each read once.
@@ -496,6 +418,7 @@ impl Txn<'_> {
     /// Counts a crash whose processing has ended, in place of what it was counted as before.
     pub(super) fn count_crash(
         &mut self,
+        seq: u64,
         row: &CrashRow,
         signature: &str,
         facts: &Facts,
@@ -513,16 +436,17 @@ impl Txn<'_> {
         }
         if let Some(before) = row.counted {
             self.tally(row, before, Tally::remove)?;
-            self.unsee(row, before)?;
+            self.unsee(seq, row, before)?;
         }
         self.tally(row, counted, |tally, one| tally.add(one))?;
-        self.see(row, counted)?;
+        self.see(seq, row, counted)?;
         Ok(counted)
     }
 
     /// Counts a crash under another signature than before.
     pub(super) fn recount(
         &mut self,
+        seq: u64,
         row: &CrashRow,
         before: Counted,
         signature: NameId,
@@ -532,8 +456,8 @@ impl Txn<'_> {
             ..before
         };
         if counted != before {
-            self.unsee(row, before)?;
-            self.see(row, counted)?;
+            self.unsee(seq, row, before)?;
+            self.see(seq, row, counted)?;
         }
         Ok(counted)
     }
@@ -573,27 +497,6 @@ impl Txn<'_> {
         } else {
             let bytes = tables::encode(&counter);
             self.counters.insert(key, bytes.as_slice())?;
-        }
-        Ok(())
-    }
-
-    fn see(&mut self, row: &CrashRow, counted: Counted) -> Result<(), StoreError> {
-        let (key, at) = (counted.sighting(row), row.received_at_ms);
-        let before = self.sightings.get(key)?.map(|found| found.value());
-        let (crashes, first, last) = before.unwrap_or((0, at, at));
-        let now = (crashes.saturating_add(1), first.min(at), last.max(at));
-        self.sightings.insert(key, now)?;
-        Ok(())
-    }
-
-    fn unsee(&mut self, row: &CrashRow, counted: Counted) -> Result<(), StoreError> {
-        let key = counted.sighting(row);
-        let before = self.sightings.get(key)?.map(|found| found.value());
-        match before {
-            Some((crashes, first, last)) if crashes > 1 => {
-                self.sightings.insert(key, (crashes - 1, first, last))?;
-            }
-            _ => drop(self.sightings.remove(key)?),
         }
         Ok(())
     }

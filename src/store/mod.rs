@@ -24,6 +24,7 @@ pub mod overlay;
 pub mod payload;
 mod pending;
 mod segments;
+pub mod sightings;
 pub mod signing;
 pub mod symbols;
 pub mod tables;

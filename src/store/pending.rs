@@ -60,6 +60,8 @@ pub struct Txn<'t> {
     pub name_texts: Table<'t, u32, &'static str>,
     pub counters: Table<'t, (u32, u32, u32, u32), &'static [u8]>,
     pub sightings: Table<'t, SightingKey, (u64, i64, i64)>,
+    pub seen: Table<'t, SeenKey, ()>,
+    pub gone: Table<'t, SightingKey, (i64, i64)>,
     pub decisions: Table<'t, (u32, u32, u8, u32, u32), u64>,
     pub lacks: Table<'t, (u64, u32), ()>,
     pub lacking: Table<'t, (u32, u64), ()>,
@@ -110,6 +112,8 @@ impl<'t> Txn<'t> {
             name_texts: txn.open_table(NAME_TEXTS)?,
             counters: txn.open_table(COUNTERS)?,
             sightings: txn.open_table(SIGHTINGS)?,
+            seen: txn.open_table(SEEN)?,
+            gone: txn.open_table(GONE)?,
             decisions: txn.open_table(DECISIONS)?,
             lacks: txn.open_table(LACKS)?,
             lacking: txn.open_table(LACKING)?,
@@ -308,7 +312,7 @@ impl<'t> Txn<'t> {
             processed_at_ms: finished.processed_at.ms(),
         };
         let replaced = row.processed.as_ref().map(|p| p.blob);
-        let counted = self.count_crash(&row, &processed.signature, &finished.facts)?;
+        let counted = self.count_crash(job.seq, &row, &processed.signature, &finished.facts)?;
         let before = row.processed.as_ref().map(|p| p.signature.as_str());
         if let Some(before) = before {
             let before = self.name(before)?;
@@ -413,6 +417,7 @@ impl<'t> Txn<'t> {
         self.ids.remove(row.id.bits())?;
         self.delete_lacking(seq, now)?;
         self.unsign(seq)?;
+        self.outlive(seq, &row)?;
         self.changed(seq)?;
         Ok(Some(row))
     }

@@ -655,7 +655,7 @@ impl Txn<'_> {
         let from = self.name(&before)?;
         let to = self.name(&resigned.signature)?;
         row.counted = match row.counted {
-            Some(counted) => Some(self.recount(&row, counted, to)?),
+            Some(counted) => Some(self.recount(resigned.seq, &row, counted, to)?),
             None => None,
         };
         self.put(resigned.seq, &row)?;

@@ -12,7 +12,7 @@
 //! states      state                -> crashes in it
 //! ```
 //!
-//! The tables of counts are described in [`super::counters`], those of bugs in [`super::bugs`],
+//! The tables of counts are described in [`super::counters`] and [`super::sightings`], those of bugs in [`super::bugs`],
 //! those of late symbols in [`super::mends`], those of symbols in [`super::symbols`], those of signatures in
 //! [`super::signing`], those of accounts in [`super::accounts`].
 //!
@@ -46,6 +46,10 @@ pub const COUNTERS: TableDefinition<(u32, u32, u32, u32), &[u8]> = TableDefiniti
 pub type SightingKey = (u32, u32, u32, u32, u32);
 pub const SIGHTINGS: TableDefinition<SightingKey, (u64, i64, i64)> =
     TableDefinition::new("sightings");
+/// A sighting, time of receipt in ms, seq.
+pub type SeenKey = (u32, u32, u32, u32, u32, i64, u64);
+pub const SEEN: TableDefinition<SeenKey, ()> = TableDefinition::new("seen");
+pub const GONE: TableDefinition<SightingKey, (i64, i64)> = TableDefinition::new("gone");
 pub const DECISIONS: TableDefinition<(u32, u32, u8, u32, u32), u64> =
     TableDefinition::new("decisions");
 pub const BUGS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("bugs");

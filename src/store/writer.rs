@@ -319,6 +319,7 @@ impl Writer {
                 txn.meta
                     .insert(meta::STORE_ID, uuid::Uuid::new_v4().as_u128())?;
             }
+            txn.fill_seen()?;
             txn.take_back(true, |_, _| false)
         })?;
         if taken_back > 0 {

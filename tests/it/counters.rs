@@ -8,6 +8,8 @@ use crashkeep::store::State;
 use crashkeep::store::counters::{CounterRow, Discard, Facts, OTHERS, System, Tally};
 use crashkeep::throttle::Outcome;
 
+use redb::TableHandle as _;
+
 use crate::retention::{House, START};
 use crate::sim_disk::Random;
 
@@ -20,7 +22,14 @@ struct As {
     version: &'static str,
     signature: &'static str,
     facts: Facts,
-    day: Day,
+    at: Timestamp,
+    is_deleted: bool,
+}
+
+impl As {
+    fn day(&self) -> Day {
+        self.at.day()
+    }
 }
 
 type Key = (Day, String, String);
@@ -28,7 +37,7 @@ type Key = (Day, String, String);
 fn expected(counted: &[&As], product: &str) -> BTreeMap<Key, [Tally; 4]> {
     let mut rows: BTreeMap<Key, [Tally; 4]> = BTreeMap::new();
     for one in counted.iter().filter(|one| one.product == product) {
-        let key = (one.day, one.version.to_owned(), one.facts.build.clone());
+        let key = (one.day(), one.version.to_owned(), one.facts.build.clone());
         rows.entry(key).or_default()[one.facts.system as usize].add(Tally {
             crashes: 1,
             with_uptime: one.facts.uptime_s.is_some().into(),
@@ -65,14 +74,14 @@ fn facts(random: &mut Random) -> Facts {
 
 #[test]
 fn each_crash_is_counted_once_as_what_it_was_processed_last() {
-    let house = House::new();
+    let mut house = House::new();
     let mut random = Random(7);
     let mut crashes: Vec<(CrashId, As)> = Vec::new();
-    for number in 0..400u128 {
+    for number in 0..600u128 {
         let day_ms = random.below(5) as i64 * DAY_MS;
-        house
-            .clock
-            .set(Timestamp::from_ms(START.ms() + day_ms + number as i64));
+        house.clock.set(Timestamp::from_ms(
+            START.ms() + day_ms + random.below(1_000) as i64,
+        ));
         let signature = ["a", "b | c", "d"][random.below(3) as usize];
         let facts = facts(&mut random);
         let failure = (random.below(5) == 0).then_some("no");
@@ -80,6 +89,16 @@ fn each_crash_is_counted_once_as_what_it_was_processed_last() {
         if number % 3 == 2 {
             let at = random.below(crashes.len() as u64) as usize;
             let (id, counted) = &mut crashes[at];
+            if counted.is_deleted {
+                continue;
+            }
+            if number > 60 && random.below(5) == 0 {
+                let (seq, _) = house.store.crash(*id).expect("readable").expect("stored");
+                let deleted = house.store.delete(vec![seq], &State::ALL);
+                assert_eq!(deleted.expect("it was there"), 1);
+                counted.is_deleted = true;
+                continue;
+            }
             house.store.request(*id).expect("asked for");
             house.finish_as(signature, facts.clone(), failure);
             (counted.signature, counted.facts) = (signature, facts);
@@ -93,9 +112,22 @@ fn each_crash_is_counted_once_as_what_it_was_processed_last() {
                 version,
                 signature,
                 facts,
-                day: house.clock.now().day(),
+                at: house.clock.now(),
+                is_deleted: false,
             };
             crashes.push((id, counted));
+        }
+        // A store of before these tables were kept; nothing of it was deleted yet.
+        if number == 60 {
+            house = house.meddled(4, |write| {
+                for name in ["seen", "gone"] {
+                    let table = write.list_tables().expect("tables");
+                    let table = table.into_iter().find(|table| table.name() == name);
+                    write
+                        .delete_table(table.expect("it is there"))
+                        .expect("deleted");
+                }
+            });
         }
     }
     let counted: Vec<&As> = crashes.iter().map(|(_, counted)| counted).collect();
@@ -105,21 +137,21 @@ fn each_crash_is_counted_once_as_what_it_was_processed_last() {
     assert_eq!(stored(&house, "C"), BTreeMap::new());
 
     for signature in ["a", "b | c", "d", "e"] {
-        let mut expected: BTreeMap<_, u64> = BTreeMap::new();
+        let mut expected: BTreeMap<_, (u64, Timestamp, Timestamp)> = BTreeMap::new();
         for one in counted.iter().filter(|one| one.signature == signature) {
-            let key = (one.day, one.product, one.version, &*one.facts.build);
-            *expected.entry(key).or_default() += 1;
+            let key = (one.day(), one.product, one.version, &*one.facts.build);
+            let row = expected.entry(key).or_insert((0, one.at, one.at));
+            *row = (row.0 + 1, row.1.min(one.at), row.2.max(one.at));
         }
         let sightings = house.store.sightings(signature).expect("readable");
-        let found: BTreeMap<_, u64> = sightings
+        let found: BTreeMap<_, _> = sightings
             .iter()
-            .map(|s| ((s.day, &*s.product, &*s.version, &*s.build), s.crashes))
+            .map(|s| {
+                let key = (s.day, &*s.product, &*s.version, &*s.build);
+                (key, (s.crashes, s.first_at, s.last_at))
+            })
             .collect();
         assert_eq!(found, expected, "{signature}");
-        for sighting in &sightings {
-            let days = [sighting.first_at.day(), sighting.last_at.day()];
-            assert_eq!(days, [sighting.day; 2]);
-        }
         let first = house.store.first_seen(&[signature.to_owned()]);
         let first = first.expect("readable").into_values().next();
         assert_eq!(first, sightings.iter().map(|s| s.first_at).min());

@@ -30,9 +30,16 @@ pub struct House {
 
 impl House {
     pub fn new() -> Self {
-        let root = tempfile::tempdir().expect("a folder");
-        let clock = Arc::new(ManualClock::at(START));
-        let (lanes, jobs, stop) = queue(4);
+        Self::open(
+            tempfile::tempdir().expect("a folder"),
+            Arc::new(ManualClock::at(START)),
+            4,
+        )
+    }
+
+    /// Hands out `room` jobs at once.
+    fn open(root: tempfile::TempDir, clock: Arc<ManualClock>, room: usize) -> Self {
+        let (lanes, jobs, stop) = queue(room);
         let options = StoreOptions {
             cache_bytes: 1 << 20,
             spill_dir: root.path().to_path_buf(),
@@ -46,6 +53,18 @@ impl House {
             _stop: stop,
             root,
         }
+    }
+
+    /// Closes the store, changes its tables behind its back, and opens it again.
+    pub fn meddled(self, room: usize, change: impl FnOnce(&redb::WriteTransaction)) -> Self {
+        self.store.close();
+        let path = self.root.path().join("data/store.redb");
+        let database = redb::Database::open(path).expect("closed by now");
+        let write = database.begin_write().expect("nobody else writes");
+        change(&write);
+        write.commit().expect("durable");
+        drop(database);
+        Self::open(self.root, self.clock, room)
     }
 
     fn accept(&self, number: u128, deferred_days: Option<u32>) -> CrashId {
@@ -231,37 +250,18 @@ fn an_audit_puts_crashes_back_where_their_state_says() {
     // No job is taken: what the channels have no room for waits in the table.
     let house = House::new();
     let ids: Vec<CrashId> = (1..=10).map(|n| house.accept(n, None)).collect();
-    let data = house.root.path().join("data");
-    house.store.close();
-    let database = redb::Database::open(data.join("store.redb")).expect("closed by now");
-    let write = database.begin_write().expect("nobody else writes");
-    {
+    let house = house.meddled(0, |write| {
         let mut ready = write.open_table(READY).expect("the table");
         // One crash that nobody would ever hand out, one in two lanes, one that is not there.
         ready.remove((1, 10)).expect("it is queued");
         ready.insert((0, 9), ()).expect("written");
         ready.insert((1, 4711), ()).expect("written");
-        write
-            .open_table(IDS)
-            .expect("the table")
-            .remove(ids[7].bits())
-            .expect("it is there");
-        write
-            .open_table(STATES)
-            .expect("the table")
-            .insert(3, 5)
-            .expect("written");
-    }
-    write.commit().expect("durable");
-    drop(database);
-
-    let (lanes, jobs, _stop) = queue(0);
-    let options = StoreOptions {
-        cache_bytes: 1 << 20,
-        spill_dir: house.root.path().to_path_buf(),
-    };
-    let disk = Arc::new(OsDisk::new(&data).expect("a disk"));
-    let store = Store::open(disk, options, house.clock.clone(), Box::new(lanes)).expect("a store");
+        let mut table = write.open_table(IDS).expect("the table");
+        table.remove(ids[7].bits()).expect("it is there");
+        let mut states = write.open_table(STATES).expect("the table");
+        states.insert(3, 5).expect("written");
+    });
+    let store = &house.store;
     let audit = store.audit().expect("readable");
     assert_eq!(audit.misplaced, [8, 9, 10, 4711]);
     assert_eq!(audit.miscounted, [State::Processed]);
@@ -273,5 +273,4 @@ fn an_audit_puts_crashes_back_where_their_state_says() {
     assert_eq!(status.states[0], (State::Queued, 10));
     assert_eq!(status.states[3], (State::Processed, 0));
     assert!(store.crash(ids[7]).expect("readable").is_some());
-    drop(jobs);
 }
