@@ -10,26 +10,58 @@ use minidump_unwind::{FrameSymbolizer, FrameWalker};
 use super::cfi;
 use crate::symbols::mapped::{Function, Mapped, Win};
 
+/// What is known of the function at an address of the module.
+pub(super) struct Enclosing<'a> {
+    pub(super) name: &'a str,
+    address: u64,
+    parameter_size: u32,
+    /// None where only a public symbol tells.
+    record: Option<Function>,
+}
+
+/// The function at an address of the module, or the public symbol before it.
+pub(super) fn function(symbols: &Mapped, address: u64) -> Option<Enclosing<'_>> {
+    let Some(function) = symbols.function(address) else {
+        return public(symbols, address);
+    };
+    // Parameter sizes of FUNC are often wrong, and x86 frames are unwound by them.
+    let win = symbols.framedata(address).or_else(|| symbols.fpo(address));
+    Some(Enclosing {
+        name: symbols.string(function.name)?,
+        address: function.address,
+        parameter_size: win.map_or(function.parameter_size, |win| win.parameter_size),
+        record: Some(function),
+    })
+}
+
+/// A public symbol has no end. One that begins before the last function does ended there.
+fn public(symbols: &Mapped, address: u64) -> Option<Enclosing<'_>> {
+    let public = symbols.public(address)?;
+    let function = symbols.function_before(address);
+    if function.is_some_and(|function| public.address <= function.address) {
+        return None;
+    }
+    Some(Enclosing {
+        name: symbols.string(public.name)?,
+        address: public.address,
+        parameter_size: public.parameter_size,
+        record: None,
+    })
+}
+
 /// Names the frame's instruction: function, source line, and inlined calls from the outermost
 /// inwards. Sets nothing if the address lies in no function, which makes the stack scanner reject
 /// it as a return address.
 pub(super) fn fill_symbol(symbols: &Mapped, module: &dyn Module, frame: &mut dyn FrameSymbolizer) {
     let base = module.base_address();
-    let Some(address) = frame.get_instruction().checked_sub(base) else {
+    let address = frame.get_instruction().checked_sub(base);
+    let Some((address, found)) = address.and_then(|at| Some((at, function(symbols, at)?))) else {
         return;
     };
-    let Some(function) = symbols.function(address) else {
-        fill_public(symbols, base, address, frame);
-        return;
-    };
-    let Some(name) = symbols.string(function.name) else {
-        return;
-    };
-    // Parameter sizes of FUNC are often wrong, and x86 frames are unwound by them.
-    let win = symbols.framedata(address).or_else(|| symbols.fpo(address));
-    let parameter_size = win.map_or(function.parameter_size, |win| win.parameter_size);
-    frame.set_function(name, function.address + base, parameter_size);
-    fill_source(symbols, &function, base, address, frame);
+    frame.set_function(found.name, found.address + base, found.parameter_size);
+    if let Some(function) = found.record {
+        fill_source(symbols, &function, base, address, frame);
+    }
 }
 
 /// An INLINE names a function and the place it is called from; a frame wants names each with the
@@ -68,20 +100,6 @@ fn fill_source(
     let line = line.map(|line| line.line).filter(|line| *line != 0);
     if let Some(name) = symbols.origin(origin) {
         frame.add_inline_frame(name, file, line);
-    }
-}
-
-/// A public symbol has no end. One that begins before the last function does ended there.
-fn fill_public(symbols: &Mapped, base: u64, address: u64, frame: &mut dyn FrameSymbolizer) {
-    let Some(public) = symbols.public(address) else {
-        return;
-    };
-    let function = symbols.function_before(address);
-    if function.is_some_and(|function| public.address <= function.address) {
-        return;
-    }
-    if let Some(name) = symbols.string(public.name) {
-        frame.set_function(name, public.address + base, public.parameter_size);
     }
 }
 

@@ -18,12 +18,12 @@ use minidump::{
     MinidumpModule, MinidumpModuleList, MinidumpUnloadedModule, MinidumpUnloadedModuleList, Module,
 };
 use minidump_processor::{LinuxProcLimits, ProcessState};
-use minidump_unwind::{CallStack, CallStackInfo, StackFrame, SymbolStats};
+use minidump_unwind::{CallStack, CallStackInfo, SymbolStats};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::WalkError;
-use super::threads::Stack;
+use super::frame::{Frame, Stack};
 
 /// The keys taken over from the crates' own writer, in our order.
 const HEAD: [&str; 12] = [
@@ -92,8 +92,7 @@ impl Answer {
     pub(super) fn crashing_thread(&mut self, index: usize, stack: &Stack) {
         self.note_end(index, stack);
         let json = &mut self.json;
-        let context = stack.head.first().map(|frame| &frame.context);
-        let Some(context) = context else {
+        let Some(context) = &stack.context else {
             return;
         };
         json.key("crashing_thread");
@@ -338,7 +337,7 @@ impl Writer {
         self.close(b'}');
     }
 
-    fn frame(&mut self, index: usize, frame: &StackFrame) {
+    fn frame(&mut self, index: usize, frame: &Frame) {
         self.open(b'{');
         self.number("frame", index as u64);
         self.address("offset", frame.instruction);
@@ -347,13 +346,14 @@ impl Writer {
             let base = module.raw.base_of_image;
             self.address("module_offset", frame.instruction.wrapping_sub(base));
         }
-        self.optional_text("function", frame.function_name.as_deref());
-        if let Some(base) = frame.function_base {
-            self.address("function_offset", frame.instruction.wrapping_sub(base));
+        if let Some(function) = &frame.function {
+            self.text("function", &function.name);
+            let offset = frame.instruction.wrapping_sub(function.base);
+            self.address("function_offset", offset);
         }
-        self.optional_text("file", frame.source_file_name.as_deref());
-        if let Some(line) = frame.source_line {
-            self.number("line", u64::from(line));
+        if let Some(source) = &frame.source {
+            self.text("file", &source.file);
+            self.number("line", u64::from(source.line));
         }
         if !frame.inlines.is_empty() {
             self.key("inlines");
@@ -386,7 +386,7 @@ impl Writer {
             }
             self.close(b']');
         }
-        self.flag("missing_symbols", frame.function_name.is_none());
+        self.flag("missing_symbols", frame.function.is_none());
         self.text("trust", frame.trust.as_str());
         self.close(b'}');
     }

@@ -5,8 +5,8 @@
 //! 1. `preflight` refuses what is no minidump, in a sentence its sender understands.
 //! 2. `tame` takes out of it what would multiply when it is read.
 //! 3. `head` has the processor of the minidump crates say what crashed, and on which machine.
-//! 4. `threads` unwinds one thread after the other; `provider` and `answers` tell the unwinder
-//!    about symbols out of the shared [`SymbolCache`].
+//! 4. `threads` unwinds one thread after the other, those of x86-64 by `amd64`; `provider` and
+//!    `answers` tell about symbols out of the shared [`SymbolCache`].
 //! 5. `json` writes each thread as it comes, in the schema of `minidump-stackwalk --json` 0.27.
 //!
 //! No walk waits for anything but the disk, so the processor's future is driven by one poll.
@@ -22,12 +22,14 @@
 //!
 //! This room never opens a connection or keeps a dump.
 
+mod amd64;
 mod answers;
 mod cache;
 mod cfi;
 mod confine;
 mod error;
 mod faults;
+mod frame;
 mod head;
 mod jail;
 mod json;
@@ -54,9 +56,10 @@ pub use name::{Inlined, Named, Namer, Names, Question, serve_names};
 pub use sandbox::{Overrun, WalkReply, Walker, WalkerFault, WalkerOptions, WalkerStop};
 pub use walker::{WalkerSettings, self_test, serve};
 
+use frame::Reach;
 use provider::Provider;
 use raw::Raw;
-use threads::{Reach, Threads};
+use threads::Threads;
 
 /// What a walk may take and produce. Past a bound the walk is not refused: it says in `partial` what
 /// it lacks.

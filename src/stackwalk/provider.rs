@@ -7,7 +7,7 @@
 //! The unwinder's trait is async for those who fetch symbols over a network. Nothing here ever
 //! waits, so the future of a walk is ready at its first poll.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,7 +35,7 @@ pub(super) struct Provider<'a> {
 #[derive(Default)]
 pub(super) struct Session {
     /// By the module's base address: loaded modules do not overlap.
-    by_base: HashMap<u64, Option<Arc<Mapped>>>,
+    by_base: BTreeMap<u64, Option<Arc<Mapped>>>,
     /// What was found mapped, by the name under which it can be made again.
     mapped: Vec<(Arc<Mapped>, Wish)>,
     /// The module asked about last, and mostly next: a frame is named and then unwound.
@@ -75,6 +75,42 @@ impl<'a> Provider<'a> {
         self.lookups_left
             .store(left.saturating_sub(1), Ordering::Relaxed);
         left == 0
+    }
+
+    /// Names a frame. `Err` means that the module has no symbols at all, `Ok` without a name that
+    /// it has, and this address is in no function.
+    pub(super) fn name(
+        &self,
+        module: &dyn Module,
+        frame: &mut dyn FrameSymbolizer,
+    ) -> Result<(), FillSymbolError> {
+        if self.is_exhausted() {
+            return Ok(());
+        }
+        let symbols = self.symbols_of(module).ok_or(FillSymbolError {})?;
+        answers::fill_symbol(&symbols, module, frame);
+        Ok(())
+    }
+
+    /// Whether there may be code at an address of a module: any, if the module has no symbols.
+    pub(super) fn is_code(&self, module: &dyn Module, address: u64) -> bool {
+        if self.is_exhausted() {
+            return false;
+        }
+        let symbols = self.symbols_of(module);
+        symbols.is_none_or(|symbols| {
+            let offset = address.checked_sub(module.base_address());
+            let function = offset.and_then(|offset| answers::function(&symbols, offset));
+            function.is_some_and(|function| !function.name.is_empty())
+        })
+    }
+
+    /// Finds the caller's registers by unwind rules.
+    pub(super) fn unwind(&self, module: &dyn Module, walker: &mut dyn FrameWalker) -> Option<()> {
+        if self.is_exhausted() {
+            return None;
+        }
+        answers::walk_frame(&*self.symbols_of(module)?, module, walker)
     }
 
     fn symbols_of(&self, module: &dyn Module) -> Option<Arc<Mapped>> {
@@ -152,19 +188,13 @@ fn leaf(path: &str) -> &str {
 
 #[async_trait]
 impl SymbolProvider for Provider<'_> {
-    /// `Err` means that the module has no symbols at all, so the stack scanner takes any address
-    /// in it; `Ok` without a name means that it has, and this address is in no function.
+    /// Where it is `Err`, the stack scanner takes any address in the module.
     async fn fill_symbol(
         &self,
         module: &(dyn Module + Sync),
         frame: &mut (dyn FrameSymbolizer + Send),
     ) -> Result<(), FillSymbolError> {
-        if self.is_exhausted() {
-            return Ok(());
-        }
-        let symbols = self.symbols_of(module).ok_or(FillSymbolError {})?;
-        answers::fill_symbol(&symbols, module, frame);
-        Ok(())
+        self.name(module, frame)
     }
 
     async fn walk_frame(
@@ -172,10 +202,7 @@ impl SymbolProvider for Provider<'_> {
         module: &(dyn Module + Sync),
         walker: &mut (dyn FrameWalker + Send),
     ) -> Option<()> {
-        if self.is_exhausted() {
-            return None;
-        }
-        answers::walk_frame(&*self.symbols_of(module)?, module, walker)
+        self.unwind(module, walker)
     }
 
     async fn get_file_path(

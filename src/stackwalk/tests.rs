@@ -46,16 +46,16 @@ pub(super) static SYMBOLS: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     root
 });
 
-fn with_symbols() -> SymbolCache {
+pub(super) fn with_symbols() -> SymbolCache {
     let dirs = SymbolDirs::new(vec![SYMBOLS.path().to_owned()]);
     SymbolCache::new(dirs, MAP_BYTES_MAX)
 }
 
-fn without_symbols() -> SymbolCache {
+pub(super) fn without_symbols() -> SymbolCache {
     SymbolCache::new(SymbolDirs::default(), 0)
 }
 
-fn dumps() -> Vec<(String, Vec<u8>)> {
+pub(super) fn dumps() -> Vec<(String, Vec<u8>)> {
     let mut dumps: Vec<_> = fs::read_dir(fixtures().join("dumps"))
         .unwrap()
         .map(|entry| entry.unwrap().path())

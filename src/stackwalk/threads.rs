@@ -4,13 +4,14 @@
 //! every frame, 1.8 KB each, until the end. Here a thread's frames live until they are written, and
 //! of a long stack only those that are kept.
 //!
-//! The unwinder cannot be told to stop: it follows a stack for as long as the stack leads on, which
-//! 8 MB of it do for a million frames. It does call back at each frame, though, and a panic from
-//! there (not a real one: no hook sees it) ends it with all frames so far in place. As it looks at the
-//! last two frames only, it can be started again from them: a stack is walked in pieces of bounded
-//! size, and the result is that of one walk.
+//! Stacks of x86-64 are unwound by `amd64`, all others by the crate. Its unwinder cannot be told to
+//! stop: it follows a stack for as long as the stack leads on, which 8 MB of it do for a million
+//! frames. It does call back at each frame, though, and a panic from there (not a real one: no hook
+//! sees it) ends it with all frames so far in place. As it looks at the last two frames only, it can be
+//! started again from them: a stack is walked in pieces of bounded size, and the result is that of
+//! one walk.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use minidump::{
@@ -20,6 +21,8 @@ use minidump::{
 };
 use minidump_unwind::{CallStack, CallStackInfo, FrameTrust, StackFrame, SystemInfo, walk_stack};
 
+use super::amd64::Unwinder;
+use super::frame::{Frame, Reach, Stack};
 use super::provider::Provider;
 use super::{WalkError, complete};
 
@@ -44,31 +47,6 @@ pub(super) struct Threads<'a> {
     writer_id: Option<u32>,
     requesting_id: Option<u32>,
     system: &'a SystemInfo,
-}
-
-/// What is kept of a stack, and how far it is followed.
-#[derive(Clone, Copy)]
-pub(super) struct Reach {
-    /// Frames after which the unwinding stops; at least 1.
-    pub(super) frames_max: usize,
-    /// Of a stack with more frames than this, half of it at either end is kept.
-    pub(super) kept_max: usize,
-}
-
-/// A thread, unwound.
-pub(super) struct Stack {
-    pub(super) thread_id: u32,
-    pub(super) name: Option<String>,
-    /// `GetLastError()`, in words.
-    pub(super) last_error: Option<String>,
-    /// Frames from the innermost on.
-    pub(super) head: Vec<StackFrame>,
-    /// The outermost frames; empty if `head` has all.
-    pub(super) tail: VecDeque<StackFrame>,
-    /// Frames found, kept or not.
-    pub(super) count: usize,
-    /// The stack went on where the unwinding stopped.
-    pub(super) is_unfinished: bool,
 }
 
 impl<'a> Threads<'a> {
@@ -113,18 +91,10 @@ impl<'a> Threads<'a> {
     }
 
     /// Unwinds the thread at an index.
-    pub(super) fn walk(&self, index: usize, reach: Reach, provider: &Provider) -> Stack {
+    pub(super) fn walk(&self, index: usize, reach: Reach, provider: &Provider) -> Stack<'_> {
         let thread = &self.list.threads[index];
         let id = thread.raw.thread_id;
-        let mut stack = Stack {
-            thread_id: id,
-            name: None,
-            last_error: None,
-            head: Vec::new(),
-            tail: VecDeque::new(),
-            count: 0,
-            is_unfinished: false,
-        };
+        let mut stack = Stack::new(id);
         if self.writer_id == Some(id) {
             return stack;
         }
@@ -134,7 +104,21 @@ impl<'a> Threads<'a> {
             .map(|error| error.to_string());
         if let Some(context) = self.context(thread) {
             let memory = self.memory(thread, &context);
-            self.unwind(&mut stack, context, memory, reach, provider);
+            let unwinder = Unwinder {
+                modules: &self.modules,
+                memory,
+                system: self.system,
+                provider,
+            };
+            if !unwinder.unwind(&mut stack, &context, reach) {
+                self.unwind(&mut stack, context.clone(), memory, reach, provider);
+            }
+            stack.context = Some(context);
+        }
+        for frame in stack.frames_mut() {
+            if frame.module.is_none() {
+                frame.unloaded_modules = self.unloaded_at(frame.instruction);
+            }
         }
         stack
     }
@@ -168,9 +152,10 @@ impl<'a> Threads<'a> {
         }
     }
 
-    fn unwind(
-        &self,
-        stack: &mut Stack,
+    /// Fills the stack by the unwinder of the minidump crates.
+    fn unwind<'s>(
+        &'s self,
+        stack: &mut Stack<'s>,
         context: MinidumpContext,
         memory: Option<UnifiedMemory<'_, 'a>>,
         reach: Reach,
@@ -196,7 +181,9 @@ impl<'a> Threads<'a> {
                 false => piece.frames[piece.frames.len().saturating_sub(CARRIED_FRAMES)..].to_vec(),
             };
             let frames = std::mem::replace(&mut piece.frames, next);
-            stack.take(frames, carried, reach.kept_max);
+            for frame in frames.into_iter().skip(carried) {
+                stack.push(Frame::of(frame, &self.modules), reach.kept_max);
+            }
             if is_last {
                 stack.is_unfinished = is_stopped;
                 break;
@@ -205,11 +192,6 @@ impl<'a> Threads<'a> {
             // The unwinder names the last frame again, and appends to its inlined calls.
             if let Some(last) = piece.frames.last_mut() {
                 last.inlines.clear();
-            }
-        }
-        for frame in stack.head.iter_mut().chain(&mut stack.tail) {
-            if frame.module.is_none() {
-                frame.unloaded_modules = self.unloaded_at(frame.instruction);
             }
         }
     }
@@ -262,29 +244,168 @@ impl<'a> Threads<'a> {
     }
 }
 
-impl Stack {
-    /// Takes a piece's frames over, but for those carried from the last.
-    fn take(&mut self, mut frames: Vec<StackFrame>, carried: usize, kept_max: usize) {
-        if self.count == 0 && frames.len() <= kept_max {
-            self.count = frames.len();
-            self.head = frames;
-            return;
+#[cfg(test)]
+mod tests {
+    use minidump::{MinidumpRawContext, Module};
+
+    use super::super::raw::Raw;
+    use super::super::tests::{dumps, with_symbols, without_symbols};
+    use super::super::{SymbolCache, Unmapped, head};
+    use super::*;
+
+    /// Places of RSP, RBP and RIP in a CONTEXT_AMD64.
+    const REGISTERS: [usize; 3] = [0x98, 0xa0, 0xf8];
+
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            (self.0 >> 11) as usize % bound
         }
-        self.count += frames.len() - carried;
-        frames.drain(..carried);
-        let half = kept_max.div_ceil(2);
-        if self.head.len() > half {
-            self.tail.extend(self.head.drain(half..));
-        }
-        let missing = (half - self.head.len()).min(frames.len());
-        self.head.extend(frames.drain(..missing));
-        self.tail.extend(frames);
-        let over = self.tail.len().saturating_sub(kept_max - half);
-        self.tail.drain(..over);
     }
 
-    /// Frames that were found and are not here.
-    pub(super) fn omitted(&self) -> usize {
-        self.count - self.head.len() - self.tail.len()
+    fn read<'a>(
+        bytes: &'a [u8],
+        system: &'a SystemInfo,
+    ) -> (Minidump<'a, &'a [u8]>, &'a SystemInfo) {
+        (Minidump::read(bytes).unwrap(), system)
+    }
+
+    /// Words in stacks and registers become others that mean something there.
+    fn mutate(dump: &mut [u8], system: &SystemInfo, random: &mut Random) {
+        let mut places = Vec::new();
+        let mut words = vec![0, 1, 0x1000, u64::MAX, 1 << 47, u64::MAX << 47];
+        {
+            let (read, system) = read(dump, system);
+            let threads = Threads::read(&read, system).unwrap();
+            for thread in &threads.list.threads {
+                let Some(stack) = thread.stack_memory(&threads.memory) else {
+                    continue;
+                };
+                let at = stack.bytes().as_ptr() as usize - dump.as_ptr() as usize;
+                // Frames are where the stack begins.
+                let length = stack.bytes().len().min(2048) / 8;
+                places.extend((0..length).map(|word| at + word * 8));
+                let length = stack.bytes().len() / 8 + 4;
+                words.extend(
+                    (0..40).map(|_| stack.base_address() + random.below(length) as u64 * 8),
+                );
+                let context = thread.raw.thread_context.rva as usize;
+                if random.below(3) == 0 {
+                    places.push(context + REGISTERS[random.below(3)]);
+                }
+            }
+            for module in threads.modules.iter() {
+                let size = module.size().max(1) as usize;
+                words.extend((0..4).map(|_| module.base_address() + random.below(size) as u64));
+            }
+        }
+        for _ in 0..places.len() / 12 {
+            let place = places[random.below(places.len())];
+            if let Some(word) = dump.get_mut(place..place + 8) {
+                word.copy_from_slice(&words[random.below(words.len())].to_le_bytes());
+            }
+        }
+    }
+
+    fn told(stack: &Stack) -> Vec<String> {
+        let frames = stack.head.iter().chain(&stack.tail).map(|frame| {
+            let function = frame.function.as_ref();
+            format!(
+                "{:x} {} {:?} {:?} {:?} {:?}",
+                frame.instruction,
+                frame.trust.as_str(),
+                frame.module.map(|module| module.base_address()),
+                function.map(|f| (&f.name, f.base, f.parameter_size)),
+                frame.source.as_ref().map(|s| (&s.file, s.line)),
+                frame.inlines
+            )
+        });
+        let end = format!("{} {}", stack.count, stack.is_unfinished);
+        frames.chain([end]).collect()
+    }
+
+    /// Returns how many frames were found by each way.
+    fn check(name: &str, dump: &[u8], symbols: &SymbolCache, rounds: usize) -> [usize; 3] {
+        let mut ways = [0; 3];
+        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        for round in 0..rounds {
+            let mut dump = dump.to_vec();
+            let provider = || Provider::new(symbols, Unmapped::Held, u64::MAX);
+            let state = head::read(&mut Raw::new(&mut dump), &provider()).unwrap();
+            if round > 0 {
+                mutate(&mut dump, &state.system_info, &mut random);
+            }
+            let (read, system) = read(&dump, &state.system_info);
+            let threads = Threads::read(&read, system).unwrap();
+            let reach = match round % 3 {
+                0 => Reach {
+                    frames_max: usize::MAX,
+                    kept_max: usize::MAX,
+                },
+                _ => Reach {
+                    frames_max: 1 + random.below(40),
+                    kept_max: 1 + random.below(30),
+                },
+            };
+            let (ours, theirs) = (provider(), provider());
+            for thread in &threads.list.threads {
+                let Some(context) = threads.context(thread) else {
+                    continue;
+                };
+                assert!(
+                    matches!(context.raw, MinidumpRawContext::Amd64(_)),
+                    "{name}"
+                );
+                let memory = threads.memory(thread, &context);
+                let mut expected = Stack::new(0);
+                threads.unwind(&mut expected, context.clone(), memory, reach, &theirs);
+                let mut found = Stack::new(0);
+                let unwinder = Unwinder {
+                    modules: &threads.modules,
+                    memory,
+                    system,
+                    provider: &ours,
+                };
+                assert!(unwinder.unwind(&mut found, &context, reach));
+                assert_eq!(told(&found), told(&expected), "{name}, round {round}");
+                for frame in &found.head {
+                    match frame.trust {
+                        FrameTrust::CallFrameInfo => ways[0] += 1,
+                        FrameTrust::FramePointer => ways[1] += 1,
+                        FrameTrust::Scan => ways[2] += 1,
+                        _ => {}
+                    }
+                }
+            }
+        }
+        ways
+    }
+
+    #[test]
+    fn any_stack_of_x86_64_unwinds_as_the_crate_unwinds_it() {
+        let (with, without) = (with_symbols(), without_symbols());
+        let mut ways = [0; 3];
+        let mut systems = BTreeSet::new();
+        for (name, dump) in dumps() {
+            let Some((system, _)) = name.split_once("-x86_64-") else {
+                continue;
+            };
+            systems.insert(system.to_owned());
+            for (symbols, rounds) in [(&with, 40), (&without, 15)] {
+                let found = check(&name, &dump, symbols, rounds);
+                ways.iter_mut()
+                    .zip(found)
+                    .for_each(|(all, found)| *all += found);
+            }
+        }
+        assert_eq!(
+            Vec::from_iter(systems),
+            ["ios", "linux", "macos", "windows"]
+        );
+        assert!(ways.iter().all(|frames| *frames > 1_000), "{ways:?}");
     }
 }
