@@ -25,8 +25,9 @@ use super::{PROGRAM, ROUNDS, figure, median};
 const CRASHES: u64 = 100_000;
 /// Frames of a crashing stack and of thread 0.
 const FRAMES: (u64, u64) = (40, 40);
-/// Times that the vectors are named in one run.
-const REPEATS: usize = 20;
+/// Times that the vectors are named in one run of the command: its start counts, siggen's does not, so
+/// that it should be small beside the naming.
+const REPEATS: usize = 60;
 
 pub fn run(root: &Path) {
     let vectors = vectors();
