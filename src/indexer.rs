@@ -340,7 +340,6 @@ struct Feed<'s> {
 impl<'s> Feed<'s> {
     fn open(shared: &'s Shared) -> Result<Self, Broken> {
         let index = &shared.index;
-        let mut writer = Writer::open(index, Side::Current)?;
         let (last, _) = shared.store.change_range()?;
         let fresh = Watermark {
             change: last,
@@ -349,14 +348,20 @@ impl<'s> Feed<'s> {
         let mut is_fresh = false;
         let mark = match index.watermark() {
             Some(mark) if shared.continues(mark)? => mark,
-            _ => {
+            mark => {
                 tracing::info!(last_change = last, "the index is built from the store");
-                writer.clear()?;
-                writer.commit(fresh)?;
+                // Without a mark there is nothing in it.
+                if mark.is_some() {
+                    index.reset()?;
+                }
                 is_fresh = true;
                 fresh
             }
         };
+        let mut writer = Writer::open(index, Side::Current)?;
+        if is_fresh {
+            writer.commit(fresh)?;
+        }
         let mut change = mark.change;
         let mut lines = vec![Line {
             side: Side::Current,
@@ -367,12 +372,19 @@ impl<'s> Feed<'s> {
         let next = match index.next_watermark() {
             Some(next) if mark.rebuilt_to.is_none() && shared.continues(next)? => Some(next),
             // One that is built in place is as new as can be.
-            _ if mark.rebuilt_to.is_some() || !is_asked => {
+            _ if mark.rebuilt_to.is_some() || !is_asked && index.is_up_to_date() => {
                 index.drop_next()?;
                 None
             }
             _ => {
-                tracing::info!(last_change = last, "the index is built anew beside itself");
+                let unbuilt = index.unbuilt();
+                let unbuilt: Vec<&str> = unbuilt.iter().map(|field| field.name).collect();
+                tracing::info!(
+                    last_change = last,
+                    is_up_to_date = index.is_up_to_date(),
+                    fields = unbuilt.join(", "),
+                    "the index is built anew beside itself, and answers for all fields but these"
+                );
                 index.begin_next()?;
                 is_fresh = true;
                 Some(fresh)
@@ -548,7 +560,10 @@ impl<'s> Feed<'s> {
     fn commit(&mut self) -> Result<(), Broken> {
         let change = self.change;
         for line in &mut self.lines {
-            line.commit(change)?;
+            // One that no rows are written to has nothing that is new.
+            if self.has_changes || line.rebuilt_to.is_some() {
+                line.commit(change)?;
+            }
         }
         self.committed_at = Instant::now();
         (self.has_changes, self.has_rows) = (false, false);

@@ -8,6 +8,8 @@ pub enum IndexError {
     TooComplex,
     /// The search took longer than its bound; the caller can narrow it.
     TimedOut,
+    /// The search names fields that no index has yet: one is to be built; the caller can wait.
+    Unbuilt(Vec<String>),
     /// Reading or writing failed; opening the writer again may heal it.
     Io(String),
     /// The files are not what was written; only building the index anew heals it.
@@ -23,6 +25,11 @@ impl fmt::Display for IndexError {
             ),
             Self::TimedOut => f.write_str(
                 "Search query timed out. Narrow the dates or simplify the search and try again.",
+            ),
+            Self::Unbuilt(fields) => write!(
+                f,
+                "the index does not have {} yet, and is about to be built with it: leave it out, or search again in a few seconds",
+                fields.join(", ")
             ),
             Self::Io(why) => write!(f, "index: {why}"),
             Self::Damaged(why) => write!(f, "index is damaged: {why}; it is built anew"),

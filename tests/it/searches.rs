@@ -556,9 +556,9 @@ fn any_search_equals_a_plain_scan_over_the_store_at_every_stage() {
 
     // Killed while it is built.
     house.stop();
-    let mut writer = Writer::open(&house.index, Side::Current).expect("no other writer");
     let (change, _) = house.store.change_range().expect("readable");
-    writer.clear().expect("written");
+    house.index.reset().expect("ours");
+    let mut writer = Writer::open(&house.index, Side::Current).expect("no other writer");
     writer
         .commit(Watermark {
             change,
