@@ -862,8 +862,11 @@ mod tests {
         house.process("newer");
         house.until("the newer one", |h| h.total("signature", "=newer") == 1);
         house.close();
-        let folders = std::fs::read_dir(dir.path().join("index")).unwrap().count();
-        assert_eq!(folders, 1, "nothing of the old one is left");
+        let left = std::fs::read_dir(dir.path().join("index")).unwrap().count();
+        assert_eq!(
+            left, 2,
+            "a folder, and which: nothing of the old one is left"
+        );
     }
 
     #[test]

@@ -1,13 +1,19 @@
 //! The folders of an index: how one is opened, begun, and put in another's place.
 //!
 //! ```text
-//! current   searches are answered from it
-//! next      is built beside it, and becomes `current` when it is whole
-//! old       was replaced; whoever comes upon it removes it
+//! <number>/   an index
+//! current     the number of the one that searches are answered from
 //! ```
+//!
+//! One with a greater number is being built beside it; all others are removed. `current` changes by a
+//! rename, so there is no moment at which a kill leaves nothing. A folder keeps its path for as long
+//! as it is there, and no other one gets it in the life of a process: tantivy's threads that merge
+//! outlive the writer, and write where they know the index to be.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tantivy::directory::MmapDirectory;
 use tantivy::{IndexReader, IndexSettings, ReloadPolicy};
@@ -17,12 +23,13 @@ use super::schema::{self, Layout};
 use super::writer::{self, Watermark};
 use crate::fields::Field;
 
-pub const CURRENT: &str = "current";
-pub const NEXT: &str = "next";
-const OLD: &str = "old";
+const CURRENT: &str = "current";
+/// What becomes [`CURRENT`].
+const CURRENT_NEW: &str = "current.new";
 
 /// An index in one of the folders, open.
 pub struct Opened {
+    pub number: u64,
     pub tantivy: tantivy::Index,
     pub reader: IndexReader,
     pub layout: Layout,
@@ -33,6 +40,7 @@ pub struct Opened {
 
 impl Opened {
     fn new(
+        number: u64,
         tantivy: tantivy::Index,
         layout: Layout,
         is_up_to_date: bool,
@@ -44,6 +52,7 @@ impl Opened {
             .reload_policy(ReloadPolicy::Manual)
             .try_into()?;
         Ok(Self {
+            number,
             tantivy,
             reader,
             layout,
@@ -69,27 +78,60 @@ impl Opened {
 
 /// The folders of one store's index, and the catalogue that it is opened with.
 pub struct Folders {
-    pub dir: PathBuf,
+    dir: PathBuf,
     pub store_id: u128,
     pub catalogue: &'static [Field],
+    /// The greatest number that was ever given here.
+    last: AtomicU64,
 }
 
 impl Folders {
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+    pub fn new(dir: &Path, store_id: u128, catalogue: &'static [Field]) -> io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let folders = Self {
+            dir: dir.to_path_buf(),
+            store_id,
+            catalogue,
+            last: AtomicU64::new(0),
+        };
+        let last = folders.numbers()?.pop();
+        folders.last.store(last.unwrap_or(0), Ordering::SeqCst);
+        Ok(folders)
     }
 
-    /// Opens what an earlier run left. `Err` says why it is of no use, which is nothing where
-    /// there is none.
-    pub fn open(&self, name: &str) -> Result<Opened, Option<String>> {
-        let path = self.path(name);
-        match path.join("meta.json").exists() {
-            true => self.open_there(&path).map_err(Some),
-            false => Err(None),
+    fn path(&self, number: u64) -> PathBuf {
+        self.dir.join(number.to_string())
+    }
+
+    /// Ascending.
+    fn numbers(&self) -> io::Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for entry in std::fs::read_dir(&self.dir)? {
+            let name = entry?.file_name();
+            let number = name.to_str().and_then(|name| name.parse().ok());
+            numbers.extend(number.filter(|n: &u64| name.to_str() == Some(&n.to_string())));
         }
+        numbers.sort_unstable();
+        Ok(numbers)
     }
 
-    fn open_there(&self, path: &Path) -> Result<Opened, String> {
+    /// The number of the index that searches are answered from; `None` where there never was one.
+    pub fn current(&self) -> Option<u64> {
+        let text = std::fs::read_to_string(self.dir.join(CURRENT)).ok()?;
+        text.trim().parse().ok()
+    }
+
+    /// What was being built beside the current index, as far as it is of any use.
+    pub fn open_next(&self) -> io::Result<Option<Opened>> {
+        let current = self.current();
+        let numbers = self.numbers()?.into_iter().rev();
+        let mut later = numbers.take_while(|number| Some(*number) > current);
+        Ok(later.find_map(|number| self.open(number).ok()))
+    }
+
+    /// Opens what an earlier run left. `Err` says why it is of no use.
+    pub fn open(&self, number: u64) -> Result<Opened, String> {
+        let path = self.path(number);
         let tantivy = tantivy::Index::open_in_dir(path).map_err(|e| e.to_string())?;
         let payload = tantivy.load_metas().map_err(|e| e.to_string())?.payload;
         let payload = payload.ok_or("it is empty")?;
@@ -105,13 +147,14 @@ impl Folders {
         }
         let layout = Layout::of(tantivy.schema(), known, self.catalogue);
         let layout = layout.ok_or("its schema is another one")?;
-        Opened::new(tantivy, layout, is_up_to_date, Some(watermark)).map_err(|e| e.to_string())
+        let opened = Opened::new(number, tantivy, layout, is_up_to_date, Some(watermark));
+        opened.map_err(|e| e.to_string())
     }
 
-    /// Makes an empty index where anything may have been.
-    pub fn begin(&self, name: &str) -> Result<Opened, IndexError> {
-        let path = self.path(name);
-        self.remove(name)?;
+    /// Makes an empty index in a folder of its own.
+    pub fn begin(&self) -> Result<Opened, IndexError> {
+        let number = self.last.fetch_add(1, Ordering::SeqCst) + 1;
+        let path = self.path(number);
         std::fs::create_dir_all(&path)?;
         let directory = MmapDirectory::open(&path).map_err(|e| IndexError::Io(e.to_string()))?;
         let settings = IndexSettings {
@@ -121,42 +164,35 @@ impl Folders {
         };
         let layout = Layout::new(self.catalogue);
         let tantivy = tantivy::Index::create(directory, layout.schema.clone(), settings)?;
-        Opened::new(tantivy, layout, true, None)
+        Opened::new(number, tantivy, layout, true, None)
     }
 
-    pub fn remove(&self, name: &str) -> Result<(), IndexError> {
-        match std::fs::remove_dir_all(self.path(name)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
-            _ => Ok(()),
-        }
+    /// Makes this one the current index, in one step.
+    pub fn put_in_place(&self, number: u64) -> io::Result<()> {
+        let new = self.dir.join(CURRENT_NEW);
+        let mut file = std::fs::File::create(&new)?;
+        writeln!(file, "{number}")?;
+        file.sync_all()?;
+        std::fs::rename(new, self.dir.join(CURRENT))?;
+        std::fs::File::open(&self.dir)?.sync_all()
     }
 
-    /// Puts what was built beside in the place of the current index, which may be missing. A kill
-    /// leaves one of the two whole: where it comes between both renames, [`NEXT`].
-    pub fn replace(&self) -> Result<(), IndexError> {
-        let [current, next, old] = [CURRENT, NEXT, OLD].map(|name| self.path(name));
-        // Before anything is moved away.
-        std::fs::metadata(&next)?;
-        self.remove(OLD)?;
-        match std::fs::rename(&current, &old) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
-            _ => std::fs::rename(next, current)?,
-        }
-        std::fs::File::open(&self.dir)?.sync_all()?;
-        self.remove(OLD)
-    }
-
-    /// Removes what was replaced, and indexes of versions that named their folders after the
-    /// catalogue, which nothing would keep up to date.
-    pub fn clean_up(&self) -> Result<(), IndexError> {
+    /// Removes all indexes but these, and those of versions that named folders after the catalogue.
+    /// What cannot be removed just now (a merge may be writing there) is left to the next call.
+    pub fn keep_only(&self, numbers: &[u64]) -> io::Result<()> {
+        let kept: Vec<String> = numbers.iter().map(u64::to_string).collect();
         for entry in std::fs::read_dir(&self.dir)? {
             let entry = entry?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
             let stem = name.split('-').next().unwrap_or_default();
+            let is_number = name.bytes().all(|b| b.is_ascii_digit());
             let is_earlier = stem.len() == 16 && stem.bytes().all(|b| b.is_ascii_hexdigit());
-            if (is_earlier || name == OLD) && entry.file_type()?.is_dir() {
-                std::fs::remove_dir_all(entry.path())?;
+            if (is_number || is_earlier) && !kept.iter().any(|kept| *kept == name) {
+                let gone = std::fs::remove_dir_all(entry.path());
+                if let Err(error) = gone {
+                    tracing::warn!(%error, folder = %name, "an index that is not used stays");
+                }
             }
         }
         Ok(())

@@ -44,7 +44,7 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use crate::fields::{self, Field};
-use folder::{CURRENT, Folders, NEXT, Opened};
+use folder::{Folders, Opened};
 use terms::Dictionaries;
 
 pub use bounds::SearchBounds;
@@ -106,42 +106,31 @@ impl Index {
         store_id: u128,
         catalogue: &'static [Field],
     ) -> Result<Self, IndexError> {
-        let folders = Folders {
-            dir: dir.to_path_buf(),
-            store_id,
-            catalogue,
-        };
-        std::fs::create_dir_all(dir)?;
-        let mut next = folders.open(NEXT).ok();
-        let current = match folders.open(CURRENT) {
-            Ok(current) => current,
-            Err(why) => {
-                if let Some(why) = why {
+        let folders = Folders::new(dir, store_id, catalogue)?;
+        let mut next = folders.open_next()?;
+        let current = match folders.current().map(|number| folders.open(number)) {
+            Some(Ok(current)) => current,
+            of_no_use => {
+                if let Some(Err(why)) = of_no_use {
                     tracing::warn!(%why, "the index is built anew");
                 }
-                match next.take() {
-                    None => folders.begin(CURRENT)?,
-                    Some(built) => {
-                        drop(built);
-                        folders.replace()?;
-                        let opened = folders.open(CURRENT);
-                        opened.map_err(|why| IndexError::Damaged(why.unwrap_or_default()))?
-                    }
-                }
+                let opened = match next.take() {
+                    Some(next) => next,
+                    None => folders.begin()?,
+                };
+                folders.put_in_place(opened.number)?;
+                opened
             }
         };
         next = next.filter(|next| next.is_up_to_date);
-        if next.is_none() {
-            match current.is_up_to_date {
-                true => folders.remove(NEXT)?,
-                false => next = Some(folders.begin(NEXT)?),
-            }
+        if next.is_none() && !current.is_up_to_date {
+            next = Some(folders.begin()?);
         }
-        folders.clean_up()?;
         let sides = Sides {
             current: Arc::new(current),
             next: next.map(Arc::new),
         };
+        folders.keep_only(&sides.numbers())?;
         Ok(Self {
             folders,
             dictionaries: Arc::default(),
@@ -151,23 +140,20 @@ impl Index {
 
     /// Throws the current index away and begins an empty one. No writer of it may be open.
     pub fn reset(&self) -> Result<(), IndexError> {
-        let begun = Arc::new(self.folders.begin(CURRENT)?);
-        self.change(|sides| sides.current = begun);
-        Ok(())
+        let begun = Arc::new(self.folders.begin()?);
+        self.folders.put_in_place(begun.number)?;
+        self.change(|sides| sides.current = begun)
     }
 
     /// Begins an empty index beside this one. No writer of it may be open.
     pub fn begin_next(&self) -> Result<(), IndexError> {
-        self.drop_next()?;
-        let begun = Arc::new(self.folders.begin(NEXT)?);
-        self.change(|sides| sides.next = Some(begun));
-        Ok(())
+        let begun = Arc::new(self.folders.begin()?);
+        self.change(|sides| sides.next = Some(begun))
     }
 
     /// Gives up what is built beside this index. No writer of it may be open.
     pub fn drop_next(&self) -> Result<(), IndexError> {
-        self.change(|sides| sides.next = None);
-        self.folders.remove(NEXT)
+        self.change(|sides| sides.next = None)
     }
 
     /// How far the index is that is built beside this one; `None` where there is none.
@@ -178,14 +164,12 @@ impl Index {
     /// Puts what was built beside this index in its place. No writer may be open. Searches that
     /// run end on the old files; a kill leaves one of the two.
     pub fn swap(&self) -> Result<(), IndexError> {
-        self.folders.replace()?;
-        let opened = self.folders.open(CURRENT);
-        let opened = opened.map_err(|why| IndexError::Damaged(why.unwrap_or_default()))?;
+        let next = self.side(Side::Next)?;
+        self.folders.put_in_place(next.number)?;
         self.change(|sides| {
-            sides.current = Arc::new(opened);
+            sides.current = next;
             sides.next = None;
-        });
-        Ok(())
+        })
     }
 
     /// How far the index has come; `None` where it has to be built.
@@ -228,7 +212,20 @@ impl Index {
         self.sides.read().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
-    fn change(&self, change: impl FnOnce(&mut Sides)) {
-        change(&mut self.sides.write().unwrap_or_else(|e| e.into_inner()));
+    /// Changes what is open, and removes what is not any more.
+    fn change(&self, change: impl FnOnce(&mut Sides)) -> Result<(), IndexError> {
+        let numbers = {
+            let mut sides = self.sides.write().unwrap_or_else(|e| e.into_inner());
+            change(&mut sides);
+            sides.numbers()
+        };
+        Ok(self.folders.keep_only(&numbers)?)
+    }
+}
+
+impl Sides {
+    fn numbers(&self) -> Vec<u64> {
+        let next = self.next.iter().map(|next| next.number);
+        next.chain([self.current.number]).collect()
     }
 }

@@ -26,7 +26,12 @@ impl Bench {
     }
 
     fn folder(&self) -> std::path::PathBuf {
-        self.dir.path().join(CURRENT)
+        self.side(Side::Current)
+    }
+
+    fn side(&self, side: Side) -> std::path::PathBuf {
+        let number = self.index.side(side).unwrap().number;
+        self.dir.path().join(number.to_string())
     }
 
     fn reopen(self, store_id: u128) -> Self {
@@ -559,7 +564,7 @@ fn a_damaged_index_starts_anew() {
 #[test]
 fn what_was_replaced_and_indexes_of_earlier_versions_are_removed() {
     let dir = tempfile::tempdir().unwrap();
-    let gone = ["old", "0123456789abcdef", "0123456789abcdef-next"];
+    let gone = ["7", "0123456789abcdef", "0123456789abcdef-next"];
     for name in gone.into_iter().chain(["keep-this"]) {
         std::fs::create_dir(dir.path().join(name)).unwrap();
     }
@@ -817,49 +822,48 @@ fn a_field_that_becomes_protected_is_hidden_in_an_index_of_before_at_once() {
 #[test]
 fn a_kill_at_any_step_of_taking_over_leaves_an_index_that_answers() {
     type Step = fn(&Bench);
-    fn rename(bench: &Bench, from: &str, to: &str) {
-        std::fs::rename(bench.dir.path().join(from), bench.dir.path().join(to)).unwrap();
-    }
+    const HALF: Watermark = Watermark {
+        change: 1,
+        rebuilt_to: Some(1),
+    };
     let new = || document(2, json!({"signature": "new"}), &[]);
     // What is on the disk; whether the old one answers, and how far the next one is.
     let steps: [(&str, Step, bool, Option<Watermark>); 7] = [
         ("before anything", |_| {}, true, None),
         (
             "before its first commit",
-            |bench| {
-                let next = bench.dir.path().join(NEXT);
-                std::fs::remove_file(next.join("meta.json")).unwrap();
-            },
+            |bench| std::fs::remove_file(bench.side(Side::Next).join("meta.json")).unwrap(),
             true,
             None,
         ),
         (
             "damaged",
-            |bench| std::fs::write(bench.dir.path().join(NEXT).join("meta.json"), "{").unwrap(),
+            |bench| std::fs::write(bench.side(Side::Next).join("meta.json"), "{").unwrap(),
             true,
             None,
         ),
         ("half built", |_| {}, true, Some(HALF)),
         ("built", |_| {}, true, Some(whole(2))),
         (
-            "between the renames",
-            |bench| rename(bench, CURRENT, "old"),
-            false,
+            "before the rename",
+            |bench| std::fs::write(bench.dir.path().join("current.new"), "").unwrap(),
+            true,
             Some(whole(2)),
         ),
         (
             "before the old one is removed",
             |bench| {
-                rename(bench, CURRENT, "old");
-                rename(bench, NEXT, CURRENT);
+                let next = bench.index.side(Side::Next).unwrap().number;
+                bench.index.folders.put_in_place(next).unwrap();
             },
             false,
             Some(whole(2)),
         ),
     ];
-    const HALF: Watermark = Watermark {
-        change: 1,
-        rebuilt_to: Some(1),
+    let folders = |bench: &Bench| {
+        let entries = std::fs::read_dir(bench.dir.path()).unwrap();
+        let is_folder = |e: &std::fs::DirEntry| e.file_type().unwrap().is_dir();
+        entries.filter(|e| is_folder(e.as_ref().unwrap())).count()
     };
     for (what, step, is_old, mark) in steps {
         let before = earlier(|fields| fields.retain(|f| f.name != "addons"));
@@ -869,29 +873,24 @@ fn a_kill_at_any_step_of_taking_over_leaves_an_index_that_answers() {
         }
         step(&bench);
         let bench = bench.reopen(STORE);
-        let found = if is_old {
-            "signature==old"
-        } else {
-            "signature==new"
+        let (found, seq) = match is_old {
+            true => ("signature==old", 1),
+            false => ("signature==new", 2),
         };
-        let seq = if is_old { 1 } else { 2 };
         assert_eq!(bench.answer(found), (vec![seq], Coverage::Whole), "{what}");
         assert_eq!(bench.index.is_up_to_date(), !is_old, "{what}");
         let next = bench.index.next_watermark();
         assert_eq!(next, mark.filter(|_| is_old), "{what}");
-        assert!(!bench.dir.path().join("old").exists(), "{what}");
-        assert_eq!(bench.dir.path().join(NEXT).exists(), is_old, "{what}");
+        assert_eq!(folders(&bench), 1 + usize::from(is_old), "{what}");
         // Whatever it was, it can be gone on with.
         if is_old {
             bench.index.begin_next().unwrap();
             bench.write(Side::Next, &[new()], whole(2));
             bench.index.swap().unwrap();
         }
-        assert_eq!(
-            bench.answer("addons=__null__"),
-            (vec![2], Coverage::Whole),
-            "{what}"
-        );
+        let found = bench.answer("addons=__null__");
+        assert_eq!(found, (vec![2], Coverage::Whole), "{what}");
+        assert_eq!(folders(&bench), 1, "{what}");
     }
 }
 
