@@ -8,9 +8,9 @@
 //!    and never be left out.
 //!
 //! Building goes on beside the feed, a batch of rows between two looks at it: new crashes are
-//! found as fast as ever, and a restart goes on where the last commit was. On demand a whole index
-//! is built anew beside the one that answers, which takes in what changes meanwhile, too; when it
-//! is built, it takes the other's place ([`Indexer::rebuild`], or [`rebuild`] without a server).
+//! found as fast as ever, and a restart goes on where the last commit was. On demand, and where the
+//! index was made for another catalogue, a whole index is built anew beside the one that answers,
+//! which takes in what changes meanwhile, too; when it is built, it takes the other's place ([`Indexer::rebuild`], or [`rebuild`] without a server).
 //! An error closes the writers; after a pause everything begins again at 1.
 
 use std::collections::{BTreeMap, HashSet};
