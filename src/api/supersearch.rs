@@ -23,13 +23,17 @@ impl From<QueryError> for WebError {
     }
 }
 
+/// As long as searches that hold much go on, or an index takes to be begun.
+const RETRY_AFTER_SECONDS: u64 = 5;
+
 impl From<IndexError> for WebError {
     fn from(error: IndexError) -> Self {
         if let IndexError::TooComplex | IndexError::TimedOut = error {
             return Self::new(400, error.to_string());
         }
-        if let IndexError::Unbuilt(_) = error {
-            return Self::new(503, error.to_string()).with("retry-after", "5".into());
+        if let IndexError::Unbuilt(_) | IndexError::Busy = error {
+            return Self::new(503, error.to_string())
+                .with("retry-after", RETRY_AFTER_SECONDS.to_string());
         }
         tracing::error!(%error, "a search failed");
         Self::new(
@@ -169,5 +173,18 @@ mod tests {
             IndexError::TooComplex,
             "Search query is too complex to execute. Simplify the search pattern and try again.",
         );
+    }
+
+    #[test]
+    fn a_search_that_can_be_made_later_is_told_when() {
+        fn check(error: IndexError, word: &str) {
+            let error = WebError::from(error);
+            assert_eq!(error.status, 503);
+            assert!(error.message.contains(word), "{}", error.message);
+            let later = ("retry-after", RETRY_AFTER_SECONDS.to_string());
+            assert_eq!(error.headers, [later]);
+        }
+        check(IndexError::Busy, "1024 MiB");
+        check(IndexError::Unbuilt(vec!["gpu_level".into()]), "gpu_level");
     }
 }

@@ -2,12 +2,16 @@
 
 use std::{fmt, io};
 
+use crate::limits;
+
 #[derive(Debug)]
 pub enum IndexError {
     /// The search would hold more than its bound; the caller can narrow it.
     TooComplex,
     /// The search took longer than its bound; the caller can narrow it.
     TimedOut,
+    /// All searches together would hold more than their bound; the caller can come again.
+    Busy,
     /// The search names fields that no index has yet: one is to be built; the caller can wait.
     Unbuilt(Vec<String>),
     /// Reading or writing failed; opening the writer again may heal it.
@@ -25,6 +29,11 @@ impl fmt::Display for IndexError {
             ),
             Self::TimedOut => f.write_str(
                 "Search query timed out. Narrow the dates or simplify the search and try again.",
+            ),
+            Self::Busy => write!(
+                f,
+                "searches that run just now take all of the {} MiB that they share: search again in a few seconds, or narrow the search",
+                limits::SEARCHES_BYTES_MAX >> 20
             ),
             Self::Unbuilt(fields) => write!(
                 f,

@@ -44,6 +44,7 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use crate::fields::{self, Field};
+use bounds::SharedBytes;
 use folder::{Folders, Opened};
 use terms::Dictionaries;
 
@@ -59,6 +60,7 @@ pub use writer::{Watermark, Writer};
 pub struct Index {
     folders: Folders,
     dictionaries: Arc<Dictionaries>,
+    shared_bytes: Arc<SharedBytes>,
     sides: RwLock<Sides>,
 }
 
@@ -134,6 +136,7 @@ impl Index {
         Ok(Self {
             folders,
             dictionaries: Arc::default(),
+            shared_bytes: Arc::default(),
             sides: RwLock::new(sides),
         })
     }

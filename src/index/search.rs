@@ -61,7 +61,7 @@ impl Index {
         query: &Query,
         bounds: &SearchBounds,
     ) -> Result<SearchResult, IndexError> {
-        let running = &Running::begin(bounds);
+        let running = &Running::begin(bounds, self.shared_bytes.clone());
         let (opened, coverage) = self.answering(query)?;
         let ground = Ground {
             layout: &opened.layout,

@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
 use crate::fields::Kind;
 use crate::fields::version::VersionKey;
+use crate::limits;
 use crate::query::Query;
 
 const NOW: Timestamp = Timestamp::from_ms(1_795_338_764_123);
@@ -935,4 +936,25 @@ fn a_field_that_no_index_has_is_named() {
         "{why:?}"
     );
     assert!(why.to_string().contains("uptime"), "{why}");
+}
+
+#[test]
+fn a_search_that_finds_no_memory_left_by_others_can_be_made_again() {
+    let bench = Bench::new();
+    // Sorted as versions, these take more than what each search may always hold.
+    let number = limits::SEARCH_BYTES_FREE as u64 / 200 + 10;
+    let crash = |seq| document(seq, json!({ "version": format!("1.{seq}") }), &[]);
+    bench.put(&(1..=number).map(crash).collect::<Vec<_>>());
+    let bounds = SearchBounds {
+        bytes_max: limits::SEARCHES_BYTES_MAX + limits::SEARCH_BYTES_FREE,
+        ..SearchBounds::default()
+    };
+    let other = bounds::Running::begin(&bounds, bench.index.shared_bytes.clone());
+    other.check_bytes(bounds.bytes_max).unwrap();
+    let large = query("_sort=version&_facets=", true);
+    let refused = bench.index.search(&large);
+    assert!(matches!(refused, Err(IndexError::Busy)), "{refused:?}");
+    assert_eq!(bench.search("version=1.7").total, 1, "small ones go on");
+    drop(other);
+    assert_eq!(bench.index.search(&large).unwrap().total, number);
 }
