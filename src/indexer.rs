@@ -341,9 +341,12 @@ impl<'s> Feed<'s> {
     fn open(shared: &'s Shared) -> Result<Self, Broken> {
         let index = &shared.index;
         let (last, _) = shared.store.change_range()?;
+        let states = shared.store.status()?.states;
+        let rows_total: u64 = states.iter().map(|(_, crashes)| crashes).sum();
         let fresh = Watermark {
             change: last,
-            rebuilt_to: Some(0),
+            // Of a store without a crash it is whole at once.
+            rebuilt_to: (rows_total > 0).then_some(0),
         };
         let mut is_fresh = false;
         let mark = match index.watermark() {
@@ -407,7 +410,7 @@ impl<'s> Feed<'s> {
             ..Building::default()
         };
         if lines.iter().any(|line| line.rebuilt_to.is_some()) {
-            building.rows_total = shared.store.status()?.states.iter().map(|(_, n)| n).sum();
+            building.rows_total = rows_total;
             shared.set_building(Some(building));
         } else {
             shared.set_building(None);

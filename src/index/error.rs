@@ -12,7 +12,8 @@ pub enum IndexError {
     TimedOut,
     /// All searches together would hold more than their bound; the caller can come again.
     Busy,
-    /// The search names fields that no index has yet: one is to be built; the caller can wait.
+    /// An index is being built without which the answer would lack crashes, or these fields of them,
+    /// which it is not to; the caller can wait.
     Unbuilt(Vec<String>),
     /// Reading or writing failed; opening the writer again may heal it.
     Io(String),
@@ -35,11 +36,19 @@ impl fmt::Display for IndexError {
                 "searches that run just now take all of the {} MiB that they share: search again in a few seconds, or narrow the search",
                 limits::SEARCHES_BYTES_MAX >> 20
             ),
-            Self::Unbuilt(fields) => write!(
-                f,
-                "the index does not have {} yet, and is about to be built with it: leave it out, or search again in a few seconds",
-                fields.join(", ")
-            ),
+            Self::Unbuilt(fields) => {
+                let (what, way) = match fields.is_empty() {
+                    true => ("every crash".to_owned(), "come"),
+                    false => (
+                        format!("{} of every crash", fields.join(", ")),
+                        "leave it out, or come",
+                    ),
+                };
+                write!(
+                    f,
+                    "the index does not have {what} yet: {way} again when it is built, /status/ says how far it is"
+                )
+            }
             Self::Io(why) => write!(f, "index: {why}"),
             Self::Damaged(why) => write!(f, "index is damaged: {why}; it is built anew"),
         }

@@ -50,7 +50,7 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError::TimedOut`] and [`IndexError::TooComplex`] at the bounds of a search; the
-    /// caller can narrow it. [`IndexError::Unbuilt`] where no index knows a field yet.
+    /// caller can narrow it. [`IndexError::Unbuilt`] where no index knows a field, not even one that is being built.
     pub fn search(&self, query: &Query) -> Result<SearchResult, IndexError> {
         self.search_within(query, &SearchBounds::default())
     }

@@ -116,6 +116,25 @@ fn check_new_fields(server: &Server, count: u64, token: &str) -> bool {
     is_complete
 }
 
+/// A file has every crash or is refused, with the fields that are not built.
+fn check_files(server: &Server, count: u64, token: &str) {
+    let file = |columns: &str| {
+        let path = format!("/api/SearchExport/?{columns}");
+        server.request("GET", &path, &[("Auth-Token", token)], b"")
+    };
+    let lines = |text: &str| text.lines().count() as u64 - 1;
+    assert_eq!(lines(&file("_columns=uuid").text()), count);
+    let file = file("_columns=uuid&_columns=level");
+    match file.status {
+        200 => assert_eq!(lines(&file.text()), count),
+        503 => {
+            assert!(file.text().contains("level"), "{}", file.text());
+            assert!(file.header("retry-after").is_some());
+        }
+        other => panic!("{other}: {}", file.text()),
+    }
+}
+
 #[test]
 fn searches_go_on_and_nothing_leaks_while_the_index_is_built_for_other_fields_and_killed() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -166,6 +185,7 @@ fn searches_go_on_and_nothing_leaks_while_the_index_is_built_for_other_fields_an
             Some(count),
             "who may see it"
         );
+        check_files(&server, count, &admin);
         submit(&server, count);
         wait_for("the new crash", || {
             let (found, is_complete) = ask(&server, "product=Lynx&_results_number=0", &admin);
