@@ -8,9 +8,9 @@
 //!    and never be left out.
 //!
 //! Building goes on beside the feed, a batch of rows between two looks at it: new crashes are
-//! found as fast as ever, and a restart goes on where the last commit was. On demand a whole index
-//! is built anew beside the one that answers, which takes in what changes meanwhile, too; when it
-//! is built, it takes the other's place ([`Indexer::rebuild`], or [`rebuild`] without a server).
+//! found as fast as ever, and a restart goes on where the last commit was. On demand, and where the
+//! index was made for another catalogue, a whole index is built anew beside the one that answers,
+//! which takes in what changes meanwhile, too; when it is built, it takes the other's place ([`Indexer::rebuild`], or [`rebuild`] without a server).
 //! An error closes the writers; after a pause everything begins again at 1.
 
 use std::collections::{BTreeMap, HashSet};
@@ -340,23 +340,31 @@ struct Feed<'s> {
 impl<'s> Feed<'s> {
     fn open(shared: &'s Shared) -> Result<Self, Broken> {
         let index = &shared.index;
-        let mut writer = Writer::open(index, Side::Current)?;
         let (last, _) = shared.store.change_range()?;
+        let states = shared.store.status()?.states;
+        let rows_total: u64 = states.iter().map(|(_, crashes)| crashes).sum();
         let fresh = Watermark {
             change: last,
-            rebuilt_to: Some(0),
+            // Of a store without a crash it is whole at once.
+            rebuilt_to: (rows_total > 0).then_some(0),
         };
         let mut is_fresh = false;
         let mark = match index.watermark() {
             Some(mark) if shared.continues(mark)? => mark,
-            _ => {
+            mark => {
                 tracing::info!(last_change = last, "the index is built from the store");
-                writer.clear()?;
-                writer.commit(fresh)?;
+                // Without a mark there is nothing in it.
+                if mark.is_some() {
+                    index.reset()?;
+                }
                 is_fresh = true;
                 fresh
             }
         };
+        let mut writer = Writer::open(index, Side::Current)?;
+        if is_fresh {
+            writer.commit(fresh)?;
+        }
         let mut change = mark.change;
         let mut lines = vec![Line {
             side: Side::Current,
@@ -367,12 +375,19 @@ impl<'s> Feed<'s> {
         let next = match index.next_watermark() {
             Some(next) if mark.rebuilt_to.is_none() && shared.continues(next)? => Some(next),
             // One that is built in place is as new as can be.
-            _ if mark.rebuilt_to.is_some() || !is_asked => {
+            _ if mark.rebuilt_to.is_some() || !is_asked && index.is_up_to_date() => {
                 index.drop_next()?;
                 None
             }
             _ => {
-                tracing::info!(last_change = last, "the index is built anew beside itself");
+                let unbuilt = index.unbuilt();
+                let unbuilt: Vec<&str> = unbuilt.iter().map(|field| field.name).collect();
+                tracing::info!(
+                    last_change = last,
+                    is_up_to_date = index.is_up_to_date(),
+                    fields = unbuilt.join(", "),
+                    "the index is built anew beside itself, and answers for all fields but these"
+                );
                 index.begin_next()?;
                 is_fresh = true;
                 Some(fresh)
@@ -395,7 +410,7 @@ impl<'s> Feed<'s> {
             ..Building::default()
         };
         if lines.iter().any(|line| line.rebuilt_to.is_some()) {
-            building.rows_total = shared.store.status()?.states.iter().map(|(_, n)| n).sum();
+            building.rows_total = rows_total;
             shared.set_building(Some(building));
         } else {
             shared.set_building(None);
@@ -548,7 +563,10 @@ impl<'s> Feed<'s> {
     fn commit(&mut self) -> Result<(), Broken> {
         let change = self.change;
         for line in &mut self.lines {
-            line.commit(change)?;
+            // One that no rows are written to has nothing that is new.
+            if self.has_changes || line.rebuilt_to.is_some() {
+                line.commit(change)?;
+            }
         }
         self.committed_at = Instant::now();
         (self.has_changes, self.has_rows) = (false, false);
@@ -847,8 +865,11 @@ mod tests {
         house.process("newer");
         house.until("the newer one", |h| h.total("signature", "=newer") == 1);
         house.close();
-        let folders = std::fs::read_dir(dir.path().join("index")).unwrap().count();
-        assert_eq!(folders, 1, "nothing of the old one is left");
+        let left = std::fs::read_dir(dir.path().join("index")).unwrap().count();
+        assert_eq!(
+            left, 2,
+            "a folder, and which: nothing of the old one is left"
+        );
     }
 
     #[test]

@@ -130,6 +130,10 @@ pub const FACET_DEPTH_MAX: usize = 4;
 pub const SEARCH_SECONDS_MAX: u64 = 10;
 /// Bytes that one search may hold of what it counts, sorts and answers.
 pub const SEARCH_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// The same for all searches that run at once, beside what each may always hold.
+pub const SEARCHES_BYTES_MAX: usize = 4 * SEARCH_BYTES_MAX;
+/// Bytes that a search may hold however many others there are.
+pub const SEARCH_BYTES_FREE: usize = 1024 * 1024;
 /// Distinct values that are counted exactly; of more the answer is an estimate with its error.
 pub const UNIQUE_EXACT_MAX: usize = 100_000;
 /// Fields that results are sorted by.

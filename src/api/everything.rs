@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::fields::name;
-use crate::index::{Hit, Index, IndexError};
+use crate::index::{Hit, Index, IndexError, SearchResult};
 use crate::limits;
 use crate::query::{FieldRef, Op, Operand, Query};
 
@@ -50,9 +50,18 @@ impl Everything {
     }
 
     /// The next hits, their values in the order of the query's columns; none at the end.
+    ///
+    /// # Errors
+    /// [`IndexError::Unbuilt`] while an index is built without which some crashes would be left out.
     pub fn next_page(&mut self) -> Result<Vec<Hit>, IndexError> {
         while !self.is_done {
-            let mut hits = self.index.search(&self.query)?.hits;
+            let SearchResult {
+                mut hits, coverage, ..
+            } = self.index.search(&self.query)?;
+            // Neither a file nor a job says what it lacks.
+            if !coverage.is_whole() {
+                return Err(IndexError::Unbuilt(coverage.fields().to_vec()));
+            }
             if self.has_order || hits.len() < self.query.results_number {
                 self.is_done = true;
             }

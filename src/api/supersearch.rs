@@ -23,10 +23,17 @@ impl From<QueryError> for WebError {
     }
 }
 
+/// As long as searches that hold much go on, or an index takes to be begun.
+const RETRY_AFTER_SECONDS: u64 = 5;
+
 impl From<IndexError> for WebError {
     fn from(error: IndexError) -> Self {
         if let IndexError::TooComplex | IndexError::TimedOut = error {
             return Self::new(400, error.to_string());
+        }
+        if let IndexError::Unbuilt(_) | IndexError::Busy = error {
+            return Self::new(503, error.to_string())
+                .with("retry-after", RETRY_AFTER_SECONDS.to_string());
         }
         tracing::error!(%error, "a search failed");
         Self::new(
@@ -61,8 +68,9 @@ pub const UNREDACTED: Doc = Doc::new(
 )
 .search();
 
-/// Searches with Socorro's parameters; hits, total and facets in Socorro's shape. While the index is
-/// built from the store it says so under `rebuilding`, and whether answers are complete meanwhile.
+/// Searches with Socorro's parameters; hits, total and facets in Socorro's shape. While an index is
+/// built from the store it says so under `rebuilding`: how far it is, whether this answer is
+/// complete all the same, and else because of which fields it is not.
 pub fn supersearch(app: &App, request: &Request, _: &[String]) -> Answer {
     let query = Query::parse(&request.query.0, app.clock.now(), request.sees_protected())?;
     let wants_query = request.query.get("_return_query");
@@ -71,11 +79,14 @@ pub fn supersearch(app: &App, request: &Request, _: &[String]) -> Answer {
     }
     let result = app.index.search(&query)?;
     let mut answer = to_json(&query, &result);
-    if let Some(building) = app.indexer.building() {
+    let building = app.indexer.building();
+    if building.is_some() || !result.coverage.is_whole() {
+        let building = building.unwrap_or_default();
         answer["rebuilding"] = json!({
             "rows": building.rows,
             "rows_total": building.rows_total,
-            "is_complete": building.is_beside,
+            "is_complete": result.coverage.is_whole(),
+            "fields": result.coverage.fields(),
         });
     }
     Ok(Response::json(&answer))
@@ -162,5 +173,18 @@ mod tests {
             IndexError::TooComplex,
             "Search query is too complex to execute. Simplify the search pattern and try again.",
         );
+    }
+
+    #[test]
+    fn a_search_that_can_be_made_later_is_told_when() {
+        fn check(error: IndexError, word: &str) {
+            let error = WebError::from(error);
+            assert_eq!(error.status, 503);
+            assert!(error.message.contains(word), "{}", error.message);
+            let later = ("retry-after", RETRY_AFTER_SECONDS.to_string());
+            assert_eq!(error.headers, [later]);
+        }
+        check(IndexError::Busy, "1024 MiB");
+        check(IndexError::Unbuilt(vec!["gpu_level".into()]), "gpu_level");
     }
 }

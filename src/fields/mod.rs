@@ -14,7 +14,6 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use serde_json::Value;
-use xxhash_rust::xxh3::Xxh3;
 
 use crate::clock::Timestamp;
 
@@ -54,9 +53,6 @@ pub mod name {
 pub const JSON_DUMP: &str = "json_dump";
 /// What goes before the key of an annotation that is no field.
 pub const ANNOTATION_PREFIX: &str = "annotation.";
-
-/// Layout of the index behind the catalogue. 1: the first. 2: a negative zero is zero.
-const INDEX_LAYOUT: u32 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -306,21 +302,6 @@ pub fn address(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.strip_prefix("0x").or(text.strip_prefix("0X"))?;
     u64::from_str_radix(digits, 16).ok()
-}
-
-/// 16 hexadecimal digits that change with everything that the index is built from.
-pub fn fingerprint() -> String {
-    let mut hash = Xxh3::new();
-    hash.update(&INDEX_LAYOUT.to_le_bytes());
-    for field in all() {
-        let Flags { text, split, .. } = field.flags;
-        let line = format!(
-            "{} {} {:?} {text} {split}\n",
-            field.name, field.key, field.kind
-        );
-        hash.update(line.as_bytes());
-    }
-    format!("{:016x}", hash.digest())
 }
 
 #[cfg(test)]

@@ -2,12 +2,19 @@
 
 use std::{fmt, io};
 
+use crate::limits;
+
 #[derive(Debug)]
 pub enum IndexError {
     /// The search would hold more than its bound; the caller can narrow it.
     TooComplex,
     /// The search took longer than its bound; the caller can narrow it.
     TimedOut,
+    /// All searches together would hold more than their bound; the caller can come again.
+    Busy,
+    /// An index is being built without which the answer would lack crashes, or these fields of them,
+    /// which it is not to; the caller can wait.
+    Unbuilt(Vec<String>),
     /// Reading or writing failed; opening the writer again may heal it.
     Io(String),
     /// The files are not what was written; only building the index anew heals it.
@@ -24,6 +31,24 @@ impl fmt::Display for IndexError {
             Self::TimedOut => f.write_str(
                 "Search query timed out. Narrow the dates or simplify the search and try again.",
             ),
+            Self::Busy => write!(
+                f,
+                "searches that run just now take all of the {} MiB that they share: search again in a few seconds, or narrow the search",
+                limits::SEARCHES_BYTES_MAX >> 20
+            ),
+            Self::Unbuilt(fields) => {
+                let (what, way) = match fields.is_empty() {
+                    true => ("every crash".to_owned(), "come"),
+                    false => (
+                        format!("{} of every crash", fields.join(", ")),
+                        "leave it out, or come",
+                    ),
+                };
+                write!(
+                    f,
+                    "the index does not have {what} yet: {way} again when it is built, /status/ says how far it is"
+                )
+            }
             Self::Io(why) => write!(f, "index: {why}"),
             Self::Damaged(why) => write!(f, "index is damaged: {why}; it is built anew"),
         }

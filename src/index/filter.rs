@@ -23,7 +23,7 @@ use crate::query::{FieldRef, Filter, Op, Operand, Query};
 /// Documents that are looked at together. A multiple of 64.
 const BLOCK: u32 = 4_096;
 
-/// What all searches of one index share.
+/// What a search stands on: the index that answers it, and its bounds.
 #[derive(Clone, Copy)]
 pub struct Ground<'i> {
     pub layout: &'i Layout,
@@ -363,7 +363,7 @@ fn test(
         (FieldColumn::Text(column), Operand::Text(text), Some(pattern)) => {
             if let (Op::Has, fields::Kind::String, FieldRef::Known(field)) =
                 (filter.op, filter.field.kind(), &filter.field)
-                && let Some(slot) = ground.layout.fields[field.name].words
+                && let Some(slot) = ground.layout.slots(field).and_then(|slots| slots.words)
             {
                 let terms = words(text);
                 if !terms.is_empty() {

@@ -12,15 +12,16 @@
 //! Conditions, sorting, counting and result columns all read columns; only words are inverted.
 //! So each value is stored once, any operator is exact, and a small commit stays small.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use tantivy::schema::{
-    FAST, Field as Slot, INDEXED, IndexRecordOption, JsonObjectOptions, NumericOptions, Schema,
-    TextFieldIndexing, TextOptions,
+    FAST, Field as Slot, FieldEntry, INDEXED, IndexRecordOption, JsonObjectOptions, NumericOptions,
+    Schema, TextFieldIndexing, TextOptions,
 };
 use tantivy::tokenizer::{LowerCaser, RemoveLongFilter, SimpleTokenizer, TextAnalyzer};
 
-use crate::fields::{self, Kind};
+use super::known::Known;
+use crate::fields::{Field, Kind};
 
 pub const SEQ: &str = "seq";
 pub const ANNOTATION: &str = "annotation";
@@ -36,64 +37,115 @@ pub struct Slots {
     pub words: Option<Slot>,
 }
 
-/// The schema and the places in it.
+/// An index's schema, and what is where in it for those who have a certain catalogue.
 #[derive(Debug)]
 pub struct Layout {
     pub schema: Schema,
     pub seq: Slot,
-    pub fields: HashMap<&'static str, Slots>,
     pub annotation: Slot,
     pub annotation_words: Slot,
+    pub known: Known,
+    /// Fields of the catalogue that are known in full, by name.
+    fields: HashMap<&'static str, Slots>,
+    /// The others.
+    pub missing: Vec<Field>,
+    /// Annotations that were fields, and are none to the catalogue.
+    pub former_fields: BTreeSet<String>,
 }
 
 impl Layout {
-    pub fn new() -> Self {
-        let mut builder = Schema::builder();
-        let seq = builder.add_u64_field(SEQ, NumericOptions::from(INDEXED) | FAST);
-        let column = TextOptions::default().set_fast("raw");
-        let words = TextOptions::default().set_indexing_options(
-            TextFieldIndexing::default()
-                .set_tokenizer(WORDS)
-                .set_fieldnorms(false)
-                .set_index_option(IndexRecordOption::WithFreqsAndPositions),
-        );
-        let mut places = HashMap::new();
-        for field in fields::all() {
-            let slot = match field.kind {
-                Kind::String | Kind::Enum | Kind::Version | Kind::Address => {
-                    builder.add_text_field(field.name, column.clone())
+    /// Of an index that is made for the catalogue.
+    pub fn new(catalogue: &[Field]) -> Self {
+        let schema = schema(catalogue);
+        Self::of(schema, Known::of(catalogue), catalogue).expect("the schema has what it was given")
+    }
+
+    /// Of an index that is there. `None`: it is none of ours.
+    pub fn of(schema: Schema, known: Known, catalogue: &[Field]) -> Option<Self> {
+        let slot = |name| schema.get_field(name).ok();
+        let mut fields = HashMap::new();
+        let mut missing = Vec::new();
+        for field in catalogue {
+            match slots(&schema, field).filter(|_| known.has(field)) {
+                Some(slots) => {
+                    fields.insert(field.name, slots);
                 }
-                Kind::Integer | Kind::Date => builder.add_i64_field(field.name, FAST),
-                Kind::Float => builder.add_f64_field(field.name, FAST),
-                Kind::Bool => builder.add_bool_field(field.name, FAST),
-            };
-            let words = field
-                .flags
-                .text
-                .then(|| builder.add_text_field(&words_name(field.name), words.clone()));
-            places.insert(
-                field.name,
-                Slots {
-                    column: slot,
-                    words,
-                },
-            );
+                None => missing.push(*field),
+            }
         }
-        let annotation =
-            builder.add_json_field(ANNOTATION, JsonObjectOptions::default().set_fast("raw"));
-        let annotation_words = builder.add_text_field(ANNOTATION_WORDS, words);
-        Self {
-            schema: builder.build(),
-            seq,
-            fields: places,
-            annotation,
-            annotation_words,
-        }
+        Some(Self {
+            seq: slot(SEQ)?,
+            annotation: slot(ANNOTATION)?,
+            annotation_words: slot(ANNOTATION_WORDS)?,
+            former_fields: known.former_fields(&Known::of(catalogue)),
+            schema,
+            known,
+            fields,
+            missing,
+        })
+    }
+
+    /// Where the values of a field are; `None` where they are not known in full.
+    pub fn slots(&self, field: &Field) -> Option<Slots> {
+        self.fields.get(field.name).copied()
     }
 }
 
-fn words_name(field: &str) -> String {
-    format!("{field}_words")
+fn schema(catalogue: &[Field]) -> Schema {
+    let mut builder = Schema::builder();
+    builder.add_u64_field(SEQ, NumericOptions::from(INDEXED) | FAST);
+    for field in catalogue {
+        let (column, words) = entries(field);
+        builder.add_field(column);
+        words.map(|words| builder.add_field(words));
+    }
+    builder.add_json_field(ANNOTATION, JsonObjectOptions::default().set_fast("raw"));
+    builder.add_text_field(ANNOTATION_WORDS, words_options());
+    builder.build()
+}
+
+/// The column of a field, and its words where the full text looks into it.
+fn entries(field: &Field) -> (FieldEntry, Option<FieldEntry>) {
+    let name = field.name.to_owned();
+    let numbers = NumericOptions::from(FAST);
+    let column = match field.kind {
+        Kind::String | Kind::Enum | Kind::Version | Kind::Address => {
+            FieldEntry::new_text(name, TextOptions::default().set_fast("raw"))
+        }
+        Kind::Integer | Kind::Date => FieldEntry::new_i64(name, numbers),
+        Kind::Float => FieldEntry::new_f64(name, numbers),
+        Kind::Bool => FieldEntry::new_bool(name, numbers),
+    };
+    let words = field.flags.text.then(|| {
+        let name = format!("{}_words", field.name);
+        FieldEntry::new_text(name, words_options())
+    });
+    (column, words)
+}
+
+/// Where a schema has a field; `None` where it has not, or otherwise than it would be made now.
+fn slots(schema: &Schema, field: &Field) -> Option<Slots> {
+    let find = |entry: FieldEntry| {
+        let slot = schema.get_field(entry.name()).ok()?;
+        (*schema.get_field_entry(slot) == entry).then_some(slot)
+    };
+    let (column, words) = entries(field);
+    Some(Slots {
+        column: find(column)?,
+        words: match words {
+            Some(words) => Some(find(words)?),
+            None => None,
+        },
+    })
+}
+
+fn words_options() -> TextOptions {
+    TextOptions::default().set_indexing_options(
+        TextFieldIndexing::default()
+            .set_tokenizer(WORDS)
+            .set_fieldnorms(false)
+            .set_index_option(IndexRecordOption::WithFreqsAndPositions),
+    )
 }
 
 /// Splits text at everything that is no letter or digit, in lower case.

@@ -1,19 +1,22 @@
 //! From a query to hits and counts.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use serde_json::Value;
 use tantivy::SegmentReader;
 
-use super::Index;
 use super::bounds::{Running, SearchBounds};
 use super::columns::Bits;
 use super::counting::Counting;
 use super::error::IndexError;
 use super::facets::{self, FacetResult};
 use super::filter::{Ground, Matching, blocks};
+use super::folder::Opened;
+use super::known::Coverage;
 use super::pattern::patterns;
 use super::ranking::{Best, Ranked};
+use super::{Index, Sides};
 use crate::fields::name;
 use crate::query::{FieldRef, Query, Sort};
 
@@ -33,15 +36,21 @@ pub struct SearchResult {
     pub total: u64,
     /// By the facet's label, in the order of the query.
     pub facets: Vec<(String, FacetResult)>,
+    /// What of it an index that is being built may lack.
+    pub coverage: Coverage,
 }
 
 impl Index {
     /// Answers a query from what the last commit made searchable. All numbers are exact but for
     /// [`FacetResult::Estimate`], which says by how much it may be off.
     ///
+    /// While an index is built for a new catalogue, the one before answers as far as it knows the
+    /// fields that are asked for, and the new one all else: so each value that is shown is right,
+    /// and [`SearchResult::coverage`] says what is missing.
+    ///
     /// # Errors
     /// [`IndexError::TimedOut`] and [`IndexError::TooComplex`] at the bounds of a search; the
-    /// caller can narrow it.
+    /// caller can narrow it. [`IndexError::Unbuilt`] where no index knows a field, not even one that is being built.
     pub fn search(&self, query: &Query) -> Result<SearchResult, IndexError> {
         self.search_within(query, &SearchBounds::default())
     }
@@ -52,13 +61,14 @@ impl Index {
         query: &Query,
         bounds: &SearchBounds,
     ) -> Result<SearchResult, IndexError> {
-        let running = &Running::begin(bounds);
+        let running = &Running::begin(bounds, self.shared_bytes.clone());
+        let (opened, coverage) = self.answering(query)?;
         let ground = Ground {
-            layout: &self.layout,
+            layout: &opened.layout,
             dictionaries: &self.dictionaries,
             running,
         };
-        let searcher = self.opened().reader.searcher();
+        let searcher = opened.reader.searcher();
         let segments = searcher.segment_readers();
         let default_sort = newest_first();
         let sorts = match query.sort.is_empty() {
@@ -124,7 +134,28 @@ impl Index {
             hits: hits(segments, &query.columns, page.collect(), ground)?,
             total,
             facets: facets::results(&counting),
+            coverage,
         })
+    }
+
+    /// The side that answers a query, and how much of it.
+    fn answering(&self, query: &Query) -> Result<(Arc<Opened>, Coverage), IndexError> {
+        let Sides { current, next } = self.sides();
+        let lacks = current.layout.lacks(query);
+        // Asked before the search, so that what is committed meanwhile is not claimed.
+        match (lacks.is_empty(), next) {
+            (true, _) if !current.is_whole() => Ok((current, Coverage::SomeCrashes(lacks))),
+            (true, _) => {
+                let coverage = match current.layout.lacks_words(query) {
+                    words if words.is_empty() => Coverage::Whole,
+                    words => Coverage::SomeWords(words),
+                };
+                Ok((current, coverage))
+            }
+            (false, Some(next)) if next.is_whole() => Ok((next, Coverage::Whole)),
+            (false, Some(next)) => Ok((next, Coverage::SomeCrashes(lacks))),
+            (false, None) => Err(IndexError::Unbuilt(lacks)),
+        }
     }
 }
 

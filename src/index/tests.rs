@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
+use crate::fields::Kind;
 use crate::fields::version::VersionKey;
+use crate::limits;
 use crate::query::Query;
 
 const NOW: Timestamp = Timestamp::from_ms(1_795_338_764_123);
@@ -25,7 +27,12 @@ impl Bench {
     }
 
     fn folder(&self) -> std::path::PathBuf {
-        self.dir.path().join(fields::fingerprint())
+        self.side(Side::Current)
+    }
+
+    fn side(&self, side: Side) -> std::path::PathBuf {
+        let number = self.index.side(side).unwrap().number;
+        self.dir.path().join(number.to_string())
     }
 
     fn reopen(self, store_id: u128) -> Self {
@@ -556,13 +563,16 @@ fn a_damaged_index_starts_anew() {
 }
 
 #[test]
-fn indexes_of_other_catalogues_are_removed() {
+fn what_was_replaced_and_indexes_of_earlier_versions_are_removed() {
     let dir = tempfile::tempdir().unwrap();
-    for name in ["0123456789abcdef", "keep-this"] {
+    let gone = ["7", "0123456789abcdef", "0123456789abcdef-next"];
+    for name in gone.into_iter().chain(["keep-this"]) {
         std::fs::create_dir(dir.path().join(name)).unwrap();
     }
     Index::open(dir.path(), STORE).unwrap();
-    assert!(!dir.path().join("0123456789abcdef").exists());
+    for name in gone {
+        assert!(!dir.path().join(name).exists(), "{name}");
+    }
     assert!(dir.path().join("keep-this").exists());
 }
 
@@ -591,4 +601,360 @@ fn distinct_annotations_are_bounded_and_fields_are_not_hurt() {
     assert_eq!(bench.found("annotation.k0000=v"), [1, 2]);
     assert_eq!(bench.found("annotation.new=v"), [] as [u64; 0]);
     assert_eq!(bench.found("signature=a"), [1, 2]);
+}
+
+/// The catalogue of this process as a site might have had it before.
+fn earlier(change: impl FnOnce(&mut Vec<Field>)) -> &'static [Field] {
+    let mut fields = fields::all().to_vec();
+    change(&mut fields);
+    fields.leak()
+}
+
+fn field_of<'f>(catalogue: &'f mut [Field], name: &str) -> &'f mut Field {
+    catalogue.iter_mut().find(|f| f.name == name).unwrap()
+}
+
+/// An index of an earlier catalogue, with one document for each list of values.
+fn left_by(catalogue: &'static [Field], crashes: &[&[(&str, Scalar)]]) -> Bench {
+    let dir = tempfile::tempdir().unwrap();
+    let index = Index::open_for(dir.path(), STORE, catalogue).unwrap();
+    let index = Arc::new(index);
+    let mut writer = Writer::open(&index, Side::Current).unwrap();
+    for (seq, values) in (1..).zip(crashes) {
+        let mut document = document(seq, json!({}), &[]);
+        for (name, value) in *values {
+            match name.strip_prefix("annotation.") {
+                None => {
+                    let field = catalogue.iter().find(|f| f.name == *name).unwrap();
+                    document.fields.push((field, vec![value.clone()]));
+                }
+                Some(key) => {
+                    let Scalar::Text(text) = value else { panic!() };
+                    document.annotations.push((key.into(), text.clone()));
+                }
+            }
+        }
+        writer.add(&document).unwrap();
+    }
+    writer.commit(whole(crashes.len() as u64)).unwrap();
+    drop((writer, index));
+    let index = Arc::new(Index::open(dir.path(), STORE).unwrap());
+    Bench { dir, index }
+}
+
+fn text(text: &str) -> Scalar {
+    Scalar::Text(text.into())
+}
+
+const fn whole(change: u64) -> Watermark {
+    Watermark {
+        change,
+        rebuilt_to: None,
+    }
+}
+
+impl Bench {
+    /// What is found, and how much of the answer there is.
+    fn answer(&self, params: &str) -> (Vec<u64>, Coverage) {
+        (self.found(params), self.search(params).coverage)
+    }
+
+    fn write(&self, side: Side, documents: &[Document], watermark: Watermark) {
+        let mut writer = Writer::open(&self.index, side).unwrap();
+        for document in documents {
+            writer.put(document).unwrap();
+        }
+        writer.commit(watermark).unwrap();
+    }
+}
+
+fn some_crashes(fields: &[&str]) -> Coverage {
+    Coverage::SomeCrashes(fields.iter().map(|f| f.to_string()).collect())
+}
+
+#[test]
+fn an_index_of_another_catalogue_answers_for_what_both_have_alike() {
+    // All but the first would be found where they are not meant.
+    let before = earlier(|fields| {
+        fields.retain(|f| f.name != "addons");
+        field_of(fields, "uptime").kind = Kind::String;
+        // Another kind in a column of the same type.
+        field_of(fields, "install_time").kind = Kind::Date;
+        field_of(fields, "build_id").key = "another_key";
+        field_of(fields, "throttle_rule").source = fields::Source::Annotation("Other");
+    });
+    let bench = left_by(
+        before,
+        &[
+            &[
+                ("signature", text("a")),
+                ("uptime", text("7")),
+                ("install_time", Scalar::Integer(5)),
+                ("build_id", text("b")),
+                ("throttle_rule", text("r")),
+            ],
+            &[("signature", text("b")), ("annotation.guid", text("g"))],
+        ],
+    );
+    assert!(!bench.index.is_up_to_date());
+    let unbuilt: BTreeSet<&str> = bench.index.unbuilt().iter().map(|f| f.name).collect();
+    let expected = [
+        "addons",
+        "build_id",
+        "install_time",
+        "throttle_rule",
+        "uptime",
+    ];
+    assert_eq!(unbuilt, expected.into());
+    let known = [
+        ("signature==a", vec![1]),
+        ("signature=!a", vec![2]),
+        ("annotation.guid=g", vec![2]),
+        ("_facets=signature", vec![1, 2]),
+    ];
+    for (params, found) in &known {
+        assert_eq!(
+            bench.answer(params),
+            (found.clone(), Coverage::Whole),
+            "{params}"
+        );
+    }
+    for (params, fields) in [
+        ("uptime=7", &["uptime"][..]),
+        ("install_time=5", &["install_time"]),
+        ("build_id=b", &["build_id"]),
+        ("throttle_rule=r", &["throttle_rule"]),
+        ("addons=__null__", &["addons"]),
+        ("signature==a&_sort=uptime", &["uptime"]),
+        ("_columns=uptime&_columns=addons", &["addons", "uptime"]),
+        (
+            "_aggs.signature=_cardinality.install_time",
+            &["install_time"],
+        ),
+        ("annotation.Other=!x", &["annotation.Other"]),
+    ] {
+        let nothing = (Vec::new(), some_crashes(fields));
+        assert_eq!(bench.answer(params), nothing, "{params}");
+    }
+    // New crashes are in both, with what each of them knows.
+    let new = document(3, json!({"signature": "c", "uptime": 9}), &[]);
+    let started = Watermark {
+        change: 3,
+        rebuilt_to: Some(0),
+    };
+    bench.write(Side::Current, std::slice::from_ref(&new), whole(3));
+    bench.write(Side::Next, &[new], started);
+    assert_eq!(bench.answer("signature==c"), (vec![3], Coverage::Whole));
+    let is_known = (vec![3], some_crashes(&["uptime"]));
+    assert_eq!(bench.answer("uptime=9"), is_known);
+    // A kill in the middle leaves both.
+    let bench = bench.reopen(STORE);
+    assert_eq!(bench.answer("uptime=9"), is_known);
+    assert_eq!(bench.answer("signature==a"), (vec![1], Coverage::Whole));
+    let old = [1, 2].map(|seq| document(seq, json!({"signature": "d", "uptime": 7}), &[]));
+    bench.write(Side::Next, &old, whole(3));
+    // Whole already, and not in place yet.
+    assert_eq!(bench.answer("uptime=7"), (vec![1, 2], Coverage::Whole));
+    bench.index.swap().unwrap();
+    assert!(bench.index.is_up_to_date());
+    assert_eq!(bench.answer("uptime=7"), (vec![1, 2], Coverage::Whole));
+    assert_eq!(bench.answer("signature==a"), (vec![], Coverage::Whole));
+}
+
+#[test]
+fn the_full_text_says_which_words_an_index_of_another_catalogue_does_not_know() {
+    // `user_comments` is protected, `reason` is public; both were annotations that no field took up.
+    let before = earlier(|fields| {
+        fields.retain(|f| !["user_comments", "reason"].contains(&f.name));
+        field_of(fields, "throttle_rule").source = fields::Source::Annotation("Other");
+    });
+    let bench = left_by(
+        before,
+        &[&[
+            ("signature", text("alpha")),
+            ("annotation.Comments", text("hush")),
+            ("annotation.Guid", text("plain")),
+        ]],
+    );
+    let ask = |params: &str, may_see_protected: bool| {
+        let result = bench.index.search(&query(params, may_see_protected));
+        let result = result.unwrap();
+        (result.total, result.coverage)
+    };
+    let words =
+        |fields: &[&str]| Coverage::SomeWords(fields.iter().map(|f| f.to_string()).collect());
+    // A viewer is told of public fields alone, and finds nothing in others.
+    assert_eq!(ask("q=alpha", false), (1, words(&["reason"])));
+    for hidden in ["q=hush", "q=plain"] {
+        assert_eq!(ask(hidden, false).0, 0, "{hidden}");
+    }
+    let (total, coverage) = ask("q=alpha", true);
+    let fields = BTreeSet::from_iter(coverage.fields().iter().map(String::as_str));
+    let expected = ["reason", "user_comments", "annotation.Other"];
+    assert_eq!((total, fields), (1, expected.into()));
+}
+
+#[test]
+fn a_field_that_becomes_protected_is_hidden_in_an_index_of_before_at_once() {
+    let before = earlier(|fields| {
+        field_of(fields, "user_comments").visibility = fields::Visibility::Public;
+        fields.retain(|f| f.name != "addons");
+    });
+    let bench = left_by(before, &[&[("user_comments", text("hush"))]]);
+    assert!(!bench.index.is_up_to_date());
+    let ask = |params: &str, may_see_protected: bool| {
+        let query = query(params, may_see_protected);
+        bench.index.search(&query).unwrap()
+    };
+    assert_eq!(ask("user_comments=hush", true).total, 1);
+    assert_eq!(ask("q=hush", true).total, 1);
+    assert_eq!(ask("q=hush", false).total, 0);
+    let shown = ask(
+        "user_comments=nothing&_columns=user_comments&_facets=user_comments",
+        false,
+    );
+    assert_eq!(shown.total, 1, "the condition is dropped");
+    assert!(
+        !format!("{shown:?}").contains("hush"),
+        "neither as a value nor as a count: {shown:?}"
+    );
+}
+
+#[test]
+fn a_kill_at_any_step_of_taking_over_leaves_an_index_that_answers() {
+    type Step = fn(&Bench);
+    const HALF: Watermark = Watermark {
+        change: 1,
+        rebuilt_to: Some(1),
+    };
+    let new = || document(2, json!({"signature": "new"}), &[]);
+    // What is on the disk; whether the old one answers, and how far the next one is.
+    let steps: [(&str, Step, bool, Option<Watermark>); 7] = [
+        ("before anything", |_| {}, true, None),
+        (
+            "before its first commit",
+            |bench| std::fs::remove_file(bench.side(Side::Next).join("meta.json")).unwrap(),
+            true,
+            None,
+        ),
+        (
+            "damaged",
+            |bench| std::fs::write(bench.side(Side::Next).join("meta.json"), "{").unwrap(),
+            true,
+            None,
+        ),
+        ("half built", |_| {}, true, Some(HALF)),
+        ("built", |_| {}, true, Some(whole(2))),
+        (
+            "before the rename",
+            |bench| std::fs::write(bench.dir.path().join("current.new"), "").unwrap(),
+            true,
+            Some(whole(2)),
+        ),
+        (
+            "before the old one is removed",
+            |bench| {
+                let next = bench.index.side(Side::Next).unwrap().number;
+                bench.index.folders.put_in_place(next).unwrap();
+            },
+            false,
+            Some(whole(2)),
+        ),
+    ];
+    let folders = |bench: &Bench| {
+        let entries = std::fs::read_dir(bench.dir.path()).unwrap();
+        let is_folder = |e: &std::fs::DirEntry| e.file_type().unwrap().is_dir();
+        entries.filter(|e| is_folder(e.as_ref().unwrap())).count()
+    };
+    for (what, step, is_old, mark) in steps {
+        let before = earlier(|fields| fields.retain(|f| f.name != "addons"));
+        let bench = left_by(before, &[&[("signature", text("old"))]]);
+        if let Some(mark) = mark {
+            bench.write(Side::Next, &[new()], mark);
+        }
+        step(&bench);
+        let bench = bench.reopen(STORE);
+        let (found, seq) = match is_old {
+            true => ("signature==old", 1),
+            false => ("signature==new", 2),
+        };
+        assert_eq!(bench.answer(found), (vec![seq], Coverage::Whole), "{what}");
+        assert_eq!(bench.index.is_up_to_date(), !is_old, "{what}");
+        let next = bench.index.next_watermark();
+        assert_eq!(next, mark.filter(|_| is_old), "{what}");
+        assert_eq!(folders(&bench), 1 + usize::from(is_old), "{what}");
+        // Whatever it was, it can be gone on with.
+        if is_old {
+            bench.index.begin_next().unwrap();
+            bench.write(Side::Next, &[new()], whole(2));
+            bench.index.swap().unwrap();
+        }
+        let found = bench.answer("addons=__null__");
+        assert_eq!(found, (vec![2], Coverage::Whole), "{what}");
+        assert_eq!(folders(&bench), 1, "{what}");
+    }
+}
+
+#[test]
+fn who_comes_back_to_a_catalogue_is_not_deceived_by_what_was_written_meanwhile() {
+    let without = earlier(|fields| fields.retain(|f| f.name != "uptime"));
+    let with_uptime = |seq| document(seq, json!({"uptime": 5}), &[]);
+    let bench = Bench::new();
+    bench.put(&[with_uptime(1)]);
+    let open = |dir: &Path, catalogue| Arc::new(Index::open_for(dir, STORE, catalogue).unwrap());
+    let Bench { dir, index } = bench;
+    drop(index);
+    // Opened alone, it is as it was.
+    drop(open(dir.path(), without));
+    let index = open(dir.path(), fields::all());
+    assert!(index.is_up_to_date());
+    drop(index);
+    let index = open(dir.path(), without);
+    let mut writer = Writer::open(&index, Side::Current).unwrap();
+    writer.put(&with_uptime(2)).unwrap();
+    writer.commit(whole(2)).unwrap();
+    drop((writer, index));
+    let bench = Bench {
+        index: open(dir.path(), fields::all()),
+        dir,
+    };
+    assert!(!bench.index.is_up_to_date());
+    let nothing = (Vec::new(), some_crashes(&["uptime"]));
+    assert_eq!(bench.answer("uptime=5"), nothing);
+    assert_eq!(bench.answer(""), (vec![1, 2], Coverage::Whole));
+}
+
+#[test]
+fn a_field_that_no_index_has_is_named() {
+    let before = earlier(|fields| fields.retain(|f| f.name != "uptime"));
+    let bench = left_by(before, &[&[]]);
+    bench.index.drop_next().unwrap();
+    let refused = bench.index.search(&query("uptime=5&_columns=uptime", true));
+    let why = refused.unwrap_err();
+    assert!(
+        matches!(&why, IndexError::Unbuilt(fields) if *fields == ["uptime"]),
+        "{why:?}"
+    );
+    assert!(why.to_string().contains("uptime"), "{why}");
+}
+
+#[test]
+fn a_search_that_finds_no_memory_left_by_others_can_be_made_again() {
+    let bench = Bench::new();
+    // Sorted as versions, these take more than what each search may always hold.
+    let number = limits::SEARCH_BYTES_FREE as u64 / 200 + 10;
+    let crash = |seq| document(seq, json!({ "version": format!("1.{seq}") }), &[]);
+    bench.put(&(1..=number).map(crash).collect::<Vec<_>>());
+    let bounds = SearchBounds {
+        bytes_max: limits::SEARCHES_BYTES_MAX + limits::SEARCH_BYTES_FREE,
+        ..SearchBounds::default()
+    };
+    let other = bounds::Running::begin(&bounds, bench.index.shared_bytes.clone());
+    other.check_bytes(bounds.bytes_max).unwrap();
+    let large = query("_sort=version&_facets=", true);
+    let refused = bench.index.search(&large);
+    assert!(matches!(refused, Err(IndexError::Busy)), "{refused:?}");
+    assert_eq!(bench.search("version=1.7").total, 1, "small ones go on");
+    drop(other);
+    assert_eq!(bench.index.search(&large).unwrap().total, number);
 }

@@ -27,7 +27,7 @@ pub fn full_text(
     let mut slots: Vec<Slot> = fields::all()
         .iter()
         .filter(|field| may_see_protected || !field.is_protected())
-        .filter_map(|field| ground.layout.fields[field.name].words)
+        .filter_map(|field| ground.layout.slots(field)?.words)
         .collect();
     if may_see_protected {
         slots.push(ground.layout.annotation_words);

@@ -9,8 +9,10 @@ use tantivy::schema::OwnedValue;
 use tantivy::{IndexWriter, TantivyDocument, Term};
 
 use super::document::{Document, Scalar};
+use super::folder::Opened;
+use super::known::Known;
 use super::schema::{ANNOTATION, cut};
-use super::{Index, IndexError, Opened, Side};
+use super::{Index, IndexError, Side};
 use crate::limits;
 
 /// Bytes of documents in memory before they become a segment. An idle writer holds none.
@@ -40,12 +42,14 @@ struct Payload {
     store: String,
     #[serde(flatten)]
     watermark: Watermark,
+    known: Known,
 }
 
 /// Reads a commit's payload; `None` where it is of another store, or none of ours.
-pub(super) fn read_payload(text: &str, store_id: u128) -> Option<Watermark> {
+pub(super) fn read_payload(text: &str, store_id: u128) -> Option<(Watermark, Known)> {
     let payload: Payload = serde_json::from_str(text).ok()?;
-    (payload.store == format!("{store_id:032x}")).then_some(payload.watermark)
+    let is_ours = payload.store == format!("{store_id:032x}");
+    is_ours.then_some((payload.watermark, payload.known))
 }
 
 /// The one writer of one side of an open index. It lives as long as the indexer: merges die with it.
@@ -53,6 +57,8 @@ pub struct Writer {
     index: Arc<Index>,
     opened: Arc<Opened>,
     writer: IndexWriter,
+    /// What the index knows in full of crashes that are written by this.
+    known: Known,
     /// Annotations that have columns.
     annotation_keys: HashSet<String>,
 }
@@ -86,6 +92,10 @@ impl Writer {
         }
         Ok(Self {
             index: index.clone(),
+            known: opened
+                .layout
+                .known
+                .within(&Known::of(index.folders.catalogue)),
             opened,
             writer,
             annotation_keys,
@@ -98,14 +108,16 @@ impl Writer {
         self.add(document)
     }
 
-    /// Adds a crash that the index does not have. Each deletion is looked for in every segment, so
-    /// this is faster.
+    /// Adds a crash that the index does not have, with the fields that the index knows. Each
+    /// deletion is looked for in every segment, so this is faster.
     pub fn add(&mut self, document: &Document) -> Result<(), IndexError> {
-        let layout = &self.index.layout;
+        let layout = &self.opened.layout;
         let mut doc = TantivyDocument::new();
         doc.add_u64(layout.seq, document.seq);
         for (field, values) in &document.fields {
-            let slots = layout.fields[field.name];
+            let Some(slots) = layout.slots(field) else {
+                continue;
+            };
             for value in values {
                 match value {
                     Scalar::Text(text) => {
@@ -140,29 +152,23 @@ impl Writer {
     }
 
     pub fn delete(&mut self, seq: u64) {
-        let term = Term::from_field_u64(self.index.layout.seq, seq);
+        let term = Term::from_field_u64(self.opened.layout.seq, seq);
         self.writer.delete_term(term);
-    }
-
-    /// Deletes everything, with the next commit.
-    pub fn clear(&mut self) -> Result<(), IndexError> {
-        self.writer.delete_all_documents()?;
-        self.annotation_keys.clear();
-        Ok(())
     }
 
     /// Makes everything since the last commit durable and searchable.
     pub fn commit(&mut self, watermark: Watermark) -> Result<(), IndexError> {
         let payload = Payload {
-            store: format!("{:032x}", self.index.store_id),
+            store: format!("{:032x}", self.index.folders.store_id),
             watermark,
+            known: self.known.clone(),
         };
-        let payload = serde_json::to_string(&payload).expect("a watermark is plain data");
+        let payload = serde_json::to_string(&payload).expect("a payload is plain data");
         let mut commit = self.writer.prepare_commit()?;
         commit.set_payload(&payload);
         commit.commit()?;
         self.opened.reader.reload()?;
-        self.opened.set_watermark(Some(watermark));
+        self.opened.set_watermark(watermark);
         Ok(())
     }
 }

@@ -181,6 +181,7 @@ mod tests {
             day("2026-11-22", 20, &[("10.0", 12), ("3.0", 5), ("2.0", 2)]),
         ];
         let found = SearchResult {
+            coverage: Default::default(),
             hits: Vec::new(),
             total: 29,
             facets: vec![

@@ -256,6 +256,7 @@ mod tests {
             facets: Vec::new(),
         });
         SearchResult {
+            coverage: Default::default(),
             hits: Vec::new(),
             total: 1_000,
             facets: vec![(

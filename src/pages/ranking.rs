@@ -175,6 +175,7 @@ mod tests {
     fn period(total: u64, signatures: &[(&str, u64)]) -> SearchResult {
         let buckets = signatures.iter().map(|(s, n)| bucket(s, *n, Vec::new()));
         SearchResult {
+            coverage: Default::default(),
             hits: Vec::new(),
             total,
             facets: vec![(

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::{Page, ago, bytes_text, counted, number, report_path, shown, span_text};
 use crate::clock::Timestamp;
+use crate::indexer::Building;
 use crate::store::{State, StoreStatus};
 use crate::web::{App, Request, Response, WebError};
 
@@ -22,8 +23,7 @@ pub fn status(app: &App, request: &Request, _: &[String]) -> Result<Response, We
                 (queue_chip(app, &store))
                 @let indexing = app.indexer.status();
                 @if let Some(building) = indexing.building {
-                    @let what = if building.is_beside { "index is being built anew, searches go on: " } else { "index is being built: " };
-                    span.chip.warn { (what) (number(building.rows)) " of " (number(building.rows_total)) }
+                    span.chip.warn { (being_built(app, request, building)) (number(building.rows)) " of " (number(building.rows_total)) }
                 }
                 @if let Some(why) = &indexing.error { span.chip.bad { "index: " (why) } }
                 @if !cfg!(target_os = "linux") {
@@ -46,6 +46,23 @@ pub fn status(app: &App, request: &Request, _: &[String]) -> Result<Response, We
     Ok(Response::html(
         Page::new("Server status", "/status/").render(content),
     ))
+}
+
+fn being_built(app: &App, request: &Request, building: Building) -> String {
+    let unbuilt = app.index.unbuilt();
+    let names: Vec<&str> = unbuilt
+        .iter()
+        .filter(|field| request.sees_protected() || !field.is_protected())
+        .map(|field| field.name)
+        .collect();
+    match (building.is_beside, names.is_empty()) {
+        (true, true) => "index is being built anew, searches go on: ".to_owned(),
+        (true, false) => format!(
+            "index is being built with {}, other searches go on: ",
+            names.join(", ")
+        ),
+        (false, _) => "index is being built: ".to_owned(),
+    }
 }
 
 fn queue_chip(app: &App, store: &StoreStatus) -> Markup {

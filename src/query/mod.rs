@@ -296,6 +296,19 @@ impl Query {
         parse::parse(params, now, may_see_protected)
     }
 
+    /// Every field that it names, some more than once. The full text names none.
+    pub fn fields(&self) -> Vec<&FieldRef> {
+        let filters = self.filters.iter().map(|filter| &filter.field);
+        let sorts = self.sort.iter().map(|sort| &sort.field);
+        let mut fields: Vec<&FieldRef> = filters.chain(sorts).chain(&self.columns).collect();
+        let mut nodes: Vec<&FacetNode> = self.facets.iter().collect();
+        while let Some(node) = nodes.pop() {
+            fields.push(node.facet.field());
+            nodes.extend(&node.children);
+        }
+        fields
+    }
+
     /// The lower and upper bound of the date.
     pub fn date_range(&self) -> (Option<Timestamp>, Option<Timestamp>) {
         let (mut lower, mut upper) = (None, None);

@@ -3,6 +3,7 @@
 mod access;
 mod browser;
 mod bugs;
+mod catalogue;
 mod clients;
 mod collector;
 mod commands;

@@ -57,6 +57,11 @@ pub struct Expected {
 
 impl Oracle {
     pub fn of(store: &Store) -> Self {
+        Self::of_some(store, |_| true)
+    }
+
+    /// Those crashes alone whose sequence number `is_in` takes.
+    pub fn of_some(store: &Store, is_in: impl Fn(u64) -> bool) -> Self {
         let rows = store.scan(0, usize::MAX).expect("the store is readable");
         let crash = |(seq, row): (u64, crashkeep::store::CrashRow)| {
             let processed = store.processed(&row).expect("readable")?;
@@ -68,7 +73,8 @@ impl Oracle {
                 annotations: store.raw(&row).expect("readable").annotations,
             })
         };
-        Self(rows.into_iter().filter_map(crash).collect())
+        let rows = rows.into_iter().filter(|(seq, _)| is_in(*seq));
+        Self(rows.filter_map(crash).collect())
     }
 
     pub fn len(&self) -> usize {

@@ -17,6 +17,7 @@ use super::{Page, report_path};
 use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
 use crate::fields::name;
+use crate::index::{Coverage, SearchResult};
 use crate::query::{FieldRef, Query, QueryError};
 use crate::store::accounts::SearchRow;
 use crate::web::{App, Params, Request, Response, WebError};
@@ -94,10 +95,7 @@ pub fn search(app: &App, request: &Request, _: &[String]) -> Result<Response, We
         is_admin: request.is_admin(),
         sees_protected: request.sees_protected(),
         may_save: !app.read_only && (request.caller.user.is_some() || request.caller.is_local),
-        is_behind: {
-            let index = app.indexer.status();
-            index.building.is_some_and(|building| !building.is_beside) || index.error.is_some()
-        },
+        is_behind: app.indexer.status().error.is_some(),
     };
     let page = Page {
         query: params.get("q").unwrap_or_default(),
@@ -220,7 +218,7 @@ fn is_own(name: &str) -> bool {
 struct View<'a> {
     params: &'a Params,
     asked: &'a Asked,
-    result: &'a crate::index::SearchResult,
+    result: &'a SearchResult,
     saved: Vec<(u64, SearchRow)>,
     /// Whose searches the reader saves and removes.
     owner: &'a str,
@@ -235,8 +233,8 @@ impl View<'_> {
         html! {
             div.head {
                 h1 { "Search" }
-                @if self.is_behind {
-                    div.chips { span.chip.warn { "The index is behind the store: not every crash is found yet. " a href="/status/" { "Status" } } }
+                @if let Some(what) = self.lacking() {
+                    div.chips { span.chip.warn { (what) " " a href="/status/" { "Status" } } }
                 }
             }
             section.panel { div.body { (self.form()) } }
@@ -244,6 +242,26 @@ impl View<'_> {
                 (self.hits())
                 div.stackup { (self.facets()) (self.saved()) }
             }
+        }
+    }
+
+    /// What of the answer an index lacks that is being built, or is behind.
+    fn lacking(&self) -> Option<String> {
+        let coverage = &self.result.coverage;
+        let fields = coverage.fields().join(", ");
+        match coverage {
+            Coverage::SomeCrashes(_) if fields.is_empty() => {
+                Some("The index is being built: not every crash is found yet.".into())
+            }
+            Coverage::SomeCrashes(_) => Some(format!(
+                "The index is being built with {fields}: crashes that are not in it yet are left out."
+            )),
+            Coverage::SomeWords(_) => Some(format!(
+                "The index is being built with {fields}: words there may not be found yet."
+            )),
+            Coverage::Whole => self
+                .is_behind
+                .then(|| "The index is behind the store: not every crash is found yet.".into()),
         }
     }
 

@@ -1,0 +1,200 @@
+//! The folders of an index: how one is opened, begun, and put in another's place.
+//!
+//! ```text
+//! <number>/   an index
+//! current     the number of the one that searches are answered from
+//! ```
+//!
+//! One with a greater number is being built beside it; all others are removed. `current` changes by a
+//! rename, so there is no moment at which a kill leaves nothing. A folder keeps its path for as long
+//! as it is there, and no other one gets it in the life of a process: tantivy's threads that merge
+//! outlive the writer, and write where they know the index to be.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tantivy::directory::MmapDirectory;
+use tantivy::{IndexReader, IndexSettings, ReloadPolicy};
+
+use super::error::IndexError;
+use super::schema::{self, Layout};
+use super::writer::{self, Watermark};
+use crate::fields::Field;
+
+const CURRENT: &str = "current";
+/// What becomes [`CURRENT`].
+const CURRENT_NEW: &str = "current.new";
+
+/// An index in one of the folders, open.
+pub struct Opened {
+    pub number: u64,
+    pub tantivy: tantivy::Index,
+    pub reader: IndexReader,
+    pub layout: Layout,
+    /// It was made for this catalogue, and written under no other.
+    pub is_up_to_date: bool,
+    watermark: Mutex<Option<Watermark>>,
+}
+
+impl Opened {
+    fn new(
+        number: u64,
+        tantivy: tantivy::Index,
+        layout: Layout,
+        is_up_to_date: bool,
+        watermark: Option<Watermark>,
+    ) -> Result<Self, IndexError> {
+        schema::register_analyzer(&tantivy);
+        let reader = tantivy
+            .reader_builder()
+            .reload_policy(ReloadPolicy::Manual)
+            .try_into()?;
+        Ok(Self {
+            number,
+            tantivy,
+            reader,
+            layout,
+            is_up_to_date,
+            watermark: Mutex::new(watermark),
+        })
+    }
+
+    pub fn watermark(&self) -> Option<Watermark> {
+        *self.watermark.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    pub fn set_watermark(&self, watermark: Watermark) {
+        *self.watermark.lock().unwrap_or_else(|e| e.into_inner()) = Some(watermark);
+    }
+
+    /// Whether every crash is in it that its last change knows of.
+    pub fn is_whole(&self) -> bool {
+        self.watermark()
+            .is_some_and(|mark| mark.rebuilt_to.is_none())
+    }
+}
+
+/// The folders of one store's index, and the catalogue that it is opened with.
+pub struct Folders {
+    dir: PathBuf,
+    pub store_id: u128,
+    pub catalogue: &'static [Field],
+    /// The greatest number that was ever given here.
+    last: AtomicU64,
+}
+
+impl Folders {
+    pub fn new(dir: &Path, store_id: u128, catalogue: &'static [Field]) -> io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let folders = Self {
+            dir: dir.to_path_buf(),
+            store_id,
+            catalogue,
+            last: AtomicU64::new(0),
+        };
+        let last = folders.numbers()?.pop();
+        folders.last.store(last.unwrap_or(0), Ordering::SeqCst);
+        Ok(folders)
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.dir.join(number.to_string())
+    }
+
+    /// Ascending.
+    fn numbers(&self) -> io::Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for entry in std::fs::read_dir(&self.dir)? {
+            let name = entry?.file_name();
+            let number = name.to_str().and_then(|name| name.parse().ok());
+            numbers.extend(number.filter(|n: &u64| name.to_str() == Some(&n.to_string())));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// The number of the index that searches are answered from; `None` where there never was one.
+    pub fn current(&self) -> Option<u64> {
+        let text = std::fs::read_to_string(self.dir.join(CURRENT)).ok()?;
+        text.trim().parse().ok()
+    }
+
+    /// What was being built beside the current index, as far as it is of any use.
+    pub fn open_next(&self) -> io::Result<Option<Opened>> {
+        let current = self.current();
+        let numbers = self.numbers()?.into_iter().rev();
+        let mut later = numbers.take_while(|number| Some(*number) > current);
+        Ok(later.find_map(|number| self.open(number).ok()))
+    }
+
+    /// Opens what an earlier run left. `Err` says why it is of no use.
+    pub fn open(&self, number: u64) -> Result<Opened, String> {
+        let path = self.path(number);
+        let tantivy = tantivy::Index::open_in_dir(path).map_err(|e| e.to_string())?;
+        let payload = tantivy.load_metas().map_err(|e| e.to_string())?.payload;
+        let payload = payload.ok_or("it is empty")?;
+        let payload = writer::read_payload(&payload, self.store_id);
+        let (watermark, known) = payload.ok_or("it belongs to another store or version")?;
+        if !known.is_readable() {
+            return Err("it is laid out otherwise".into());
+        }
+        let own = Layout::new(self.catalogue);
+        let is_up_to_date = known == own.known && tantivy.schema() == own.schema;
+        if !is_up_to_date && watermark.rebuilt_to.is_some() {
+            return Err("it was being built for another catalogue".into());
+        }
+        let layout = Layout::of(tantivy.schema(), known, self.catalogue);
+        let layout = layout.ok_or("its schema is another one")?;
+        let opened = Opened::new(number, tantivy, layout, is_up_to_date, Some(watermark));
+        opened.map_err(|e| e.to_string())
+    }
+
+    /// Makes an empty index in a folder of its own.
+    pub fn begin(&self) -> Result<Opened, IndexError> {
+        let number = self.last.fetch_add(1, Ordering::SeqCst) + 1;
+        let path = self.path(number);
+        std::fs::create_dir_all(&path)?;
+        let directory = MmapDirectory::open(&path).map_err(|e| IndexError::Io(e.to_string()))?;
+        let settings = IndexSettings {
+            // Nothing is stored, so there is nothing to compress beside.
+            docstore_compress_dedicated_thread: false,
+            ..IndexSettings::default()
+        };
+        let layout = Layout::new(self.catalogue);
+        let tantivy = tantivy::Index::create(directory, layout.schema.clone(), settings)?;
+        Opened::new(number, tantivy, layout, true, None)
+    }
+
+    /// Makes this one the current index, in one step.
+    pub fn put_in_place(&self, number: u64) -> io::Result<()> {
+        let new = self.dir.join(CURRENT_NEW);
+        let mut file = std::fs::File::create(&new)?;
+        writeln!(file, "{number}")?;
+        file.sync_all()?;
+        std::fs::rename(new, self.dir.join(CURRENT))?;
+        std::fs::File::open(&self.dir)?.sync_all()
+    }
+
+    /// Removes all indexes but these, and those of versions that named folders after the catalogue.
+    /// What cannot be removed just now (a merge may be writing there) is left to the next call.
+    pub fn keep_only(&self, numbers: &[u64]) -> io::Result<()> {
+        let kept: Vec<String> = numbers.iter().map(u64::to_string).collect();
+        for entry in std::fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let stem = name.split('-').next().unwrap_or_default();
+            let is_number = name.bytes().all(|b| b.is_ascii_digit());
+            let is_earlier = stem.len() == 16 && stem.bytes().all(|b| b.is_ascii_hexdigit());
+            if (is_number || is_earlier) && !kept.iter().any(|kept| *kept == name) {
+                let gone = std::fs::remove_dir_all(entry.path());
+                if let Err(error) = gone {
+                    tracing::warn!(%error, folder = %name, "an index that is not used stays");
+                }
+            }
+        }
+        Ok(())
+    }
+}

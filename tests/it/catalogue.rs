@@ -1,0 +1,220 @@
+//! A site changes its `[[fields]]`: what a server answers while the index is built for them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::server::{PROGRAM, Server, send_signal, wait_for};
+
+const CRASHES: u64 = 600;
+/// In what a viewer may not see any more.
+const SECRET: &str = "hush";
+
+const BEFORE: &str = "
+[[fields]]
+annotation = \"SecretThing\"
+name = \"secret\"
+kind = \"string\"
+public = true
+text = true
+[[fields]]
+annotation = \"Level\"
+kind = \"string\"
+public = true
+";
+const AFTER: &str = "
+[[fields]]
+annotation = \"SecretThing\"
+name = \"secret\"
+kind = \"string\"
+text = true
+[[fields]]
+annotation = \"Level\"
+kind = \"integer\"
+public = true
+[[fields]]
+annotation = \"Shade\"
+kind = \"enum\"
+public = true
+";
+
+fn annotations(number: u64) -> [(&'static str, String); 5] {
+    let trace = "java.lang.Error\n\tat a.b.main(Main.java:7)";
+    [
+        ("ProductName", "Lynx".into()),
+        ("JavaStackTrace", trace.into()),
+        ("SecretThing", format!("{SECRET} {number}")),
+        ("Level", (number % 9).to_string()),
+        ("Shade", ["dark", "light"][number as usize % 2].into()),
+    ]
+}
+
+fn submit(server: &Server, number: u64) {
+    let annotations = annotations(number);
+    let annotations: Vec<(&str, &str)> = annotations.iter().map(|(k, v)| (*k, &v[..])).collect();
+    let answer = server.submit(&annotations, &[]);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+/// What is found, and whether the answer says that it is complete.
+fn ask(server: &Server, query: &str, token: &str) -> (Value, bool) {
+    let path = format!("/api/SuperSearch/?{query}");
+    let answer = server.request("GET", &path, &[("Auth-Token", token)], b"");
+    assert_eq!(answer.status, 200, "{query}: {}", answer.text());
+    let found = answer.json();
+    let is_complete = found["rebuilding"]["is_complete"] != json!(false);
+    (found, is_complete)
+}
+
+fn crashkeep(data: &Path, arguments: &[&str]) -> String {
+    let output = Command::new(PROGRAM)
+        .args(arguments)
+        .arg("--data")
+        .arg(data)
+        .current_dir(data.parent().expect("a folder above"))
+        .output();
+    let output = output.expect("the program runs");
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// What the new index alone knows is flagged until it is whole, and never wrong.
+fn check_new_fields(server: &Server, count: u64, token: &str) -> bool {
+    let (found, is_complete) = ask(
+        server,
+        "product=Lynx&_facets=level&_facets=shade&_results_number=0",
+        token,
+    );
+    let counts = |field: &str| -> BTreeMap<String, u64> {
+        let buckets = found["facets"][field].as_array().expect("a facet").iter();
+        let bucket = |b: &Value| (b["term"].to_string(), b["count"].as_u64().expect("a count"));
+        buckets.map(bucket).collect()
+    };
+    let expected = |value: &dyn Fn(u64) -> String| {
+        let mut counts = BTreeMap::<String, u64>::new();
+        (0..count).for_each(|number| *counts.entry(value(number)).or_default() += 1);
+        counts
+    };
+    for (field, expected) in [
+        ("level", expected(&|number| (number % 9).to_string())),
+        (
+            "shade",
+            expected(&|number| format!("\"{}\"", annotations(number)[4].1)),
+        ),
+    ] {
+        let found = counts(field);
+        let is_part = { found.iter() }.all(|(term, n)| expected.get(term).is_some_and(|m| n <= m));
+        assert!(is_part, "{field}: {found:?} of {expected:?}");
+        assert!(!is_complete || found == expected, "{field}: {found:?}");
+    }
+    if !is_complete {
+        assert_eq!(found["rebuilding"]["fields"], json!(["level", "shade"]));
+    }
+    is_complete
+}
+
+/// A file has every crash or is refused, with the fields that are not built.
+fn check_files(server: &Server, count: u64, token: &str) {
+    let file = |columns: &str| {
+        let path = format!("/api/SearchExport/?{columns}");
+        server.request("GET", &path, &[("Auth-Token", token)], b"")
+    };
+    let lines = |text: &str| text.lines().count() as u64 - 1;
+    assert_eq!(lines(&file("_columns=uuid").text()), count);
+    let file = file("_columns=uuid&_columns=level");
+    match file.status {
+        200 => assert_eq!(lines(&file.text()), count),
+        503 => {
+            assert!(file.text().contains("level"), "{}", file.text());
+            assert!(file.header("retry-after").is_some());
+        }
+        other => panic!("{other}: {}", file.text()),
+    }
+}
+
+#[test]
+fn searches_go_on_and_nothing_leaks_while_the_index_is_built_for_other_fields_and_killed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let [viewer, admin] = ["viewer", "admin"].map(|role| {
+        crashkeep(&data, &["user", "add", role, "--role", role]);
+        crashkeep(&data, &["token", "create", "--user", role])
+    });
+    let config = folder.path().join("other.toml");
+    let start = || {
+        let config = config.to_str().expect("a plain path");
+        Server::start_in(&data, &["--config", config])
+    };
+    std::fs::write(&config, BEFORE).expect("a file");
+    let mut server = start();
+    std::thread::scope(|scope| {
+        for part in 0..8 {
+            let server = &server;
+            scope.spawn(move || (part..CRASHES).step_by(8).for_each(|n| submit(server, n)));
+        }
+    });
+    let total =
+        |server: &Server, query: &str, token: &str| ask(server, query, token).0["total"].as_u64();
+    let some = "_results_number=0";
+    wait_for("the first index", || {
+        let (found, is_complete) = ask(&server, some, &admin);
+        (found["total"] == CRASHES && is_complete).then_some(())
+    });
+    assert_eq!(total(&server, "q=hush", &viewer), Some(CRASHES));
+    assert_eq!(
+        total(&server, "level=~1", &admin),
+        Some(CRASHES.div_ceil(9))
+    );
+    assert_eq!(server.terminate(), Some(0));
+
+    std::fs::write(&config, AFTER).expect("a file");
+    let mut count = CRASHES;
+    // Each life ends when so many rows are built, the last when all are.
+    for rows in [0, 1, 200, 400, u64::MAX] {
+        let mut server = start();
+        let mut was_incomplete = false;
+        let hidden = "secret=hush&_columns=secret&_columns=product&_facets=secret&q=lynx";
+        let (shown, _) = ask(&server, hidden, &viewer);
+        assert!(!shown.to_string().contains(SECRET), "{shown}");
+        assert_eq!(total(&server, "q=hush", &viewer), Some(0));
+        assert_eq!(
+            total(&server, "secret=hush", &admin),
+            Some(count),
+            "who may see it"
+        );
+        check_files(&server, count, &admin);
+        submit(&server, count);
+        wait_for("the new crash", || {
+            let (found, is_complete) = ask(&server, "product=Lynx&_results_number=0", &admin);
+            assert!(is_complete, "{found}");
+            let total = found["total"].as_u64().expect("a total");
+            assert!(total == count || total == count + 1, "{total} of {count}");
+            (total > count).then_some(())
+        });
+        count += 1;
+        wait_for("the build", || {
+            assert_eq!(total(&server, some, &admin), Some(count));
+            let is_complete = check_new_fields(&server, count, &admin);
+            was_incomplete |= !is_complete;
+            let status = ask(&server, some, &admin).0;
+            let done = status["rebuilding"]["rows"].as_u64();
+            done.is_none_or(|done| done >= rows).then_some(())
+        });
+        if rows < u64::MAX {
+            send_signal(server.child.id(), Signal::KILL);
+            server.child.wait().expect("its end");
+        } else {
+            assert!(check_new_fields(&server, count, &admin));
+        }
+        assert!(rows != 0 || was_incomplete, "the kill came in the middle");
+    }
+    let left = std::fs::read_dir(data.join("index")).expect("a folder");
+    assert_eq!(
+        left.count(),
+        2,
+        "a folder, and which: nothing of the old one is left"
+    );
+}
