@@ -176,8 +176,12 @@ fn take_in(
     }
     let name = form.files[0].file_name.clone();
     let mut arrivals = Vec::new();
+    let mut together = receiver.together();
     for part in form.files {
-        arrivals.push(receiver.take(part.file, &part.file_name).map_err(storage)?);
+        arrivals.push(together.take(part.file, &part.file_name).map_err(storage)?);
+    }
+    if let Some(last) = arrivals.last_mut() {
+        last.verdicts.extend(together.finish());
     }
     Ok(Upload {
         arrivals,

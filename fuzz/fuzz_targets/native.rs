@@ -1,16 +1,23 @@
 //! What a program or debug file is turned into is a symbol file that needs no repair, or it is
-//! refused.
+//! refused. Where a second ELF file follows the first, it holds other halves of its units.
 #![no_main]
 
-use crashkeep::symbols::{check, native};
+use crashkeep::symbols::native::{self, Found};
+use crashkeep::symbols::check;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
+    let second = bytes.windows(4).rposition(|magic| magic == b"\x7fELF").filter(|&at| at > 0);
+    let parts = second.map(|at| &bytes[at..]);
     let mut output = Vec::new();
-    if native::convert(bytes, "x", &mut output).is_err() {
+    if native::convert(bytes, parts, "x", &mut output).is_err() {
         return;
     }
     let head = output.iter().position(|&byte| byte == b'\n').expect("a head") + 1;
+    let found: Found = serde_json::from_slice(&output[..head]).expect("a head");
+    let Found::Program(_) = found else {
+        return;
+    };
     let text = &output[head..];
     // A fat file has several; the first is enough.
     let end = text.windows(2).position(|pair| pair == b"\n{").map_or(text.len(), |at| at + 1);

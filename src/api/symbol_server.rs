@@ -141,7 +141,7 @@ fn answer(
 /// The newest upload in use that is what somebody wants, else the newest at all.
 fn original(module: &Module, wanted: Wanted) -> Option<&Upload> {
     let fits = |upload: &Upload| match (wanted, upload.kind) {
-        (_, Kind::Sym) => false,
+        (_, Kind::Sym | Kind::Split) => false,
         (Wanted::Program, _) => upload.holds_code,
         (_, Kind::Pdb) => true,
         (_, Kind::Pe) => false,

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::stackwalk::confine_converter;
@@ -18,6 +19,9 @@ pub struct Args {
     text_bytes_max: u64,
     #[arg(long, value_name = "N")]
     cpu_seconds: u64,
+    /// Other halves of the program's units
+    #[arg(long, value_name = "PATH")]
+    parts: Option<PathBuf>,
     /// What the file's sender calls it
     name: String,
 }
@@ -27,9 +31,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     // or copied once the process is confined, and nothing of the file was read before.
     let input = File::from(rustix::io::dup(io::stdin())?);
     let map = Map::of(&input)?;
+    let parts = match &args.parts {
+        Some(path) => Some(Map::of(&File::open(path)?)?),
+        None => None,
+    };
     confine_converter(args.memory_bytes, args.text_bytes_max, args.cpu_seconds)?;
     let mut out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
-    match native::convert(&map, &args.name, &mut out) {
+    match native::convert(&map, parts.as_deref(), &args.name, &mut out) {
         Ok(()) => {
             out.flush()?;
             Ok(ExitCode::SUCCESS)

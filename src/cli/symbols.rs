@@ -13,15 +13,18 @@ use super::Common;
 use crate::appliance;
 use crate::clock::{Clock, SystemClock};
 use crate::crash::symbols::Content;
-use crate::symbols::arrival::Receiver;
+use crate::symbols::arrival::{Receiver, Verdict};
 use crate::symbols::native::{self, Identity};
-use crate::symbols::{Conflict, Map, Shelf};
+use crate::symbols::{self, Conflict, Map, Shelf};
 use crate::upload;
 
 /// What is taken out of a folder by its name; a file that is named is sent whatever it is called.
-const ENDINGS: [&str; 9] = [
+const ENDINGS: [&str; 11] = [
     ".sym", ".sym.gz", ".sym.zst", ".sym.xz", ".zip", ".tar", ".tar.gz", ".tar.zst", ".tar.xz",
+    HALVES[0], HALVES[1],
 ];
+/// Other halves of a program's units, which must come together.
+const HALVES: [&str; 2] = [".dwo", ".dwp"];
 /// Bytes of a file that tell whether it is a program or its debug file.
 const START_BYTES: usize = 20;
 
@@ -122,13 +125,10 @@ fn add(
             ENDINGS.join(", ")
         );
     }
-    let mut all_taken = true;
-    for path in files {
-        all_taken &= match &remote.server {
-            Some(server) => send(&path, server, remote, replace, release)?,
-            None => put(&path, replace, common)?,
-        };
-    }
+    let all_taken = match &remote.server {
+        Some(server) => send_all(files, server, remote, replace, release)?,
+        None => put(&files, replace, common)?,
+    };
     Ok(match all_taken {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
@@ -183,9 +183,7 @@ fn is_fat(start: &[u8]) -> bool {
         && start.get(4..8).is_some_and(|n| n < &[0, 0, 0, 40][..])
 }
 
-fn put(path: &Path, replace: bool, common: &Common) -> anyhow::Result<bool> {
-    let shown = path.display().to_string();
-    let file = File::open(path).with_context(|| shown.clone())?;
+fn put(paths: &[PathBuf], replace: bool, common: &Common) -> anyhow::Result<bool> {
     let conflict = match replace {
         true => Conflict::Replace,
         false => Conflict::KeepFirst,
@@ -201,9 +199,21 @@ fn put(path: &Path, replace: bool, common: &Common) -> anyhow::Result<bool> {
         conflict,
         now_ms: SystemClock.now().ms(),
     };
-    let arrival = receiver.take(file, &shown).with_context(|| shown.clone())?;
+    let mut together = receiver.together();
     let mut all_taken = true;
-    for verdict in &arrival.verdicts {
+    for path in paths {
+        let shown = path.display().to_string();
+        let file = File::open(path).with_context(|| shown.clone())?;
+        let arrival = together.take(file, &shown).with_context(|| shown.clone())?;
+        all_taken &= say_all(&arrival.verdicts);
+    }
+    Ok(all_taken & say_all(&together.finish()))
+}
+
+/// Prints what became of files. Returns whether all were taken.
+fn say_all(verdicts: &[Verdict]) -> bool {
+    let mut all_taken = true;
+    for verdict in verdicts {
         match &verdict.result {
             Ok(taken) => say(verdict.outcome(), &taken.place, &taken.notes),
             Err(refused) => {
@@ -212,7 +222,7 @@ fn put(path: &Path, replace: bool, common: &Common) -> anyhow::Result<bool> {
             }
         }
     }
-    Ok(all_taken)
+    all_taken
 }
 
 fn say(outcome: &str, place: &str, notes: &[String]) {
@@ -222,17 +232,52 @@ fn say(outcome: &str, place: &str, notes: &[String]) {
     }
 }
 
-fn send(
-    path: &Path,
+/// Sends each file to a server, and other halves last, together.
+fn send_all(
+    files: Vec<PathBuf>,
     server: &str,
     remote: &Remote,
     replace: bool,
     release: &[(&str, Option<String>)],
 ) -> anyhow::Result<bool> {
-    let shown = path.display().to_string();
-    let body = std::fs::read(path).with_context(|| shown.clone())?;
-    let leaf = path.file_name().unwrap_or_default().to_string_lossy();
-    let leaf = percent_encoding::utf8_percent_encode(&leaf, percent_encoding::NON_ALPHANUMERIC);
+    let is_half = |path: &PathBuf| {
+        let name = path.to_string_lossy();
+        HALVES.iter().any(|ending| name.ends_with(ending))
+    };
+    let (halves, whole): (Vec<_>, Vec<_>) = files.into_iter().partition(is_half);
+    let mut all_taken = true;
+    let mut send = |leaf: &str, body: Vec<u8>, shown: &str| {
+        all_taken &= send(leaf, body, shown, server, remote, replace, release)?;
+        anyhow::Ok(())
+    };
+    for path in whole {
+        let shown = path.display().to_string();
+        let body = std::fs::read(&path).with_context(|| shown.clone())?;
+        let leaf = path.file_name().unwrap_or_default().to_string_lossy();
+        send(&leaf, body, &shown)?;
+    }
+    if !halves.is_empty() {
+        let mut together = Vec::new();
+        let files = halves.iter().map(|path| {
+            let leaf = path.file_name().unwrap_or_default();
+            (leaf.to_string_lossy().into_owned(), path.as_path())
+        });
+        symbols::bundle(files, &mut together).context("the .dwo and .dwp files")?;
+        send("halves.tar", together, "the .dwo and .dwp files")?;
+    }
+    Ok(all_taken)
+}
+
+fn send(
+    leaf: &str,
+    body: Vec<u8>,
+    shown: &str,
+    server: &str,
+    remote: &Remote,
+    replace: bool,
+    release: &[(&str, Option<String>)],
+) -> anyhow::Result<bool> {
+    let leaf = percent_encoding::utf8_percent_encode(leaf, percent_encoding::NON_ALPHANUMERIC);
     let mut query = form_urlencoded::Serializer::new(String::new());
     if replace {
         query.append_pair("replace", "1");

@@ -12,6 +12,9 @@ pub enum Kind {
     Pdb,
     Pe,
     MachO,
+    /// Other halves of an ELF file's units (`.dwo`, `.dwp`), one file or a tar of several. Its text
+    /// is made of both.
+    Split,
 }
 
 impl Kind {
@@ -23,6 +26,7 @@ impl Kind {
             Self::Pdb => "PDB file",
             Self::Pe => "Windows program (PE)",
             Self::MachO => "Mach-O file",
+            Self::Split => "split debug information (dwo, dwp)",
         }
     }
 
@@ -34,6 +38,7 @@ impl Kind {
             Self::Pdb => "pdb",
             Self::Pe => "pe",
             Self::MachO => "macho",
+            Self::Split => "split",
         }
     }
 }

@@ -3,8 +3,12 @@
 //!
 //! Every file gets a verdict of its own, so a bad one does not cost the others. Unpacking is
 //! bounded over the whole arrival, however many streams it is made of.
+//!
+//! Other halves of a program's units (`.dwo`, `.dwp`) mean nothing alone: they wait until all that
+//! arrives together is there, and are then joined with their programs ([`halves`](super::halves)).
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::rc::Rc;
@@ -14,7 +18,8 @@ use zip::ZipArchive;
 
 use super::check::Refused;
 use super::converter::Converter;
-use super::native::Head;
+use super::halves::{self, Part};
+use super::native::{Found, Head};
 use super::shelf::{Conflict, Incoming, Native, Placed, Shelf, Taken, place_of};
 use super::unpack::{Bounds, Budget, Packing};
 
@@ -27,7 +32,7 @@ const NAME_CHARS_MAX: usize = 300;
 /// Archives and packings within each other: `x.tar.gz` in a zip has three.
 const LAYERS_MAX: usize = 4;
 /// Bytes of what a converter says before a text.
-const HEAD_BYTES_MAX: u64 = 1 << 20;
+const HEAD_BYTES_MAX: u64 = 32 << 20;
 
 /// What became of one file.
 #[derive(Debug)]
@@ -38,6 +43,13 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    pub(super) fn new(name: &str, result: Result<Taken, Refused>) -> Self {
+        Self {
+            name: name.chars().take(NAME_CHARS_MAX).collect(),
+            result,
+        }
+    }
+
     /// A word for what became of the file.
     pub fn outcome(&self) -> &'static str {
         match &self.result {
@@ -92,6 +104,13 @@ const MAGICS: &[(&[u8], Format)] = &[
     (b"\xfe\xed\xfa\xce", Format::Native),
     (b"\xca\xfe\xba\xbe", Format::Native),
     (
+        b"\xca\xfe\xba\xbf",
+        Format::Other(
+            "a fat Mach-O file with 64-bit offsets",
+            "send the programs in it one by one, as lipo -thin writes them",
+        ),
+    ),
+    (
         b"BSJB",
         Format::Other("a portable PDB file", "it cannot be used for native stacks"),
     ),
@@ -118,7 +137,7 @@ fn format_of(start: &[u8]) -> Format {
         .map_or(Format::Text, |(_, format)| *format)
 }
 
-fn refused(why: impl Into<String>) -> Refused {
+pub(super) fn refused(why: impl Into<String>) -> Refused {
     Refused::Bad(why.into())
 }
 
@@ -135,21 +154,102 @@ pub struct Receiver<'a> {
     pub now_ms: i64,
 }
 
-impl Receiver<'_> {
+impl<'a> Receiver<'a> {
     /// Takes what lies in `file`. `name` is what the client calls it.
-    pub fn take(&self, mut file: File, name: &str) -> io::Result<Arrival> {
+    pub fn take(&self, file: File, name: &str) -> io::Result<Arrival> {
+        let mut together = self.together();
+        let mut arrival = together.take(file, name)?;
+        arrival.verdicts.extend(together.finish());
+        Ok(arrival)
+    }
+
+    /// Takes several files that came together.
+    pub fn together(&'a self) -> Together<'a> {
+        Together {
+            receiver: self,
+            parts: Vec::new(),
+            debug_ids: BTreeSet::new(),
+        }
+    }
+
+    /// Takes each text that a converter wrote, and tells what else it found. `native` makes of a head what
+    /// the text was made of.
+    pub(super) fn take_texts(
+        &self,
+        texts: File,
+        mut native: impl FnMut(&mut Head) -> io::Result<Native>,
+        mut each: impl FnMut(&mut dyn BufRead, Native, Vec<String>),
+    ) -> Result<Others, Refused> {
+        let mut texts = BufReader::with_capacity(256 * 1024, texts);
+        texts.rewind().map_err(Refused::Storage)?;
+        let mut others = Others::default();
+        loop {
+            let mut line = Vec::new();
+            (&mut texts)
+                .take(HEAD_BYTES_MAX)
+                .read_until(b'\n', &mut line)
+                .map_err(Refused::Storage)?;
+            if line.is_empty() {
+                return Ok(others);
+            }
+            let found: Found = serde_json::from_slice(&line)
+                .map_err(|e| refused(format!("its conversion went wrong: {e}")))?;
+            match found {
+                Found::Halves(ids) => others.ids.extend(ids),
+                Found::Refused(why) => others.refused.push(why),
+                Found::Program(mut head) => {
+                    let native = native(&mut head).map_err(Refused::Storage)?;
+                    let mut text = UntilHead::new(&mut texts);
+                    each(&mut text, native, head.notes);
+                    text.skip_rest().map_err(Refused::Storage)?;
+                }
+            }
+        }
+    }
+}
+
+/// What a converter found that has no text.
+#[derive(Default)]
+pub(super) struct Others {
+    /// Of other halves of units.
+    ids: Vec<u64>,
+    /// Why some of several programs are not taken.
+    refused: Vec<String>,
+}
+
+/// Files that came together: halves of a program's units may be in others than the program.
+pub struct Together<'a> {
+    receiver: &'a Receiver<'a>,
+    parts: Vec<Part>,
+    /// Of the programs among them.
+    debug_ids: BTreeSet<String>,
+}
+
+impl Together<'_> {
+    /// Takes what lies in `file`, but for halves. `name` is what the client calls it.
+    pub fn take(&mut self, mut file: File, name: &str) -> io::Result<Arrival> {
         file.rewind()?;
         let mut arriving = Arriving {
-            receiver: self,
-            budget: Budget::new(self.bounds, file.metadata()?.len()),
+            receiver: self.receiver,
+            budget: Budget::new(self.receiver.bounds, file.metadata()?.len()),
             is_archive: false,
             verdicts: Vec::new(),
+            parts: Vec::new(),
         };
         arriving.take(&mut file, name, LAYERS_MAX);
+        self.parts.append(&mut arriving.parts);
+        let taken = (arriving.verdicts.iter()).filter_map(|verdict| verdict.result.as_ref().ok());
+        self.debug_ids
+            .extend(taken.map(|taken| taken.module.debug_id.clone()));
         Ok(Arrival {
             is_archive: arriving.is_archive,
             verdicts: arriving.verdicts,
         })
+    }
+
+    /// Joins the halves that came with their programs, and says what became of them.
+    pub fn finish(self) -> Vec<Verdict> {
+        halves::join(self.receiver, self.parts, &self.debug_ids)
     }
 }
 
@@ -159,14 +259,12 @@ struct Arriving<'a> {
     budget: Budget,
     is_archive: bool,
     verdicts: Vec<Verdict>,
+    parts: Vec<Part>,
 }
 
 impl Arriving<'_> {
     fn decide(&mut self, name: &str, result: Result<Taken, Refused>) {
-        self.verdicts.push(Verdict {
-            name: name.chars().take(NAME_CHARS_MAX).collect(),
-            result,
-        });
+        self.verdicts.push(Verdict::new(name, result));
     }
 
     /// Whether the rest of an archive is better left unread; says so where it is.
@@ -217,7 +315,8 @@ impl Arriving<'_> {
             }
             Format::Zip => {
                 self.is_archive = true;
-                let file = self.spool(&mut input)?.0;
+                let mut file = (self.receiver.shelf.incoming_file()).map_err(Refused::Storage)?;
+                self.spool(&mut input, &mut file)?;
                 self.take_zip(file, name, layers - 1)
             }
             Format::Tar => {
@@ -234,9 +333,8 @@ impl Arriving<'_> {
         }
     }
 
-    /// Writes what comes into a file of its own, with its hash and length.
-    fn spool(&self, input: &mut impl Read) -> Result<(File, [u8; 32], u64), Refused> {
-        let mut file = (self.receiver.shelf.incoming_file()).map_err(Refused::Storage)?;
+    /// Writes what comes into `file`. Returns its hash and length.
+    fn spool(&self, input: &mut impl Read, file: &mut File) -> Result<([u8; 32], u64), Refused> {
         let mut hash = Sha256::new();
         let mut bytes = 0;
         let mut buffer = vec![0; 256 * 1024];
@@ -250,7 +348,7 @@ impl Arriving<'_> {
             bytes += count as u64;
         }
         file.rewind().map_err(Refused::Storage)?;
-        Ok((file, hash.finalize().into(), bytes))
+        Ok((hash.finalize().into(), bytes))
     }
 
     fn take_text(
@@ -280,34 +378,37 @@ impl Arriving<'_> {
 
     /// A program or debug file: the text that is made of it, or each of them, is taken.
     fn take_native(&mut self, input: &mut impl Read, name: &str) -> Result<(), Refused> {
-        let (file, sha256, bytes) = self.spool(input)?;
-        let texts = (self.receiver.shelf.incoming_file()).map_err(Refused::Storage)?;
-        self.receiver.converter.convert(&file, name, &texts)?;
-        let mut texts = BufReader::with_capacity(256 * 1024, texts);
-        texts.rewind().map_err(Refused::Storage)?;
-        loop {
-            let mut line = Vec::new();
-            (&mut texts)
-                .take(HEAD_BYTES_MAX)
-                .read_until(b'\n', &mut line)
-                .map_err(Refused::Storage)?;
-            if line.is_empty() {
-                return Ok(());
-            }
-            let head: Head = serde_json::from_slice(&line)
-                .map_err(|e| refused(format!("its conversion went wrong: {e}")))?;
-            let native = Native {
+        let receiver = self.receiver;
+        let mut file = (receiver.shelf.incoming_named()).map_err(Refused::Storage)?;
+        let (sha256, bytes) = self.spool(input, file.as_file_mut())?;
+        let texts = (receiver.shelf.incoming_file()).map_err(Refused::Storage)?;
+        (receiver.converter).convert(file.as_file(), None, name, &texts)?;
+        let native = |head: &mut Head| {
+            Ok(Native {
                 kind: head.kind,
                 holds_code: head.holds_code,
-                file: file.try_clone().map_err(Refused::Storage)?,
+                file: file.as_file().try_clone()?,
                 sha256,
                 bytes,
-            };
-            let mut text = UntilHead::new(&mut texts);
-            let result = self.take_text(&mut text, name, Some(&native), head.notes);
-            text.skip_rest().map_err(Refused::Storage)?;
+                skeletons: std::mem::take(&mut head.skeletons),
+            })
+        };
+        let others = receiver.take_texts(texts, native, |mut text, native, notes| {
+            let result = self.take_text(&mut text, name, Some(&native), notes);
             self.decide(name, result);
+        })?;
+        for why in others.refused {
+            self.decide(name, Err(refused(why)));
         }
+        if !others.ids.is_empty() {
+            self.parts.push(Part {
+                name: name.to_owned(),
+                path: file.into_temp_path(),
+                sha256,
+                ids: others.ids,
+            });
+        }
+        Ok(())
     }
 
     fn take_zip(&mut self, file: File, name: &str, layers: usize) -> Result<(), Refused> {

@@ -3,11 +3,11 @@
 //!
 //! The child (`crashkeep convert-symbols`) reads the file that is its standard input and writes
 //! what [`super::native::convert`] writes to the file that is its standard output. It opens
-//! nothing.
+//! nothing but other halves of the file's units, where it is given any, before it looks at a byte.
 
 use std::fs::File;
 use std::io::{Read, Seek};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -48,10 +48,20 @@ impl Converter {
         }
     }
 
-    /// Converts `native`, writing into `output`. `name` is what the client calls the file.
-    pub(super) fn convert(&self, native: &File, name: &str, output: &File) -> Result<(), Refused> {
+    /// Converts `native`, writing into `output`. `name` is what the client calls the file; `parts`
+    /// is a file with other halves of its units.
+    pub(super) fn convert(
+        &self,
+        native: &File,
+        parts: Option<&Path>,
+        name: &str,
+        output: &File,
+    ) -> Result<(), Refused> {
         let mut native = native.try_clone().map_err(Refused::Storage)?;
-        let bytes = native.metadata().map_err(Refused::Storage)?.len();
+        let mut bytes = native.metadata().map_err(Refused::Storage)?.len();
+        if let Some(parts) = parts {
+            bytes += parts.metadata().map_err(Refused::Storage)?.len();
+        }
         let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
         let time = TIME_FREE.saturating_add(TIME_PER_MIB.saturating_mul(mib));
         let deadline = time.min(self.deadline);
@@ -66,7 +76,11 @@ impl Converter {
             .arg("convert-symbols")
             .args(["--memory-bytes", &memory_bytes.to_string()])
             .args(["--text-bytes-max", &self.text_bytes_max.to_string()])
-            .args(["--cpu-seconds", &deadline.as_secs().max(1).to_string()])
+            .args(["--cpu-seconds", &deadline.as_secs().max(1).to_string()]);
+        if let Some(parts) = parts {
+            command.arg("--parts").arg(parts);
+        }
+        command
             .arg("--")
             .arg(name)
             .stdin(Stdio::from(native))

@@ -114,6 +114,11 @@ pub(super) fn original_name(upload: &Upload) -> String {
     format!("{hash}.{}.zst", upload.kind.name())
 }
 
+/// The name of the file that says which units' functions an upload's text lacks.
+pub(super) fn skeletons_name(upload: &Upload) -> String {
+    format!("{}.skeletons.json", &upload.sha256[..HASH_DIGITS])
+}
+
 pub(super) fn unpacked(path: &Path) -> io::Result<impl Read + Send + use<>> {
     zstd::Decoder::new(File::open(path)?)
 }

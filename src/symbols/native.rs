@@ -1,25 +1,28 @@
 //! From a program or its debug file (ELF, Mach-O, PE, PDB) to the text of a symbol file: landlord
 //! of symbolic.
 //!
-//! One file may hold several programs (a fat Mach-O). Each becomes a line of JSON ([`Head`]) and
-//! the text behind it; no line of a symbol file begins with a brace.
+//! One file may hold several programs (a fat Mach-O). Each becomes a line of JSON ([`Found`]) and
+//! the text behind it; no line of a symbol file begins with a brace. Other halves of a program's
+//! units ([`split`]) become a line alone; with them the program is read once more.
 //!
 //! These formats can be made to hurt: sections that inflate without end, inlined calls nested
 //! without end. What is named here is bounded here; the rest is why this runs in a process of its
 //! own ([`super::converter`]).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 use symbolic_cfi::AsciiCfiWriter;
 use symbolic_common::{Arch, CpuFamily, Name, join_path};
+use symbolic_debuginfo::elf::ElfObject;
 use symbolic_debuginfo::{
     Archive, FileFormat, Function, LineInfo, Object, ObjectKind, ParseObjectOptions, SymbolMap,
 };
 use symbolic_demangle::{Demangle, DemangleOptions};
 
 use super::dirs::checked_leaf;
+use super::split::{self, Skeleton};
 use crate::crash::symbols::Kind;
 
 /// Bytes of one section after inflation.
@@ -31,46 +34,118 @@ const UNWIND_CHAIN_MAX: usize = 128;
 /// Bytes of a function's name. Names of template-heavy code reach some thousands.
 const NAME_BYTES_MAX: usize = 8 * 1024;
 
-/// What stands before each text.
+/// What a file was found to hold.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Found {
+    /// A program or its debug file; its text follows.
+    Program(Head),
+    /// Other halves of units, by their ids. No text follows.
+    Halves(Vec<u64>),
+    /// Why one of several programs is not taken. No text follows.
+    Refused(String),
+}
+
+/// What stands before a text.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     pub kind: Kind,
     pub holds_code: bool,
     pub notes: Vec<String>,
+    /// The units whose functions are elsewhere and not in the text.
+    pub skeletons: Vec<Skeleton>,
 }
 
-/// Writes the symbols of every program in `bytes`. `name` is what its sender calls it. The error
-/// is for that sender.
-pub fn convert(bytes: &[u8], name: &str, out: &mut impl Write) -> Result<(), String> {
+fn options() -> ParseObjectOptions {
     let mut options = ParseObjectOptions::default();
     options.max_decompressed_section_size = Some(SECTION_BYTES_MAX);
     options.max_inline_depth = Some(INLINE_DEPTH_MAX);
-    let archive = Archive::parse_with_opts(bytes, options)
+    options
+}
+
+/// Writes the symbols of every program in `bytes`. `name` is what its sender calls it. `parts` are
+/// other halves of its units: a `.dwo` or `.dwp`, or a tar of them. The error is for the sender.
+pub fn convert(
+    bytes: &[u8],
+    parts: Option<&[u8]>,
+    name: &str,
+    out: &mut impl Write,
+) -> Result<(), String> {
+    let archive = Archive::parse_with_opts(bytes, options())
         .map_err(|e| format!("it cannot be read: {}", chain(&e)))?;
+    let halves = match parts {
+        Some(parts) => Some(Halves::read(parts)?),
+        None => None,
+    };
     let mut taken = 0;
-    let mut refused = None;
+    let mut refused = Vec::new();
     for object in archive.objects() {
         let object = match object {
             Ok(object) => object,
             Err(error) => {
-                refused = Some(format!("it cannot be read: {}", chain(&error)));
+                refused.push(format!("it cannot be read: {}", chain(&error)));
                 continue;
             }
         };
-        match Program::read(&object, name) {
+        if let Object::Elf(elf) = &object
+            && split::is_part(elf)
+        {
+            let ids = split::ids_of(elf).map_err(|e| format!("it cannot be read: {e}"))?;
+            if ids.is_empty() {
+                return Err("it is split debug information without a unit (the dwp tool of binutils drops those of DWARF 5); make it with llvm-dwp, or send the .dwo files".into());
+            }
+            return tell(out, &Found::Halves(ids));
+        }
+        match Program::read(&object, halves.as_ref(), name) {
             Ok(program) => {
                 program
                     .write(out)
                     .map_err(|e| format!("its symbols cannot be written: {e}"))?;
                 taken += 1;
             }
-            Err(why) => refused = Some(why),
+            Err(why) => refused.push(why),
         }
     }
-    match (taken, refused) {
-        (0, Some(why)) => Err(why),
-        (0, None) => Err("it holds no program".into()),
-        _ => Ok(()),
+    if taken == 0 {
+        return Err(refused
+            .pop()
+            .unwrap_or_else(|| "it holds no program".to_owned()));
+    }
+    for why in refused {
+        let why = format!("of the programs in it, one is left out: {why}");
+        tell(out, &Found::Refused(why))?;
+    }
+    Ok(())
+}
+
+/// Writes a line that no text follows.
+fn tell(out: &mut impl Write, found: &Found) -> Result<(), String> {
+    serde_json::to_writer(&mut *out, found)
+        .map_err(io::Error::from)
+        .and_then(|()| writeln!(out))
+        .map_err(|e| format!("what it holds cannot be told: {e}"))
+}
+
+/// Other halves of units, as far as they can be read.
+struct Halves<'d> {
+    parts: Vec<ElfObject<'d>>,
+    notes: Vec<String>,
+}
+
+impl<'d> Halves<'d> {
+    fn read(parts: &'d [u8]) -> Result<Self, String> {
+        let mut halves = Self {
+            parts: Vec::new(),
+            notes: Vec::new(),
+        };
+        for (name, bytes) in split::parts_in(parts)? {
+            match ElfObject::parse_with_opts(bytes, options()) {
+                Ok(part) => halves.parts.push(part),
+                Err(error) => halves
+                    .notes
+                    .push(format!("{name} cannot be read: {}", chain(&error))),
+            }
+        }
+        Ok(halves)
     }
 }
 
@@ -90,6 +165,9 @@ pub fn identify(bytes: &[u8], name: &str) -> Option<Vec<Result<Identity, String>
     let mut found = Vec::new();
     for object in archive.objects() {
         let object = object.ok()?;
+        if matches!(&object, Object::Elf(elf) if split::is_part(elf)) {
+            continue;
+        }
         found.push(facts_of(&object, name).map(|facts| Identity {
             debug_file: facts.debug_file,
             debug_id: facts.debug_id,
@@ -149,6 +227,13 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// Units of debug information that could not be read, and why the last.
+#[derive(Default)]
+struct Unread {
+    units: usize,
+    why: String,
 }
 
 /// What becomes of one program.
@@ -211,13 +296,22 @@ impl Numbered {
 }
 
 impl<'o, 'd> Program<'o, 'd> {
-    fn read(object: &'o Object<'d>, name: &str) -> Result<Self, String> {
+    fn read(
+        object: &'o Object<'d>,
+        halves: Option<&Halves<'_>>,
+        name: &str,
+    ) -> Result<Self, String> {
         let facts = facts_of(object, name)?;
+        let skeletons = match object {
+            Object::Elf(elf) => split::skeletons_of(elf),
+            _ => Vec::new(),
+        };
         let mut program = Self {
             head: Head {
                 kind: facts.kind,
                 holds_code: facts.holds_code,
                 notes: Vec::new(),
+                skeletons,
             },
             facts,
             names: Names::default(),
@@ -226,42 +320,79 @@ impl<'o, 'd> Program<'o, 'd> {
             object,
         };
         let symbols = object.symbol_map();
-        program.read_functions();
+        let mut unread = Unread::default();
+        program.read_functions(&mut unread);
+        if let (Object::Elf(elf), Some(halves)) = (object, halves) {
+            program.head.kind = Kind::Split;
+            program.head.holds_code = false;
+            program.read_halves(elf, &symbols, halves, &mut unread);
+        }
+        program.settle_functions(&unread);
         program.read_publics(&symbols);
         Ok(program)
     }
 
-    /// A unit that cannot be read costs its own functions and no others.
-    fn read_functions(&mut self) {
+    fn read_functions(&mut self, unread: &mut Unread) {
         if !self.object.has_debug_info() {
             return;
         }
-        let session = match self.object.debug_session() {
-            Ok(session) => session,
+        match self.object.debug_session() {
+            Ok(session) => self.add_all(session.functions(), unread),
             Err(error) => {
                 let why = format!("debug information is left out: {}", chain(&error));
-                return self.head.notes.push(why);
+                self.head.notes.push(why);
             }
-        };
-        let mut unread = 0u64;
-        let mut why = String::new();
-        for function in session.functions() {
+        }
+    }
+
+    /// Reads the functions of units whose other halves are there.
+    fn read_halves(
+        &mut self,
+        elf: &ElfObject<'_>,
+        symbols: &SymbolMap<'_>,
+        halves: &Halves<'_>,
+        unread: &mut Unread,
+    ) {
+        self.head.notes.extend(halves.notes.iter().cloned());
+        let joined = split::join(elf, symbols, &halves.parts, &mut |session| {
+            self.add_all(session.functions(), unread);
+        });
+        unread.units += joined.unread;
+        if joined.unread > 0 {
+            unread.why = joined.why;
+        }
+        let found: HashSet<u64> = joined.ids.into_iter().collect();
+        (self.head.skeletons).retain(|skeleton| !found.contains(&skeleton.id));
+    }
+
+    /// A unit that cannot be read costs its own functions and no others.
+    fn add_all<'f, E: std::error::Error>(
+        &mut self,
+        functions: impl Iterator<Item = Result<Function<'f>, E>>,
+        unread: &mut Unread,
+    ) {
+        for function in functions {
             match function {
                 Ok(function) => self.add(&function),
                 Err(error) => {
-                    unread += 1;
-                    why = chain(&error);
+                    unread.units += 1;
+                    unread.why = chain(&error);
                 }
             }
         }
-        if unread > 0 {
-            let note = format!("{unread} units of debug information are left out: {why}");
+    }
+
+    fn settle_functions(&mut self, unread: &Unread) {
+        let Unread { units, why } = unread;
+        if *units > 0 {
+            let note = format!("{units} units of debug information are left out: {why}");
             self.head.notes.push(note);
-        }
-        if self.functions.is_empty() && unread == 0 {
-            self.head.notes.push(
-                "its debug information has no functions; where it is split (.dwo, .dwp), which is not read, build without -gsplit-dwarf".into(),
-            );
+        } else if self.object.has_debug_info()
+            && self.functions.is_empty()
+            && self.head.skeletons.is_empty()
+        {
+            let note = "its debug information has no functions";
+            self.head.notes.push(note.to_owned());
         }
         // The linker leaves functions that it dropped at address 0.
         if self.head.kind == Kind::Elf {
@@ -322,8 +453,12 @@ impl<'o, 'd> Program<'o, 'd> {
                 chain(&error)
             ));
         }
-        let head = Head { notes, ..self.head };
-        serde_json::to_writer(&mut *out, &head)?;
+        let head = Head {
+            notes,
+            skeletons: self.head.skeletons.clone(),
+            ..self.head
+        };
+        serde_json::to_writer(&mut *out, &Found::Program(head))?;
         let Facts {
             os,
             debug_id,

@@ -4,6 +4,7 @@
 //! <DEBUGID>/module.json        who the module is, its uploads, and which of them are in use
 //! <DEBUGID>/<hash>.sym.zst     an upload's text: the one that came, or what was made of a program
 //! <DEBUGID>/<hash>.<kind>.zst  the program or debug file that came
+//! <DEBUGID>/<hash>.skeletons.json  the units whose functions its text lacks, where there are any
 //! ```
 //!
 //! Files are written under other names, made durable, and renamed; `module.json` is replaced last,
@@ -23,6 +24,8 @@ use tempfile::NamedTempFile;
 use super::check::{self, Checked, Refused};
 use super::dirs::{checked_leaf, shelf_folder, symbol_file_name};
 use super::file::{self, DESCRIPTION, OpenText, SymbolFile};
+use super::halves;
+use super::split::Skeleton;
 use crate::crash::symbols::{Kind, Module, Upload};
 
 /// Fast, and a quarter of the text.
@@ -81,6 +84,8 @@ pub struct Native {
     pub file: File,
     pub sha256: [u8; 32],
     pub bytes: u64,
+    /// The units whose functions are not in the text made of it.
+    pub skeletons: Vec<Skeleton>,
 }
 
 #[derive(Clone, Debug)]
@@ -182,6 +187,7 @@ impl Shelf {
             content: checked.content,
             conflict: false,
         };
+        let skeletons = incoming.native.map_or(&[][..], |native| &native.skeletons);
         let mut notes = incoming.notes;
         notes.extend(checked.notes.iter().cloned());
         let bytes = upload.bytes;
@@ -210,9 +216,16 @@ impl Shelf {
             if let Some(original) = original {
                 original.persist(folder.join(file::original_name(upload)))?;
             }
+            if !skeletons.is_empty() {
+                let mut described = NamedTempFile::new_in(&self.incoming)?;
+                serde_json::to_writer(&mut described, skeletons)?;
+                described.as_file().sync_all()?;
+                described.persist(folder.join(file::skeletons_name(upload)))?;
+            }
             self.describe(&folder, &module)?;
         }
-        notes.extend(note_of(placed, &module, &checked));
+        notes.extend(halves::note_of(skeletons));
+        notes.extend(note_of(placed, &module, &checked, !skeletons.is_empty()));
         Ok(Taken {
             place: place_of(&module),
             module,
@@ -305,6 +318,22 @@ impl Shelf {
         Ok(Box::new(file::unpacked(&path)?))
     }
 
+    /// The upload of a module that has skeletons of units, and those: a debug file before a program.
+    pub(super) fn skeletons<'m>(&self, module: &'m Module) -> Option<(&'m Upload, Vec<Skeleton>)> {
+        let folder = self.root.join(&module.debug_id);
+        let mut split: Vec<(&Upload, Vec<Skeleton>)> = Vec::new();
+        for upload in module.uploads.iter().filter(|u| u.kind == Kind::Elf) {
+            if let Ok(described) = fs::read(folder.join(file::skeletons_name(upload)))
+                && let Ok(skeletons) = serde_json::from_slice(&described)
+            {
+                split.push((upload, skeletons));
+            }
+        }
+        split
+            .into_iter()
+            .min_by_key(|(upload, _)| upload.holds_code)
+    }
+
     /// The debug ids of all modules that are there, in order.
     pub fn debug_ids(&self) -> io::Result<Vec<String>> {
         let entries = match fs::read_dir(&self.root) {
@@ -357,8 +386,12 @@ fn admit(module: &mut Module, mut upload: Upload, checked: &Checked, conflict: C
     }
     let (symbols, unwind) = (module.symbols().content, module.unwind().content);
     let more_publics = !symbols.has_functions() && content.publics > symbols.publics;
-    let has_more_symbols =
-        !symbols.has_functions() && (content.has_functions() || more_publics && !is_rival);
+    // Split units have nothing that the program has not, and more: its plain units are among them.
+    let outdoes = upload.kind == Kind::Split
+        && matches!(module.symbols().kind, Kind::Elf | Kind::Split)
+        && content.functions > symbols.functions;
+    let has_more_symbols = outdoes
+        || !symbols.has_functions() && (content.has_functions() || more_publics && !is_rival);
     let has_more_unwind = !unwind.has_unwind() && content.has_unwind();
     upload.conflict = is_rival && !has_more_symbols && !has_more_unwind;
     module.uploads.push(upload);
@@ -398,7 +431,7 @@ fn put_in_use(module: &mut Module, at: usize) -> bool {
     is_changed
 }
 
-fn note_of(placed: Placed, module: &Module, checked: &Checked) -> Vec<String> {
+fn note_of(placed: Placed, module: &Module, checked: &Checked, is_split: bool) -> Vec<String> {
     let mut notes = Vec::new();
     match placed {
         Placed::New | Placed::Same => {}
@@ -420,7 +453,8 @@ fn note_of(placed: Placed, module: &Module, checked: &Checked) -> Vec<String> {
         ));
     }
     let content = module.content();
-    if !content.has_functions() {
+    // Of a program that is split it was said where they are.
+    if !content.has_functions() && !is_split {
         notes.push(match content.publics {
             0 => "nothing for this debug id names a function: it is stripped; send its debug file, too".to_owned(),
             _ => "nothing for this debug id has functions, only what is exported: it is stripped; send its debug file, too".to_owned(),
@@ -497,6 +531,7 @@ mod tests {
             file,
             sha256: [content[0]; 32],
             bytes: content.len() as u64,
+            skeletons: Vec::new(),
         }
     }
 

@@ -48,7 +48,7 @@ const APART: [(&str, &[&str]); 4] = [
 ];
 
 /// Who alone may name a crate.
-const LANDLORDS: [(&str, &[&str]); 26] = [
+const LANDLORDS: [(&str, &[&str]); 27] = [
     ("landlock", &["stackwalk"]),
     ("seccompiler", &["stackwalk"]),
     ("libc", &["stackwalk"]),
@@ -84,6 +84,7 @@ const LANDLORDS: [(&str, &[&str]); 26] = [
     ("zstd", &["symbols"]),
     ("liblzma", &["symbols"]),
     ("symbolic_debuginfo", &["symbols"]),
+    ("gimli", &["symbols"]),
     ("symbolic_cfi", &["symbols"]),
     ("symbolic_demangle", &["symbols"]),
 ];

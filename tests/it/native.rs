@@ -533,7 +533,7 @@ fn an_archive_is_fetched_only_from_where_it_may_be() {
     );
 }
 
-fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+pub fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(PROGRAM)
         .args(arguments)
         .current_dir(folder)

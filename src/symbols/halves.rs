@@ -1,0 +1,213 @@
+//! Other halves of units on their way in (`.dwo`, `.dwp`; see [`split`](super::split)): from files
+//! that mean nothing alone to uploads of the modules that their programs are.
+//!
+//! A program with skeletons lies on the shelf with their ids. Once all that came together is there,
+//! each program that has an id of a half is converted again with it, those that came along first.
+//! What comes of that is an upload of the program's module, kept beside it: so the halves may come
+//! days after the program, as a debug file may.
+//!
+//! Loose `.dwo` files of one program become one upload, a tar of them. So they must come together:
+//! of two such uploads the one with more functions is in use.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use tempfile::TempPath;
+
+use super::arrival::{Receiver, Verdict, refused};
+use super::check::Refused;
+use super::native::Head;
+use super::shelf::{Incoming, Native, Taken};
+use super::split::Skeleton;
+use crate::crash::symbols::{Module, Upload};
+
+/// A file with other halves.
+pub(super) struct Part {
+    pub(super) name: String,
+    pub(super) path: TempPath,
+    pub(super) sha256: [u8; 32],
+    pub(super) ids: Vec<u64>,
+}
+
+/// Joins `parts` with the programs that have their ids: those of `debug_ids`, and for what is left
+/// any on the shelf.
+pub(super) fn join(
+    receiver: &Receiver<'_>,
+    parts: Vec<Part>,
+    debug_ids: &BTreeSet<String>,
+) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    if parts.is_empty() {
+        return verdicts;
+    }
+    let mut used = vec![false; parts.len()];
+    let mut join_with = |debug_id: &str, used: &mut [bool]| {
+        let Some(module) = receiver.shelf.module(debug_id) else {
+            return;
+        };
+        let Some((program, skeletons)) = receiver.shelf.skeletons(&module) else {
+            return;
+        };
+        let ids: HashSet<u64> = skeletons.iter().map(|skeleton| skeleton.id).collect();
+        let mut fitting = Vec::new();
+        for (part, used) in parts.iter().zip(used) {
+            if part.ids.iter().any(|id| ids.contains(id)) {
+                *used = true;
+                fitting.push(part);
+            }
+        }
+        if !fitting.is_empty() {
+            let result = take(receiver, &module, program, &fitting);
+            verdicts.push(Verdict::new(&label(&fitting), result));
+        }
+    };
+    for debug_id in debug_ids {
+        join_with(debug_id, &mut used);
+    }
+    if used.contains(&false) {
+        match receiver.shelf.debug_ids() {
+            Ok(all) => {
+                for debug_id in all.iter().filter(|id| !debug_ids.contains(*id)) {
+                    join_with(debug_id, &mut used);
+                }
+            }
+            Err(error) => verdicts.push(Verdict::new(
+                &label(&parts.iter().collect::<Vec<_>>()),
+                Err(Refused::Storage(error)),
+            )),
+        }
+    }
+    let alone: Vec<&Part> = (parts.iter().zip(used))
+        .filter_map(|(part, used)| (!used).then_some(part))
+        .collect();
+    if !alone.is_empty() {
+        let count = alone.iter().map(|part| part.ids.len()).sum();
+        let why = format!(
+            "it is split debug information of {}, and no program that is here has them; send the program that was built with it, or its debug file, first or in the same archive",
+            units(count)
+        );
+        verdicts.push(Verdict::new(&label(&alone), Err(refused(why))));
+    }
+    verdicts
+}
+
+/// What several files are called together.
+fn label(parts: &[&Part]) -> String {
+    match parts {
+        [] => String::new(),
+        [part] => part.name.clone(),
+        [first, others @ ..] => format!("{} and {} more", first.name, others.len()),
+    }
+}
+
+/// Converts a program of `module` with the halves in `parts`, and keeps both text and halves.
+fn take(
+    receiver: &Receiver<'_>,
+    module: &Module,
+    program: &Upload,
+    parts: &[&Part],
+) -> Result<Taken, Refused> {
+    let shelf = receiver.shelf;
+    let mut original = shelf.incoming_file().map_err(Refused::Storage)?;
+    let mut packed = (shelf.open_original(module, program)).map_err(Refused::Storage)?;
+    io::copy(&mut packed, &mut original).map_err(Refused::Storage)?;
+    let bundle;
+    let (path, sha256) = match parts {
+        [part] => (&*part.path, part.sha256),
+        _ => {
+            bundle = bundled(receiver, parts).map_err(Refused::Storage)?;
+            let mut hash = Sha256::new();
+            for part in parts {
+                hash.update(part.sha256);
+            }
+            (&*bundle, hash.finalize().into())
+        }
+    };
+    let texts = shelf.incoming_file().map_err(Refused::Storage)?;
+    (receiver.converter).convert(&original, Some(path), &program.name, &texts)?;
+    let native = |head: &mut Head| {
+        let file = File::open(path)?;
+        Ok(Native {
+            kind: head.kind,
+            holds_code: head.holds_code,
+            bytes: file.metadata()?.len(),
+            file,
+            sha256,
+            skeletons: std::mem::take(&mut head.skeletons),
+        })
+    };
+    let mut result = Err(refused("nothing came of it and its program"));
+    receiver.take_texts(texts, native, |mut text, native, notes| {
+        let incoming = Incoming {
+            name: &parts[0].name,
+            native: Some(&native),
+            notes,
+            now_ms: receiver.now_ms,
+        };
+        result = shelf.take(&mut text, incoming, receiver.conflict);
+    })?;
+    result
+}
+
+/// A tar of several files.
+fn bundled(receiver: &Receiver<'_>, parts: &[&Part]) -> io::Result<TempPath> {
+    let bundle = receiver.shelf.incoming_named()?;
+    let files = parts.iter().map(|part| {
+        let leaf = Path::new(&part.name).file_name().unwrap_or_default();
+        (leaf.to_string_lossy().into_owned(), &*part.path)
+    });
+    let mut output = io::BufWriter::new(bundle.as_file());
+    self::bundle(files, &mut output)?;
+    output.flush()?;
+    drop(output);
+    Ok(bundle.into_temp_path())
+}
+
+/// Writes a tar of files, with the names that they are to have in it. One without is `part`.
+pub fn bundle<'p>(
+    files: impl Iterator<Item = (String, &'p Path)>,
+    output: &mut impl Write,
+) -> io::Result<()> {
+    let mut builder = tar::Builder::new(output);
+    for (name, path) in files {
+        let file = File::open(path)?;
+        let mut header = tar::Header::new_gnu();
+        header.set_size(file.metadata()?.len());
+        header.set_mode(0o644);
+        let name = if name.is_empty() { "part" } else { &name };
+        builder.append_data(&mut header, name, file)?;
+    }
+    builder.finish()
+}
+
+fn units(count: usize) -> String {
+    match count {
+        1 => "1 unit".to_owned(),
+        count => format!("{count} units"),
+    }
+}
+
+/// What a symbol file lacks whose program has skeletons, and what helps.
+pub(super) fn note_of(skeletons: &[Skeleton]) -> Option<String> {
+    const NAMED: usize = 5;
+    if skeletons.is_empty() {
+        return None;
+    }
+    let names: BTreeSet<&str> = (skeletons.iter())
+        .map(|skeleton| skeleton.name.as_str())
+        .filter(|name| !name.is_empty())
+        .collect();
+    let mut named: Vec<&str> = names.iter().take(NAMED).copied().collect();
+    let more = format!("{} more", names.len() - named.len());
+    if names.len() > named.len() {
+        named.push(&more);
+    }
+    Some(format!(
+        "the functions of {} are in files of their own ({}); send its .dwp, or these .dwo files in one archive, too",
+        units(skeletons.len()),
+        named.join(", ")
+    ))
+}

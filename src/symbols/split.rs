@@ -1,0 +1,628 @@
+//! Split DWARF: a program whose units have their functions in files of their own, `.dwo`, or in a
+//! package of those, `.dwp`.
+//!
+//! What stays of such a unit in the program is its skeleton: addresses, lines, and the id of the
+//! other half. symbolic reads whole units alone, so the halves are joined: what is wanted of a unit,
+//! its functions and inlined calls with their names and ranges, is written as plain DWARF
+//! ([`Plain`]) that refers to the program's own lines, and symbolic reads that as it reads any
+//! other. Types, variables and their places, which are most of a unit, are passed over.
+//!
+//! Halves are matched by their ids; names of files say nothing. Both forms are read: that of DWARF
+//! 5, and the one that GNU had before it (`-gdwarf-4`).
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use gimli::{
+    AttributeValue, DwarfPackageSections, DwarfSections, EndianSlice, RunTimeEndian, Section,
+    SectionId, constants,
+};
+use serde::{Deserialize, Serialize};
+use symbolic_debuginfo::SymbolMap;
+use symbolic_debuginfo::dwarf::{Dwarf as HasSections, DwarfDebugSession, DwarfSection};
+use symbolic_debuginfo::elf::ElfObject;
+
+/// Skeletons of one program. A browser has some ten thousand.
+const SKELETONS_MAX: usize = 200_000;
+/// Characters of the name of a `.dwo` file.
+const NAME_CHARS_MAX: usize = 60;
+/// Bytes of plain DWARF that are read at a time, so that memory does not grow with the program.
+const PLAIN_BYTES_MAX: usize = 64 << 20;
+/// References from a function to what it is named by: a call to its function, and that to its
+/// declaration.
+const REFERENCES_MAX: usize = 16;
+
+type Slice<'a> = EndianSlice<'a, RunTimeEndian>;
+type Dwarf<'a> = gimli::Dwarf<Slice<'a>>;
+type Unit<'a> = gimli::Unit<Slice<'a>>;
+type Entry<'a> = gimli::DebuggingInformationEntry<Slice<'a>>;
+type Bytes<'d> = Cow<'d, [u8]>;
+/// A unit with the sections that it refers to.
+type Half<'u, 'a> = Result<(&'u Dwarf<'a>, Unit<'a>), gimli::Error>;
+
+/// A unit that has its functions elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skeleton {
+    pub id: u64,
+    /// Of the file that the compiler wrote the other half to; its leaf.
+    pub name: String,
+}
+
+/// Whether a file holds the other halves of units: a `.dwo`, or a `.dwp`.
+pub(super) fn is_part(elf: &ElfObject<'_>) -> bool {
+    elf.has_section("debug_info.dwo") || elf.has_section("debug_cu_index")
+}
+
+/// The ids of the units in a `.dwo` or `.dwp`, in the order of the file.
+pub(super) fn ids_of(part: &ElfObject<'_>) -> Result<Vec<u64>, gimli::Error> {
+    let mut ids = Vec::new();
+    let mut unread = None;
+    Part::load(part)?.each_unit(&Dwarf::default(), &mut |half| match half {
+        Ok((_, unit)) => ids.extend(unit.dwo_id.map(|id| id.0)),
+        Err(error) => unread = Some(error),
+    });
+    match unread {
+        Some(error) if ids.is_empty() => Err(error),
+        _ => Ok(ids),
+    }
+}
+
+/// The skeletons of a program, in the order of their units.
+pub(super) fn skeletons_of(elf: &ElfObject<'_>) -> Vec<Skeleton> {
+    let sections = sections_of(elf);
+    let dwarf = borrowed(&sections, endian_of(elf));
+    let mut found = Vec::new();
+    let mut headers = dwarf.units();
+    // What cannot be read is told of where functions are read.
+    while let (Ok(Some(header)), true) = (headers.next(), found.len() < SKELETONS_MAX) {
+        if let Ok(unit) = dwarf.unit(header)
+            && let Some(id) = unit.dwo_id
+        {
+            let name = unit.dwo_name().ok().flatten();
+            let name = name.and_then(|name| dwarf.attr_string(&unit, name).ok());
+            let name = name.map(|name| String::from_utf8_lossy(name.slice()).into_owned());
+            let name = name.unwrap_or_default();
+            let leaf = name.rsplit(['/', '\\']).next().unwrap_or_default();
+            let leaf = leaf.chars().filter(|char| !char.is_control());
+            found.push(Skeleton {
+                id: id.0,
+                name: leaf.take(NAME_CHARS_MAX).collect(),
+            });
+        }
+    }
+    found
+}
+
+/// The files in `bytes`, which are one `.dwo` or `.dwp` or a tar of them, with their names.
+pub(super) fn parts_in(bytes: &[u8]) -> Result<Vec<(String, &[u8])>, String> {
+    if bytes.starts_with(b"\x7fELF") {
+        return Ok(vec![(String::new(), bytes)]);
+    }
+    let unreadable = |error: std::io::Error| format!("the parts cannot be read: {error}");
+    let mut archive = tar::Archive::new(std::io::Cursor::new(bytes));
+    let mut parts = Vec::new();
+    for entry in archive.entries_with_seek().map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let from = usize::try_from(entry.raw_file_position()).unwrap_or(usize::MAX);
+        let size = usize::try_from(entry.size()).unwrap_or(usize::MAX);
+        let part = bytes.get(from..).and_then(|rest| rest.get(..size));
+        parts.push((name, part.ok_or("the parts are cut off")?));
+    }
+    Ok(parts)
+}
+
+/// What came of joining a program and the other halves of its units.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Joined {
+    /// Ids of the units that were joined.
+    pub(super) ids: Vec<u64>,
+    /// Halves that could not be read, and why the last.
+    pub(super) unread: usize,
+    pub(super) why: String,
+}
+
+impl Joined {
+    fn fail(&mut self, error: &dyn std::error::Error) {
+        self.unread += 1;
+        self.why = error.to_string();
+    }
+}
+
+/// Joins `elf` with the halves in `parts`, and has `read` take the functions, some units at a time.
+pub(super) fn join(
+    elf: &ElfObject<'_>,
+    symbols: &SymbolMap<'_>,
+    parts: &[ElfObject<'_>],
+    read: &mut dyn FnMut(&DwarfDebugSession<'_>),
+) -> Joined {
+    let sections = sections_of(elf);
+    let endian = endian_of(elf);
+    let program = borrowed(&sections, endian);
+    let mut waiting = HashMap::new();
+    let mut headers = program.units();
+    while let Ok(Some(header)) = headers.next() {
+        if let Ok(unit) = program.unit(header)
+            && let Some(id) = unit.dwo_id
+        {
+            waiting.insert(id.0, unit);
+        }
+    }
+    let mut joined = Joined::default();
+    let mut plain = Plain::new(endian);
+    let mut flush = |plain: &mut Plain, joined: &mut Joined| {
+        if plain.info.is_empty() {
+            return;
+        }
+        let source = Source {
+            plain,
+            program: &program,
+        };
+        let load_address = elf.load_address().cast_signed();
+        match DwarfDebugSession::parse(&source, symbols.clone(), load_address, elf.kind()) {
+            Ok(session) => read(&session),
+            Err(error) => joined.fail(&error),
+        }
+        *plain = Plain::new(endian);
+    };
+    for part in parts {
+        let part = match Part::load(part) {
+            Ok(part) => part,
+            Err(error) => {
+                joined.fail(&error);
+                continue;
+            }
+        };
+        part.each_unit(&program, &mut |half| {
+            let added = half.and_then(|(dwarf, mut unit)| {
+                let skeleton = unit.dwo_id.and_then(|id| waiting.remove(&id.0));
+                let Some(skeleton) = skeleton else {
+                    return Ok(None);
+                };
+                unit.copy_relocated_attributes(&skeleton);
+                plain.add(dwarf, &unit, &skeleton)?;
+                Ok(unit.dwo_id)
+            });
+            match added {
+                Ok(id) => joined.ids.extend(id.map(|id| id.0)),
+                Err(error) => joined.fail(&error),
+            }
+            if plain.info.len() >= PLAIN_BYTES_MAX {
+                flush(&mut plain, &mut joined);
+            }
+        });
+    }
+    flush(&mut plain, &mut joined);
+    joined
+}
+
+fn endian_of(elf: &ElfObject<'_>) -> RunTimeEndian {
+    HasSections::endianity(elf)
+}
+
+/// A section, inflated where it is packed; empty where it is not there.
+fn section<'d>(elf: &ElfObject<'d>, name: &str) -> Bytes<'d> {
+    let section = HasSections::section(elf, name.trim_start_matches('.'));
+    section.map(|section| section.data).unwrap_or_default()
+}
+
+fn sections_of<'d>(elf: &ElfObject<'d>) -> DwarfSections<Bytes<'d>> {
+    let load = |id: SectionId| Ok::<_, std::convert::Infallible>(section(elf, id.name()));
+    match DwarfSections::load(load) {
+        Ok(sections) => sections,
+        Err(never) => match never {},
+    }
+}
+
+fn borrowed<'a>(sections: &'a DwarfSections<Bytes<'_>>, endian: RunTimeEndian) -> Dwarf<'a> {
+    sections.borrow(|bytes| EndianSlice::new(bytes, endian))
+}
+
+/// The sections of a `.dwo` or `.dwp`.
+struct Part<'d> {
+    content: Content<'d>,
+    endian: RunTimeEndian,
+}
+
+enum Content<'d> {
+    Package(DwarfPackageSections<Bytes<'d>>),
+    Single(DwarfSections<Bytes<'d>>),
+}
+
+impl<'d> Part<'d> {
+    fn load(elf: &ElfObject<'d>) -> Result<Self, gimli::Error> {
+        let load = |id: SectionId| -> Result<Bytes<'d>, gimli::Error> {
+            // What a half does not have is in the program.
+            Ok(id
+                .dwo_name()
+                .map(|name| section(elf, name))
+                .unwrap_or_default())
+        };
+        let content = match elf.has_section("debug_cu_index") {
+            true => Content::Package(DwarfPackageSections::load(load)?),
+            false => Content::Single(DwarfSections::load(load)?),
+        };
+        let endian = endian_of(elf);
+        Ok(Self { content, endian })
+    }
+
+    /// Calls `each` with every unit and the sections that it refers to, of which those that stay
+    /// in the program are `program`'s. What cannot be read costs itself alone, where that can be
+    /// told.
+    fn each_unit<'a>(&'a self, program: &Dwarf<'a>, each: &mut dyn FnMut(Half<'_, 'a>)) {
+        let slice = |bytes: &'a Bytes<'d>| EndianSlice::new(bytes, self.endian);
+        match &self.content {
+            Content::Single(sections) => {
+                let mut dwarf = sections.borrow(slice);
+                dwarf.make_dwo(program);
+                each_of(&dwarf, each);
+            }
+            Content::Package(sections) => {
+                let package = match sections.borrow(slice, EndianSlice::new(&[], self.endian)) {
+                    Ok(package) => package,
+                    Err(error) => return each(Err(error)),
+                };
+                for row in 1..=package.cu_index.unit_count() {
+                    match package.cu_sections(row, program) {
+                        Ok(dwarf) => each_of(&dwarf, each),
+                        Err(error) => each(Err(error)),
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn each_of<'a>(dwarf: &Dwarf<'a>, each: &mut dyn FnMut(Half<'_, 'a>)) {
+    let mut headers = dwarf.units();
+    while let Some(header) = headers.next().transpose() {
+        let unit = header.and_then(|header| dwarf.unit(header));
+        each(unit.map(|unit| (dwarf, unit)));
+    }
+}
+
+/// Units of plain DWARF with functions and inlined calls alone.
+///
+/// ```text
+/// debug_info     a unit, and within it functions in the nesting of the halves
+/// debug_abbrev   one table for all units, see `SHAPES`
+/// debug_ranges   the ranges of functions that have several
+/// ```
+///
+/// It is the form of DWARF 4 with 64-bit offsets, which can say all that is wanted here: names lie
+/// where they are used, and addresses are whole.
+struct Plain {
+    endian: RunTimeEndian,
+    info: Vec<u8>,
+    abbrev: Vec<u8>,
+    ranges: Vec<u8>,
+}
+
+/// The abbreviation of a unit; those of functions follow it.
+const UNIT: u64 = 1;
+/// Added for an inlined call.
+const INLINED: u64 = 1;
+/// Added for a name as linkers know it.
+const MANGLED: u64 = 2;
+/// Added for what has several ranges.
+const SCATTERED: u64 = 4;
+/// Added for what has no code: it only parts what stands below it from what stands above.
+const BARE: u64 = 8;
+const SHAPES: u64 = 16;
+
+impl Plain {
+    fn new(endian: RunTimeEndian) -> Self {
+        let mut plain = Self {
+            endian,
+            info: Vec::new(),
+            abbrev: Vec::new(),
+            ranges: Vec::new(),
+        };
+        plain.describe(
+            UNIT,
+            constants::DW_TAG_compile_unit,
+            &[
+                (constants::DW_AT_language, constants::DW_FORM_data2),
+                (constants::DW_AT_name, constants::DW_FORM_string),
+                (constants::DW_AT_comp_dir, constants::DW_FORM_string),
+                // Units without are taken for ones that the linker dropped.
+                (constants::DW_AT_ranges, constants::DW_FORM_sec_offset),
+                (constants::DW_AT_stmt_list, constants::DW_FORM_sec_offset),
+            ],
+        );
+        for shape in 0..SHAPES {
+            let is = |bit| shape & bit != 0;
+            let mut attributes = Vec::new();
+            if !is(BARE) {
+                attributes.push(match is(MANGLED) {
+                    true => (constants::DW_AT_linkage_name, constants::DW_FORM_string),
+                    false => (constants::DW_AT_name, constants::DW_FORM_string),
+                });
+                match is(SCATTERED) {
+                    true => {
+                        attributes.push((constants::DW_AT_ranges, constants::DW_FORM_sec_offset))
+                    }
+                    false => attributes.extend([
+                        (constants::DW_AT_low_pc, constants::DW_FORM_addr),
+                        (constants::DW_AT_high_pc, constants::DW_FORM_udata),
+                    ]),
+                }
+                if is(INLINED) {
+                    attributes.extend([
+                        (constants::DW_AT_call_file, constants::DW_FORM_udata),
+                        (constants::DW_AT_call_line, constants::DW_FORM_udata),
+                    ]);
+                }
+            }
+            let tag = match is(INLINED) {
+                true => constants::DW_TAG_inlined_subroutine,
+                false => constants::DW_TAG_subprogram,
+            };
+            plain.describe(UNIT + 1 + shape, tag, &attributes);
+        }
+        plain.abbrev.push(0);
+        plain
+    }
+
+    fn describe(
+        &mut self,
+        code: u64,
+        tag: gimli::DwTag,
+        attributes: &[(gimli::DwAt, gimli::DwForm)],
+    ) {
+        push_leb(&mut self.abbrev, code);
+        push_leb(&mut self.abbrev, u64::from(tag.0));
+        self.abbrev.push(constants::DW_CHILDREN_yes.0);
+        for (name, form) in attributes {
+            push_leb(&mut self.abbrev, u64::from(name.0));
+            push_leb(&mut self.abbrev, u64::from(form.0));
+        }
+        self.abbrev.extend([0, 0]);
+    }
+
+    /// Adds what is wanted of a unit; nothing where part of it cannot be read.
+    fn add<'a>(
+        &mut self,
+        dwarf: &Dwarf<'a>,
+        unit: &Unit<'a>,
+        skeleton: &Unit<'_>,
+    ) -> Result<(), gimli::Error> {
+        let before = (self.info.len(), self.ranges.len());
+        let result = self.try_add(dwarf, unit, skeleton);
+        if result.is_err() {
+            self.info.truncate(before.0);
+            self.ranges.truncate(before.1);
+        }
+        result
+    }
+
+    fn try_add<'a>(
+        &mut self,
+        dwarf: &Dwarf<'a>,
+        unit: &Unit<'a>,
+        skeleton: &Unit<'_>,
+    ) -> Result<(), gimli::Error> {
+        let address_bytes = skeleton.encoding().address_size;
+        let start = self.info.len();
+        // The length, put in at the end: at 4, behind what says that offsets have 64 bits.
+        self.push_number(u64::from(u32::MAX), 4);
+        self.push_number(0, 8);
+        self.push_number(4, 2);
+        self.push_number(0, 8);
+        self.info.push(address_bytes);
+
+        let mut entries = unit.entries_raw(None)?;
+        let mut entry = Entry::null();
+        if !entries.read_entry(&mut entry)? {
+            return Err(gimli::Error::MissingUnitDie);
+        }
+        let language = match entry.attr_value(constants::DW_AT_language) {
+            Some(AttributeValue::Language(language)) => language.0,
+            _ => 0,
+        };
+        push_leb(&mut self.info, UNIT);
+        self.push_number(u64::from(language), 2);
+        self.push_text(unit.name.as_ref().map(|name| name.slice()));
+        let folder = skeleton.comp_dir.as_ref().map(|folder| folder.slice());
+        self.push_text(folder.or(unit.comp_dir.as_ref().map(|folder| folder.slice())));
+        self.push_number(0, 8);
+        let lines = skeleton.line_program.as_ref();
+        // Past all lines where there are none.
+        let lines = lines.map_or(u64::MAX, |lines| lines.header().offset().0 as u64);
+        self.push_number(lines, 8);
+
+        // Depths of the functions around the one that is read.
+        let mut open: Vec<isize> = Vec::new();
+        while !entries.is_empty() {
+            if !entries.read_entry(&mut entry)? {
+                continue;
+            }
+            while open.last().is_some_and(|&depth| depth >= entry.depth()) {
+                open.pop();
+                self.info.push(0);
+            }
+            let inlined = match entry.tag() {
+                constants::DW_TAG_subprogram => 0,
+                constants::DW_TAG_inlined_subroutine => INLINED,
+                _ => continue,
+            };
+            let ranges = ranges_of(dwarf, unit, &entry)?;
+            if ranges.is_empty() && !entry.has_children() {
+                continue;
+            }
+            open.push(entry.depth());
+            if ranges.is_empty() {
+                push_leb(&mut self.info, UNIT + 1 + (inlined | BARE));
+                continue;
+            }
+            let (name, mangled) = name_of(dwarf, unit, &entry);
+            let scattered = if ranges.len() > 1 { SCATTERED } else { 0 };
+            push_leb(&mut self.info, UNIT + 1 + (inlined | mangled | scattered));
+            self.push_text(name);
+            match ranges[..] {
+                [(from, to)] => {
+                    self.push_number(from, address_bytes);
+                    push_leb(&mut self.info, to - from);
+                }
+                _ => {
+                    self.push_number(self.ranges.len() as u64, 8);
+                    for (from, to) in ranges.into_iter().chain([(0, 0)]) {
+                        push_number(&mut self.ranges, self.endian, from, address_bytes);
+                        push_number(&mut self.ranges, self.endian, to, address_bytes);
+                    }
+                }
+            }
+            if inlined != 0 {
+                let file = match entry.attr_value(constants::DW_AT_call_file) {
+                    Some(AttributeValue::FileIndex(file)) => file,
+                    // None has this number.
+                    _ => u64::MAX,
+                };
+                push_leb(&mut self.info, file);
+                let line = entry.attr_value(constants::DW_AT_call_line);
+                let line = line.and_then(|line| line.udata_value());
+                push_leb(&mut self.info, line.unwrap_or(0));
+            }
+        }
+        // Of the functions that are still open, and of the unit.
+        self.info.extend(std::iter::repeat_n(0, open.len() + 1));
+        let length = (self.info.len() - start - 12) as u64;
+        let mut bytes = Vec::new();
+        push_number(&mut bytes, self.endian, length, 8);
+        self.info[start + 4..start + 12].copy_from_slice(&bytes);
+        Ok(())
+    }
+
+    fn push_number(&mut self, number: u64, bytes: u8) {
+        push_number(&mut self.info, self.endian, number, bytes);
+    }
+
+    fn push_text(&mut self, text: Option<&[u8]>) {
+        let text = text.unwrap_or_default();
+        let end = memchr::memchr(0, text).unwrap_or(text.len());
+        self.info.extend(&text[..end]);
+        self.info.push(0);
+    }
+}
+
+fn push_number(to: &mut Vec<u8>, endian: RunTimeEndian, number: u64, bytes: u8) {
+    let bytes = usize::from(bytes);
+    match endian {
+        RunTimeEndian::Little => to.extend(&number.to_le_bytes()[..bytes]),
+        RunTimeEndian::Big => to.extend(&number.to_be_bytes()[8 - bytes..]),
+    }
+}
+
+fn push_leb(to: &mut Vec<u8>, mut number: u64) {
+    while number > 0x7f {
+        to.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
+    }
+    to.push(number.to_le_bytes()[0]);
+}
+
+/// The addresses of a function or inlined call. Those that the linker dropped, which it leaves at 0
+/// or at the end of the address space, are left out.
+fn ranges_of<'a>(
+    dwarf: &Dwarf<'a>,
+    unit: &Unit<'a>,
+    entry: &Entry<'a>,
+) -> Result<Vec<(u64, u64)>, gimli::Error> {
+    let mut found = Vec::new();
+    let top = u64::MAX >> (64 - 8 * u32::from(unit.encoding().address_size).clamp(1, 8));
+    let mut push = |from: u64, to: u64| {
+        if from > 0 && from < to && from < top - 1 {
+            found.push((from, to));
+        }
+    };
+    if let Some(ranges) = entry.attr_value(constants::DW_AT_ranges)
+        && let Some(mut ranges) = dwarf.attr_ranges(unit, ranges)?
+    {
+        while let Some(range) = ranges.next()? {
+            push(range.begin, range.end);
+        }
+        return Ok(found);
+    }
+    let address = |value| match value {
+        Some(value) => dwarf.attr_address(unit, value),
+        None => Ok(None),
+    };
+    if let Some(from) = address(entry.attr_value(constants::DW_AT_low_pc))? {
+        match entry.attr_value(constants::DW_AT_high_pc) {
+            Some(AttributeValue::Udata(size)) => push(from, from.saturating_add(size)),
+            to => push(from, address(to)?.unwrap_or(0)),
+        }
+    }
+    Ok(found)
+}
+
+/// The name of a function, its own or that of what it refers to, and [`MANGLED`] where it is one.
+fn name_of<'a>(dwarf: &Dwarf<'a>, unit: &Unit<'a>, entry: &Entry<'a>) -> (Option<&'a [u8]>, u64) {
+    let text = |value| {
+        let text = dwarf.attr_string(unit, value).ok();
+        text.map(|text| text.slice())
+    };
+    let own = |entry: &Entry<'a>| {
+        let mangled = [
+            constants::DW_AT_linkage_name,
+            constants::DW_AT_MIPS_linkage_name,
+        ];
+        let mangled = mangled.iter().find_map(|name| entry.attr_value(*name));
+        let plain = || entry.attr_value(constants::DW_AT_name);
+        match mangled {
+            Some(value) => Some((text(value), MANGLED)),
+            None => plain().map(|value| (text(value), 0)),
+        }
+    };
+    let mut next = Cow::Borrowed(entry);
+    for _ in 0..REFERENCES_MAX {
+        if let Some(name) = own(&next) {
+            return name;
+        }
+        let references = [
+            constants::DW_AT_abstract_origin,
+            constants::DW_AT_specification,
+        ];
+        let target = references.iter().find_map(|name| next.attr_value(*name));
+        // One to another unit is not followed: halves stand alone.
+        let Some(AttributeValue::UnitRef(offset)) = target else {
+            break;
+        };
+        let Ok(found) = unit.entry(offset) else {
+            break;
+        };
+        next = Cow::Owned(found);
+    }
+    (None, 0)
+}
+
+/// Plain units with the lines of the program that they are of.
+struct Source<'a> {
+    plain: &'a Plain,
+    program: &'a Dwarf<'a>,
+}
+
+impl<'a> HasSections<'a> for Source<'a> {
+    fn endianity(&self) -> RunTimeEndian {
+        self.plain.endian
+    }
+
+    fn raw_section(&self, name: &str) -> Option<DwarfSection<'a>> {
+        let (plain, program) = (self.plain, self.program);
+        let data: &'a [u8] = match name {
+            "debug_info" => &plain.info,
+            "debug_abbrev" => &plain.abbrev,
+            "debug_ranges" => &plain.ranges,
+            "debug_line" => program.debug_line.reader().slice(),
+            "debug_line_str" => program.debug_line_str.reader().slice(),
+            "debug_str" => program.debug_str.reader().slice(),
+            _ => return None,
+        };
+        Some(DwarfSection {
+            address: 0,
+            offset: 0,
+            align: 1,
+            data: Cow::Borrowed(data),
+        })
+    }
+}
