@@ -244,7 +244,7 @@ impl Cause {
                 System::Windows => "A library of Windows: Microsoft's symbol server has its symbols.".into(),
                 System::Mac => "A library of macOS: its symbols can only be taken from a Mac with the same version.".into(),
             },
-            Self::Stripped => "What is there is stripped: only what is exported has names.".into(),
+            Self::Stripped => "What is there is stripped, or lacks its .dwp: only what is exported has names.".into(),
             Self::NoUnwind => {
                 "What is there has no rules of unwinding, so stacks through it are guessed.".into()
             }
@@ -284,7 +284,7 @@ impl Finding {
             (Cause::Stripped, Some(_)) => {
                 add(format!("{file} # the whole PDB, not the public one"))
             }
-            (Cause::Stripped, None) => add(format!("{file}.debug # or its dSYM")),
+            (Cause::Stripped, None) => add(format!("{file}.debug # or its dSYM, or its .dwp")),
             (_, Some(stem)) => add(format!(
                 "{file} {stem}.exe # or .dll; of the build {}",
                 self.lack.debug_id

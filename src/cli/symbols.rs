@@ -466,7 +466,7 @@ fn usable(
             "nothing is stored for {name} {id}; add it and its debug file with crashkeep symbols add"
         )),
         Some(content) if !content.has_functions() => Err(format!(
-            "what is stored for {name} {id} has no functions; add its debug file (PDB, dSYM, .debug)"
+            "what is stored for {name} {id} has no functions; add its debug file (PDB, dSYM, .debug), or its .dwp"
         )),
         Some(content) if !content.has_unwind() => Err(format!(
             "what is stored for {name} {id} has no rules of unwinding; add the program itself"

@@ -140,7 +140,7 @@ impl View<'_> {
             div.empty {
                 p { "Every module of every stack had its symbols." }
                 @if self.kept.is_empty() {
-                    p { "To send symbols, give this command what you ship: programs and libraries, their debug files (PDB, dSYM, .debug), or what dump_syms makes of them." }
+                    p { "To send symbols, give this command what you ship: programs and libraries, their debug files (PDB, dSYM, .debug, .dwp), or what dump_syms makes of them." }
                     pre { "crashkeep symbols add --server " (self.address) " FOLDER" }
                 }
             }

@@ -9,6 +9,7 @@
 //! Loose `.dwo` files of one program become one upload, a tar of them. So they must come together:
 //! of two such uploads the one with more functions is in use.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{self, Write};
@@ -34,55 +35,30 @@ pub(super) struct Part {
 
 /// Joins `parts` with the programs that have their ids: those of `debug_ids`, and for what is left
 /// any on the shelf.
+///
+/// Ids are made from what a unit says, so the builds of two days share most. A build that lacks
+/// nothing is left alone, unless it is all that a part can be of.
 pub(super) fn join(
     receiver: &Receiver<'_>,
     parts: Vec<Part>,
     debug_ids: &BTreeSet<String>,
 ) -> Vec<Verdict> {
-    let mut verdicts = Vec::new();
-    if parts.is_empty() {
-        return verdicts;
-    }
-    let mut used = vec![false; parts.len()];
-    let mut join_with = |debug_id: &str, used: &mut [bool]| {
-        let Some(module) = receiver.shelf.module(debug_id) else {
-            return;
-        };
-        let Some((program, skeletons)) = receiver.shelf.skeletons(&module) else {
-            return;
-        };
-        let ids: HashSet<u64> = skeletons.iter().map(|skeleton| skeleton.id).collect();
-        let mut fitting = Vec::new();
-        for (part, used) in parts.iter().zip(used) {
-            if part.ids.iter().any(|id| ids.contains(id)) {
-                *used = true;
-                fitting.push(part);
-            }
-        }
-        if !fitting.is_empty() {
-            let result = take(receiver, &module, program, &fitting);
-            verdicts.push(Verdict::new(&label(&fitting), result));
-        }
+    let mut joining = Joining {
+        receiver,
+        used: vec![false; parts.len()],
+        parts: &parts,
+        verdicts: Vec::new(),
     };
     for debug_id in debug_ids {
-        join_with(debug_id, &mut used);
+        joining.join_with(debug_id, true);
     }
-    if used.contains(&false) {
-        match receiver.shelf.debug_ids() {
-            Ok(all) => {
-                for debug_id in all.iter().filter(|id| !debug_ids.contains(*id)) {
-                    join_with(debug_id, &mut used);
-                }
-            }
-            Err(error) => verdicts.push(Verdict::new(
-                &label(&parts.iter().collect::<Vec<_>>()),
-                Err(Refused::Storage(error)),
-            )),
-        }
+    if joining.is_left() {
+        joining.join_with_shelf(debug_ids);
     }
-    let alone: Vec<&Part> = (parts.iter().zip(used))
+    let alone: Vec<&Part> = (parts.iter().zip(joining.used))
         .filter_map(|(part, used)| (!used).then_some(part))
         .collect();
+    let mut verdicts = joining.verdicts;
     if !alone.is_empty() {
         let count = alone.iter().map(|part| part.ids.len()).sum();
         let why = format!(
@@ -92,6 +68,100 @@ pub(super) fn join(
         verdicts.push(Verdict::new(&label(&alone), Err(refused(why))));
     }
     verdicts
+}
+
+struct Joining<'a> {
+    receiver: &'a Receiver<'a>,
+    parts: &'a [Part],
+    /// Which of them some program was joined with.
+    used: Vec<bool>,
+    verdicts: Vec<Verdict>,
+}
+
+impl Joining<'_> {
+    fn is_left(&self) -> bool {
+        self.used.contains(&false)
+    }
+
+    fn join_with_shelf(&mut self, but: &BTreeSet<String>) {
+        let all = match self.receiver.shelf.debug_ids() {
+            Ok(all) => all,
+            Err(error) => {
+                let parts: Vec<&Part> = self.parts.iter().collect();
+                let failed = Verdict::new(&label(&parts), Err(Refused::Storage(error)));
+                return self.verdicts.push(failed);
+            }
+        };
+        let mut complete = Vec::new();
+        for debug_id in all.iter().filter(|id| !but.contains(*id)) {
+            if let Some(ids) = self.join_with(debug_id, false) {
+                complete.push((debug_id, ids));
+            }
+        }
+        // Each to the program that it has most of.
+        while self.is_left() {
+            let left = self
+                .parts
+                .iter()
+                .zip(&self.used)
+                .filter(|(_, used)| !**used);
+            let left: Vec<u64> = left
+                .flat_map(|(part, _)| part.ids.iter().copied())
+                .collect();
+            let count = |ids: &HashSet<u64>| left.iter().filter(|id| ids.contains(id)).count();
+            let counts = complete
+                .iter()
+                .enumerate()
+                .map(|(at, (_, ids))| (count(ids), at));
+            match counts.max() {
+                Some((1.., at)) => {
+                    let (debug_id, _) = complete.swap_remove(at);
+                    self.join_with(debug_id, true);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Joins a module with what it lacks, or, where that is wanted, with what it has already. Where
+    /// it is not joined, the ids of its skeletons, if it has any.
+    fn join_with(&mut self, debug_id: &str, with_complete: bool) -> Option<HashSet<u64>> {
+        let shelf = self.receiver.shelf;
+        let module = shelf.module(debug_id)?;
+        let split = shelf.split(&module)?;
+        let ids_of = |of: &[Skeleton]| of.iter().map(|skeleton| skeleton.id).collect();
+        let ids: HashSet<u64> = ids_of(&split.skeletons);
+        let lacking: HashSet<u64> = ids_of(&split.lacking);
+        let has = |ids: &HashSet<u64>, part: &Part| part.ids.iter().any(|id| ids.contains(id));
+        if !with_complete && !self.parts.iter().any(|part| has(&lacking, part)) {
+            return Some(ids);
+        }
+        let mut fitting = Vec::new();
+        for (at, part) in self.parts.iter().enumerate() {
+            let count = part.ids.iter().filter(|id| ids.contains(id)).count();
+            if count > 0 {
+                self.used[at] = true;
+                fitting.push((count, at));
+            }
+        }
+        // Those that have most first, and of the others what they add, in the order that they came.
+        fitting.sort_by_key(|&(count, at)| (Reverse(count), at));
+        let mut open = ids;
+        let mut taken = Vec::new();
+        for (_, at) in fitting {
+            let part = &self.parts[at];
+            let before = open.len();
+            part.ids.iter().for_each(|id| _ = open.remove(id));
+            if open.len() < before {
+                taken.push(part);
+            }
+        }
+        if !taken.is_empty() {
+            let result = take(self.receiver, &module, split.program, &taken);
+            self.verdicts.push(Verdict::new(&label(&taken), result));
+        }
+        None
+    }
 }
 
 /// What several files are called together.

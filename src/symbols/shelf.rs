@@ -88,6 +88,15 @@ pub struct Native {
     pub skeletons: Vec<Skeleton>,
 }
 
+/// A module whose program has skeletons of units.
+pub(super) struct Split<'m> {
+    /// The upload with them.
+    pub(super) program: &'m Upload,
+    pub(super) skeletons: Vec<Skeleton>,
+    /// Those whose functions what is in use has not.
+    pub(super) lacking: Vec<Skeleton>,
+}
+
 #[derive(Clone, Debug)]
 pub struct Shelf {
     root: PathBuf,
@@ -188,6 +197,7 @@ impl Shelf {
             conflict: false,
         };
         let skeletons = incoming.native.map_or(&[][..], |native| &native.skeletons);
+        let skeletons_name = file::skeletons_name(&upload);
         let mut notes = incoming.notes;
         notes.extend(checked.notes.iter().cloned());
         let bytes = upload.bytes;
@@ -209,22 +219,30 @@ impl Shelf {
             Err(error) => return Err(error),
         };
         let placed = admit(&mut module, upload, &checked, conflict);
+        fs::create_dir_all(&folder)?;
+        // Also of what was there before skeletons were described.
+        let skeletons_at = folder.join(skeletons_name);
+        if !skeletons.is_empty() && !skeletons_at.exists() {
+            let mut described = NamedTempFile::new_in(&self.incoming)?;
+            serde_json::to_writer(&mut described, skeletons)?;
+            described.as_file().sync_all()?;
+            described.persist(skeletons_at)?;
+        }
         if placed != Placed::Same {
-            fs::create_dir_all(&folder)?;
             let upload = module.uploads.last().expect("it was just admitted");
             text.persist(folder.join(file::text_name(upload)))?;
             if let Some(original) = original {
                 original.persist(folder.join(file::original_name(upload)))?;
             }
-            if !skeletons.is_empty() {
-                let mut described = NamedTempFile::new_in(&self.incoming)?;
-                serde_json::to_writer(&mut described, skeletons)?;
-                described.as_file().sync_all()?;
-                described.persist(folder.join(file::skeletons_name(upload)))?;
-            }
             self.describe(&folder, &module)?;
         }
-        notes.extend(halves::note_of(skeletons));
+        // Where halves came before, they said what is missing.
+        let is_half = incoming
+            .native
+            .is_some_and(|native| native.kind == Kind::Split);
+        if is_half || module.symbols().kind != Kind::Split {
+            notes.extend(halves::note_of(skeletons));
+        }
         notes.extend(note_of(placed, &module, &checked, !skeletons.is_empty()));
         Ok(Taken {
             place: place_of(&module),
@@ -318,20 +336,27 @@ impl Shelf {
         Ok(Box::new(file::unpacked(&path)?))
     }
 
-    /// The upload of a module that has skeletons of units, and those: a debug file before a program.
-    pub(super) fn skeletons<'m>(&self, module: &'m Module) -> Option<(&'m Upload, Vec<Skeleton>)> {
+    /// What a module has of split units; a debug file before a program.
+    pub(super) fn split<'m>(&self, module: &'m Module) -> Option<Split<'m>> {
         let folder = self.root.join(&module.debug_id);
-        let mut split: Vec<(&Upload, Vec<Skeleton>)> = Vec::new();
-        for upload in module.uploads.iter().filter(|u| u.kind == Kind::Elf) {
-            if let Ok(described) = fs::read(folder.join(file::skeletons_name(upload)))
-                && let Ok(skeletons) = serde_json::from_slice(&described)
-            {
-                split.push((upload, skeletons));
-            }
-        }
-        split
-            .into_iter()
-            .min_by_key(|(upload, _)| upload.holds_code)
+        let skeletons_of = |upload: &Upload| -> Option<Vec<Skeleton>> {
+            let described = fs::read(folder.join(file::skeletons_name(upload))).ok()?;
+            serde_json::from_slice(&described).ok()
+        };
+        let programs = module.uploads.iter().filter(|u| u.kind == Kind::Elf);
+        let (program, skeletons) = programs
+            .filter_map(|upload| Some((upload, skeletons_of(upload)?)))
+            .min_by_key(|(upload, _)| upload.holds_code)?;
+        let in_use = module.symbols();
+        let lacking = match in_use.kind {
+            Kind::Split => skeletons_of(in_use).unwrap_or_default(),
+            _ => skeletons.clone(),
+        };
+        Some(Split {
+            program,
+            skeletons,
+            lacking,
+        })
     }
 
     /// The debug ids of all modules that are there, in order.

@@ -69,9 +69,14 @@ pub(super) fn ids_of(part: &ElfObject<'_>) -> Result<Vec<u64>, gimli::Error> {
 
 /// The skeletons of a program, in the order of their units.
 pub(super) fn skeletons_of(elf: &ElfObject<'_>) -> Vec<Skeleton> {
+    let mut found = Vec::new();
+    // Halves name addresses by their places in it. Whole programs of gcc and rustc have none,
+    // and inflating and looking through their sections once more is not free.
+    if !elf.has_section("debug_addr") {
+        return found;
+    }
     let sections = sections_of(elf);
     let dwarf = borrowed(&sections, endian_of(elf));
-    let mut found = Vec::new();
     let mut headers = dwarf.units();
     // What cannot be read is told of where functions are read.
     while let (Ok(Some(header)), true) = (headers.next(), found.len() < SKELETONS_MAX) {

@@ -209,6 +209,39 @@ fn what_is_missing_is_named() {
     assert!(!notes(&both).contains("files of their own"));
 }
 
+/// Two builds of which one unit is the same, as those of two days are: it has the same id.
+#[test]
+fn a_build_that_lacks_nothing_is_left_alone() {
+    let files = files();
+    let file = |name: &str| &files[&format!("clang-5/{name}")][..];
+    let server = Server::start();
+    let monday = server.zip(&[("mixed", file("mixed")), ("one.dwo", file("one.dwo"))]);
+    assert_eq!(outcomes(&monday)[1], stored("one.dwo", "completed"));
+    // Tuesday's program, and its package by itself.
+    server.zip(&[("app", file("app"))]);
+    let package = server.request("PUT", "/upload/app.dwp", &[], file("app.dwp"));
+    assert_eq!(outcomes(&package), [stored("app.dwp", "completed")]);
+    let id = &monday.json()["files"][0]["debug_id"];
+    let id = id.as_str().expect("an id").to_owned();
+    let module = server.get(&format!("/api/Symbols/?debug_id={id}")).json();
+    let uploads = module["hits"][0]["uploads"].as_array().map(Vec::len);
+    assert_eq!(uploads, Some(2), "{module}");
+    // Sent again it is known, and of the archive with all of them each program gets its own.
+    let again = server.request("PUT", "/upload/app.dwp", &[], file("app.dwp"));
+    assert_eq!(outcomes(&again), [stored("app.dwp", "same")]);
+    let program = server.request("PUT", "/upload/app", &[], file("app"));
+    assert_eq!(outcomes(&program), [stored("app", "same")]);
+    assert!(!notes(&program).contains("files of their own"));
+    let other = Server::start();
+    let all = other.zip(&[
+        ("app.dwp", file("app.dwp")),
+        ("one.dwo", file("one.dwo")),
+        ("app", file("app")),
+    ]);
+    let expected = [stored("app", "stored"), stored("app.dwp", "completed")];
+    assert_eq!(outcomes(&all), expected);
+}
+
 #[test]
 fn garbage_in_a_half_costs_its_functions_alone() {
     let files = files();
@@ -243,9 +276,12 @@ fn garbage_in_a_half_costs_its_functions_alone() {
         .position(|bytes| bytes == [1, 0x11, 1, 0x25, 0x25])
         .expect("the abbreviation of the unit");
     broken[abbreviations + 4] = 0x7f;
-    let answer = server.zip(&[("one.dwo", one), ("two.dwo", &broken)]);
-    assert!(answer.status == 201, "{}", answer.text());
-    let text = server.text_of(&answer);
+    let fresh = Server::start();
+    fresh.zip(&[("app", &files["clang-5/app"])]);
+    let answer = fresh.zip(&[("one.dwo", one), ("two.dwo", &broken)]);
+    let expected = [stored("two.dwo", "refused"), stored("one.dwo", "completed")];
+    assert_eq!(outcomes(&answer), expected);
+    let text = fresh.text_of(&answer);
     assert!(text.contains("geo::Square::area()"), "{text}");
     assert_eq!(files_below(&server.data.join("incoming")), [""; 0]);
     assert_eq!(server.metric("crashkeep_panics_total"), 0);
