@@ -10,7 +10,8 @@
 //! Building goes on beside the feed, a batch of rows between two looks at it: new crashes are
 //! found as fast as ever, and a restart goes on where the last commit was. On demand, and where the
 //! index was made for another catalogue, a whole index is built anew beside the one that answers,
-//! which takes in what changes meanwhile, too; when it is built, it takes the other's place ([`Indexer::rebuild`], or [`rebuild`] without a server).
+//! which takes in what changes meanwhile, too; when it is built, it takes the other's place
+//! ([`Indexer::rebuild`], or [`rebuild`] without a server).
 //! An error closes the writers; after a pause everything begins again at 1.
 
 use std::collections::{BTreeMap, HashSet};
@@ -385,8 +386,8 @@ impl<'s> Feed<'s> {
                 tracing::info!(
                     last_change = last,
                     is_up_to_date = index.is_up_to_date(),
-                    fields = unbuilt.join(", "),
-                    "the index is built anew beside itself, and answers for all fields but these"
+                    fields_unbuilt = unbuilt.join(", "),
+                    "the index is built anew beside itself"
                 );
                 index.begin_next()?;
                 is_fresh = true;
