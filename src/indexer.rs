@@ -562,13 +562,13 @@ impl<'s> Feed<'s> {
     }
 
     fn commit(&mut self) -> Result<(), Broken> {
-        let change = self.change;
-        for line in &mut self.lines {
-            // One that no rows are written to has nothing that is new.
-            if self.has_changes || line.rebuilt_to.is_some() {
-                line.commit(change)?;
-            }
-        }
+        let (change, has_changes) = (self.change, self.has_changes);
+        // One that no rows are written to has nothing that is new. The current one comes last, so
+        // that the other lacks nothing that it has, and comes even where the other fails.
+        let due = |line: &&mut Line| has_changes || line.rebuilt_to.is_some();
+        let lines = self.lines.iter_mut().rev().filter(due);
+        let outcomes: Vec<Result<(), Broken>> = lines.map(|line| line.commit(change)).collect();
+        outcomes.into_iter().collect::<Result<(), Broken>>()?;
         self.committed_at = Instant::now();
         (self.has_changes, self.has_rows) = (false, false);
         match self.shared.store.indexed(self.change) {
