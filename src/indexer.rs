@@ -10,7 +10,8 @@
 //! Building goes on beside the feed, a batch of rows between two looks at it: new crashes are
 //! found as fast as ever, and a restart goes on where the last commit was. On demand, and where the
 //! index was made for another catalogue, a whole index is built anew beside the one that answers,
-//! which takes in what changes meanwhile, too; when it is built, it takes the other's place ([`Indexer::rebuild`], or [`rebuild`] without a server).
+//! which takes in what changes meanwhile, too; when it is built, it takes the other's place
+//! ([`Indexer::rebuild`], or [`rebuild`] without a server).
 //! An error closes the writers; after a pause everything begins again at 1.
 
 use std::collections::{BTreeMap, HashSet};
@@ -385,8 +386,8 @@ impl<'s> Feed<'s> {
                 tracing::info!(
                     last_change = last,
                     is_up_to_date = index.is_up_to_date(),
-                    fields = unbuilt.join(", "),
-                    "the index is built anew beside itself, and answers for all fields but these"
+                    fields_unbuilt = unbuilt.join(", "),
+                    "the index is built anew beside itself"
                 );
                 index.begin_next()?;
                 is_fresh = true;
@@ -561,13 +562,13 @@ impl<'s> Feed<'s> {
     }
 
     fn commit(&mut self) -> Result<(), Broken> {
-        let change = self.change;
-        for line in &mut self.lines {
-            // One that no rows are written to has nothing that is new.
-            if self.has_changes || line.rebuilt_to.is_some() {
-                line.commit(change)?;
-            }
-        }
+        let (change, has_changes) = (self.change, self.has_changes);
+        // One that no rows are written to has nothing that is new. The current one comes last, so
+        // that the other lacks nothing that it has, and comes even where the other fails.
+        let due = |line: &&mut Line| has_changes || line.rebuilt_to.is_some();
+        let lines = self.lines.iter_mut().rev().filter(due);
+        let outcomes: Vec<Result<(), Broken>> = lines.map(|line| line.commit(change)).collect();
+        outcomes.into_iter().collect::<Result<(), Broken>>()?;
         self.committed_at = Instant::now();
         (self.has_changes, self.has_rows) = (false, false);
         match self.shared.store.indexed(self.change) {

@@ -69,6 +69,11 @@ impl Opened {
         *self.watermark.lock().unwrap_or_else(|e| e.into_inner()) = Some(watermark);
     }
 
+    /// The last change that it has.
+    pub fn change(&self) -> u64 {
+        self.watermark().map_or(0, |mark| mark.change)
+    }
+
     /// Whether every crash is in it that its last change knows of.
     pub fn is_whole(&self) -> bool {
         self.watermark()

@@ -152,7 +152,10 @@ impl Index {
                 };
                 Ok((current, coverage))
             }
-            (false, Some(next)) if next.is_whole() => Ok((next, Coverage::Whole)),
+            // After a restart it may still have to take in what the current one has.
+            (false, Some(next)) if next.is_whole() && next.change() >= current.change() => {
+                Ok((next, Coverage::Whole))
+            }
             (false, Some(next)) => Ok((next, Coverage::SomeCrashes(lacks))),
             (false, None) => Err(IndexError::Unbuilt(lacks)),
         }

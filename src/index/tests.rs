@@ -752,7 +752,10 @@ fn an_index_of_another_catalogue_answers_for_what_both_have_alike() {
     assert_eq!(bench.answer("uptime=9"), is_known);
     assert_eq!(bench.answer("signature==a"), (vec![1], Coverage::Whole));
     let old = [1, 2].map(|seq| document(seq, json!({"signature": "d", "uptime": 7}), &[]));
-    bench.write(Side::Next, &old, whole(3));
+    bench.write(Side::Next, &old, whole(2));
+    let is_behind = (vec![1, 2], some_crashes(&["uptime"]));
+    assert_eq!(bench.answer("uptime=7"), is_behind);
+    bench.write(Side::Next, &[], whole(3));
     // Whole already, and not in place yet.
     assert_eq!(bench.answer("uptime=7"), (vec![1, 2], Coverage::Whole));
     bench.index.swap().unwrap();

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use crate::server::{PROGRAM, Server, fixtures};
+use crate::server::{PROGRAM, Server, fixtures, wait_for};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(PROGRAM)
@@ -74,6 +74,11 @@ fn reindex_builds_the_index_anew_while_no_server_runs() {
         .map(|_| server.submit(&annotations, &[]).crash_id())
         .collect();
     ids.iter().for_each(|id| drop(server.wait_processed(id)));
+    // One that is still being built in place would be gone on with.
+    wait_for("the first index", || {
+        let found = server.get("/api/SuperSearch/?product=Lynx").json();
+        (found["total"] == 3 && found.get("rebuilding").is_none()).then_some(())
+    });
     let output = run(&["reindex", "--data", path]);
     assert!(!output.status.success());
     let text = stderr(&output);
