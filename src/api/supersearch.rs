@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::doc::{AnswerDoc, Doc, any_object, count, list, object, text};
+use super::doc::{AnswerDoc, Doc, any_object, count, flag, list, object, text};
 use crate::fields;
 use crate::index::{IndexError, SearchResult};
 use crate::query::{Query, QueryError};
@@ -44,11 +44,17 @@ impl From<IndexError> for WebError {
 }
 
 const FOUND: AnswerDoc = AnswerDoc::Json(|| {
-    let found = object(&[
+    let mut found = object(&[
         ("hits", list(any_object())),
         ("total", count()),
         ("facets", any_object()),
         ("errors", list(any_object())),
+    ]);
+    found["properties"]["rebuilding"] = object(&[
+        ("rows", count()),
+        ("rows_total", count()),
+        ("is_complete", flag()),
+        ("fields", list(text())),
     ]);
     let understood = object(&[("query", any_object()), ("indices", list(text()))]);
     json!({ "anyOf": [found, understood] })

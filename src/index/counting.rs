@@ -20,7 +20,7 @@ use super::error::IndexError;
 use super::filter::Ground;
 use super::terms::TextColumn;
 use super::top::Top;
-use super::unique::{KeyHash, Unique, hash_number, hash_text};
+use super::unique::{KeyHash, Unique, hash_number};
 use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::Kind;
 use crate::fields::version::VersionKey;
@@ -384,8 +384,7 @@ impl Node<'_> {
         let mut ords: Vec<u64> = seen.iter().map(|(ord, _)| *ord).collect();
         ords.dedup();
         let mut rest = seen.into_iter().peekable();
-        column.each_bytes_of(&ords, running, |ord, text| {
-            let hash = hash_text(text);
+        column.each_hash_of(&ords, running, |ord, hash| {
             while let Some((_, parent)) = rest.next_if(|(at, _)| *at == ord) {
                 self.unique_bytes += self.unique[parent as usize].insert(hash);
             }
@@ -533,10 +532,15 @@ impl Part {
             self.pairs.read(column, docs);
             let (values, tally) = (&mut counted.values, &mut counted.tally);
             match (counted.above, &mut *tally, &*values) {
-                // The commonest kind, without a detour.
+                // The commonest kinds, without a detour.
                 (None, Tally::Entries(counts), Values::Same) => {
                     for ord in self.pairs.values() {
                         counts[*ord as usize] += 1;
+                    }
+                }
+                (None, Tally::SeenEntries { seen, .. }, Values::Same) => {
+                    for ord in self.pairs.values() {
+                        seen.set(*ord as usize);
                     }
                 }
                 (above, tally, _) => {

@@ -5,7 +5,7 @@
 //! so what was unpacked is kept, the last used ones up to [`KEPT_BYTES_MAX`].
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use memchr::memmem::Finder;
 use tantivy::columnar::{Column, StrColumn};
@@ -13,6 +13,7 @@ use tantivy::index::SegmentId;
 
 use super::bounds::Running;
 use super::error::IndexError;
+use super::unique::hash_text;
 
 /// Bytes of all dictionaries that are kept.
 const KEPT_BYTES_MAX: usize = 64 << 20;
@@ -28,9 +29,16 @@ pub struct Terms {
     bytes: Vec<u8>,
     /// Where each text ends.
     ends: Vec<u32>,
+    /// The texts' hashes, once somebody has counted them.
+    hashes: OnceLock<Vec<u64>>,
 }
 
 impl Terms {
+    fn hash(&self, ord: usize) -> u64 {
+        let all = || (0..self.ends.len()).map(|ord| hash_text(self.get(ord)));
+        self.hashes.get_or_init(|| all().collect())[ord]
+    }
+
     fn get(&self, ord: usize) -> &[u8] {
         let start = if ord == 0 { 0 } else { self.ends[ord - 1] };
         &self.bytes[start as usize..self.ends[ord] as usize]
@@ -50,7 +58,8 @@ impl Terms {
     }
 
     fn memory(&self) -> usize {
-        self.bytes.capacity() + 4 * self.ends.capacity()
+        let hashes = size_of::<u64>() * self.ends.len();
+        self.bytes.capacity() + size_of::<u32>() * self.ends.capacity() + hashes
     }
 }
 
@@ -142,28 +151,46 @@ impl TextColumn {
         running: &Running,
         mut take: impl FnMut(u64, &str) -> Result<(), IndexError>,
     ) -> Result<(), IndexError> {
-        self.each_bytes_of(ords, running, |ord, text| {
-            take(ord, &String::from_utf8_lossy(text))
-        })
+        let mut take = |ord, text: &[u8]| take(ord, &String::from_utf8_lossy(text));
+        match self.terms_for(ords, running)? {
+            Some(terms) => ords
+                .iter()
+                .try_for_each(|ord| take(*ord, terms.get(*ord as usize))),
+            None => self.read_some(ords, running, take),
+        }
     }
 
-    /// The same with the texts' bytes, for those who only tell them apart.
-    pub fn each_bytes_of(
+    /// The same with the hashes of the texts, for those who only tell them apart.
+    pub fn each_hash_of(
+        &self,
+        ords: &[u64],
+        running: &Running,
+        mut take: impl FnMut(u64, u64) -> Result<(), IndexError>,
+    ) -> Result<(), IndexError> {
+        match self.terms_for(ords, running)? {
+            Some(terms) => ords
+                .iter()
+                .try_for_each(|ord| take(*ord, terms.hash(*ord as usize))),
+            None => self.read_some(ords, running, |ord, text| take(ord, hash_text(text))),
+        }
+    }
+
+    /// The dictionary, if that is the way to so many entries: many of them are had the faster the more
+    /// often they are asked for.
+    fn terms_for(&self, ords: &[u64], running: &Running) -> Result<Option<Arc<Terms>>, IndexError> {
+        match ords.len() * 8 > self.len() {
+            true => self.terms(running),
+            false => Ok(self.known().flatten()),
+        }
+    }
+
+    /// Reads some entries of the packed dictionary.
+    fn read_some(
         &self,
         ords: &[u64],
         running: &Running,
         mut take: impl FnMut(u64, &[u8]) -> Result<(), IndexError>,
     ) -> Result<(), IndexError> {
-        // Many of them are had the faster the more often they are asked for.
-        let terms = match ords.len() * 8 > self.len() {
-            true => self.terms(running)?,
-            false => self.known().flatten(),
-        };
-        if let Some(terms) = terms {
-            return ords
-                .iter()
-                .try_for_each(|ord| take(*ord, terms.get(*ord as usize)));
-        }
         let mut at = 0;
         let mut outcome = Ok(());
         // Its callback cannot end it, so it is called for some entries at a time.
@@ -261,6 +288,7 @@ impl TextColumn {
         let mut terms = Some(Terms {
             bytes: Vec::new(),
             ends: Vec::with_capacity(self.len().min(ONE_BYTES_MAX / 4)),
+            hashes: OnceLock::new(),
         });
         self.read(running, |_, term| {
             if let Some(known) = &mut terms {

@@ -482,12 +482,16 @@ impl Store {
         })
     }
 
-    /// Up to `limit` crashes with sequence numbers above `after`, ascending.
+    /// The next `limit` crashes with sequence numbers above `after`, ascending; fewer at the end
+    /// alone. Those whose rows are damaged are passed over.
     pub fn scan(&self, after: u64, limit: usize) -> Result<Vec<(u64, CrashRow)>, StoreError> {
         self.read(|read| {
             let crashes = read.open_table(CRASHES)?;
             let mut rows = Vec::new();
-            for entry in crashes.range(after + 1..)?.take(limit) {
+            for entry in crashes.range(after + 1..)? {
+                if rows.len() == limit {
+                    break;
+                }
                 let (seq, row) = entry?;
                 rows.extend(readable(seq.value(), row.value()).map(|row| (seq.value(), row)));
             }

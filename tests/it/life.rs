@@ -425,7 +425,10 @@ fn a_crash_in_work_shows_its_state_and_the_page_looks_again() {
         page.contains("being walked") && page.contains("http-equiv=\"refresh\""),
         "{page}"
     );
-    send_signal(walker, Signal::CONT);
+    // On a busy machine its worker has given it up by now, and somebody else walks the crash.
+    if children(server.child.id()).contains(&walker) {
+        send_signal(walker, Signal::CONT);
+    }
     for id in [id, waiting] {
         assert_eq!(server.wait_processed(&id), "processed");
         assert!(
