@@ -672,6 +672,21 @@ fn hostile_programs_cost_one_answer() {
 }
 
 #[test]
+fn a_conversion_that_panics_is_a_refusal_of_its_file() {
+    let server = Server::start();
+    let mut bytes = native("windows-x86_64-sigsegv.pdb");
+    // With this byte the reader of PDB files panics.
+    bytes[57_549] = 66;
+    let answer = server.put("x.pdb", &bytes);
+    assert_eq!(answer.status, 400);
+    let text = answer.text();
+    assert!(text.contains("stumbled over what it holds"), "{text}");
+    assert_eq!(files_below(&server.data.join("incoming")), [""; 0]);
+    let whole = native("windows-x86_64-sigsegv.pdb");
+    assert_eq!(server.put_one("x.pdb", &whole), "stored");
+}
+
+#[test]
 fn debuginfod_finds_both_files_of_a_build() {
     let Some(program) = crate::clients::installed("CRASHKEEP_DEBUGINFOD_FIND") else {
         return;
