@@ -74,7 +74,8 @@ impl Pool {
         let mut threads = Vec::new();
         let mut walkers = Vec::new();
         let mut statuses = Vec::new();
-        for number in 1..=count * 2 {
+        // What is slow waits anyway; those who walk it take from the others what they are given.
+        for number in 1..=count + count.div_ceil(2) {
             let status = Arc::new(Mutex::new(WorkerStatus::default()));
             statuses.push(status.clone());
             let (parts, jobs, alive) = (parts.clone(), jobs.clone(), alive.clone());
@@ -158,18 +159,27 @@ impl Pool {
 ///
 /// A site whose dumps are large has another measure than one whose dumps are small; and where every
 /// walk is slow, none is.
-#[derive(Default)]
 struct Pace {
     /// The running mean, in microseconds.
     mean_us: AtomicU64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            mean_us: AtomicU64::new(Self::FIRST_MEAN_US),
+        }
+    }
 }
 
 impl Pace {
     /// As many times the mean.
     const TIMES: u32 = 20;
     /// Whatever the mean.
-    const MIN: Duration = Duration::from_millis(50);
+    const MIN: Duration = Duration::from_millis(25);
     const MAX: Duration = Duration::from_secs(1);
+    /// Before any walk was seen: the first ones open their symbols.
+    const FIRST_MEAN_US: u64 = 2_500;
     /// One walk moves the mean by this part of the difference.
     const WEIGHT: u64 = 16;
 

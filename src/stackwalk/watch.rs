@@ -13,7 +13,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Between two looks at what a walk does.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// What a walk may take on the wall, whatever it does, before it counts as slow.
 const SLOW_AFTER: Duration = Duration::from_secs(2);
 
