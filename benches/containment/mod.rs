@@ -170,8 +170,10 @@ fn mutated(dump: &[u8], seed: u64) -> Vec<u8> {
 /// against the same without.
 pub fn faults(root: &Path) {
     let dumps = dumps();
+    let all = ["abort", "loop", "overflow", "stop", "memory", "garbage"];
     for (name, words) in [
-        ("that_die", &["abort", "overflow", "memory", "garbage"][..]),
+        ("of_all_kinds", &all[..]),
+        ("that_die", &["abort", "overflow", "memory", "garbage"]),
         ("that_hang", &["loop", "stop"]),
     ] {
         let (mut with, mut without) = (vec![], vec![]);
