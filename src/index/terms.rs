@@ -57,6 +57,7 @@ impl Terms {
         None
     }
 
+    /// With the hashes, which may come at any time.
     fn memory(&self) -> usize {
         let hashes = size_of::<u64>() * self.ends.len();
         self.bytes.capacity() + size_of::<u32>() * self.ends.capacity() + hashes

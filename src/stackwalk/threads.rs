@@ -267,19 +267,12 @@ mod tests {
         }
     }
 
-    fn read<'a>(
-        bytes: &'a [u8],
-        system: &'a SystemInfo,
-    ) -> (Minidump<'a, &'a [u8]>, &'a SystemInfo) {
-        (Minidump::read(bytes).unwrap(), system)
-    }
-
     /// Words in stacks and registers become others that mean something there.
     fn mutate(dump: &mut [u8], system: &SystemInfo, random: &mut Random) {
         let mut places = Vec::new();
         let mut words = vec![0, 1, 0x1000, u64::MAX, 1 << 47, u64::MAX << 47];
         {
-            let (read, system) = read(dump, system);
+            let read = Minidump::read(&*dump).unwrap();
             let threads = Threads::read(&read, system).unwrap();
             for thread in &threads.list.threads {
                 let Some(stack) = thread.stack_memory(&threads.memory) else {
@@ -339,7 +332,8 @@ mod tests {
             if round > 0 {
                 mutate(&mut dump, &state.system_info, &mut random);
             }
-            let (read, system) = read(&dump, &state.system_info);
+            let read = Minidump::read(&dump[..]).unwrap();
+            let system = &state.system_info;
             let threads = Threads::read(&read, system).unwrap();
             let reach = match round % 3 {
                 0 => Reach {
