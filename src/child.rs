@@ -31,6 +31,51 @@ pub fn widen(pipe: &impl std::os::fd::AsFd) {
 #[cfg(not(target_os = "linux"))]
 pub fn widen<T>(_: &T) {}
 
+/// Whether a child has begun to answer, told without reading any of it.
+#[cfg(unix)]
+pub struct Answers(std::os::fd::OwnedFd);
+
+#[cfg(unix)]
+impl Answers {
+    pub fn of(pipe: &impl std::os::fd::AsFd) -> io::Result<Self> {
+        pipe.as_fd().try_clone_to_owned().map(Self)
+    }
+
+    pub fn are_there(&self) -> bool {
+        Self::look(&self.0, Some(&rustix::event::Timespec::default()))
+    }
+
+    /// Waits until they are there, or the child has closed the pipe.
+    pub fn wait(pipe: &impl std::os::fd::AsFd) {
+        while !Self::look(pipe, None) {}
+    }
+
+    fn look(pipe: &impl std::os::fd::AsFd, wait: Option<&rustix::event::Timespec>) -> bool {
+        use rustix::event::{PollFd, PollFlags, poll};
+        use rustix::io::Errno;
+        let result = poll(&mut [PollFd::new(pipe, PollFlags::IN)], wait);
+        // An error is for who reads to meet, but a signal is none.
+        !matches!(result, Ok(0) | Err(Errno::INTR))
+    }
+}
+
+/// Elsewhere nobody asks what a child does.
+#[cfg(not(unix))]
+pub struct Answers;
+
+#[cfg(not(unix))]
+impl Answers {
+    pub fn of<T>(_: &T) -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    pub fn are_there(&self) -> bool {
+        true
+    }
+
+    pub fn wait<T>(_: &T) {}
+}
+
 /// Runs a command to its end. `None` where it took longer than `deadline`, and was killed. Its
 /// output must go to files: nobody reads pipes here.
 pub fn run(command: &mut Command, deadline: Duration) -> io::Result<Option<ExitStatus>> {

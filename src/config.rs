@@ -244,7 +244,7 @@ settings! {
     workers: Workers {
         /// Worker threads, each with a walker process of its own; 0 is one a processor core.
         count: u32 = 0, at_start;
-        /// Wall-clock time for one dump; a quarter of it may be processor time.
+        /// Time for one dump, but for that in which others had the processors; a quarter of it may be processor time.
         walk_deadline: Span = Span(Duration::from_secs(60)), at_start;
     }
     /// `[signature]`: how crashes are named.

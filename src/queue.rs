@@ -1,10 +1,13 @@
-//! From durable rows to workers, by four bounded channels: a priority lane before the normal one, what
-//! may get a better result behind both, and beside them what takes long or may bring the server down.
+//! From durable rows to workers, by five bounded channels: a priority lane before the normal one, what
+//! may get a better result behind both; and, for workers of their own, what takes long, and what takes
+//! longer still or may bring the server down.
 //!
 //! The table in the store is the queue; a channel only carries what the store has handed out
 //! durably. [`queue`] makes both ends: the store's writer fills the channels as far as they have
 //! room, workers empty them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select_biased};
@@ -17,6 +20,8 @@ pub struct Lanes {
     normal: Sender<Job>,
     mend: Sender<Job>,
     slow: Sender<Job>,
+    slowest: Sender<Job>,
+    is_behind: Arc<AtomicBool>,
 }
 
 /// A worker's end. Clones share the channels.
@@ -26,6 +31,8 @@ pub struct Jobs {
     normal: Receiver<Job>,
     mend: Receiver<Job>,
     slow: Receiver<Job>,
+    slowest: Receiver<Job>,
+    is_behind: Arc<AtomicBool>,
     stop: Receiver<()>,
 }
 
@@ -39,19 +46,25 @@ pub fn queue(places: usize) -> (Lanes, Jobs, Stop) {
     let (normal_in, normal) = bounded(places);
     let (mend_in, mend) = bounded(places);
     let (slow_in, slow) = bounded(places);
+    let (slowest_in, slowest) = bounded(places);
     let (stop_in, stop) = bounded(0);
+    let is_behind = Arc::new(AtomicBool::new(false));
     (
         Lanes {
             priority: priority_in,
             normal: normal_in,
             mend: mend_in,
             slow: slow_in,
+            slowest: slowest_in,
+            is_behind: is_behind.clone(),
         },
         Jobs {
             priority,
             normal,
             mend,
             slow,
+            slowest,
+            is_behind,
             stop,
         },
         Stop(stop_in),
@@ -64,7 +77,8 @@ impl Lanes {
             Lane::Priority => &self.priority,
             Lane::Normal => &self.normal,
             Lane::Mend => &self.mend,
-            Lane::Slow | Lane::Suspect => &self.slow,
+            Lane::Slow => &self.slow,
+            Lane::Slowest | Lane::Suspect => &self.slowest,
         }
     }
 }
@@ -83,33 +97,43 @@ impl JobSink for Lanes {
         // taken back when the store is closed.
         let _ = self.channel(job.lane).try_send(job);
     }
+
+    fn is_behind(&self, is_behind: bool) {
+        self.is_behind.store(is_behind, Ordering::Relaxed);
+    }
 }
 
 impl Jobs {
-    /// The next job: the priority lane first, what takes long last; `None` when it is time to end.
+    /// The next job: the priority lane first, what takes longest last; `None` when it is time to end.
     pub fn next(&self) -> Option<Job> {
-        self.take(true, true)
+        self.take(|_| true)
     }
 
     /// The same without what takes long.
     pub fn next_quick(&self) -> Option<Job> {
-        self.take(true, false)
+        self.take(|lane| !matches!(lane, Lane::Slow | Lane::Slowest))
     }
 
-    /// The next of those that take long; suspects are among them, so that they too hold nobody up.
+    /// The next of those that take long.
     pub fn next_slow(&self) -> Option<Job> {
-        self.take(false, true)
+        self.take(|lane| lane == Lane::Slow)
     }
 
-    fn take(&self, with_quick: bool, with_slow: bool) -> Option<Job> {
-        let open = |is_wanted: bool, channel: &Receiver<Job>| match is_wanted {
+    /// The next of those that take longest; suspects are among them, so that they too hold nobody up.
+    pub fn next_slowest(&self) -> Option<Job> {
+        self.take(|lane| lane == Lane::Slowest)
+    }
+
+    fn take(&self, is_wanted: impl Fn(Lane) -> bool) -> Option<Job> {
+        let open = |lane, channel: &Receiver<Job>| match is_wanted(lane) {
             true => channel.clone(),
             false => never(),
         };
-        let mut priority = open(with_quick, &self.priority);
-        let mut normal = open(with_quick, &self.normal);
-        let mut mend = open(with_quick, &self.mend);
-        let mut slow = open(with_slow, &self.slow);
+        let mut priority = open(Lane::Priority, &self.priority);
+        let mut normal = open(Lane::Normal, &self.normal);
+        let mut mend = open(Lane::Mend, &self.mend);
+        let mut slow = open(Lane::Slow, &self.slow);
+        let mut slowest = open(Lane::Slowest, &self.slowest);
         loop {
             select_biased! {
                 recv(self.stop) -> _ => return None,
@@ -129,6 +153,10 @@ impl Jobs {
                     Ok(job) => return Some(job),
                     Err(_) => slow = never(),
                 },
+                recv(slowest) -> job => match job {
+                    Ok(job) => return Some(job),
+                    Err(_) => slowest = never(),
+                },
             }
         }
     }
@@ -138,9 +166,21 @@ impl Jobs {
         !matches!(self.stop.recv_timeout(wait), Err(RecvTimeoutError::Timeout))
     }
 
+    /// Whether more jobs wait than the workers have places for, beside those that take long.
+    pub fn is_behind(&self) -> bool {
+        self.is_behind.load(Ordering::Relaxed)
+    }
+
     /// Jobs handed out that no worker has taken yet.
     pub fn waiting(&self) -> usize {
-        self.priority.len() + self.normal.len() + self.mend.len() + self.slow.len()
+        let lanes = [
+            &self.priority,
+            &self.normal,
+            &self.mend,
+            &self.slow,
+            &self.slowest,
+        ];
+        lanes.map(Receiver::len).iter().sum()
     }
 }
 
@@ -180,10 +220,13 @@ mod tests {
         let (lanes, jobs, stop) = queue(2);
         lanes.send(job(1, Lane::Slow));
         lanes.send(job(2, Lane::Suspect));
+        lanes.send(job(3, Lane::Slowest));
         assert_eq!(lanes.room(Lane::Suspect), 0);
-        lanes.send(job(3, Lane::Mend));
+        lanes.send(job(4, Lane::Mend));
         assert_eq!(jobs.next_slow().map(|j| j.seq), Some(1));
-        assert_eq!(jobs.next_quick().map(|j| j.seq), Some(3));
+        assert_eq!(jobs.next_slowest().map(|j| j.seq), Some(2));
+        assert_eq!(jobs.next_quick().map(|j| j.seq), Some(4));
+        assert_eq!(jobs.waiting(), 1);
         drop(stop);
         assert_eq!(jobs.next_quick(), None);
     }

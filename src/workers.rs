@@ -6,11 +6,12 @@
 //! given up and finished as failed, with the reason. A worker itself never walks and never dies
 //! of a dump.
 //!
-//! There are twice as many workers as are to be busy. Half of them are quick: they end a walk that takes
-//! many times as long as walks do here, and put the crash back, without a fault. The other half have
-//! time: they take those crashes, and suspects, and their walkers let all others go first. So dumps that
-//! hang hold nobody up, however many there are, and an honest dump that takes long is walked whole,
-//! only later. Where all dumps are quick, the other half start no walker.
+//! Workers differ in patience. As many as are to be busy are quick: they end a walk that takes many times
+//! as long as walks do here, and put the crash back, without a fault. Half as many take those crashes, for
+//! ten times as long, and put back what is not done then; one takes what is left, and suspects, to the
+//! deadline. Their walkers let all others go first, and they rest while the quick have
+//! more than they can do. So dumps that hang hold nobody up, however many there are, and an honest dump
+//! that takes long is walked whole, only later. Where all dumps are quick, only the quick start walkers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -32,6 +33,11 @@ use crate::store::{CrashRow, Finished, Job, Payload, Store};
 
 /// Between two tries to start a walker that cannot be started.
 const RESTART_EVERY: Duration = Duration::from_secs(1);
+/// Rest after slow work, while others wait: a tenth of a processor each goes to what takes long.
+const REST_TIMES: u32 = 9;
+const REST_LOOK_EVERY: Duration = Duration::from_millis(20);
+/// What a walk is taken to need that was not done in the time of slow ones.
+const SLOWEST_MIN: Duration = Duration::from_secs(1);
 
 /// What a worker does, for the status page.
 #[derive(Clone, Debug, Default)]
@@ -45,7 +51,7 @@ pub struct WorkerStatus {
 }
 
 pub struct Pool {
-    /// Quick workers; those behind them are patient.
+    /// Quick workers; those behind them have more patience.
     count: usize,
     statuses: Vec<Arc<Mutex<WorkerStatus>>>,
     jobs: Jobs,
@@ -74,17 +80,15 @@ impl Pool {
         let mut threads = Vec::new();
         let mut walkers = Vec::new();
         let mut statuses = Vec::new();
-        // What is slow waits anyway; those who walk it take from the others what they are given.
-        for number in 1..=count + count.div_ceil(2) {
+        let mut patiences = vec![Patience::Quick; count];
+        patiences.resize(count + count.div_ceil(2), Patience::Slow);
+        patiences.push(Patience::Deadline);
+        for (number, patience) in (1..).zip(patiences) {
             let status = Arc::new(Mutex::new(WorkerStatus::default()));
             statuses.push(status.clone());
             let (parts, jobs, alive) = (parts.clone(), jobs.clone(), alive.clone());
-            let patience = match number <= count {
-                true => Patience::Quick,
-                false => Patience::Patient,
-            };
             let walker = Walker::new(WalkerOptions {
-                gives_way: patience == Patience::Patient,
+                gives_way: patience != Patience::Quick,
                 ..parts.walker.clone()
             });
             walkers.push(walker.stopper());
@@ -116,7 +120,7 @@ impl Pool {
         })
     }
 
-    /// Every worker; patient ones only once they have had something to do.
+    /// Every worker; those that are not quick only once they have had something to do.
     pub fn status(&self) -> Vec<WorkerStatus> {
         self.statuses
             .iter()
@@ -136,8 +140,8 @@ impl Pool {
     /// taken back by the store when it closes, and walked again after the next start.
     pub fn stop(&self, grace: Duration) {
         self.stop.lock().unwrap_or_else(|e| e.into_inner()).take();
-        let (quick, patient) = self.walkers.split_at(self.count);
-        patient.iter().for_each(WalkerStop::stop);
+        let (quick, others) = self.walkers.split_at(self.count);
+        others.iter().for_each(WalkerStop::stop);
         if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(grace) {
             tracing::warn!("a walk outlasts the stop; it will be done again after the next start");
             quick.iter().for_each(WalkerStop::stop);
@@ -155,7 +159,7 @@ impl Pool {
     }
 }
 
-/// How long walks take here, and from it what is too long for a quick worker.
+/// How much processor time walks take here, and from it what is too long for a quick worker.
 ///
 /// A site whose dumps are large has another measure than one whose dumps are small; and where every
 /// walk is slow, none is.
@@ -176,8 +180,10 @@ impl Pace {
     /// As many times the mean.
     const TIMES: u32 = 20;
     /// Whatever the mean.
-    const MIN: Duration = Duration::from_millis(25);
+    const MIN: Duration = Duration::from_millis(20);
     const MAX: Duration = Duration::from_secs(1);
+    /// A slow walk may take so many times as long as a quick one.
+    const SLOW_TIMES: u32 = 10;
     /// Before any walk was seen: the first ones open their symbols.
     const FIRST_MEAN_US: u64 = 2_500;
     /// One walk moves the mean by this part of the difference.
@@ -189,6 +195,11 @@ impl Pace {
         (mean * Self::TIMES).clamp(Self::MIN, Self::MAX)
     }
 
+    /// The same for the workers behind them.
+    fn slow(&self) -> Duration {
+        self.quick() * Self::SLOW_TIMES
+    }
+
     fn saw(&self, walk: Duration) {
         let walk = walk.min(Self::MAX / Self::TIMES).as_micros() as u64;
         let mean = self.mean_us.load(Ordering::Relaxed);
@@ -198,12 +209,15 @@ impl Pace {
     }
 }
 
+/// What a worker takes, and when it puts it back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Patience {
-    /// Puts back what takes long.
+    /// All but what was put back. Puts back what takes long.
     Quick,
-    /// Takes what was put back.
-    Patient,
+    /// What was put back. Puts back what takes much longer.
+    Slow,
+    /// What was put back again, and suspects; to the deadline.
+    Deadline,
 }
 
 /// What became of the dumps beside the main one, by name.
@@ -223,9 +237,15 @@ impl Worker {
         loop {
             let job = match self.patience {
                 Patience::Quick => self.jobs.next_quick(),
-                Patience::Patient => self.jobs.next_slow(),
+                Patience::Slow => self.jobs.next_slow(),
+                Patience::Deadline => self.jobs.next_slowest(),
             };
             let Some(job) = job else { return };
+            match self.patience {
+                Patience::Quick => {}
+                Patience::Slow => self.rest(self.pace.quick()),
+                Patience::Deadline => self.rest(SLOWEST_MIN),
+            }
             let begun = Instant::now();
             let started_at = self.parts.clock.now();
             self.update(|status| {
@@ -243,6 +263,21 @@ impl Worker {
                 status.walker_pid = pid;
                 status.finished += 1;
             });
+            if self.patience != Patience::Quick {
+                self.rest(begun.elapsed());
+            }
+        }
+    }
+
+    /// Lets the quick go first after so much slow work, of others on the crash or of us on one before:
+    /// for [`REST_TIMES`] as long, or until they are no longer behind. A processor that is lent out, at
+    /// whatever priority, is not at once there when it is wanted.
+    fn rest(&self, work: Duration) {
+        let until = Instant::now() + work * REST_TIMES;
+        while self.jobs.is_behind() && Instant::now() < until {
+            if self.jobs.stopped_within(REST_LOOK_EVERY) {
+                return;
+            }
         }
     }
 
@@ -376,11 +411,16 @@ impl Worker {
             }
         };
         loop {
-            let quick = (self.patience == Patience::Quick).then(|| self.pace.quick());
+            let budget = match self.patience {
+                Patience::Quick => Some(self.pace.quick()),
+                Patience::Slow => Some(self.pace.slow()),
+                Patience::Deadline => None,
+            };
             let begun = Instant::now();
-            match self.walker.walk_within(&dump, quick) {
+            match self.walker.walk_within(&dump, budget) {
                 Ok(Ok(json)) => {
-                    self.pace.saw(begun.elapsed());
+                    let used = self.walker.used().unwrap_or_else(|| begun.elapsed());
+                    self.pace.saw(used);
                     return Ok(Ok(Walked::Whole(json)));
                 }
                 Ok(Err(error)) => {

@@ -177,7 +177,7 @@ pub fn faults(root: &Path) {
         ("that_hang", &["loop", "stop"]),
     ] {
         let (mut with, mut without) = (vec![], vec![]);
-        for round in 0..3 {
+        for round in 0..ROUNDS {
             for (words, rates) in [(&[][..], &mut without), (words, &mut with)] {
                 let folder = root.join(format!("faults-{name}-{round}-{}", words.len()));
                 rates.push(good_rate(&folder, &dumps, words));

@@ -5,13 +5,14 @@
 
 use std::hint::black_box;
 use std::io::Write;
-use std::time::{Duration, Instant};
 
 /// What an order begins with.
 pub(super) const MAGIC: &[u8] = b"CKFAULT ";
 
-/// More than a walk may take that is not to count as slow, and less than any deadline.
-const BUSY_FOR: Duration = Duration::from_millis(1_500);
+/// Processor time, in seconds: more than slow walks may take where others are quick, and less than
+/// any deadline.
+#[cfg(unix)]
+const BUSY_FOR: i64 = 2;
 
 /// Obeys, if the dump is an order. Returns only where the order is to go on as if nothing were.
 pub(super) fn obey(dump: &[u8], output: &mut impl Write) {
@@ -37,12 +38,7 @@ pub(super) fn obey(dump: &[u8], output: &mut impl Write) {
                 .and_then(|()| output.flush());
         }
         Some(b"stop") => stop(),
-        Some(b"busy") => {
-            let until = Instant::now() + BUSY_FOR;
-            while Instant::now() < until {
-                black_box(());
-            }
-        }
+        Some(b"busy") => busy(),
         _ => {}
     }
 }
@@ -63,3 +59,16 @@ fn stop() {
 
 #[cfg(not(unix))]
 fn stop() {}
+
+#[cfg(unix)]
+fn busy() {
+    use rustix::time::{ClockId, clock_gettime};
+    let now = || clock_gettime(ClockId::ProcessCPUTime).tv_sec;
+    let until = now() + BUSY_FOR;
+    while now() < until {
+        black_box(());
+    }
+}
+
+#[cfg(not(unix))]
+fn busy() {}

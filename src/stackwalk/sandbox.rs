@@ -25,11 +25,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::watch::{Cut, Watch};
+use super::watch::{Cut, Watch, Watching};
 use super::{Attempt, MAP_BYTES_MAX, MAPS_MAX, Unmapped, WalkError, wire};
+use crate::child::{self, Answers};
+use crate::limits;
 use crate::symbols::SymbolDirs;
 use crate::symbols::mapped::MappedDir;
-use crate::{child, limits};
 
 /// How much of a child's stderr is kept: enough for a panic message or an allocation failure.
 const STDERR_BYTES_KEPT: usize = 4096;
@@ -51,7 +52,7 @@ pub struct WalkerOptions {
     pub address_bytes: u64,
     /// CPU time a dump, in whole seconds; one second more may pass.
     pub cpu_seconds: u64,
-    /// Wall-clock time a dump, start of the child included.
+    /// Time a dump, start of the child included, but not that in which others had the processors.
     pub deadline: Duration,
     /// JSON a dump, in bytes.
     pub output_bytes_max: u64,
@@ -153,7 +154,7 @@ impl WalkerFault {
     }
 
     /// Whether the same dump would end the same way again. A walk takes as much memory and processor
-    /// time each time; how long it is on the wall hangs on what else the machine does.
+    /// time each time; how long it waits for a disk hangs on what else the machine does.
     pub fn is_final(&self) -> bool {
         matches!(
             self,
@@ -190,6 +191,7 @@ pub struct Walker {
     child: Option<Running>,
     /// The last job handed out, over all children.
     job: u64,
+    used: Option<Duration>,
     stop: WalkerStop,
 }
 
@@ -236,6 +238,7 @@ impl Walker {
             options,
             child: None,
             job: 0,
+            used: None,
             stop: WalkerStop::default(),
         }
     }
@@ -249,21 +252,26 @@ impl Walker {
         self.child.as_ref().map(|child| child.pid)
     }
 
+    /// Processor time of the last try, where the system says so.
+    pub fn used(&self) -> Option<Duration> {
+        self.used
+    }
+
     /// Walks a dump in the child. Each try returns at the latest a moment after the deadline.
     pub fn walk(&mut self, dump: &[u8]) -> Result<WalkReply, WalkerFault> {
         self.walk_within(dump, None)
     }
 
-    /// The same, or [`WalkerFault::Slow`] as soon as a try has taken so much processor time or does
-    /// nothing.
+    /// The same, or [`WalkerFault::Slow`] as soon as a try has taken the processor time of `budget` or
+    /// does nothing.
     pub fn walk_within(
         &mut self,
         dump: &[u8],
-        quick: Option<Duration>,
+        budget: Option<Duration>,
     ) -> Result<WalkReply, WalkerFault> {
         let mut mapped = HashSet::new();
         for _ in 0..WISH_ROUNDS_MAX {
-            let wishes = match self.attempt(dump, Unmapped::Wished, quick)? {
+            let wishes = match self.attempt(dump, Unmapped::Wished, budget)? {
                 Ok(Attempt::Walked(json)) => return Ok(Ok(json)),
                 Ok(Attempt::Wished(wishes)) => wishes,
                 Err(error) => return Ok(Err(error)),
@@ -276,7 +284,7 @@ impl Walker {
                 break;
             }
         }
-        match self.attempt(dump, Unmapped::Held, quick)? {
+        match self.attempt(dump, Unmapped::Held, budget)? {
             Ok(Attempt::Walked(json)) => Ok(Ok(json)),
             Err(error) => Ok(Err(error)),
             Ok(Attempt::Wished(_)) => {
@@ -307,9 +315,9 @@ impl Walker {
         &mut self,
         dump: &[u8],
         unmapped: Unmapped,
-        quick: Option<Duration>,
+        budget: Option<Duration>,
     ) -> Result<wire::Reply, WalkerFault> {
-        let until = Instant::now() + self.options.deadline;
+        let begun = Instant::now();
         let mut child = self.alive()?;
         if !self.stop.covers(&child.watch) {
             child.bury(Duration::ZERO);
@@ -317,13 +325,18 @@ impl Walker {
         }
         self.job += 1;
         let bytes_max = self.options.output_bytes_max;
-        child.watch.begin(until, quick);
-        let fault = match child.exchange(self.job, unmapped, dump, bytes_max) {
-            Ok(reply) => {
+        child.watch.begin(begun, self.options.deadline, budget);
+        let reply = child.exchange(self.job, unmapped, dump, bytes_max);
+        // A reply that was complete at the last moment may be cut short: the child was killed.
+        let Watching { cut, used } = child.watch.end();
+        self.used = used;
+        let fault = match (cut, reply) {
+            (None, Ok(reply)) => {
                 self.child = Some(child);
                 return Ok(reply);
             }
-            Err(fault) => fault,
+            (Some(cut), _) => Interrupted::Cut(cut),
+            (None, Err(error)) => Interrupted::Reply(error),
         };
         Err(match fault {
             Interrupted::Cut(cut) => {
@@ -395,9 +408,8 @@ enum Interrupted {
 /// Lets other processes go first; there is no way back without privileges.
 #[cfg(unix)]
 fn give_way(process: &Child) {
-    /// A tenth of what a process of usual priority gets beside it: at the lowest, which gives a
-    /// seventieth, honest dumps that take long would run into the deadline on a busy machine.
-    const NICE: i32 = 10;
+    /// The lowest: a seventieth of what a process of usual priority gets beside it.
+    const NICE: i32 = 19;
     let pid = i32::try_from(process.id()).ok();
     let pid = pid.and_then(rustix::process::Pid::from_raw);
     // Where that is refused the walk competes as before.
@@ -431,6 +443,10 @@ impl Running {
             let _ = std::fs::create_dir_all(mapped.root());
         }
         let mut process = command.spawn()?;
+        let killed = |process: &mut Child| {
+            let _ = process.kill();
+            let _ = process.wait();
+        };
         let pipes = (
             process.stdin.take(),
             process.stdout.take(),
@@ -442,17 +458,14 @@ impl Running {
         // Room for most dumps and walks, so that neither side waits for the other in between.
         child::widen(&stdin);
         child::widen(&stdout);
+        let answers = Answers::of(&stdout).inspect_err(|_| killed(&mut process))?;
         let pid = process.id();
         if options.gives_way {
             give_way(&process);
         }
-        let watch = Arc::new(Watch::over(process));
+        let watch = Arc::new(Watch::over(process, answers));
         let threads = Self::threads(watch.clone(), stderr);
-        let (watcher, stderr) = threads.inspect_err(|_| {
-            let mut state = watch.lock();
-            let _ = state.process.kill();
-            let _ = state.process.wait();
-        })?;
+        let (watcher, stderr) = threads.inspect_err(|_| killed(&mut watch.lock().process))?;
         Ok(Self {
             pid,
             watch,
@@ -483,17 +496,12 @@ impl Running {
         unmapped: Unmapped,
         dump: &[u8],
         bytes_max: u64,
-    ) -> Result<wire::Reply, Interrupted> {
-        let written = wire::write_request(&mut self.stdin, job, unmapped, dump);
-        let reply = match written {
-            Ok(()) => wire::read_reply(&mut self.stdout, job, bytes_max),
-            Err(error) => Err(error.into()),
-        };
-        // A reply that was complete at the last moment may be cut short: the child was killed.
-        match (self.watch.end(), reply) {
-            (Some(cut), _) => Err(Interrupted::Cut(cut)),
-            (None, reply) => reply.map_err(Interrupted::Reply),
-        }
+    ) -> Result<wire::Reply, wire::ReplyError> {
+        wire::write_request(&mut self.stdin, job, unmapped, dump)?;
+        self.watch.is_its_turn();
+        Answers::wait(self.stdout.get_ref());
+        self.watch.answers();
+        wire::read_reply(&mut self.stdout, job, bytes_max)
     }
 
     /// Ends the child: waits up to `grace` for it to exit, kills it, reaps it, joins its threads.

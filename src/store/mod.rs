@@ -68,6 +68,8 @@ pub trait JobSink: Send {
     /// Jobs of a lane that can be sent now without waiting.
     fn room(&self, lane: Lane) -> usize;
     fn send(&self, job: Job);
+    /// Whether the last jobs were all that there was room for, but for those that take long.
+    fn is_behind(&self, is_behind: bool);
 }
 
 /// Holds the data directory for this process alone.
@@ -572,7 +574,8 @@ impl Store {
             let ready = read.open_table(READY)?;
             let crashes = read.open_table(CRASHES)?;
             let mut oldest_queued_at: Option<Timestamp> = None;
-            for lane in [Lane::Priority, Lane::Normal, Lane::Suspect, Lane::Slow] {
+            // A crash that is to be mended has a result.
+            for lane in Lane::ALL.into_iter().filter(|&lane| lane != Lane::Mend) {
                 let lane = lane as u8;
                 let Some(entry) = ready.range((lane, 0)..=(lane, u64::MAX))?.next() else {
                     continue;

@@ -363,16 +363,18 @@ impl<'t> Txn<'t> {
         Ok(())
     }
 
-    /// Puts the crash into the lane of those that take long. A suspect stays one.
+    /// Puts the crash into the lane of those that take longer. A suspect stays one.
     pub fn set_back(&mut self, job: &Job) -> Result<(), StoreError> {
         let Some(row) = self.in_flight(job)? else {
             return Ok(());
         };
         self.transition(job.seq, row, |row| {
             row.state = State::Queued;
-            if row.lane != Lane::Suspect {
-                row.lane = Lane::Slow;
-            }
+            row.lane = match row.lane {
+                Lane::Suspect => Lane::Suspect,
+                Lane::Slow | Lane::Slowest => Lane::Slowest,
+                Lane::Priority | Lane::Normal | Lane::Mend => Lane::Slow,
+            };
         })?;
         Ok(())
     }

@@ -163,15 +163,18 @@ pub enum Lane {
     Mend = 3,
     /// Takes a walker longer than most do: it waits for those who have time.
     Slow = 4,
+    /// Was not done in the time of slow ones either: they need not wait for it.
+    Slowest = 5,
 }
 
 impl Lane {
-    pub const ALL: [Lane; 5] = [
+    pub const ALL: [Lane; 6] = [
         Self::Priority,
         Self::Normal,
         Self::Suspect,
         Self::Mend,
         Self::Slow,
+        Self::Slowest,
     ];
 }
 

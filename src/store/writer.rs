@@ -394,7 +394,7 @@ impl Writer {
             self.handle = Handle::Broken;
             self.shared.latch(error);
         }
-        let (answers, jobs) = result?;
+        let (answers, handed) = result?;
         self.handle = Handle::Good;
         if self.shared.unlatch() {
             tracing::info!("the store can be written again");
@@ -437,14 +437,15 @@ impl Writer {
             }
         }
         if let Some(sink) = &self.sink {
-            for job in jobs {
+            for job in handed.jobs {
                 sink.send(job);
             }
+            sink.is_behind(handed.is_behind);
         }
         Ok(closing)
     }
 
-    fn apply(&mut self, batch: &[Command]) -> Result<(Vec<Answer>, Vec<Job>), StoreError> {
+    fn apply(&mut self, batch: &[Command]) -> Result<(Vec<Answer>, HandedOut), StoreError> {
         let changed_before = self.shared.last_change();
         // An answer frees the suspect's place for the next one in the same batch, also an answer
         // that comes too late to count: it is the worker that is free again.
@@ -473,25 +474,25 @@ impl Writer {
                 .iter()
                 .any(|c| matches!(c, Command::Pause | Command::Close));
             records.suspect = suspect.is_some();
-            let jobs = if stopping {
-                Vec::new()
+            let handed = if stopping {
+                HandedOut::default()
             } else {
                 records.claim(txn)?
             };
             let last_change = txn
                 .meta_number(meta::NEXT_CHANGE)?
                 .map_or(0, |n| n as u64 - 1);
-            Ok((answers, jobs, last_change))
+            Ok((answers, handed, last_change))
         });
         self.handed_out = handed_out;
-        let (answers, jobs, last_change) = applied?;
+        let (answers, handed, last_change) = applied?;
         for (seq, attempt) in batch.iter().filter_map(Command::answers) {
             if self.handed_out.get(&seq) == Some(&attempt) {
                 self.handed_out.remove(&seq);
             }
         }
         self.suspect = suspect;
-        for job in &jobs {
+        for job in &handed.jobs {
             self.handed_out.insert(job.seq, job.attempt);
             if job.lane == Lane::Suspect {
                 self.suspect = Some((job.seq, job.attempt));
@@ -500,7 +501,7 @@ impl Writer {
         if last_change != changed_before {
             self.shared.tell_change(last_change);
         }
-        Ok((answers, jobs))
+        Ok((answers, handed))
     }
 
     /// One durable transaction: segments are synced before redb is committed.
@@ -683,6 +684,14 @@ impl Command {
             _ => None,
         }
     }
+}
+
+/// What a batch gives to the workers.
+#[derive(Default)]
+struct HandedOut {
+    jobs: Vec<Job>,
+    /// See [`JobSink::is_behind`].
+    is_behind: bool,
 }
 
 /// The segments' side of a transaction, and what may be handed out in it.
@@ -936,21 +945,21 @@ impl Records<'_> {
     }
 
     /// Fills the free places of the workers' channels from the lanes, priority first.
-    fn claim(&mut self, txn: &mut Txn) -> Result<Vec<Job>, StoreError> {
+    fn claim(&mut self, txn: &mut Txn) -> Result<HandedOut, StoreError> {
         let mut jobs = Vec::new();
-        for lane in [Lane::Priority, Lane::Normal, Lane::Mend] {
+        for lane in [Lane::Priority, Lane::Normal, Lane::Mend, Lane::Slow] {
             self.claim_lane(txn, lane, &mut jobs)?;
         }
-        // A suspect has a place of those that are slow.
-        let slow = Lane::Slow as usize;
+        // A suspect has a place of the slowest, for it may be as slow.
+        let slowest = Lane::Slowest as usize;
         if !self.suspect
-            && self.room[slow] > 0
+            && self.room[slowest] > 0
             && let Some(job) = txn.claim(Lane::Suspect)?
         {
-            self.room[slow] -= 1;
+            self.room[slowest] -= 1;
             jobs.push(job);
         }
-        self.claim_lane(txn, Lane::Slow, &mut jobs)?;
+        self.claim_lane(txn, Lane::Slowest, &mut jobs)?;
         let room = &mut self.room[Lane::Mend as usize];
         while *room > 0 {
             let Some(job) = txn.claim_mend(self.now)? else {
@@ -959,7 +968,9 @@ impl Records<'_> {
             *room -= 1;
             jobs.push(job);
         }
-        Ok(jobs)
+        let quick = [Lane::Priority, Lane::Normal, Lane::Mend];
+        let is_behind = quick.iter().any(|&lane| self.room[lane as usize] == 0);
+        Ok(HandedOut { jobs, is_behind })
     }
 
     fn claim_lane(

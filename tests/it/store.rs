@@ -959,6 +959,7 @@ fn a_writer_that_panics_is_told_about() {
         fn send(&self, job: Job) {
             panic!("on purpose, with {job:?}");
         }
+        fn is_behind(&self, _: bool) {}
     }
     let crashes = short_script();
     let spill = tempfile::tempdir().unwrap();
@@ -1074,10 +1075,43 @@ fn a_crash_that_is_set_back_waits_for_those_who_have_time_without_a_fault() {
     assert_eq!((again.attempt, again.faults), (2, 0));
     // The answer of the first try comes too late to set it back once more.
     server.store.set_back(job).unwrap();
+    server.store.set_back(again).unwrap();
+    let again = server.jobs.next_slowest().unwrap();
+    assert_eq!(
+        (again.lane, again.attempt, again.faults),
+        (Lane::Slowest, 3, 0)
+    );
     server.finish(&crashes, &again, 1);
     let row = server.row(again.id);
     assert_eq!((row.state, row.lane), (State::Processed, Lane::Normal));
     assert!(server.no_job());
+}
+
+#[test]
+fn workers_are_told_whether_more_wait_than_they_have_places_for() {
+    let crashes: Vec<Sent> = (0..4).map(|index| sent(index, &[100], false)).collect();
+    let disk = Disks::empty();
+    let server = Server::with_places(&disk, 2).unwrap();
+    server.accept(&crashes, 0).unwrap();
+    let first = server.job();
+    assert!(!server.jobs.is_behind());
+    // Slow ones have workers of their own.
+    server.store.set_back(first).unwrap();
+    assert!(eventually(Duration::from_secs(5), || server.jobs.waiting() == 1));
+    assert!(!server.jobs.is_behind());
+    for index in 1..4 {
+        server.accept(&crashes, index).unwrap();
+    }
+    assert!(eventually(Duration::from_secs(5), || server
+        .jobs
+        .is_behind()));
+    for number in 0..3 {
+        let job = server.jobs.next_quick().unwrap();
+        server.finish(&crashes, &job, number);
+    }
+    assert!(eventually(Duration::from_secs(5), || !server
+        .jobs
+        .is_behind()));
 }
 
 /// Edits every row of a closed store.
