@@ -196,7 +196,8 @@ impl Walk {
     fn judge(&mut self, now: Instant, seen: &Seen) -> Option<Cut> {
         let times = seen.times.unwrap_or(self.times);
         // The system keeps the account of a processor that is in use by the clock's tick.
-        let has_rested = times.cpu == self.cpu_seen && now - self.seen_at >= LOOK_EVERY;
+        let has_rested =
+            seen.times.is_some() && times.cpu == self.cpu_seen && now - self.seen_at >= LOOK_EVERY;
         (self.cpu_seen, self.seen_at) = (times.cpu, now);
         let waited = times.waited.saturating_sub(self.times.waited);
         self.looks_at = self.next_look(now, waited);
@@ -275,14 +276,14 @@ impl Usage {
         }
     }
 
-    /// The first two numbers, in nanoseconds.
+    /// The first two numbers, in nanoseconds. A system that keeps no account says 0.
     fn times(&mut self) -> Option<Times> {
         let mut bytes = [0; 64];
         let text = read(self.schedstat.as_mut()?, &mut bytes)?;
         let mut numbers = text.split(' ').map(|number| number.parse().ok());
         let mut next = || numbers.next().flatten().map(Duration::from_nanos);
         Some(Times {
-            cpu: next()?,
+            cpu: next().filter(|cpu| !cpu.is_zero())?,
             waited: next()?,
         })
     }
@@ -396,6 +397,24 @@ mod tests {
         ] {
             assert_eq!(judged(walk(None), looks, false), expected);
         }
+    }
+
+    #[test]
+    fn where_nobody_counts_the_wall_clock_does() {
+        let seen = Seen {
+            times: None,
+            state: State::Runnable,
+            has_answered: false,
+        };
+        let mut patient = walk(None);
+        assert_eq!(patient.judge(patient.begun + 995 * MS, &seen), None);
+        let end = Some(Cut::Deadline);
+        assert_eq!(patient.judge(patient.begun + 1_000 * MS, &seen), end);
+        let mut quick = walk(Some(20 * MS));
+        quick.deadline = 60_000 * MS;
+        assert_eq!(quick.judge(quick.begun + 1_000 * MS, &seen), None);
+        let end = Some(Cut::Slow);
+        assert_eq!(quick.judge(quick.begun + SLOW_AFTER, &seen), end);
     }
 
     #[test]
