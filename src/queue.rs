@@ -111,7 +111,7 @@ impl Jobs {
 
     /// The same without what takes long.
     pub fn next_quick(&self) -> Option<Job> {
-        self.take(|lane| !matches!(lane, Lane::Slow | Lane::Slowest))
+        self.take(|lane| Lane::QUICK.contains(&lane))
     }
 
     /// The next of those that take long.

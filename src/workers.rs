@@ -9,9 +9,9 @@
 //! Workers differ in patience. As many as are to be busy are quick: they end a walk that takes many times
 //! as long as walks do here, and put the crash back, without a fault. Half as many take those crashes, for
 //! ten times as long, and put back what is not done then; one takes what is left, and suspects, to the
-//! deadline. Their walkers let all others go first, and they rest while the quick have
-//! more than they can do. So dumps that hang hold nobody up, however many there are, and an honest dump
-//! that takes long is walked whole, only later. Where all dumps are quick, only the quick start walkers.
+//! deadline. Their walkers let all others go first, and they rest while the quick have more than they can
+//! do. So dumps that hang hold nobody up, however many there are, and an honest dump that takes long is
+//! walked whole, only later. Where all dumps are quick, only the quick start walkers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -264,13 +264,14 @@ impl Worker {
                 status.finished += 1;
             });
             if self.patience != Patience::Quick {
-                self.rest(begun.elapsed());
+                // One that slept to the deadline took nothing from anybody.
+                self.rest(self.walker.used().unwrap_or_else(|| begun.elapsed()));
             }
         }
     }
 
     /// Lets the quick go first after so much slow work, of others on the crash or of us on one before:
-    /// for [`REST_TIMES`] as long, or until they are no longer behind. A processor that is lent out, at
+    /// for [`REST_TIMES`] that processor time, or until they are no longer behind. A processor that is lent out, at
     /// whatever priority, is not at once there when it is wanted.
     fn rest(&self, work: Duration) {
         let until = Instant::now() + work * REST_TIMES;

@@ -16,8 +16,8 @@ use crate::child::Answers;
 
 /// Between two looks at what a walk does.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// What a walk with a budget may take on the wall, but for waiting for a processor, before it counts
-/// as slow whatever it does.
+/// What a walk may take on the wall, but for waiting for a processor, before it counts as slow whatever
+/// it does; or twice its budget, if that is more.
 const SLOW_AFTER: Duration = Duration::from_secs(2);
 
 /// A child, and what it may do with its time.
@@ -163,7 +163,10 @@ impl Watch {
             if let Some(cut) = state.look(now) {
                 state.kill(cut);
             }
-            state.wakes_at = state.walk.as_ref().map(|walk| walk.looks_at);
+            state.wakes_at = match state.cut {
+                None => state.walk.as_ref().map(|walk| walk.looks_at),
+                Some(_) => None,
+            };
             state = match state.wakes_at {
                 None => self
                     .changed
@@ -212,20 +215,22 @@ impl Walk {
         let used = times.cpu.saturating_sub(self.times.cpu);
         let is_asleep = has_rested && seen.state == State::Asleep;
         let is_idle = is_asleep && self.is_its_turn && !seen.has_answered;
-        let is_slow = |budget| used >= budget || taken >= SLOW_AFTER || is_idle;
+        let is_slow = |budget| used >= budget || taken >= SLOW_AFTER.max(budget * 2) || is_idle;
         self.budget.is_some_and(is_slow).then_some(Cut::Slow)
     }
 }
 
 impl Watched {
     fn kill(&mut self, cut: Cut) {
-        self.walk = None;
         self.cut.get_or_insert(cut);
         let _ = self.process.kill();
     }
 
     /// Looks, if it is time to. Why to end the walk, if so.
     fn look(&mut self, now: Instant) -> Option<Cut> {
+        if self.cut.is_some() {
+            return None;
+        }
         let walk = self.walk.as_mut().filter(|walk| walk.looks_at <= now)?;
         let seen = Seen {
             times: self.usage.times(),

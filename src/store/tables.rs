@@ -168,6 +168,8 @@ pub enum Lane {
 }
 
 impl Lane {
+    /// Those of crashes that do not take long, as far as is known.
+    pub const QUICK: [Lane; 3] = [Self::Priority, Self::Normal, Self::Mend];
     pub const ALL: [Lane; 6] = [
         Self::Priority,
         Self::Normal,

@@ -947,7 +947,7 @@ impl Records<'_> {
     /// Fills the free places of the workers' channels from the lanes, priority first.
     fn claim(&mut self, txn: &mut Txn) -> Result<HandedOut, StoreError> {
         let mut jobs = Vec::new();
-        for lane in [Lane::Priority, Lane::Normal, Lane::Mend, Lane::Slow] {
+        for lane in Lane::QUICK.into_iter().chain([Lane::Slow]) {
             self.claim_lane(txn, lane, &mut jobs)?;
         }
         // A suspect has a place of the slowest, for it may be as slow.
@@ -968,8 +968,8 @@ impl Records<'_> {
             *room -= 1;
             jobs.push(job);
         }
-        let quick = [Lane::Priority, Lane::Normal, Lane::Mend];
-        let is_behind = quick.iter().any(|&lane| self.room[lane as usize] == 0);
+        let is_full = |lane: &Lane| self.room[*lane as usize] == 0;
+        let is_behind = Lane::QUICK.iter().any(is_full);
         Ok(HandedOut { jobs, is_behind })
     }
 
