@@ -4,14 +4,16 @@
 //! theirs, the index takes over what is done, and the store closes last. Each step is bounded in
 //! time, and none of them is needed for the next start to be clean.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use crate::access::commands::{Announcement, CommandKey};
+use crate::access::local_key::LocalKey;
 use crate::access::pace::Pace;
+use crate::addresses::Listen;
 use crate::bugzilla::{Poller, Tracker};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
@@ -59,6 +61,8 @@ const WALKER_MAP_BYTES: u64 = 16 << 30;
 pub struct Appliance {
     server: Server,
     app: Arc<App>,
+    /// Tells commands on this machine where the server listens.
+    announcement: Option<Announcement>,
     _ground: Ground,
 }
 
@@ -166,7 +170,8 @@ impl Appliance {
         };
         let pool = Arc::new(Pool::start(workers, parts, jobs, stop)?);
 
-        let listen = config.http.listen.value;
+        let listen = config.http.listen.value.clone();
+        let local_key = local_key(place, &store, &listen).context("the local key")?;
         let mender = match place.read_only {
             true => None,
             false => {
@@ -207,6 +212,8 @@ impl Appliance {
             bugzilla,
             pool,
             pace: Pace::default(),
+            local_key,
+            command_key: CommandKey::new(),
             namer: Namer {
                 program: place.program.clone(),
                 symbols: symbol_folders(&config, &place.data),
@@ -219,17 +226,35 @@ impl Appliance {
             metrics,
             clock,
         });
-        let server = Server::start(app.clone(), listen)?;
+        let server = Server::start(app.clone())?;
+        let announcement = match server.control {
+            Some(address) if !place.read_only => {
+                let written = Announcement::write(&place.data, address, &app.command_key);
+                Some(written.context("the file that tells commands where the server listens")?)
+            }
+            _ => None,
+        };
         Ok(Self {
             server,
             app,
+            announcement,
             _ground: ground,
         })
     }
 
-    /// Where it listens, with the port that the system chose.
-    pub fn address(&self) -> SocketAddr {
-        self.server.address
+    /// What it listens on, with the port that the system chose.
+    pub fn address(&self) -> &Listen {
+        &self.server.bound
+    }
+
+    /// The same as a URL, without a slash at its end.
+    pub fn url(&self) -> &str {
+        &self.server.url
+    }
+
+    /// The key that makes its holder an admin, while there is no account.
+    pub fn local_key(&self) -> Option<String> {
+        self.app.local_key.secret()
     }
 
     pub fn config(&self) -> Arc<Config> {
@@ -239,6 +264,7 @@ impl Appliance {
     /// Puts another configuration in force, where it can be used.
     pub fn reload(&self, read: Result<Config, ConfigError>) {
         self.app.config.replace(read, self.app.clock.now());
+        self.server.reload_certificate();
     }
 
     /// Waits until every crash that came in is processed and can be found, or `patience` is over.
@@ -263,6 +289,7 @@ impl Appliance {
 
     /// Ends requests, walks and writes under way, and closes the store.
     pub fn stop(self) {
+        drop(self.announcement);
         self.server.stop(REQUEST_GRACE);
         self.app.store.pause();
         self.app.pool.stop(WALK_GRACE);
@@ -280,6 +307,17 @@ impl Appliance {
         self.app.indexer.stop();
         self.app.store.close();
     }
+}
+
+/// The key for a server that has no account yet and that only its own machine reaches.
+fn local_key(place: &Place, store: &Store, listen: &Listen) -> anyhow::Result<LocalKey> {
+    let is_wanted = !store.has_users()? && listen.is_local();
+    Ok(match (is_wanted, place.read_only) {
+        (true, false) => LocalKey::open(&place.data)?,
+        (true, true) => LocalKey::in_memory(),
+        (false, false) => LocalKey::none(&place.data)?,
+        (false, true) => LocalKey::default(),
+    })
 }
 
 fn worker_count(config: &Config) -> usize {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::addresses::{Listen, PublicUrl, TrustedProxies};
 use crate::bugs::reference;
 use crate::bugs::template::Template;
 use crate::fields::Kind;
@@ -203,11 +204,26 @@ macro_rules! settings {
 settings! {
     /// `[http]`: what the server listens on and how much it takes.
     http: Http {
-        /// Address to bind. Anything but loopback serves the collector and the health URLs alone.
-        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8000)), at_start;
-        /// The address under which users reach the pages; adds a ViewURL line to the collector's
-        /// answer, and stands in bugs that are filed.
-        public_url: String = String::new();
+        /// Address and port to bind, or `unix:/path`. On any address but loopback the server has
+        /// only the collector and the health URLs until an account exists.
+        listen: Listen = Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 8000))), at_start;
+        /// The URL under which users reach the pages; it may have a path. Adds a ViewURL line to
+        /// the collector's answer, and is used in links that leave the server.
+        public_url: PublicUrl = PublicUrl::default();
+        /// Proxies whose X-Forwarded-For names the client: addresses, networks, and `unix` for
+        /// whoever connects through our Unix socket.
+        trusted_proxies: TrustedProxies = TrustedProxies::default();
+        /// A further address that takes crash reports alone, for clients that no proxy
+        /// understands; empty for none.
+        collector_listen: MaybeListen = MaybeListen(None), at_start;
+        /// A certificate with its chain in PEM form; empty for no TLS. SIGHUP reads it again.
+        tls_certificate: String = String::new();
+        /// The private key of that certificate.
+        tls_key: String = String::new();
+        /// The listeners that speak TLS where there is a certificate.
+        tls_for: TlsFor = TlsFor { listen: true, collector_listen: true }, at_start;
+        /// Whether search engines are asked to keep away.
+        noindex: bool = true;
         /// Largest body of a report as it comes over the wire.
         report_bytes_max: Size = Size(100 << 20);
         /// Largest body of a report after inflation.
@@ -223,6 +239,9 @@ settings! {
         requests_per_minute: u32 = 1_000;
         /// Requests that an address without a token may make in a minute.
         anonymous_per_minute: u32 = 100;
+        /// Wrong tokens that an address may show in a minute. After that its tokens are refused
+        /// unseen, but for those that were right before.
+        failed_logins_per_minute: u32 = 20;
     }
     /// `[deferred]`: reports that the throttle set aside.
     deferred: Deferred {
@@ -454,15 +473,116 @@ impl Value for Origins {
     }
 }
 
-impl Value for SocketAddr {
-    const FORM: &'static str = "an address and port such as \"127.0.0.1:8000\" or \"[::1]:8000\"";
+impl Value for Listen {
+    const FORM: &'static str = "an address and port such as \"127.0.0.1:8000\" or \"[::1]:8000\", or \"unix:/run/crashkeep.sock\"";
 
     fn read(value: &DeValue) -> Option<Self> {
         value.as_str()?.parse().ok()
     }
 
     fn print(&self) -> String {
-        format!("\"{self}\"")
+        self.to_string().print()
+    }
+}
+
+/// The address of a listener that need not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaybeListen(pub Option<Listen>);
+
+impl Value for MaybeListen {
+    const FORM: &'static str = "an address and port such as \"0.0.0.0:8001\", or \"\" for none";
+
+    fn read(value: &DeValue) -> Option<Self> {
+        match value.as_str()? {
+            "" => Some(Self(None)),
+            text => text.parse().ok().map(|listen| Self(Some(listen))),
+        }
+    }
+
+    fn print(&self) -> String {
+        let text = self.0.as_ref().map(Listen::to_string);
+        text.unwrap_or_default().print()
+    }
+}
+
+/// Which listeners speak TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsFor {
+    pub listen: bool,
+    pub collector_listen: bool,
+}
+
+impl Value for TlsFor {
+    const FORM: &'static str =
+        "\"listen\", \"collector_listen\" or both, with a space between them";
+
+    fn read(value: &DeValue) -> Option<Self> {
+        let mut read = Self {
+            listen: false,
+            collector_listen: false,
+        };
+        for word in words(value)? {
+            match word {
+                "listen" => read.listen = true,
+                "collector_listen" => read.collector_listen = true,
+                _ => return None,
+            }
+        }
+        (read.listen || read.collector_listen).then_some(read)
+    }
+
+    fn print(&self) -> String {
+        let named = [
+            ("listen", self.listen),
+            ("collector_listen", self.collector_listen),
+        ];
+        let names = named
+            .iter()
+            .filter(|(_, used)| *used)
+            .map(|(name, _)| *name);
+        names.collect::<Vec<_>>().join(" ").print()
+    }
+}
+
+impl Value for PublicUrl {
+    const FORM: &'static str = "an address such as \"https://crashes.example.org\" or \"https://example.org/crashes\", or \"\"";
+
+    fn read(value: &DeValue) -> Option<Self> {
+        value.as_str()?.parse().ok()
+    }
+
+    fn print(&self) -> String {
+        self.as_str().to_owned().print()
+    }
+}
+
+/// The words of a text between spaces or commas, or of a list of texts.
+fn words<'a>(value: &'a DeValue) -> Option<Vec<&'a str>> {
+    let split = |text: &'a str| {
+        let words = text.split([' ', ',']);
+        words.filter(|word| !word.is_empty())
+    };
+    match value {
+        DeValue::String(text) => Some(split(text).collect()),
+        DeValue::Array(texts) => {
+            let texts = texts.iter().map(|text| text.get_ref().as_str());
+            let texts = texts.collect::<Option<Vec<&str>>>()?;
+            Some(texts.into_iter().flat_map(split).collect())
+        }
+        _ => None,
+    }
+}
+
+impl Value for TrustedProxies {
+    const FORM: &'static str =
+        "addresses or networks such as \"127.0.0.1 10.0.0.0/8\", \"unix\", or \"\" for none";
+
+    fn read(value: &DeValue) -> Option<Self> {
+        Self::read(words(value)?)
+    }
+
+    fn print(&self) -> String {
+        self.to_string().print()
     }
 }
 
@@ -939,7 +1059,7 @@ mod tests {
         );
         assert!(
             error("[http]\nreport_bytes = 1\n")
-                .contains("known: listen, public_url, report_bytes_max")
+                .contains("known: listen, public_url, trusted_proxies")
         );
         assert!(error("[htpp]\n").contains("appliance.toml:1: there is no section [htpp]"));
         assert!(error("[workers]\ncount = -1\n").contains("whole number"));

@@ -17,7 +17,7 @@ use crate::clock::{Clock, DAY_MS, SystemClock, Timestamp};
 use crate::config::Config;
 use crate::crash::raw::MAIN_DUMP;
 use crate::fields::name;
-use crate::http::Form;
+use crate::http::{Form, Sent};
 use crate::symbols::{Conflict, Incoming, Shelf};
 use crate::web::Params;
 
@@ -177,8 +177,12 @@ fn attach(appliance: &Appliance) -> anyhow::Result<()> {
         ("bug".into(), bug.into()),
     ]);
     let url = format!("http://{}/signature/bugs/attach", appliance.address());
-    let form = form.to_query().into_bytes();
-    match crate::http::post(&url, "application/x-www-form-urlencoded", form)? {
+    let sent = Sent::Post {
+        content_type: "application/x-www-form-urlencoded".to_owned(),
+        body: form.to_query().into_bytes(),
+    };
+    let key = appliance.local_key();
+    match crate::http::ask(&url, sent, key.as_deref())? {
         (303, _) => Ok(()),
         (status, answer) => bail!("the demo's server answered {status}: {answer}"),
     }

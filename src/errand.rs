@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use crate::vital::Vital;
+
 /// What a round leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Left {
@@ -21,7 +23,6 @@ pub enum Left {
 }
 
 pub struct Errand {
-    name: &'static str,
     wake: Mutex<Option<Sender<()>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -40,20 +41,21 @@ impl Errand {
         let thread = std::thread::Builder::new()
             .name(name.into())
             .spawn(move || {
+                let vital = Vital::new(name);
                 loop {
                     let wait = match round(&woken) {
                         Left::Nothing => every,
                         Left::More => Duration::ZERO,
                         Left::After(wait) => wait,
-                        Left::Ended => return,
+                        Left::Ended => break,
                     };
                     if let Err(RecvTimeoutError::Disconnected) = woken.recv_timeout(wait) {
-                        return;
+                        break;
                     }
                 }
+                vital.finish();
             })?;
         Ok(Self {
-            name,
             wake: Mutex::new(Some(wake)),
             thread: Mutex::new(Some(thread)),
         })
@@ -73,10 +75,9 @@ impl Errand {
         wake.take();
         drop(wake);
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(thread) = thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!(thread = self.name, "a thread panicked");
+        if let Some(thread) = thread.take() {
+            // A round that panics ends the process: see `Vital`.
+            let _ = thread.join();
         }
     }
 }

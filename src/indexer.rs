@@ -28,6 +28,7 @@ use crossbeam_channel::{
 use crate::index::{Document, Index, IndexError, Side, Watermark, Writer};
 use crate::metrics::Metrics;
 use crate::store::{CrashRow, Store, StoreError};
+use crate::vital::Vital;
 
 /// Changes or rows between two looks at the clock and at the stop signal.
 const BATCH: usize = 200;
@@ -97,7 +98,11 @@ impl Indexer {
         let (wake, woken) = bounded(1);
         let thread = std::thread::Builder::new().name("indexer".into()).spawn({
             let shared = shared.clone();
-            move || shared.run(&stopped, &woken)
+            move || {
+                let vital = Vital::new("indexer");
+                shared.run(&stopped, &woken);
+                vital.finish();
+            }
         })?;
         Ok(Self {
             stop: Mutex::new(Some(stop)),

@@ -7,6 +7,7 @@
 //! `ARCHITECTURE.md` draws the house and its rules.
 
 pub mod access;
+pub mod addresses;
 pub mod api;
 pub mod appliance;
 pub mod bugs;
@@ -47,5 +48,6 @@ pub mod symbol_source;
 pub mod symbols;
 pub mod throttle;
 pub mod upload;
+pub mod vital;
 pub mod web;
 pub mod workers;

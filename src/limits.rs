@@ -37,25 +37,36 @@ pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 pub const HEADERS_MAX: usize = 100;
 /// Connections at once.
 pub const CONNECTIONS_MAX: usize = 2_048;
-/// Seconds for a whole request head to arrive.
+/// The part of them that one address may have, or one /64 of IPv6: an eighth.
+pub const CONNECTIONS_SHARE: usize = 8;
+/// Connections are short when so many of so many are open: time-outs are tighter then.
+pub const CONNECTIONS_SHORT: (usize, usize) = (3, 4);
+/// Descriptors that the process needs beside its connections.
+pub const DESCRIPTORS_BESIDE: u64 = 512;
+/// Seconds for a whole request head to arrive, and the same while connections are short.
 pub const HEAD_SECONDS_MAX: u64 = 10;
+pub const HEAD_SECONDS_MAX_SHORT: u64 = 3;
 /// Seconds between two pieces of a body.
 pub const BODY_IDLE_SECONDS_MAX: u64 = 20;
-/// A body must come at this rate on average, once [`BODY_IDLE_SECONDS_MAX`] have gone by.
-pub const BODY_BYTES_PER_SECOND_MIN: u64 = 1024;
+/// Bytes a second at which a body must come on average, once [`BODY_GRACE_SECONDS`] have gone by.
+pub const BODY_RATE: u64 = 8 * 1024;
+pub const BODY_GRACE_SECONDS: u64 = 30;
+/// The same while connections are short.
+pub const BODY_RATE_SHORT: u64 = 32 * 1024;
+pub const BODY_GRACE_SECONDS_SHORT: u64 = 5;
 /// Seconds between two pieces of an answer that a client takes.
 pub const ANSWER_IDLE_SECONDS_MAX: u64 = 30;
-/// Seconds for a whole report.
-pub const BODY_SECONDS_MAX: u64 = 300;
 /// Bytes of a body that is no crash report.
 pub const SMALL_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Inflated bytes that any body may have, whatever its ratio.
 pub const INFLATE_FREE_BYTES: u64 = 1024 * 1024;
 
-/// Seconds for a whole upload of symbols.
-pub const UPLOAD_SECONDS_MAX: u64 = 3_600;
-/// Uploads of symbols at once: each takes room on disk until it is unpacked.
-pub const UPLOADS_MAX: usize = 8;
+/// Uploads of symbols that come in at once: each takes room on disk until it is unpacked.
+pub const UPLOADS_MAX: usize = 16;
+/// Uploads of symbols that are unpacked at once.
+pub const UPLOADS_UNPACKED_MAX: usize = 8;
+/// Seconds that an upload waits for the place of a slower one to be free.
+pub const UPLOAD_PLACE_SECONDS_MAX: u64 = 5;
 /// Files in one archive of symbols.
 pub const UPLOAD_ENTRIES_MAX: usize = 10_000;
 /// Texts beside the files of one form with symbols.
@@ -155,3 +166,6 @@ pub const INDEX_TEXT_BYTES_MAX: usize = 32 * 1024;
 pub const INDEX_VALUES_MAX: usize = 1_000;
 /// Distinct annotations in the index that are no fields: each costs columns in every part of it.
 pub const INDEX_ANNOTATION_KEYS_MAX: usize = 500;
+
+/// Tokens of one account.
+pub const TOKENS_PER_USER_MAX: usize = 100;

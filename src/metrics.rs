@@ -19,6 +19,10 @@ impl Counter {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -95,6 +99,12 @@ pub struct Metrics {
     pub symbols_asked: Family,
     /// Modules that other symbol servers were asked for, by what came of it.
     pub symbols_fetched: Family,
+    /// Connections that are open.
+    pub connections_open: Counter,
+    /// Connections that were not taken, by why: share, full.
+    pub connections_refused: Family,
+    /// Slow connections that were closed for new ones.
+    pub connections_closed: Counter,
     /// Handlers that panicked: each is a bug of ours.
     pub panics: Counter,
 }
@@ -130,6 +140,11 @@ impl Metrics {
             self.indexed.get(),
         );
         counter(
+            "crashkeep_connections_closed_total",
+            "slow connections that were closed for new ones",
+            self.connections_closed.get(),
+        );
+        counter(
             "crashkeep_panics_total",
             "handlers that panicked",
             self.panics.get(),
@@ -140,6 +155,12 @@ impl Metrics {
                 "reports refused for what they are",
                 "reason",
                 &self.discarded,
+            ),
+            (
+                "crashkeep_connections_refused_total",
+                "connections that there was no place for",
+                "reason",
+                &self.connections_refused,
             ),
             (
                 "crashkeep_failed_total",

@@ -69,18 +69,22 @@ mod tests {
 
     #[test]
     fn a_good_file_is_in_force_at_once_but_for_what_the_start_has_fixed() {
-        let started = "[http]\nlisten = \"127.0.0.1:1\"\npublic_url = \"a\"\n[workers]\ncount = 3";
+        let started =
+            "[http]\nlisten = \"127.0.0.1:1\"\npublic_url = \"http://a\"\n[workers]\ncount = 3";
         let in_force = InForce::new(Config::parse("a.toml", started).expect("good"));
         let held = in_force.get();
-        let changed =
-            "[http]\nlisten = \"127.0.0.1:2\"\npublic_url = \"b\"\n[retention]\nfailed_days = 9";
+        let changed = "[http]\nlisten = \"127.0.0.1:2\"\npublic_url = \"http://b\"\n[retention]\nfailed_days = 9";
         in_force.replace(Config::parse("a.toml", changed), Timestamp::from_ms(7));
         let config = in_force.get();
-        assert_eq!(config.http.public_url.value, "b");
+        assert_eq!(config.http.public_url.as_str(), "http://b");
         assert_eq!(config.retention.failed_days.0, 9);
-        assert_eq!(config.http.listen.port(), 1);
+        assert_eq!(config.http.listen.to_string(), "127.0.0.1:1");
         assert_eq!(config.workers.count.value, 3);
-        assert_eq!(held.http.public_url.value, "a", "who reads has one of them");
+        assert_eq!(
+            held.http.public_url.as_str(),
+            "http://a",
+            "a reader keeps what it took"
+        );
         let waiting = vec!["[http] listen".to_owned(), "[workers] count".to_owned()];
         let expected = Reload {
             at: Timestamp::from_ms(7),

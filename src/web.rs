@@ -5,9 +5,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
+use crate::access::commands::CommandKey;
+use crate::access::local_key::LocalKey;
 use crate::access::pace::Pace;
 use crate::bugzilla::Poller;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::errand::Errand;
 use crate::index::Index;
 use crate::indexer::Indexer;
@@ -49,6 +51,10 @@ pub struct App {
     pub namer: Namer,
     /// Counts requests by caller.
     pub pace: Pace,
+    /// What makes somebody an admin while there is no account.
+    pub local_key: LocalKey,
+    /// What commands on this machine show.
+    pub command_key: CommandKey,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
 }
@@ -57,9 +63,14 @@ impl App {
     /// The address under which a client reaches this server, without a slash at its end.
     pub fn address(&self, request: &Request) -> String {
         let config = self.config.get();
-        let public = config.http.public_url.trim_end_matches('/');
-        match (public, request.header("host")) {
-            ("", Some(host)) => format!("http://{host}"),
+        let public = config.http.public_url.as_str();
+        let scheme = if request.arrival.is_tls {
+            "https"
+        } else {
+            "http"
+        };
+        match (public, request.host()) {
+            ("", Some(host)) => format!("{scheme}://{host}"),
             _ => public.to_owned(),
         }
     }
@@ -93,9 +104,13 @@ pub struct Caller {
     pub rights: Rights,
     /// The account.
     pub user: Option<String>,
-    /// Id of the token that was shown.
+    /// Id of the token that was shown, now or when the session was opened.
     pub token: Option<u64>,
-    /// Sits at this machine, while there is no account.
+    /// When that token ends.
+    pub expires_at: Option<Timestamp>,
+    /// Whether the caller came with a session's cookie, which a form can close.
+    pub has_session: bool,
+    /// Holds the local key, while there is no account, or a command's key.
     pub is_local: bool,
 }
 
@@ -106,11 +121,14 @@ impl Caller {
             rights: Rights::of([Scope::Submit]),
             user: None,
             token: None,
+            expires_at: None,
+            has_session: false,
             is_local: false,
         }
     }
 
-    /// Whoever sits at this machine, before the first account exists.
+    /// Whoever holds the local key, before the first account exists, or gives a command on this
+    /// machine.
     pub fn local() -> Self {
         Self {
             rights: Rights::ALL,
@@ -143,6 +161,29 @@ impl Method {
     }
 }
 
+/// The listener that took a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// Pages, API and collector.
+    Main,
+    /// The collector and the health URLs alone.
+    Collector,
+    /// `crashkeep` commands on this machine.
+    Control,
+}
+
+/// How a request came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    pub door: Door,
+    /// Whether our own listener speaks TLS.
+    pub is_tls: bool,
+    /// Whether the other end is a proxy of ours, whose forwarding headers count.
+    pub is_proxied: bool,
+    /// The client's address, as that proxy tells it; `None` where nobody knows one.
+    pub client: Option<IpAddr>,
+}
+
 /// A request with its body in memory.
 #[derive(Debug)]
 pub struct Request {
@@ -152,7 +193,7 @@ pub struct Request {
     pub query: Params,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
-    pub peer: Option<IpAddr>,
+    pub arrival: Arrival,
     pub caller: Caller,
     pub body: Vec<u8>,
 }
@@ -178,6 +219,15 @@ impl Request {
             .iter()
             .find(|(n, _)| n == name)
             .map(|(_, v)| v.as_str())
+    }
+
+    /// Host and port under which the client reached us.
+    pub fn host(&self) -> Option<&str> {
+        let forwarded = self
+            .arrival
+            .is_proxied
+            .then(|| self.header("x-forwarded-host"));
+        forwarded.flatten().or_else(|| self.header("host"))
     }
 
     /// The parameters of a form body, or of the query where the body is none.

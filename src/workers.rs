@@ -30,6 +30,7 @@ use crate::process::{self, Input, Walked, memory};
 use crate::queue::{Jobs, Stop};
 use crate::stackwalk::{Walker, WalkerFault, WalkerOptions, WalkerStop};
 use crate::store::{CrashRow, Finished, Job, Payload, Store};
+use crate::vital::Vital;
 
 /// Between two tries to start a walker that cannot be started.
 const RESTART_EVERY: Duration = Duration::from_secs(1);
@@ -97,6 +98,7 @@ impl Pool {
                 .name(format!("worker-{number}"))
                 .spawn(move || {
                     let _alive = alive;
+                    let vital = Vital::new("worker");
                     Worker {
                         walker,
                         patience,
@@ -106,6 +108,7 @@ impl Pool {
                         status,
                     }
                     .run();
+                    vital.finish();
                 })?;
             threads.push(thread);
         }

@@ -5,9 +5,11 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
+use crate::limits;
 use crate::rights::{Rights, Role, Scope};
 use crate::store::accounts::{AccountChange, KeyHash, NewKey, UserRow};
 use crate::store::{Store, StoreError};
+use crate::web::{Caller, WebError};
 
 const NAME_CHARS_MAX: usize = 64;
 const LABEL_CHARS_MAX: usize = 100;
@@ -40,8 +42,22 @@ impl From<StoreError> for AccountError {
     }
 }
 
+impl From<AccountError> for WebError {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::Bad(field, why) => Self::bad(field, why),
+            AccountError::Store(error) => error.into(),
+        }
+    }
+}
+
 fn bad<T>(field: &'static str, why: impl Into<String>) -> Result<T, AccountError> {
     Err(AccountError::Bad(field, why.into()))
+}
+
+/// A secret that nobody can guess: 32 hexadecimal digits, 122 random bits.
+pub fn new_secret() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
 }
 
 /// How the secret of a token is known to the store.
@@ -65,6 +81,7 @@ pub fn put_user(
             ),
         );
     }
+    let _changing = store.lock_accounts();
     let known = store.user(name)?;
     if role != Role::Admin {
         keep_an_admin(store, name)?;
@@ -79,6 +96,7 @@ pub fn put_user(
 
 /// Removes an account with its tokens and saved searches.
 pub fn remove_user(store: &Store, name: &str) -> Result<(), AccountError> {
+    let _changing = store.lock_accounts();
     if store.user(name)?.is_none() {
         return bad("name", format!("there is no account {name:?}"));
     }
@@ -87,7 +105,7 @@ pub fn remove_user(store: &Store, name: &str) -> Result<(), AccountError> {
     Ok(())
 }
 
-/// Without an admin nobody could ever change anything again.
+/// Without an admin nobody could change anything again.
 fn keep_an_admin(store: &Store, leaving: &str) -> Result<(), AccountError> {
     let users = store.users()?;
     let is_admin = |user: &&UserRow| user.role() == Role::Admin;
@@ -98,7 +116,7 @@ fn keep_an_admin(store: &Store, leaving: &str) -> Result<(), AccountError> {
         .iter()
         .filter(is_admin)
         .any(|user| user.name != leaving);
-    match leaves && !others && users.len() > 1 {
+    match leaves && !others {
         true => bad(
             "name",
             format!("{leaving} is the last admin; make another one first"),
@@ -114,20 +132,75 @@ pub struct NewToken<'a> {
     /// Empty: all that the user may do.
     pub scopes: Vec<Scope>,
     pub label: &'a str,
-    /// `None`: it does not end.
+    /// `None`: it ends with its parent, or not at all.
     pub days: Option<u32>,
+    /// What its maker may do and until when.
+    pub parent: Parent,
+}
+
+/// Bounds that a new token inherits: a token must not make one that may do more or lasts longer.
+#[derive(Clone, Copy, Debug)]
+pub struct Parent {
+    pub rights: Rights,
+    /// `None`: it does not end.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Parent {
+    /// Whoever makes the token needs none to do so.
+    pub const UNBOUNDED: Self = Self {
+        rights: Rights::ALL,
+        expires_at: None,
+    };
+}
+
+impl From<&Caller> for Parent {
+    fn from(caller: &Caller) -> Self {
+        Self {
+            rights: caller.rights,
+            expires_at: caller.expires_at,
+        }
+    }
+}
+
+/// Whether a caller may make and end the tokens of its own account. A token with fewer rights than
+/// its owner may not: it could end all others, or outlive its own end.
+pub fn manages_own_tokens(caller: &Caller, owner: &UserRow) -> bool {
+    caller.rights.contains(owner.role().rights())
 }
 
 /// Makes a token; gives its secret, 32 hexadecimal digits, which is kept nowhere.
 pub fn create_token(store: &Store, new: &NewToken, now: Timestamp) -> Result<String, AccountError> {
+    let _changing = store.lock_accounts();
     let Some(user) = store.user(new.user)? else {
         return bad("user", format!("there is no account {:?}", new.user));
     };
+    let known = store.tokens(Some(new.user))?.len();
+    if known >= limits::TOKENS_PER_USER_MAX {
+        return bad(
+            "user",
+            format!(
+                "{} has {known} tokens, and {} are the most; revoke one first",
+                user.name,
+                limits::TOKENS_PER_USER_MAX
+            ),
+        );
+    }
     let allowed = user.role().rights();
     let rights = match new.scopes.is_empty() {
-        true => allowed,
+        true => allowed.and(new.parent.rights),
         false => Rights::of(new.scopes.iter().copied()),
     };
+    if let Some(beyond) = new.scopes.iter().find(|s| !new.parent.rights.has(**s)) {
+        return bad(
+            "scopes",
+            format!(
+                "the token that you use has no scope {:?}; it has {}",
+                beyond.name(),
+                new.parent.rights
+            ),
+        );
+    }
     if let Some(beyond) = new.scopes.iter().find(|scope| !allowed.has(**scope)) {
         return bad(
             "scopes",
@@ -151,10 +224,14 @@ pub fn create_token(store: &Store, new: &NewToken, now: Timestamp) -> Result<Str
             format!("the label has more than {LABEL_CHARS_MAX} characters"),
         );
     }
-    let secret = uuid::Uuid::new_v4().simple().to_string();
-    let expires_at = new
+    let secret = new_secret();
+    let asked = new
         .days
         .map(|days| Timestamp::from_ms(now.ms().saturating_add(i64::from(days) * DAY_MS)));
+    let expires_at = match (asked, new.parent.expires_at) {
+        (Some(asked), Some(most)) => Some(asked.min(most)),
+        (asked, most) => asked.or(most),
+    };
     store.change_accounts(vec![AccountChange::AddKey(NewKey {
         user: user.name,
         hash: hash_of(&secret),

@@ -1,61 +1,51 @@
 //! Who may do what.
 //!
-//! A caller is known by a token, which tools send as a header and browsers as a cookie. Until the
-//! first account exists, local callers act as admin without one, and everybody else may submit
-//! reports and ask for the server's health. Local means: the server is bound to loopback, the
-//! peer is loopback, the Host header names loopback (so that a web page elsewhere cannot reach in
-//! through a DNS name of its own), and no proxy has forwarded the request.
+//! A caller is known by a token, which tools send in a header, or by a session, which a login with
+//! a token opens and a browser keeps in a cookie. Until the first account exists, whoever holds the
+//! [local key](local_key) is admin, on a server that only its own machine reaches; everybody else
+//! may submit reports and ask for the server's health.
 
 pub mod accounts;
+pub mod commands;
+pub mod local_key;
+pub mod origin;
 pub mod pace;
-
-use std::net::SocketAddr;
+pub mod sessions;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::clock::Timestamp;
 use crate::rights::{Rights, Scope};
-use crate::web::{App, Caller, Request, WebError};
+use crate::store::accounts::Holder;
+use crate::web::{App, Caller, Door, Request, WebError};
+use accounts::hash_of;
 use pace::Who;
 
-/// The cookie that holds a browser's token.
-pub const COOKIE: &str = "crashkeep";
 /// Addresses of the protocol that sends its key in the query.
 const KEY_IN_QUERY: [&str; 2] = ["/v1/", "/api/v1/"];
+/// How a client that has no token yet is asked for one.
+const CHALLENGE: &str = "Basic realm=\"crashkeep: a token is the password\"";
 
-/// Finds out who asks. `is_for_us` is false where the request's target names another host.
+/// Finds out who asks.
 ///
 /// # Errors
-/// A token was shown that is not, or no longer, good for anything, or the store cannot be read.
-pub fn identify(
-    app: &App,
-    request: &Request,
-    bound: SocketAddr,
-    is_for_us: bool,
-) -> Result<Caller, WebError> {
-    // Some tools send a token always; while there is no account it can be no account's.
-    if !app.store.has_users()? {
-        let is_local = is_for_us && is_local(request, bound);
-        return Ok(match is_local {
-            true => Caller::local(),
-            false => Caller::anonymous(),
-        });
+/// A token was shown that is not, or no longer, good for anything; too many such came from this
+/// address; or the store cannot be read.
+pub fn identify(app: &App, request: &Request) -> Result<Caller, WebError> {
+    if let Some(shown) = shown_secret(request) {
+        let caller = holder_of(app, request, &shown.secret)?;
+        return caller.map_err(|why| shown.refused(why));
     }
-    if let Some(secret) = shown_secret(request) {
-        return holder_of(app, &secret)?.map_err(|why| WebError::forbidden(why.text()));
-    }
-    if let Some(secret) = cookie(request) {
-        // An old cookie must not keep anybody from logging in again.
-        if let Ok(caller) = holder_of(app, secret)? {
-            return Ok(caller);
-        }
+    if let Some(caller) = session_of(app, request)? {
+        return Ok(caller);
     }
     Ok(match *app.config.get().access.public_read {
-        true => Caller {
+        true if app.store.has_users()? => Caller {
             rights: Rights::of([Scope::Submit, Scope::Read]),
             ..Caller::anonymous()
         },
-        false => Caller::anonymous(),
+        _ => Caller::anonymous(),
     })
 }
 
@@ -77,36 +67,121 @@ impl BadToken {
     }
 }
 
-/// The caller whose token this is the secret of.
-pub fn holder_of(app: &App, secret: &str) -> Result<Result<Caller, BadToken>, WebError> {
-    let Some(holder) = app.store.holder(&accounts::hash_of(secret))? else {
-        return Ok(Err(BadToken::Unknown));
+/// The caller whose token, or local key, this is the secret of.
+///
+/// # Errors
+/// 429 where too many wrong ones came from the request's address: then nothing is looked up.
+pub fn holder_of(
+    app: &App,
+    request: &Request,
+    secret: &str,
+) -> Result<Result<Caller, BadToken>, WebError> {
+    let hash = hash_of(secret);
+    let now = app.clock.now();
+    if app.command_key.is(&hash) {
+        return Ok(match request.arrival.door {
+            Door::Control => Ok(Caller::local()),
+            Door::Main | Door::Collector => Err(BadToken::Unknown),
+        });
+    }
+    if app.local_key.is(&hash) && !app.store.has_users()? {
+        return Ok(Ok(Caller::local()));
+    }
+    let limit = *app.config.get().access.failed_logins_per_minute;
+    let who = Who::failing_at(request.arrival.client);
+    if !app.pace.is_proven(&hash) {
+        let checked = app.pace.check(who, limit, now);
+        checked.map_err(|wait| too_many(format!("{limit} wrong tokens a minute"), wait))?;
+    }
+    let found = match app.store.holder(&hash)? {
+        None => Err(BadToken::Unknown),
+        Some(holder) => caller_of(holder, now),
     };
-    if holder.has_expired(app.clock.now()) {
-        return Ok(Err(BadToken::Expired));
+    match &found {
+        Ok(_) => app.pace.prove(hash),
+        Err(_) => {
+            app.pace.disprove(&hash);
+            // Where the limit was reached meanwhile, the next one is told.
+            let _ = app.pace.count(who, limit, now);
+        }
+    }
+    Ok(found)
+}
+
+fn caller_of(holder: Holder, now: Timestamp) -> Result<Caller, BadToken> {
+    if holder.has_expired(now) {
+        return Err(BadToken::Expired);
     }
     let rights = holder.rights();
-    Ok(match holder.user {
-        None => Err(BadToken::UserGone),
-        Some(user) => Ok(Caller {
-            rights,
-            user: Some(user.name),
-            token: Some(holder.key_id),
-            is_local: false,
-        }),
+    let user = holder.user.ok_or(BadToken::UserGone)?;
+    Ok(Caller {
+        rights,
+        user: Some(user.name),
+        token: Some(holder.key_id),
+        expires_at: holder.key.expires_at_ms.map(Timestamp::from_ms),
+        ..Caller::anonymous()
     })
 }
 
+/// The caller whose session's cookie came along; `None` without one that is still good, so that
+/// an old cookie keeps nobody from logging in again.
+fn session_of(app: &App, request: &Request) -> Result<Option<Caller>, WebError> {
+    let Some(secret) = sessions::cookie(app, request) else {
+        return Ok(None);
+    };
+    let hash = hash_of(secret);
+    let now = app.clock.now();
+    if !app.pace.is_proven(&hash) {
+        // Made-up cookies count as requests without a token: they must not cost a look-up each.
+        let limit = *app.config.get().access.anonymous_per_minute;
+        let who = Who::at(request.arrival.client);
+        let checked = app.pace.check(who, limit, now);
+        checked.map_err(|wait| too_many(format!("{limit} requests a minute"), wait))?;
+    }
+    let caller = sessions::caller(app, &hash, now)?;
+    match &caller {
+        Some(_) => app.pace.prove(hash),
+        None => app.pace.disprove(&hash),
+    }
+    Ok(caller)
+}
+
+/// A secret that a program shows.
+struct Shown {
+    secret: String,
+    /// Whether it stands in `Authorization`: then a client understands a challenge.
+    is_authorization: bool,
+}
+
+impl Shown {
+    /// Clients of `Auth-Token` know 403; those of `Authorization` ask again after 401.
+    fn refused(&self, why: BadToken) -> WebError {
+        match self.is_authorization {
+            false => WebError::forbidden(why.text()),
+            true => challenge(why.text()),
+        }
+    }
+}
+
+/// The answer that asks for a token.
+pub fn challenge(why: &str) -> WebError {
+    WebError::new(401, why).with("www-authenticate", CHALLENGE.to_owned())
+}
+
 /// The secret that a program shows: in Socorro's header, as a bearer, as the password of basic
-/// authentication (which feed readers know), or as sym_upload's key.
-fn shown_secret(request: &Request) -> Option<String> {
+/// authentication (which feed readers, wget and debuggers know), or as sym_upload's key.
+fn shown_secret(request: &Request) -> Option<Shown> {
+    let plain = |secret: &str| Shown {
+        secret: secret.to_owned(),
+        is_authorization: false,
+    };
     if let Some(token) = request.header("auth-token") {
-        return Some(token.trim().to_owned());
+        return Some(plain(token.trim()));
     }
     if let Some(header) = request.header("authorization") {
         let (scheme, value) = header.trim().split_once(' ').unwrap_or((header, ""));
         let value = value.trim();
-        return Some(match scheme.eq_ignore_ascii_case("basic") {
+        let secret = match scheme.eq_ignore_ascii_case("basic") {
             false => value.to_owned(),
             true => {
                 let decoded = STANDARD.decode(value).unwrap_or_default();
@@ -115,51 +190,43 @@ fn shown_secret(request: &Request) -> Option<String> {
                 let secret = if password.is_empty() { name } else { password };
                 secret.to_owned()
             }
+        };
+        return Some(Shown {
+            secret,
+            is_authorization: true,
         });
     }
     let has_key = KEY_IN_QUERY
         .iter()
         .any(|start| request.path.starts_with(start));
     let key = request.query.get("key").filter(|_| has_key)?;
-    Some(key.to_owned())
-}
-
-fn cookie(request: &Request) -> Option<&str> {
-    let headers = request.headers.iter();
-    headers
-        .filter(|(name, _)| name == "cookie")
-        .flat_map(|(_, value)| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, value)| *name == COOKIE && !value.is_empty())
-        .map(|(_, value)| value)
+    Some(plain(key))
 }
 
 /// Counts a request against its caller's pace.
 pub fn pace(app: &App, request: &Request) -> Result<(), WebError> {
     let caller = &request.caller;
     let config = app.config.get();
-    let (who, limit) = match (caller.token, request.peer) {
+    let (who, limit) = match caller.token {
         _ if caller.is_local => return Ok(()),
-        (Some(token), _) => (Who::Token(token), *config.access.requests_per_minute),
-        (None, peer) => (
-            peer.map_or(Who::Others, Who::at),
+        Some(token) => (Who::Token(token), *config.access.requests_per_minute),
+        None => (
+            Who::at(request.arrival.client),
             *config.access.anonymous_per_minute,
         ),
     };
-    app.pace.count(who, limit, app.clock.now()).map_err(|wait| {
-        let why = format!("Too Many Requests: {limit} a minute are allowed; try again in {wait} s");
-        WebError::new(429, why).with("retry-after", wait.to_string())
-    })
+    let counted = app.pace.count(who, limit, app.clock.now());
+    counted.map_err(|wait| too_many(format!("{limit} a minute are allowed"), wait))
+}
+
+fn too_many(limit: String, wait_s: i64) -> WebError {
+    let why = format!("Too Many Requests: {limit}; try again in {wait_s} s");
+    WebError::new(429, why).with("retry-after", wait_s.to_string())
 }
 
 /// Why a caller may not use something, and what to do about it; 401 where a token would help.
-pub fn refusal(
-    app: &App,
-    caller: &Caller,
-    needs: Scope,
-    bound: SocketAddr,
-) -> Result<WebError, WebError> {
-    if caller.user.is_some() {
+pub fn refusal(app: &App, caller: &Caller, needs: Scope) -> Result<WebError, WebError> {
+    if caller.user.is_some() || caller.is_local {
         return Ok(WebError::forbidden(format!(
             "Use of this endpoint requires the '{}' permission",
             needs.name()
@@ -169,76 +236,23 @@ pub fn refusal(
         let why = "a token is needed: send it in the header Auth-Token, or log in at /login/";
         return Ok(WebError::new(401, why));
     }
-    let why = match bound.ip().is_loopback() {
-        true => {
-            "pages and API are served to this machine alone: open them under 127.0.0.1 or localhost, without a proxy in between, or make an account with `crashkeep user add`"
-        }
-        false => {
-            "this server is bound to an address that is not loopback and has no account, so it serves only the collector (/submit) and its health; make one with `crashkeep user add NAME --role admin`, or bind [http] listen to 127.0.0.1"
-        }
-    };
-    Ok(WebError::forbidden(why))
-}
-
-/// Headers by which proxies say that they forward for somebody else, beside `X-Forwarded-*`.
-const FORWARDING: [&str; 6] = [
-    "forwarded",
-    "via",
-    "x-real-ip",
-    "x-client-ip",
-    "true-client-ip",
-    "cf-connecting-ip",
-];
-
-fn is_forwarding(header: &str) -> bool {
-    header.starts_with("x-forwarded-") || FORWARDING.contains(&header)
-}
-
-fn is_local(request: &Request, bound: SocketAddr) -> bool {
-    bound.ip().is_loopback()
-        && request.peer.is_some_and(|peer| peer.is_loopback())
-        && request.header("host").is_some_and(names_loopback)
-        && !request.headers.iter().any(|(name, _)| is_forwarding(name))
-}
-
-/// Whether a request that changes something comes from a page of another site. Browsers say so
-/// in one or two headers; programs send neither.
-pub fn is_cross_site(request: &Request) -> bool {
-    let fetched_from = request.header("sec-fetch-site");
-    let foreign_site = fetched_from.is_some_and(|site| !matches!(site, "same-origin" | "none"));
-    let foreign_origin = request.header("origin").is_some_and(|origin| {
-        let host = origin.split_once("://").map(|(_, host)| host);
-        host.is_none() || host != request.header("host")
-    });
-    foreign_site || foreign_origin
-}
-
-/// Whether a Host header names this machine: a name or address, and perhaps a port.
-pub fn names_loopback(host: &str) -> bool {
-    let (name, rest) = match host.strip_prefix('[') {
-        Some(bracketed) => match bracketed.split_once(']') {
-            Some((name, rest)) => (name, rest),
-            None => return false,
-        },
-        None => host.split_at(host.find(':').unwrap_or(host.len())),
-    };
-    let port_ok = rest.is_empty()
-        || rest
-            .strip_prefix(':')
-            .is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()));
-    port_ok
-        && (name.eq_ignore_ascii_case("localhost")
-            || name
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|ip| ip.is_loopback()))
+    Ok(match app.local_key.secret() {
+        Some(_) => WebError::new(
+            401,
+            "this server has no account yet: open the address with the key that it printed when it started (also in the file local-key of its data directory), or log in with that key",
+        ),
+        None => WebError::forbidden(
+            "this server has no account yet, so it serves only the collector (/submit) and its health; make one on its machine with `crashkeep user add NAME --role admin`",
+        ),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::web::{Method, Params};
+    use crate::web::{Arrival, Method, Params};
 
-    fn request(peer: &str, headers: &[(&str, &str)]) -> Request {
+    pub(super) fn request(headers: &[(&str, &str)]) -> Request {
         Request {
             method: Method::Post,
             path: "/".into(),
@@ -247,73 +261,29 @@ mod tests {
                 .iter()
                 .map(|(n, v)| (n.to_string(), v.to_string()))
                 .collect(),
-            peer: peer.parse().ok(),
+            arrival: Arrival {
+                door: Door::Main,
+                is_tls: false,
+                is_proxied: false,
+                client: "127.0.0.1".parse().ok(),
+            },
             caller: Caller::anonymous(),
             body: Vec::new(),
         }
     }
 
-    fn local(bound: &str, peer: &str, headers: &[(&str, &str)]) -> bool {
-        is_local(&request(peer, headers), bound.parse().expect("an address"))
-    }
-
     #[test]
-    fn only_a_local_caller_of_a_loopback_server_is_admin() {
-        let loopback = "127.0.0.1:8000";
-        assert!(local(loopback, "127.0.0.1", &[("host", "localhost:8000")]));
-        assert!(local(loopback, "127.0.0.1", &[("host", "127.0.0.1")]));
-        assert!(local("[::1]:8000", "::1", &[("host", "[::1]:8000")]));
-        assert!(!local(loopback, "127.0.0.1", &[("host", "evil.example")]));
-        assert!(!local(
-            loopback,
-            "127.0.0.1",
-            &[("host", "127.0.0.1.evil.example")]
-        ));
-        assert!(!local(loopback, "127.0.0.1", &[]));
-        for header in ["x-forwarded-for", "x-forwarded-proto", "via", "forwarded"] {
-            let forwarded = [("host", "localhost"), (header, "x")];
-            assert!(!local(loopback, "127.0.0.1", &forwarded), "{header}");
-        }
-        for host in [
-            "localhost:80.evil",
-            "[::1]evil.com",
-            "localhost:1@evil.com",
-            "[::1",
-            "",
-        ] {
-            assert!(!local(loopback, "127.0.0.1", &[("host", host)]), "{host}");
-        }
-        assert!(!local(
-            "0.0.0.0:8000",
-            "127.0.0.1",
-            &[("host", "localhost")]
-        ));
-        assert!(!local(loopback, "10.0.0.1", &[("host", "localhost")]));
-    }
-
-    #[test]
-    fn a_request_from_another_site_is_told_by_its_headers() {
-        let cross = |headers: &[(&str, &str)]| is_cross_site(&request("127.0.0.1", headers));
-        assert!(!cross(&[("host", "localhost:8000")]));
-        assert!(!cross(&[
-            ("host", "localhost:8000"),
-            ("origin", "http://localhost:8000")
-        ]));
-        assert!(cross(&[
-            ("host", "localhost:8000"),
-            ("origin", "http://evil.example")
-        ]));
-        assert!(cross(&[("host", "localhost:8000"), ("origin", "null")]));
-        assert!(cross(&[("sec-fetch-site", "cross-site")]));
-        assert!(cross(&[
-            ("sec-fetch-site", "none"),
-            ("host", "localhost"),
-            ("origin", "http://evil.example")
-        ]));
-        assert!(!cross(&[
-            ("sec-fetch-site", "same-origin"),
-            ("host", "localhost"),
-            ("origin", "http://localhost")
-        ]));
+    fn a_secret_is_found_in_every_usual_place() {
+        let check = |headers: &[(&str, &str)], secret: Option<&str>| {
+            let shown = shown_secret(&request(headers)).map(|shown| shown.secret);
+            assert_eq!(shown.as_deref(), secret, "{headers:?}");
+        };
+        check(&[], None);
+        check(&[("auth-token", " a ")], Some("a"));
+        check(&[("authorization", "Bearer a")], Some("a"));
+        check(&[("authorization", "bearer a")], Some("a"));
+        check(&[("authorization", "Basic bWU6YQ==")], Some("a"));
+        check(&[("authorization", "Basic YTo=")], Some("a"));
+        check(&[("authorization", "Basic ???")], Some(""));
     }
 }

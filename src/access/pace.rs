@@ -1,38 +1,55 @@
-//! How many requests a caller may make in a minute.
+//! How many requests a caller may make in a minute, and how many wrong tokens an address may show.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Timestamp;
+use crate::store::accounts::KeyHash;
 
 const WINDOW_MS: i64 = 60_000;
 /// Callers that are told apart in one minute; those beyond share one count.
 const CALLERS_MAX: usize = 100_000;
+/// Secrets that are remembered as right. When there are more, all are forgotten.
+const PROVEN_MAX: usize = 10_000;
 
 /// Who is counted as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Who {
     /// By the id of a token.
     Token(u64),
+    /// Requests without a token.
     Address(IpAddr),
-    /// Everybody for whom there was no room.
+    /// Wrong tokens.
+    FailedLogins(IpAddr),
+    /// Everybody for whom there was no room, and whose address nobody knows.
     Others,
 }
 
 impl Who {
-    /// Whoever has one address of IPv6 has the other 2^64 of its network, too.
-    pub fn at(address: IpAddr) -> Self {
-        Self::Address(match address {
-            IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
-            v4 => v4,
-        })
+    pub fn at(address: Option<IpAddr>) -> Self {
+        address.map_or(Self::Others, |address| Self::Address(network(address)))
+    }
+
+    pub fn failing_at(address: Option<IpAddr>) -> Self {
+        address.map_or(Self::Others, |address| Self::FailedLogins(network(address)))
+    }
+}
+
+/// Whoever has one address of IPv6 has the other 2^64 of its network, too.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
+        v4 => v4,
     }
 }
 
 /// Counts of the minute that goes on.
 #[derive(Default)]
-pub struct Pace(Mutex<Counts>);
+pub struct Pace {
+    counts: Mutex<Counts>,
+    proven: Mutex<HashSet<KeyHash>>,
+}
 
 #[derive(Default)]
 struct Counts {
@@ -40,25 +57,69 @@ struct Counts {
     by: HashMap<Who, u32>,
 }
 
+impl Counts {
+    /// The count of a caller in this minute.
+    fn of(&mut self, who: Who, now: Timestamp) -> &mut u32 {
+        let minute = now.ms().div_euclid(WINDOW_MS);
+        if self.minute != minute {
+            self.minute = minute;
+            self.by.clear();
+        }
+        let has_room = self.by.len() < CALLERS_MAX || self.by.contains_key(&who);
+        self.by
+            .entry(if has_room { who } else { Who::Others })
+            .or_default()
+    }
+}
+
+/// Seconds until the next minute.
+fn wait_s(now: Timestamp) -> i64 {
+    (WINDOW_MS - now.ms().rem_euclid(WINDOW_MS) + 999) / 1000
+}
+
 impl Pace {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn proven(&self) -> MutexGuard<'_, HashSet<KeyHash>> {
+        self.proven.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Counts a request. `Err`: there have been `limit` already; seconds until the next minute.
     pub fn count(&self, who: Who, limit: u32, now: Timestamp) -> Result<(), i64> {
-        let mut counts = self.0.lock().unwrap_or_else(|e| e.into_inner());
-        let minute = now.ms().div_euclid(WINDOW_MS);
-        if counts.minute != minute {
-            *counts = Counts {
-                minute,
-                ..Counts::default()
-            };
-        }
-        let has_room = counts.by.len() < CALLERS_MAX || counts.by.contains_key(&who);
-        let who = if has_room { who } else { Who::Others };
-        let count = counts.by.entry(who).or_default();
+        let mut counts = self.counts();
+        let count = counts.of(who, now);
         if *count >= limit {
-            return Err((WINDOW_MS - now.ms().rem_euclid(WINDOW_MS) + 999) / 1000);
+            return Err(wait_s(now));
         }
         *count += 1;
         Ok(())
+    }
+
+    /// The same without counting.
+    pub fn check(&self, who: Who, limit: u32, now: Timestamp) -> Result<(), i64> {
+        match *self.counts().of(who, now) >= limit {
+            true => Err(wait_s(now)),
+            false => Ok(()),
+        }
+    }
+
+    /// Remembers that a secret was right, so that others' wrong ones do not keep its holder out.
+    pub fn prove(&self, hash: KeyHash) {
+        let mut proven = self.proven();
+        if proven.len() >= PROVEN_MAX && !proven.contains(&hash) {
+            proven.clear();
+        }
+        proven.insert(hash);
+    }
+
+    pub fn is_proven(&self, hash: &KeyHash) -> bool {
+        self.proven().contains(hash)
+    }
+
+    pub fn disprove(&self, hash: &KeyHash) {
+        self.proven().remove(hash);
     }
 }
 
@@ -72,30 +133,43 @@ mod tests {
         let at = Timestamp::from_ms;
         let one = Who::Token(1);
         assert_eq!(pace.count(one, 2, at(1_000)), Ok(()));
+        assert_eq!(pace.check(one, 2, at(1_000)), Ok(()));
         assert_eq!(pace.count(one, 2, at(1_500)), Ok(()));
+        assert_eq!(pace.check(one, 2, at(1_500)), Err(59));
         assert_eq!(pace.count(one, 2, at(58_500)), Err(2));
         assert_eq!(pace.count(Who::Token(2), 2, at(58_500)), Ok(()));
         assert_eq!(pace.count(one, 2, at(60_000)), Ok(()));
-        let (a, b) = ("2001:db8::1", "2001:db8::ffff:1");
-        assert_eq!(
-            Who::at(a.parse().unwrap()),
-            Who::at(b.parse().unwrap()),
-            "one network"
-        );
+        let (a, b) = ("2001:db8::1".parse().ok(), "2001:db8::ffff:1".parse().ok());
+        assert_eq!(Who::at(a), Who::at(b), "one network");
+        assert_ne!(Who::at(a), Who::failing_at(a));
     }
 
     #[test]
     fn a_flood_of_addresses_holds_bounded_memory() {
         let pace = Pace::default();
         for n in 0..CALLERS_MAX as u32 + 10 {
-            let _ = pace.count(
-                Who::at(IpAddr::from(n.to_be_bytes())),
-                5,
-                Timestamp::from_ms(0),
-            );
+            let address = IpAddr::from(n.to_be_bytes());
+            let _ = pace.count(Who::at(Some(address)), 5, Timestamp::from_ms(0));
         }
-        let counts = pace.0.lock().unwrap();
+        let counts = pace.counts.lock().unwrap();
         assert!(counts.by.len() <= CALLERS_MAX + 1);
         assert_eq!(counts.by[&Who::Others], 5, "the others share one count");
+    }
+
+    #[test]
+    fn what_is_remembered_as_right_is_bounded_and_can_be_taken_back() {
+        let pace = Pace::default();
+        let hash = |n: usize| {
+            let mut hash = [0; 32];
+            hash[..8].copy_from_slice(&n.to_be_bytes());
+            hash
+        };
+        for n in 0..=PROVEN_MAX {
+            pace.prove(hash(n));
+        }
+        assert!(pace.is_proven(&hash(PROVEN_MAX)) && !pace.is_proven(&hash(0)));
+        assert_eq!(pace.proven().len(), 1);
+        pace.disprove(&hash(PROVEN_MAX));
+        assert!(!pace.is_proven(&hash(PROVEN_MAX)));
     }
 }

@@ -95,6 +95,11 @@ pub fn metrics(app: &App, _: &Request, _: &[String]) -> Answer {
             status.changes_waiting,
         ),
         (
+            "crashkeep_connections_open",
+            "connections that are open",
+            app.metrics.connections_open.get(),
+        ),
+        (
             "crashkeep_store_writable",
             "1 while the store can be written",
             u64::from(status.latched.is_none()),

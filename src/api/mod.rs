@@ -1,5 +1,6 @@
 //! The JSON API, one file a resource. Names and shapes are Socorro's, so that its tools fit.
 
+pub mod accounts;
 pub mod bugs;
 pub mod crash;
 pub mod doc;

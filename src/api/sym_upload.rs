@@ -29,7 +29,13 @@ pub fn status(app: &App, _: &Request, captures: &[String]) -> Result<Response, W
 /// `POST /v1/uploads:create`
 pub fn create(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let key = uuid::Uuid::new_v4().simple().to_string();
-    let url = format!("{}/v1/uploads/{key}", app.address(request));
+    let mut url = format!("{}/v1/uploads/{key}", app.address(request));
+    // The client sends its own key with each request but the upload itself, which goes to exactly
+    // this address.
+    if let Some(token) = request.query.get("key") {
+        let token: String = form_urlencoded::byte_serialize(token.as_bytes()).collect();
+        url += &format!("?key={token}");
+    }
     Ok(spaced(&[("uploadUrl", &url), ("uploadKey", &key)]))
 }
 

@@ -21,7 +21,9 @@ pub fn upload(
     let name = captures.first().map(String::as_str);
     let upload = upload::take(app, request, name, body)?;
     let verdicts = || upload.arrivals.iter().flat_map(|arrival| &arrival.verdicts);
-    let files: Vec<Value> = verdicts().map(|v| file(v, &upload)).collect();
+    let config = app.config.get();
+    let base = config.http.public_url.base_path();
+    let files: Vec<Value> = verdicts().map(|v| file(base, v, &upload)).collect();
     if let Some(why) = verdicts().find_map(storage_failure) {
         let answer = json!({ "error": format!("{why}; send it again later"), "files": files });
         return Ok(Response {
@@ -79,7 +81,8 @@ fn storage_failure(verdict: &Verdict) -> Option<String> {
     }
 }
 
-fn file(verdict: &Verdict, upload: &Upload) -> Value {
+/// What became of one file; `base` is the path that stands in front of ours.
+fn file(base: &str, verdict: &Verdict, upload: &Upload) -> Value {
     let taken = match &verdict.result {
         Ok(taken) => taken,
         Err(refused) => {
@@ -114,7 +117,7 @@ fn file(verdict: &Verdict, upload: &Upload) -> Value {
         "kind": upload.map(|upload| upload.kind.name()),
         "debug_file": taken.module.debug_file,
         "debug_id": taken.module.debug_id,
-        "url": format!("/symbols/{}", taken.place),
+        "url": format!("{base}/symbols/{}", taken.place),
         "bytes": taken.bytes,
         "notes": notes,
     })

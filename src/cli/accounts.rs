@@ -1,17 +1,17 @@
-//! `crashkeep user` and `crashkeep token`: accounts of a data directory that no server has open.
+//! `crashkeep user` and `crashkeep token`: accounts of a data directory, also while a server has it
+//! open.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
+use serde_json::Value;
 
 use super::Common;
-use crate::access::accounts::{self, NewToken};
+use crate::access::commands::{self, AccountCommand, RunningServer};
 use crate::appliance;
-use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::rights::{Role, Scope};
-use crate::store::Store;
-use crate::store::accounts::AccountChange;
+use crate::clock::{Clock, SystemClock};
+use crate::http::{self, Sent};
 
 #[derive(clap::Args)]
 pub struct UserArgs {
@@ -63,86 +63,69 @@ enum TokenCommand {
 }
 
 pub(super) fn user(args: UserArgs, common: &Common) -> anyhow::Result<ExitCode> {
-    with_store(common, |store, now| {
-        match &args.command {
-            UserCommand::Add { name, role } => {
-                let Some(role) = Role::by_name(role) else {
-                    let known = Role::ALL.map(Role::name).join(", ");
-                    bail!("{role:?} is no role; known: {known}");
-                };
-                let is_new = accounts::put_user(store, name, role, now)?;
-                let done = if is_new { "added" } else { "changed" };
-                println!("{done} {name}, {}", role.name());
-                if is_new {
-                    eprintln!("make a token for it: crashkeep token create --user {name}");
-                }
-            }
-            UserCommand::Remove { name } => {
-                accounts::remove_user(store, name)?;
-                println!("removed {name}");
-            }
-            UserCommand::List => {
-                for user in store.users()? {
-                    let made = Timestamp::from_ms(user.created_at_ms);
-                    println!("{:<24} {:<10} {made}", user.name, user.role().name());
-                }
-            }
-        }
-        Ok(())
-    })
+    let command = match args.command {
+        UserCommand::Add { name, role } => AccountCommand::UserAdd { name, role },
+        UserCommand::Remove { name } => AccountCommand::UserRemove { name },
+        UserCommand::List => AccountCommand::UserList,
+    };
+    let printed = carry_out(common, &command)?;
+    print!("{printed}");
+    if let AccountCommand::UserAdd { name, .. } = &command
+        && printed.starts_with("added")
+    {
+        eprintln!("make a token for it: crashkeep token create --user {name}");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn token(args: TokenArgs, common: &Common) -> anyhow::Result<ExitCode> {
-    with_store(common, |store, now| {
-        match &args.command {
-            TokenCommand::Create {
-                user,
-                scopes,
-                label,
-                days,
-            } => {
-                let scopes: Vec<Scope> = accounts::scopes(scopes)?;
-                let new = NewToken {
-                    user,
-                    scopes,
-                    label,
-                    days: *days,
-                };
-                println!("{}", accounts::create_token(store, &new, now)?);
-            }
-            TokenCommand::Revoke { id } => {
-                if !store.tokens(None)?.iter().any(|(known, _)| known == id) {
-                    bail!("there is no token {id}; `crashkeep token list` prints them");
-                }
-                store.change_accounts(vec![AccountChange::RemoveKey(*id)])?;
-                println!("revoked {id}");
-            }
-            TokenCommand::List => {
-                for (id, token) in store.tokens(None)? {
-                    let ends = token
-                        .expires_at_ms
-                        .map_or("never".to_owned(), |at| Timestamp::from_ms(at).to_string());
-                    let rights = token.rights().to_string();
-                    println!(
-                        "{id:>6} {:<24} {rights:<32} {ends:<24} {}",
-                        token.user, token.label
-                    );
-                }
-            }
-        }
-        Ok(())
-    })
+    let command = match args.command {
+        TokenCommand::Create {
+            user,
+            scopes,
+            label,
+            days,
+        } => AccountCommand::TokenCreate {
+            user,
+            scopes,
+            label,
+            days,
+        },
+        TokenCommand::Revoke { id } => AccountCommand::TokenRevoke { id },
+        TokenCommand::List => AccountCommand::TokenList,
+    };
+    print!("{}", carry_out(common, &command)?);
+    Ok(ExitCode::SUCCESS)
 }
 
-fn with_store(
-    common: &Common,
-    act: impl FnOnce(&Store, Timestamp) -> anyhow::Result<()>,
-) -> anyhow::Result<ExitCode> {
+/// Opens the store, or asks the server that has it open.
+fn carry_out(common: &Common, command: &AccountCommand) -> anyhow::Result<String> {
     let config = common.config()?;
-    let opened = appliance::store_alone(&config, &common.data).context(
-        "accounts cannot be reached; while a server has them open, use its page /users/",
-    )?;
-    act(&opened.store, SystemClock.now())?;
+    let opened = match appliance::store_alone(&config, &common.data) {
+        Ok(opened) => opened,
+        Err(in_use) => {
+            return match RunningServer::find(&common.data)? {
+                Some(server) => ask(&server, command),
+                None => Err(in_use),
+            };
+        }
+    };
+    let printed = commands::run(&opened.store, command, SystemClock.now())?;
     opened.store.close();
-    Ok(ExitCode::SUCCESS)
+    Ok(printed)
+}
+
+fn ask(server: &RunningServer, command: &AccountCommand) -> anyhow::Result<String> {
+    let url = format!("http://{}/api/Accounts/", server.address);
+    let sent = Sent::Post {
+        content_type: "application/json".to_owned(),
+        body: serde_json::to_vec(command)?,
+    };
+    let (status, answer) = http::ask(&url, sent, Some(&server.key))
+        .context("the server that has the data directory open cannot be reached")?;
+    if status != 200 {
+        let error: Value = serde_json::from_str(&answer).unwrap_or_default();
+        bail!("{}", error["error"].as_str().unwrap_or(answer.trim()));
+    }
+    Ok(answer)
 }

@@ -6,6 +6,7 @@ use clap::Subcommand;
 
 use super::Common;
 use crate::config::Config;
+use crate::http;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -23,6 +24,7 @@ enum Action {
 
 pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
     let config = common.config()?;
+    http::check(&config)?;
     match args.action {
         Action::Check => println!("the configuration can be used"),
         Action::Print => print(&config),

@@ -1,17 +1,17 @@
 //! `crashkeep demo`.
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use super::Common;
 use super::serve::{self, Running};
+use crate::addresses::Listen;
 use crate::demo;
 
 #[derive(clap::Args)]
 pub struct Args {
     /// Address to bind, instead of the configuration's; port 0 is any free one
-    #[arg(long, value_name = "ADDR", value_parser = serve::address)]
-    listen: Option<SocketAddr>,
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<Listen>,
 }
 
 pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
@@ -20,10 +20,7 @@ pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
     let running = Running::begin()?;
     let folder = tempfile::tempdir()?;
     let (appliance, sent) = demo::start(config, &folder.path().join("data"), &running.program)?;
-    eprintln!(
-        "{sent} reports were sent; open http://{}/ and end with Ctrl-C. Nothing of it is kept.",
-        appliance.address()
-    );
+    eprintln!("{sent} reports were sent. End with Ctrl-C; nothing is kept.");
     // Its rules are its own, and gone with it: there is no file to read again.
     let config = appliance.config();
     running.serve(appliance, || Ok((*config).clone()))

@@ -1,7 +1,6 @@
 //! `crashkeep serve`.
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,14 +9,16 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Common;
+use crate::addresses::Listen;
 use crate::appliance::{Appliance, Place};
 use crate::config::{Config, ConfigError, Setting, Source};
+use crate::http;
 
 #[derive(clap::Args)]
 pub struct Args {
     /// Address to bind, instead of the configuration's; port 0 is any free one
-    #[arg(long, value_name = "ADDR", value_parser = address)]
-    listen: Option<SocketAddr>,
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<Listen>,
     /// Show what the data directory holds and change nothing in it
     #[arg(long)]
     read_only: bool,
@@ -26,7 +27,8 @@ pub struct Args {
 pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
     let read = || {
         let mut config = common.config()?;
-        listen_on(&mut config, args.listen);
+        listen_on(&mut config, args.listen.clone());
+        http::check(&config)?;
         Ok(config)
     };
     let config = read()?;
@@ -40,12 +42,33 @@ pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
 }
 
 /// Takes over the address of the command line, if there is one.
-pub(super) fn listen_on(config: &mut Config, listen: Option<SocketAddr>) {
+pub(super) fn listen_on(config: &mut Config, listen: Option<Listen>) {
     if let Some(value) = listen {
         config.http.listen = Setting {
             value,
             source: Source::Option("--listen"),
         };
+    }
+}
+
+/// Says where the server listens, and how to open its pages while there is no account. Whoever
+/// started it may have closed standard output: that is no reason to stop.
+fn announce(appliance: &Appliance) {
+    let url = appliance.url();
+    let mut text = format!("listening on {url}\n");
+    if let Some(key) = appliance.local_key() {
+        let config = appliance.config();
+        let site = match (appliance.address(), config.http.public_url.as_str()) {
+            (Listen::Tcp(_), _) => url,
+            (Listen::Unix(_), "") => "http://PROXY",
+            (Listen::Unix(_), public) => public,
+        };
+        text += &format!("open {site}/?key={key}\n");
+    }
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes());
+    if let Err(error) = written.and_then(|()| stdout.flush()) {
+        tracing::info!(%error, "standard output is closed");
     }
 }
 
@@ -60,9 +83,12 @@ impl Running {
         // JSON, so that a line end in what a client sent cannot forge a line.
         tracing_subscriber::fmt()
             .json()
+            // What cannot be written is lost, and said nowhere: tracing would say so with a panic.
+            .log_internal_errors(false)
             .with_writer(std::io::stderr)
             .with_max_level(tracing::Level::INFO)
             .init();
+        http::raise_descriptors();
         // Before anything is opened: a signal that comes early must still end things in order.
         let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         let program = std::env::current_exe().context("the program's own path")?;
@@ -76,10 +102,7 @@ impl Running {
         appliance: Appliance,
         read: impl Fn() -> Result<Config, ConfigError>,
     ) -> anyhow::Result<ExitCode> {
-        let mut stdout = std::io::stdout().lock();
-        writeln!(stdout, "listening on http://{}", appliance.address())?;
-        stdout.flush()?;
-        drop(stdout);
+        announce(&appliance);
         let reloaded = |signal: &i32| {
             let is_reload = *signal == SIGHUP;
             if is_reload {
@@ -100,9 +123,4 @@ impl Running {
         appliance.stop();
         Ok(ExitCode::SUCCESS)
     }
-}
-
-pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| "write an address and a port, such as 127.0.0.1:8000 or [::1]:0".to_owned())
 }

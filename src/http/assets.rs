@@ -11,6 +11,15 @@ pub fn icon(_: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
     Ok(kept("image/svg+xml", pages::ICON))
 }
 
+/// Whether search engines may come.
+pub fn robots(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
+    let rules = match *app.config.get().http.noindex {
+        true => "User-agent: *\nDisallow: /\n",
+        false => "User-agent: *\nDisallow:\n",
+    };
+    Ok(Response::text(200, rules))
+}
+
 /// An answer that a browser may keep for ever: its address changes with its content.
 fn kept(content_type: &'static str, content: &str) -> Response {
     Response::new(200, content_type, content).with("cache-control", super::CACHE_FOREVER.into())

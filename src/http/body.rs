@@ -9,8 +9,9 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
+use super::connections::{Connection, Stage, is_too_slow};
 use crate::limits;
 use crate::store::PayloadReader;
 
@@ -27,25 +28,21 @@ pub enum ReadError<E> {
     Refused(E),
 }
 
-/// Hands a body's pieces to `take` until it ends, for at most `seconds_max`.
+/// Hands a body's pieces to `take` until it ends. A body that comes too slowly, or not at all for
+/// a while, is given up.
 pub async fn pump<E>(
     body: &mut Incoming,
-    seconds_max: u64,
+    connection: &Connection,
     mut take: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), ReadError<E>> {
     let begun = Instant::now();
-    let end = begun + Duration::from_secs(seconds_max);
     let idle = Duration::from_secs(limits::BODY_IDLE_SECONDS_MAX);
     let mut received: u64 = 0;
     loop {
-        let seconds = begun.elapsed().as_secs();
-        if seconds > limits::BODY_IDLE_SECONDS_MAX
-            && received < seconds * limits::BODY_BYTES_PER_SECOND_MIN
-        {
+        if is_too_slow(received, begun.elapsed(), connection.is_short()) {
             return Err(ReadError::TimedOut);
         }
-        let wait = end.min(Instant::now() + idle);
-        match timeout_at(wait, body.frame()).await {
+        match timeout(idle, body.frame()).await {
             Err(_) => return Err(ReadError::TimedOut),
             Ok(None) => return Ok(()),
             Ok(Some(Err(error))) => return Err(ReadError::Incomplete(error.to_string())),
@@ -64,10 +61,14 @@ pub async fn pump<E>(
 pub async fn drain(body: &mut Incoming) {
     const BYTES: usize = 1024 * 1024;
     let mut left = BYTES;
-    let read = pump(body, limits::BODY_SECONDS_MAX, |piece| {
-        left = left.saturating_sub(piece.len());
-        if left == 0 { Err(()) } else { Ok(()) }
-    });
+    let read = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, |bytes| bytes.len()));
+            if left == 0 {
+                return;
+            }
+        }
+    };
     let _ = timeout(Duration::from_secs(2), read).await;
 }
 
@@ -183,14 +184,15 @@ impl Body for Outgoing {
     }
 }
 
-/// Reads a small body whole. `Ok(None)` where it is larger than `bytes_max`.
+/// Reads a small body whole. `Ok(None)` where it is larger than [`limits::SMALL_BODY_BYTES_MAX`].
 pub async fn read_small(
     body: &mut Incoming,
-    bytes_max: usize,
+    connection: &Connection,
 ) -> Result<Option<Vec<u8>>, ReadError<Infallible>> {
+    connection.enter(Stage::Body);
     let mut bytes = Vec::new();
-    let result = pump(body, limits::BODY_SECONDS_MAX, |piece| {
-        if bytes.len() + piece.len() > bytes_max {
+    let result = pump(body, connection, |piece| {
+        if bytes.len() + piece.len() > limits::SMALL_BODY_BYTES_MAX {
             return Err(());
         }
         bytes.extend_from_slice(piece);

@@ -8,6 +8,8 @@
 mod assets;
 mod body;
 mod client;
+mod connections;
+mod listener;
 mod openapi;
 pub mod routes;
 mod shim;
@@ -16,7 +18,7 @@ mod upload;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -26,17 +28,21 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::access;
+use crate::addresses::{Listen, PublicUrl, TrustedProxies};
+use crate::config::{self, Config, ConfigError};
 use crate::ingest::SubmitHead;
 use crate::limits;
 use crate::pages;
-use crate::web::{App, Body, Caller, Method, Params, Request, Response, WebError};
+use crate::vital::Vital;
+use crate::web::{App, Arrival, Body, Caller, Door, Method, Params, Request, Response, WebError};
 use body::{Outgoing, ReadError};
+use connections::{Connection, Connections, Measured, Place, Stage};
+use listener::{Listener, Tls, TlsFiles};
 use routes::{Handler, Route};
 
 pub use client::{Form, PostError, Sent, ask, post};
@@ -48,32 +54,36 @@ const BLOCKING_THREADS_MAX: usize = 256;
 /// Answers that change with the program alone.
 const CACHE_FOREVER: &str = "public, max-age=31536000, immutable";
 
-/// The question for a password, which is a token.
-const BASIC: &str = "Basic realm=\"crashkeep: a token is the password\"";
-
 /// No script, no inline style, nothing from elsewhere, no frame around us.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// A listening server. Dropping it without [`Server::stop`] cuts its connections.
 pub struct Server {
     runtime: Runtime,
+    shared: Arc<Shared>,
     stop: watch::Sender<bool>,
-    accepting: tokio::task::JoinHandle<()>,
-    /// With the port that the system chose, where 0 was asked for.
-    pub address: SocketAddr,
+    accepting: Vec<tokio::task::JoinHandle<()>>,
+    /// What the main listener is bound to, and its URL.
+    pub bound: Listen,
+    pub url: String,
+    /// What the collector's own listener is bound to, where there is one.
+    pub collector: Option<Listen>,
+    /// Where commands on this machine are taken; `None` where that could not be opened.
+    pub control: Option<SocketAddr>,
 }
 
 struct Shared {
     app: Arc<App>,
-    address: SocketAddr,
+    connections: Arc<Connections>,
+    /// The certificate, where one is configured.
+    tls: Option<Arc<Tls>>,
     /// Memory that reports on their way in hold together.
     intake: submit::Budget,
-    /// Places for uploads of symbols.
-    uploads: Semaphore,
+    uploads: upload::Places,
 }
 
 impl Server {
-    pub fn start(app: Arc<App>, address: SocketAddr) -> io::Result<Self> {
+    pub fn start(app: Arc<App>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(IO_THREADS)
             .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -81,35 +91,74 @@ impl Server {
             .enable_io()
             .enable_time()
             .build()?;
-        let listener = runtime.block_on(TcpListener::bind(address)).map_err(|e| {
-            io::Error::new(
-                e.kind(),
-                format!("cannot listen on {address}: {e}; choose another with --listen"),
-            )
-        })?;
-        let address = listener.local_addr()?;
-        let (stop, stopping) = watch::channel(false);
-        let shared = Arc::new(Shared {
-            app,
-            address,
-            intake: submit::Budget::default(),
-            uploads: Semaphore::new(limits::UPLOADS_MAX),
+        let config = app.config.get();
+        let tls = tls_files(&config.http)
+            .map(|files| Tls::load(&files))
+            .transpose()?
+            .map(Arc::new);
+        let listeners = runtime.block_on(listeners(&config.http, tls.clone()))?;
+        let of = |door| listeners.iter().find(|listener| listener.door == door);
+        let (bound, url) = match of(Door::Main) {
+            Some(main) => (main.bound.clone(), main.url()),
+            None => return Err(io::Error::other("there is no main listener")),
+        };
+        let collector = of(Door::Collector).map(|listener| listener.bound.clone());
+        let control = of(Door::Control).and_then(|listener| match listener.bound {
+            Listen::Tcp(address) => Some(address),
+            Listen::Unix(_) => None,
         });
-        let accepting = runtime.spawn(accept(listener, shared, stopping));
+        let shared = Arc::new(Shared {
+            connections: Arc::new(Connections::new(connections_max(), app.metrics.clone())),
+            app,
+            tls,
+            intake: submit::Budget::default(),
+            uploads: upload::Places::default(),
+        });
+        let (stop, stopping) = watch::channel(false);
+        let accepting = listeners
+            .into_iter()
+            .map(|listener| runtime.spawn(accept(listener, shared.clone(), stopping.clone())));
+        let accepting = accepting.collect();
         Ok(Self {
             runtime,
+            shared,
             stop,
             accepting,
-            address,
+            bound,
+            url,
+            collector,
+            control,
         })
     }
 
-    /// Closes the listener, lets requests under way end for at most `grace`, then cuts the rest.
+    /// Uses the certificate that the configuration in force names, as it is now.
+    pub fn reload_certificate(&self) {
+        let config = self.shared.app.config.get();
+        let (Some(tls), Some(files)) = (&self.shared.tls, tls_files(&config.http)) else {
+            if self.shared.tls.is_some() != tls_files(&config.http).is_some() {
+                tracing::warn!("turning TLS on or off needs a restart of the server");
+            }
+            return;
+        };
+        match tls.reload(&files) {
+            Ok(()) => tracing::info!("the certificate was read again"),
+            Err(error) => {
+                tracing::error!(%error, "the certificate cannot be used; the last one stays in use");
+            }
+        }
+    }
+
+    /// Closes the listeners, lets requests under way end for at most `grace`, then cuts the rest.
     pub fn stop(self, grace: Duration) {
         let _ = self.stop.send(true);
+        let all = async {
+            for accepting in self.accepting {
+                let _ = accepting.await;
+            }
+        };
         let ended = self
             .runtime
-            .block_on(async { tokio::time::timeout(grace, self.accepting).await });
+            .block_on(async { tokio::time::timeout(grace, all).await });
         if ended.is_err() {
             tracing::warn!("connections were cut that had not ended in time");
         }
@@ -117,8 +166,87 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+/// Whether the settings of the listener fit together.
+pub fn check(config: &Config) -> Result<(), ConfigError> {
+    let http = &config.http;
+    let base = http.public_url.base_path();
+    if let Some(route) = routes::beginning_like(base) {
+        return Err(ConfigError(format!(
+            "[http] public_url has the path {base}, but the server itself has the address {route}; choose a path that begins otherwise"
+        )));
+    }
+    if http.tls_certificate.is_empty() != http.tls_key.is_empty() {
+        let why = "[http] tls_certificate and tls_key go together: set both or none";
+        return Err(ConfigError(why.into()));
+    }
+    Ok(())
+}
+
+fn tls_files(http: &config::Http) -> Option<TlsFiles> {
+    let (certificate, key) = (http.tls_certificate.as_str(), http.tls_key.as_str());
+    (!certificate.is_empty()).then(|| TlsFiles {
+        certificate: certificate.into(),
+        key: key.into(),
+    })
+}
+
+/// Every socket of the server, bound.
+async fn listeners(http: &config::Http, tls: Option<Arc<Tls>>) -> io::Result<Vec<Listener>> {
+    let with_tls = |wanted: bool| tls.clone().filter(|_| wanted);
+    let uses = &http.tls_for;
+    let main = Listener::bind(
+        &http.listen,
+        Door::Main,
+        with_tls(uses.listen),
+        "[http] listen",
+    );
+    let mut listeners = vec![main.await?];
+    if let Some(listen) = &http.collector_listen.0 {
+        let tls = with_tls(uses.collector_listen);
+        let setting = "[http] collector_listen";
+        let collector = Listener::bind(listen, Door::Collector, tls, setting).await?;
+        tracing::info!(url = collector.url(), "the collector's own port listens");
+        listeners.push(collector);
+    }
+    let loopback = Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+    match Listener::bind(&loopback, Door::Control, None, "another network").await {
+        Ok(control) => listeners.push(control),
+        Err(error) => tracing::warn!(%error, "commands on this machine cannot reach the server"),
+    }
+    Ok(listeners)
+}
+
+/// As many connections as there are descriptors for.
+fn connections_max() -> usize {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit};
+        if let Some(descriptors) = getrlimit(Resource::Nofile).current {
+            let left = descriptors.saturating_sub(limits::DESCRIPTORS_BESIDE);
+            let least = descriptors / 4;
+            let most = usize::try_from(left.max(least)).unwrap_or(usize::MAX);
+            return most.min(limits::CONNECTIONS_MAX);
+        }
+    }
+    limits::CONNECTIONS_MAX
+}
+
+/// Raises the number of descriptors that the process may have open to what the system allows.
+/// Systemd and shells start programs with 1,024, fewer than the connections that we take.
+pub fn raise_descriptors() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::warn!(%error, "the limit of open files could not be raised");
+        }
+    }
+}
+
+async fn accept(listener: Listener, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {
+    let vital = Vital::new("http-accept");
     let mut connections = JoinSet::new();
     loop {
         while let Some(ended) = connections.try_join_next() {
@@ -140,34 +268,82 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopping: watch:
                 continue;
             }
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
+        let counted_for = counted_for(&shared.app.config.get().http.trusted_proxies, peer);
+        let Some(place) = shared.connections.admit(counted_for) else {
             continue;
         };
+        let from = From {
+            door: listener.door,
+            peer,
+            is_tls: listener.tls.is_some(),
+        };
+        let connection = place.connection.clone();
         let (shared, stopping) = (shared.clone(), stopping.clone());
-        connections.spawn(async move {
-            serve(stream, peer, shared, stopping).await;
-            drop(place);
+        let tls = listener.tls.clone();
+        let task = connections.spawn(async move {
+            serve(stream, tls, from, &place, shared, stopping).await;
         });
+        connection.started(task);
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+    vital.finish();
+}
+
+/// The address whose share of the connections a peer takes. This machine and our proxies have
+/// none, because many clients can be behind them.
+fn counted_for(proxies: &TrustedProxies, peer: Option<IpAddr>) -> Option<IpAddr> {
+    peer.filter(|address| !address.is_loopback() && !proxies.trusts(peer))
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy)]
+struct From {
+    door: Door,
+    /// `None` on a Unix socket.
+    peer: Option<IpAddr>,
+    is_tls: bool,
 }
 
 async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: Box<dyn listener::Stream>,
+    tls: Option<Arc<Tls>>,
+    from: From,
+    place: &Place,
     shared: Arc<Shared>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let _ = stream.set_nodelay(true);
-    let (stream, rewritten) = shim::HeadShim::new(stream);
+    let connection = place.connection.clone();
+    let head_seconds = match connection.is_short() {
+        false => limits::HEAD_SECONDS_MAX,
+        true => limits::HEAD_SECONDS_MAX_SHORT,
+    };
+    let head_time = Duration::from_secs(head_seconds);
+    let stream = match tls {
+        None => stream,
+        Some(tls) => match tokio::time::timeout(head_time, tls.handshake(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                return;
+            }
+            Err(_) => return,
+        },
+    };
+    let (stream, rewritten) = shim::HeadShim::new(Measured::new(stream, connection.clone()));
     let service = service_fn(move |request| {
         let (shared, rewritten) = (shared.clone(), rewritten.clone());
-        async move { Ok::<_, Infallible>(respond(&shared, peer, &rewritten, request).await) }
+        let connection = connection.clone();
+        async move {
+            connection.enter(Stage::Working);
+            let response = respond(&shared, from, &connection, &rewritten, request).await;
+            connection.enter(Stage::Answer);
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(limits::HEAD_SECONDS_MAX))
+        .header_read_timeout(head_time)
         .max_headers(limits::HEADERS_MAX)
         .max_buf_size(limits::HEAD_BYTES_MAX)
         // Crashpad matches `Content-Length` by case.
@@ -190,30 +366,33 @@ async fn serve(
 
 async fn respond(
     shared: &Arc<Shared>,
-    peer: SocketAddr,
+    from: From,
+    connection: &Connection,
     rewritten: &AtomicBool,
     request: hyper::Request<Incoming>,
 ) -> hyper::Response<Outgoing> {
     let head_only = request.method() == hyper::Method::HEAD;
-    let mut response = match answer(shared, peer, request).await {
+    let mut response = match answer(shared, from, connection, request).await {
         Ok(response) => response,
         Err(response) => response,
     };
     if rewritten.load(Ordering::Relaxed) {
         response.headers.push(("connection", "close".into()));
     }
-    send(response, head_only)
+    send(&shared.app.config.get().http, response, head_only)
 }
 
 /// The answer of a route, or the answer that says why there is none.
 async fn answer(
     shared: &Arc<Shared>,
-    peer: SocketAddr,
+    from: From,
+    connection: &Connection,
     request: hyper::Request<Incoming>,
 ) -> Result<Response, Response> {
     let (head, mut incoming) = request.into_parts();
-    let path = head.uri.path().to_owned();
+    let path = own_path(&shared.app.config.get().http.public_url, head.uri.path()).to_owned();
     let headers = readable(&head.headers);
+    let arrival = arrival(&shared.app, from, &headers);
     let refuse = |error: WebError| error_response(&path, &error);
     let method = match head.method {
         hyper::Method::GET | hyper::Method::HEAD => Method::Get,
@@ -232,7 +411,7 @@ async fn answer(
         path: path.clone(),
         query,
         headers,
-        peer: Some(peer.ip()),
+        arrival,
         caller: Caller::anonymous(),
         body: Vec::new(),
     };
@@ -249,18 +428,32 @@ async fn answer(
         )));
     }
     let (route, captures) = routes::find(method, &path).map_err(refuse)?;
+    if from.door == Door::Collector && !route.is_for_collector() {
+        let why = "this port takes crash reports alone (POST /submit); the pages are elsewhere";
+        return Err(refuse(WebError::not_found(why)));
+    }
     if shared.app.read_only && route.changes {
         let why =
             "this server shows a data directory read-only: it takes no reports and changes nothing";
         return Err(refuse(WebError::new(503, why)));
     }
     // Whoever asks for reports to be taken or for health needs no name, nor a store that answers.
-    if route.needs.is_some() || route.is_paced {
-        // A proxy's way of asking: its target counts, not the Host header.
-        let is_for_us = head.uri.host().is_none_or(access::names_loopback);
-        let checked = check_access(shared, route, &mut request, is_for_us);
-        if let Err(error) = checked {
-            return Err(refusal_response(&request, &error));
+    let may_change = method.changes() && matches!(route.handler, Handler::Plain(_));
+    if route.needs.is_some() || route.is_paced || may_change {
+        let app = shared.app.clone();
+        let checked = tokio::task::spawn_blocking(move || {
+            let checked = check_access(&app, route, &mut request);
+            (request, checked)
+        });
+        let checked = checked.await;
+        let Ok((known, checked)) = checked else {
+            return Err(panicked(shared, &path));
+        };
+        request = known;
+        match checked {
+            Err(error) => return Err(refusal_response(&request, &error)),
+            Ok(Some(response)) => return Ok(response),
+            Ok(None) => {}
         }
     }
     let handler = match route.handler {
@@ -274,11 +467,12 @@ async fn answer(
                 user_agent: request.header("user-agent").map(str::to_owned),
                 query: request.query,
             };
-            return Ok(submit::submit(&shared.app, &shared.intake, submit_head, incoming).await);
+            return Ok(submit::submit(shared, connection, submit_head, incoming).await);
         }
         Handler::Upload(handler) => {
-            let spilled = upload::spill(shared, &request, &mut incoming).await;
+            let spilled = upload::spill(shared, connection, &request, &mut incoming).await;
             let (body, place) = spilled.map_err(refuse)?;
+            connection.enter(Stage::Working);
             let app = shared.app.clone();
             let ran = tokio::task::spawn_blocking(move || handler(&app, &request, &captures, body));
             let ran = ran.await;
@@ -288,7 +482,7 @@ async fn answer(
         Handler::Plain(handler) => handler,
     };
     if method.changes() {
-        request.body = match body::read_small(&mut incoming, limits::SMALL_BODY_BYTES_MAX).await {
+        request.body = match body::read_small(&mut incoming, connection).await {
             Ok(Some(bytes)) => bytes,
             Ok(None) => {
                 let why = format!(
@@ -303,6 +497,7 @@ async fn answer(
             Err(ReadError::Incomplete(why)) => return Err(refuse(WebError::new(400, why))),
         };
     }
+    connection.enter(Stage::Working);
     let app = shared.app.clone();
     let query = request.query.clone();
     let ran = tokio::task::spawn_blocking(move || handler(&app, &request, &captures)).await;
@@ -323,60 +518,96 @@ fn ended(
             }
             error_response(path, &error)
         }),
-        Err(_) => {
-            shared.app.metrics.panics.add(1);
-            tracing::error!(path, "a handler panicked");
-            let why = "the server met a fault of its own; it is in its log";
-            Err(error_response(path, &WebError::new(500, why)))
-        }
+        Err(_) => Err(panicked(shared, path)),
     }
 }
 
+fn panicked(shared: &Shared, path: &str) -> Response {
+    shared.app.metrics.panics.add(1);
+    tracing::error!(path, "a handler panicked");
+    let why = "internal error; see the server log";
+    error_response(path, &WebError::new(500, why))
+}
+
+/// The path as the route table knows it: a proxy may pass the path of `public_url` on, or take it
+/// off.
+fn own_path<'a>(public_url: &PublicUrl, path: &'a str) -> &'a str {
+    let base = public_url.base_path();
+    match path.strip_prefix(base) {
+        Some("") if !base.is_empty() => "/",
+        Some(rest) if rest.starts_with('/') => rest,
+        _ => path,
+    }
+}
+
+fn arrival(app: &App, from: From, headers: &[(String, String)]) -> Arrival {
+    let From { door, peer, is_tls } = from;
+    let config = app.config.get();
+    let proxies = &config.http.trusted_proxies;
+    let forwarded = headers.iter().filter(|(name, _)| name == "x-forwarded-for");
+    Arrival {
+        door,
+        is_tls,
+        is_proxied: proxies.trusts(peer),
+        client: proxies.client(peer, forwarded.map(|(_, value)| value.as_str())),
+    }
+}
+
+/// Finds out who asks, and whether they may. `Some` is the answer where they came with the local
+/// key in the address.
 fn check_access(
-    shared: &Shared,
+    app: &App,
     route: &Route,
     request: &mut Request,
-    is_for_us: bool,
-) -> Result<(), WebError> {
-    let app = &shared.app;
-    request.caller = access::identify(app, request, shared.address, is_for_us)?;
+) -> Result<Option<Response>, WebError> {
+    if request.method == Method::Get && !is_for_programs(&request.path) {
+        let let_in = pages::login::by_key(app, request)?;
+        if let_in.is_some() {
+            return Ok(let_in);
+        }
+    }
+    if route.needs.is_some() || route.is_paced {
+        request.caller = access::identify(app, request)?;
+    }
     if route.is_paced {
         access::pace(app, request)?;
     }
     if let Some(scope) = route.needs
         && !request.may(scope)
     {
-        let caller = &request.caller;
-        return Err(access::refusal(app, caller, scope, shared.address)?);
+        return Err(access::refusal(app, &request.caller, scope)?);
     }
-    if request.method.changes() && access::is_cross_site(request) {
-        return Err(WebError::forbidden(
-            "the request comes from a page of another site",
-        ));
+    let public_url = &app.config.get().http.public_url;
+    if request.method.changes()
+        && let Some(why) = access::origin::foreign(request, public_url)
+    {
+        let why = format!("the request comes from a page of another site: {why}");
+        return Err(WebError::forbidden(why));
     }
-    Ok(())
+    Ok(None)
 }
 
 /// What somebody gets who may not do what they asked for: people a form to log in, where that
-/// helps, feed readers and the like the question for a password, programs the reason.
+/// helps, programs the reason, and the question for a token where they showed none.
 fn refusal_response(request: &Request, error: &WebError) -> Response {
+    let is_program = is_for_programs(&request.path);
     if error.status != 401 {
         return error_response(&request.path, error);
     }
-    if is_for_programs(&request.path) {
-        // The status that Socorro's tools know.
-        let forbidden = WebError::forbidden(error.message.as_str());
-        return error_response(&request.path, &forbidden);
-    }
     let accepts = request.header("accept").unwrap_or_default();
-    match accepts.contains("text/html") {
-        true => pages::login::ask(request, error),
-        false => {
-            let challenge = error.clone();
-            let challenge = challenge.with("www-authenticate", BASIC.to_owned());
-            challenge.to_json()
-        }
+    if !is_program && accepts.contains("text/html") {
+        return pages::login::ask(request, error);
     }
+    if is_program && is_upload(&request.path) {
+        // The status that Tecken's clients know; they send what they have unasked.
+        return WebError::forbidden(error.message.as_str()).to_json();
+    }
+    access::challenge(&error.message).to_json()
+}
+
+/// Where symbols are sent to, as on Tecken.
+fn is_upload(path: &str) -> bool {
+    path.trim_end_matches('/') == "/upload" || path.starts_with("/upload/")
 }
 
 fn error_response(path: &str, error: &WebError) -> Response {
@@ -413,7 +644,8 @@ fn readable(headers: &HeaderMap) -> Vec<(String, String)> {
         .collect()
 }
 
-fn send(response: Response, head_only: bool) -> hyper::Response<Outgoing> {
+fn send(http: &config::Http, mut response: Response, head_only: bool) -> hyper::Response<Outgoing> {
+    under_base_path(http.public_url.base_path(), &mut response);
     let body = match response.body {
         Body::Bytes(bytes) => Outgoing::bytes(bytes),
         Body::Payload(reader) if head_only => Outgoing::length_alone(Some(reader.bytes())),
@@ -432,7 +664,7 @@ fn send(response: Response, head_only: bool) -> hyper::Response<Outgoing> {
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
+        (header::REFERRER_POLICY, "same-origin"),
         (header::CACHE_CONTROL, "no-store"),
         (
             HeaderName::from_static("cross-origin-opener-policy"),
@@ -445,6 +677,10 @@ fn send(response: Response, head_only: bool) -> hyper::Response<Outgoing> {
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    if *http.noindex {
+        let name = HeaderName::from_static("x-robots-tag");
+        headers.insert(name, HeaderValue::from_static("noindex, nofollow"));
+    }
     for (name, value) in response.headers {
         match HeaderValue::from_str(&value) {
             Ok(value) => drop(headers.insert(HeaderName::from_static(name), value)),
@@ -452,4 +688,22 @@ fn send(response: Response, head_only: bool) -> hyper::Response<Outgoing> {
         }
     }
     built
+}
+
+/// Pages and redirects name our own paths from the root. Where users reach the server below a path,
+/// that stands in front of them.
+fn under_base_path(base: &str, response: &mut Response) {
+    if base.is_empty() {
+        return;
+    }
+    for (name, value) in &mut response.headers {
+        if *name == "location" && value.starts_with('/') {
+            value.insert_str(0, base);
+        }
+    }
+    if response.content_type == crate::web::HTML
+        && let Body::Bytes(page) = &mut response.body
+    {
+        *page = pages::below(base, page);
+    }
 }

@@ -41,6 +41,12 @@ pub struct Route {
 }
 
 impl Route {
+    /// Whether the collector's own port has it, too: what takes reports, and what says that the
+    /// server is well.
+    pub fn is_for_collector(&self) -> bool {
+        matches!(self.handler, Handler::Submit) || self.path.starts_with("/__")
+    }
+
     /// Tools and browsers ask for these often, and they cost little.
     const fn free(mut self) -> Self {
         self.is_paced = false;
@@ -192,9 +198,11 @@ pub const ROUTES: &[Route] = &[
     get("/symbols/", READ, pages::symbols::symbols),
     post("/symbols/pin", ADMIN, pages::symbols::pin),
     post("/symbols/unpin", ADMIN, pages::symbols::unpin),
-    get("/login/", OPEN, pages::login::form),
-    post("/login/", OPEN, pages::login::login).reads(),
-    post("/logout/", OPEN, pages::login::logout).reads(),
+    // Others' requests must not keep anybody from logging in: wrong tokens have a limit for
+    // themselves.
+    get("/login/", OPEN, pages::login::form).free(),
+    post("/login/", OPEN, pages::login::login).reads().free(),
+    post("/logout/", OPEN, pages::login::logout).reads().free(),
     get("/account/", READ, pages::accounts::account),
     post("/account/token", READ, pages::accounts::create_own),
     post("/account/revoke", READ, pages::accounts::revoke_own),
@@ -206,9 +214,11 @@ pub const ROUTES: &[Route] = &[
     get("/status/", READ, pages::status::status),
     post("/status/reindex", ADMIN, pages::status::reindex),
     get("/about/throttling/", READ, pages::throttling::throttling),
+    get("/robots.txt", OPEN, assets::robots).free(),
     get("/assets/{}/style.css", OPEN, assets::style).free(),
     get("/assets/{}/icon.svg", OPEN, assets::icon).free(),
     // API.
+    post("/api/Accounts/", ADMIN, api::accounts::command),
     get("/api/SuperSearch/", READ, api::supersearch::supersearch).doc(&api::supersearch::SEARCH),
     get("/api/SuperSearchFields/", READ, api::supersearch::fields).doc(&api::supersearch::FIELDS),
     get(
@@ -300,6 +310,16 @@ pub fn find(method: Method, path: &str) -> Result<(&'static Route, Vec<String>),
     })
 }
 
+/// A route whose first segment is that of `path`: below such a path nobody could tell which of the
+/// two a request means. `None` also for an empty path.
+pub fn beginning_like(path: &str) -> Option<&'static str> {
+    let first = path.split('/').nth(1)?;
+    ROUTES
+        .iter()
+        .map(|route| route.path)
+        .find(|route| route.split('/').nth(1) == Some(first))
+}
+
 fn captures(pattern: &str, path: &str) -> Option<Vec<String>> {
     let mut captures = Vec::new();
     let mut segments = path.trim_end_matches('/').split('/');
@@ -332,6 +352,17 @@ mod tests {
     }
 
     #[test]
+    fn a_path_in_front_of_all_routes_is_like_none_of_them() {
+        assert_eq!(
+            beginning_like("/api"),
+            Some("/api/0/organizations/{}/chunk-upload/")
+        );
+        assert_eq!(beginning_like("/search/x"), Some("/search/"));
+        assert_eq!(beginning_like("/crashes"), None);
+        assert_eq!(beginning_like(""), None);
+    }
+
+    #[test]
     fn other_paths_and_methods_find_none() {
         let status = |method, path| find(method, path).err().map(|e| e.status);
         assert_eq!(status(Method::Get, "/submit"), Some(405));
@@ -359,6 +390,7 @@ mod tests {
                 "/login/",
                 "/login/",
                 "/logout/",
+                "/robots.txt",
                 "/assets/{}/style.css",
                 "/assets/{}/icon.svg",
                 "/api/NoOp/"

@@ -1,10 +1,11 @@
 //! `POST /submit`: pumps a report's body into an [`Intake`] and answers when it is durable.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use super::Shared;
 use super::body::{self, ReadError};
+use super::connections::{Connection, Stage};
 use crate::ingest::{self, Answer, Intake, Refusal, SubmitHead};
 use crate::limits;
 use crate::store::StoreError;
@@ -74,26 +75,29 @@ impl Drop for Share<'_> {
     }
 }
 
-/// Takes a report within `budget`.
+/// Takes a report.
 pub async fn submit(
-    app: &Arc<App>,
-    budget: &Budget,
+    shared: &Shared,
+    connection: &Connection,
     head: SubmitHead,
     mut incoming: Incoming,
 ) -> Response {
+    let app = &shared.app;
     app.metrics.received.add(1);
     let mut booking = Booking {
         app,
         begun: Instant::now(),
         outcome: Outcome::Failed("connection_lost"),
     };
-    let result = read(app, budget, head, &mut incoming).await;
+    connection.enter(Stage::Body);
+    let result = read(shared, connection, head, &mut incoming).await;
     if result.is_err() {
         body::drain(&mut incoming).await;
     }
     let result = match result {
         Err(refusal) => Err(refusal),
         Ok(report) => {
+            connection.enter(Stage::Working);
             let app = app.clone();
             match tokio::task::spawn_blocking(move || ingest::accept(&app, report)).await {
                 Ok(result) => result,
@@ -111,17 +115,21 @@ pub async fn submit(
 }
 
 async fn read(
-    app: &App,
-    budget: &Budget,
+    shared: &Shared,
+    connection: &Connection,
     head: SubmitHead,
     incoming: &mut Incoming,
 ) -> Result<ingest::Report, Refusal> {
+    let app = &shared.app;
     let limits = (&app.config.get().http).into();
     let mut intake = Intake::begin(head, limits, app.store.spill_dir())?;
-    let mut share = Share { budget, bytes: 0 };
+    let mut share = Share {
+        budget: &shared.intake,
+        bytes: 0,
+    };
     // Inflating, hashing and packing take a processor's time, and spilling a disk's: meanwhile
     // the other connections of this thread go on elsewhere.
-    let read = body::pump(incoming, limits::BODY_SECONDS_MAX, |piece| {
+    let read = body::pump(incoming, connection, |piece| {
         tokio::task::block_in_place(|| intake.feed(piece))?;
         share.set(intake.memory_bytes())
     });
@@ -138,7 +146,7 @@ fn answer(app: &App, result: Result<Answer, Refusal>) -> (Outcome, Response) {
         Ok(Answer::CrashId(id)) => {
             let mut text = format!("CrashID=bp-{id}\n");
             let config = app.config.get();
-            let public_url = config.http.public_url.trim_end_matches('/');
+            let public_url = config.http.public_url.as_str();
             if !public_url.is_empty() {
                 text += &format!("ViewURL={public_url}/report/index/{id}\n");
             }

@@ -2,41 +2,85 @@
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
+use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::Shared;
 use super::body::{self, ReadError};
+use super::connections::{Connection, Connections, Stage};
 use crate::limits;
 use crate::web::{Request, WebError};
 
-/// Writes a body, as it comes, into a file without a name. Holds a place among the uploads until
-/// the permit is dropped.
-pub async fn spill<'a>(
-    shared: &'a Shared,
+/// Places for uploads, which take room on disk while they come in and processors while they are
+/// unpacked.
+pub struct Places {
+    coming_in: Arc<Semaphore>,
+    unpacked: Arc<Semaphore>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        let places = |count| Arc::new(Semaphore::new(count));
+        Self {
+            coming_in: places(limits::UPLOADS_MAX),
+            unpacked: places(limits::UPLOADS_UNPACKED_MAX),
+        }
+    }
+}
+
+impl Places {
+    /// A place for an upload that is to come in, if need be that of the slowest one.
+    async fn come_in(&self, connections: &Connections) -> Option<OwnedSemaphorePermit> {
+        if let Ok(place) = self.coming_in.clone().try_acquire_owned() {
+            return Some(place);
+        }
+        if !connections.close_slowest_upload() {
+            return None;
+        }
+        let patience = Duration::from_secs(limits::UPLOAD_PLACE_SECONDS_MAX);
+        let freed = timeout(patience, self.coming_in.clone().acquire_owned()).await;
+        freed.ok()?.ok()
+    }
+}
+
+/// An upload's places: given back when it is dropped.
+pub struct Held {
+    _coming_in: OwnedSemaphorePermit,
+    _unpacked: OwnedSemaphorePermit,
+}
+
+/// Writes a body, as it comes, into a file without a name.
+pub async fn spill(
+    shared: &Shared,
+    connection: &Connection,
     request: &Request,
     incoming: &mut Incoming,
-) -> Result<(File, SemaphorePermit<'a>), WebError> {
-    let result = read(shared, request, incoming).await;
+) -> Result<(File, Held), WebError> {
+    let result = read(shared, connection, request, incoming).await;
     if result.is_err() {
         body::drain(incoming).await;
     }
     result
 }
 
-async fn read<'a>(
-    shared: &'a Shared,
+async fn read(
+    shared: &Shared,
+    connection: &Connection,
     request: &Request,
     incoming: &mut Incoming,
-) -> Result<(File, SemaphorePermit<'a>), WebError> {
-    let Ok(place) = shared.uploads.try_acquire() else {
+) -> Result<(File, Held), WebError> {
+    let Some(coming_in) = shared.uploads.come_in(&shared.connections).await else {
         let why = format!(
             "{} uploads are under way; send this one later",
             limits::UPLOADS_MAX
         );
-        return Err(WebError::new(503, why));
+        return Err(WebError::new(503, why).with("retry-after", "10".into()));
     };
+    connection.enter_upload();
     let bytes_max = shared.app.config.get().symbols.upload_bytes_max.0;
     let check = |bytes: u64| match bytes > bytes_max {
         false => Ok(()),
@@ -56,7 +100,7 @@ async fn read<'a>(
     let file = tokio::task::block_in_place(|| shared.app.symbols.incoming_file());
     let mut file = file.map_err(not_kept)?;
     let mut received = 0;
-    let read = body::pump(incoming, limits::UPLOAD_SECONDS_MAX, |piece| {
+    let read = body::pump(incoming, connection, |piece| {
         received += piece.len() as u64;
         check(received)?;
         tokio::task::block_in_place(|| file.write_all(piece)).map_err(not_kept)
@@ -70,7 +114,14 @@ async fn read<'a>(
         Err(ReadError::Incomplete(why)) => return Err(WebError::new(400, why)),
     }
     file.rewind().map_err(not_kept)?;
-    Ok((file, place))
+    connection.enter(Stage::Working);
+    let unpacked = shared.uploads.unpacked.clone().acquire_owned().await;
+    let unpacked = unpacked.map_err(|_| WebError::new(503, "the server stops"))?;
+    let held = Held {
+        _coming_in: coming_in,
+        _unpacked: unpacked,
+    };
+    Ok((file, held))
 }
 
 fn not_kept(error: io::Error) -> WebError {

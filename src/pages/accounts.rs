@@ -2,21 +2,13 @@
 
 use maud::{Markup, html};
 
-use super::{Page, ago, login, shown};
-use crate::access::accounts::{self, AccountError, NewToken};
+use super::{Page, ago, shown};
+use crate::access::accounts::{self, NewToken, Parent};
+use crate::access::{self, commands, sessions};
 use crate::clock::Timestamp;
 use crate::rights::{Role, Scope};
 use crate::store::accounts::{AccountChange, KeyRow, UserRow};
-use crate::web::{App, Params, Request, Response, WebError};
-
-impl From<AccountError> for WebError {
-    fn from(error: AccountError) -> Self {
-        match error {
-            AccountError::Bad(field, why) => WebError::bad(field, why),
-            AccountError::Store(error) => error.into(),
-        }
-    }
-}
+use crate::web::{App, Caller, Params, Request, Response, WebError};
 
 /// Who the reader is, and their tokens.
 pub fn account(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
@@ -25,27 +17,20 @@ pub fn account(app: &App, request: &Request, _: &[String]) -> Result<Response, W
 
 /// Makes a token for the reader.
 pub fn create_own(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
-    let user = own_name(request)?;
+    let user = own_managed(app, request)?;
     let form = request.form();
-    // A token must not make one that may do more than itself.
-    let scopes = asked_scopes(&form)?;
-    let scopes = if scopes.is_empty() {
-        request.caller.rights.scopes()
-    } else {
-        scopes
-    };
-    if let Some(beyond) = scopes.iter().find(|scope| !request.may(**scope)) {
-        let why = format!("the token that you use has no scope {:?}", beyond.name());
-        return Err(WebError::bad("scopes", why));
-    }
-    let made = create(app, user, scopes, &form)?;
+    let made = create(app, request, &user.name, &form)?;
     respond(app, request, "/account/", Some(made))
 }
 
-/// Ends one of the reader's tokens.
+/// Ends one of the reader's tokens. Any token may end itself.
 pub fn revoke_own(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
-    let user = own_name(request)?;
-    revoke(app, &request.form(), Some(user))?;
+    let form = request.form();
+    let user = match asked_id(&form) {
+        Some(id) if request.caller.token == Some(id) => own(app, request)?,
+        _ => own_managed(app, request)?,
+    };
+    revoke(app, &form, Some(&user.name))?;
     Ok(Response::see_other("/account/"))
 }
 
@@ -60,14 +45,10 @@ pub fn put(app: &App, request: &Request, _: &[String]) -> Result<Response, WebEr
     let form = request.form();
     let name = form.get("name").unwrap_or_default().trim();
     let role = form.get("role").unwrap_or_default();
-    let role = Role::by_name(role).ok_or_else(|| {
-        let known = Role::ALL.map(Role::name).join(", ");
-        WebError::bad("role", format!("{role:?} is no role; known: {known}"))
-    })?;
+    let role = commands::role_named(role)?;
     let is_first = !app.store.has_users()?;
     if is_first && role != Role::Admin {
-        let why =
-            "the first account must be an admin's: with it this machine alone is no admin any more";
+        let why = "the first account must be an admin's: the local key ends with it";
         return Err(WebError::bad("role", why));
     }
     let now = app.clock.now();
@@ -75,6 +56,7 @@ pub fn put(app: &App, request: &Request, _: &[String]) -> Result<Response, WebEr
     if !is_first {
         return Ok(Response::see_other("/users/"));
     }
+    app.local_key.end();
     let secret = accounts::create_token(
         &app.store,
         &NewToken {
@@ -82,10 +64,13 @@ pub fn put(app: &App, request: &Request, _: &[String]) -> Result<Response, WebEr
             scopes: Vec::new(),
             label: "first token",
             days: None,
+            parent: Parent::UNBOUNDED,
         },
         now,
     )?;
-    let cookie = login::cookie(app, &secret);
+    let maker = access::holder_of(app, request, &secret)?;
+    let maker = maker.map_err(|why| WebError::new(500, why.text()))?;
+    let cookie = sessions::open(app, request, &maker)?;
     Ok(respond(app, request, "/users/", Some(secret))?.with("set-cookie", cookie))
 }
 
@@ -100,7 +85,7 @@ pub fn remove(app: &App, request: &Request, _: &[String]) -> Result<Response, We
 pub fn create_any(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let form = request.form();
     let user = form.get("user").unwrap_or_default();
-    let made = create(app, user, asked_scopes(&form)?, &form)?;
+    let made = create(app, request, user, &form)?;
     respond(app, request, "/users/", Some(made))
 }
 
@@ -109,18 +94,34 @@ pub fn revoke_any(app: &App, request: &Request, _: &[String]) -> Result<Response
     Ok(Response::see_other("/users/"))
 }
 
-fn own_name(request: &Request) -> Result<&str, WebError> {
-    request.caller.user.as_deref().ok_or_else(|| {
+/// The reader's account.
+fn own(app: &App, request: &Request) -> Result<UserRow, WebError> {
+    let user = match request.caller.user.as_deref() {
+        Some(name) => app.store.user(name)?,
+        None => None,
+    };
+    user.ok_or_else(|| {
         WebError::forbidden("only an account has tokens; make one under /users/ first")
     })
 }
 
-fn asked_scopes(form: &Params) -> Result<Vec<Scope>, WebError> {
-    let names: Vec<&str> = form.all("scopes").collect();
-    Ok(accounts::scopes(&names.join(","))?)
+/// The same where the reader may manage its tokens.
+fn own_managed(app: &App, request: &Request) -> Result<UserRow, WebError> {
+    let user = own(app, request)?;
+    match accounts::manages_own_tokens(&request.caller, &user) {
+        true => Ok(user),
+        false => Err(WebError::forbidden(format!(
+            "this token may only {}; to manage the tokens of {}, use one with all rights of the account ({})",
+            request.caller.rights,
+            user.name,
+            user.role().rights()
+        ))),
+    }
 }
 
-fn create(app: &App, user: &str, scopes: Vec<Scope>, form: &Params) -> Result<String, WebError> {
+fn create(app: &App, request: &Request, user: &str, form: &Params) -> Result<String, WebError> {
+    let scopes: Vec<&str> = form.all("scopes").collect();
+    let scopes = accounts::scopes(&scopes.join(","))?;
     let days = form.get("days").map(str::parse).transpose();
     let days = days.map_err(|_| {
         let most = accounts::TOKEN_DAYS_MAX;
@@ -135,15 +136,19 @@ fn create(app: &App, user: &str, scopes: Vec<Scope>, form: &Params) -> Result<St
         scopes,
         label,
         days,
+        parent: (&request.caller).into(),
     };
     Ok(accounts::create_token(&app.store, &new, app.clock.now())?)
 }
 
+fn asked_id(form: &Params) -> Option<u64> {
+    form.get("id")?.parse().ok()
+}
+
 fn revoke(app: &App, form: &Params, of: Option<&str>) -> Result<(), WebError> {
-    let id = form.get("id").and_then(|text| text.parse::<u64>().ok());
     let known = app.store.tokens(of)?;
-    let Some(id) = id.filter(|id| known.iter().any(|(known, _)| known == id)) else {
-        return Err(WebError::bad("id", "there is no such token"));
+    let Some(id) = asked_id(form).filter(|id| known.iter().any(|(known, _)| known == id)) else {
+        return Err(WebError::bad("id", "there is no token of this number"));
     };
     app.store
         .change_accounts(vec![AccountChange::RemoveKey(id)])?;
@@ -159,6 +164,8 @@ struct View<'a> {
     made: Option<String>,
     now: Timestamp,
     may_change: bool,
+    /// Whether the reader may make and end the tokens shown.
+    manages_tokens: bool,
 }
 
 fn respond(
@@ -185,6 +192,7 @@ fn respond(
         made,
         now: app.clock.now(),
         may_change: !app.read_only,
+        manages_tokens: !app.read_only && (is_of_all || own_managed(app, request).is_ok()),
     };
     let title = if is_of_all { "Users" } else { "Account" };
     Ok(Response::html(
@@ -201,15 +209,15 @@ impl View<'_> {
                 div.chips {
                     @match &caller.user {
                         Some(user) => span.chip { "logged in as " b { (user) } },
-                        None if caller.is_local => span.chip.warn { "no account yet: whoever sits at this machine is admin" },
+                        None if caller.is_local => span.chip.warn { "no account yet: you are admin by the local key" },
                         None => span.chip { "not logged in" },
                     }
                     span.chip { "may " b { (caller.rights) } }
                     @if !self.is_of_all && self.request.is_admin() { a.chip href="/users/" { "all users" } }
                 }
-                @if caller.token.is_some() {
+                @if caller.has_session {
                     form.inline method="post" action="/logout/" { button type="submit" { "Log out" } }
-                } @else if caller.user.is_none() && !caller.is_local {
+                } @else if caller == &Caller::anonymous() {
                     p { a href="/login/" { "Log in" } }
                 }
             }
@@ -232,7 +240,7 @@ impl View<'_> {
             section.panel {
                 header { h2 { "Accounts" } }
                 @if self.users.is_empty() {
-                    div.empty { p { "There is none. While that is so, everybody at this machine is admin, and nobody elsewhere sees anything. The first account is an admin's; you go on as that admin." } }
+                    div.empty { p { "There is no account. Until there is one, whoever has the local key is admin. The first account is an admin's: the local key ends with it, and you go on as that admin." } }
                 } @else {
                     div.scroll { table {
                         thead { tr { th { "Name" } th { "Role" } th { "Made" } th {} } }
@@ -285,16 +293,16 @@ impl View<'_> {
                             td.mono { (token.rights()) }
                             td.nowrap { (ago(Timestamp::from_ms(token.created_at_ms), self.now)) }
                             td.nowrap { (self.end(token)) }
-                            td { @if self.may_change {
+                            td { @if self.manages_tokens || self.request.caller.token == Some(*id) {
                                 form.inline method="post" action=(revoke) {
                                     input type="hidden" name="id" value=(id);
-                                    button type="submit" { "Revoke" }
+                                    button type="submit" aria-label={ "Revoke token " (id) } { "Revoke" }
                                 }
                             } }
                         } } }
                     } }
                 }
-                @if self.may_change && (!self.is_of_all || !self.users.is_empty()) {
+                @if self.manages_tokens && (!self.is_of_all || !self.users.is_empty()) {
                     div.body { form.filters method="post" action=(create) {
                         @if self.is_of_all {
                             label { "Of" select name="user" { @for user in &self.users { option value=(user.name) { (user.name) } } } }

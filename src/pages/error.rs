@@ -7,13 +7,13 @@ use crate::web::{HTML, Response, WebError};
 
 pub fn page(error: &WebError) -> Response {
     let title = match error.status {
-        400 => "That cannot be read",
-        403 => "Not for you, or not from there",
+        400 => "Bad request",
+        403 => "Access denied",
         404 => "Not found",
         405 => "Wrong method",
         429 => "Too many requests",
-        500.. => "The server has a problem",
-        _ => "Not possible",
+        500.. => "Server error",
+        _ => "Request refused",
     };
     let content = html! {
         div.head {

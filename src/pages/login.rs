@@ -1,26 +1,24 @@
-//! Logging in with a token, and out again. The cookie is the token: whoever removes the token ends
-//! what it opened.
+//! Logging in with a token, and out again.
 
 use maud::{Markup, html};
 
 use super::{Page, shown};
-use crate::access::{self, COOKIE};
-use crate::web::{App, HTML, Request, Response, WebError};
+use crate::access::{self, sessions};
+use crate::web::{App, HTML, Params, Request, Response, WebError};
 
 /// Where the form sends people on to.
 const NEXT: &str = "next";
-/// Days that a browser keeps the cookie.
-const COOKIE_DAYS: u32 = 14;
+/// The parameter that carries the local key in the address that the server prints.
+const KEY: &str = "key";
 
 /// The form, in the place of a page that asks for more rights.
 pub fn ask(request: &Request, error: &WebError) -> Response {
-    let query = request.query.to_query();
-    let next = match query.is_empty() {
-        true => request.path.clone(),
-        false => format!("{}?{query}", request.path),
-    };
     // No answer that browsers read as a page may be the one that was asked for.
-    answer(401, &next, Some(&error.message))
+    answer(
+        error.status,
+        &address(request, &request.query),
+        Some(&error.message),
+    )
 }
 
 pub fn form(_: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
@@ -32,27 +30,55 @@ pub fn login(app: &App, request: &Request, _: &[String]) -> Result<Response, Web
     let form = request.form();
     let next = form.get(NEXT).unwrap_or("/");
     let secret = form.get("token").unwrap_or_default().trim();
-    match access::holder_of(app, secret)? {
-        Err(why) => Ok(answer(403, next, Some(why.text()))),
-        Ok(_) => Ok(Response::see_other(local(next)).with("set-cookie", cookie(app, secret))),
+    match access::holder_of(app, request, secret) {
+        Err(error) if error.status == 429 => {
+            let page = answer(429, next, Some(&error.message));
+            let headers = error.headers;
+            Ok(Response { headers, ..page })
+        }
+        Err(error) => Err(error),
+        Ok(Err(why)) => Ok(answer(403, next, Some(why.text()))),
+        Ok(Ok(caller)) => {
+            let cookie = sessions::open(app, request, &caller)?;
+            Ok(Response::see_other(local(next)).with("set-cookie", cookie))
+        }
     }
 }
 
-pub fn logout(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
-    let gone = format!("{}; Max-Age=0", attributes(app, ""));
+pub fn logout(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    let gone = sessions::close(app, request)?;
     Ok(Response::see_other("/login/").with("set-cookie", gone))
 }
 
-/// The header that makes a browser log in with this token, whose form was checked by finding it.
-pub fn cookie(app: &App, secret: &str) -> String {
-    let seconds = COOKIE_DAYS * 24 * 60 * 60;
-    format!("{}; Max-Age={seconds}", attributes(app, secret))
+/// Lets in whoever opens a page with the local key in its address, and sends the browser on to the
+/// same address without it, so that the key does not stay in sight. `None` without a key that is
+/// right.
+pub fn by_key(app: &App, request: &Request) -> Result<Option<Response>, WebError> {
+    let Some(key) = request.query.get(KEY) else {
+        return Ok(None);
+    };
+    let Ok(caller) = access::holder_of(app, request, key)? else {
+        return Ok(None);
+    };
+    // A token in an address would end up in logs and histories; only the local key is meant for it.
+    if !caller.is_local {
+        return Ok(None);
+    }
+    let cookie = sessions::open(app, request, &caller)?;
+    let mut rest = request.query.clone();
+    rest.0.retain(|(name, _)| name != KEY);
+    let next = address(request, &rest);
+    Ok(Some(
+        Response::see_other(local(&next)).with("set-cookie", cookie),
+    ))
 }
 
-fn attributes(app: &App, value: &str) -> String {
-    let is_https = app.config.get().http.public_url.starts_with("https://");
-    let secure = if is_https { "; Secure" } else { "" };
-    format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax{secure}")
+/// Path and query of this request, with other parameters.
+fn address(request: &Request, query: &Params) -> String {
+    match query.0.is_empty() {
+        true => request.path.clone(),
+        false => format!("{}?{}", request.path, query.to_query()),
+    }
 }
 
 /// A path of our own, so that a link to the form cannot send people elsewhere.
@@ -78,11 +104,11 @@ fn markup(next: &str, problem: Option<&str>) -> Markup {
                 form.filters method="post" action="/login/" {
                     // Browsers keep a password by a name.
                     input type="text" name="account" value="crashkeep" autocomplete="username" aria-label="Account" hidden;
-                    label { "Token" input type="password" name="token" required autofocus autocomplete="current-password"; }
+                    label { "Token or local key" input type="password" name="token" required autofocus autocomplete="current-password"; }
                     input type="hidden" name=(NEXT) value=(next);
                     div.act { button.primary type="submit" { "Log in" } }
                 }
-                p.muted.small { "An admin makes accounts and tokens under " a href="/users/" { "Users" } " or with " code { "crashkeep token create --user NAME" } "." }
+                p.muted.small { "An admin makes accounts and tokens under " a href="/users/" { "Users" } " or with " code { "crashkeep token create --user NAME" } ". On a server without accounts, log in with the key that it printed when it started." }
             }
         }
     }

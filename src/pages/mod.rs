@@ -122,6 +122,34 @@ impl<'a> Page<'a> {
     }
 }
 
+/// A page whose links, forms and assets are below `base` (`/crashes`), instead of the root. Only
+/// our own markup has an attribute that begins so: a quotation mark in a text is escaped.
+pub fn below(base: &str, page: &[u8]) -> Vec<u8> {
+    const ATTRIBUTES: [&[u8]; 4] = [
+        b" href=\"/",
+        b" action=\"/",
+        b" formaction=\"/",
+        b" src=\"/",
+    ];
+    let mut moved = Vec::with_capacity(page.len() + page.len() / 16);
+    let mut rest = page;
+    while let Some(at) = memchr::memmem::find(rest, b"=\"/") {
+        let end = at + 3;
+        let is_link = ATTRIBUTES
+            .iter()
+            .any(|attribute| rest[..end].ends_with(attribute));
+        let is_elsewhere = rest.get(end) == Some(&b'/');
+        moved.extend_from_slice(&rest[..end - 1]);
+        if is_link && !is_elsewhere {
+            moved.extend_from_slice(base.as_bytes());
+        }
+        moved.push(b'/');
+        rest = &rest[end..];
+    }
+    moved.extend_from_slice(rest);
+    moved
+}
+
 fn asset(name: &str) -> String {
     format!("/assets/{ASSETS_HASH:016x}/{name}")
 }
@@ -313,6 +341,16 @@ mod tests {
             "&lt;script&gt;alert(1)&lt;/script&gt;<span class=\"sep\"> | </span>b"
         );
         assert_eq!(signature("a::b").into_string(), "a::<wbr>b");
+    }
+
+    #[test]
+    fn a_page_below_a_path_has_every_link_below_it() {
+        let page = r#"<a href="/">x</a><form action="/login/"><a href="https://h/">y</a> value="/a" <a href="//h">"#;
+        let moved = String::from_utf8(below("/crashes", page.as_bytes())).expect("text");
+        assert_eq!(
+            moved,
+            r#"<a href="/crashes/">x</a><form action="/crashes/login/"><a href="https://h/">y</a> value="/a" <a href="//h">"#
+        );
     }
 
     #[test]

@@ -4,10 +4,12 @@
 //! users        name -> UserRow
 //! keys         id   -> KeyRow        a token
 //! key_hashes   hash -> id            SHA-256 of the secret; the secret itself is nowhere
+//! sessions     hash -> SessionRow    SHA-256 of what a browser's cookie holds
 //! searches     id   -> SearchRow     searches that somebody saved under a name
 //! ```
 //!
-//! Tokens and saved searches end with their user.
+//! Tokens, sessions and saved searches end with their user; a session also ends with the token
+//! that opened it.
 
 use redb::{ReadableTable, ReadableTableMetadata};
 use serde::{Deserialize, Serialize};
@@ -108,6 +110,31 @@ impl Holder {
     }
 }
 
+/// A row of `sessions`: what a login in a browser opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRow {
+    /// The token that was shown at login; `None` for a session of the local key.
+    pub key_id: Option<u64>,
+    pub created_at_ms: i64,
+    pub expires_at_ms: i64,
+}
+
+impl Row for SessionRow {
+    const NAME: &'static str = "a session";
+    const VERSION: u8 = 1;
+}
+
+/// A session, and who holds the token that opened it.
+#[derive(Clone, Debug)]
+pub struct OpenSession {
+    pub row: SessionRow,
+    /// `None` for a session of the local key.
+    pub holder: Option<Holder>,
+}
+
+/// Sessions of one token; opening another one ends the oldest.
+const SESSIONS_PER_KEY_MAX: usize = 20;
+
 /// A row of `searches`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SearchRow {
@@ -132,6 +159,8 @@ pub enum AccountChange {
     RemoveUser(String),
     AddKey(NewKey),
     RemoveKey(u64),
+    PutSession(KeyHash, SessionRow),
+    RemoveSession(KeyHash),
     /// Takes the place of the same owner's search of the same name.
     PutSearch(SearchRow),
     RemoveSearch(u64),
@@ -195,17 +224,46 @@ impl Store {
     /// Who holds the key with this hash.
     pub fn holder(&self, hash: &KeyHash) -> Result<Option<Holder>, StoreError> {
         self.read(|read| {
-            let Some(key_id) = read.open_table(KEY_HASHES)?.get(hash)?.map(|id| id.value()) else {
-                return Ok(None);
-            };
-            let key = read.open_table(KEYS)?.get(key_id)?;
-            let Some(key) = key else { return Ok(None) };
-            let key: KeyRow = tables::decode(key.value())?;
-            let user = read.open_table(USERS)?.get(key.user.as_str())?;
-            let user = user.map(|row| tables::decode(row.value())).transpose()?;
-            Ok(Some(Holder { key_id, key, user }))
+            let key_id = read.open_table(KEY_HASHES)?.get(hash)?.map(|id| id.value());
+            key_id.map_or(Ok(None), |key_id| holder_of_key(read, key_id))
         })
     }
+
+    /// The session whose cookie has this hash. `None` also where its token is gone.
+    pub fn session(&self, hash: &KeyHash) -> Result<Option<OpenSession>, StoreError> {
+        self.read(|read| {
+            let Some(row) = read.open_table(SESSIONS)?.get(hash)? else {
+                return Ok(None);
+            };
+            let row: SessionRow = tables::decode(row.value())?;
+            let Some(key_id) = row.key_id else {
+                return Ok(Some(OpenSession { row, holder: None }));
+            };
+            let holder = holder_of_key(read, key_id)?;
+            Ok(holder.map(|holder| OpenSession {
+                row,
+                holder: Some(holder),
+            }))
+        })
+    }
+
+    /// Held while accounts are checked and then changed, so that two requests at once cannot
+    /// remove the last two admins or make more tokens than are allowed.
+    pub fn lock_accounts(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.accounts_lock
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+fn holder_of_key(read: &redb::ReadTransaction, key_id: u64) -> Result<Option<Holder>, StoreError> {
+    let Some(key) = read.open_table(KEYS)?.get(key_id)? else {
+        return Ok(None);
+    };
+    let key: KeyRow = tables::decode(key.value())?;
+    let user = read.open_table(USERS)?.get(key.user.as_str())?;
+    let user = user.map(|row| tables::decode(row.value())).transpose()?;
+    Ok(Some(Holder { key_id, key, user }))
 }
 
 impl Txn<'_> {
@@ -224,6 +282,8 @@ impl Txn<'_> {
                 }
                 AccountChange::AddKey(new) => added = self.add_key(new)?,
                 AccountChange::RemoveKey(id) => self.remove_keys(|known, _| known == *id)?,
+                AccountChange::PutSession(hash, row) => self.put_session(hash, row)?,
+                AccountChange::RemoveSession(hash) => drop(self.sessions.remove(hash)?),
                 AccountChange::PutSearch(row) => {
                     self.remove_searches(|known| {
                         known.owner == row.owner && known.name == row.name
@@ -266,9 +326,49 @@ impl Txn<'_> {
                 gone.push((id.value(), row.hash));
             }
         }
-        for (id, hash) in gone {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        for (id, hash) in &gone {
             self.keys.remove(id)?;
-            self.key_hashes.remove(&hash)?;
+            self.key_hashes.remove(hash)?;
+        }
+        self.remove_sessions(|session| {
+            let key_id = session.key_id;
+            gone.iter().any(|(id, _)| key_id == Some(*id))
+        })
+    }
+
+    /// Adds a session. Those that have expired by then end, and the oldest of one token's where
+    /// it has too many.
+    fn put_session(&mut self, hash: &KeyHash, new: &SessionRow) -> Result<(), StoreError> {
+        let mut of_key = Vec::new();
+        for entry in self.sessions.iter()? {
+            let row: SessionRow = tables::decode(entry?.1.value())?;
+            if row.key_id == new.key_id {
+                of_key.push(row.created_at_ms);
+            }
+        }
+        of_key.sort_unstable_by_key(|at| std::cmp::Reverse(*at));
+        let oldest_kept = of_key.get(SESSIONS_PER_KEY_MAX - 2).copied();
+        self.remove_sessions(|row| {
+            let is_too_old = oldest_kept.is_some_and(|at| row.created_at_ms < at);
+            row.expires_at_ms <= new.created_at_ms || (row.key_id == new.key_id && is_too_old)
+        })?;
+        self.sessions.insert(hash, tables::encode(new).as_slice())?;
+        Ok(())
+    }
+
+    fn remove_sessions(&mut self, goes: impl Fn(&SessionRow) -> bool) -> Result<(), StoreError> {
+        let mut gone = Vec::new();
+        for entry in self.sessions.iter()? {
+            let (hash, row) = entry?;
+            if goes(&tables::decode(row.value())?) {
+                gone.push(*hash.value());
+            }
+        }
+        for hash in gone {
+            self.sessions.remove(&hash)?;
         }
         Ok(())
     }

@@ -44,6 +44,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableT
 use crate::clock::{Clock, Timestamp};
 use crate::crash::id::CrashId;
 use crate::crash::raw::RawCrash;
+use crate::vital::Vital;
 use counters::Discards;
 use disk::Disk;
 use tables::*;
@@ -196,6 +197,8 @@ pub struct Store {
     change_signal: Receiver<()>,
     writer: Mutex<Option<JoinHandle<()>>>,
     spill_dir: PathBuf,
+    /// See [`Store::lock_accounts`].
+    accounts_lock: Mutex<()>,
 }
 
 impl Store {
@@ -242,11 +245,13 @@ impl Store {
             .name("store-writer".into())
             .spawn(move || {
                 let _ending = ending;
-                // The pages and the health check must tell that nothing is taken any more.
-                if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
-                    watched.latch(&StoreError::Unavailable(
-                        "the store's writer panicked; restart the server".into(),
-                    ));
+                let vital = Vital::new("store-writer");
+                // Requests under way must learn that nothing is taken any more.
+                match catch_unwind(AssertUnwindSafe(|| writer.run())) {
+                    Ok(()) => vital.finish(),
+                    Err(_) => watched.latch(&StoreError::Unavailable(
+                        "the store's writer panicked; the server stops".into(),
+                    )),
                 }
             })?;
         Ok(Self {
@@ -256,6 +261,7 @@ impl Store {
             change_signal,
             writer: Mutex::new(Some(writer)),
             spill_dir: options.spill_dir,
+            accounts_lock: Mutex::default(),
         })
     }
 

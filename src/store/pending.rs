@@ -92,6 +92,7 @@ pub struct Txn<'t> {
     pub users: Table<'t, &'static str, &'static [u8]>,
     pub keys: Table<'t, u64, &'static [u8]>,
     pub key_hashes: Table<'t, &'static [u8; 32], u64>,
+    pub sessions: Table<'t, &'static [u8; 32], &'static [u8]>,
     pub searches: Table<'t, u64, &'static [u8]>,
 }
 
@@ -144,6 +145,7 @@ impl<'t> Txn<'t> {
             users: txn.open_table(USERS)?,
             keys: txn.open_table(KEYS)?,
             key_hashes: txn.open_table(KEY_HASHES)?,
+            sessions: txn.open_table(SESSIONS)?,
             searches: txn.open_table(SEARCHES)?,
         })
     }

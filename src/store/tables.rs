@@ -88,6 +88,7 @@ pub const MOVED_FROM: TableDefinition<(u32, u32), ()> = TableDefinition::new("mo
 pub const USERS: TableDefinition<&str, &[u8]> = TableDefinition::new("users");
 pub const KEYS: TableDefinition<u64, &[u8]> = TableDefinition::new("keys");
 pub const KEY_HASHES: TableDefinition<&[u8; 32], u64> = TableDefinition::new("key_hashes");
+pub const SESSIONS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("sessions");
 pub const SEARCHES: TableDefinition<u64, &[u8]> = TableDefinition::new("searches");
 
 /// Names in `meta`.

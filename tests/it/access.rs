@@ -145,13 +145,7 @@ fn crashkeep_token(world: &World, scope: Scope) -> String {
     let answer = world
         .server
         .request("POST", "/users/token", &headers, form.as_bytes());
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let text = answer.text();
-    let secret = text
-        .split("<p class=\"mono\"><b>")
-        .nth(1)
-        .expect("the secret");
-    secret.split('<').next().expect("its end").to_owned()
+    made_token(&answer)
 }
 
 #[test]
@@ -164,7 +158,6 @@ fn tokens_are_taken_in_every_usual_place_and_bad_ones_say_why() {
         ("Auth-Token", world.viewer.clone()),
         ("Authorization", format!("Bearer {}", world.viewer)),
         ("Authorization", format!("Basic {basic}")),
-        ("Cookie", format!("other=1; crashkeep={}", world.viewer)),
     ] {
         let answer = world.server.request("GET", path, &[(header, &value)], b"");
         assert_eq!(answer.status, 200, "{header}");
@@ -173,7 +166,8 @@ fn tokens_are_taken_in_every_usual_place_and_bad_ones_say_why() {
     assert_eq!(answer.status, 403);
     assert_eq!(answer.json()["error"], "API Token not matched");
     let answer = world.get(path, "");
-    assert_eq!(answer.status, 403);
+    assert_eq!(answer.status, 401);
+    assert!(answer.header("www-authenticate").is_some());
     assert!(answer.text().contains("/login/"), "{}", answer.text());
     // People get the form, feed readers the question for a password.
     let html = [("Accept", "text/html")];
@@ -229,33 +223,456 @@ fn a_browser_logs_in_with_a_token_and_out_again() {
     }
 }
 
+/// Posts a form with a token or cookie.
+fn post(server: &Server, path: &str, body: &str, shown: (&str, &str)) -> Answer {
+    let headers = [("Content-Type", "application/x-www-form-urlencoded"), shown];
+    server.request("POST", path, &headers, body.as_bytes())
+}
+
+/// The name and value of the cookie that an answer sets.
+fn cookie_of(answer: &Answer) -> String {
+    let cookie = answer.header("set-cookie").expect("a cookie");
+    cookie.split(';').next().expect("its pair").to_owned()
+}
+
+/// The secret of the token that a page shows once.
+fn made_token(answer: &Answer) -> String {
+    let text = answer.text();
+    let secret = text.split("<p class=\"mono\"><b>").nth(1);
+    let secret = secret.unwrap_or_else(|| panic!("no token in {} {text}", answer.status));
+    secret.split('<').next().expect("its end").to_owned()
+}
+
+const NOTHING: (&str, &str) = ("Accept", "text/html");
+
 #[test]
-fn the_first_account_ends_what_local_callers_may_and_its_maker_goes_on() {
+fn only_the_local_key_makes_an_admin_and_it_ends_with_the_first_account() {
     let server = Server::start();
-    assert_eq!(server.get("/users/").status, 200);
-    let post = |path: &str, body: &str, cookie: &str| {
-        let headers = [
-            ("Content-Type", "application/x-www-form-urlencoded"),
-            ("Cookie", cookie),
-        ];
-        server.request("POST", path, &headers, body.as_bytes())
-    };
-    let answer = post("/users/put", "name=ann&role=viewer", "");
-    assert_eq!(answer.status, 400, "the first is an admin");
-    let answer = post("/users/put", "name=ann&role=admin", "");
-    let cookie = answer.header("set-cookie").expect("a cookie").to_owned();
-    assert_eq!(server.get("/users/").status, 401);
-    assert_eq!(server.get("/api/SuperSearch/").status, 403);
-    let cookie = cookie.split(';').next().expect("its pair");
+    let key = server.key.clone().expect("a fresh server has a key");
+    let file = server.data.join("local-key");
     assert_eq!(
-        post("/users/put", "name=bob&role=viewer", cookie).status,
+        std::fs::read_to_string(&file).expect("its file").trim(),
+        key
+    );
+    // Loopback, a Host header and forwarding headers say nothing.
+    for headers in [
+        vec![],
+        vec![("Host", "localhost")],
+        vec![("Host", "127.0.0.1"), ("X-Forwarded-For", "127.0.0.1")],
+        vec![("Auth-Token", "00000000000000000000000000000000")],
+        vec![("Cookie", "crashkeep=00000000000000000000000000000000")],
+    ] {
+        let headers = [vec![("Accept", "text/html"), ("Cookie", "a=b")], headers].concat();
+        let answer = server.request("GET", "/users/", &headers, b"");
+        assert!(
+            matches!(answer.status, 401 | 403),
+            "{headers:?}: {}",
+            answer.status
+        );
+    }
+    let made = post(
+        &server,
+        "/users/put",
+        "name=mallory&role=admin",
+        ("Cookie", "a=b"),
+    );
+    assert!(matches!(made.status, 401 | 403), "{}", made.status);
+    // The key opens a session, and leaves the address.
+    let answer = server.request(
+        "GET",
+        &format!("/users/?key={key}"),
+        &[("Cookie", "a=b")],
+        b"",
+    );
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (303, Some("/users/"))
+    );
+    let cookie = cookie_of(&answer);
+    assert!(!cookie.contains(&key));
+    let shown = ("Cookie", cookie.as_str());
+    assert_eq!(server.request("GET", "/users/", &[shown], b"").status, 200);
+    for (name, value) in [
+        ("Auth-Token", key.clone()),
+        ("Authorization", format!("Bearer {key}")),
+    ] {
+        let answer = server.request("GET", "/users/", &[(name, &value)], b"");
+        assert_eq!(answer.status, 200, "{name}");
+    }
+    let answer = post(&server, "/users/put", "name=ann&role=viewer", shown);
+    assert_eq!(answer.status, 400, "the first is an admin");
+    let answer = post(&server, "/users/put", "name=ann&role=admin", shown);
+    let admin = cookie_of(&answer);
+    let admin = ("Cookie", admin.as_str());
+    // The key, its file and its session are gone; the maker goes on as the admin.
+    assert!(!file.exists());
+    assert_eq!(server.request("GET", "/users/", &[shown], b"").status, 401);
+    let answer = server.request("GET", "/users/", &[("Auth-Token", &key)], b"");
+    assert_eq!(answer.status, 403);
+    let answer = server.request(
+        "GET",
+        &format!("/?key={key}"),
+        &[NOTHING, ("Cookie", "a=b")],
+        b"",
+    );
+    assert_eq!(answer.status, 401);
+    assert_eq!(
+        post(&server, "/users/put", "name=bob&role=viewer", admin).status,
         303
     );
-    let answer = post("/users/remove", "name=ann", cookie);
+    for path in ["/users/remove", "/users/put"] {
+        let answer = post(&server, path, "name=ann&role=viewer", admin);
+        assert_eq!(answer.status, 400, "{path}");
+        assert!(answer.text().contains("last admin"), "{}", answer.text());
+    }
+    // Also where it is the only account.
+    assert_eq!(
+        post(&server, "/users/remove", "name=bob", admin).status,
+        303
+    );
+    let answer = post(&server, "/users/remove", "name=ann", admin);
     assert_eq!(answer.status, 400);
-    assert!(answer.text().contains("last admin"), "{}", answer.text());
+    assert_eq!(server.request("GET", "/users/", &[admin], b"").status, 200);
     // The collector asks nobody.
     assert!(!submit(&server).is_empty());
+}
+
+#[test]
+fn the_local_key_stays_the_same_over_a_restart_and_a_server_for_others_has_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let first = Server::start_in(&data, &[]).key.clone();
+    let server = Server::start_in(&data, &[]);
+    assert!(first.is_some() && server.key == first);
+    drop(server);
+    let server = Server::start_in(&data, &["--listen", "0.0.0.0:0"]);
+    assert_eq!(server.key, None);
+    assert!(!data.join("local-key").exists());
+    let answer = server.request("GET", "/", &[("Auth-Token", &first.expect("a key"))], b"");
+    assert_eq!(answer.status, 403);
+}
+
+#[test]
+fn a_server_that_others_reach_is_set_up_from_its_own_machine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let server = Server::start_in(&data, &["--listen", "0.0.0.0:0"]);
+    assert_eq!(server.get("/").status, 403);
+    assert_eq!(
+        crashkeep(&data, &["user", "add", "ann", "--role", "admin"]),
+        "added ann, admin"
+    );
+    let token = crashkeep(&data, &["token", "create", "--user", "ann"]);
+    let listed = crashkeep(&data, &["token", "list"]);
+    assert!(listed.contains("ann"), "{listed}");
+    let admin = ("Auth-Token", token.as_str());
+    assert_eq!(server.request("GET", "/users/", &[admin], b"").status, 200);
+    let bad = run(&data, &["user", "add", "a b", "--role", "viewer"]);
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&bad.stderr).contains("\"a b\""));
+    let bad = run(&data, &["user", "remove", "ann"]);
+    assert!(String::from_utf8_lossy(&bad.stderr).contains("last admin"));
+    // The key for commands opens nothing on the port that others reach.
+    let running = std::fs::read(data.join("server")).expect("a file");
+    let running: serde_json::Value = serde_json::from_slice(&running).expect("JSON");
+    let key = running["key"].as_str().expect("a key");
+    let answer = server.request("GET", "/users/", &[("Auth-Token", key)], b"");
+    assert_eq!(answer.status, 403);
+}
+
+#[test]
+fn a_token_with_fewer_rights_than_its_owner_manages_no_tokens() {
+    let world = World::start("");
+    let server = &world.server;
+    let admin = ("Auth-Token", world.admin.as_str());
+    let answer = post(
+        server,
+        "/users/token",
+        "user=a-admin&scopes=read&days=1&label=least",
+        admin,
+    );
+    let least = made_token(&answer);
+    let shown = ("Auth-Token", least.as_str());
+    let page = server.request("GET", "/account/", &[shown], b"").text();
+    let ids: Vec<&str> = page
+        .split("name=\"id\" value=\"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert_eq!(ids.len(), 1, "it sees a button for itself alone");
+    for id in 1..=4 {
+        if ids[0] != id.to_string() {
+            let answer = post(server, "/account/revoke", &format!("id={id}"), shown);
+            assert_eq!(answer.status, 403, "{id}: {}", answer.text());
+        }
+    }
+    let answer = post(server, "/account/token", "label=more", shown);
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    // Nor does the session that it opens.
+    let login = post(server, "/login/", &format!("token={least}"), NOTHING);
+    let cookie = cookie_of(&login);
+    let answer = post(server, "/account/token", "label=more", ("Cookie", &cookie));
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    assert_eq!(server.request("GET", "/users/", &[admin], b"").status, 200);
+    // It may end itself, and its session ends with it.
+    let answer = post(server, "/account/revoke", &format!("id={}", ids[0]), shown);
+    assert_eq!(answer.status, 303);
+    for shown in [shown, ("Cookie", &cookie)] {
+        assert!(server.request("GET", "/account/", &[shown], b"").status >= 401);
+    }
+}
+
+#[test]
+fn a_token_lasts_no_longer_than_the_one_that_made_it_and_their_number_is_bounded() {
+    let world = World::start("[access]\nrequests_per_minute = 100000\n");
+    let server = &world.server;
+    let admin = ("Auth-Token", world.admin.as_str());
+    let answer = post(server, "/users/token", "user=a-viewer&days=2", admin);
+    let short = made_token(&answer);
+    for (body, shown) in [
+        ("label=first", ("Auth-Token", short.clone())),
+        ("label=second&days=300", ("Auth-Token", short.clone())),
+        ("label=third", {
+            let login = post(server, "/login/", &format!("token={short}"), NOTHING);
+            ("Cookie", cookie_of(&login))
+        }),
+    ] {
+        let answer = post(server, "/account/token", body, (shown.0, &shown.1));
+        made_token(&answer);
+    }
+    let page = server.request("GET", "/account/", &[admin], b"").text();
+    assert!(!page.contains("second"), "it is the viewer's");
+    let page = server
+        .request("GET", "/account/", &[("Auth-Token", &short)], b"")
+        .text();
+    let never = page.matches("<span class=\"muted\">never</span>").count();
+    assert_eq!(never, 1, "only the viewer's first token lasts: {page}");
+    let mut last = None;
+    for _ in 0..=crashkeep::limits::TOKENS_PER_USER_MAX {
+        let answer = post(server, "/users/token", "user=a-viewer", admin);
+        last = Some((answer.status, answer.text()));
+        if answer.status != 200 {
+            break;
+        }
+    }
+    let (status, text) = last.expect("an answer");
+    assert_eq!(status, 400);
+    assert!(text.contains("100 are the most"), "{text}");
+}
+
+#[test]
+fn a_session_is_no_token_and_ends_at_logout() {
+    let world = World::start("");
+    let server = &world.server;
+    let login = post(
+        server,
+        "/login/",
+        &format!("token={}", world.viewer),
+        NOTHING,
+    );
+    let cookie = cookie_of(&login);
+    assert!(!cookie.contains(&world.viewer), "{cookie}");
+    let secret = cookie.strip_prefix("crashkeep=").expect("its name");
+    let store = std::fs::read(server.data.join("store.redb")).expect("the store");
+    assert!(!store.windows(secret.len()).any(|w| w == secret.as_bytes()));
+    let answer = server.request("GET", "/account/", &[("Auth-Token", secret)], b"");
+    assert_eq!(answer.status, 403, "it opens nothing as a token");
+    let shown = ("Cookie", cookie.as_str());
+    assert_eq!(
+        server.request("GET", "/account/", &[shown], b"").status,
+        200
+    );
+    let answer = post(server, "/logout/", "", shown);
+    assert!(
+        answer
+            .header("set-cookie")
+            .is_some_and(|c| c.contains("Max-Age=0"))
+    );
+    assert_eq!(
+        server
+            .request("GET", "/account/", &[NOTHING, shown], b"")
+            .status,
+        401
+    );
+}
+
+#[test]
+fn cookies_have_the_prefix_that_https_allows() {
+    for (url, name, path) in [
+        (
+            "https://crashes.example.org",
+            "__Host-crashkeep=",
+            "Path=/;",
+        ),
+        (
+            "https://example.org/crashes",
+            "__Secure-crashkeep=",
+            "Path=/crashes;",
+        ),
+        ("http://crashes.lan", "crashkeep=", "Path=/;"),
+    ] {
+        let world = World::start(&format!("[http]\npublic_url = \"{url}\"\n"));
+        let body = format!("token={}", world.viewer);
+        let login = post(&world.server, "/login/", &body, NOTHING);
+        let cookie = login.header("set-cookie").expect("a cookie").to_owned();
+        assert!(
+            cookie.starts_with(name) && cookie.contains(path),
+            "{cookie}"
+        );
+        assert_eq!(
+            cookie.contains("; Secure"),
+            url.starts_with("https"),
+            "{cookie}"
+        );
+        assert!(cookie.contains("HttpOnly; SameSite=Lax"), "{cookie}");
+        let shown = [("Cookie", cookie.split(';').next().expect("its pair"))];
+        let page = world.server.request("GET", "/account/", &shown, b"");
+        assert_eq!(page.status, 200);
+    }
+}
+
+#[test]
+fn below_a_path_every_link_form_and_redirect_is_below_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("a.toml");
+    std::fs::write(
+        &config,
+        "[http]\npublic_url = \"https://example.org/crashes\"\n",
+    )
+    .expect("a file");
+    let config = config.to_str().expect("a plain path");
+    let server = Server::start_in(&folder.path().join("data"), &["--config", config]);
+    let id = submit(&server);
+    server.wait_processed(&id);
+    let report = format!("/report/index/{id}");
+    for path in [
+        "/",
+        "/search/",
+        "/topcrashers/",
+        "/status/",
+        "/account/",
+        "/users/",
+        "/signatures/",
+        &report,
+    ] {
+        // A proxy may take the path off, or leave it.
+        for path in [path.to_owned(), format!("/crashes{path}")] {
+            let page = server.get(&path);
+            assert_eq!(page.status, 200, "{path}");
+            let text = page.text();
+            for attribute in ["href=\"", "action=\"", "src=\""] {
+                for link in text.split(attribute).skip(1) {
+                    let link = link.split('"').next().expect("its end");
+                    let is_below = link.starts_with("/crashes/") || !link.starts_with('/');
+                    assert!(is_below, "{path} has {attribute}{link}");
+                }
+            }
+        }
+    }
+    let key = server.key.clone().expect("a key");
+    let answer = server.request(
+        "GET",
+        &format!("/?key={key}"),
+        &[NOTHING, ("Cookie", "a=b")],
+        b"",
+    );
+    assert_eq!(answer.header("location"), Some("/crashes/"));
+    let style = server.get("/").text();
+    let style = style.split("href=\"").nth(1).expect("a link");
+    let style = style.split('"').next().expect("its end");
+    assert_eq!(server.get(style).status, 200, "{style}");
+    assert!(server.get("/crashes").status == 200);
+    assert_eq!(server.get("/crashesque/").status, 404);
+}
+
+#[test]
+fn wrong_tokens_are_bounded_and_keep_nobody_else_out() {
+    let world = World::start("[access]\nfailed_logins_per_minute = 5\nanonymous_per_minute = 5\n");
+    let path = "/api/SuperSearchFields/";
+    assert_eq!(world.get(path, &world.viewer).status, 200);
+    let limited = wait_for("wrong tokens to be refused unseen", || {
+        let answer = world.get(path, "0123456789abcdef0123456789abcdef");
+        assert!(matches!(answer.status, 403 | 429), "{}", answer.status);
+        (answer.status == 429).then_some(answer)
+    });
+    assert!(limited.header("retry-after").is_some());
+    // Whoever was known keeps working, and requests without a token keep nobody from logging in.
+    assert_eq!(world.get(path, &world.viewer).status, 200);
+    let other = World::start("[access]\nfailed_logins_per_minute = 5\nanonymous_per_minute = 5\n");
+    for _ in 0..20 {
+        other.server.request("GET", "/search/", &[NOTHING], b"");
+        assert_eq!(
+            other
+                .server
+                .request("GET", "/login/", &[NOTHING], b"")
+                .status,
+            200
+        );
+    }
+    let body = format!("token={}", other.admin);
+    assert_eq!(post(&other.server, "/login/", &body, NOTHING).status, 303);
+}
+
+#[test]
+fn behind_a_trusted_proxy_each_client_has_its_own_pace() {
+    let world = World::start(
+        "[http]\ntrusted_proxies = [\"127.0.0.1\"]\n[access]\nanonymous_per_minute = 3\n",
+    );
+    let ask = |client: &str| {
+        let headers = [NOTHING, ("X-Forwarded-For", client)];
+        world
+            .server
+            .request("GET", "/search/", &headers, b"")
+            .status
+    };
+    wait_for("one client to be slowed down", || {
+        (ask("203.0.113.9") == 429).then_some(())
+    });
+    assert_eq!(ask("198.51.100.7"), 401);
+    // A made-up address in front of the proxy's is no other client.
+    wait_for("it to be slowed down again", || {
+        (ask("203.0.113.9") == 429 && ask("1.2.3.4, 203.0.113.9") == 429).then_some(())
+    });
+}
+
+#[test]
+fn search_engines_are_asked_to_keep_away_unless_the_site_wants_them() {
+    let server = Server::start();
+    let robots = server.request("GET", "/robots.txt", &[NOTHING], b"");
+    assert_eq!(
+        (robots.status, robots.text().contains("Disallow: /\n")),
+        (200, true)
+    );
+    assert_eq!(
+        server.get("/").header("x-robots-tag"),
+        Some("noindex, nofollow")
+    );
+    let world = World::start("[http]\nnoindex = false\n");
+    let robots = world.get("/robots.txt", "");
+    assert!(!robots.text().contains("Disallow: /\n"));
+    assert!(robots.header("x-robots-tag").is_none());
+}
+
+#[test]
+fn programs_are_asked_for_a_token_where_they_can_give_one() {
+    let world = World::start("");
+    for path in [
+        "/symbols/a/0123/a",
+        "/api/SuperSearch/",
+        "/buildid/00/debuginfo",
+    ] {
+        let answer = world.get(path, "");
+        assert_eq!(answer.status, 401, "{path}");
+        let challenge = answer.header("www-authenticate");
+        assert!(challenge.is_some_and(|c| c.starts_with("Basic ")), "{path}");
+        let wrong = [("Authorization", "Bearer nonsense")];
+        let answer = world.server.request("GET", path, &wrong, b"");
+        assert_eq!(answer.status, 401, "{path}");
+        assert_eq!(world.get(path, "nonsense").status, 403, "{path}");
+    }
+    let answer = world.ask("POST", "/upload/", "");
+    assert_eq!(answer.status, 403, "as Tecken's clients know it");
+    assert!(answer.json()["error"].is_string());
 }
 
 #[test]
@@ -347,7 +764,7 @@ fn anybody_reads_public_fields_where_the_site_says_so() {
             .text()
             .contains("xyzzy")
     );
-    assert_eq!(world.ask("POST", "/api/Reprocessing/", "").status, 403);
+    assert_eq!(world.ask("POST", "/api/Reprocessing/", "").status, 401);
     assert_eq!(world.get("/users/", "").status, 401);
 }
 
@@ -427,11 +844,8 @@ fn accounts_are_made_and_ended_at_the_command_line() {
         )
     };
     assert_eq!(ask().status, 200);
-    let busy = run(&data, &["user", "list"]);
-    assert!(
-        String::from_utf8_lossy(&busy.stderr).contains("/users/"),
-        "the way out is named"
-    );
+    let busy = crashkeep(&data, &["user", "list"]);
+    assert!(busy.contains("ann"), "the server is asked: {busy}");
     drop(server);
     let id = listed.split_whitespace().next().expect("a number");
     crashkeep(&data, &["token", "revoke", id]);

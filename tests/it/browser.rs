@@ -4,18 +4,16 @@
 //! To look at a new page, add an address of it to [`addresses`]; without one the first test fails.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 
 use crashkeep::http::routes::{self, ROUTES};
 use crashkeep::web::Method;
-use serde_json::{Value, json};
 
+use crate::chromium::{Browser, is_installed};
 use crate::server::{Server, fixture, wait_for};
-use crate::webdriver::{Element, Session};
 
 /// Where the addresses begin that programs read, not people.
-const MACHINES: [&str; 8] = [
+pub const MACHINES: [&str; 9] = [
+    "/robots.txt",
     "/search/feed.atom",
     "/__",
     "/metrics",
@@ -39,12 +37,12 @@ fn encoded(text: &str) -> String {
 }
 
 /// Servers with something in every state.
-struct World {
-    demo: Server,
+pub struct World {
+    pub demo: Server,
     empty: Server,
     /// Whose walkers never have the time for a dump.
     hasty: Server,
-    processed: String,
+    pub processed: String,
     deferred: String,
     broken: String,
     hostile: String,
@@ -54,7 +52,7 @@ struct World {
 }
 
 impl World {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let demo = Server::start_demo();
         let folder = tempfile::tempdir().expect("a folder");
         let config = folder.path().join("appliance.toml");
@@ -109,14 +107,16 @@ impl World {
 }
 
 /// A page to look at.
-struct Address {
-    host: String,
-    path: String,
-    status: u16,
+pub struct Address {
+    pub host: String,
+    /// What makes the reader an admin there.
+    key: String,
+    pub path: String,
+    pub status: u16,
 }
 
 /// Pages with the status that each answers: all of them, in all their states.
-fn addresses(world: &World) -> Vec<Address> {
+pub fn addresses(world: &World) -> Vec<Address> {
     let signature = encoded(&world.demo.processed(&world.processed)["signature"].to_string());
     let signature = signature.trim_matches('"').replace("%22", "");
     let text = encoded(&hostile());
@@ -186,6 +186,7 @@ fn addresses(world: &World) -> Vec<Address> {
     let of = |server: &Server, list: &[(u16, String)]| -> Vec<Address> {
         let address = |(status, path): &(u16, String)| Address {
             host: server.address.clone(),
+            key: server.key.clone().expect("a server without accounts"),
             path: path.clone(),
             status: *status,
         };
@@ -216,212 +217,6 @@ fn forgotten(addresses: &[Address]) -> Vec<&'static str> {
         .collect()
 }
 
-/// Whether Chromium and its driver are here; a word where they are not. In CI nothing is skipped.
-fn is_installed() -> bool {
-    let found = ["chromium", "chromedriver"].map(|program| {
-        let version = Command::new(program).arg("--version").output();
-        version.is_ok_and(|output| output.status.success())
-    });
-    if found == [true, true] {
-        return true;
-    }
-    let text = "chromium and chromedriver are needed: apt-get install chromium chromium-driver";
-    assert!(std::env::var("CI").is_err(), "{text}");
-    eprintln!("skipped: {text}");
-    false
-}
-
-/// One headless Chromium with its driver. Ends both when it is dropped.
-struct Browser {
-    driver: Child,
-    session: Session,
-    profile: tempfile::TempDir,
-}
-
-impl Browser {
-    fn start() -> Self {
-        let profile = tempfile::tempdir().expect("a folder");
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            // Chromium leaves small folders behind when it is killed.
-            .env("TMPDIR", profile.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver starts");
-        let stdout = BufReader::new(driver.stdout.take().expect("stdout is a pipe"));
-        let port = stdout.lines().map_while(Result::ok).find_map(|line| {
-            let port = line.split("started successfully on port ").nth(1)?;
-            Some(port.trim_end_matches('.').to_owned())
-        });
-        let port = port.expect("chromedriver says its port");
-        let folder = format!("--user-data-dir={}", profile.path().display());
-        let capabilities = json!({
-            "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
-            "goog:chromeOptions": { "args": [
-                "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                "--disable-dev-shm-usage", folder,
-            ] },
-        });
-        Self {
-            driver,
-            session: Session::start(&port, capabilities).expect("a session"),
-            profile,
-        }
-    }
-
-    /// A command that only Chromium's driver knows.
-    fn vendor(&self, path: &str, body: Value) -> Value {
-        let done = self.session.post(path, body);
-        done.unwrap_or_else(|e| panic!("{path}: {e:?}"))
-    }
-
-    /// A command of the DevTools protocol.
-    fn devtools(&self, command: &str, params: Value) {
-        self.vendor(
-            "goog/cdp/execute",
-            json!({ "cmd": command, "params": params }),
-        );
-    }
-
-    /// What was logged since the last look.
-    fn log(&self, kind: &str) -> Vec<Value> {
-        let log = self.vendor("se/log", json!({ "type": kind }));
-        log.as_array().cloned().unwrap_or_default()
-    }
-
-    fn run_scripts(&self, on: bool) {
-        self.devtools(
-            "Emulation.setScriptExecutionDisabled",
-            json!({ "value": !on }),
-        );
-        // Seen to work, since otherwise all that follows proves nothing.
-        self.open("data:text/html,<title>off</title><script>document.title = 'on'</script>");
-        let title = self.session.title().expect("a title");
-        assert_eq!(title == "on", on);
-    }
-
-    fn dress(&self, width: u32, scheme: &str) {
-        let size =
-            json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
-        self.devtools("Emulation.setDeviceMetricsOverride", size);
-        let feature = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
-        self.devtools("Emulation.setEmulatedMedia", json!({ "features": feature }));
-    }
-
-    fn open(&self, url: &str) {
-        let opened = self.session.open(url);
-        opened.unwrap_or_else(|e| panic!("{e:?}: {url}"));
-    }
-
-    /// Opens a page; what is wrong with its loading.
-    fn load(&self, address: &Address) -> Vec<String> {
-        self.log("browser");
-        self.log("performance");
-        self.open(&format!("http://{}{}", address.host, address.path));
-        let mut problems = Vec::new();
-        for entry in self.log("browser") {
-            let text = entry["message"].as_str().unwrap_or_default();
-            let own_status = format!("the server responded with a status of {}", address.status);
-            if address.status == 200 || !text.contains(&own_status) {
-                problems.push(format!("console: {text}"));
-            }
-        }
-        let mut status = None;
-        for entry in self.log("performance") {
-            let text = entry["message"].as_str().expect("a message");
-            let event: Value = serde_json::from_str(text).expect("JSON");
-            let (method, params) = (&event["message"]["method"], &event["message"]["params"]);
-            if method == "Network.requestWillBeSent" {
-                let url = params["request"]["url"].as_str().unwrap_or_default();
-                let own = format!("http://{}/", address.host);
-                // Chromium draws parts of its inputs from data of its own.
-                if !url.starts_with(&own) && !url.starts_with("data:") {
-                    problems.push(format!("asks elsewhere: {url}"));
-                }
-            }
-            if method == "Network.responseReceived" && params["type"] == "Document" {
-                status = params["response"]["status"].as_u64();
-            }
-        }
-        if status != Some(u64::from(address.status)) {
-            problems.push(format!("status {status:?}, expected {}", address.status));
-        }
-        problems
-    }
-
-    /// What is wrong with the page as it stands.
-    fn audit(&self) -> Vec<String> {
-        let script = include_str!("browser.js");
-        let found = self.session.execute(script);
-        let found = found.unwrap_or_else(|e| panic!("the audit ran: {e:?}"));
-        let texts = found.as_array().expect("a list").iter();
-        texts
-            .map(|text| text.as_str().expect("a sentence").to_owned())
-            .collect()
-    }
-
-    fn find(&self, selector: &str) -> Element {
-        let found = self.session.find(selector);
-        found.unwrap_or_else(|e| panic!("{selector}: {e:?}"))
-    }
-
-    /// An element's text. A page that reloads itself may take the element away between two commands.
-    fn text(&self, selector: &str) -> String {
-        let text = || self.session.text(&self.session.find(selector).ok()?).ok();
-        wait_for(selector, text)
-    }
-
-    fn click(&self, selector: &str) {
-        let element = self.find(selector);
-        let clicked = self.session.click(&element);
-        clicked.unwrap_or_else(|e| panic!("{selector}: {e:?}"));
-    }
-
-    fn fill(&self, selector: &str, text: &str) {
-        let element = self.find(selector);
-        self.session.clear(&element).expect("it can be emptied");
-        self.session
-            .send_keys(&element, text)
-            .expect("it takes keys");
-    }
-
-    /// Clicks what leads to another page, whose address has this in it.
-    fn follow(&self, selector: &str, part: &str) {
-        let old = self.find("html");
-        self.click(selector);
-        wait_for("the next page", || self.session.tag_name(&old).err());
-        let path = self.path();
-        assert!(path.contains(part), "{path}: {part}");
-    }
-
-    fn path(&self) -> String {
-        let url = self.session.current_url().expect("an address");
-        let (_, rest) = url.split_once("://").expect("a scheme");
-        rest[rest.find('/').expect("a path")..].to_owned()
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        // The driver ends its browser in order; one that hangs is killed.
-        self.session.close();
-        let _ = self.driver.kill();
-        let _ = self.driver.wait();
-        // A browser can outlive its driver. It is the one whose command line names our profile.
-        let profile = self.profile.path().to_string_lossy().into_owned();
-        let entries = std::fs::read_dir("/proc").into_iter().flatten();
-        for pid in entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()) {
-            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let pid = rustix::process::Pid::from_raw(pid);
-            if let (true, Some(pid)) = (String::from_utf8_lossy(&line).contains(&profile), pid) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
-        }
-    }
-}
-
 #[test]
 fn every_page_fits_and_reads_at_each_width_in_each_scheme_with_and_without_script() {
     if !is_installed() {
@@ -435,10 +230,15 @@ fn every_page_fits_and_reads_at_each_width_in_each_scheme_with_and_without_scrip
     let mut problems = Vec::new();
     for scripts in [true, false] {
         browser.run_scripts(scripts);
+        let mut host = "";
         for address in &addresses {
+            if host != address.host {
+                browser.enter(&address.host, &address.key);
+                host = &address.host;
+            }
             let begin: String = address.path.chars().take(60).collect();
             browser.dress(WIDTHS[0], SCHEMES[0]);
-            let loading = browser.load(address);
+            let loading = browser.load(&address.host, &address.path, address.status);
             problems.extend(loading.iter().map(|text| format!("{begin}: {text}")));
             for width in WIDTHS {
                 for scheme in SCHEMES {
@@ -461,6 +261,7 @@ fn a_reader_without_script_gets_from_home_to_a_report_by_clicks() {
     let server = Server::start_demo();
     let browser = Browser::start();
     browser.run_scripts(false);
+    browser.enter(&server.address, server.key.as_deref().expect("a key"));
     for width in WIDTHS {
         browser.dress(width, SCHEMES[0]);
         browser.open(&format!("http://{}/", server.address));
@@ -494,7 +295,8 @@ fn a_reader_without_script_gets_from_home_to_a_report_by_clicks() {
         browser.fill("header input[name=q]", &format!("{id}\n"));
         wait_for("the report", || (browser.path() == report).then_some(()));
         assert_eq!(browser.text("h1"), name);
-        // Acting works too: the button posts a form.
+        // Acting works too: the button posts a form, and leads back to the report.
         browser.follow("form.inline button", &report);
+        assert_eq!(browser.path(), report);
     }
 }

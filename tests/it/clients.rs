@@ -299,6 +299,7 @@ fn what_tries_the_api_by_its_description_finds_nothing() {
     let output = Command::new(format!("{bin}/schemathesis"))
         .arg("run")
         .arg(format!("http://{}/api/openapi.json", server.address))
+        .args(["--header", &format!("Auth-Token: {}", server.key())])
         .args([
             "--checks",
             checks,

@@ -439,5 +439,5 @@ fn a_bare_http_1_0_request_is_answered() {
     let two_hosts = b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n";
     assert_eq!(server.send(two_hosts, false).status, 400);
     let proxied = b"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    assert_eq!(server.send(proxied, false).status, 403);
+    assert_eq!(server.send(proxied, false).status, 401);
 }

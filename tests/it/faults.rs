@@ -49,7 +49,9 @@ impl Faulty {
 
     fn get(&self, api: &str, id: &str) -> Value {
         let path = format!("/api/{api}/?crash_id={id}");
-        let answer = exchange(&self.address, &request("GET", &path, &[], b""), false);
+        let key = self.appliance.local_key().expect("a key");
+        let asked = request("GET", &path, &[("Auth-Token", &key)], b"");
+        let answer = exchange(&self.address, &asked, false);
         answer.expect("an answer").json()
     }
 

@@ -23,6 +23,7 @@ const ROWS: [&[&str]; 11] = [
     &["queue", "process"],
     &["store", "index", "stackwalk", "symbols", "outbound"],
     &[
+        "addresses",
         "bugs",
         "config",
         "fields",
@@ -35,7 +36,7 @@ const ROWS: [&[&str]; 11] = [
         "symbol_source",
     ],
     &[
-        "child", "crash", "clock", "errand", "limits", "metrics", "rights",
+        "child", "crash", "clock", "errand", "limits", "metrics", "rights", "vital",
     ],
 ];
 
@@ -48,7 +49,7 @@ const APART: [(&str, &[&str]); 4] = [
 ];
 
 /// Who alone may name a crate.
-const LANDLORDS: [(&str, &[&str]); 27] = [
+const LANDLORDS: [(&str, &[&str]); 29] = [
     ("landlock", &["stackwalk"]),
     ("seccompiler", &["stackwalk"]),
     ("libc", &["stackwalk"]),
@@ -58,6 +59,8 @@ const LANDLORDS: [(&str, &[&str]); 27] = [
     ("tantivy", &["index"]),
     ("hyper", &["http"]),
     ("tokio", &["http"]),
+    ("rustls", &["http"]),
+    ("tokio_rustls", &["http"]),
     ("base64", &["access"]),
     ("maud", &["pages"]),
     ("csv", &["api"]),

@@ -169,8 +169,8 @@ fn bound_to_all_addresses_only_the_collector_and_the_health_urls_answer() {
         let answer = server.get(path);
         assert_eq!(answer.status, 403, "{path}");
         assert!(
-            answer.text().contains("127.0.0.1"),
-            "{path} says the way out"
+            answer.text().contains("crashkeep user add"),
+            "{path} names the way out"
         );
     }
     let path = format!("/api/RawCrash/?crash_id={id}&format=raw");
@@ -180,14 +180,27 @@ fn bound_to_all_addresses_only_the_collector_and_the_health_urls_answer() {
 #[test]
 fn a_page_of_another_site_reaches_nothing() {
     let server = Server::start();
-    let rebound = server.request("GET", "/", &[("Host", "evil.example")], b"");
-    assert_eq!(rebound.status, 403);
-    let forwarded = server.request("GET", "/", &[("X-Forwarded-For", "10.0.0.1")], b"");
-    assert_eq!(forwarded.status, 403);
+    // A page elsewhere that reaches us under a name of its own brings neither key nor cookie.
+    let nothing = ("Cookie", "a=b");
+    let rebound = server.request("GET", "/", &[nothing, ("Host", "evil.example")], b"");
+    assert_eq!(rebound.status, 401);
     let id = server.submit(&[("ProductName", "A")], &[]).crash_id();
     let path = format!("/api/Reprocessing/?crash_ids={id}");
-    let cross = server.request("POST", &path, &[("Origin", "http://evil.example")], b"");
-    assert_eq!(cross.status, 403);
+    for headers in [
+        [("Origin", "http://evil.example"), nothing],
+        [("Sec-Fetch-Site", "cross-site"), nothing],
+        [("Referer", "http://evil.example/"), nothing],
+    ] {
+        let headers = [("Auth-Token", server.key()), headers[0], headers[1]];
+        let cross = server.request("POST", &path, &headers, b"");
+        assert_eq!(cross.status, 403, "{headers:?}");
+        assert!(cross.text().contains("another site"), "{}", cross.text());
+    }
+    // Reports come from everywhere, also from a program that runs in a page.
+    let form = crate::server::submission(&[("ProductName", "A")], &[]);
+    let form = String::from_utf8(form).expect("text");
+    let form = form.replacen("Host:", "Origin: http://game.example\r\nHost:", 1);
+    assert_eq!(server.send(form.as_bytes(), false).status, 200);
 }
 
 #[test]
@@ -212,7 +225,7 @@ fn every_answer_has_the_same_security_headers() {
         assert!(!policy.contains("unsafe"), "{path}: {policy}");
         for (name, value) in [
             ("x-content-type-options", "nosniff"),
-            ("referrer-policy", "no-referrer"),
+            ("referrer-policy", "same-origin"),
             ("cache-control", "no-store"),
             ("cross-origin-opener-policy", "same-origin"),
         ] {

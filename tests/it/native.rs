@@ -14,7 +14,7 @@ use crashkeep::symbols::mapped::MappedDir;
 use crashkeep::symbols::{Conflict, Incoming, Shelf, SymbolDirs};
 use serde_json::Value;
 
-use crate::server::{Answer, PROGRAM, Server, fixture, request, wait_for};
+use crate::server::{Answer, PROGRAM, Server, fixture, wait_for};
 use crate::symbols::{files_below, gzip, outcomes, sym};
 
 const LINUX: &str = "C0BCC3F19827FE653058404B2831D9E60";
@@ -260,7 +260,7 @@ fn windows_debuggers_find_both_files_where_symsrv_has_them() {
     let by_program = server.get(&format!("/symbols/crash.exe/{code_id}/crash.sym"));
     let by_debug_file = server.get(&format!("/symbols/crash.pdb/{WINDOWS}/crash.sym"));
     assert_eq!(by_program.body, by_debug_file.body);
-    let head = request(
+    let head = server.request_bytes(
         "HEAD",
         &format!("/symbols/crash.pdb/{WINDOWS}/crash.pdb"),
         &[],
@@ -322,7 +322,9 @@ fn sentrys_own_uploader_is_understood() {
     let server = Server::start();
     let send = |name: &str| {
         let answer = server.send(
-            &fixture(&format!("requests/sentry-cli-debug-files-{name}.http")),
+            &server.with_key(&fixture(&format!(
+                "requests/sentry-cli-debug-files-{name}.http"
+            ))),
             true,
         );
         assert_eq!(answer.status, 200, "{name}: {}", answer.text());
@@ -358,7 +360,7 @@ fn sentrys_own_uploader_is_understood() {
 
 #[test]
 fn what_crashes_lack_is_fetched_from_other_servers() {
-    let source = Server::start();
+    let source = Server::start_public();
     source.put_one("crash.debug", &native("linux-x86_64-crash.debug"));
     source.put_one("crash", &native("linux-x86_64-crash.elf"));
     source.put_one("crash.pdb", &native("windows-x86-crash.pdb"));
@@ -498,7 +500,7 @@ fn symbols_are_kept_by_use_by_age_and_by_release() {
 
 #[test]
 fn an_archive_is_fetched_only_from_where_it_may_be() {
-    let source = Server::start();
+    let source = Server::start_public();
     source.put_one("crash.pdb", &native("windows-x86-crash.pdb"));
     let at = format!("http://{}", source.address);
     let url = format!("{at}/symbols/crash.pdb/{WINDOWS}/crash.pdb");
@@ -595,13 +597,29 @@ fn a_release_is_checked_before_it_goes_out() {
     });
     let (status, text) = run(
         folder.path(),
-        &["symbols", "check", "build", "--server", &url],
+        &[
+            "symbols",
+            "check",
+            "build",
+            "--server",
+            &url,
+            "--token",
+            server.key(),
+        ],
     );
     assert_eq!(status, Some(0), "{text}");
-    let (status, text) = run(folder.path(), &["symbols", "missing", "--server", &url]);
+    let missing = [
+        "symbols",
+        "missing",
+        "--server",
+        &url,
+        "--token",
+        server.key(),
+    ];
+    let (status, text) = run(folder.path(), &missing);
     assert_eq!((status, text.as_str()), (Some(0), ""));
     server.crash_of("linux-x86_64-acmed_null_read");
-    let (status, text) = run(folder.path(), &["symbols", "missing", "--server", &url]);
+    let (status, text) = run(folder.path(), &missing);
     assert_eq!(status, Some(1));
     assert!(
         text.contains("No symbols of this name were ever uploaded."),
@@ -701,7 +719,7 @@ fn debuginfod_finds_both_files_of_a_build() {
     ] {
         let output = Command::new(&program)
             .args([what, LINUX_BUILD])
-            .env("DEBUGINFOD_URLS", format!("http://{}/", server.address))
+            .env("DEBUGINFOD_URLS", format!("{}/", server.url_with_key()))
             .env("DEBUGINFOD_CACHE_PATH", folder.path())
             .output()
             .expect("it runs");
@@ -736,7 +754,7 @@ fn sentry_cli_uploads_every_format() {
     let output = Command::new(program)
         .arg("--url")
         .arg(format!("http://{}/", server.address))
-        .args(["--auth-token", &"0123456789abcdef".repeat(4)])
+        .args(["--auth-token", server.key()])
         .args(["debug-files", "upload", "-o", "acme", "-p", "app"])
         .arg(folder.path())
         .env("SENTRY_DISABLE_UPDATE_CHECK", "1")

@@ -1,7 +1,7 @@
 //! A real server on a temporary directory, spoken to over its socket.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -49,6 +49,12 @@ pub fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// A port that is free for a moment at least, for programs that take no port 0.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
 pub fn send_signal(pid: u32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(pid as i32).expect("a pid");
     rustix::process::kill_process(pid, signal).expect("it can be signalled");
@@ -91,7 +97,11 @@ impl Answer {
 
 /// Sends bytes to an address; `None` without a whole answer.
 pub fn exchange(address: &str, bytes: &[u8], half_close: bool) -> Option<Answer> {
-    let mut stream = TcpStream::connect(address).ok()?;
+    exchange_on(TcpStream::connect(address).ok()?, bytes, half_close)
+}
+
+/// The same on a connection that is open.
+pub fn exchange_on(mut stream: TcpStream, bytes: &[u8], half_close: bool) -> Option<Answer> {
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     // A server may answer and close before it has read all: then the answer counts.
     let _ = stream.write_all(bytes);
@@ -115,6 +125,8 @@ pub struct Server {
     pub child: Child,
     pub address: String,
     pub data: PathBuf,
+    /// What requests show: the local key where the server has no account.
+    pub key: Option<String>,
     /// Removes the directory, where the server made its own.
     _temporary: Option<tempfile::TempDir>,
 }
@@ -125,6 +137,34 @@ impl Server {
         let temporary = tempfile::tempdir().expect("a temporary directory");
         let data = temporary.path().join("data");
         let mut server = Self::start_in(&data, &[]);
+        server._temporary = Some(temporary);
+        server
+    }
+
+    /// A server that anybody may read, as one that other servers ask for symbols.
+    pub fn start_public() -> Self {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let data = temporary.path().join("data");
+        let config = temporary.path().join("public.toml");
+        std::fs::write(&config, "[access]\npublic_read = true\n").expect("a file");
+        let run = |arguments: &[&str]| {
+            let output = Command::new(PROGRAM)
+                .args(arguments)
+                .arg("--data")
+                .arg(&data)
+                .output()
+                .expect("the program runs");
+            assert!(output.status.success(), "{arguments:?}");
+            String::from_utf8(output.stdout)
+                .expect("text")
+                .trim()
+                .to_owned()
+        };
+        run(&["user", "add", "admin", "--role", "admin"]);
+        let token = run(&["token", "create", "--user", "admin"]);
+        let config = config.to_str().expect("a plain path");
+        let mut server = Self::start_in(&data, &["--config", config]);
+        server.key = Some(token);
         server._temporary = Some(temporary);
         server
     }
@@ -159,18 +199,22 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .expect("the server starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
         let mut line = String::new();
-        let stdout = child.stdout.take().expect("stdout is a pipe");
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("a line on stdout");
-        let address = line.trim().strip_prefix("listening on http://");
-        let address = address
-            .unwrap_or_else(|| panic!("no listening line but {line:?}"))
-            .to_owned();
+        stdout.read_line(&mut line).expect("a line on stdout");
+        let url = line.trim().strip_prefix("listening on ");
+        let address = url.and_then(|url| Some(url.split_once("://")?.1.to_owned()));
+        let address = address.unwrap_or_else(|| panic!("no listening line but {line:?}"));
+        // The server writes both lines at once, the second one only where there is no account.
+        let open = String::from_utf8_lossy(stdout.buffer()).into_owned();
+        let key = open
+            .lines()
+            .find_map(|line| line.strip_prefix("open ")?.split_once("?key="))
+            .map(|(_, key)| key.to_owned());
         Self {
             child,
             address,
+            key,
             data: data.to_path_buf(),
             _temporary: None,
         }
@@ -198,7 +242,49 @@ impl Server {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Answer {
-        self.send(&request(method, path, headers, body), false)
+        self.send(&self.request_bytes(method, path, headers, body), false)
+    }
+
+    /// The same, not sent yet.
+    pub fn request_bytes(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Vec<u8> {
+        let shows_something = headers.iter().any(|(name, _)| {
+            ["auth-token", "authorization", "cookie"].contains(&name.to_ascii_lowercase().as_str())
+        });
+        let mut headers = headers.to_vec();
+        if let (Some(key), false) = (&self.key, shows_something) {
+            headers.push(("Auth-Token", key));
+        }
+        request(method, path, &headers, body)
+    }
+
+    /// A request as a client sent it once, with our key instead of whatever it showed.
+    pub fn with_key(&self, bytes: &[u8]) -> Vec<u8> {
+        let end = bytes
+            .windows(4)
+            .position(|w| w == b"\r\n\r\n")
+            .expect("a head");
+        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        let shows = |line: &&str| !line.to_ascii_lowercase().starts_with("auth");
+        let mut lines: Vec<&str> = head.split("\r\n").filter(shows).collect();
+        let key = format!("Auth-Token: {}", self.key());
+        lines.push(&key);
+        [lines.join("\r\n").as_bytes(), &bytes[end..]].concat()
+    }
+
+    /// The key, for programs that are told it.
+    pub fn key(&self) -> &str {
+        self.key.as_deref().expect("a key")
+    }
+
+    /// The address with the key as password, for programs that know no other way.
+    pub fn url_with_key(&self) -> String {
+        format!("http://crashkeep:{}@{}", self.key(), self.address)
     }
 
     pub fn get(&self, path: &str) -> Answer {

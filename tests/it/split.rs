@@ -315,12 +315,28 @@ fn a_folder_with_halves_is_added_at_once_or_through_a_server() {
     let url = format!("http://{}", server.address);
     let (status, text) = run(
         folder.path(),
-        &["symbols", "add", "build", "--server", &url],
+        &[
+            "symbols",
+            "add",
+            "build",
+            "--server",
+            &url,
+            "--token",
+            server.key(),
+        ],
     );
     assert_eq!(status, Some(0), "{text}");
     let (status, text) = run(
         folder.path(),
-        &["symbols", "check", "build", "--server", &url],
+        &[
+            "symbols",
+            "check",
+            "build",
+            "--server",
+            &url,
+            "--token",
+            server.key(),
+        ],
     );
     assert_eq!(status, Some(0), "{text}");
 }

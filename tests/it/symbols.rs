@@ -8,7 +8,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::server::{Answer, PROGRAM, Server, fixture, request, send_signal, wait_for};
+use crate::server::{Answer, PROGRAM, Server, fixture, send_signal, wait_for};
 
 const ACMED: &str = "acmed/135F08D1B8BB3CACF63971E176A8388F0/acmed.sym";
 const OTHER_ACMED: &str = "acmed/9A3DB037F2C1EFD28025FE267EDCB01E0/acmed.sym";
@@ -171,7 +171,10 @@ fn an_archive_is_taken_file_by_file_and_answered_as_tecken_answers() {
 #[test]
 fn breakpads_own_uploader_is_understood_in_both_protocols() {
     let server = Server::start();
-    let answer = server.send(&fixture("requests/breakpad-sym_upload-v1.http"), true);
+    let answer = server.send(
+        &server.with_key(&fixture("requests/breakpad-sym_upload-v1.http")),
+        true,
+    );
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(outcomes(&answer)[0].1, "stored");
     assert!(
@@ -181,11 +184,12 @@ fn breakpads_own_uploader_is_understood_in_both_protocols() {
     );
 
     let server = Server::start();
+    // The client shows its key in the query, in all requests but the upload itself.
     let send = |name: &str| {
-        server.send(
-            &fixture(&format!("requests/breakpad-sym_upload-v2-{name}.http")),
-            true,
-        )
+        let captured = fixture(&format!("requests/breakpad-sym_upload-v2-{name}.http"));
+        let captured = String::from_utf8(captured).expect("text");
+        let shown = captured.replace("key=secret123", &format!("key={}", server.key()));
+        server.send(shown.as_bytes(), true)
     };
     assert_eq!(send("1-status").text(), "{\"status\": \"MISSING\"}\n");
     let created = send("2-create").text();
@@ -249,7 +253,7 @@ fn a_symbol_file_goes_out_with_its_length_or_packed() {
         "135f08d1b8bb3cacf63971e176a8388f0",
     );
     assert_eq!(server.stored(&lower), text);
-    let head = request("HEAD", &format!("/symbols/{ACMED}"), &[], b"");
+    let head = server.request_bytes("HEAD", &format!("/symbols/{ACMED}"), &[], b"");
     let mut stream = TcpStream::connect(&server.address).expect("a connection");
     stream.write_all(&head).expect("sent");
     let mut answer = String::new();
@@ -260,7 +264,7 @@ fn a_symbol_file_goes_out_with_its_length_or_packed() {
     );
     assert!(answer.ends_with("\r\n\r\n"), "no body");
 
-    let get = request(
+    let get = server.request_bytes(
         "GET",
         &format!("/symbols/{ACMED}"),
         &[("Accept-Encoding", "gzip")],
@@ -411,7 +415,7 @@ fn a_kill_in_the_middle_of_an_upload_leaves_no_half_file() {
     let data = folder.path().join("data");
     let text = sym(ACMED);
     let mut server = Server::start_in(&data, &[]);
-    let whole = request("POST", "/upload/", &[], &text);
+    let whole = server.request_bytes("POST", "/upload/", &[], &text);
     let mut stream = TcpStream::connect(&server.address).expect("a connection");
     stream
         .write_all(&whole[..whole.len() - 100])
@@ -493,7 +497,7 @@ fn the_fields_own_stackwalker_finds_symbols_here() {
         .args([
             "--json",
             "--symbols-url",
-            &format!("http://{}/symbols/", server.address),
+            &format!("{}/symbols/", server.url_with_key()),
         ])
         .arg("--symbols-cache")
         .arg(folder.path().join("cache"))
@@ -542,7 +546,15 @@ fn the_command_adds_offline_and_through_a_server_and_lists() {
 
     let server = Server::start_in(&data, &[]);
     let url = format!("http://{}", server.address);
-    let sent = run(&["add", "source", "bad.sym", "--server", &url]);
+    let sent = run(&[
+        "add",
+        "source",
+        "bad.sym",
+        "--server",
+        &url,
+        "--token",
+        server.key(),
+    ]);
     assert_eq!(
         text(&sent.stdout),
         format!("same: {ACMED}\nsame: {OTHER_ACMED}\n")

@@ -1,0 +1,186 @@
+//! `crashkeep user` and `crashkeep token`, for a data directory that nobody has open and for one
+//! that a server has: then the command asks the server, which listens for that on loopback.
+//!
+//! The server's address and a key stand in a file of the data directory, which only its owner can
+//! read. Whoever can read it could change the store itself. The key is new at every start.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::accounts::{self, AccountError, NewToken, Parent, hash_of, new_secret};
+use crate::clock::Timestamp;
+use crate::rights::Role;
+use crate::store::Store;
+use crate::store::accounts::{AccountChange, KeyHash};
+
+/// The file's name in the data directory.
+const FILE: &str = "server";
+
+/// What a command asks for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "command")]
+pub enum AccountCommand {
+    UserAdd {
+        name: String,
+        role: String,
+    },
+    UserRemove {
+        name: String,
+    },
+    UserList,
+    TokenCreate {
+        user: String,
+        /// Names between commas; empty: all that the user may do.
+        scopes: String,
+        label: String,
+        days: Option<u32>,
+    },
+    TokenRevoke {
+        id: u64,
+    },
+    TokenList,
+}
+
+/// Carries a command out; what it prints.
+pub fn run(
+    store: &Store,
+    command: &AccountCommand,
+    now: Timestamp,
+) -> Result<String, AccountError> {
+    Ok(match command {
+        AccountCommand::UserAdd { name, role } => {
+            let role = role_named(role)?;
+            let is_new = accounts::put_user(store, name, role, now)?;
+            let done = if is_new { "added" } else { "changed" };
+            format!("{done} {name}, {}\n", role.name())
+        }
+        AccountCommand::UserRemove { name } => {
+            accounts::remove_user(store, name)?;
+            format!("removed {name}\n")
+        }
+        AccountCommand::UserList => {
+            let line = |user: &crate::store::accounts::UserRow| {
+                let made = Timestamp::from_ms(user.created_at_ms);
+                format!("{:<24} {:<10} {made}\n", user.name, user.role().name())
+            };
+            store.users()?.iter().map(line).collect()
+        }
+        AccountCommand::TokenCreate {
+            user,
+            scopes,
+            label,
+            days,
+        } => {
+            let new = NewToken {
+                user,
+                scopes: accounts::scopes(scopes)?,
+                label,
+                days: *days,
+                parent: Parent::UNBOUNDED,
+            };
+            format!("{}\n", accounts::create_token(store, &new, now)?)
+        }
+        AccountCommand::TokenRevoke { id } => {
+            if !store.tokens(None)?.iter().any(|(known, _)| known == id) {
+                return Err(AccountError::Bad(
+                    "id",
+                    format!("there is no token {id}; `crashkeep token list` prints them"),
+                ));
+            }
+            store.change_accounts(vec![AccountChange::RemoveKey(*id)])?;
+            format!("revoked {id}\n")
+        }
+        AccountCommand::TokenList => {
+            let line = |(id, token): &(u64, crate::store::accounts::KeyRow)| {
+                let ends = token
+                    .expires_at_ms
+                    .map_or("never".to_owned(), |at| Timestamp::from_ms(at).to_string());
+                let rights = token.rights().to_string();
+                let (user, label) = (&token.user, &token.label);
+                format!("{id:>6} {user:<24} {rights:<32} {ends:<24} {label}\n")
+            };
+            store.tokens(None)?.iter().map(line).collect()
+        }
+    })
+}
+
+/// The role of this name.
+pub fn role_named(name: &str) -> Result<Role, AccountError> {
+    Role::by_name(name).ok_or_else(|| {
+        let known = Role::ALL.map(Role::name).join(", ");
+        AccountError::Bad("role", format!("{name:?} is no role; known: {known}"))
+    })
+}
+
+/// What commands show to the running server.
+pub struct CommandKey {
+    secret: String,
+    hash: KeyHash,
+}
+
+impl CommandKey {
+    pub fn new() -> Self {
+        let secret = new_secret();
+        let hash = hash_of(&secret);
+        Self { secret, hash }
+    }
+
+    /// Whether this is the hash of the key.
+    pub fn is(&self, hash: &KeyHash) -> bool {
+        self.hash == *hash
+    }
+}
+
+impl Default for CommandKey {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Where the running server takes commands, and the key for it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RunningServer {
+    pub address: SocketAddr,
+    pub key: String,
+}
+
+impl RunningServer {
+    /// The server that has the data directory open, if it said where it listens.
+    pub fn find(data: &Path) -> io::Result<Option<Self>> {
+        match fs::read(data.join(FILE)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+            Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+        }
+    }
+}
+
+/// The file that says so. Dropping it removes the file.
+pub struct Announcement(PathBuf);
+
+impl Announcement {
+    pub fn write(data: &Path, address: SocketAddr, key: &CommandKey) -> io::Result<Self> {
+        let path = data.join(FILE);
+        let running = RunningServer {
+            address,
+            key: key.secret.clone(),
+        };
+        let mut file = tempfile::NamedTempFile::new_in(data)?;
+        serde_json::to_writer(&mut file, &running)?;
+        file.flush()?;
+        file.persist(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Announcement {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            tracing::warn!(%error, file = %self.0.display(), "a file could not be removed");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The local key: what makes somebody an admin on a server that has no account yet.
+//!
+//! Being on the same machine is not enough, because a reverse proxy is, too. Whoever can read the
+//! key's file could open the data directory as well. The key ends with the first account.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::accounts::{hash_of, new_secret};
+use crate::store::accounts::KeyHash;
+
+/// The file's name in the data directory.
+pub const FILE: &str = "local-key";
+/// More than any key has: what is longer is not ours.
+const FILE_BYTES_MAX: u64 = 256;
+
+/// `None` inside: there is no key, or not any more.
+#[derive(Default)]
+pub struct LocalKey(Mutex<Option<Key>>);
+
+struct Key {
+    secret: String,
+    hash: KeyHash,
+    /// `None` where nothing may be written: the key is in memory only.
+    file: Option<PathBuf>,
+}
+
+impl LocalKey {
+    /// Takes the key of the data directory, or makes one.
+    pub fn open(data: &Path) -> io::Result<Self> {
+        let path = data.join(FILE);
+        let secret = match read(data)? {
+            Some(known) => known,
+            None => write_new(data, &path)?,
+        };
+        Ok(Self::of(secret, Some(path)))
+    }
+
+    /// A key that is written nowhere.
+    pub fn in_memory() -> Self {
+        Self::of(new_secret(), None)
+    }
+
+    /// No key, and none in the data directory: there are accounts.
+    pub fn none(data: &Path) -> io::Result<Self> {
+        remove(&data.join(FILE))?;
+        Ok(Self::default())
+    }
+
+    fn of(secret: String, file: Option<PathBuf>) -> Self {
+        let hash = hash_of(&secret);
+        Self(Mutex::new(Some(Key { secret, hash, file })))
+    }
+
+    fn key(&self) -> std::sync::MutexGuard<'_, Option<Key>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this is the hash of the key.
+    pub fn is(&self, hash: &KeyHash) -> bool {
+        self.key().as_ref().is_some_and(|key| key.hash == *hash)
+    }
+
+    /// The key itself, for the line that the server prints when it starts.
+    pub fn secret(&self) -> Option<String> {
+        self.key().as_ref().map(|key| key.secret.clone())
+    }
+
+    /// The first account exists: the key is good for nothing any more.
+    pub fn end(&self) {
+        let Some(Key {
+            file: Some(file), ..
+        }) = self.key().take()
+        else {
+            return;
+        };
+        if let Err(error) = remove(&file) {
+            // It opens nothing now; the next start tries again.
+            tracing::warn!(%error, file = %file.display(), "the local key's file could not be removed");
+        }
+    }
+}
+
+/// The key in a data directory; `None` where there is none.
+pub fn read(data: &Path) -> io::Result<Option<String>> {
+    let path = data.join(FILE);
+    let text = match fs::metadata(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+        Ok(known) if known.len() > FILE_BYTES_MAX => String::new(),
+        Ok(_) => fs::read_to_string(&path)?,
+    };
+    let key = text.trim();
+    let is_key = key.len() >= 32 && key.bytes().all(|b| b.is_ascii_hexdigit());
+    Ok(is_key.then(|| key.to_owned()))
+}
+
+/// Writes a new key so that a kill leaves either none or a whole one.
+fn write_new(data: &Path, path: &Path) -> io::Result<String> {
+    let secret = new_secret();
+    // A temporary file is readable by its owner alone from the start.
+    let mut file = tempfile::NamedTempFile::new_in(data)?;
+    writeln!(file, "{secret}")?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(secret)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_stays_the_same_until_it_ends_and_only_its_owner_reads_it() {
+        let data = tempfile::tempdir().expect("a folder");
+        let path = data.path().join(FILE);
+        let key = LocalKey::open(data.path()).expect("a key");
+        let secret = key.secret().expect("a secret");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = fs::metadata(&path).expect("a file").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        assert_eq!(read(data.path()).expect("readable"), Some(secret.clone()));
+        let again = LocalKey::open(data.path()).expect("the key");
+        assert!(again.is(&hash_of(&secret)) && !again.is(&hash_of("other")));
+        again.end();
+        assert!(!again.is(&hash_of(&secret)) && !path.exists());
+        // What is no key is replaced, not used.
+        fs::write(&path, "short").expect("written");
+        let new = LocalKey::open(data.path()).expect("a key");
+        assert!(!new.is(&hash_of("short")));
+        LocalKey::none(data.path()).expect("removed");
+        assert!(!path.exists());
+    }
+}

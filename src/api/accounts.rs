@@ -1,0 +1,15 @@
+//! Accounts and tokens, as `crashkeep user` and `crashkeep token` change them on a running server.
+
+use crate::access::commands;
+use crate::web::{App, Request, Response, WebError};
+
+/// `POST /api/Accounts/`: one command as JSON; answers what the command prints.
+pub fn command(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    let command = serde_json::from_slice(&request.body)
+        .map_err(|e| WebError::new(400, format!("the body is no command for accounts: {e}")))?;
+    let printed = commands::run(&app.store, &command, app.clock.now())?;
+    if app.store.has_users()? {
+        app.local_key.end();
+    }
+    Ok(Response::text(200, printed))
+}

@@ -1,0 +1,187 @@
+//! The sockets that the server listens on, and what comes in on each: plain TCP, TLS, or a Unix
+//! socket for a proxy on the same machine.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use crate::addresses::Listen;
+use crate::web::Door;
+
+/// Bytes in both directions.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+pub struct Listener {
+    socket: Socket,
+    pub door: Door,
+    /// With the port that the system chose, where 0 was asked for.
+    pub bound: Listen,
+    pub tls: Option<Arc<Tls>>,
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixListener),
+}
+
+impl Listener {
+    /// Binds an address; `setting` is what names it, for errors.
+    pub async fn bind(
+        listen: &Listen,
+        door: Door,
+        tls: Option<Arc<Tls>>,
+        setting: &str,
+    ) -> io::Result<Self> {
+        let bound = match listen {
+            Listen::Tcp(address) => bind_tcp(*address).await,
+            Listen::Unix(path) => bind_unix(path),
+        };
+        let (socket, bound) = bound.map_err(|e| {
+            let why = format!("cannot listen on {listen}: {e}; choose another with {setting}");
+            io::Error::new(e.kind(), why)
+        })?;
+        Ok(Self {
+            socket,
+            door,
+            bound,
+            tls,
+        })
+    }
+
+    /// The next connection, before any handshake. The address is `None` on a Unix socket.
+    pub async fn accept(&self) -> io::Result<(Box<dyn Stream>, Option<IpAddr>)> {
+        match &self.socket {
+            Socket::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                let _ = stream.set_nodelay(true);
+                Ok((Box::new(stream), Some(peer.ip().to_canonical())))
+            }
+            #[cfg(unix)]
+            Socket::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Box::new(stream), None))
+            }
+        }
+    }
+
+    /// Under which URL clients reach it, without a slash at its end.
+    pub fn url(&self) -> String {
+        match (&self.bound, &self.tls) {
+            (Listen::Tcp(address), None) => format!("http://{address}"),
+            (Listen::Tcp(address), Some(_)) => format!("https://{address}"),
+            (unix, _) => unix.to_string(),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Listen::Unix(path) = &self.bound {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+async fn bind_tcp(address: SocketAddr) -> io::Result<(Socket, Listen)> {
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    Ok((Socket::Tcp(listener), Listen::Tcp(bound)))
+}
+
+#[cfg(unix)]
+fn bind_unix(path: &Path) -> io::Result<(Socket, Listen)> {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    // A server that was killed leaves its socket behind; one that runs answers.
+    let is_socket = std::fs::metadata(path).is_ok_and(|known| known.file_type().is_socket());
+    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
+        std::fs::remove_file(path)?;
+    }
+    let listener = tokio::net::UnixListener::bind(path)?;
+    // As on a loopback port: whoever may enter the folder may connect, such as the proxy's user.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    Ok((Socket::Unix(listener), Listen::Unix(path.to_owned())))
+}
+
+#[cfg(not(unix))]
+fn bind_unix(_: &Path) -> io::Result<(Socket, Listen)> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "this system has no Unix sockets",
+    ))
+}
+
+/// The certificate in use, which can be replaced while the server runs.
+pub struct Tls(RwLock<TlsAcceptor>);
+
+/// Files in PEM form: the certificate with its chain, and its private key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Tls {
+    pub fn load(files: &TlsFiles) -> io::Result<Self> {
+        Ok(Self(RwLock::new(acceptor(files)?)))
+    }
+
+    /// Uses what the files hold now. Connections that are open keep what they began with; where
+    /// the files cannot be used, so do new ones.
+    pub fn reload(&self, files: &TlsFiles) -> io::Result<()> {
+        let acceptor = acceptor(files)?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = acceptor;
+        Ok(())
+    }
+
+    pub async fn handshake(&self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
+        let acceptor = self
+            .0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        Ok(Box::new(acceptor.accept(stream).await?))
+    }
+}
+
+fn acceptor(files: &TlsFiles) -> io::Result<TlsAcceptor> {
+    let unusable = |path: &Path, why: String| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{}: {why}", path.display()),
+        )
+    };
+    let chain = CertificateDer::pem_file_iter(&files.certificate)
+        .and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>())
+        .map_err(|e| {
+            unusable(
+                &files.certificate,
+                format!("no certificate in PEM form: {e}"),
+            )
+        })?;
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|e| unusable(&files.key, format!("no private key in PEM form: {e}")))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|e| {
+            unusable(
+                &files.certificate,
+                format!("cannot be used with {}: {e}", files.key.display()),
+            )
+        })?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}

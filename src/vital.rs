@@ -1,0 +1,78 @@
+//! Threads and tasks without which the process is no server any more. When one of them ends
+//! though nobody stopped it, the process ends, too: a supervisor starts it again, and clients that
+//! are refused meanwhile send their reports later.
+
+use std::io::Write;
+
+/// The process's exit code where one of them ended (EX_SOFTWARE of sysexits.h).
+pub const EXIT_CODE: i32 = 70;
+
+/// Held by such a thread. Dropping it ends the process, but for [`Vital::finish`].
+pub struct Vital {
+    name: &'static str,
+    is_finished: bool,
+}
+
+impl Vital {
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            is_finished: false,
+        }
+    }
+
+    /// The thread ends because it was told to.
+    pub fn finish(mut self) {
+        self.is_finished = true;
+    }
+}
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        if self.is_finished {
+            return;
+        }
+        tracing::error!(
+            thread = self.name,
+            "a thread ended by itself; the server stops"
+        );
+        // The log may be what failed.
+        let text = format!(
+            "crashkeep: the thread {} ended by itself; the server stops so that it can be started again\n",
+            self.name
+        );
+        let _ = std::io::stderr().write_all(text.as_bytes());
+        std::process::exit(EXIT_CODE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Set in the process that is to end.
+    const ENDING: &str = "CRASHKEEP_TEST_VITAL";
+
+    #[test]
+    fn a_vital_thread_that_panics_ends_the_process_and_says_so() {
+        if std::env::var_os(ENDING).is_some() {
+            let thread = std::thread::spawn(|| {
+                let _vital = Vital::new("heart");
+                panic!("as it were");
+            });
+            let _ = thread.join();
+            unreachable!("the process ended with its thread");
+        }
+        Vital::new("finished").finish();
+        let own = std::env::current_exe().expect("this program");
+        let name = "vital::tests::a_vital_thread_that_panics_ends_the_process_and_says_so";
+        let output = std::process::Command::new(own)
+            .args(["--exact", name, "--nocapture"])
+            .env(ENDING, "1")
+            .output()
+            .expect("it runs");
+        assert_eq!(output.status.code(), Some(EXIT_CODE));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("the thread heart ended by itself"), "{said}");
+    }
+}
