@@ -15,8 +15,8 @@ use toml::de::{DeTable, DeValue};
 
 use crate::bugs::reference;
 use crate::bugs::template::Template;
-use crate::fields::Kind;
 use crate::fields::site::{self, SiteField};
+use crate::fields::{self, Kind};
 use crate::symbol_source::{SourceKind, SymbolSource};
 use crate::throttle::{Op, Outcome, Rule};
 
@@ -228,6 +228,14 @@ settings! {
     deferred: Deferred {
         /// Days that a deferred report is kept for somebody to ask for it.
         keep_days: Days = Days(7);
+        /// Whether a deferred report is processed when anybody opens its page. Without this it takes
+        /// the right to reprocess, and a click.
+        process_on_view: bool = false;
+    }
+    /// `[installations]`: how installations of a product are told apart and counted.
+    installations: Installations {
+        /// Annotations between spaces; the first that a report has tells which installation sent it.
+        told_by: Keys = Keys(fields::INSTALLATION_KEYS.map(str::to_owned).to_vec()), at_start;
     }
     /// `[retention]`: how long crashes are kept, from their receipt.
     retention: RetentionSettings {
@@ -447,6 +455,23 @@ impl Value for Origins {
             path.trim_matches('/').is_empty().then(|| text.to_owned())
         });
         origins.collect::<Option<Vec<String>>>().map(Self)
+    }
+
+    fn print(&self) -> String {
+        self.0.join(" ").print()
+    }
+}
+
+/// Names of annotations. Written as one text with spaces between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys(pub Vec<String>);
+
+impl Value for Keys {
+    const FORM: &'static str = "names of annotations such as \"InstallTime guid\" between spaces";
+
+    fn read(value: &DeValue) -> Option<Self> {
+        let text = value.as_str().filter(|t| !t.contains(char::is_control))?;
+        Some(Self(text.split_whitespace().map(str::to_owned).collect()))
     }
 
     fn print(&self) -> String {

@@ -247,6 +247,13 @@ impl View<'_> {
 
     /// What of the answer an index lacks that is being built, or is behind.
     fn lacking(&self) -> Option<String> {
+        let not_indexed = &self.result.not_indexed;
+        if !not_indexed.is_empty() {
+            return Some(format!(
+                "Not every crash is indexed by {}: clients send more annotations than the index has columns for. An entry of [[fields]] makes a field of one; an index that is built anew on the status page takes in those that come most.",
+                not_indexed.join(", ")
+            ));
+        }
         let coverage = &self.result.coverage;
         let fields = coverage.fields().join(", ");
         match coverage {
