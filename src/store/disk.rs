@@ -218,7 +218,11 @@ fn is_same_file(_: &fs::Metadata, _: &fs::Metadata) -> bool {
 
 /// Takes a lock; false where another process has it. An error means that there are no locks here.
 pub(super) fn try_lock(file: &File) -> io::Result<bool> {
-    match file.try_lock() {
+    locked(file.try_lock())
+}
+
+fn locked(taken: Result<(), TryLockError>) -> io::Result<bool> {
+    match taken {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) => Err(error),
@@ -299,6 +303,14 @@ mod tests {
         let file = root.path().join("file");
         fs::write(&file, "").unwrap();
         assert!(make_private_dir(&file.join("below")).is_err());
+    }
+
+    #[test]
+    fn a_system_without_locks_is_not_taken_for_another_process() {
+        assert!(matches!(locked(Ok(())), Ok(true)));
+        assert!(matches!(locked(Err(TryLockError::WouldBlock)), Ok(false)));
+        let enolck = io::Error::from_raw_os_error(37);
+        assert!(locked(Err(TryLockError::Error(enolck))).is_err());
     }
 
     #[test]

@@ -570,7 +570,7 @@ impl Writer {
         self.shared.check_in_place()?;
         let file = self.disk.open(super::DATABASE)?;
         self.life = Life::default();
-        let database = backend::open(file, self.cache_bytes, &self.life)?;
+        let database = contained(|| backend::open(file, self.cache_bytes, &self.life))?;
         self.shared.replace_database(database);
         self.handle = Handle::Fresh;
         Ok(())
@@ -585,7 +585,7 @@ impl Writer {
             Err(_) => self.shared.file.clone(),
         };
         self.life = Life::default();
-        let database = backend::open_for_reading(file, self.cache_bytes, &self.life)?;
+        let database = contained(|| backend::open_for_reading(file, self.cache_bytes, &self.life))?;
         self.shared.replace_database(database);
         Ok(())
     }

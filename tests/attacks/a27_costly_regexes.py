@@ -20,7 +20,7 @@ def cpu():
     return (int(f[11]) + int(f[12])) / os.sysconf('SC_CLK_TCK')
 
 
-quote = lambda text: urllib.parse.quote(text, safe='')
+quote = lambda text: urllib.parse.quote(text, safe='@')
 item = quote('sig@\\w{16}')
 requests = {
     'in the search box': '/api/SuperSearch/?q=' + '+'.join([item] * 1850),
