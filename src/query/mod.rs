@@ -15,7 +15,7 @@ use std::fmt;
 use crate::clock::Timestamp;
 use crate::fields::{self, Field, Kind, Visibility};
 
-pub use compile::Compiled;
+pub use compile::{Budget, Compiled};
 pub use dates::{Interval, parse_moment};
 
 /// Why parameters are no query. `message` is what the API answers.
@@ -299,7 +299,18 @@ impl Query {
         now: Timestamp,
         may_see_protected: bool,
     ) -> Result<Self, QueryError> {
-        parse::parse(params, now, may_see_protected)
+        Self::parse_within(params, now, may_see_protected, &mut Budget::default())
+    }
+
+    /// The same for somebody who tries again without what was wrong: the patterns of all tries share
+    /// one budget.
+    pub fn parse_within(
+        params: &[(String, String)],
+        now: Timestamp,
+        may_see_protected: bool,
+        budget: &mut Budget,
+    ) -> Result<Self, QueryError> {
+        parse::parse(params, now, may_see_protected, budget)
     }
 
     /// Every field that it names, some more than once. The full text names none.

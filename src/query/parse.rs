@@ -40,8 +40,9 @@ pub fn parse(
     params: &[(String, String)],
     now: Timestamp,
     may_see_protected: bool,
+    budget: &mut Budget,
 ) -> Result<Query, QueryError> {
-    parse_all(params, now, may_see_protected).map_err(|error| {
+    parse_all(params, now, may_see_protected, budget).map_err(|error| {
         // The value of a parameter that stands there once needs no more telling.
         let given = params.iter().rfind(|(name, _)| *name == error.field);
         match given {
@@ -55,6 +56,7 @@ fn parse_all(
     params: &[(String, String)],
     now: Timestamp,
     may_see_protected: bool,
+    budget: &mut Budget,
 ) -> Result<Query, QueryError> {
     if params.len() > limits::QUERY_PARAMS_MAX {
         return error(
@@ -98,7 +100,7 @@ fn parse_all(
             ),
         );
     }
-    let filters = parser.filters(&line.conditions, now)?;
+    let filters = parser.filters(&line.conditions, now, budget)?;
     let names = |filter: &Filter| [name::STATE, name::UUID].contains(&&*filter.field.name());
     Ok(Query {
         with_deferred: filters.iter().any(names),
@@ -311,10 +313,10 @@ impl<'p> Parser<'p> {
         &self,
         typed: &[(String, String)],
         now: Timestamp,
+        budget: &mut Budget,
     ) -> Result<Vec<Filter>, QueryError> {
         let mut filters = Vec::new();
         let mut dates = Vec::new();
-        let mut budget = Budget::default();
         let typed_from = self.params.len();
         for (at, (param, value)) in self.params.iter().chain(typed).enumerate() {
             if param.starts_with('_') || param == "q" || value.is_empty() {
@@ -323,7 +325,7 @@ impl<'p> Parser<'p> {
             let Some(field) = self.field(param, param)? else {
                 continue;
             };
-            let filter = filter(param, field, value, &mut budget).map_err(|error| {
+            let filter = filter(param, field, value, budget).map_err(|error| {
                 let error = error.with_value(value);
                 // What was typed in the box stands at the box.
                 let field = if at < typed_from {
@@ -568,7 +570,7 @@ mod tests {
     }
 
     fn query(text: &str) -> Query {
-        parse(&params(text), NOW, true).unwrap_or_else(|e| panic!("{text}: {e}"))
+        Query::parse(&params(text), NOW, true).unwrap_or_else(|e| panic!("{text}: {e}"))
     }
 
     /// The conditions without the date's.
@@ -585,7 +587,7 @@ mod tests {
         let ask = |params: usize, typed: usize| {
             let mut all = vec![("product".to_owned(), "a".to_owned()); params];
             all.push(("q".to_owned(), "sig:x ".repeat(typed)));
-            parse(&all, NOW, true).map(|query| query.filters.len())
+            Query::parse(&all, NOW, true).map(|query| query.filters.len())
         };
         let max = limits::QUERY_PARAMS_MAX;
         assert!(ask(max / 2, max / 2 - 1).is_ok());
@@ -659,7 +661,7 @@ mod tests {
     #[test]
     fn bad_parameters_are_told_in_socorros_words() {
         fn check(text: &str, message: &str) {
-            let error = parse(&params(text), NOW, true).expect_err(text);
+            let error = Query::parse(&params(text), NOW, true).expect_err(text);
             assert_eq!(error.message, message, "{text}");
         }
         check("date=2026-11-02", "date must have a prefix operator");
@@ -704,7 +706,7 @@ mod tests {
     fn protected_fields_are_dropped_for_those_who_may_not_see_them() {
         let text = "url=~x&_columns=url&_columns=uuid&_facets=url&_aggs.url=product\
                     &_aggs.product=url&_sort=url&annotation.guid=1";
-        let query = parse(&params(text), NOW, false).unwrap();
+        let query = Query::parse(&params(text), NOW, false).unwrap();
         assert_eq!(query.filters.len(), 2);
         assert_eq!(query.columns.len(), 1);
         assert_eq!((query.facets.len(), query.sort.len()), (0, 0));
@@ -740,7 +742,7 @@ mod tests {
             let query = query(text);
             let printed = query.to_params();
             assert_eq!(
-                parse(&printed, NOW, true).as_ref(),
+                Query::parse(&printed, NOW, true).as_ref(),
                 Ok(&query),
                 "{text}: {printed:?}"
             );

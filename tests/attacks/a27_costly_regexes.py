@@ -27,6 +27,7 @@ requests = {
     'different ones in the search box': '/api/SuperSearch/?q=' + '+'.join(quote('sig@\\w{%d}' % n) for n in range(9, 400)),
     'as parameters': '/api/SuperSearch/?' + '&'.join('signature=' + quote('@\\w{%d}' % n) for n in range(9, 450)),
     'wildcards': '/api/SuperSearch/?' + '&'.join('signature=' + quote('~*a%d*b' % n) for n in range(450)),
+    'as parameters of the page': '/search/?' + '&'.join('signature=' + quote('@\\w{%d}' % n) for n in range(9, 450)),
     'on the page': '/search/?q=' + '+'.join([item] * 1850),
 }
 before = memory()

@@ -18,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
 use crate::fields::name;
 use crate::index::{Coverage, SearchResult};
-use crate::query::{FieldRef, Query, QueryError};
+use crate::query::{Budget, FieldRef, Query, QueryError};
 use crate::store::accounts::SearchRow;
 use crate::web::{App, Params, Request, Response, WebError};
 
@@ -167,8 +167,10 @@ impl Asked {
                 );
             }
         }
+        let mut budget = Budget::default();
         let mut query = loop {
-            let error = match Query::parse(&asked, now, sees_protected) {
+            let parsed = Query::parse_within(&asked, now, sees_protected, &mut budget);
+            let error = match parsed {
                 Ok(query) => break query,
                 Err(error) => error,
             };
