@@ -29,10 +29,10 @@ use crate::naming::Naming;
 use crate::outbound::{Bounds, Outbound};
 use crate::queue;
 use crate::reload::InForce;
-use crate::retention::{Keep, Retention, SymbolPlaces};
+use crate::retention::{self, Keep, Pass, Plan, Retention, SymbolPlaces};
 use crate::signature::Ruleset;
 use crate::stackwalk::{Namer, WalkerOptions};
-use crate::store::disk::{Disk, OsDisk, make_private_dir};
+use crate::store::disk::{Disk, OsDisk, make_private, make_private_dir};
 use crate::store::overlay::OverlayDisk;
 use crate::store::{DirectoryLock, State, Store, StoreOptions, StoreStatus};
 use crate::symbol_source::SymbolSource;
@@ -85,7 +85,8 @@ impl Appliance {
 
     /// The same with a clock of the caller's.
     pub fn start_at(config: Config, place: &Place, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        fields::extend(&config.fields.value).map_err(anyhow::Error::msg)?;
+        fields::extend(&config.fields.value, &config.installations.told_by.0)
+            .map_err(anyhow::Error::msg)?;
         let ground = Ground::prepare(place)
             .with_context(|| format!("data directory {}", place.data.display()))?;
         let metrics = Arc::new(Metrics::default());
@@ -113,15 +114,7 @@ impl Appliance {
 
         let in_force = Arc::new(InForce::new(config.clone()));
         let kept = in_force.clone();
-        let keep = move || {
-            let settings = &kept.get().retention;
-            Keep {
-                processed_days: settings.processed_days.0,
-                failed_days: settings.failed_days.0,
-                symbols_unused_days: *settings.symbols_unused_days,
-                symbols_days: *settings.symbols_days,
-            }
-        };
+        let keep = move || keep(&kept.get());
         let symbols = Shelf::new(symbol_dir(&place.data), ground.spill_dir.clone());
         let symbol_dirs = SymbolDirs::new(symbol_folders(&config, &place.data));
         let mapped = Arc::new(mapped_dir(&place.data));
@@ -130,12 +123,10 @@ impl Appliance {
             dirs: symbol_dirs.clone(),
             mapped: mapped.clone(),
         };
-        let retention = Arc::new(Retention::start(
-            store.clone(),
-            places,
-            keep,
-            clock.clone(),
-        )?);
+        let retention = Arc::new(match place.read_only {
+            true => Retention::idle(),
+            false => Retention::start(store.clone(), places, keep, clock.clone())?,
+        });
 
         let bugzilla = match config.bugzilla.url.0.as_str() {
             "" => None,
@@ -341,6 +332,36 @@ pub fn reindex(
     built.map_err(|error| anyhow::anyhow!("the search index: {error}"))
 }
 
+/// How long the configuration keeps things.
+fn keep(config: &Config) -> Keep {
+    let settings = &config.retention;
+    Keep {
+        processed_days: settings.processed_days.0,
+        failed_days: settings.failed_days.0,
+        symbols_unused_days: *settings.symbols_unused_days,
+        symbols_days: *settings.symbols_days,
+    }
+}
+
+/// One pass of retention over a data directory that no server has open. Without `confirm` it
+/// only says what it would do.
+pub fn retain(config: &Config, data: &Path, confirm: bool) -> anyhow::Result<(Plan, Option<Pass>)> {
+    let StoreAlone { store, .. } = store_alone(config, data)?;
+    let places = SymbolPlaces {
+        shelf: shelf(data)?,
+        dirs: SymbolDirs::new(symbol_folders(config, data)),
+        mapped: Arc::new(mapped_dir(data)),
+    };
+    let (keep, now) = (keep(config), SystemClock.now());
+    let plan = retention::plan(&store, &places, &keep, now, true)?;
+    let done = match confirm {
+        true => retention::guarded_pass(&store, &places, &keep, now, true, Some(plan))?.ok(),
+        false => None,
+    };
+    store.close();
+    Ok((plan, done))
+}
+
 /// What the parts stand on: the folders that they write to, and the lock on them.
 struct Ground {
     disk: Arc<dyn Disk>,
@@ -369,6 +390,9 @@ impl Ground {
         make_private_dir(&spill_dir)?;
         sweep(&spill_dir)?;
         make_private_dir(&symbol_dir(data))?;
+        for folder in ["index", "segments", "incoming", "symbols", "symbols-mapped"] {
+            make_private(&data.join(folder));
+        }
         Ok(Self {
             disk: Arc::new(OsDisk::new(data)?),
             index_dir: data.join("index"),
@@ -408,7 +432,8 @@ pub struct StoreAlone {
 
 /// Opens the store without anything around it: no workers, no index, no listener.
 pub fn store_alone(config: &Config, data: &Path) -> anyhow::Result<StoreAlone> {
-    fields::extend(&config.fields.value).map_err(anyhow::Error::msg)?;
+    fields::extend(&config.fields.value, &config.installations.told_by.0)
+        .map_err(anyhow::Error::msg)?;
     let ground = Ground::prepare(&Place {
         data: data.to_path_buf(),
         program: PathBuf::new(),

@@ -16,8 +16,8 @@ use toml::de::{DeTable, DeValue};
 use crate::addresses::{Listen, PublicUrl, TrustedProxies};
 use crate::bugs::reference;
 use crate::bugs::template::Template;
-use crate::fields::Kind;
 use crate::fields::site::{self, SiteField};
+use crate::fields::{self, Kind};
 use crate::symbol_source::{SourceKind, SymbolSource};
 use crate::throttle::{Op, Outcome, Rule};
 
@@ -247,6 +247,14 @@ settings! {
     deferred: Deferred {
         /// Days that a deferred report is kept for somebody to ask for it.
         keep_days: Days = Days(7);
+        /// Whether a deferred report is processed when anybody opens its page. Without this it takes
+        /// the right to reprocess, and a click.
+        process_on_view: bool = false;
+    }
+    /// `[installations]`: how installations of a product are told apart and counted.
+    installations: Installations {
+        /// Annotations between spaces; the first that a report has tells which installation sent it.
+        told_by: Keys = Keys(fields::INSTALLATION_KEYS.map(str::to_owned).to_vec()), at_start;
     }
     /// `[retention]`: how long crashes are kept, from their receipt.
     retention: RetentionSettings {
@@ -466,6 +474,25 @@ impl Value for Origins {
             path.trim_matches('/').is_empty().then(|| text.to_owned())
         });
         origins.collect::<Option<Vec<String>>>().map(Self)
+    }
+
+    fn print(&self) -> String {
+        self.0.join(" ").print()
+    }
+}
+
+/// Names of annotations. Written with spaces between them, or as a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys(pub Vec<String>);
+
+impl Value for Keys {
+    const FORM: &'static str = "names of annotations such as \"InstallTime guid\" between spaces";
+
+    fn read(value: &DeValue) -> Option<Self> {
+        let names = words(value)?.into_iter();
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        let is_plain = |name: &String| !name.contains(char::is_control);
+        names.iter().all(is_plain).then_some(Self(names))
     }
 
     fn print(&self) -> String {

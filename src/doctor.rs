@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::store::mends::{Lack, Lacking, What};
 use crate::store::symbols::{Release, SymbolRow};
 use crate::store::{Store, StoreError};
+use crate::symbols::SymbolDirs;
 
 /// Builds of the same name that are shown.
 const OTHERS_MAX: usize = 3;
@@ -161,6 +162,7 @@ pub struct Finding {
 /// What most crashes lack, in the order of what would help most of them.
 pub fn examine(
     store: &Store,
+    dirs: &SymbolDirs,
     product: Option<&str>,
     version: Option<&str>,
     limit: usize,
@@ -176,7 +178,7 @@ pub fn examine(
             crashes,
             releases,
         } = lacking;
-        let cause = cause(store, &lack)?;
+        let cause = cause(store, dirs, &lack)?;
         findings.push(Finding {
             lack,
             crashes,
@@ -187,7 +189,7 @@ pub fn examine(
     Ok(findings)
 }
 
-fn cause(store: &Store, lack: &Lack) -> Result<Cause, StoreError> {
+fn cause(store: &Store, dirs: &SymbolDirs, lack: &Lack) -> Result<Cause, StoreError> {
     let row = store.symbols_of(&lack.debug_id.to_ascii_uppercase())?;
     let content = row.map(|row| row.module.content());
     match (lack.what, content) {
@@ -197,6 +199,14 @@ fn cause(store: &Store, lack: &Lack) -> Result<Cause, StoreError> {
         (What::Unwind, Some(content)) if !content.has_unwind() => return Ok(Cause::NoUnwind),
         (_, Some(_)) => return Ok(Cause::There),
         (_, None) => {}
+    }
+    // In a folder of Breakpad's, which nobody tells the store about, the file may be there.
+    if dirs.find(&lack.debug_file, &lack.debug_id).is_some() {
+        return Ok(match lack.what {
+            What::Symbols => Cause::There,
+            What::Functions => Cause::Stripped,
+            What::Unwind => Cause::NoUnwind,
+        });
     }
     if let Some(system) = System::of(&lack.debug_file) {
         return Ok(Cause::System(system));
@@ -277,7 +287,7 @@ impl Finding {
                 "/usr/lib/system/{file} # on a Mac with that version"
             )),
             (Cause::System(System::Linux), _) => None,
-            (Cause::NoUnwind, Some(stem)) => add(format!("{stem}.exe # or .dll")),
+            (Cause::NoUnwind, Some(stem)) => add(program(stem)),
             (Cause::NoUnwind, None) => add(format!(
                 "{file} # the program itself, not stripped of .eh_frame"
             )),
@@ -285,10 +295,14 @@ impl Finding {
                 add(format!("{file} # the whole PDB, not the public one"))
             }
             (Cause::Stripped, None) => add(format!("{file}.debug # or its dSYM, or its .dwp")),
-            (_, Some(stem)) => add(format!(
-                "{file} {stem}.exe # or .dll; of the build {}",
-                self.lack.debug_id
-            )),
+            (_, Some(stem)) => {
+                let program = program(stem);
+                let separator = if program.contains('#') { ";" } else { " #" };
+                add(format!(
+                    "{file} {program}{separator} of the build {}",
+                    self.lack.debug_id
+                ))
+            }
             (_, None) => add(format!(
                 "{file} # with debug information, or with {file}.debug, or its dSYM; of the build {}",
                 self.lack.debug_id
@@ -332,6 +346,19 @@ impl Finding {
     }
 }
 
+/// The program beside a PDB: `app` may be of `app.exe` or `app.dll`, `app.exe` is one.
+fn program(stem: &str) -> String {
+    let is_whole = [".exe", ".dll", ".sys", ".ocx"].iter().any(|ending| {
+        let start = stem.len().saturating_sub(ending.len());
+        stem.get(start..)
+            .is_some_and(|end| end.eq_ignore_ascii_case(ending))
+    });
+    match is_whole {
+        true => stem.to_owned(),
+        false => format!("{stem}.exe # or .dll"),
+    }
+}
+
 /// `app.pdb` -> `app`
 fn strip_pdb(file: &str) -> Option<&str> {
     let (stem, ending) = file.rsplit_once('.')?;
@@ -341,6 +368,36 @@ fn strip_pdb(file: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_is_named_once() {
+        for (file, expected) in [
+            (
+                "electron.exe.pdb",
+                "crashkeep symbols add --server S electron.exe.pdb electron.exe # of the build AB1",
+            ),
+            (
+                "node.DLL.pdb",
+                "crashkeep symbols add --server S node.DLL.pdb node.DLL # of the build AB1",
+            ),
+            (
+                "app.pdb",
+                "crashkeep symbols add --server S app.pdb app.exe # or .dll; of the build AB1",
+            ),
+        ] {
+            let finding = Finding {
+                lack: Lack {
+                    debug_file: file.into(),
+                    debug_id: "AB1".into(),
+                    what: What::Symbols,
+                },
+                crashes: 1,
+                releases: Vec::new(),
+                cause: Cause::NeverUploaded,
+            };
+            assert_eq!(finding.command("S").as_deref(), Some(expected));
+        }
+    }
 
     #[test]
     fn libraries_of_the_system_are_known_by_name() {

@@ -275,7 +275,31 @@ impl Parts {
     }
 }
 
-/// What is missed is a file, and a module may have two.
+/// What is missed is a file, and a module may have two. The store keeps these keys: they must not
+/// change with the names in this program.
 fn miss_key(lack: &Lack) -> String {
-    format!("{} {:?}", lack.debug_id.to_ascii_uppercase(), lack.what)
+    let what = match lack.what {
+        What::Symbols => "symbols",
+        What::Functions => "functions",
+        What::Unwind => "unwind",
+    };
+    format!("{} {what}", lack.debug_id.to_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_missed_has_a_key_that_stays() {
+        let key = |what| {
+            miss_key(&Lack {
+                debug_file: "a.pdb".into(),
+                debug_id: "ab1".into(),
+                what,
+            })
+        };
+        let keys = [What::Symbols, What::Functions, What::Unwind].map(key);
+        assert_eq!(keys, ["AB1 symbols", "AB1 functions", "AB1 unwind"]);
+    }
 }

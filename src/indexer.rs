@@ -27,7 +27,8 @@ use crossbeam_channel::{
 
 use crate::index::{Document, Index, IndexError, Side, Watermark, Writer};
 use crate::metrics::Metrics;
-use crate::store::{CrashRow, Store, StoreError};
+use crate::process;
+use crate::store::{CrashRow, State, Store, StoreError};
 use crate::vital::Vital;
 
 /// Changes or rows between two looks at the clock and at the stop signal.
@@ -524,6 +525,7 @@ impl<'s> Feed<'s> {
         };
         let processed = match store.processed(row) {
             Ok(Some(processed)) => processed,
+            Ok(None) if row.state == State::Deferred => return Ok(self.deferred(seq, row)?),
             Ok(None) => return Ok(None),
             Err(error @ StoreError::Damaged(_)) => {
                 left_out(&error);
@@ -544,6 +546,19 @@ impl<'s> Feed<'s> {
                 Ok(None)
             }
         }
+    }
+
+    /// A report that was not processed, by what its client said.
+    fn deferred(&self, seq: u64, row: &CrashRow) -> Result<Option<Document>, StoreError> {
+        let raw = match self.shared.store.raw(row) {
+            Err(error @ StoreError::Damaged(_)) => {
+                tracing::error!(crash_id = %row.id, %error, "a crash is left out of the index");
+                return Ok(None);
+            }
+            raw => raw?,
+        };
+        let known = process::unprocessed(&raw, &row.throttle_rule);
+        Ok(Document::new(seq, row.id, row.received_at(), &known, &raw.annotations).ok())
     }
 
     fn commit_pause(&self) -> Option<Duration> {

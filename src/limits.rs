@@ -125,7 +125,13 @@ pub const OUTBOUND_REDIRECTS_MAX: usize = 3;
 pub const MEMORY_REPORT_BYTES_MAX: u64 = 8 * 1024 * 1024;
 pub const MEMORY_REPORT_INFLATED_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
-/// Parameters of one search.
+/// Products that pages and answers list, those with the most crashes. Clients choose their names.
+pub const PRODUCTS_MAX: usize = 200;
+/// Versions of one product in one answer, those with the most crashes.
+pub const VERSIONS_MAX: usize = 1_000;
+/// Rows of an answer that counts reports by rule, product and version.
+pub const THROTTLE_COUNTS_MAX: usize = 10_000;
+/// Parameters of one search, with the conditions in its search box.
 pub const QUERY_PARAMS_MAX: usize = 500;
 /// Results of one search.
 pub const RESULTS_NUMBER_MAX: usize = 1_000;
@@ -153,6 +159,10 @@ pub const SORTS_MAX: usize = 3;
 pub const DATE_RANGE_DAYS_MAX: i64 = 365;
 /// Bytes of a compiled regular expression.
 pub const REGEX_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of all of one search.
+pub const REGEXES_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Different regular expressions of one search, texts with wildcards among them.
+pub const REGEXES_MAX: usize = 100;
 /// Words and phrases of one full-text search.
 pub const TEXT_CLAUSES_MAX: usize = 50;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::crash_id;
@@ -12,12 +13,16 @@ use super::everything::Everything;
 use super::jobs;
 use crate::crash::id::CrashId;
 use crate::crash::raw::{MAIN_DUMP, PartKind};
+use crate::crash::text::is_hidden;
 use crate::fields::{name, redact};
 use crate::limits;
 use crate::query::Query;
 use crate::rights::Scope;
 use crate::store::{CrashRow, PartRow, Requested};
 use crate::web::{App, Body, Params, Request, Response, WebError};
+
+/// Characters of a client's name in the name of a download.
+const FILE_NAME_CHARS_MAX: usize = 120;
 
 type Answer = Result<Response, WebError>;
 
@@ -172,33 +177,52 @@ fn raw_bytes(app: &App, row: &CrashRow, name: &str) -> Answer {
     Ok(Response {
         status: 200,
         content_type: "application/octet-stream",
-        headers: vec![(
-            "content-disposition",
-            format!("attachment; filename=\"{}\"", file_name(row, part)),
-        )],
+        headers: vec![("content-disposition", disposition(row, part))],
         body: Body::Payload(Box::new(app.store.part(part)?)),
     })
 }
 
-/// A name for the download, made of the crash id and our own letters: nothing of a client's
-/// reaches a header.
-fn file_name(row: &CrashRow, part: &PartRow) -> String {
-    let name = &part.part.name;
-    let safe: String = name
+/// The header that names a download, as RFC 6266 has it: a name of plain letters for old clients,
+/// and the name as it is for all others.
+fn disposition(row: &CrashRow, part: &PartRow) -> String {
+    let name = file_name(row, part);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let plain: String = name
         .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "._-".contains(c) {
-                c
-            } else {
-                '_'
-            }
-        })
+        .map(|c| if is_plain(c) { c } else { '_' })
         .collect();
-    match (part.part.kind, name == MAIN_DUMP) {
-        (PartKind::Dump, true) => format!("{}.dmp", row.id),
-        (PartKind::Dump, false) => format!("{}-{safe}.dmp", row.id),
-        (PartKind::Attachment, _) => format!("{}-{safe}", row.id),
+    if plain == name {
+        return format!("attachment; filename=\"{plain}\"");
     }
+    const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'-');
+    let whole = utf8_percent_encode(&name, KEPT);
+    format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{whole}")
+}
+
+/// The crash id, and the name that the client gave the file. It cannot leave a folder, and holds
+/// nothing that turns around how it reads.
+fn file_name(row: &CrashRow, part: &PartRow) -> String {
+    let (id, part) = (row.id, &part.part);
+    if part.kind == PartKind::Dump && part.name == MAIN_DUMP {
+        return format!("{id}.dmp");
+    }
+    let sent = part.file_name.as_deref().filter(|name| !name.is_empty());
+    let name = match part.kind {
+        PartKind::Dump => &part.name,
+        PartKind::Attachment => sent.unwrap_or(&part.name),
+    };
+    let leaf = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let is_usable = |c: &char| !is_hidden(*c) && !matches!(c, '"' | '\n' | '\t');
+    let leaf: String = leaf
+        .chars()
+        .filter(is_usable)
+        .take(FILE_NAME_CHARS_MAX)
+        .collect();
+    let ending = match part.kind {
+        PartKind::Dump => ".dmp",
+        PartKind::Attachment => "",
+    };
+    format!("{id}-{leaf}{ending}")
 }
 
 pub const VERIFY: Doc = Doc::new(

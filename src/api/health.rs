@@ -12,16 +12,20 @@ pub fn heartbeat(app: &App, _: &Request, _: &[String]) -> Answer {
     let mut errors = Vec::new();
     match app.store.status() {
         Ok(status) => {
-            if let Some(why) = status.latched {
-                errors.push(json!({ "name": "store", "msg": why }));
-            }
+            let faults = status.faults();
+            errors.extend(faults.map(|(name, msg)| json!({ "name": name, "msg": msg })));
         }
         Err(error) => errors.push(json!({ "name": "store", "msg": error.to_string() })),
     }
     let status = if errors.is_empty() { 200 } else { 503 };
+    let mut answer = json!({ "errors": errors });
+    // Reports are taken all the same, so this is no reason for a 503.
+    if let Some(held) = app.retention.status().held {
+        answer["warnings"] = json!([{ "name": "retention", "msg": held.to_string() }]);
+    }
     Ok(Response {
         status,
-        ..Response::json(&json!({ "errors": errors }))
+        ..Response::json(&answer)
     })
 }
 
@@ -98,6 +102,16 @@ pub fn metrics(app: &App, _: &Request, _: &[String]) -> Answer {
             "crashkeep_connections_open",
             "connections that are open",
             app.metrics.connections_open.get(),
+        ),
+        (
+            "crashkeep_retention_waits",
+            "1 while a pass of retention waits to be confirmed",
+            u64::from(app.retention.status().held.is_some()),
+        ),
+        (
+            "crashkeep_segments_missing",
+            "segment files that somebody has removed",
+            status.missing_segments.len() as u64,
         ),
         (
             "crashkeep_store_writable",

@@ -10,6 +10,7 @@ pub mod health;
 pub mod jobs;
 pub mod noop;
 pub mod releases;
+pub mod retention;
 pub mod sentry;
 pub mod signatures;
 pub mod supersearch;

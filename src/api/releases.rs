@@ -1,6 +1,6 @@
 //! Products and versions, as far as crashes came from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -32,6 +32,8 @@ pub const VERSIONS: Doc = Doc::new(
 );
 
 /// Every version of every product that was ever counted, also past the retention of its crashes.
+/// Of many products and versions those with the most crashes; `left_out` says how many more there
+/// are.
 pub fn versions(app: &App, request: &Request, _: &[String]) -> Answer {
     let wanted: Vec<&str> = request
         .query
@@ -39,10 +41,15 @@ pub fn versions(app: &App, request: &Request, _: &[String]) -> Answer {
         .filter(|p| !p.is_empty())
         .collect();
     let mut found = Vec::new();
-    for product in app.store.counted_products()? {
-        if !wanted.is_empty() && !wanted.contains(&product.as_str()) {
-            continue;
+    let (products, mut left_out) = match wanted.is_empty() {
+        true => app.store.counted_products()?,
+        false => {
+            let named: BTreeSet<String> = wanted.iter().map(|name| name.to_string()).collect();
+            let more = named.len().saturating_sub(limits::PRODUCTS_MAX) as u64;
+            (named.into_iter().take(limits::PRODUCTS_MAX).collect(), more)
         }
+    };
+    for product in products {
         // By version: first and last day, crashes.
         let mut releases: BTreeMap<u32, (Day, Day, u64)> = BTreeMap::new();
         let days = Timestamp::from_ms(0).day()..=app.clock.now().day();
@@ -54,6 +61,11 @@ pub fn versions(app: &App, request: &Request, _: &[String]) -> Answer {
             let seen = releases.entry(version).or_insert((day, day, 0));
             *seen = (seen.0.min(day), seen.1.max(day), seen.2 + crashes);
         }
+        let mut most: Vec<(u32, (Day, Day, u64))> = releases.into_iter().collect();
+        most.sort_by_key(|(version, (.., crashes))| (std::cmp::Reverse(*crashes), *version));
+        left_out += most.len().saturating_sub(limits::VERSIONS_MAX) as u64;
+        most.truncate(limits::VERSIONS_MAX);
+        let releases: BTreeMap<u32, (Day, Day, u64)> = most.into_iter().collect();
         let ids: Vec<u32> = releases.keys().copied().collect();
         let names = app.store.names(&ids)?;
         let mut named: Vec<(String, (Day, Day, u64))> =
@@ -72,9 +84,11 @@ pub fn versions(app: &App, request: &Request, _: &[String]) -> Answer {
             }));
         }
     }
-    Ok(Response::json(
-        &json!({ "total": found.len(), "hits": found }),
-    ))
+    Ok(Response::json(&json!({
+        "total": found.len(),
+        "hits": found,
+        "left_out": left_out,
+    })))
 }
 
 pub const VERSION_STRING: Doc = Doc::new(

@@ -56,6 +56,7 @@ const FOUND: AnswerDoc = AnswerDoc::Json(|| {
         ("is_complete", flag()),
         ("fields", list(text())),
     ]);
+    found["properties"]["not_indexed"] = list(text());
     let understood = object(&[("query", any_object()), ("indices", list(text()))]);
     json!({ "anyOf": [found, understood] })
 });
@@ -76,7 +77,8 @@ pub const UNREDACTED: Doc = Doc::new(
 
 /// Searches with Socorro's parameters; hits, total and facets in Socorro's shape. While an index is
 /// built from the store it says so under `rebuilding`: how far it is, whether this answer is
-/// complete all the same, and else because of which fields it is not.
+/// complete all the same, and else because of which fields it is not. Annotations that not every
+/// crash is indexed by are named under `not_indexed`.
 pub fn supersearch(app: &App, request: &Request, _: &[String]) -> Answer {
     let query = Query::parse(&request.query.0, app.clock.now(), request.sees_protected())?;
     let wants_query = request.query.get("_return_query");
@@ -94,6 +96,9 @@ pub fn supersearch(app: &App, request: &Request, _: &[String]) -> Answer {
             "is_complete": result.coverage.is_whole(),
             "fields": result.coverage.fields(),
         });
+    }
+    if !result.not_indexed.is_empty() {
+        answer["not_indexed"] = json!(result.not_indexed);
     }
     Ok(Response::json(&answer))
 }

@@ -53,7 +53,7 @@ pub fn missing(app: &App, request: &Request, _: &[String]) -> Result<Response, W
         },
     };
     let (product, version) = (params.get(name::PRODUCT), params.get(name::VERSION));
-    let findings = doctor::examine(&app.store, product, version, limit)?;
+    let findings = doctor::examine(&app.store, &app.symbol_dirs, product, version, limit)?;
     let address = app.address(request);
     let hits: Vec<Value> = findings.iter().map(|f| f.to_json(&address)).collect();
     Ok(Response::json(&json!({ "hits": hits })))

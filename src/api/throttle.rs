@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use super::doc::{AnswerDoc, Doc, Param, ParamKind, count, hits, object, text};
+use crate::limits;
+use crate::store::counters::Decided;
 use crate::web::{App, Request, Response, WebError};
 
 const DAYS_DEFAULT: u32 = 7;
@@ -43,7 +45,7 @@ pub fn counts(app: &App, request: &Request, _: &[String]) -> Result<Response, We
         0 => Vec::new(),
         days => app.store.decisions(today.back(days - 1)..=today)?,
     };
-    let found: Vec<Value> = decided
+    let found: Vec<Value> = folded(decided)
         .into_iter()
         .map(|one| {
             json!({
@@ -59,4 +61,57 @@ pub fn counts(app: &App, request: &Request, _: &[String]) -> Result<Response, We
     Ok(Response::json(
         &json!({ "total": found.len(), "hits": found }),
     ))
+}
+
+/// Product and version of what is counted together, since there are too many to tell apart.
+const OTHERS: &str = "(others)";
+
+/// The rows with the most reports; of the others one row for each day, rule and outcome.
+fn folded(mut decided: Vec<Decided>) -> Vec<Decided> {
+    if decided.len() <= limits::THROTTLE_COUNTS_MAX {
+        return decided;
+    }
+    decided.sort_by_key(|one| std::cmp::Reverse(one.reports));
+    let mut others: Vec<Decided> = Vec::new();
+    for one in decided.drain(limits::THROTTLE_COUNTS_MAX..) {
+        let is_same = |known: &&mut Decided| {
+            (known.day, &known.rule, known.outcome) == (one.day, &one.rule, one.outcome)
+        };
+        match others.iter_mut().find(is_same) {
+            Some(known) => known.reports += one.reports,
+            None => others.push(Decided {
+                product: OTHERS.into(),
+                version: OTHERS.into(),
+                ..one
+            }),
+        }
+    }
+    decided.extend(others);
+    decided.sort_by(|a, b| (b.day.0, &a.rule, &a.product).cmp(&(a.day.0, &b.rule, &b.product)));
+    decided
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Day;
+    use crate::throttle::Outcome;
+
+    #[test]
+    fn products_that_clients_invent_are_counted_together() {
+        let one = |n: usize| Decided {
+            day: Day(7),
+            rule: "r".into(),
+            outcome: Outcome::Accept,
+            product: format!("p{n}"),
+            version: "1".into(),
+            reports: if n == 0 { 5 } else { 1 },
+        };
+        let all: Vec<Decided> = (0..limits::THROTTLE_COUNTS_MAX + 50).map(one).collect();
+        let folded = folded(all);
+        assert_eq!(folded.len(), limits::THROTTLE_COUNTS_MAX + 1);
+        let others = folded.iter().find(|one| one.product == OTHERS);
+        assert_eq!(others.map(|one| one.reports), Some(50));
+        assert!(folded.iter().any(|one| one.product == "p0"));
+    }
 }

@@ -5,6 +5,7 @@ mod config;
 mod convert;
 mod demo;
 mod reindex;
+mod retention;
 mod serve;
 mod signature;
 mod submit;
@@ -74,6 +75,8 @@ enum Command {
     Token(accounts::TokenArgs),
     /// Build the search index anew, while no server runs; a kill leaves the old one
     Reindex(reindex::Args),
+    /// Say whether a pass of retention has stopped itself; --confirm lets it go on
+    Retention(retention::Args),
     /// Check or print the configuration
     Config(config::Args),
     /// The stackwalk child of a server's worker; speaks on stdin and stdout
@@ -90,6 +93,9 @@ enum Command {
 /// Parses the command line and runs one command. Errors go to stderr as `crashkeep: <text>`.
 pub fn main() -> ExitCode {
     let Cli { common, command } = Cli::parse();
+    // What we make is for our user alone, also what libraries make.
+    #[cfg(unix)]
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let result = match command {
         Command::Serve(args) => serve::run(args, &common),
         Command::Demo(args) => demo::run(args, &common),
@@ -100,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::User(args) => accounts::user(args, &common),
         Command::Token(args) => accounts::token(args, &common),
         Command::Reindex(args) => reindex::run(args, &common),
+        Command::Retention(args) => retention::run(args, &common),
         Command::Config(args) => config::run(args, &common),
         Command::Walker(args) => walk::run_walker(args),
         Command::ConvertSymbols(args) => convert::run(args),

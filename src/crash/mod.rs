@@ -4,4 +4,5 @@ pub mod id;
 pub mod processed;
 pub mod raw;
 pub mod symbols;
+pub mod text;
 pub mod walk;

@@ -4,7 +4,8 @@
 //! kind name [= key of the processed crash] [<- annotation] [flags] [in "unit"] "title" "description" [eg "example"];
 //! ```
 //!
-//! Without `= key` the key is the name; without `<- annotation` processing computes the value.
+//! Without `= key` the key is the name; without `<- annotation` processing computes the value
+//! (`installation` alone is made when a crash is indexed).
 //! Flags: `public` (else protected), `text` (full-text search looks into it), `split` (a list
 //! joined by `;`), `nofacet`, `nosort`, `column` (offered as a result column), `form` (offered in
 //! the search form). Names and kinds are those of Socorro, so that its links keep their meaning.
@@ -31,6 +32,7 @@ macro_rules! catalogue {
     (@key $name:ident $key:ident) => { stringify!($key) };
     (@opt) => { None };
     (@opt $text:literal) => { Some($text) };
+    (@source installation ;) => { Source::FirstOf(&super::INSTALLATION_KEYS) };
     (@source $name:ident ;) => { Source::Processed(stringify!($name)) };
     (@source $name:ident $key:ident ;) => { Source::Processed(stringify!($key)) };
     (@source $name:ident $($key:ident)? ; $annotation:literal) => { Source::Annotation($annotation) };
@@ -53,7 +55,7 @@ pub const FIELDS: &[Field] = catalogue! {
     Enum vendor <- "Vendor" [public column form] "Vendor" "Who made the program" eg "Mozilla";
     Enum productid <- "ProductID" [public column form] "Product id" "Id of the product" eg "{ec8030f7-c20a-464f-9b0e-13a3a9e97384}";
     Enum process_type [public column form] "Process type" "Kind of process that crashed; parent for the main one" eg "content";
-    Enum state [public column form] "State" "Whether processing reached its end" eg "processed";
+    Enum state [public column form] "State" "processed, failed, or deferred: set aside by the throttle; deferred ones are found only where the search names the state" eg "processed";
     Enum report_type [public column form] "Report type" "crash or hang" eg "crash";
     Enum throttle_rule [public column form] "Throttle rule" "Name of the rule that let the report in" eg "default";
     Date submitted_timestamp [public nofacet column] "Submitted" "When the collector received the crash";
@@ -158,7 +160,8 @@ pub const FIELDS: &[Field] = catalogue! {
     Integer uptime [public column form] in "s" "Uptime" "From the start of the process to the crash";
     Float uptime_ts <- "UptimeTS" [public column form] in "s" "Uptime by the client" "From the start of the process to the crash, as the client measured it";
     Integer install_age [public column form] in "s" "Install age" "From the installation of this version to the crash";
-    Integer install_time <- "InstallTime" [public column form] in "s since 1970" "Install time" "When this version was installed; counts installations" eg "1795338000";
+    Integer install_time <- "InstallTime" [public column form] in "s since 1970" "Install time" "When this version was installed" eg "1795338000";
+    String installation [public nosort column form] "Installation" "Which installation sent it, as a hash of the first annotation that tells; counts installations" eg "5f3a9c0d12e4b678";
     Integer last_crash [public column form] in "s" "Since last crash" "From the crash before to this one";
     Integer startup_time <- "StartupTime" [public column form] in "s since 1970" "Startup time" "When the process started";
     Integer crash_time [public column form] in "s since 1970" "Crash time" "When the crash happened, by the client's clock";

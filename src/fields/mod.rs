@@ -10,10 +10,11 @@ pub mod redact;
 pub mod site;
 pub mod version;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
 
 use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::clock::Timestamp;
 
@@ -40,6 +41,7 @@ pub mod name {
     pub const THROTTLE_RULE: &str = "throttle_rule";
     pub const UPTIME: &str = "uptime";
     pub const INSTALL_TIME: &str = "install_time";
+    pub const INSTALLATION: &str = "installation";
     pub const STARTUP_CRASH: &str = "startup_crash";
     pub const IS_GARBAGE_COLLECTING: &str = "is_garbage_collecting";
     pub const USER_COMMENTS: &str = "user_comments";
@@ -51,6 +53,8 @@ pub mod name {
 
 /// Key of the walk in the processed crash. It comes last and is no field.
 pub const JSON_DUMP: &str = "json_dump";
+/// The state of a report that the throttle has set aside.
+pub const DEFERRED: &str = "deferred";
 /// What goes before the key of an annotation that is no field.
 pub const ANNOTATION_PREFIX: &str = "annotation.";
 
@@ -98,6 +102,8 @@ pub enum Source {
     Annotation(&'static str),
     /// Computed by processing, under this key of the processed crash.
     Processed(&'static str),
+    /// Made of the first of these annotations that the report has, as [`hash_of_first`] says.
+    FirstOf(&'static [&'static str]),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,7 +179,7 @@ impl Field {
     pub fn annotation(&self) -> Option<&'static str> {
         match self.source {
             Source::Annotation(key) => Some(key),
-            Source::Processed(_) => None,
+            Source::Processed(_) | Source::FirstOf(_) => None,
         }
     }
 
@@ -239,13 +245,30 @@ fn builtin() -> &'static [Field] {
     catalogue::FIELDS
 }
 
-/// Adds a site's fields behind the built-in ones. To be called before anything looks into the list.
+/// The annotations that tell an installation from others, where the configuration names none.
+/// Firefox sends when it was installed, Crashpad and Electron an id of the installation.
+pub const INSTALLATION_KEYS: [&str; 5] = [
+    "InstallTime",
+    "guid",
+    "_installation_id",
+    "installation_id",
+    "client_id",
+];
+
+/// Adds a site's fields behind the built-in ones, and takes over the annotations that tell an
+/// installation. To be called before anything looks into the list.
 ///
 /// # Errors
 /// The list is in use already, with others.
-pub fn extend(site: &[site::SiteField]) -> Result<(), String> {
+pub fn extend(site: &[site::SiteField], installation_keys: &[String]) -> Result<(), String> {
     let added = site.iter().map(site::field);
-    let fields: Vec<Field> = builtin().iter().copied().chain(added).collect();
+    let mut fields: Vec<Field> = builtin().iter().copied().chain(added).collect();
+    if installation_keys != INSTALLATION_KEYS {
+        let keys = installation_keys.iter();
+        let keys = keys.map(|key| &*String::leak(key.clone())).collect();
+        let installation = fields.iter_mut().find(|f| f.name == name::INSTALLATION);
+        installation.expect("it is built in").source = Source::FirstOf(Vec::leak(keys));
+    }
     let known = CATALOGUE.get_or_init(|| Catalogue::new(fields.clone()));
     match known.fields == fields {
         true => Ok(()),
@@ -295,6 +318,17 @@ pub fn nearest(text: &str, sees_protected: bool) -> Option<&'static str> {
         .map(|field| (strsim::damerau_levenshtein(text, field.name), field.name));
     let (distance, name) = known.min()?;
     (distance <= 1 + text.len() / 4).then_some(name)
+}
+
+/// What stands for the first of these annotations that has a value. Only whether two are equal can
+/// be told of it, so it may be seen by those who may not see the annotation.
+pub fn hash_of_first(keys: &[&str], annotations: &BTreeMap<String, String>) -> Option<String> {
+    let mut values = keys
+        .iter()
+        .filter_map(|key| Some((key, annotations.get(*key)?.trim())));
+    let (key, value) = values.find(|(_, value)| !value.is_empty())?;
+    let hash = xxh3_64(format!("{key}\0{value}").as_bytes());
+    Some(format!("{hash:016x}"))
 }
 
 /// The number that an address is.

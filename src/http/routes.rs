@@ -186,11 +186,7 @@ pub const ROUTES: &[Route] = &[
         REPROCESS,
         pages::report::reprocess,
     ),
-    get(
-        "/report/index/{}/signature",
-        PROTECTED,
-        pages::explain::explain,
-    ),
+    get("/report/index/{}/signature", READ, pages::explain::explain),
     get("/signatures/", ADMIN, pages::lists::lists),
     post("/signatures/preview", ADMIN, pages::lists::preview),
     post("/signatures/apply", ADMIN, pages::lists::apply),
@@ -213,6 +209,7 @@ pub const ROUTES: &[Route] = &[
     post("/users/revoke", ADMIN, pages::accounts::revoke_any),
     get("/status/", READ, pages::status::status),
     post("/status/reindex", ADMIN, pages::status::reindex),
+    post("/status/retention", ADMIN, pages::status::confirm_retention),
     get("/about/throttling/", READ, pages::throttling::throttling),
     get("/robots.txt", OPEN, assets::robots).free(),
     get("/assets/{}/style.css", OPEN, assets::style).free(),
@@ -236,6 +233,8 @@ pub const ROUTES: &[Route] = &[
         .doc(&api::releases::VERSION_STRING),
     get("/api/ThrottleCounts/", READ, api::throttle::counts).doc(&api::throttle::COUNTS),
     get("/api/Jobs/", READ, api::jobs::jobs).doc(&api::jobs::JOBS),
+    get("/api/Retention/", ADMIN, api::retention::state).doc(&api::retention::RETENTION),
+    post("/api/Retention/", ADMIN, api::retention::confirm).doc(&api::retention::CONFIRM),
     get("/api/NoOp/", OPEN, api::noop::noop).doc(&api::noop::NOOP),
     get("/api/openapi.json", READ, super::openapi::json),
     get("/api/", READ, super::openapi::page),
@@ -272,7 +271,7 @@ pub const ROUTES: &[Route] = &[
     .doc(&api::signatures::FIRST_DATE_POSTED),
     get(
         "/api/SignatureExplanation/",
-        PROTECTED,
+        READ,
         api::signatures::explanation,
     )
     .doc(&api::signatures::EXPLANATION),

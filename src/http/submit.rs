@@ -163,6 +163,11 @@ fn answer(app: &App, result: Result<Answer, Refusal>) -> (Outcome, Response) {
             let response = Response::text(status, format!("Discarded={reason}\n{why}\n"));
             (Outcome::Discarded(reason), response)
         }
+        Err(Refusal::Store(error @ (StoreError::Damaged(_) | StoreError::Corrupt(_)))) => {
+            tracing::error!(%error, "a report could not be stored");
+            let response = Response::text(500, format!("{error}\n"));
+            (Outcome::Failed("store_damaged"), response)
+        }
         Err(Refusal::Store(error)) => {
             tracing::error!(%error, "a report could not be stored");
             let response = Response::text(503, format!("{error}; send the report again later\n"))

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::schema::cut;
 use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
-use crate::fields::{self, Field, Kind, name};
+use crate::fields::{self, Field, Kind, Source, name};
 use crate::limits;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +69,14 @@ impl Document {
                 if !values.is_empty() {
                     found.push((field, values));
                 }
+            }
+        }
+        for field in fields::all() {
+            if let Source::FirstOf(keys) = field.source
+                && let Some(hash) = fields::hash_of_first(keys, annotations)
+            {
+                found.retain(|(known, _)| *known != field);
+                found.push((field, vec![Scalar::Text(hash)]));
             }
         }
         let annotations = annotations
@@ -216,6 +224,7 @@ mod tests {
         let document =
             Document::new(3, id, Timestamp::from_ms(5), processed, &annotations).unwrap();
         let text = |t: &str| Scalar::Text(t.into());
+        let installation = fields::hash_of_first(&["guid"], &annotations).unwrap();
         let expected: Vec<(&str, Vec<Scalar>)> = vec![
             ("signature", vec![text("foo")]),
             ("uptime", vec![Scalar::Integer(7)]),
@@ -225,6 +234,7 @@ mod tests {
             ("crash_report_keys", vec![text("x"), text("y")]),
             ("uuid", vec![Scalar::Text(id.to_string())]),
             ("date", vec![Scalar::Integer(5)]),
+            ("installation", vec![text(&installation)]),
         ];
         let found: Vec<_> = document
             .fields

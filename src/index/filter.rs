@@ -17,7 +17,7 @@ use super::pattern::{Pattern, entries};
 use super::schema::{Layout, words};
 use super::terms::Dictionaries;
 use super::words::{all_words, full_text};
-use crate::fields::{self, name};
+use crate::fields::{self, DEFERRED, name};
 use crate::query::{FieldRef, Filter, Op, Operand, Query};
 
 /// Documents that are looked at together. A multiple of 64.
@@ -78,6 +78,9 @@ impl<'s> Matching<'s> {
         if matching.is_empty {
             return Ok(matching);
         }
+        if !query.with_deferred {
+            matching.leave_out_deferred(ground)?;
+        }
         for (filter, pattern) in query.filters.iter().zip(patterns) {
             if is_date_range(filter) {
                 continue;
@@ -115,6 +118,20 @@ impl<'s> Matching<'s> {
             }
         }
         Ok(matching)
+    }
+
+    /// Costs nothing in a segment that has none.
+    fn leave_out_deferred(&mut self, ground: Ground) -> Result<(), IndexError> {
+        let state = FieldRef::find(name::STATE).expect("the catalogue has a state");
+        if let FieldColumn::Text(column) = ground.column(self.segment, &state)? {
+            let deferred = Pattern::Whole(DEFERRED.to_owned());
+            let found = entries(&column, &deferred, ground.running)?;
+            self.add(Clause {
+                tests: vec![Test::Entries(column.ords().clone(), found)],
+                is_negated: true,
+            });
+        }
+        Ok(())
     }
 
     fn narrow_dates(

@@ -12,13 +12,14 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tantivy::directory::MmapDirectory;
 use tantivy::{IndexReader, IndexSettings, ReloadPolicy};
 
 use super::error::IndexError;
+use super::keys::Keys;
 use super::schema::{self, Layout};
 use super::writer::{self, Watermark};
 use crate::fields::Field;
@@ -36,6 +37,8 @@ pub struct Opened {
     /// It was made for this catalogue, and written under no other.
     pub is_up_to_date: bool,
     watermark: Mutex<Option<Watermark>>,
+    /// As of the last commit.
+    keys: Mutex<Option<Arc<Keys>>>,
 }
 
 impl Opened {
@@ -58,11 +61,21 @@ impl Opened {
             layout,
             is_up_to_date,
             watermark: Mutex::new(watermark),
+            keys: Mutex::default(),
         })
     }
 
     pub fn watermark(&self) -> Option<Watermark> {
         *self.watermark.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Which annotations have columns; `None` where nobody has written that down.
+    pub fn keys(&self) -> Option<Arc<Keys>> {
+        self.keys.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    pub fn set_keys(&self, keys: Keys) {
+        *self.keys.lock().unwrap_or_else(|e| e.into_inner()) = Some(Arc::new(keys));
     }
 
     pub fn set_watermark(&self, watermark: Watermark) {
@@ -141,7 +154,8 @@ impl Folders {
         let payload = tantivy.load_metas().map_err(|e| e.to_string())?.payload;
         let payload = payload.ok_or("it is empty")?;
         let payload = writer::read_payload(&payload, self.store_id);
-        let (watermark, known) = payload.ok_or("it belongs to another store or version")?;
+        let payload = payload.ok_or("it belongs to another store or version")?;
+        let (watermark, known) = (payload.watermark, payload.known);
         if !known.is_readable() {
             return Err("it is laid out otherwise".into());
         }
@@ -153,7 +167,11 @@ impl Folders {
         let layout = Layout::of(tantivy.schema(), known, self.catalogue);
         let layout = layout.ok_or("its schema is another one")?;
         let opened = Opened::new(number, tantivy, layout, is_up_to_date, Some(watermark));
-        opened.map_err(|e| e.to_string())
+        let opened = opened.map_err(|e| e.to_string())?;
+        if let Some(keys) = payload.keys {
+            opened.set_keys(keys);
+        }
+        Ok(opened)
     }
 
     /// Makes an empty index in a folder of its own.

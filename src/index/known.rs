@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::schema::Layout;
-use crate::fields::{self, Field};
+use crate::fields::{self, Field, Source};
 use crate::query::{FieldRef, Query};
 
 /// Layout of the index behind the catalogue. 1: the first. 2: a negative zero is zero.
@@ -82,7 +82,11 @@ fn line(field: &Field) -> String {
         field.kind.site_word(),
         field.flags.text,
         field.flags.split,
-        field.annotation().unwrap_or_default(),
+        match field.source {
+            Source::Annotation(key) => key.to_owned(),
+            Source::Processed(_) => String::new(),
+            Source::FirstOf(keys) => keys.join(" "),
+        },
     )
 }
 

@@ -27,6 +27,7 @@ mod error;
 mod facets;
 mod filter;
 mod folder;
+mod keys;
 mod known;
 mod pattern;
 mod ranking;

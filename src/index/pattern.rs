@@ -14,7 +14,7 @@ use super::terms::TextColumn;
 use crate::fields::version::VersionKey;
 use crate::fields::{self, Kind};
 use crate::limits;
-use crate::query::{self, Filter, Op, Operand, Query};
+use crate::query::{Compiled, Filter, Op, Operand, Query};
 
 /// How an entry is compared.
 pub enum Pattern {
@@ -105,8 +105,10 @@ pub fn patterns(query: &Query) -> Result<Vec<Option<Pattern>>, IndexError> {
 }
 
 fn pattern(filter: &Filter, text: &str) -> Result<Pattern, IndexError> {
+    if let Some(compiled) = &filter.pattern {
+        return Ok(regex(compiled));
+    }
     let kind = filter.field.kind();
-    let has_wildcards = text.contains(['*', '?']);
     let whole = || Pattern::Whole(cut(text, limits::INDEX_VALUE_BYTES_MAX).to_owned());
     Ok(match filter.op {
         // Socorro: the version of a beta without its number means all of them.
@@ -121,16 +123,10 @@ fn pattern(filter: &Filter, text: &str) -> Result<Pattern, IndexError> {
                 false => Pattern::Words(wanted),
             }
         }
-        Op::Contains | Op::Starts | Op::Ends if has_wildcards => {
-            let start = if filter.op == Op::Starts { "" } else { ".*" };
-            let end = if filter.op == Op::Ends { "" } else { ".*" };
-            let middle = regex::escape(text).replace("\\*", ".*").replace("\\?", ".");
-            regex(&format!("{start}{middle}{end}"))?
-        }
         Op::Contains => Pattern::Contains(Box::new(Finder::new(text).into_owned())),
         Op::Starts => Pattern::Starts(text.to_owned()),
         Op::Ends => Pattern::Ends(text.to_owned()),
-        Op::Regex => regex(text)?,
+        Op::Regex => return Err(IndexError::TooComplex),
         Op::Has | Op::Above | Op::AtLeast | Op::Below | Op::AtMost if kind == Kind::Address => {
             match fields::address(text) {
                 Some(bound) => Pattern::Address(filter.op, bound),
@@ -142,12 +138,11 @@ fn pattern(filter: &Filter, text: &str) -> Result<Pattern, IndexError> {
     })
 }
 
-fn regex(text: &str) -> Result<Pattern, IndexError> {
-    let regex = query::regex(text).ok_or(IndexError::TooComplex)?;
-    let part = regex_syntax::parse(text).ok();
+fn regex(compiled: &Compiled) -> Pattern {
+    let part = regex_syntax::parse(compiled.text()).ok();
     let part = part.and_then(|parsed| required(&parsed));
     let finder = part.map(|part| Box::new(Finder::new(&part).into_owned()));
-    Ok(Pattern::Regex(regex, finder))
+    Pattern::Regex(compiled.regex().clone(), finder)
 }
 
 /// The longest text that whatever matches has in it, as far as that is easily seen: looking for a

@@ -38,6 +38,8 @@ pub struct SearchResult {
     pub facets: Vec<(String, FacetResult)>,
     /// What of it an index that is being built may lack.
     pub coverage: Coverage,
+    /// Annotations that the query names and that not every crash is indexed by.
+    pub not_indexed: Vec<String>,
 }
 
 impl Index {
@@ -135,6 +137,9 @@ impl Index {
             total,
             facets: facets::results(&counting),
             coverage,
+            not_indexed: opened
+                .keys()
+                .map_or_else(Vec::new, |keys| keys.lacks(query)),
         })
     }
 

@@ -1,6 +1,5 @@
 //! Documents in, commits out.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +9,7 @@ use tantivy::{IndexWriter, TantivyDocument, Term};
 
 use super::document::{Document, Scalar};
 use super::folder::Opened;
+use super::keys::Keys;
 use super::known::Known;
 use super::schema::{ANNOTATION, cut};
 use super::{Index, IndexError, Side};
@@ -43,13 +43,27 @@ struct Payload {
     #[serde(flatten)]
     watermark: Watermark,
     known: Known,
+    /// Missing in an index of before.
+    #[serde(default)]
+    keys: Option<Keys>,
+}
+
+/// What a commit says of its index.
+pub(super) struct Said {
+    pub watermark: Watermark,
+    pub known: Known,
+    pub keys: Option<Keys>,
 }
 
 /// Reads a commit's payload; `None` where it is of another store, or none of ours.
-pub(super) fn read_payload(text: &str, store_id: u128) -> Option<(Watermark, Known)> {
+pub(super) fn read_payload(text: &str, store_id: u128) -> Option<Said> {
     let payload: Payload = serde_json::from_str(text).ok()?;
     let is_ours = payload.store == format!("{store_id:032x}");
-    is_ours.then_some((payload.watermark, payload.known))
+    is_ours.then_some(Said {
+        watermark: payload.watermark,
+        known: payload.known,
+        keys: payload.keys,
+    })
 }
 
 /// The one writer of one side of an open index. It lives as long as the indexer: merges die with it.
@@ -60,7 +74,7 @@ pub struct Writer {
     /// What the index knows in full of crashes that are written by this.
     known: Known,
     /// Annotations that have columns.
-    annotation_keys: HashSet<String>,
+    keys: Keys,
 }
 
 impl Writer {
@@ -82,14 +96,27 @@ impl Writer {
         merges.set_max_docs_before_merge(MERGE_DOCS_MAX);
         merges.set_del_docs_ratio_before_merge(DELETED_RATIO_MAX);
         writer.set_merge_policy(Box::new(merges));
-        let mut annotation_keys = HashSet::new();
-        for field in opened.tantivy.fields_metadata()? {
-            if let Some(path) = field.field_name.strip_prefix(ANNOTATION)
-                && let Some(key) = path.strip_prefix('.')
-            {
-                annotation_keys.insert(key.replace("\\.", "."));
+        let keys = match opened.keys() {
+            Some(keys) => (*keys).clone(),
+            None if opened.watermark().is_none() => match side {
+                Side::Current => Keys::default(),
+                Side::Next => {
+                    let current = index.side(Side::Current)?.keys();
+                    current.map_or_else(Keys::default, |keys| keys.for_rebuild())
+                }
+            },
+            None => {
+                let mut columns = Vec::new();
+                for field in opened.tantivy.fields_metadata()? {
+                    if let Some(path) = field.field_name.strip_prefix(ANNOTATION)
+                        && let Some(key) = path.strip_prefix('.')
+                    {
+                        columns.push(key.replace("\\.", "."));
+                    }
+                }
+                Keys::of_columns(columns)
             }
-        }
+        };
         Ok(Self {
             index: index.clone(),
             known: opened
@@ -98,7 +125,7 @@ impl Writer {
                 .within(&Known::of(index.folders.catalogue)),
             opened,
             writer,
-            annotation_keys,
+            keys,
         })
     }
 
@@ -136,11 +163,8 @@ impl Writer {
         let mut annotations = Vec::new();
         for (key, value) in &document.annotations {
             doc.add_text(layout.annotation_words, value);
-            if !self.annotation_keys.contains(key) {
-                if self.annotation_keys.len() >= limits::INDEX_ANNOTATION_KEYS_MAX {
-                    continue;
-                }
-                self.annotation_keys.insert(key.clone());
+            if !self.keys.take(key) {
+                continue;
             }
             annotations.push((key.clone(), OwnedValue::Str(value.clone())));
         }
@@ -162,6 +186,7 @@ impl Writer {
             store: format!("{:032x}", self.index.folders.store_id),
             watermark,
             known: self.known.clone(),
+            keys: Some(self.keys.clone()),
         };
         let payload = serde_json::to_string(&payload).expect("a payload is plain data");
         let mut commit = self.writer.prepare_commit()?;
@@ -169,6 +194,7 @@ impl Writer {
         commit.commit()?;
         self.opened.reader.reload()?;
         self.opened.set_watermark(watermark);
+        self.opened.set_keys(self.keys.clone());
         Ok(())
     }
 }

@@ -182,6 +182,7 @@ mod tests {
         ];
         let found = SearchResult {
             coverage: Default::default(),
+            not_indexed: Vec::new(),
             hits: Vec::new(),
             total: 29,
             facets: vec![

@@ -108,6 +108,17 @@ fn bit_flip(flip: &PossibleBitFlip) -> Markup {
     }
 }
 
+/// Errors of the dump's writer. Its list is there and empty where there were none.
+fn soft_errors(walk: &Walk) -> Option<&Value> {
+    let errors = walk.soft_errors.as_ref()?;
+    let is_empty = match errors {
+        Value::Array(errors) => errors.is_empty(),
+        Value::Object(errors) => errors.is_empty(),
+        other => other.is_null(),
+    };
+    (!is_empty).then_some(errors)
+}
+
 /// What the system and the writer of the dump said, and what the process held open.
 pub fn process(walk: &Walk) -> Markup {
     let limits = list_of(walk.proc_limits.as_ref(), "limits");
@@ -118,7 +129,7 @@ pub fn process(walk: &Walk) -> Markup {
         || !limits.is_empty()
         || handles.is_some_and(|handles| !handles.is_empty())
         || !mac.is_empty()
-        || walk.soft_errors.is_some();
+        || soft_errors(walk).is_some();
     html! {
         @if has_some {
             section.panel id="process" {
@@ -132,7 +143,7 @@ pub fn process(walk: &Walk) -> Markup {
                         (pairs(record))
                     }
                 }
-                @if let Some(errors) = &walk.soft_errors {
+                @if let Some(errors) = soft_errors(walk) {
                     details {
                         summary { "What the writer of the dump could not do" }
                         div.body.small { pre { (shown_whole(&serde_json::to_string_pretty(errors).unwrap_or_default())) } }
@@ -239,5 +250,24 @@ fn text(value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_errors_of_the_writer_have_no_heading() {
+        let walk = |errors: &str| -> Walk {
+            serde_json::from_str(&format!("{{\"soft_errors\": {errors}}}")).expect("a walk")
+        };
+        let heading = "What the writer of the dump could not do";
+        for empty in ["[]", "null", "{}"] {
+            let markup = process(&walk(empty)).into_string();
+            assert!(!markup.contains(heading), "{empty}: {markup}");
+        }
+        let markup = process(&walk("[{\"why\": 1}]")).into_string();
+        assert!(markup.contains(heading), "{markup}");
     }
 }

@@ -39,6 +39,7 @@ use serde_json::Value;
 use xxhash_rust::const_xxh3::xxh3_64;
 
 use crate::clock::Timestamp;
+use crate::crash::text::is_hidden;
 
 pub const STYLE: &str = include_str!("style.css");
 pub const ICON: &str = include_str!("icon.svg");
@@ -85,7 +86,7 @@ impl<'a> Page<'a> {
                     @if let Some(seconds) = self.refresh_s {
                         meta http-equiv="refresh" content=(seconds);
                     }
-                    title { (self.title) " · crashkeep" }
+                    title { (shown(self.title)) " · crashkeep" }
                     link rel="stylesheet" href=(asset("style.css"));
                     link rel="icon" type="image/svg+xml" href=(asset("icon.svg"));
                 }
@@ -168,10 +169,7 @@ fn shown(text: &str) -> Cow<'_, str> {
 
 /// The same without a bound: the caller has one.
 fn shown_whole(text: &str) -> Cow<'_, str> {
-    let hidden = |c: char| {
-        (c.is_control() && c != '\n' && c != '\t')
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
+    let hidden = is_hidden;
     if !text.contains(hidden) {
         return Cow::Borrowed(text);
     }
@@ -331,6 +329,12 @@ mod tests {
             shown(&"ü".repeat(5_000)).chars().count(),
             SHOWN_CHARS_MAX + 1
         );
+    }
+
+    #[test]
+    fn a_title_hides_nothing_and_turns_nothing_around() {
+        let page = Page::new("a\u{202e}b\u{7}", "").render(html! {});
+        assert!(page.contains("<title>a⟨U+202E⟩b⟨U+0007⟩ · crashkeep</title>"));
     }
 
     #[test]

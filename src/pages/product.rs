@@ -61,7 +61,7 @@ impl<'a> View<'a> {
         let before_from = Timestamp::from_ms(from.ms() - WEEK_DAYS * DAY_MS);
         let scope = timeless.between(from, now);
         let scope_before = timeless.between(before_from, from);
-        let installs = format!("_cardinality.{}", name::INSTALL_TIME);
+        let installs = format!("_cardinality.{}", name::INSTALLATION);
         let size = limits::FACETS_SIZE_MAX.to_string();
         let asked = [
             ("_facets", name::SIGNATURE),
@@ -162,8 +162,8 @@ impl<'a> View<'a> {
     }
 
     fn figures(&self) -> Markup {
-        let installs = distinct(&self.week.facets, name::INSTALL_TIME);
-        let installs_before = distinct(&self.before.facets, name::INSTALL_TIME);
+        let installs = distinct(&self.week.facets, name::INSTALLATION);
+        let installs_before = distinct(&self.before.facets, name::INSTALLATION);
         html! {
             div.stats {
                 div.panel.stat {
@@ -257,6 +257,7 @@ mod tests {
         });
         SearchResult {
             coverage: Default::default(),
+            not_indexed: Vec::new(),
             hits: Vec::new(),
             total: 1_000,
             facets: vec![(

@@ -120,7 +120,7 @@ pub fn rank(now: &SearchResult, before: &SearchResult, early: &[FacetBucket]) ->
                 share,
                 difference: was.map(|was| share - was),
                 systems: [windows, mac, linux, others],
-                installs: distinct(&bucket.facets, name::INSTALL_TIME),
+                installs: distinct(&bucket.facets, name::INSTALLATION),
                 startup_crashes: count_of(&bucket.facets, name::STARTUP_CRASH, "T"),
                 early_crashes: early.get(&signature).copied().unwrap_or(0),
                 gc_crashes: count_of(&bucket.facets, name::IS_GARBAGE_COLLECTING, "T"),
@@ -176,6 +176,7 @@ mod tests {
         let buckets = signatures.iter().map(|(s, n)| bucket(s, *n, Vec::new()));
         SearchResult {
             coverage: Default::default(),
+            not_indexed: Vec::new(),
             hits: Vec::new(),
             total,
             facets: vec![(
@@ -308,7 +309,7 @@ mod tests {
             facet(name::STARTUP_CRASH, &[("F", 6), ("T", 3)]),
             facet(name::IS_GARBAGE_COLLECTING, &[("T", 1)]),
             (
-                "cardinality_install_time".into(),
+                "cardinality_installation".into(),
                 FacetResult::Cardinality(7),
             ),
         ];

@@ -36,14 +36,15 @@ struct View {
     may_reprocess: bool,
 }
 
-/// Opening a deferred crash's page asks for it: it is processed next.
+/// Opening a page changes nothing, unless the configuration lets it ask for a deferred crash.
 pub fn report(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
     let id = parse_id(captures)?;
     if captures[0] != id.to_string() {
         return Ok(Response::see_other(&report_path(id)));
     }
     let mut view = load(app, request, id)?;
-    if view.row.state == State::Deferred && !app.read_only && !is_prefetch(request) {
+    let asks = app.config.get().deferred.process_on_view.value && !is_prefetch(request);
+    if view.row.state == State::Deferred && asks && !app.read_only {
         app.store.request(id)?;
         view = load(app, request, id)?;
     }
@@ -151,7 +152,7 @@ fn head(app: &App, view: &View) -> Markup {
                 @if row.product.is_empty() { (product) } @else { a href=(product_path(&row.product)) { (shown(product)) } } " / "
                 @if let Some(processed) = &row.processed {
                     a href=(Scope::default().signature_page(&processed.signature)) { "crashes like it" } " / "
-                    @if view.sees_protected { a href={ (report_path(row.id)) "/signature" } { "why this signature" } " / " }
+                    a href={ (report_path(row.id)) "/signature" } { "why this signature" } " / "
                 }
                 "report"
             }
@@ -223,7 +224,8 @@ fn unprocessed(view: &View) -> Markup {
                         @if let Some(until) = view.row.deferred_until_ms {
                             " until " (crate::clock::Timestamp::from_ms(until))
                         }
-                        " and walked when somebody asks for it."
+                        " and walked when somebody asks for it"
+                        @if view.may_reprocess { " with the button above." } @else { ", which takes the right to reprocess." }
                     },
                     State::Failed => p { "It was given up. Reprocess it to try again; its files are below." },
                     _ => p { "It is durable and waits for a worker. This page looks again every " (REFRESH_S) " seconds." },
@@ -238,7 +240,9 @@ fn unprocessed(view: &View) -> Markup {
 
 fn body(view: &View, processed: &ProcessedCrash, bugs: &Markup) -> Markup {
     let notes_text = processed.text("processor_notes").unwrap_or_default();
+    let collected = view.raw.metadata.collector_notes.iter().cloned();
     let notes_list: Vec<String> = notes_text.lines().map(str::to_owned).collect();
+    let notes_list: Vec<String> = collected.chain(notes_list).collect();
     html! {
         div.cols {
             div.stackup {
@@ -498,7 +502,9 @@ fn files(view: &View) -> Markup {
                         li {
                             @if view.sees_protected {
                                 a.mono href={ "/api/RawCrash/?" (query.to_query()) } { (shown(&part.part.name)) }
-                            } @else { span.mono { (shown(&part.part.name)) } }
+                            } @else if part.part.kind == PartKind::Dump {
+                                span.mono { (shown(&part.part.name)) }
+                            } @else { "an attachment" }
                             div.small.muted {
                                 @if part.part.kind == PartKind::Dump { "minidump, " } @else { "attachment, " }
                                 (bytes_text(part.part.bytes))

@@ -191,7 +191,7 @@ impl<'a> View<'a> {
                 h1.signature { (signature(self.signature)) }
                 div.chips {
                     span.chip { a href=(self.scope.search()) { (counted(self.result.total, "crash", "crashes")) } }
-                    span.chip { b { (number(distinct(&self.result.facets, name::INSTALL_TIME))) } " installs" }
+                    span.chip { b { (number(distinct(&self.result.facets, name::INSTALLATION))) } " installs" }
                     @if let Some(first) = &self.first {
                         span.chip title="In any product and version" { "first seen " (first.link(first.at.to_string())) }
                     }
@@ -274,7 +274,7 @@ impl<'a> View<'a> {
                                 td { span.sig { (shown(&value)) } }
                                 td.num { a href=(scope.search()) { (number(bucket.count)) } }
                                 td.num { (share_text(share(bucket.count, self.result.total))) }
-                                @if has_installs { td.num { (number(distinct(&bucket.facets, name::INSTALL_TIME))) } }
+                                @if has_installs { td.num { (number(distinct(&bucket.facets, name::INSTALLATION))) } }
                                 @else { td { (bar(bucket.count, self.result.total)) } }
                             }
                         }
@@ -375,7 +375,7 @@ fn newest(
     by: Option<&Field>,
     page: usize,
 ) -> Result<SearchResult, WebError> {
-    let installs = format!("_cardinality.{}", name::INSTALL_TIME);
+    let installs = format!("_cardinality.{}", name::INSTALLATION);
     let by_version = format!("_aggs.{}", name::VERSION);
     let size = BY_VALUES.to_string();
     let number = PER_PAGE.to_string();

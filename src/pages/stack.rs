@@ -97,7 +97,7 @@ fn physical(frame: &Frame, hot: bool) -> Markup {
             @if function.is_some() {
                 (source(frame.file.as_deref(), frame.line))
             } @else if frame.missing_symbols == Some(true) {
-                span.src { "no symbols for this module: put its .sym below data/symbols and reprocess" }
+                span.src { "no symbols for this module: " a href="/symbols/" { "what would help" } }
             }
         }
     }

@@ -20,10 +20,16 @@ pub fn status(app: &App, request: &Request, _: &[String]) -> Result<Response, We
                     None => span.chip.good { "intake up" },
                     Some(why) => span.chip.bad { "intake down: " (why) },
                 }
+                @for (name, why) in store.faults().filter(|(name, _)| *name != "store") {
+                    span.chip.bad { (name) ": " (why) }
+                }
                 (queue_chip(app, &store))
                 @let indexing = app.indexer.status();
                 @if let Some(building) = indexing.building {
                     span.chip.warn { (being_built(app, request, building)) (number(building.rows)) " of " (number(building.rows_total)) }
+                }
+                @if app.retention.status().held.is_some() {
+                    span.chip.warn { "retention waits to be confirmed" }
                 }
                 @if let Some(why) = &indexing.error { span.chip.bad { "index: " (why) } }
                 @if !cfg!(target_os = "linux") {
@@ -35,13 +41,17 @@ pub fn status(app: &App, request: &Request, _: &[String]) -> Result<Response, We
             @for (state, count) in &store.states {
                 div.panel.stat {
                     span.v { (number(*count)) }
-                    span.l { (state.name()) " " (if *count == 1 { "crash" } else { "crashes" }) }
+                    span.l {
+                        @if *state == State::Deferred {
+                            a href="/search/?state=%3Ddeferred" { (state.name()) " " (if *count == 1 { "crash" } else { "crashes" }) }
+                        } @else { (state.name()) " " (if *count == 1 { "crash" } else { "crashes" }) }
+                    }
                 }
             }
         }
         (workers(app))
         (jobs(app, request)?)
-        div.grid3 { (intake(app)) (disk(&store)) (index(app, request)) (retention(app)) (bugzilla(app)?) (configuration(app)) }
+        div.grid3 { (intake(app)) (disk(&store)) (index(app, request)) (retention(app, request)) (bugzilla(app)?) (configuration(app)) }
     };
     Ok(Response::html(
         Page::new("Server status", "/status/").render(content),
@@ -223,7 +233,7 @@ fn disk(store: &StoreStatus) -> Markup {
     )
 }
 
-fn retention(app: &App) -> Markup {
+fn retention(app: &App, request: &Request) -> Markup {
     let config = app.config.get();
     let status = app.retention.status();
     let now = app.clock.now();
@@ -245,10 +255,27 @@ fn retention(app: &App) -> Markup {
             @if !audit.damaged.is_empty() { " " span.chip.bad { (audit.damaged.len()) " damaged" } }
         }));
     }
+    if let Some(held) = &status.held {
+        rows.push(("Waits", html! {
+            p { span.chip.warn { "stopped itself" } " " (ago(held.at, now)) }
+            p { (held) }
+            @if request.is_admin() && !app.read_only {
+                form.inline method="post" action="/status/retention" {
+                    button type="submit" { "Delete " (counted(held.plan.due(), "item", "items")) }
+                }
+            }
+        }));
+    }
     if let Some(why) = status.error {
         rows.push(("Problem", html! { span.chip.bad { (why) } }));
     }
     facts("Retention", &rows)
+}
+
+/// Lets the pass of retention go on that has stopped itself.
+pub fn confirm_retention(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
+    app.retention.confirm();
+    Ok(Response::see_other("/status/"))
 }
 
 /// Nothing until the file was asked for again.

@@ -35,8 +35,8 @@ pub fn symbols(app: &App, request: &Request, _: &[String]) -> Result<Response, W
             mends.retain(|mend| mend.row.asked.is_none());
             mends
         },
-        findings: doctor::examine(&app.store, product, version, MODULES)?,
-        products: app.store.counted_products()?,
+        findings: doctor::examine(&app.store, &app.symbol_dirs, product, version, MODULES)?,
+        products: app.store.counted_products()?.0,
         product,
         version,
         pinned: app.store.pinned_releases()?,

@@ -34,7 +34,8 @@ pub fn throttling(app: &App, request: &Request, _: &[String]) -> Result<Response
             h1 { "How reports are throttled" }
             p.muted {
                 "The first rule whose condition holds decides about a report, or about the share of such reports that it names. "
-                "A deferred report is kept for " (config.deferred.keep_days.0) " days and walked when somebody asks for it."
+                "A deferred report is kept for " (config.deferred.keep_days.0) " days and walked when somebody asks for it. "
+                a href="/search/?state=%3Ddeferred" { "All that are kept" }
             }
         }
         section.panel {

@@ -497,7 +497,7 @@ impl View {
                         }
                     }
                 }
-                td.num.hide-s { a href={ (page) "&by=" (name::INSTALL_TIME) "#by" } { (number(row.installs)) } }
+                td.num.hide-s { a href={ (page) "&by=" (name::INSTALLATION) "#by" } { (number(row.installs)) } }
                 td.num.hide-s {
                     @if let Some(at) = self.first_seen.get(&row.signature) {
                         @let day = at.day().start();
@@ -553,7 +553,7 @@ fn signatures(
     size: u32,
 ) -> Result<SearchResult, WebError> {
     let aggs = format!("_aggs.{}", name::SIGNATURE);
-    let installs = format!("_cardinality.{}", name::INSTALL_TIME);
+    let installs = format!("_cardinality.{}", name::INSTALLATION);
     let size = size.to_string();
     let inside = [
         name::PLATFORM,

@@ -32,7 +32,7 @@ const FORMATS: [&str; 1] = ["csv"];
 
 pub fn trends(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let filters = Filters::parse(&request.query)?;
-    let products = app.store.counted_products()?;
+    let (products, _) = app.store.counted_products()?;
     let Some(product) = filters.product.clone().or(products.first().cloned()) else {
         let content = html! { div.head { h1 { "Trends" } } (first_steps(request)) };
         return Ok(Response::html(

@@ -27,7 +27,7 @@ pub fn urls(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
     let Some((by, field)) = KINDS.into_iter().find(|(kind, _)| *kind == by) else {
         return Err(refused("by", by, &KINDS.map(|(kind, _)| kind)));
     };
-    let products = app.store.counted_products()?;
+    let (products, _) = app.store.counted_products()?;
     let product = params.get(name::PRODUCT).map(str::to_owned);
     let to = app.clock.now();
     let from = Timestamp::from_ms(to.ms() - i64::from(days) * DAY_MS);

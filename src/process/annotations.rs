@@ -1,6 +1,6 @@
 //! Steps that read what the client said.
 
-use super::Draft;
+use super::{Draft, java};
 use crate::clock::Timestamp;
 use crate::crash::raw::{PartKind, key};
 use crate::fields;
@@ -175,38 +175,8 @@ pub fn java_stack(draft: &mut Draft) -> Result<(), String> {
         return Ok(());
     };
     draft.set("java_stack_trace_raw", stack);
-    draft.set("java_stack_trace", without_messages(stack));
+    draft.set("java_stack_trace", java::without_messages(stack));
     Ok(())
-}
-
-/// Keeps frames and the exceptions' classes; `malformed` where there are none.
-fn without_messages(stack: &str) -> String {
-    let kept: Vec<&str> = stack
-        .lines()
-        .filter_map(|line| {
-            let text = line.trim_start();
-            if text.starts_with("at ") || text.starts_with("... ") {
-                return Some(line);
-            }
-            let lead = ["Caused by: ", "Suppressed: "]
-                .iter()
-                .find(|lead| text.starts_with(**lead));
-            let lead = lead.map_or(0, |lead| lead.len());
-            let class = text[lead..]
-                .split(':')
-                .next()
-                .unwrap_or_default()
-                .trim_end();
-            // Anything else is the rest of a message of several lines.
-            let is_class = class.contains('.') && !class.contains(char::is_whitespace);
-            is_class.then(|| &line[..line.len() - text.len() + lead + class.len()])
-        })
-        .collect();
-    if kept.is_empty() {
-        "malformed".into()
-    } else {
-        kept.join("\n")
-    }
 }
 
 pub fn addons(draft: &mut Draft) -> Result<(), String> {

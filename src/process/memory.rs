@@ -80,8 +80,9 @@ pub(super) fn measures(draft: &mut Draft) -> Result<(), String> {
             Ok(())
         }
         Err(why) => {
+            // The reason may quote the report, and notes are public.
             draft.set("memory_report_error", why.as_str());
-            Err(format!("the memory report cannot be used: {why}"))
+            Err("the memory report cannot be used; memory_report_error says why".into())
         }
     }
 }

@@ -7,6 +7,7 @@
 //! Names and meanings of the keys are those of Socorro's processed crash schema.
 
 mod annotations;
+pub mod java;
 mod machine;
 pub mod memory;
 mod name;
@@ -119,6 +120,21 @@ const STEPS: &[Step] = &[
     ("ReportType", name::report_type),
 ];
 
+/// What is known of a report that the throttle has set aside: its annotations, as their fields'
+/// types, in the form of a processed crash.
+pub fn unprocessed(raw: &RawCrash, throttle_rule: &str) -> Vec<u8> {
+    let mut out = Map::new();
+    for field in fields::annotation_fields() {
+        let text = field.annotation().and_then(|key| raw.annotation(key));
+        if let Some(Ok(value)) = text.map(|text| field.value_of(text)) {
+            out.insert(field.key.to_owned(), value);
+        }
+    }
+    out.insert(fields::name::STATE.into(), fields::DEFERRED.into());
+    out.insert(fields::name::THROTTLE_RULE.into(), throttle_rule.into());
+    serde_json::to_vec(&out).expect("a map of JSON values is JSON")
+}
+
 /// Runs all steps.
 pub fn process(input: &Input, generator: &Generator) -> Processed {
     let mut draft = Draft {
@@ -127,7 +143,7 @@ pub fn process(input: &Input, generator: &Generator) -> Processed {
         walk: None,
         other_walks: Vec::new(),
         out: Map::new(),
-        notes: input.raw.metadata.collector_notes.clone(),
+        notes: Vec::new(),
         named: None,
     };
     for (name, step) in STEPS {

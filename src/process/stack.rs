@@ -186,6 +186,7 @@ pub fn soft_errors(draft: &mut Draft) -> Result<(), String> {
         .walk
         .as_ref()
         .and_then(|w| w.soft_errors.as_ref())
+        .filter(|errors| errors.as_array().is_none_or(|errors| !errors.is_empty()))
         .map(Value::to_string);
     let cut = errors.map(|text| text.chars().take(SOFT_ERRORS_CHARS_MAX).collect::<String>());
     draft.set_some("soft_errors", cut);

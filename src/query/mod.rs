@@ -5,6 +5,7 @@
 //! the index. Source: Socorro's SuperSearch; where it ORs negated conditions on one field, which
 //! then match nearly everything, ours are ANDed.
 
+mod compile;
 mod dates;
 pub mod language;
 mod parse;
@@ -14,8 +15,8 @@ use std::fmt;
 use crate::clock::Timestamp;
 use crate::fields::{self, Field, Kind, Visibility};
 
+pub use compile::{Budget, Compiled};
 pub use dates::{Interval, parse_moment};
-pub use parse::regex;
 
 /// Why parameters are no query. `message` is what the API answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -210,6 +211,8 @@ pub struct Filter {
     pub op: Op,
     pub is_negated: bool,
     pub operand: Operand,
+    /// What an operand with a pattern in it is compared by.
+    pub pattern: Option<Compiled>,
 }
 
 /// What to count.
@@ -284,6 +287,9 @@ pub struct Query {
     pub results_offset: usize,
     /// Whether protected fields may be looked into, also by the full-text search.
     pub may_see_protected: bool,
+    /// Whether reports that the throttle has set aside are looked at: only where a condition is
+    /// about the state or about one crash.
+    pub with_deferred: bool,
 }
 
 impl Query {
@@ -293,7 +299,18 @@ impl Query {
         now: Timestamp,
         may_see_protected: bool,
     ) -> Result<Self, QueryError> {
-        parse::parse(params, now, may_see_protected)
+        Self::parse_within(params, now, may_see_protected, &mut Budget::default())
+    }
+
+    /// The same for somebody who tries again without what was wrong: the patterns of all tries share
+    /// one budget.
+    pub fn parse_within(
+        params: &[(String, String)],
+        now: Timestamp,
+        may_see_protected: bool,
+        budget: &mut Budget,
+    ) -> Result<Self, QueryError> {
+        parse::parse(params, now, may_see_protected, budget)
     }
 
     /// Every field that it names, some more than once. The full text names none.

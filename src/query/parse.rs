@@ -1,7 +1,6 @@
 //! Parameters to [`Query`].
 
-use regex::RegexBuilder;
-
+use super::compile::Budget;
 use super::{Facet, FacetNode, FieldRef, Filter, Interval, Op, Operand, Query, QueryError, Sort};
 use super::{language, parse_moment};
 use crate::clock::{DAY_MS, Timestamp};
@@ -41,8 +40,9 @@ pub fn parse(
     params: &[(String, String)],
     now: Timestamp,
     may_see_protected: bool,
+    budget: &mut Budget,
 ) -> Result<Query, QueryError> {
-    parse_all(params, now, may_see_protected).map_err(|error| {
+    parse_all(params, now, may_see_protected, budget).map_err(|error| {
         // The value of a parameter that stands there once needs no more telling.
         let given = params.iter().rfind(|(name, _)| *name == error.field);
         match given {
@@ -56,6 +56,7 @@ fn parse_all(
     params: &[(String, String)],
     now: Timestamp,
     may_see_protected: bool,
+    budget: &mut Budget,
 ) -> Result<Query, QueryError> {
     if params.len() > limits::QUERY_PARAMS_MAX {
         return error(
@@ -89,8 +90,21 @@ fn parse_all(
     }
     let line = parser.values("q").map(str::trim).find(|t| !t.is_empty());
     let line = language::read(line.unwrap_or_default(), may_see_protected)?;
+    let conditions = params.len() + line.conditions.len();
+    if conditions > limits::QUERY_PARAMS_MAX {
+        return error(
+            "q",
+            format!(
+                "query has {conditions} parameters and conditions, more than {}",
+                limits::QUERY_PARAMS_MAX
+            ),
+        );
+    }
+    let filters = parser.filters(&line.conditions, now, budget)?;
+    let names = |filter: &Filter| [name::STATE, name::UUID].contains(&&*filter.field.name());
     Ok(Query {
-        filters: parser.filters(&line.conditions, now)?,
+        with_deferred: filters.iter().any(names),
+        filters,
         text: (!line.text.is_empty()).then_some(line.text),
         facets: parser.facets()?,
         facets_size,
@@ -299,6 +313,7 @@ impl<'p> Parser<'p> {
         &self,
         typed: &[(String, String)],
         now: Timestamp,
+        budget: &mut Budget,
     ) -> Result<Vec<Filter>, QueryError> {
         let mut filters = Vec::new();
         let mut dates = Vec::new();
@@ -310,7 +325,7 @@ impl<'p> Parser<'p> {
             let Some(field) = self.field(param, param)? else {
                 continue;
             };
-            let filter = filter(param, field, value).map_err(|error| {
+            let filter = filter(param, field, value, budget).map_err(|error| {
                 let error = error.with_value(value);
                 // What was typed in the box stands at the box.
                 let field = if at < typed_from {
@@ -348,7 +363,12 @@ fn insert(nodes: &mut Vec<FacetNode>, path: &[Facet]) -> usize {
     usize::from(known.is_none()) + insert(&mut nodes[at].children, rest)
 }
 
-fn filter(param: &str, field: FieldRef, value: &str) -> Result<Filter, QueryError> {
+fn filter(
+    param: &str,
+    field: FieldRef,
+    value: &str,
+    budget: &mut Budget,
+) -> Result<Filter, QueryError> {
     let kind = field.kind();
     let (is_negated, value) = match value.strip_prefix('!') {
         Some(rest) => (true, rest),
@@ -406,44 +426,27 @@ fn filter(param: &str, field: FieldRef, value: &str) -> Result<Filter, QueryErro
     if kind == Kind::Address && is_number && fields::address(text).is_none() {
         return bad_value(param, "address", &accepted(&field));
     }
-    if op == Op::Regex
-        && let Err(why) = compile(text)
-    {
-        return bad_value(
-            param,
-            "regex",
-            &format!("a regular expression of the whole value; {why}"),
-        );
-    }
+    let pattern = match &operand {
+        Operand::Text(text) => budget.compile(op, text),
+        _ => Ok(None),
+    };
+    let pattern = match pattern {
+        Ok(pattern) => pattern,
+        Err(why) => {
+            return bad_value(
+                param,
+                "regex",
+                &format!("a regular expression of the whole value; {why}"),
+            );
+        }
+    };
     Ok(Filter {
         field,
         op,
         is_negated,
         operand,
+        pattern,
     })
-}
-
-/// The compiled form of [`Op::Regex`]: it matches the whole text. `None` where it is no regular
-/// expression or too large a one.
-pub fn regex(text: &str) -> Option<regex::Regex> {
-    compile(text).ok()
-}
-
-/// The last line of a regex error says what is wrong; those before draw where.
-fn compile(text: &str) -> Result<regex::Regex, String> {
-    RegexBuilder::new(&format!("^(?:{text})$"))
-        .dot_matches_new_line(true)
-        .size_limit(limits::REGEX_BYTES_MAX)
-        .build()
-        .map_err(|error| match error {
-            regex::Error::CompiledTooBig(bytes) => {
-                format!("this one is larger than {bytes} bytes when compiled")
-            }
-            other => {
-                let text = other.to_string();
-                text.lines().last().unwrap_or_default().trim().to_owned()
-            }
-        })
 }
 
 /// What a condition on the field may be.
@@ -549,6 +552,7 @@ fn date_range(given: Vec<Filter>, now: Timestamp) -> Result<Vec<Filter>, QueryEr
         op,
         is_negated: false,
         operand: Operand::Date(moment),
+        pattern: None,
     });
     Ok(bounds.into_iter().chain(others).collect())
 }
@@ -566,7 +570,7 @@ mod tests {
     }
 
     fn query(text: &str) -> Query {
-        parse(&params(text), NOW, true).unwrap_or_else(|e| panic!("{text}: {e}"))
+        Query::parse(&params(text), NOW, true).unwrap_or_else(|e| panic!("{text}: {e}"))
     }
 
     /// The conditions without the date's.
@@ -576,6 +580,25 @@ mod tests {
             .iter()
             .map(|f| format!("{} {:?} {}", f.field.name(), f.op, f.value_text()))
             .collect()
+    }
+
+    #[test]
+    fn conditions_in_the_search_box_count_like_parameters() {
+        let ask = |params: usize, typed: usize| {
+            let mut all = vec![("product".to_owned(), "a".to_owned()); params];
+            all.push(("q".to_owned(), "sig:x ".repeat(typed)));
+            Query::parse(&all, NOW, true).map(|query| query.filters.len())
+        };
+        let max = limits::QUERY_PARAMS_MAX;
+        assert!(ask(max / 2, max / 2 - 1).is_ok());
+        let error = ask(max / 2, max / 2).expect_err("one too many");
+        assert!(
+            error
+                .message
+                .contains("parameters and conditions, more than"),
+            "{error}"
+        );
+        assert!(ask(0, max * 4).is_err());
     }
 
     #[test]
@@ -638,7 +661,7 @@ mod tests {
     #[test]
     fn bad_parameters_are_told_in_socorros_words() {
         fn check(text: &str, message: &str) {
-            let error = parse(&params(text), NOW, true).expect_err(text);
+            let error = Query::parse(&params(text), NOW, true).expect_err(text);
             assert_eq!(error.message, message, "{text}");
         }
         check("date=2026-11-02", "date must have a prefix operator");
@@ -683,7 +706,7 @@ mod tests {
     fn protected_fields_are_dropped_for_those_who_may_not_see_them() {
         let text = "url=~x&_columns=url&_columns=uuid&_facets=url&_aggs.url=product\
                     &_aggs.product=url&_sort=url&annotation.guid=1";
-        let query = parse(&params(text), NOW, false).unwrap();
+        let query = Query::parse(&params(text), NOW, false).unwrap();
         assert_eq!(query.filters.len(), 2);
         assert_eq!(query.columns.len(), 1);
         assert_eq!((query.facets.len(), query.sort.len()), (0, 0));
@@ -719,7 +742,7 @@ mod tests {
             let query = query(text);
             let printed = query.to_params();
             assert_eq!(
-                parse(&printed, NOW, true).as_ref(),
+                Query::parse(&printed, NOW, true).as_ref(),
                 Ok(&query),
                 "{text}: {printed:?}"
             );

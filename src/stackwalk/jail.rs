@@ -2,8 +2,8 @@
 //!
 //! Two fences, either of which holds by itself where the kernel has it. Landlock (Linux 5.13, networks
 //! 6.7) refuses every file that does not lie below the symbol folders, and every port. Seccomp refuses
-//! every system call that a walk does not need; of those it needs, opening is for reading alone, and
-//! limits and signals are for the walker itself. What is refused answers "not permitted" instead of
+//! every system call that a walk does not need; of those it needs, opening is for reading alone, limits
+//! and signals are for the walker itself, and files are asked four things. What is refused answers "not permitted" instead of
 //! killing: a C library of tomorrow may try a call that we do not know and do without it.
 //!
 //! A kernel without them is no reason not to walk. `crashkeep walker --self-test` says what holds.
@@ -74,7 +74,7 @@ mod linux {
     }
 
     /// System calls of a walk, for whatever arguments.
-    const CALLS: [i64; 39] = [
+    const CALLS: [i64; 38] = [
         // Pipes, and the files that opening gave.
         libc::SYS_read,
         libc::SYS_readv,
@@ -90,7 +90,6 @@ mod linux {
         libc::SYS_readlinkat,
         libc::SYS_faccessat,
         libc::SYS_fadvise64,
-        libc::SYS_fcntl,
         libc::SYS_getcwd,
         // Memory.
         libc::SYS_brk,
@@ -120,6 +119,15 @@ mod linux {
         libc::SYS_getrandom,
     ];
 
+    /// What a walk asks of an open file. Others would have the kernel send signals, also to the
+    /// server (F_SETOWN, F_SETSIG, F_NOTIFY), or lock files.
+    const FCNTL_COMMANDS: [i32; 4] = [
+        libc::F_DUPFD_CLOEXEC,
+        libc::F_GETFD,
+        libc::F_SETFD,
+        libc::F_GETFL,
+    ];
+
     fn seccomp() -> Result<(), Box<dyn std::error::Error>> {
         let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
             CALLS.iter().map(|call| (*call, vec![])).collect();
@@ -132,6 +140,16 @@ mod linux {
         );
         #[cfg(target_arch = "x86_64")]
         rules.insert(libc::SYS_open, only(1, SeccompCmpOp::MaskedEq(writes), 0)?);
+        let commands = FCNTL_COMMANDS.iter().map(|command| {
+            let condition = SeccompCondition::new(
+                1,
+                SeccompCmpArgLen::Dword,
+                SeccompCmpOp::Eq,
+                *command as u64,
+            )?;
+            SeccompRule::new(vec![condition])
+        });
+        rules.insert(libc::SYS_fcntl, commands.collect::<Result<_, _>>()?);
         // Its own limits, by the number 0; and the signal that ends a program that gives up.
         rules.insert(libc::SYS_prlimit64, only(0, SeccompCmpOp::Eq, 0)?);
         let own = u64::from(std::process::id());
@@ -189,6 +207,11 @@ pub(super) fn self_test(
         ("start a program", either, start_program()),
         ("start a thread", fences.has_seccomp, start_thread()),
         ("signal the parent", either, signal_parent()),
+        (
+            "have files send signals",
+            fences.has_seccomp,
+            signals_of_files(),
+        ),
     ] {
         let is_refused = tried
             .as_ref()
@@ -255,6 +278,19 @@ fn start_thread() -> io::Result<()> {
 fn signal_parent() -> io::Result<()> {
     let parent = rustix::process::getppid().ok_or(io::ErrorKind::NotFound)?;
     Ok(rustix::process::test_kill_process(parent)?)
+}
+
+/// The commands that choose the process and the signal go the same way through the fence.
+#[cfg(target_os = "linux")]
+fn signals_of_files() -> io::Result<()> {
+    let (reader, _writer) = rustix::pipe::pipe()?;
+    let flags = rustix::fs::fcntl_getfl(&reader)?;
+    Ok(rustix::fs::fcntl_setfl(&reader, flags)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn signals_of_files() -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -15,7 +15,7 @@ use std::hash::Hash;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use redb::{ReadTransaction, ReadableTable};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
@@ -24,6 +24,7 @@ use super::tables::{self, *};
 use super::writer::Command;
 use super::{Shared, Store};
 use crate::clock::Day;
+use crate::limits;
 use crate::throttle::Outcome;
 
 /// Number of a text in `names`.
@@ -65,6 +66,9 @@ impl System {
         }
     }
 }
+
+/// Products that are read for one list.
+const PRODUCTS_READ_MAX: usize = 200_000;
 
 /// What counting needs to know of a processed crash beside its row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -343,23 +347,26 @@ impl Store {
         })
     }
 
-    /// Every product that was ever counted, in the order of their names.
-    pub fn counted_products(&self) -> Result<Vec<String>, StoreError> {
+    /// Products that have ever been counted, the [`limits::PRODUCTS_MAX`] with the most crashes, in
+    /// the order of their names; and how many there are beside them. Clients choose these names, so
+    /// that there may be any number.
+    pub fn counted_products(&self) -> Result<(Vec<String>, u64), StoreError> {
         self.read(|read| {
-            let mut names = Names::open(read)?;
-            let counters = read.open_table(COUNTERS)?;
-            let mut products = Vec::new();
-            let mut from = Some(0);
-            while let Some(least) = from {
-                let Some(entry) = counters.range((least, 0, 0, 0)..)?.next() else {
-                    break;
-                };
-                let product = entry?.0.value().0;
-                products.push(names.text(product)?);
-                from = product.checked_add(1);
+            let totals = read.open_table(PRODUCT_TOTALS)?;
+            let mut ranked: Vec<(u64, NameId)> = Vec::new();
+            for entry in totals.iter()?.take(PRODUCTS_READ_MAX) {
+                let (product, crashes) = entry?;
+                ranked.push((crashes.value(), product.value()));
             }
+            ranked.sort_by_key(|(crashes, product)| (std::cmp::Reverse(*crashes), *product));
+            let left_out = totals.len()?.saturating_sub(limits::PRODUCTS_MAX as u64);
+            let mut names = Names::open(read)?;
+            let shown = ranked.into_iter().take(limits::PRODUCTS_MAX);
+            let mut products: Vec<String> = shown
+                .map(|(_, product)| names.text(product))
+                .collect::<Result<_, _>>()?;
             products.sort();
-            Ok(products)
+            Ok((products, left_out))
         })
     }
 
@@ -491,12 +498,42 @@ impl Txn<'_> {
             with_uptime: counted.uptime_s.is_some().into(),
             uptime_s: counted.uptime_s.unwrap_or(0),
         };
+        let before = counter.total().crashes;
         change(&mut counter.0[counted.system as usize], one);
+        let by = counter.total().crashes as i64 - before as i64;
+        self.total_product(counted.product, by)?;
         if counter.total().crashes == 0 {
             self.counters.remove(key)?;
         } else {
             let bytes = tables::encode(&counter);
             self.counters.insert(key, bytes.as_slice())?;
+        }
+        Ok(())
+    }
+
+    fn total_product(&mut self, product: NameId, by: i64) -> Result<(), StoreError> {
+        let total = self.product_totals.get(product)?.map_or(0, |n| n.value());
+        match total.saturating_add_signed(by) {
+            0 => drop(self.product_totals.remove(product)?),
+            n => drop(self.product_totals.insert(product, n)?),
+        }
+        Ok(())
+    }
+
+    /// Sums up the crashes of each product, in a store of before these sums.
+    pub(super) fn fill_product_totals(&mut self) -> Result<(), StoreError> {
+        if !self.product_totals.is_empty()? || self.counters.is_empty()? {
+            return Ok(());
+        }
+        let mut totals: std::collections::HashMap<NameId, u64> = Default::default();
+        for entry in self.counters.iter()? {
+            let (key, row) = entry?;
+            if let Ok(row) = tables::decode::<CounterRow>(row.value()) {
+                *totals.entry(key.value().0).or_default() += row.total().crashes;
+            }
+        }
+        for (product, crashes) in totals {
+            self.total_product(product, crashes as i64)?;
         }
         Ok(())
     }

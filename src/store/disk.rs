@@ -5,7 +5,7 @@
 //! with `/` between their parts, and never come from a client.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,6 +37,23 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Makes all bytes and the length written so far durable.
     fn sync_data(&self) -> io::Result<()>;
+
+    /// Whether the path that it was opened by still leads to this file. False once somebody has
+    /// removed, moved or replaced it.
+    fn is_in_place(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    /// Takes the operating system's lock on the file, for as long as it is open. False where
+    /// another process has it.
+    fn try_lock(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    /// Gives the lock back before the file is closed.
+    fn unlock(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
@@ -85,6 +102,26 @@ pub fn make_private_dir(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes the rights of others from a folder of ours that has them, as versions of before made it.
+/// A link, and a folder of somebody else's, stay as they are.
+pub fn make_private(dir: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let Ok(metadata) = fs::symlink_metadata(dir) else {
+            return;
+        };
+        let mode = metadata.permissions().mode();
+        if !metadata.is_dir() || mode & 0o077 == 0 {
+            return;
+        }
+        let private = fs::Permissions::from_mode(mode & 0o7700);
+        if let Err(error) = fs::set_permissions(dir, private) {
+            tracing::warn!(%error, folder = %dir.display(), "others can read a folder of ours");
+        }
+    }
+}
+
 fn sync_names(dir: &Path) -> io::Result<()> {
     // Windows has no handle on a folder to flush; its rename and create are journalled.
     if cfg!(unix) {
@@ -103,12 +140,15 @@ fn private_file() -> OpenOptions {
 
 impl Disk for OsDisk {
     fn create(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let file = private_file().create_new(true).open(self.root.join(path))?;
-        Ok(Arc::new(OsFile(file)))
+        let path = self.root.join(path);
+        let file = private_file().create_new(true).open(&path)?;
+        Ok(Arc::new(OsFile { file, path }))
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(OsFile(private_file().open(self.root.join(path))?)))
+        let path = self.root.join(path);
+        let file = private_file().open(&path)?;
+        Ok(Arc::new(OsFile { file, path }))
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
@@ -136,7 +176,10 @@ impl Disk for OsDisk {
 
 /// An existing file that nothing will be written to, wherever it lies.
 pub(super) fn open_read_only(path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-    Ok(Arc::new(OsFile(File::open(path)?)))
+    Ok(Arc::new(OsFile {
+        file: File::open(path)?,
+        path: path.to_path_buf(),
+    }))
 }
 
 /// Fills `out` from an offset, or fails with `UnexpectedEof`.
@@ -160,27 +203,56 @@ fn read_exact_at(file: &File, mut offset: u64, mut out: &mut [u8]) -> io::Result
     Ok(())
 }
 
+/// Whether two files are one.
+#[cfg(unix)]
+fn is_same_file(a: &fs::Metadata, b: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+/// An open file cannot be removed or replaced on Windows.
+#[cfg(windows)]
+fn is_same_file(_: &fs::Metadata, _: &fs::Metadata) -> bool {
+    true
+}
+
+/// Takes a lock; false where another process has it. An error means that there are no locks here.
+pub(super) fn try_lock(file: &File) -> io::Result<bool> {
+    locked(file.try_lock())
+}
+
+fn locked(taken: Result<(), TryLockError>) -> io::Result<bool> {
+    match taken {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 #[derive(Debug)]
-struct OsFile(File);
+struct OsFile {
+    file: File,
+    path: PathBuf,
+}
 
 impl DiskFile for OsFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        read_exact_at(&self.0, offset, out)
+        read_exact_at(&self.file, offset, out)
     }
 
     #[cfg(unix)]
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        std::os::unix::fs::FileExt::write_all_at(&self.0, bytes, offset)
+        std::os::unix::fs::FileExt::write_all_at(&self.file, bytes, offset)
     }
 
     #[cfg(windows)]
     fn write_at(&self, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            let n = std::os::windows::fs::FileExt::seek_write(&self.0, bytes, offset)?;
+            let n = std::os::windows::fs::FileExt::seek_write(&self.file, bytes, offset)?;
             offset += n as u64;
             bytes = &bytes[n..];
         }
@@ -188,11 +260,27 @@ impl DiskFile for OsFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
+    }
+
+    fn is_in_place(&self) -> io::Result<bool> {
+        match fs::metadata(&self.path) {
+            Ok(named) => Ok(is_same_file(&named, &self.file.metadata()?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        try_lock(&self.file)
+    }
+
+    fn unlock(&self) -> io::Result<()> {
+        self.file.unlock()
     }
 }
 
@@ -218,6 +306,14 @@ mod tests {
     }
 
     #[test]
+    fn a_system_without_locks_is_not_taken_for_another_process() {
+        assert!(matches!(locked(Ok(())), Ok(true)));
+        assert!(matches!(locked(Err(TryLockError::WouldBlock)), Ok(false)));
+        let enolck = io::Error::from_raw_os_error(37);
+        assert!(locked(Err(TryLockError::Error(enolck))).is_err());
+    }
+
+    #[test]
     fn files_grow_are_cut_and_refuse_reads_behind_their_end() {
         let root = tempfile::tempdir().unwrap();
         let disk = OsDisk::new(root.path()).unwrap();
@@ -238,5 +334,21 @@ mod tests {
         disk.remove("folder/file").unwrap();
         let gone = disk.open("folder/file").unwrap_err();
         assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn an_open_file_knows_whether_its_path_still_leads_to_it() {
+        let root = tempfile::tempdir().unwrap();
+        let disk = OsDisk::new(root.path()).unwrap();
+        let file = disk.create("file").unwrap();
+        assert!(file.is_in_place().unwrap());
+        let path = root.path().join("file");
+        fs::rename(&path, root.path().join("other")).unwrap();
+        assert!(!file.is_in_place().unwrap(), "moved");
+        fs::write(&path, "").unwrap();
+        assert!(!file.is_in_place().unwrap(), "replaced");
+        fs::rename(root.path().join("other"), &path).unwrap();
+        assert!(file.is_in_place().unwrap(), "put back");
     }
 }

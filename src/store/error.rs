@@ -10,6 +10,8 @@ pub enum StoreError {
     Unavailable(String),
     /// Bytes on the disk are not those that were written. Other crashes are not touched by it.
     Damaged(String),
+    /// The database itself is damaged. Trying again does not help.
+    Corrupt(String),
     /// The store is being closed.
     Stopping,
 }
@@ -21,6 +23,10 @@ impl fmt::Display for StoreError {
                 write!(f, "the store cannot be written or read just now: {why}")
             }
             Self::Damaged(where_) => write!(f, "stored data is damaged: {where_}"),
+            Self::Corrupt(why) => write!(
+                f,
+                "store.redb is damaged: {why}; stop the server, and put the data directory back from a copy, or keep it as it is for `crashkeep salvage SRC DST`, which a later version brings"
+            ),
             Self::Stopping => f.write_str("the store is being closed"),
         }
     }
@@ -38,14 +44,45 @@ macro_rules! from_redb {
     ($($error:ty),+) => {$(
         impl From<$error> for StoreError {
             fn from(error: $error) -> Self {
-                Self::Unavailable(error.to_string())
+                of_redb(error.into())
             }
         }
     )+};
 }
 
+/// Tells damage from what passes. redb opens every table that it was asked for, so a table that
+/// is missing or has another type is damage, too.
+fn of_redb(error: redb::Error) -> StoreError {
+    use redb::Error::{
+        Corrupted, Io, TableDoesNotExist, TableIsMultimap, TableTypeMismatch, TypeDefinitionChanged,
+    };
+    let text = error.to_string();
+    match error {
+        Corrupted(_)
+        | TableDoesNotExist(_)
+        | TableIsMultimap(_)
+        | TableTypeMismatch { .. }
+        | TypeDefinitionChanged { .. } => StoreError::Corrupt(text),
+        // No page lies behind the end of an undamaged file.
+        Io(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+            ) =>
+        {
+            StoreError::Corrupt(text)
+        }
+        _ => StoreError::Unavailable(text),
+    }
+}
+
+impl From<redb::Error> for StoreError {
+    fn from(error: redb::Error) -> Self {
+        of_redb(error)
+    }
+}
+
 from_redb!(
-    redb::Error,
     redb::StorageError,
     redb::TableError,
     redb::TransactionError,
@@ -60,6 +97,10 @@ pub enum OpenError {
     /// Another process has it open.
     InUse {
         holder: String,
+    },
+    /// The file system has no locks, so that nobody can tell whether another process has it open.
+    NoLock {
+        why: String,
     },
     /// A newer crashkeep wrote it.
     Newer {
@@ -81,6 +122,10 @@ impl fmt::Display for OpenError {
             Self::InUse { holder } => write!(
                 f,
                 "the data directory is open in another process ({holder}); stop that one, or name another directory with --data"
+            ),
+            Self::NoLock { why } => write!(
+                f,
+                "the data directory cannot be locked ({why}): keep it on a file system with file locks, such as a local disk, or have the network file system's lock service started"
             ),
             Self::Newer { found, known } => write!(
                 f,
@@ -104,5 +149,22 @@ impl std::error::Error for OpenError {}
 impl<E: Into<StoreError>> From<E> for OpenError {
     fn from(error: E) -> Self {
         Self::Store(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_and_what_passes_are_told_apart() {
+        let corrupt = StoreError::from(redb::Error::Corrupted("page 3".into()));
+        assert!(corrupt.to_string().contains("salvage"), "{corrupt}");
+        let full = StoreError::from(redb::Error::Io(io::ErrorKind::StorageFull.into()));
+        assert!(matches!(full, StoreError::Unavailable(_)));
+        let no_lock = OpenError::NoLock {
+            why: "No locks available".into(),
+        };
+        assert!(no_lock.to_string().contains("file locks"));
     }
 }

@@ -4,6 +4,8 @@
 //! ```text
 //! lacks            (seq, lack)              -> ()     what a walk asked for in vain
 //! lacking          (lack, seq)              -> ()     the same, the other way round
+//! lack_totals      lack                     -> crashes
+//! lack_releases    (lack, product, version) -> crashes
 //! mending          newest seq first         -> mend   processed crashes that are to be done again
 //! in_mending       seq                      -> mend   those that a worker has
 //! mends            mend                     -> MendRow
@@ -17,7 +19,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
-use redb::{ReadTransaction, ReadableTable};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 use serde::{Deserialize, Serialize};
 
 use super::Store;
@@ -102,6 +104,14 @@ pub enum What {
 impl What {
     const ENDINGS: [(What, &'static str); 2] =
         [(What::Functions, " functions"), (What::Unwind, " unwind")];
+
+    /// How much a crash lacks by it: symbols without one of their halves are better than none.
+    fn weight(self) -> u64 {
+        match self {
+            Self::Symbols => 3,
+            Self::Functions | Self::Unwind => 1,
+        }
+    }
 }
 
 impl fmt::Display for Lack {
@@ -127,6 +137,12 @@ impl Lack {
         })
     }
 }
+
+/// Counts that are read for one list of what is lacking. Clients choose the names of modules and
+/// products, so that there may be any number.
+const LACKS_READ_MAX: usize = 200_000;
+/// Releases that are read of one lack.
+const LACK_RELEASES_READ_MAX: usize = 1_000;
 
 const BEFORE: u8 = 0;
 const AFTER: u8 = 1;
@@ -223,61 +239,59 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<Lacking>, StoreError> {
         self.read(|read| {
-            let crashes = read.open_table(CRASHES)?;
-            // A crash lacks many things, so its row is read once.
-            let mut releases: Vec<Release> = Vec::new();
-            let mut numbers: HashMap<Release, usize> = HashMap::new();
-            let mut release_of: HashMap<u64, Option<usize>> = HashMap::new();
-            let mut find = |seq: u64| -> Result<Option<usize>, StoreError> {
-                if let Some(known) = release_of.get(&seq) {
-                    return Ok(*known);
+            let counts = read.open_table(LACK_RELEASES)?;
+            let mut names = Names::open(read)?;
+            let mut ranked: Vec<(u64, NameId)> = Vec::new();
+            if product.is_none() && version.is_none() {
+                let totals = read.open_table(LACK_TOTALS)?;
+                for entry in totals.iter()?.take(LACKS_READ_MAX) {
+                    let (lack, crashes) = entry?;
+                    ranked.push((crashes.value(), lack.value()));
                 }
-                let row = crashes
-                    .get(seq)?
-                    .map(|row| tables::decode::<CrashRow>(row.value()));
-                let number = match row {
-                    // Nothing is counted of a crash that cannot be read.
-                    None | Some(Err(_)) => None,
-                    Some(Ok(row)) => {
-                        let fits = product.is_none_or(|product| product == row.product)
-                            && version.is_none_or(|version| version == row.version);
-                        let release = Release {
-                            product: row.product,
-                            version: row.version,
-                        };
-                        fits.then(|| {
-                            *numbers.entry(release.clone()).or_insert_with(|| {
-                                releases.push(release);
-                                releases.len() - 1
-                            })
-                        })
-                    }
+            } else {
+                let ids = read.open_table(NAMES)?;
+                let id = |text: Option<&str>| -> Result<Option<Option<NameId>>, StoreError> {
+                    let Some(text) = text else {
+                        return Ok(None);
+                    };
+                    Ok(Some(ids.get(text)?.map(|id| id.value())))
                 };
-                release_of.insert(seq, number);
-                Ok(number)
-            };
-            let mut counts: Vec<(NameId, HashMap<usize, u64>)> = Vec::new();
-            for entry in read.open_table(LACKING)?.iter()? {
-                let (lack, seq) = entry?.0.value();
-                let Some(release) = find(seq)? else { continue };
-                if counts.last().is_none_or(|(last, _)| *last != lack) {
-                    counts.push((lack, HashMap::new()));
-                }
-                if let Some((_, of)) = counts.last_mut() {
-                    *of.entry(release).or_default() += 1;
+                let (product, version) = (id(product)?, id(version)?);
+                for entry in counts.iter()?.take(LACKS_READ_MAX) {
+                    let (key, crashes) = entry?;
+                    let (lack, of_product, of_version) = key.value();
+                    if product.is_some_and(|id| id != Some(of_product))
+                        || version.is_some_and(|id| id != Some(of_version))
+                    {
+                        continue;
+                    }
+                    match ranked.last_mut() {
+                        Some((sum, last)) if *last == lack => *sum += crashes.value(),
+                        _ => ranked.push((crashes.value(), lack)),
+                    }
                 }
             }
-            let total = |of: &HashMap<usize, u64>| of.values().sum::<u64>();
-            counts.sort_by_key(|(lack, of)| (Reverse(total(of)), *lack));
-            let mut names = Names::open(read)?;
+            ranked.sort_by_key(|(crashes, lack)| (Reverse(*crashes), *lack));
             let mut lacking = Vec::new();
-            for (lack, of) in counts.into_iter().take(limit) {
-                let Some(lack) = Lack::parse(&names.text(lack)?) else {
+            for (crashes, id) in ranked.into_iter().take(limit) {
+                let Some(lack) = Lack::parse(&names.text(id)?) else {
                     continue;
                 };
-                let crashes = total(&of);
-                let named = of.into_iter().map(|(at, n)| (releases[at].clone(), n));
-                let mut releases: Vec<(Release, u64)> = named.collect();
+                let mut releases = Vec::new();
+                let all = counts.range((id, 0, 0)..=(id, NameId::MAX, NameId::MAX))?;
+                for entry in all.take(LACK_RELEASES_READ_MAX) {
+                    let (key, n) = entry?;
+                    let (_, of_product, of_version) = key.value();
+                    let release = Release {
+                        product: names.text(of_product)?,
+                        version: names.text(of_version)?,
+                    };
+                    let fits = product.is_none_or(|product| product == release.product)
+                        && version.is_none_or(|version| version == release.version);
+                    if fits {
+                        releases.push((release, n.value()));
+                    }
+                }
                 releases.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
                 lacking.push(Lacking {
                     lack,
@@ -435,26 +449,41 @@ impl Txn<'_> {
     pub(super) fn finish_lacking(
         &mut self,
         seq: u64,
+        release: &Release,
         signatures: [Option<&str>; 2],
         lacks: &[Lack],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let before = self.forget_lacks(seq)?;
+        let before = self.forget_lacks(seq, release)?;
         for lack in lacks {
             let module = self.name(&lack.to_string())?;
-            self.lacks.insert((seq, module), ())?;
+            if self.lacks.insert((seq, module), ())?.is_none() {
+                self.count_lack(module, release, 1)?;
+            }
             self.lacking.insert((module, seq), ())?;
         }
         let Some(mend) = self.in_mending.remove(seq)?.map(|mend| mend.value()) else {
             return Ok(());
         };
-        let lacks_less = (lacks.len() as u64) < before;
+        let mut weight_before = 0;
+        for module in before {
+            let text = self.name_texts.get(module)?;
+            let lack = text.and_then(|text| Lack::parse(text.value()));
+            weight_before += lack.map_or(0, |lack| lack.what.weight());
+        }
+        let weight: u64 = lacks.iter().map(|lack| lack.what.weight()).sum();
+        let lacks_less = weight < weight_before;
         self.count_mended(mend, Some((lacks_less, signatures)), now)
     }
 
     /// A deleted crash lacks nothing and is part of no mend.
-    pub(super) fn delete_lacking(&mut self, seq: u64, now: Timestamp) -> Result<(), StoreError> {
-        self.forget_lacks(seq)?;
+    pub(super) fn delete_lacking(
+        &mut self,
+        seq: u64,
+        release: &Release,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.forget_lacks(seq, release)?;
         let waiting = self.mending.remove(order(seq))?.map(|mend| mend.value());
         let working = self.in_mending.remove(seq)?.map(|mend| mend.value());
         for mend in waiting.into_iter().chain(working) {
@@ -463,8 +492,8 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Returns how many there were.
-    fn forget_lacks(&mut self, seq: u64) -> Result<u64, StoreError> {
+    /// Returns what there was.
+    fn forget_lacks(&mut self, seq: u64, release: &Release) -> Result<Vec<NameId>, StoreError> {
         let mut modules = Vec::new();
         for entry in self.lacks.range((seq, 0)..=(seq, NameId::MAX))? {
             modules.push(entry?.0.value().1);
@@ -472,8 +501,58 @@ impl Txn<'_> {
         for &module in &modules {
             self.lacks.remove((seq, module))?;
             self.lacking.remove((module, seq))?;
+            self.count_lack(module, release, -1)?;
         }
-        Ok(modules.len() as u64)
+        Ok(modules)
+    }
+
+    fn count_lack(&mut self, lack: NameId, release: &Release, by: i64) -> Result<(), StoreError> {
+        let (product, version) = (self.name(&release.product)?, self.name(&release.version)?);
+        let key = (lack, product, version);
+        let total = self.lack_totals.get(lack)?.map_or(0, |n| n.value());
+        match total.saturating_add_signed(by) {
+            0 => drop(self.lack_totals.remove(lack)?),
+            n => drop(self.lack_totals.insert(lack, n)?),
+        }
+        let of_release = self.lack_releases.get(key)?.map_or(0, |n| n.value());
+        match of_release.saturating_add_signed(by) {
+            0 => drop(self.lack_releases.remove(key)?),
+            n => drop(self.lack_releases.insert(key, n)?),
+        }
+        Ok(())
+    }
+
+    /// Counts what crashes lack, in a store of before these counts.
+    pub(super) fn fill_lack_counts(&mut self) -> Result<(), StoreError> {
+        if !self.lack_totals.is_empty()? || self.lacking.is_empty()? {
+            return Ok(());
+        }
+        let mut counts: HashMap<(NameId, Release), u64> = HashMap::new();
+        let mut last: Option<(u64, Release)> = None;
+        for entry in self.lacks.iter()? {
+            let (seq, lack) = entry?.0.value();
+            if last.as_ref().is_none_or(|(known, _)| *known != seq) {
+                last = match self.row(seq) {
+                    Ok(row) => Some((
+                        seq,
+                        Release {
+                            product: row.product,
+                            version: row.version,
+                        },
+                    )),
+                    // Nothing is counted of a crash that cannot be read.
+                    Err(StoreError::Damaged(_)) => None,
+                    Err(error) => return Err(error),
+                };
+            }
+            if let Some((_, release)) = &last {
+                *counts.entry((lack, release.clone())).or_default() += 1;
+            }
+        }
+        for ((lack, release), crashes) in counts {
+            self.count_lack(lack, &release, crashes as i64)?;
+        }
+        Ok(())
     }
 
     /// One crash of a mend is done, unless it is gone with whether it lacks less, and its

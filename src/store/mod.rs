@@ -16,11 +16,13 @@ pub mod accounts;
 mod audit;
 mod backend;
 pub mod bugs;
+mod contain;
 pub mod counters;
 pub mod disk;
 mod error;
 pub mod mends;
 pub mod overlay;
+pub mod passes;
 pub mod payload;
 mod pending;
 mod segments;
@@ -30,6 +32,7 @@ pub mod symbols;
 pub mod tables;
 mod writer;
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -46,7 +49,7 @@ use crate::crash::id::CrashId;
 use crate::crash::raw::RawCrash;
 use crate::vital::Vital;
 use counters::Discards;
-use disk::Disk;
+use disk::{Disk, DiskFile};
 use tables::*;
 use writer::{Command, Writer};
 
@@ -88,7 +91,7 @@ impl DirectoryLock {
             .create(true)
             .truncate(false)
             .open(root.join("lock"))?;
-        if file.try_lock().is_err() {
+        if !disk::try_lock(&file).map_err(no_lock)? {
             let mut holder = String::new();
             file.read_to_string(&mut holder)?;
             let holder = holder.trim();
@@ -118,6 +121,10 @@ pub struct StoreOptions {
 /// What the writer thread and readers share.
 struct Shared {
     disk: Arc<dyn Disk>,
+    /// The database's file with our lock on it.
+    file: Arc<dyn DiskFile>,
+    /// The damage of the database that was met first, if any was.
+    damage: Mutex<Option<String>>,
     clock: Arc<dyn Clock>,
     database: RwLock<Arc<Database>>,
     readers: segments::Readers,
@@ -140,7 +147,27 @@ impl Shared {
         *self.database.write().unwrap_or_else(|e| e.into_inner()) = Arc::new(database);
     }
 
+    /// Fails where `store.redb` is no longer the file that we have open and locked: another
+    /// process may be writing the one that is there now.
+    fn check_in_place(&self) -> Result<(), StoreError> {
+        match self.file.is_in_place()? {
+            true => Ok(()),
+            false => Err(StoreError::Unavailable(format!(
+                "{DATABASE} was removed or replaced while the server runs, so nothing is acknowledged; put the file back or restart the server, and stop it before you change its data directory"
+            ))),
+        }
+    }
+
+    /// Remembers the first damage for the status page and the health check.
+    fn note(&self, error: &StoreError) {
+        if let StoreError::Corrupt(_) = error {
+            let mut damage = self.damage.lock().unwrap_or_else(|e| e.into_inner());
+            damage.get_or_insert_with(|| error.to_string());
+        }
+    }
+
     fn latch(&self, error: &StoreError) {
+        self.note(error);
         *self.latched.lock().unwrap_or_else(|e| e.into_inner()) = Some(error.to_string());
     }
 
@@ -173,6 +200,10 @@ pub struct Change {
 pub struct StoreStatus {
     /// Why it cannot be written just now.
     pub latched: Option<String>,
+    /// The damage of the database that was met first since the start.
+    pub damage: Option<String>,
+    /// Segments whose files are not there: the payloads in them are lost.
+    pub missing_segments: Vec<String>,
     /// Crashes in each state, in the order of [`State::ALL`].
     pub states: Vec<(State, u64)>,
     pub oldest_queued_at: Option<Timestamp>,
@@ -186,6 +217,29 @@ pub struct StoreStatus {
     pub last_change: u64,
     /// Changes that the index has not taken over durably.
     pub changes_waiting: u64,
+}
+
+impl StoreStatus {
+    /// What is wrong with it: a short name and a sentence for each fault.
+    pub fn faults(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let missing = (!self.missing_segments.is_empty()).then(|| {
+            let named = &self.missing_segments[..self.missing_segments.len().min(5)];
+            format!(
+                "{} of {} segment files are missing ({}{}): the dumps and annotations in them are lost, unless you put the files back from a copy",
+                self.missing_segments.len(),
+                self.segments,
+                named.join(", "),
+                if named.len() < self.missing_segments.len() { ", ..." } else { "" },
+            )
+        });
+        [
+            ("store", self.latched.clone()),
+            ("damage", self.damage.clone()),
+            ("segments", missing),
+        ]
+        .into_iter()
+        .filter_map(|(name, text)| Some((name, text?)))
+    }
 }
 
 /// An open store. Dropping it closes it.
@@ -219,6 +273,12 @@ impl Store {
             },
             other => other?,
         };
+        // The lock on the directory alone is gone when somebody removes its file.
+        if !file.try_lock().map_err(no_lock)? {
+            return Err(OpenError::InUse {
+                holder: format!("it has {DATABASE} locked"),
+            });
+        }
         if file.is_empty()? && has_segments(&*disk)? {
             return Err(OpenError::Orphaned);
         }
@@ -227,10 +287,13 @@ impl Store {
         let (change_sender, change_signal) = bounded(1);
         let (commands, receiver) = bounded(COMMANDS_MAX);
         let life = backend::Life::default();
-        let database = backend::open(file, options.cache_bytes, &life)?;
+        let database =
+            contain::contained(|| backend::open(file.clone(), options.cache_bytes, &life))?;
         let shared = Arc::new(Shared {
             readers: segments::Readers::new(disk.clone()),
             disk,
+            file,
+            damage: Mutex::new(None),
             clock,
             database: RwLock::new(Arc::new(database)),
             latched: Mutex::new(None),
@@ -397,6 +460,8 @@ impl Store {
         let writer = self.writer.lock().unwrap_or_else(|e| e.into_inner()).take();
         if let Some(writer) = writer {
             let _ = writer.join();
+            // Readers may still hold the file; nobody writes it any more.
+            let _ = self.shared.file.unlock();
         }
     }
 
@@ -428,8 +493,10 @@ impl Store {
         &self,
         work: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let read = self.shared.database().begin_read();
-        let result = read.map_err(StoreError::from).and_then(|read| work(&read));
+        let result = contain::contained(|| work(&self.shared.database().begin_read()?));
+        if let Err(error) = &result {
+            self.shared.note(error);
+        }
         if matches!(result, Err(StoreError::Unavailable(_))) && self.latched().is_none() {
             // A full channel means that the writer is busy, and will notice by itself.
             let _ = self.commands.try_send(Command::Check);
@@ -569,8 +636,46 @@ impl Store {
         self.shared.readers.read(part.blob)
     }
 
+    /// Names of the segments whose files somebody has removed.
+    fn missing_segments(&self) -> Result<Vec<String>, StoreError> {
+        let known = || {
+            self.read(|read| {
+                let mut known = Vec::new();
+                for entry in read.open_table(SEGMENTS)?.iter()? {
+                    let (segment, row) = entry?;
+                    let row: SegmentRow = tables::decode(row.value())?;
+                    if !row.dead {
+                        known.push(segment.value());
+                    }
+                }
+                Ok(known)
+            })
+        };
+        let rows = known()?;
+        let there: HashSet<u32> = match self.shared.disk.list(segments::DIR) {
+            Ok(names) => names
+                .iter()
+                .filter_map(|name| segments::number_in(name))
+                .collect(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => HashSet::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let mut missing: Vec<u32> = rows.into_iter().filter(|n| !there.contains(n)).collect();
+        if !missing.is_empty() {
+            // Retention may have removed some since we read the rows.
+            let still: HashSet<u32> = known()?.into_iter().collect();
+            missing.retain(|segment| still.contains(segment));
+        }
+        Ok(missing.into_iter().map(segments::file_name).collect())
+    }
+
     pub fn status(&self) -> Result<StoreStatus, StoreError> {
-        let latched = self.latched();
+        // A server at rest writes nothing, and would not notice.
+        let displaced = || self.shared.check_in_place().err().map(|e| e.to_string());
+        let latched = self.latched().or_else(displaced);
+        let damage = self.shared.damage.lock();
+        let damage = damage.unwrap_or_else(|e| e.into_inner()).clone();
+        let missing_segments = self.missing_segments()?;
         self.read(|read| {
             let counts = read.open_table(STATES)?;
             let mut states = Vec::new();
@@ -596,6 +701,9 @@ impl Store {
             let (mut segments, mut segment_bytes, mut live_bytes) = (0, 0, 0);
             for entry in read.open_table(SEGMENTS)?.iter()? {
                 let row: SegmentRow = tables::decode(entry?.1.value())?;
+                if row.dead {
+                    continue;
+                }
                 segments += 1;
                 segment_bytes += row.bytes;
                 live_bytes += row.live_bytes;
@@ -606,12 +714,14 @@ impl Store {
                 .map_or(0, |n| n.value() as u64 - 1);
             Ok(StoreStatus {
                 latched,
+                damage,
+                missing_segments,
                 states,
                 oldest_queued_at,
                 segments,
                 segment_bytes,
                 live_bytes,
-                database_bytes: self.shared.disk.open(DATABASE)?.len()?,
+                database_bytes: self.shared.file.len()?,
                 last_change,
                 changes_waiting: read.open_table(CHANGES)?.len()?,
             })
@@ -630,6 +740,13 @@ fn readable(seq: u64, row: &[u8]) -> Option<CrashRow> {
     tables::decode(row)
         .inspect_err(|error| tracing::error!(seq, %error, "a crash is left out of a list"))
         .ok()
+}
+
+/// A file system may have no locks, or run out of them (ENOLCK).
+fn no_lock(error: std::io::Error) -> OpenError {
+    OpenError::NoLock {
+        why: error.to_string(),
+    }
 }
 
 /// Whether a payload may ever have been stored.

@@ -62,9 +62,12 @@ pub struct Txn<'t> {
     pub sightings: Table<'t, SightingKey, (u64, i64, i64)>,
     pub seen: Table<'t, SeenKey, ()>,
     pub gone: Table<'t, SightingKey, (i64, i64)>,
+    pub product_totals: Table<'t, u32, u64>,
     pub decisions: Table<'t, (u32, u32, u8, u32, u32), u64>,
     pub lacks: Table<'t, (u64, u32), ()>,
     pub lacking: Table<'t, (u32, u64), ()>,
+    pub lack_totals: Table<'t, u32, u64>,
+    pub lack_releases: Table<'t, (u32, u32, u32), u64>,
     pub mending: Table<'t, u64, u64>,
     pub in_mending: Table<'t, u64, u64>,
     pub mends: Table<'t, u64, &'static [u8]>,
@@ -94,6 +97,7 @@ pub struct Txn<'t> {
     pub key_hashes: Table<'t, &'static [u8; 32], u64>,
     pub sessions: Table<'t, &'static [u8; 32], &'static [u8]>,
     pub searches: Table<'t, u64, &'static [u8]>,
+    pub passes: Table<'t, &'static str, &'static [u8]>,
 }
 
 impl<'t> Txn<'t> {
@@ -115,9 +119,12 @@ impl<'t> Txn<'t> {
             sightings: txn.open_table(SIGHTINGS)?,
             seen: txn.open_table(SEEN)?,
             gone: txn.open_table(GONE)?,
+            product_totals: txn.open_table(PRODUCT_TOTALS)?,
             decisions: txn.open_table(DECISIONS)?,
             lacks: txn.open_table(LACKS)?,
             lacking: txn.open_table(LACKING)?,
+            lack_totals: txn.open_table(LACK_TOTALS)?,
+            lack_releases: txn.open_table(LACK_RELEASES)?,
             mending: txn.open_table(MENDING)?,
             in_mending: txn.open_table(IN_MENDING)?,
             mends: txn.open_table(MENDS)?,
@@ -147,6 +154,7 @@ impl<'t> Txn<'t> {
             key_hashes: txn.open_table(KEY_HASHES)?,
             sessions: txn.open_table(SESSIONS)?,
             searches: txn.open_table(SEARCHES)?,
+            passes: txn.open_table(PASSES)?,
         })
     }
 
@@ -216,6 +224,9 @@ impl<'t> Txn<'t> {
         self.ids.insert(row.id.bits(), seq)?;
         self.enter(seq, row)?;
         self.count(row.state, 1)?;
+        if row.state == State::Deferred {
+            self.changed(seq)?;
+        }
         self.put(seq, row)
     }
 
@@ -334,7 +345,7 @@ impl<'t> Txn<'t> {
         };
         let mut lacks = finished.lacks.clone();
         lacks.extend(self.use_symbols(&finished.used, &release, now)?);
-        self.finish_lacking(job.seq, signatures, &lacks, now)?;
+        self.finish_lacking(job.seq, &release, signatures, &lacks, now)?;
         let failure = finished.failure.clone();
         self.transition(job.seq, row, |row| {
             row.state = if failure.is_some() {
@@ -388,6 +399,10 @@ impl<'t> Txn<'t> {
             return Ok(Requested::Unknown);
         };
         let row = self.row(seq)?;
+        if row.state == State::Deferred {
+            // Searches found it as one.
+            self.changed(seq)?;
+        }
         self.transition(seq, row, |row| {
             row.state = State::Queued;
             // A suspect stays one: being asked for does not make it harmless.
@@ -419,7 +434,11 @@ impl<'t> Txn<'t> {
         self.count(row.state, -1)?;
         self.crashes.remove(seq)?;
         self.ids.remove(row.id.bits())?;
-        self.delete_lacking(seq, now)?;
+        let release = Release {
+            product: row.product.clone(),
+            version: row.version.clone(),
+        };
+        self.delete_lacking(seq, &release, now)?;
         self.unsign(seq)?;
         self.outlive(seq, &row)?;
         self.changed(seq)?;

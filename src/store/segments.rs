@@ -61,6 +61,8 @@ pub struct Appender {
     pub bytes: u64,
     pub created_at_ms: i64,
     dirty: bool,
+    /// Whether records were appended since the last [`Appender::check_in_place`].
+    unchecked: bool,
 }
 
 impl Appender {
@@ -71,6 +73,7 @@ impl Appender {
             bytes,
             created_at_ms,
             dirty: false,
+            unchecked: false,
         }
     }
 
@@ -87,6 +90,7 @@ impl Appender {
 
         let start = self.bytes;
         self.dirty = true;
+        self.unchecked = true;
         self.file.write_at(start, &header)?;
         let mut at = start + HEADER_BYTES as u64;
         payload.copy_to(|bytes| {
@@ -101,6 +105,19 @@ impl Appender {
             stored_bytes: at - start,
             raw_bytes: payload.raw_bytes,
         })
+    }
+
+    /// Fails where records were appended to a file that is no longer under its name: nobody would
+    /// find them again.
+    pub fn check_in_place(&mut self) -> Result<(), StoreError> {
+        if self.unchecked && !self.file.is_in_place()? {
+            let name = file_name(self.segment);
+            return Err(StoreError::Unavailable(format!(
+                "{name} was removed or replaced while the server runs"
+            )));
+        }
+        self.unchecked = false;
+        Ok(())
     }
 
     /// Makes everything appended so far durable.

@@ -14,7 +14,7 @@
 //!
 //! The tables of counts are described in [`super::counters`] and [`super::sightings`], those of bugs in [`super::bugs`],
 //! those of late symbols in [`super::mends`], those of symbols in [`super::symbols`], those of signatures in
-//! [`super::signing`], those of accounts in [`super::accounts`].
+//! [`super::signing`], those of accounts in [`super::accounts`], that of retention in [`super::passes`].
 //!
 //! A crash is in exactly one of `ready` (queued), `working` (processing), `deferred`, or in none
 //! of them (processed, failed). Sequence numbers ascend with the order of receipt and are the
@@ -50,6 +50,7 @@ pub const SIGHTINGS: TableDefinition<SightingKey, (u64, i64, i64)> =
 pub type SeenKey = (u32, u32, u32, u32, u32, i64, u64);
 pub const SEEN: TableDefinition<SeenKey, ()> = TableDefinition::new("seen");
 pub const GONE: TableDefinition<SightingKey, (i64, i64)> = TableDefinition::new("gone");
+pub const PRODUCT_TOTALS: TableDefinition<u32, u64> = TableDefinition::new("product_totals");
 pub const DECISIONS: TableDefinition<(u32, u32, u8, u32, u32), u64> =
     TableDefinition::new("decisions");
 pub const BUGS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("bugs");
@@ -61,6 +62,9 @@ pub const TRACKERS: TableDefinition<&str, i64> = TableDefinition::new("trackers"
 
 pub const LACKS: TableDefinition<(u64, u32), ()> = TableDefinition::new("lacks");
 pub const LACKING: TableDefinition<(u32, u64), ()> = TableDefinition::new("lacking");
+pub const LACK_TOTALS: TableDefinition<u32, u64> = TableDefinition::new("lack_totals");
+pub const LACK_RELEASES: TableDefinition<(u32, u32, u32), u64> =
+    TableDefinition::new("lack_releases");
 pub const MENDING: TableDefinition<u64, u64> = TableDefinition::new("mending");
 pub const IN_MENDING: TableDefinition<u64, u64> = TableDefinition::new("in_mending");
 pub const MENDS: TableDefinition<u64, &[u8]> = TableDefinition::new("mends");
@@ -89,6 +93,7 @@ pub const USERS: TableDefinition<&str, &[u8]> = TableDefinition::new("users");
 pub const KEYS: TableDefinition<u64, &[u8]> = TableDefinition::new("keys");
 pub const KEY_HASHES: TableDefinition<&[u8; 32], u64> = TableDefinition::new("key_hashes");
 pub const SESSIONS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("sessions");
+pub const PASSES: TableDefinition<&str, &[u8]> = TableDefinition::new("passes");
 pub const SEARCHES: TableDefinition<u64, &[u8]> = TableDefinition::new("searches");
 
 /// Names in `meta`.
@@ -292,11 +297,19 @@ pub struct SegmentRow {
     pub created_at_ms: i64,
     /// Takes no more records.
     pub sealed: bool,
+    /// Holds nothing that a row points at: its file is being removed, and then this row.
+    pub dead: bool,
 }
 
 impl Row for SegmentRow {
     const NAME: &'static str = "a segment";
-    const VERSION: u8 = 1;
+    /// 2: `dead` at the end.
+    const VERSION: u8 = 2;
+
+    fn upgrade(version: u8, body: &[u8]) -> Option<Vec<u8>> {
+        const FALSE: u8 = 0;
+        (version == 1).then(|| [body, &[FALSE]].concat())
+    }
 }
 
 /// A row as bytes: version, then bincode.

@@ -22,10 +22,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use super::accounts::AccountChange;
 use super::backend::{self, Life};
 use super::bugs::BugChange;
+use super::contain::contained;
 use super::counters::{Discard, Facts};
 use super::disk::Disk;
 use super::error::StoreError;
 use super::mends::Lack;
+use super::passes::PassRow;
 use super::payload::Payload;
 use super::pending::{Job, Requested, Txn};
 use super::segments::{self, Appender, RecordKind};
@@ -111,7 +113,7 @@ pub enum Command {
         states: &'static [State],
         reply: Reply<u64>,
     },
-    /// Give back the files of segments that no crash needs.
+    /// Remove the files of segments that no crash needs.
     Sweep {
         reply: Reply<u64>,
     },
@@ -119,6 +121,11 @@ pub enum Command {
     Heal {
         seqs: Vec<u64>,
         counts: Vec<(State, i64)>,
+        reply: Reply<()>,
+    },
+    /// Write down that a pass of retention went through.
+    Retained {
+        pass: PassRow,
         reply: Reply<()>,
     },
     /// Change what is known of bugs. All of it or nothing.
@@ -227,6 +234,7 @@ impl Command {
             Self::Delete { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Sweep { reply } => drop(reply.send(Err(error.clone()))),
             Self::Heal { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Self::Retained { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Bugs { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Symbols { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Accounts { reply, .. } => drop(reply.send(Err(error.clone()))),
@@ -255,7 +263,7 @@ enum Answer {
     /// The id of what was added.
     Added(u64),
     Revised(Option<u64>),
-    /// Segments whose rows are gone.
+    /// Segments whose rows are marked as dead.
     Swept(Vec<u32>),
     /// This command alone could not be carried out; the others of its batch can.
     Refused(StoreError),
@@ -320,6 +328,8 @@ impl Writer {
                     .insert(meta::STORE_ID, uuid::Uuid::new_v4().as_u128())?;
             }
             txn.fill_seen()?;
+            txn.fill_lack_counts()?;
+            txn.fill_product_totals()?;
             txn.take_back(true, |_, _| false)
         })?;
         if taken_back > 0 {
@@ -415,6 +425,7 @@ impl Writer {
                 | (Command::Mend { reply, .. }, Answer::Mending(n)) => drop(reply.send(Ok(n))),
                 (
                     Command::Heal { reply, .. }
+                    | Command::Retained { reply, .. }
                     | Command::Bugs { reply, .. }
                     | Command::Symbols { reply, .. }
                     | Command::Flush { reply }
@@ -422,8 +433,11 @@ impl Writer {
                     _,
                 ) => drop(reply.send(Ok(()))),
                 (Command::Sweep { reply }, Answer::Swept(dead)) => {
-                    self.unlink(&dead);
-                    drop(reply.send(Ok(dead.len() as u64)));
+                    let removed = self.remove_segments(&dead);
+                    if let Err(error) = &removed {
+                        tracing::warn!(%error, "dead segments are left; the next sweep removes them");
+                    }
+                    drop(reply.send(removed));
                 }
                 (Command::Redo { reply, .. }, Answer::Redoing(mend)) => {
                     drop(reply.send(Ok(mend)));
@@ -504,8 +518,19 @@ impl Writer {
         Ok((answers, handed))
     }
 
-    /// One durable transaction: segments are synced before redb is committed.
+    /// One durable transaction: segments are synced before redb is committed. Fails where the
+    /// files that it wrote are no longer those that the next start would open.
     fn in_transaction<R>(
+        &mut self,
+        work: impl FnOnce(&mut Txn, &mut Records) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        self.shared.check_in_place()?;
+        let result = contained(|| self.commit(work))?;
+        self.shared.check_in_place()?;
+        Ok(result)
+    }
+
+    fn commit<R>(
         &mut self,
         work: impl FnOnce(&mut Txn, &mut Records) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
@@ -542,9 +567,10 @@ impl Writer {
         // What was written behind the last commit may or may not be on the disk: never again
         // append to a file whose sync has failed.
         self.appenders = Default::default();
+        self.shared.check_in_place()?;
         let file = self.disk.open(super::DATABASE)?;
         self.life = Life::default();
-        let database = backend::open(file, self.cache_bytes, &self.life)?;
+        let database = contained(|| backend::open(file, self.cache_bytes, &self.life))?;
         self.shared.replace_database(database);
         self.handle = Handle::Fresh;
         Ok(())
@@ -553,9 +579,13 @@ impl Writer {
     /// Opens what is committed for readers, for as long as the disk takes no writes.
     fn reopen_for_reading(&mut self) -> Result<(), StoreError> {
         self.life.end();
-        let file = self.disk.open(super::DATABASE)?;
+        let file = match self.shared.check_in_place() {
+            Ok(()) => self.disk.open(super::DATABASE)?,
+            // Another file may be in its place by now.
+            Err(_) => self.shared.file.clone(),
+        };
         self.life = Life::default();
-        let database = backend::open_for_reading(file, self.cache_bytes, &self.life)?;
+        let database = contained(|| backend::open_for_reading(file, self.cache_bytes, &self.life))?;
         self.shared.replace_database(database);
         Ok(())
     }
@@ -607,18 +637,35 @@ impl Writer {
         }
     }
 
-    /// Removes the files of segments that no row knows any more.
-    fn unlink(&self, segments: &[u32]) {
-        for &segment in segments {
+    /// Removes the files of segments that are marked as dead, then their rows. What a kill or an
+    /// error leaves in between keeps its mark, and the next sweep or start removes it. Returns how
+    /// many files are gone.
+    fn remove_segments(&mut self, dead: &[u32]) -> Result<u64, StoreError> {
+        let mut gone = Vec::with_capacity(dead.len());
+        for &segment in dead {
             self.shared.readers.forget(segment);
-            if let Err(error) = self.disk.remove(&segments::file_name(segment)) {
-                // The next start removes what no row knows.
-                tracing::warn!(segment, %error, "a dead segment could not be removed");
+            match self.disk.remove(&segments::file_name(segment)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(segment, %error, "a dead segment could not be removed");
+                }
+                _ => gone.push(segment),
             }
         }
+        if gone.is_empty() {
+            return Ok(0);
+        }
+        // A power cut must not bring back a file whose row is gone.
+        self.disk.sync_dir(segments::DIR)?;
+        self.in_transaction(|txn, _| {
+            for &segment in &gone {
+                txn.segments.remove(segment)?;
+            }
+            Ok(())
+        })?;
+        Ok(gone.len() as u64)
     }
 
-    /// Goes on with the segments that were being appended to.
+    /// Goes on with the segments that were being appended to, and ends the removal of dead ones.
     ///
     /// Bytes that no commit knows are left where they are: after a kill they were never answered
     /// for, but where somebody has put an older database beside newer segments they are all that
@@ -626,6 +673,11 @@ impl Writer {
     /// number is not given again.
     fn resume_segments(&mut self) -> Result<(), StoreError> {
         let rows = self.in_transaction(|txn, _| txn.segment_rows())?;
+        let (dead, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, row)| row.dead);
+        let dead: Vec<u32> = dead.into_iter().map(|(segment, _)| segment).collect();
+        if let Err(error) = self.remove_segments(&dead) {
+            tracing::warn!(%error, "dead segments are left; the next sweep removes them");
+        }
         for number in unknown_segments(&*self.disk, &rows)? {
             let name = segments::file_name(number);
             let bytes = self.disk.open(&name)?.len()?;
@@ -667,7 +719,11 @@ impl Writer {
 
 /// Numbers of segment files that no commit knows. What is no segment by its name is not ours.
 fn unknown_segments(disk: &dyn Disk, rows: &[(u32, SegmentRow)]) -> io::Result<Vec<u32>> {
-    let names = disk.list(segments::DIR)?;
+    let names = match disk.list(segments::DIR) {
+        // Somebody has removed the folder; the next segment makes it again.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        names => names?,
+    };
     let numbers = names.iter().filter_map(|name| segments::number_in(name));
     Ok(numbers
         .filter(|number| !rows.iter().any(|(segment, _)| segment == number))
@@ -734,6 +790,7 @@ impl Records<'_> {
             Command::Fault { job, reason } => txn.fault(job, reason)?,
             Command::SetBack { job } => txn.set_back(job)?,
             Command::Indexed { up_to } => txn.forget_changes(*up_to)?,
+            Command::Retained { pass, .. } => txn.retained(pass)?,
             Command::Bugs { changes, .. } => txn.change_bugs(changes)?,
             Command::Symbols { changes, .. } => txn.change_symbols(changes)?,
             Command::Accounts { changes, .. } => {
@@ -839,8 +896,8 @@ impl Records<'_> {
         Ok(deleted)
     }
 
-    /// Seals segments that have become too old to take more, and forgets those that hold nothing
-    /// live. Their files may go once this is committed.
+    /// Seals segments that have become too old to take more, and marks those as dead that hold
+    /// nothing live. Their files may go once this is committed, and their rows after the files.
     fn sweep(&mut self, txn: &mut Txn) -> Result<Vec<u32>, StoreError> {
         for slot in self.appenders.iter_mut() {
             let old = slot.as_ref().is_some_and(|appender| {
@@ -856,7 +913,7 @@ impl Records<'_> {
         for (segment, row) in txn.segment_rows()? {
             let live = row.live_bytes as i64 + self.live.get(&segment).copied().unwrap_or(0);
             if row.sealed && live <= 0 {
-                txn.segments.remove(segment)?;
+                txn.edit_segment(segment, |row| row.dead = true)?;
                 dead.push(segment);
             }
         }
@@ -921,6 +978,10 @@ impl Records<'_> {
                     match self.disk.create(&segments::file_name(segment)) {
                         // Left by another life of the store: never written over.
                         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                        // Somebody has removed the folder.
+                        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                            self.disk.create_dir(segments::DIR)?;
+                        }
                         made => break (segment, made?),
                     }
                 };
@@ -934,6 +995,7 @@ impl Records<'_> {
                         live_bytes: 0,
                         created_at_ms: self.now.ms(),
                         sealed: false,
+                        dead: false,
                     },
                 )?;
                 slot.insert(Appender::new(segment, file, 0, self.now.ms()))
@@ -1016,6 +1078,7 @@ impl Records<'_> {
     fn close(self, txn: &mut Txn) -> Result<(), StoreError> {
         for appender in self.appenders.iter_mut().flatten() {
             appender.sync()?;
+            appender.check_in_place()?;
             txn.set_segment_bytes(appender.segment, appender.bytes)?;
         }
         for (segment, delta) in self.live {

@@ -51,18 +51,26 @@ impl SymbolDirs {
         let file = symbol_file_name(checked_leaf(debug_file)?);
         self.dirs.iter().find_map(|dir| {
             let shelved = shelf_folder(dir, debug_id)?;
-            if let Some(metadata) = file_at(&shelved.join(DESCRIPTION)) {
+            if let Some(metadata) = file_below(dir, &shelved.join(DESCRIPTION)) {
                 return Some((SymbolFile::Shelved(shelved), metadata));
             }
             let plain = module_folder(dir, debug_file, debug_id)?.join(&file);
-            let metadata = file_at(&plain)?;
+            let metadata = file_below(dir, &plain)?;
             Some((SymbolFile::Plain(plain), metadata))
         })
     }
 }
 
-fn file_at(path: &Path) -> Option<Metadata> {
-    std::fs::metadata(path).ok().filter(Metadata::is_file)
+/// What a file below `root` is; `None` where it is none, or a link leads to it. A link may lead
+/// anywhere, and the server sends these files to clients. The root itself may be one.
+fn file_below(root: &Path, path: &Path) -> Option<Metadata> {
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    let folders = path
+        .ancestors()
+        .skip(1)
+        .take_while(|folder| *folder != root);
+    let is_plain = |folder: &Path| std::fs::symlink_metadata(folder).is_ok_and(|it| it.is_dir());
+    (metadata.is_file() && folders.into_iter().all(is_plain)).then_some(metadata)
 }
 
 /// The folder of a module on the shelf `root`.
@@ -176,6 +184,29 @@ mod tests {
         ] {
             assert_eq!(dirs.find("app.pdb", id), None, "{id:?}");
         }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn links_below_a_symbol_folder_lead_nowhere() {
+        use std::os::unix::fs::symlink;
+        let root = store_with(["app.pdb", ID, "app.sym"]);
+        let symbols = root.path().join("symbols");
+        let secret = root.path().join("secret.sym");
+        std::fs::create_dir_all(symbols.join("file.pdb").join(ID)).unwrap();
+        symlink(&secret, symbols.join("file.pdb").join(ID).join("file.sym")).unwrap();
+        symlink(symbols.join("app.pdb"), symbols.join("folder.pdb")).unwrap();
+        symlink(symbols.join("app.pdb").join(ID), symbols.join(ID)).unwrap();
+        std::fs::write(symbols.join("app.pdb").join(ID).join(DESCRIPTION), "{}").unwrap();
+        std::fs::write(symbols.join("app.pdb").join(ID).join("folder.sym"), "M").unwrap();
+        let dirs = SymbolDirs::new(vec![symbols.clone()]);
+        assert_eq!(dirs.find("file.pdb", ID), None, "a file");
+        assert_eq!(dirs.find("folder.pdb", ID), None, "a folder");
+        assert!(dirs.find("app.pdb", ID).is_some());
+        // Where the configuration names a link, it means what the link leads to.
+        symlink(&symbols, root.path().join("other")).unwrap();
+        let dirs = SymbolDirs::new(vec![root.path().join("other")]);
+        assert!(dirs.find("app.pdb", ID).is_some());
     }
 
     #[test]

@@ -75,7 +75,10 @@ impl World {
 
 const SECRET: &str = "xyzzy-protected";
 
+/// A report with the secret in every place that a client controls and that is not public.
 fn submit(server: &Server) -> String {
+    let java = "java.lang.IllegalStateException: xyzzy1\nxyzzy2.example\nat xyzzy3 home\n\tat a.b.C.d(E.java:1)\nCaused by: java.io.IOException: xyzzy4: more\n\tat a.b.F.g(E.java:2)\n";
+    let environment = r#"{"xyzzy5": 1}"#;
     let annotations = [
         ("ProductName", "App"),
         ("Version", "1.0"),
@@ -83,11 +86,37 @@ fn submit(server: &Server) -> String {
         ("URL", "https://xyzzy-protected.example/xyzzy-protected?q=1"),
         ("RemoteType", SECRET),
         ("OwnThing", SECRET),
+        ("Email", "xyzzy6@xyzzy.example"),
+        ("JavaStackTrace", java),
+        ("DumperError", "xyzzy7"),
+        ("GleanClientId", "xyzzy8"),
+        ("Breadcrumbs", environment),
+        ("GMPLibraryPath", "/home/xyzzy9"),
+        ("MozCrashReason", "byte index xyzzy10"),
+        ("SubmittedFromInfobar", "xyzzy11"),
+        ("PHCUsableSize", "xyzzy12"),
+        ("guid", "xyzzy13"),
+        // The collector notes that a key came twice.
+        ("Twice", "xyzzy14"),
+        ("Twice", "xyzzy15"),
         ("AbortMessage", "public-words"),
     ];
     let dump = fixture("dumps/linux-x86_64-crash.dmp");
-    let answer = server.submit(&annotations, &[("upload_file_minidump", "x.dmp", &dump)]);
-    answer.crash_id()
+    let report = br#"{"version":1,"hasMozMallocUsableSize":true,"reports":"xyzzy16"}"#;
+    let files: [(&str, &str, &[u8]); 4] = [
+        ("upload_file_minidump", "xyzzy17.dmp", &dump),
+        ("memory_report", "xyzzy18.json.gz", &gzip(report)),
+        ("xyzzy19", "xyzzy20.txt", b"xyzzy21"),
+        ("log", "xyzzy22.log", b"xyzzy23"),
+    ];
+    server.submit(&annotations, &files).crash_id()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packer.write_all(bytes).expect("memory takes all");
+    packer.finish().expect("memory takes all")
 }
 
 #[test]
@@ -703,7 +732,43 @@ fn what_is_not_public_is_nowhere_for_a_viewer() {
         "/trends/?product=App".into(),
         "/topcrashers/?product=App".into(),
         "/api/SuperSearchFields/".into(),
+        format!("/report/index/{id}/signature"),
+        format!("/api/SignatureExplanation/?crash_id={id}"),
+        state.clone(),
+        format!("/api/CrashVerify/?crash_id={id}"),
+        "/api/SearchExport/?_columns=processor_notes&_columns=collector_notes&_columns=java_stack_trace&_columns=memory_report_error&_columns=installation".into(),
+        "/search/".into(),
+        "/search/feed.atom?product=App".into(),
+        "/".into(),
+        "/home/product/App".into(),
+        "/status/".into(),
+        "/symbols/".into(),
+        "/api/Jobs/".into(),
+        "/api/MissingSymbols/".into(),
+        "/api/ThrottleCounts/".into(),
+        "/api/ProductVersions/".into(),
+        "/about/throttling/".into(),
+        "/metrics".into(),
     ];
+    // Somebody else keeps a search, and has crashes done again.
+    for (path, body) in [
+        ("/search/save", "name=mine&query=q%3Dxyzzy24"),
+        ("/search/save", "name=public&query=signature%3D~xyzzy25"),
+        ("/api/Reprocessing/", "query=url%3D~xyzzy26"),
+    ] {
+        let headers = [
+            ("Auth-Token", world.admin.as_str()),
+            ("Content-Type", "application/x-www-form-urlencoded"),
+        ];
+        let done = world
+            .server
+            .request("POST", path, &headers, body.as_bytes());
+        assert!(done.status < 400, "{path}: {}", done.text());
+    }
+    wait_for("the crash to be done again", || {
+        let state = world.get(&state, &world.viewer).json();
+        (state["state"] == "processed").then_some(())
+    });
     for path in &paths {
         let public = world.get(path, &world.viewer);
         assert!(public.status < 500, "{path}: {}", public.text());

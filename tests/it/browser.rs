@@ -70,12 +70,15 @@ impl World {
             ("ReleaseChannel", "nightly"),
         ];
         let deferred = demo.submit(&nightly, &files).crash_id();
-        let java = format!("{text}: {text}\n\tat {text}.run(X.java:1)");
+        let java = serde_json::json!({ "exception": { "values": [
+            { "stacktrace": { "type": text, "module": "m", "frames": [] } }
+        ] } });
+        let java = java.to_string();
         let annotations = [
             ("ProductName", text.as_str()),
             ("Version", &text),
             ("ReleaseChannel", &text),
-            ("JavaStackTrace", &java),
+            ("JavaException", &java),
             ("Comments", &text),
             (&text[..200], &text),
         ];

@@ -1,6 +1,6 @@
 //! The collector: what real clients and broken ones send, byte for byte, and what they get.
 
-use crate::server::{Server, fixture, fixture_names, submission};
+use crate::server::{Server, fixture, fixture_names, submission, wait_for};
 
 /// What a captured client sent, by its own name for things.
 const CLIENTS: [(&str, Option<&str>, Option<&str>); 17] = [
@@ -167,10 +167,11 @@ fn odd_but_readable_requests_are_kept_with_a_note() {
         id
     };
     let notes = |id: &str| {
-        server.processed(id)["processor_notes"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
+        let processed = server.processed(id);
+        format!(
+            "{} {}",
+            processed["processor_notes"], processed["collector_notes"]
+        )
     };
 
     assert!(notes(&post("no_minidump_part")).contains("no minidump"));
@@ -312,16 +313,34 @@ fn bounds_are_those_of_the_configuration_and_named_in_the_answer() {
     );
     assert_eq!(server.state(&later)["state"], "deferred");
     let page = format!("/report/index/{later}");
-    let prefetch = server.request("GET", &page, &[("Sec-Purpose", "prefetch")], b"");
-    let prefetch = prefetch.text();
+    let opened = server.get(&page).text();
     assert!(
-        prefetch.contains("deferred by") && prefetch.contains("later"),
+        opened.contains("deferred by") && opened.contains("later"),
         "the page says why"
     );
-    assert_eq!(server.state(&later)["state"], "deferred");
-    let opened = server.get(&page).text();
-    assert!(!opened.contains("deferred by"), "opening it asks for it");
+    assert_eq!(
+        server.state(&later)["state"],
+        "deferred",
+        "looking changes nothing"
+    );
+    let found = |search: &str| {
+        let path = format!("/api/SuperSearch/?product=Later&{search}");
+        server.get(&path).json()["total"].as_u64()
+    };
+    wait_for("the deferred crash in searches", || {
+        (found("state=%3Ddeferred") == Some(1)).then_some(())
+    });
+    assert_eq!(found("throttle_rule=later&state=%3Ddeferred"), Some(1));
+    assert_eq!(found(&format!("uuid=%3D{later}")), Some(1));
+    assert_eq!(found(""), Some(0), "others leave it out");
+    let list = server.get("/search/?state=%3Ddeferred").text();
+    assert!(list.contains(&later) && server.get("/status/").text().contains("state=%3Ddeferred"));
+    let promoted = server.request("POST", &format!("{page}/reprocess"), &[], b"");
+    assert_eq!(promoted.status, 303);
     assert_eq!(server.wait_processed(&later), "processed");
+    wait_for("the processed crash in searches", || {
+        (found("") == Some(1) && found("state=%3Ddeferred") == Some(0)).then_some(())
+    });
 
     let other = server.submit(&[("ProductName", "Later")], &[]).crash_id();
     let promoted = server.request(

@@ -271,6 +271,48 @@ fn the_data_directory_is_private() {
     assert_eq!(mode(&server.data.join("store.redb")), 0o600);
 }
 
+#[test]
+fn nothing_of_a_data_directory_that_others_may_enter_can_be_read_by_them() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let open = |path: &Path| {
+        std::fs::create_dir_all(path).expect("a folder");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(path, mode).expect("it is ours");
+    };
+    open(&data);
+    // As a version of before has left it.
+    open(&data.join("index"));
+    let server = Server::start_in(&data, &[]);
+    let dump = fixture("dumps/linux-x86_64-acmed_null_read.dmp");
+    server.install_symbols("acmed");
+    let report = server.submit(
+        &[("ProductName", "App")],
+        &[("upload_file_minidump", "x", &dump)],
+    );
+    assert_eq!(server.wait_processed(&report.crash_id()), "processed");
+    wait_for("the index", || {
+        let found = server.get("/api/SuperSearch/?product=App").json();
+        (found["total"] == 1).then_some(())
+    });
+    let mut below = vec![data.clone()];
+    while let Some(folder) = below.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            // The test itself put the symbols there.
+            if path.ends_with("symbols") {
+                continue;
+            }
+            let mode = path.metadata().expect("it is there").permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
+            if path.is_dir() {
+                below.push(path);
+            }
+        }
+    }
+}
+
 /// Every file below a folder with its bytes.
 fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();

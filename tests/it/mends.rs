@@ -106,6 +106,59 @@ fn late_symbols_do_those_again_that_lacked_them_newest_first_and_after_new_ones(
 }
 
 #[test]
+fn symbols_without_rules_of_unwinding_are_an_improvement() {
+    let mut yard = Yard::new();
+    yard.accept(1);
+    yard.walk("poor", &["a/1", "b/2"]);
+    yard.mend("a/1");
+    yard.walk("better", &["a/1 unwind", "b/2"]);
+    assert_eq!(yard.newest_mend(), (1, 1, 1, true));
+    // The other way round it is none.
+    yard.mend("b/2");
+    yard.walk("worse", &["a/1", "b/2"]);
+    assert_eq!(yard.newest_mend(), (1, 1, 0, true));
+}
+
+#[test]
+fn what_crashes_lack_is_counted_as_crashes_come_change_and_go() {
+    use redb::TableDefinition;
+    const TOTALS: TableDefinition<u32, u64> = TableDefinition::new("lack_totals");
+    const RELEASES: TableDefinition<(u32, u32, u32), u64> = TableDefinition::new("lack_releases");
+    let house = House::new();
+    for (number, release, lacks) in [
+        (1, ["A", "1"], &["a/1", "b/2"][..]),
+        (2, ["A", "2"], &["a/1"]),
+        (3, ["B", "1"], &["a/1", "c/3"]),
+    ] {
+        house.accept_of(number, release, None);
+        house.finish_lacking("s", Facts::default(), lacks, None);
+    }
+    let lacking = |house: &House, product, version| -> Vec<(String, u64, usize)> {
+        let found = house.store.lacking(product, version, 10).expect("readable");
+        let rows = found.into_iter();
+        rows.map(|row| (row.lack.to_string(), row.crashes, row.releases.len()))
+            .collect()
+    };
+    let row = |lack: &str, crashes, releases| (lack.to_owned(), crashes, releases);
+    let all = [row("a/1", 3, 3), row("b/2", 1, 1), row("c/3", 1, 1)];
+    assert_eq!(lacking(&house, None, None), all);
+    assert_eq!(
+        lacking(&house, Some("A"), None),
+        [row("a/1", 2, 2), row("b/2", 1, 1)]
+    );
+    assert_eq!(lacking(&house, Some("A"), Some("2")), [row("a/1", 1, 1)]);
+    assert_eq!(lacking(&house, Some("none"), None), []);
+    // A store of before the counts has them after it is opened.
+    let house = house.meddled(4, |write| {
+        write.delete_table(TOTALS).expect("it is there");
+        write.delete_table(RELEASES).expect("it is there");
+    });
+    assert_eq!(lacking(&house, None, None), all);
+    house.pass_after(1_000);
+    assert_eq!(lacking(&house, None, None), []);
+}
+
+#[test]
 fn a_mend_ends_though_crashes_are_asked_for_deleted_or_no_better() {
     let mut yard = Yard::new();
     for number in 1..=40 {

@@ -789,6 +789,14 @@ fn a_folder_of_symbols_is_used_where_it_lies() {
     assert_eq!(server.frames(&id)[0]["function"], "crash()");
     let served = server.get(&format!("/symbols/{place}/null_read_av.sym"));
     assert_eq!(served.body, text);
+    // It has no rules of unwinding: the doctor does not take it for another build's.
+    let missing = server.get("/api/MissingSymbols/").json();
+    let causes = missing["hits"].as_array().expect("a list").iter();
+    let ours = causes.filter(|hit| hit["debug_file"] == "null_read_av");
+    for hit in ours {
+        assert_ne!(hit["cause"], "other_builds", "{missing}");
+        assert_ne!(hit["cause"], "never_uploaded", "{missing}");
+    }
     // It is read and left as it is.
     assert_eq!(files_below(&at).len(), 1);
     assert_eq!(files_below(&folder.path().join("data/symbols")), [""; 0]);

@@ -360,3 +360,68 @@ fn a_crash_is_found_by_everything_that_the_search_form_offers() {
         "home shows products and newest crashes"
     );
 }
+
+#[test]
+fn downloads_keep_the_names_that_clients_gave() {
+    let server = Server::start();
+    let dump = fixture("dumps/linux-x86_64-null_read_av.dmp");
+    let answer = server.submit(
+        &[("ProductName", "App")],
+        &[
+            ("upload_file_minidump", "x.dmp", &dump),
+            (
+                "view_hierarchy",
+                "C:\\tmp\\B\u{fc}ro \u{202e}plan.json",
+                b"{}",
+            ),
+            ("upload_file_minidump_gpu", "y", &dump),
+        ],
+    );
+    let id = answer.crash_id();
+    let named = |name: &str| {
+        let path = format!("/api/RawCrash/?crash_id={id}&format=raw&name={name}");
+        let answer = server.get(&path);
+        answer
+            .header("content-disposition")
+            .expect("a name")
+            .to_owned()
+    };
+    assert_eq!(
+        named("view_hierarchy"),
+        format!(
+            "attachment; filename=\"{id}-B_ro_plan.json\"; filename*=UTF-8''{id}-B%C3%BCro%20plan.json"
+        )
+    );
+    assert_eq!(
+        named("upload_file_minidump_gpu"),
+        format!("attachment; filename=\"{id}-upload_file_minidump_gpu.dmp\"")
+    );
+}
+
+#[test]
+fn installations_are_counted_by_what_each_client_sends() {
+    let server = Server::start();
+    for (key, value) in [
+        ("guid", "11111111-aaaa"),
+        ("guid", "22222222-bbbb"),
+        ("guid", "22222222-bbbb"),
+        ("InstallTime", "1795338000"),
+        ("Other", "x"),
+    ] {
+        server.submit(
+            &[("ProductName", "App"), ("Version", "1"), (key, value)],
+            &[],
+        );
+    }
+    let search = "/api/SuperSearch/?product=App&_facets=_cardinality.installation";
+    let found = crate::server::wait_for("the index", || {
+        let found = server.get(search).json();
+        (found["total"] == 5).then_some(found)
+    });
+    assert_eq!(found["facets"]["cardinality_installation"]["value"], 3);
+    let page = server.get("/home/product/App").text();
+    assert!(
+        page.contains("<span class=\"v\">3</span><span class=\"l\">installs that crashed"),
+        "{page}"
+    );
+}

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use crashkeep::clock::{Clock, DAY_MS, ManualClock, Timestamp};
 use crashkeep::crash::id::{CrashId, Kept};
 use crashkeep::queue::{Jobs, Stop, queue};
-use crashkeep::retention::{Keep, Pass, pass};
+use crashkeep::retention::{Held, Keep, Pass, SymbolPlaces, guarded_pass, pass, plan};
 use crashkeep::store::counters::Facts;
 use crashkeep::store::disk::OsDisk;
 use crashkeep::store::mends::Lack;
 use crashkeep::store::{Finished, NewCrash, Payload, State, Store, StoreOptions};
+use crashkeep::symbols::mapped::MappedDir;
+use crashkeep::symbols::{Shelf, SymbolDirs};
 
 pub const START: Timestamp = Timestamp::from_ms(1_795_338_764_123);
 pub const KEEP: Keep = Keep {
@@ -162,7 +164,39 @@ impl House {
     pub fn pass_after(&self, days: i64) -> Pass {
         let now = Timestamp::from_ms(START.ms() + days * DAY_MS);
         self.clock.set(now);
-        pass(&self.store, &KEEP, now).expect("a pass")
+        pass(&self.store, &KEEP, now, false).expect("a pass")
+    }
+
+    /// A pass that stops itself where it would delete too much, `days` after the start.
+    fn guarded_after(&self, days: i64, keep: &Keep) -> Result<Pass, Held> {
+        let now = Timestamp::from_ms(START.ms() + days * DAY_MS);
+        self.clock.set(now);
+        guarded_pass(&self.store, &self.places(), keep, now, false, None).expect("a pass")
+    }
+
+    fn places(&self) -> SymbolPlaces {
+        let at = |name: &str| self.root.path().join(name);
+        SymbolPlaces {
+            shelf: Shelf::new(at("symbols"), at("incoming")),
+            dirs: SymbolDirs::new(vec![at("symbols")]),
+            mapped: Arc::new(MappedDir::new(at("mapped"), at("incoming"))),
+        }
+    }
+
+    /// Processed crashes that came in on days after the start.
+    fn processed_on(&self, days: impl IntoIterator<Item = i64>) -> Vec<CrashId> {
+        let mut ids = Vec::new();
+        for day in days {
+            self.clock
+                .set(Timestamp::from_ms(START.ms() + day * DAY_MS));
+            ids.push(self.accept(1_000 + ids.len() as u128, None));
+            self.finish(None);
+        }
+        ids
+    }
+
+    fn left(&self, ids: &[CrashId]) -> usize {
+        ids.iter().filter(|id| self.state(**id).is_some()).count()
     }
 
     fn segment_files(&self) -> usize {
@@ -211,8 +245,8 @@ fn crashes_go_when_their_state_says_and_their_room_comes_back() {
         "{status:?}"
     );
     assert!(house.store.audit().expect("readable").is_clean());
-    // Two ends of processing and three deletions reach the index.
-    assert_eq!(house.store.changes(0, 10).expect("readable").len(), 5);
+    // One that was deferred, two ends of processing and three deletions reach the index.
+    assert_eq!(house.store.changes(0, 10).expect("readable").len(), 6);
 }
 
 #[test]
@@ -273,4 +307,195 @@ fn an_audit_puts_crashes_back_where_their_state_says() {
     assert_eq!(status.states[0], (State::Queued, 10));
     assert_eq!(status.states[3], (State::Processed, 0));
     assert!(store.crash(ids[7]).expect("readable").is_some());
+}
+
+#[test]
+fn a_clock_that_is_a_year_ahead_deletes_nothing_until_somebody_says_so() {
+    let house = House::new();
+    let ids = house.processed_on(0..20);
+    house.guarded_after(20, &KEEP).expect("nothing is due");
+    let held = house.guarded_after(385, &KEEP).expect_err("it waits");
+    assert_eq!(
+        (held.plan.processed.due, held.plan.processed.stored),
+        (20, 20)
+    );
+    assert_eq!(house.left(&ids), 20);
+    assert!(
+        held.to_string().contains("20 of 20 processed crashes"),
+        "{held}"
+    );
+    // The clock is put right: retention goes on as if nothing had been.
+    house.guarded_after(21, &KEEP).expect("nothing is due");
+    assert_eq!(house.left(&ids), 20);
+    // The clock was right after all.
+    let held = house.guarded_after(385, &KEEP).expect_err("it waits again");
+    let now = house.clock.now();
+    let confirmed = Some(held.plan);
+    let done = guarded_pass(&house.store, &house.places(), &KEEP, now, false, confirmed);
+    let done = done.expect("a pass").expect("somebody said so");
+    assert_eq!(done.processed_deleted, 20);
+    assert_eq!(house.left(&ids), 0);
+    house
+        .guarded_after(386, &KEEP)
+        .expect("nothing waits any more");
+}
+
+#[test]
+fn a_first_pass_goes_by_the_newest_crash() {
+    let house = House::new();
+    let ids = house.processed_on(0..5);
+    assert!(house.guarded_after(400, &KEEP).is_err());
+    assert_eq!(house.left(&ids), 5);
+}
+
+#[test]
+fn days_that_went_by_explain_what_falls_due_in_them() {
+    let house = House::new();
+    let ids = house.processed_on(0..50);
+    house.guarded_after(50, &KEEP).expect("nothing is due");
+    for day in 98..130 {
+        house
+            .guarded_after(day, &KEEP)
+            .expect("a day explains a day");
+    }
+    assert_eq!(house.left(&ids), 50 - 29);
+    // A server that was off over a weekend.
+    house
+        .guarded_after(132, &KEEP)
+        .expect("three days explain three days");
+    assert_eq!(house.left(&ids), 50 - 32);
+}
+
+#[test]
+fn a_setting_that_would_delete_more_than_a_tenth_waits() {
+    let house = House::new();
+    let ids = house.processed_on(0..50);
+    house.guarded_after(50, &KEEP).expect("nothing is due");
+    let shorter = |processed_days| Keep {
+        processed_days,
+        ..KEEP
+    };
+    house.guarded_after(50, &shorter(46)).expect("a few less");
+    assert_eq!(house.left(&ids), 46);
+    let held = house
+        .guarded_after(50, &shorter(20))
+        .expect_err("most would go");
+    assert_eq!(held.plan.processed.unexplained, 26);
+    assert_eq!(house.left(&ids), 46);
+    house
+        .guarded_after(50, &shorter(46))
+        .expect("the setting is put back");
+}
+
+#[test]
+fn deferred_crashes_and_failed_ones_wait_too_when_the_clock_is_ahead() {
+    let house = House::new();
+    let deferred = house.accept(1, Some(2));
+    let failed = house.accept(2, None);
+    house.finish(Some("broken"));
+    house.guarded_after(0, &KEEP).expect("nothing is due");
+    let held = house.guarded_after(365, &KEEP).expect_err("it waits");
+    assert_eq!((held.plan.deferred.due, held.plan.failed.due), (1, 1));
+    assert_eq!(house.left(&[deferred, failed]), 2);
+}
+
+#[test]
+fn crashes_dated_in_the_future_neither_go_nor_stop_the_others() {
+    let house = House::new();
+    // More than one batch of rows, from a clock that was a year ahead.
+    let ahead = Timestamp::from_ms(START.ms() + 365 * DAY_MS);
+    house.clock.set(ahead);
+    let future: Vec<CrashId> = std::thread::scope(|scope| {
+        let house = &house;
+        let accept = |from: u128| (from..=1_040).step_by(40).map(|n| house.accept(n, Some(7)));
+        let threads = (1..=40).map(|from| scope.spawn(move || accept(from).collect::<Vec<_>>()));
+        let threads: Vec<_> = threads.collect();
+        threads
+            .into_iter()
+            .flat_map(|t| t.join().expect("accepted"))
+            .collect()
+    });
+    assert!(future.len() > 1_000);
+    let past = house.processed_on([0]);
+    let done = house.pass_after(101);
+    assert_eq!(done.processed_deleted, 1);
+    assert_eq!((house.left(&future), house.left(&past)), (future.len(), 0));
+    let now = house.clock.now();
+    let planned = plan(&house.store, &house.places(), &KEEP, now, false).expect("a plan");
+    assert_eq!(planned.due(), 0);
+}
+
+#[test]
+fn a_pass_that_stopped_itself_is_told_and_goes_on_when_an_admin_says_so() {
+    use crate::server::{Server, exchange, request, wait_for};
+    use crashkeep::appliance::{Appliance, Place};
+    use crashkeep::config::Config;
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let mut server = Server::start_in(&data, &[]);
+    for _ in 0..3 {
+        let id = server.submit(&[("ProductName", "A")], &[]).crash_id();
+        server.wait_processed(&id);
+    }
+    server.terminate();
+    let command = |arguments: &[&str]| {
+        let output = std::process::Command::new(crate::server::PROGRAM)
+            .arg("retention")
+            .args(arguments)
+            .arg("--data")
+            .arg(&data)
+            .current_dir(folder.path())
+            .output()
+            .expect("it runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), text)
+    };
+    let (code, text) = command(&[]);
+    assert_eq!((code, text.as_str()), (Some(0), "would delete: nothing\n"));
+    let place = Place {
+        data: data.clone(),
+        program: crate::server::PROGRAM.into(),
+        read_only: false,
+    };
+    let now = Timestamp::from_ms(crashkeep::clock::SystemClock.now().ms() + 365 * DAY_MS);
+    let config = Config::parse("a", "[http]\nlisten = \"127.0.0.1:0\"\n").expect("good");
+    let ahead = Arc::new(ManualClock::at(now));
+    let appliance = Appliance::start_at(config, &place, ahead).expect("a server");
+    let address = appliance.address().to_string();
+    let get = |path: &str| {
+        let answer = exchange(&address, &request("GET", path, &[], b""), false);
+        answer.expect("an answer")
+    };
+    let heartbeat = wait_for("the warning", || {
+        let heartbeat = get("/__heartbeat__");
+        let warnings = heartbeat.json()["warnings"].to_string();
+        warnings
+            .contains("3 of 3 processed crashes")
+            .then_some(heartbeat)
+    });
+    assert_eq!(heartbeat.status, 200, "reports are taken all the same");
+    let page = get("/status/").text();
+    assert!(page.contains("retention waits to be confirmed"), "{page}");
+    assert!(page.contains("action=\"/status/retention\""), "{page}");
+    let server = format!("http://{address}");
+    let (code, text) = command(&["--server", &server]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("3 of 3 processed crashes"), "{text}");
+    let (code, text) = command(&["--server", &server, "--confirm"]);
+    assert_eq!((code, text.as_str()), (Some(0), "confirmed\n"));
+    wait_for("the pass", || {
+        get("/metrics")
+            .text()
+            .contains("crashkeep_processed 0\n")
+            .then_some(())
+    });
+    wait_for("the end of the warning", || {
+        get("/__heartbeat__").json()["warnings"]
+            .is_null()
+            .then_some(())
+    });
+    let (code, text) = command(&["--server", &server, "--confirm"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("no pass of retention waits"), "{text}");
+    appliance.stop();
 }

@@ -14,7 +14,7 @@ use crashkeep::crash::id::{CrashId, Kept};
 use crashkeep::crash::raw::{Part, PartKind, RawCrash};
 use crashkeep::queue::{Jobs, Stop, queue};
 use crashkeep::store::counters::Facts;
-use crashkeep::store::disk::{Disk, DiskFile};
+use crashkeep::store::disk::{Disk, DiskFile, OsDisk};
 use crashkeep::store::tables;
 use crashkeep::store::{
     CrashRow, DirectoryLock, Finished, Job, JobSink, Lane, NewCrash, OpenError, Payload,
@@ -544,6 +544,10 @@ fn audit(image: &Image) -> Result<(), String> {
         let (segment, row) = entry.unwrap();
         let segment = segment.value();
         let row: tables::SegmentRow = tables::decode(row.value()).unwrap();
+        if row.dead {
+            // Its file may be gone already.
+            continue;
+        }
         let path = format!("segments/{segment:08}.pack");
         let bytes = image.file(&path).map_or(0, |file| file.len() as u64);
         let end = ends.get(&segment).copied().unwrap_or(0);
@@ -1229,7 +1233,11 @@ fn a_request_brings_a_crash_to_the_priority_lane_from_every_state() {
         signature(1, 2)
     );
     let changes = server.store.changes(0, 10).unwrap();
-    assert_eq!(changes.iter().map(|c| c.change).collect::<Vec<_>>(), [1, 2]);
+    // Received, asked for, and two ends.
+    assert_eq!(
+        changes.iter().map(|c| c.change).collect::<Vec<_>>(),
+        [1, 2, 3, 4]
+    );
 }
 
 #[test]
@@ -1361,6 +1369,186 @@ fn files_that_no_commit_knows_are_left_alone() {
     let image = disk.image();
     assert!(image.file("segments/README").is_some());
     assert!(image.file("segments/00000077.pack").is_some());
+}
+
+/// Segment files of a disk whose rows are not in its database.
+fn ownerless_segments(image: &Image) -> Vec<String> {
+    let database = database_on(&Disks::of(image.clone()));
+    let read = database.begin_read().unwrap();
+    let rows = read.open_table(tables::SEGMENTS).unwrap();
+    let known: BTreeSet<String> = rows
+        .iter()
+        .unwrap()
+        .map(|entry| format!("segments/{:08}.pack", entry.unwrap().0.value()))
+        .collect();
+    let files = image.files().filter(|path| path.starts_with("segments/"));
+    files
+        .filter(|path| !known.contains(*path))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn a_kill_or_power_cut_at_any_step_of_a_removal_leaves_no_file_behind() {
+    let crashes = short_script();
+    let later = Timestamp::from_ms(START.ms() + 2 * DAY_MS);
+    let disk = Disks::empty();
+    let server = Server::with_places(&disk, 0).unwrap();
+    server.accept(&crashes, 1).unwrap();
+    server.clock.set(later);
+    let (seq, _) = server.store.crash(crashes[1].id).unwrap().unwrap();
+    assert_eq!(
+        server.store.delete(vec![seq], &[State::Deferred]).unwrap(),
+        1
+    );
+    let before = disk.history().1.len();
+    assert_eq!(server.store.sweep().unwrap(), 1);
+    let (mut image, changes) = disk.history();
+    let mut cuts = 0;
+    for (at, change) in changes.iter().enumerate() {
+        image.apply(change);
+        if at < before {
+            continue;
+        }
+        let seeds = (0..CUTS_EACH).map(|seed| image.power_cut(3 * at as u64 + seed));
+        for left in seeds.chain([image.clone()]) {
+            let disk = Disks::of(left);
+            let server = Server::with_places(&disk, 0).unwrap();
+            assert_eq!(
+                ownerless_segments(&disk.image()),
+                [""; 0],
+                "after change {at} ({})",
+                kind_of(change)
+            );
+            server.clock.set(later);
+            server.store.sweep().unwrap();
+            let files = disk.image();
+            assert!(!files.files().any(|path| path.starts_with("segments/")));
+            cuts += 1;
+        }
+    }
+    assert!(cuts > 20, "{cuts}");
+}
+
+#[test]
+fn a_damaged_database_is_told_as_damage_and_panics_nowhere() {
+    let crashes = short_script();
+    let disk = Disks::empty();
+    run_short_script(&disk, &crashes);
+    let image = disk.image();
+    let good = image.file("store.redb").unwrap().to_vec();
+    let written: Vec<usize> = (0..good.len()).filter(|at| good[*at] != 0).collect();
+    let mut random = Random(5);
+    let mut told = 0;
+    let mut check = |bytes: &[u8], what: &str| {
+        let mut damaged = image.clone();
+        damaged.put("store.redb", bytes);
+        let disk = Disks::of(damaged);
+        let opened = std::panic::catch_unwind(|| {
+            let server = Server::with_places(&disk, 0)?;
+            // What is read must be an answer, too.
+            for crash in &crashes {
+                if let Ok(Some((_, row))) = server.store.crash(crash.id) {
+                    let _ = server.store.raw(&row);
+                }
+            }
+            let _ = server.store.status();
+            let _ = server.store.audit();
+            Ok::<(), OpenError>(())
+        });
+        match opened {
+            Ok(Ok(())) => {}
+            Ok(Err(OpenError::Store(StoreError::Unavailable(why)))) => {
+                panic!("{what}: damage is told as what passes: {why}")
+            }
+            Ok(Err(error)) => {
+                let text = error.to_string();
+                let is_row = matches!(error, OpenError::Store(StoreError::Damaged(_)));
+                assert!(
+                    is_row || text.contains("salvage") || text.contains("copy"),
+                    "{text}"
+                );
+                told += 1;
+            }
+            Err(_) => panic!("{what}: it panicked"),
+        }
+    };
+    for turn in 0..120 {
+        let mut bytes = good.clone();
+        let flips = if turn % 4 == 3 { 20 } else { 1 };
+        for _ in 0..flips {
+            let at = written[random.below(written.len() as u64) as usize];
+            bytes[at] ^= 1 << random.below(8);
+        }
+        check(&bytes, &format!("flips of turn {turn}"));
+    }
+    check(&good[..good.len() / 2], "half of it");
+    check(&good[..good.len() - 4096], "a page less");
+    check(&[&[0; 512][..], &good[512..]].concat(), "no header");
+    assert!(told > 0);
+}
+
+#[test]
+fn a_store_whose_file_was_taken_away_acknowledges_nothing_until_it_is_back() {
+    let crashes = short_script();
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("data");
+    let disk = OsDisk::new(&data).unwrap();
+    let (lanes, _jobs, _stop) = queue(0);
+    let options = || StoreOptions {
+        cache_bytes: 1 << 20,
+        spill_dir: root.path().to_path_buf(),
+    };
+    let clock = Arc::new(ManualClock::at(START));
+    let store = Store::open(Arc::new(disk), options(), clock.clone(), Box::new(lanes)).unwrap();
+    let accept = |index: usize| store.accept(crashes[index].report(root.path()));
+    accept(0).unwrap();
+    // A second one is refused without the lock on the directory.
+    let (lanes, _jobs, _stop) = queue(0);
+    let again = OsDisk::new(&data).unwrap();
+    let second = Store::open(Arc::new(again), options(), clock, Box::new(lanes));
+    assert!(matches!(second, Err(OpenError::InUse { .. })));
+    accept(2).unwrap();
+    let (path, away) = (data.join("store.redb"), root.path().join("away"));
+    std::fs::rename(&path, &away).unwrap();
+    std::fs::copy(&away, &path).unwrap();
+    let refused = accept(3).unwrap_err().to_string();
+    assert!(
+        refused.contains("store.redb was removed or replaced"),
+        "{refused}"
+    );
+    assert!(store.latched().is_some());
+    std::fs::rename(&away, &path).unwrap();
+    assert!(eventually(HEALS_WITHIN, || accept(3).is_ok()));
+    assert!(store.crash(crashes[3].id).unwrap().is_some());
+    // Segments that are gone take no more, and are told about.
+    assert_eq!(store.status().unwrap().faults().count(), 0);
+    for entry in std::fs::read_dir(data.join("segments")).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    let faults: Vec<String> = store
+        .status()
+        .unwrap()
+        .faults()
+        .map(|(_, text)| text)
+        .collect();
+    assert!(
+        faults.len() == 1 && faults[0].contains("missing"),
+        "{faults:?}"
+    );
+    accept(4).unwrap();
+    let (_, row) = store.crash(crashes[4].id).unwrap().unwrap();
+    store.close();
+    drop(store);
+    let (lanes, _jobs, _stop) = queue(0);
+    let again = Arc::new(OsDisk::new(&data).unwrap());
+    let clock = Arc::new(ManualClock::at(START));
+    let store = Store::open(again, options(), clock, Box::new(lanes)).unwrap();
+    assert_eq!(store.raw(&row).unwrap(), crashes[4].raw);
+    // The whole folder.
+    std::fs::remove_dir_all(data.join("segments")).unwrap();
+    store.accept(crashes[5].report(root.path())).unwrap();
+    assert!(store.status().unwrap().faults().count() > 0);
 }
 
 #[test]

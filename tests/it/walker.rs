@@ -460,6 +460,7 @@ fn a_walker_can_read_symbols_and_do_nothing_else() {
         ("start a program", &["landlock", "seccomp"]),
         ("start a thread", &["seccomp"]),
         ("signal the parent", &["seccomp"]),
+        ("have files send signals", &["seccomp"]),
     ] {
         if fences.iter().any(|fence| stands(fence)) {
             assert!(text.contains(&format!("{what}: refused")), "{text}");

@@ -18,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
 use crate::fields::name;
 use crate::index::{Coverage, SearchResult};
-use crate::query::{FieldRef, Query, QueryError};
+use crate::query::{Budget, FieldRef, Query, QueryError};
 use crate::store::accounts::SearchRow;
 use crate::web::{App, Params, Request, Response, WebError};
 
@@ -167,8 +167,10 @@ impl Asked {
                 );
             }
         }
+        let mut budget = Budget::default();
         let mut query = loop {
-            let error = match Query::parse(&asked, now, sees_protected) {
+            let parsed = Query::parse_within(&asked, now, sees_protected, &mut budget);
+            let error = match parsed {
                 Ok(query) => break query,
                 Err(error) => error,
             };
@@ -247,6 +249,13 @@ impl View<'_> {
 
     /// What of the answer an index lacks that is being built, or is behind.
     fn lacking(&self) -> Option<String> {
+        let not_indexed = &self.result.not_indexed;
+        if !not_indexed.is_empty() {
+            return Some(format!(
+                "Not every crash is indexed by {}: clients send more annotations than the index has columns for. An entry of [[fields]] makes a field of one; an index that is built anew on the status page takes in those that come most.",
+                not_indexed.join(", ")
+            ));
+        }
         let coverage = &self.result.coverage;
         let fields = coverage.fields().join(", ");
         match coverage {

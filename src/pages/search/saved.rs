@@ -2,8 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{Asked, View};
-use crate::fields::Visibility;
+use super::View;
 use crate::pages::shown;
 use crate::store::accounts::{AccountChange, SearchRow};
 use crate::web::{App, Params, Request, Response, WebError};
@@ -74,20 +73,12 @@ pub fn remove(app: &App, request: &Request, _: &[String]) -> Result<Response, We
     Ok(Response::see_other("/search/"))
 }
 
-/// Everybody's searches, but those of others that name fields which the reader may not see.
+/// Everybody's searches; only the reader's own where they see public fields alone, since a search
+/// may hold any text that somebody looked for.
 pub(super) fn shown_to(app: &App, request: &Request) -> Result<Vec<(u64, SearchRow)>, WebError> {
     let mut saved = app.store.searches()?;
-    let now = app.clock.now();
-    let is_public = |row: &SearchRow| {
-        let asked = Asked::read(&Params::parse(&row.query), now, true);
-        asked.is_ok_and(|asked| {
-            let mut filters = asked.query.filters.iter();
-            asked.problems.is_empty()
-                && filters.all(|filter| filter.field.visibility() == Visibility::Public)
-        })
-    };
     if !request.sees_protected() {
-        saved.retain(|(_, row)| row.owner == request.caller.name() || is_public(row));
+        saved.retain(|(_, row)| row.owner == request.caller.name());
     }
     Ok(saved)
 }

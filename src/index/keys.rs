@@ -1,0 +1,200 @@
+//! Which annotations that are no fields have columns of their own.
+//!
+//! Each costs columns in every part of the index, so there is a bound; and clients choose the keys,
+//! so somebody may send reports to use it up. Half of the columns go to keys at first sight, so that
+//! a small site finds all it has. The others go to keys that were seen in some crashes, and where
+//! none is left, a key takes the place of one that is seen far less often. An index that is built
+//! anew begins with the keys that were seen most. A search is told which of its keys not every crash
+//! was indexed by ([`Keys::lacks`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+use crate::query::{FieldRef, Query};
+
+/// Columns that are given at first sight.
+const AT_FIRST_SIGHT: usize = limits::INDEX_ANNOTATION_KEYS_MAX / 2;
+/// Crashes that a key was seen in before it has one of the others.
+const CRASHES_MIN: u64 = 3;
+/// Keys without a column that are counted.
+const WAITING_MAX: usize = 1_000;
+/// Columns that one index ever makes.
+const COLUMNS_EVER_MAX: usize = 2 * limits::INDEX_ANNOTATION_KEYS_MAX;
+/// Bytes of a key that has a column.
+const KEY_BYTES_MAX: usize = 200;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keys {
+    /// Crashes that each key with a column was seen in.
+    columns: BTreeMap<String, u64>,
+    /// Keys that some crashes of this index had without its column being written.
+    partial: BTreeSet<String>,
+    /// Crashes that keys without a column were seen in.
+    waiting: BTreeMap<String, u64>,
+    /// Columns that this index has ever made.
+    made: usize,
+    /// Keys were forgotten, since too many waited.
+    has_forgotten: bool,
+}
+
+impl Keys {
+    /// Of an index from before they were counted: what it has columns of.
+    pub fn of_columns(columns: impl IntoIterator<Item = String>) -> Self {
+        let columns: BTreeMap<String, u64> = columns.into_iter().map(|key| (key, 1)).collect();
+        Self {
+            made: columns.len(),
+            // Nobody knows whether others were left out.
+            has_forgotten: columns.len() >= limits::INDEX_ANNOTATION_KEYS_MAX,
+            columns,
+            ..Self::default()
+        }
+    }
+
+    /// For an index that is built anew from all crashes: the keys that were seen most come first.
+    pub fn for_rebuild(&self) -> Self {
+        let mut ranked: Vec<(u64, &String)> = self
+            .columns
+            .iter()
+            .chain(&self.waiting)
+            .map(|(key, crashes)| (*crashes, key))
+            .collect();
+        ranked.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+        // Room for those that are seen first while it is built.
+        let kept = ranked.into_iter().take(AT_FIRST_SIGHT);
+        let columns: BTreeMap<String, u64> = kept.map(|(_, key)| (key.clone(), 0)).collect();
+        Self {
+            made: columns.len(),
+            columns,
+            ..Self::default()
+        }
+    }
+
+    /// Counts a crash that has the key. Returns whether its value is written.
+    pub fn take(&mut self, key: &str) -> bool {
+        if let Some(crashes) = self.columns.get_mut(key) {
+            *crashes += 1;
+            return true;
+        }
+        if key.len() > KEY_BYTES_MAX {
+            self.has_forgotten = true;
+            return false;
+        }
+        let waited = self.waiting.get(key).copied().unwrap_or(0);
+        let crashes = waited + 1;
+        let is_known_well = crashes >= CRASHES_MIN;
+        let may_have_one = self.columns.len() < AT_FIRST_SIGHT
+            || is_known_well && self.columns.len() < limits::INDEX_ANNOTATION_KEYS_MAX
+            || is_known_well && self.make_room(crashes);
+        if may_have_one && self.made < COLUMNS_EVER_MAX {
+            self.waiting.remove(key);
+            self.columns.insert(key.to_owned(), crashes);
+            self.made += 1;
+            // Forgotten, it may have been seen before, too.
+            if waited > 0 || self.has_forgotten {
+                self.partial.insert(key.to_owned());
+            }
+            return true;
+        }
+        if waited == 0 && self.waiting.len() >= WAITING_MAX {
+            self.has_forgotten = true;
+            let least = self.waiting.iter().min_by_key(|(_, crashes)| **crashes);
+            match least.map(|(key, crashes)| (key.clone(), *crashes)) {
+                Some((least, 1)) => self.waiting.remove(&least),
+                _ => return false,
+            };
+        }
+        self.waiting.insert(key.to_owned(), crashes);
+        false
+    }
+
+    /// Takes the column from the key that is seen least, where that is far less than `crashes`.
+    fn make_room(&mut self, crashes: u64) -> bool {
+        if self.made >= COLUMNS_EVER_MAX {
+            return false;
+        }
+        let least = self.columns.iter().min_by_key(|(_, seen)| **seen);
+        let Some((key, seen)) = least.map(|(key, seen)| (key.clone(), *seen)) else {
+            return false;
+        };
+        if seen.saturating_mul(2) >= crashes {
+            return false;
+        }
+        self.columns.remove(&key);
+        self.partial.insert(key.clone());
+        self.waiting.insert(key, seen);
+        true
+    }
+
+    /// The annotations that a query names and that not every crash is indexed by.
+    pub fn lacks(&self, query: &Query) -> Vec<String> {
+        let is_lacking = |key: &String| {
+            self.partial.contains(key)
+                || self.waiting.contains_key(key)
+                || self.has_forgotten && !self.columns.contains_key(key)
+        };
+        let mut names: Vec<String> = query
+            .fields()
+            .into_iter()
+            .filter(|field| match field {
+                FieldRef::Known(_) => false,
+                FieldRef::Annotation(key) => is_lacking(key),
+            })
+            .map(FieldRef::name)
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use limits::INDEX_ANNOTATION_KEYS_MAX as MAX;
+
+    fn lacks(keys: &Keys, key: &str) -> bool {
+        let params = [(format!("annotation.{key}"), "~x".to_owned())];
+        let query = Query::parse(&params, Timestamp::from_ms(0), true).expect("a query");
+        !keys.lacks(&query).is_empty()
+    }
+
+    #[test]
+    fn a_sender_of_many_keys_does_not_keep_a_real_one_out() {
+        let mut keys = Keys::default();
+        for round in 0..4 {
+            for n in 0..5 * MAX {
+                keys.take(&format!("junk{n}"));
+            }
+            assert!(
+                keys.columns.len() <= MAX && keys.waiting.len() <= WAITING_MAX,
+                "{round}"
+            );
+        }
+        let written = (0..20).filter(|_| keys.take("real")).count();
+        assert!(written >= 8, "{written}");
+        assert!(
+            lacks(&keys, "real"),
+            "the first crashes are not indexed by it"
+        );
+        assert!(lacks(&keys, "never_seen"), "nobody can tell any more");
+        assert!(keys.made <= COLUMNS_EVER_MAX);
+        // Built anew, it has all.
+        let mut anew = keys.for_rebuild();
+        assert!(anew.take("real"));
+        assert!(!lacks(&anew, "real"));
+    }
+
+    #[test]
+    fn a_small_site_has_all_its_keys_at_first_sight() {
+        let mut keys = Keys::default();
+        for n in 0..AT_FIRST_SIGHT {
+            assert!(keys.take(&format!("key{n}")));
+        }
+        assert!(!lacks(&keys, "key0") && !lacks(&keys, "never_seen"));
+        assert!(!keys.take("one more"));
+        assert!(lacks(&keys, "one more"));
+    }
+}

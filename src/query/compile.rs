@@ -1,0 +1,169 @@
+//! Regular expressions of a search, compiled once and within one budget.
+//!
+//! A short pattern can be large when it is compiled: `\\w{16}` takes most of a MiB and ten
+//! milliseconds, and a request has room for a thousand of them. So all patterns of one search
+//! share a budget of bytes, and equal ones are compiled once.
+
+use std::sync::Arc;
+
+use regex::{Regex, RegexBuilder};
+
+use super::Op;
+use crate::limits;
+
+/// Sizes at which a pattern is tried, in bytes; it is charged with the first that it fits into.
+const TIERS: [usize; 4] = [16 << 10, 64 << 10, 256 << 10, limits::REGEX_BYTES_MAX];
+/// Memory for each pattern's work while it matches.
+const CACHE_BYTES: usize = 256 << 10;
+
+/// A regular expression of the whole value.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    regex: Arc<Regex>,
+    /// As it was before it was made to match the whole value.
+    text: Arc<str>,
+}
+
+impl Compiled {
+    pub fn regex(&self) -> &Regex {
+        &self.regex
+    }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl PartialEq for Compiled {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+/// What the patterns of one search may take together.
+pub struct Budget {
+    bytes_left: usize,
+    known: Vec<Compiled>,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            bytes_left: limits::REGEXES_BYTES_MAX,
+            known: Vec::new(),
+        }
+    }
+}
+
+impl Budget {
+    /// Compiles what a condition compares by, where that is a pattern.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn compile(&mut self, op: Op, text: &str) -> Result<Option<Compiled>, String> {
+        let Some(text) = pattern_text(op, text) else {
+            return Ok(None);
+        };
+        if let Some(known) = self.known.iter().find(|known| known.text() == text) {
+            return Ok(Some(known.clone()));
+        }
+        if self.known.len() >= limits::REGEXES_MAX {
+            return Err(format!(
+                "the search has more than {} different ones",
+                limits::REGEXES_MAX
+            ));
+        }
+        let (regex, bytes) = self.build(&text)?;
+        self.bytes_left -= bytes;
+        let compiled = Compiled {
+            regex: Arc::new(regex),
+            text: text.into(),
+        };
+        self.known.push(compiled.clone());
+        Ok(Some(compiled))
+    }
+
+    /// Returns what it is charged with, too.
+    fn build(&self, text: &str) -> Result<(Regex, usize), String> {
+        for bytes in TIERS.into_iter().filter(|bytes| *bytes <= self.bytes_left) {
+            match build(text, bytes) {
+                Ok(regex) => return Ok((regex, bytes)),
+                Err(regex::Error::CompiledTooBig(_)) => {}
+                Err(other) => {
+                    // The last line says what is wrong; those before draw where.
+                    let text = other.to_string();
+                    return Err(text.lines().last().unwrap_or_default().trim().to_owned());
+                }
+            }
+        }
+        Err(match self.bytes_left >= limits::REGEX_BYTES_MAX {
+            true => format!(
+                "this one is larger than {} bytes when compiled",
+                limits::REGEX_BYTES_MAX
+            ),
+            false => format!(
+                "those of one search together are larger than {} bytes when compiled",
+                limits::REGEXES_BYTES_MAX
+            ),
+        })
+    }
+}
+
+fn build(text: &str, bytes: usize) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(&format!("^(?:{text})$"))
+        .dot_matches_new_line(true)
+        .size_limit(bytes)
+        .dfa_size_limit(CACHE_BYTES)
+        .build()
+}
+
+/// The pattern that a condition compares by; `None` where it compares plain text.
+fn pattern_text(op: Op, text: &str) -> Option<String> {
+    let has_wildcards = text.contains(['*', '?']);
+    match op {
+        Op::Regex => Some(text.to_owned()),
+        Op::Contains | Op::Starts | Op::Ends if has_wildcards => {
+            let start = if op == Op::Starts { "" } else { ".*" };
+            let end = if op == Op::Ends { "" } else { ".*" };
+            let middle = regex::escape(text).replace("\\*", ".*").replace("\\?", ".");
+            Some(format!("{start}{middle}{end}"))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_of_one_search_share_a_budget_and_equal_ones_are_compiled_once() {
+        let mut budget = Budget::default();
+        for _ in 0..1_000 {
+            budget
+                .compile(Op::Regex, "\\w{10}")
+                .expect("one is in the budget");
+        }
+        assert_eq!(budget.known.len(), 1);
+        let refused =
+            (11..500).find_map(|n| budget.compile(Op::Regex, &format!("\\w{{{n}}}")).err());
+        let refused = refused.expect("the budget ends");
+        assert!(refused.contains("together are larger"), "{refused}");
+        assert!(budget.known.len() < 20);
+        let mut budget = Budget::default();
+        let refused = (0..500).find_map(|n| budget.compile(Op::Contains, &format!("a*{n}")).err());
+        assert!(refused.expect("the number ends").contains("more than 100"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_pattern_is_told() {
+        let mut budget = Budget::default();
+        let error = budget.compile(Op::Regex, "a(").expect_err("not closed");
+        assert!(error.contains("unclosed group"), "{error}");
+        let error = budget
+            .compile(Op::Regex, "\\w{1000}")
+            .expect_err("too large");
+        assert!(error.contains("this one is larger"), "{error}");
+        assert_eq!(budget.compile(Op::Contains, "plain"), Ok(None));
+    }
+}

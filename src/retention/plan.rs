@@ -1,0 +1,176 @@
+//! What a pass of retention would delete, and whether it may.
+//!
+//! Retention deletes by the clock, and clocks are wrong at times: after a year ahead, nothing would
+//! be left. So a pass first counts. Crashes that fell due since the last pass are explained by the
+//! time that went by, up to [`EXPLAINED_DAYS_MAX`]; what is due beyond that, or only because a
+//! setting has changed, is not. Too much of that, and the pass waits for a person.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use super::{DueRows, Keep, SymbolPlaces, due_rows, is_too_old};
+use crate::clock::{DAY_MS, Timestamp};
+use crate::store::symbols::Release;
+use crate::store::{State, Store, StoreError};
+
+/// Time since the last pass that explains deletions: a long weekend. A clock that went on by more
+/// was set, or the server was off.
+const EXPLAINED_DAYS_MAX: i64 = 3;
+/// Part of what is stored that may go without an explanation, as one in so many.
+const UNEXPLAINED_ONE_IN: u64 = 10;
+/// From so many of one kind on, that part counts for the kind by itself.
+const KIND_MIN: u64 = 100;
+
+/// Things of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Planned {
+    pub stored: u64,
+    /// To be deleted now.
+    pub due: u64,
+    /// Those of them that the time since the last pass does not explain.
+    pub unexplained: u64,
+}
+
+impl Planned {
+    fn is_too_much(&self) -> bool {
+        self.unexplained > 0 && self.unexplained * UNEXPLAINED_ONE_IN > self.stored
+    }
+}
+
+/// What a pass would delete.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub deferred: Planned,
+    pub processed: Planned,
+    pub failed: Planned,
+    /// Modules.
+    pub symbols: Planned,
+}
+
+impl Plan {
+    fn crashes(&self) -> [Planned; 3] {
+        [self.deferred, self.processed, self.failed]
+    }
+
+    /// All that would go.
+    pub fn due(&self) -> u64 {
+        self.crashes().iter().map(|kind| kind.due).sum::<u64>() + self.symbols.due
+    }
+
+    /// Whether a person has to say yes.
+    pub fn must_wait(&self) -> bool {
+        let sum = |of: fn(&Planned) -> u64| self.crashes().iter().map(of).sum();
+        let all = Planned {
+            stored: sum(|kind| kind.stored),
+            due: sum(|kind| kind.due),
+            unexplained: sum(|kind| kind.unexplained),
+        };
+        let alone = self.crashes().into_iter();
+        all.is_too_much()
+            || self.symbols.is_too_much()
+            || alone
+                .filter(|kind| kind.unexplained >= KIND_MIN)
+                .any(|kind| kind.is_too_much())
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = [
+            (self.processed, "processed crashes"),
+            (self.failed, "failed crashes"),
+            (self.deferred, "deferred crashes"),
+            (self.symbols, "symbol files"),
+        ];
+        let parts: Vec<String> = kinds
+            .iter()
+            .filter(|(kind, _)| kind.due > 0)
+            .map(|(kind, name)| format!("{} of {} {name}", kind.due, kind.stored))
+            .collect();
+        match parts.is_empty() {
+            true => f.write_str("nothing"),
+            false => f.write_str(&parts.join(", ")),
+        }
+    }
+}
+
+/// A pass that waits for somebody to let it go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub at: Timestamp,
+    pub plan: Plan,
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "retention has stopped itself: it would delete {}, more than the days since its last pass explain. Check the clock and [retention]; if this is right, confirm it on the status page or with `crashkeep retention --confirm`",
+            self.plan
+        )
+    }
+}
+
+/// Counts what a pass at `now` would delete.
+pub fn plan(
+    store: &Store,
+    symbols: &SymbolPlaces,
+    keep: &Keep,
+    now: Timestamp,
+    is_thorough: bool,
+) -> Result<Plan, StoreError> {
+    let last = store.last_retention()?;
+    let last_at = match last {
+        Some(pass) => Timestamp::from_ms(pass.at_ms),
+        // The server was up when the newest crash came in.
+        None => newest(store, now)?.unwrap_or(now),
+    };
+    let kept = last.map_or(*keep, |pass| Keep::of(&pass));
+    let explained_until = now.min(Timestamp::from_ms(
+        last_at.ms().saturating_add(EXPLAINED_DAYS_MAX * DAY_MS),
+    ));
+    let mut plan = Plan::default();
+    for (state, count) in store.status()?.states {
+        match state {
+            State::Deferred => plan.deferred.stored = count,
+            State::Processed => plan.processed.stored = count,
+            State::Failed => plan.failed.stored = count,
+            State::Queued | State::Processing => {}
+        }
+    }
+    plan.deferred.due = store.deferred_between(None, now)?;
+    plan.deferred.unexplained = store.deferred_between(Some(explained_until), now)?;
+    let (processed_until, failed_until) = kept.limits(explained_until);
+    due_rows(store, keep, now, is_thorough, |rows: DueRows| {
+        for (kind, rows, until) in [
+            (&mut plan.processed, &rows.processed, processed_until),
+            (&mut plan.failed, &rows.failed, failed_until),
+        ] {
+            let unexplained = rows.iter().filter(|(_, at_ms)| *at_ms >= until);
+            kind.due += rows.len() as u64;
+            kind.unexplained += unexplained.count() as u64;
+        }
+        Ok(())
+    })?;
+    if keep.symbols_days > 0 || keep.symbols_unused_days > 0 {
+        let pinned: HashSet<Release> = store.pinned_releases()?.into_iter().collect();
+        for row in store.all_symbols()? {
+            plan.symbols.stored += 1;
+            let is_pinned = row.releases.iter().any(|release| pinned.contains(release));
+            let is_there = symbols.shelf.module(&row.module.debug_id).is_some();
+            if !is_pinned && is_there && is_too_old(&row, keep, now) {
+                plan.symbols.due += 1;
+                plan.symbols.unexplained += u64::from(!is_too_old(&row, &kept, explained_until));
+            }
+        }
+    }
+    Ok(plan)
+}
+
+/// When the newest crash came in that is not dated in the future.
+fn newest(store: &Store, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    const LOOKED_AT: usize = 1_000;
+    let rows = store.newest(LOOKED_AT)?;
+    let past = rows.iter().map(|row| row.received_at());
+    Ok(past.filter(|at| *at <= now).max())
+}

@@ -1,0 +1,79 @@
+//! The last pass of retention: when it was, and by which settings.
+//!
+//! ```text
+//! passes      "last"               -> PassRow
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use super::Store;
+use super::error::StoreError;
+use super::pending::Txn;
+use super::tables::{self, PASSES, Row};
+use super::writer::Command;
+use crate::clock::Timestamp;
+
+const LAST: &str = "last";
+
+/// A pass of retention that went through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassRow {
+    pub at_ms: i64,
+    pub processed_days: u32,
+    pub failed_days: u32,
+    pub symbols_unused_days: u32,
+    pub symbols_days: u32,
+}
+
+impl Row for PassRow {
+    const NAME: &'static str = "a pass of retention";
+    const VERSION: u8 = 1;
+}
+
+impl Store {
+    /// The last pass that went through; `None` where none was written down yet.
+    pub fn last_retention(&self) -> Result<Option<PassRow>, StoreError> {
+        self.read(|read| {
+            let table = match read.open_table(PASSES) {
+                // A store of before that is only read has no such table.
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+                table => table?,
+            };
+            let row = table.get(LAST)?;
+            row.map(|row| tables::decode(row.value())).transpose()
+        })
+    }
+
+    /// Writes down that a pass went through.
+    pub fn retained(&self, pass: PassRow) -> Result<(), StoreError> {
+        self.ask(|reply| Command::Retained { pass, reply })
+    }
+
+    /// How many deferred crashes are to go after `after`, up to and with `up_to`.
+    pub fn deferred_between(
+        &self,
+        after: Option<Timestamp>,
+        up_to: Timestamp,
+    ) -> Result<u64, StoreError> {
+        self.read(|read| {
+            let deferred = read.open_table(tables::DEFERRED)?;
+            let from = after.map_or((i64::MIN, 0), |after| (after.ms().saturating_add(1), 0));
+            if from > (up_to.ms(), u64::MAX) {
+                return Ok(0);
+            }
+            let mut count = 0;
+            for entry in deferred.range(from..=(up_to.ms(), u64::MAX))? {
+                entry?;
+                count += 1;
+            }
+            Ok(count)
+        })
+    }
+}
+
+impl Txn<'_> {
+    pub fn retained(&mut self, pass: &PassRow) -> Result<(), StoreError> {
+        self.passes.insert(LAST, tables::encode(pass).as_slice())?;
+        Ok(())
+    }
+}
