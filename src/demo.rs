@@ -13,11 +13,11 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail, ensure};
 
 use crate::appliance::{self, Appliance, Place};
+use crate::client::{Form, Sent};
 use crate::clock::{Clock, DAY_MS, SystemClock, Timestamp};
 use crate::config::Config;
 use crate::crash::raw::MAIN_DUMP;
 use crate::fields::name;
-use crate::http::Form;
 use crate::symbols::{Conflict, Incoming, Shelf};
 use crate::web::Params;
 
@@ -178,7 +178,7 @@ fn attach(appliance: &Appliance) -> anyhow::Result<()> {
     ]);
     let url = format!("http://{}/signature/bugs/attach", appliance.address());
     let form = form.to_query().into_bytes();
-    match crate::http::post(&url, "application/x-www-form-urlencoded", form)? {
+    match crate::client::post(&url, "application/x-www-form-urlencoded", form)? {
         (303, _) => Ok(()),
         (status, answer) => bail!("the demo's server answered {status}: {answer}"),
     }
@@ -266,8 +266,7 @@ fn report(
 
 fn send(url: &str, mut form: Form, dump: &[u8]) -> anyhow::Result<()> {
     form.part(MAIN_DUMP, Some("crash.dmp"), dump);
-    let (content_type, body) = form.finish();
-    match crate::http::post(url, &content_type, body)? {
+    match crate::client::ask(url, Sent::Form(form), None)? {
         (200, _) => Ok(()),
         (status, answer) => bail!("the demo's collector answered {status}: {answer}"),
     }

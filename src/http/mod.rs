@@ -1,13 +1,14 @@
 //! The listener: the only place with hyper, tokio and async functions.
 //!
-//! A request takes these steps: [`shim`] (Crashpad's HTTP/1.0), hyper's parser with bounds and
+//! A request takes these steps: [`head`] (one form for every request head), hyper's parser with bounds and
 //! time-outs, the route table of [`routes`], who calls, and then either [`submit`], which
 //! streams, or a handler on a blocking thread, which sees only plain requests. Every answer gets
 //! the same security headers.
 
 mod assets;
 mod body;
-mod client;
+mod cors;
+pub mod head;
 mod openapi;
 pub mod routes;
 mod shim;
@@ -18,7 +19,6 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -38,8 +38,6 @@ use crate::pages;
 use crate::web::{App, Body, Caller, Method, Params, Request, Response, WebError};
 use body::{Outgoing, ReadError};
 use routes::{Handler, Route};
-
-pub use client::{Form, PostError, Sent, ask, post};
 
 /// Threads that move bytes; handlers and commits have others.
 const IO_THREADS: usize = 2;
@@ -160,10 +158,10 @@ async fn serve(
     mut stopping: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
-    let (stream, rewritten) = shim::HeadShim::new(stream);
+    let stream = shim::HeadShim::new(stream);
     let service = service_fn(move |request| {
-        let (shared, rewritten) = (shared.clone(), rewritten.clone());
-        async move { Ok::<_, Infallible>(respond(&shared, peer, &rewritten, request).await) }
+        let shared = shared.clone();
+        async move { Ok::<_, Infallible>(respond(&shared, peer, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -191,17 +189,32 @@ async fn serve(
 async fn respond(
     shared: &Arc<Shared>,
     peer: SocketAddr,
-    rewritten: &AtomicBool,
     request: hyper::Request<Incoming>,
 ) -> hyper::Response<Outgoing> {
+    if let Some(refused) = request.headers().get(head::REFUSED_HEADER) {
+        let (status, why) = head::refusal(refused.to_str().unwrap_or_default());
+        tracing::info!(status, why, "a request head was refused");
+        return send(Response::text(status, format!("{why}\n")), false);
+    }
+    let config = shared.app.config.get();
+    let path = request.uri().path();
+    if request.method() == hyper::Method::OPTIONS
+        && let Some(response) = cors::preflight(&config, path, request.headers())
+    {
+        return send(response, false);
+    }
     let head_only = request.method() == hyper::Method::HEAD;
-    let mut response = match answer(shared, peer, request).await {
+    let method = method_of(request.method());
+    let route = method.and_then(|method| routes::find(method, path).ok());
+    let origin = route.and_then(|(route, _)| cors::allowed(&config, route, request.headers()));
+    let response = match answer(shared, peer, request).await {
         Ok(response) => response,
         Err(response) => response,
     };
-    if rewritten.load(Ordering::Relaxed) {
-        response.headers.push(("connection", "close".into()));
-    }
+    let response = match origin {
+        Some(origin) => cors::share(response, origin),
+        None => response,
+    };
     send(response, head_only)
 }
 
@@ -215,16 +228,9 @@ async fn answer(
     let path = head.uri.path().to_owned();
     let headers = readable(&head.headers);
     let refuse = |error: WebError| error_response(&path, &error);
-    let method = match head.method {
-        hyper::Method::GET | hyper::Method::HEAD => Method::Get,
-        hyper::Method::POST => Method::Post,
-        hyper::Method::PUT => Method::Put,
-        other => {
-            return Err(refuse(WebError::new(
-                405,
-                format!("method {other} is not known here"),
-            )));
-        }
+    let Some(method) = method_of(&head.method) else {
+        let why = format!("method {} is not known here", head.method);
+        return Err(refuse(WebError::new(405, why)));
     };
     let query = Params::parse(head.uri.query().unwrap_or_default());
     let mut request = Request {
@@ -248,7 +254,10 @@ async fn answer(
             "the request has two Host headers",
         )));
     }
-    let (route, captures) = routes::find(method, &path).map_err(refuse)?;
+    let config = shared.app.config.get();
+    let submit_paths = &config.http.submit_paths.0;
+    let (route, captures) = routes::find_with(submit_paths, method, &path).map_err(refuse)?;
+    let is_shared = cors::allowed(&config, route, &head.headers).is_some();
     if shared.app.read_only && route.changes {
         let why =
             "this server shows a data directory read-only: it takes no reports and changes nothing";
@@ -258,14 +267,20 @@ async fn answer(
     if route.needs.is_some() || route.is_paced {
         // A proxy's way of asking: its target counts, not the Host header.
         let is_for_us = head.uri.host().is_none_or(access::names_loopback);
-        let checked = check_access(shared, route, &mut request, is_for_us);
+        let checked = check_access(shared, route, &mut request, is_for_us, is_shared);
         if let Err(error) = checked {
+            // A client that is still sending when the connection closes never sees the answer.
+            // One that waits for our word sends nothing.
+            if request.header("expect").is_none() {
+                body::drain(&mut incoming).await;
+            }
             return Err(refusal_response(&request, &error));
         }
     }
     let handler = match route.handler {
-        Handler::Submit => {
+        Handler::Submit(endpoint) => {
             let submit_head = SubmitHead {
+                endpoint,
                 content_type: request.header("content-type").map(str::to_owned),
                 content_encoding: request.header("content-encoding").map(str::to_owned),
                 content_length: request
@@ -273,6 +288,7 @@ async fn answer(
                     .and_then(|v| v.parse().ok()),
                 user_agent: request.header("user-agent").map(str::to_owned),
                 query: request.query,
+                peer: request.peer,
             };
             return Ok(submit::submit(&shared.app, &shared.intake, submit_head, incoming).await);
         }
@@ -309,6 +325,15 @@ async fn answer(
     ended(shared, &path, Some(&query), ran)
 }
 
+fn method_of(method: &hyper::Method) -> Option<Method> {
+    match *method {
+        hyper::Method::GET | hyper::Method::HEAD => Some(Method::Get),
+        hyper::Method::POST => Some(Method::Post),
+        hyper::Method::PUT => Some(Method::Put),
+        _ => None,
+    }
+}
+
 /// What a handler answered, or that it panicked. An error tells the value of its parameter.
 fn ended(
     shared: &Shared,
@@ -337,6 +362,7 @@ fn check_access(
     route: &Route,
     request: &mut Request,
     is_for_us: bool,
+    is_shared: bool,
 ) -> Result<(), WebError> {
     let app = &shared.app;
     request.caller = access::identify(app, request, shared.address, is_for_us)?;
@@ -349,7 +375,7 @@ fn check_access(
         let caller = &request.caller;
         return Err(access::refusal(app, caller, scope, shared.address)?);
     }
-    if request.method.changes() && access::is_cross_site(request) {
+    if request.method.changes() && !is_shared && access::is_cross_site(request) {
         return Err(WebError::forbidden(
             "the request comes from a page of another site",
         ));
@@ -397,7 +423,9 @@ fn is_for_programs(path: &str) -> bool {
         "/v1/",
         "/symbolicate",
     ];
-    by_programs.iter().any(|start| path.starts_with(start))
+    let is_symbol =
+        path.split('/').nth(2).is_some_and(routes::is_symbol_id) && path.split('/').count() == 4;
+    (is_symbol || by_programs.iter().any(|start| path.starts_with(start)))
         && !matches!(path, "/api/" | "/symbols/")
 }
 

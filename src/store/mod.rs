@@ -23,6 +23,7 @@ pub mod mends;
 pub mod overlay;
 pub mod payload;
 mod pending;
+mod repeats;
 mod segments;
 pub mod sightings;
 pub mod signing;
@@ -264,8 +265,9 @@ impl Store {
         &self.spill_dir
     }
 
-    /// Makes a crash durable. When this has returned `Ok`, no kill and no power cut loses it.
-    pub fn accept(&self, crash: NewCrash) -> Result<(), StoreError> {
+    /// Makes a crash durable. When this has returned `Ok`, no kill and no power cut loses it. Returns its id,
+    /// or that of the crash whose report came again.
+    pub fn accept(&self, crash: NewCrash) -> Result<CrashId, StoreError> {
         self.ask(|reply| Command::Accept {
             crash: Box::new(crash),
             reply,

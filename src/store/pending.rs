@@ -93,6 +93,8 @@ pub struct Txn<'t> {
     pub keys: Table<'t, u64, &'static [u8]>,
     pub key_hashes: Table<'t, &'static [u8; 32], u64>,
     pub searches: Table<'t, u64, &'static [u8]>,
+    pub repeats: Table<'t, u128, (u64, i64)>,
+    pub repeat_digests: Table<'t, u64, u128>,
 }
 
 impl<'t> Txn<'t> {
@@ -145,6 +147,8 @@ impl<'t> Txn<'t> {
             keys: txn.open_table(KEYS)?,
             key_hashes: txn.open_table(KEY_HASHES)?,
             searches: txn.open_table(SEARCHES)?,
+            repeats: txn.open_table(REPEATS)?,
+            repeat_digests: txn.open_table(REPEAT_DIGESTS)?,
         })
     }
 
@@ -417,6 +421,7 @@ impl<'t> Txn<'t> {
         self.count(row.state, -1)?;
         self.crashes.remove(seq)?;
         self.ids.remove(row.id.bits())?;
+        self.forget_repeat(seq)?;
         self.delete_lacking(seq, now)?;
         self.unsign(seq)?;
         self.outlive(seq, &row)?;

@@ -13,6 +13,7 @@ mod fat;
 mod faults;
 mod hostile;
 mod house;
+mod intake;
 mod life;
 mod mends;
 mod naming;
