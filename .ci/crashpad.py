@@ -1,6 +1,6 @@
 """Uploads one minidump with a real crashpad_handler and prints the answer that it stored.
 
-usage: crashpad.py HANDLER URL DUMP FOLDER
+usage: crashpad.py HANDLER URL DUMP FOLDER [ATTACHMENT...]
 
 Builds a Crashpad database with one pending report; the handler uploads it at its start and ends when the
 other end of its client socket is closed.
@@ -14,7 +14,7 @@ import sys
 import time
 import uuid
 
-handler, url, dump, folder = sys.argv[1:]
+handler, url, dump, folder, *attachments = sys.argv[1:]
 for name in ("new", "pending", "completed", "attachments"):
     os.makedirs(os.path.join(folder, name))
 with open(os.path.join(folder, "settings.dat"), "wb") as settings:
@@ -22,6 +22,8 @@ with open(os.path.join(folder, "settings.dat"), "wb") as settings:
     settings.write(struct.pack("<4sIIIq16s", b"sdPC", 1, 1, 0, 0, uuid.uuid4().bytes_le))
 report = str(uuid.uuid4())
 os.makedirs(os.path.join(folder, "attachments", report))
+for path in attachments:
+    shutil.copy(path, os.path.join(folder, "attachments", report))
 shutil.copyfile(dump, os.path.join(folder, "pending", report + ".dmp"))
 with open(os.path.join(folder, "pending", report + ".meta"), "wb") as meta:
     meta.write(struct.pack("<iiqqB7x", 1, 0, 0, int(time.time()), 0))

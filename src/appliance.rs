@@ -489,9 +489,9 @@ fn walker_options(config: &Config, place: &Place, mapped: Arc<MappedDir>) -> Wal
     // Kept open as mappings, or in the heap where they cannot be mapped.
     let symbols = config.symbols.map_bytes.0;
     let deadline = config.workers.walk_deadline.0;
-    // A report holds no larger dump.
+    // A report holds no larger dump; one that came packed is held twice while it is unpacked.
     let dump = config.http.inflated_bytes_max.0;
-    let heap_bytes = WALKER_HEAP_BYTES + dump + symbols;
+    let heap_bytes = WALKER_HEAP_BYTES + 2 * dump + symbols;
     WalkerOptions {
         symbols: symbol_folders(config, &place.data),
         mapped: Some(mapped),
@@ -500,6 +500,8 @@ fn walker_options(config: &Config, place: &Place, mapped: Arc<MappedDir>) -> Wal
         cpu_seconds: deadline.as_secs().div_ceil(WALK_CPU_PART),
         deadline,
         output_bytes_max: limits::WALK_BYTES_MAX as u64,
+        unpacked_bytes_max: dump,
+        ratio_max: u64::from(*config.http.ratio_max),
         map_bytes_max: symbols,
         maps_max: u64::from(*config.symbols.maps_max),
         ..WalkerOptions::new(place.program.clone())

@@ -230,6 +230,10 @@ settings! {
         inflated_bytes_max: Size = Size(200 << 20);
         /// Most times that a body may grow by inflation, beyond its first MiB.
         ratio_max: u32 = 200;
+        /// Further paths that take reports as /submit does, for clients whose address cannot change.
+        submit_paths: Paths = Paths(Vec::new());
+        /// Origins whose pages may read symbols and /symbolicate/v5 in a browser; "*" is every one.
+        cors_origins: CorsOrigins = CorsOrigins(Vec::new());
     }
     /// `[access]`: who may read, and how often.
     access: Access {
@@ -497,6 +501,78 @@ impl Value for Keys {
 
     fn print(&self) -> String {
         self.0.join(" ").print()
+    }
+}
+
+fn print_words(words: &[String]) -> String {
+    let printed: Vec<String> = words.iter().map(Value::print).collect();
+    format!("[{}]", printed.join(", "))
+}
+
+/// Paths of this server, without their last slash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths(pub Vec<String>);
+
+impl Value for Paths {
+    const FORM: &'static str =
+        "a list of paths such as [\"/post\", \"/cr/report\"], without a query";
+
+    fn read(value: &DeValue) -> Option<Self> {
+        let is_path = |path: &str| {
+            let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"/-._~".contains(&b);
+            path.len() > 1
+                && path.starts_with('/')
+                && path.bytes().all(is_plain)
+                && !path.contains("//")
+                && !path.split('/').any(|segment| matches!(segment, "." | ".."))
+        };
+        words(value)?
+            .into_iter()
+            .map(|path| {
+                let path = path.trim_end_matches('/');
+                is_path(path).then(|| path.to_owned())
+            })
+            .collect::<Option<Vec<String>>>()
+            .map(Self)
+    }
+
+    fn print(&self) -> String {
+        print_words(&self.0)
+    }
+}
+
+/// Origins of other sites, or `*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CorsOrigins(pub Vec<String>);
+
+impl CorsOrigins {
+    /// Whether pages of this origin are among them.
+    pub fn allow(&self, origin: &str) -> bool {
+        self.0
+            .iter()
+            .any(|known| known == "*" || known.eq_ignore_ascii_case(origin))
+    }
+}
+
+impl Value for CorsOrigins {
+    const FORM: &'static str =
+        "a list of origins such as [\"https://profiler.firefox.com\"], or [\"*\"] for every one";
+
+    fn read(value: &DeValue) -> Option<Self> {
+        words(value)?
+            .into_iter()
+            .map(|origin| {
+                let origin = origin.trim_end_matches('/');
+                let is_origin = origin == "*"
+                    || reference::split(origin).is_ok_and(|(_, path)| path.is_empty());
+                is_origin.then(|| origin.to_owned())
+            })
+            .collect::<Option<Vec<String>>>()
+            .map(Self)
+    }
+
+    fn print(&self) -> String {
+        print_words(&self.0)
     }
 }
 
@@ -1178,6 +1254,48 @@ mod tests {
             .collect();
         let config = Config::parse("examples", &examples).expect("they can be used");
         assert_eq!((config.throttle.len(), config.bug_template.len()), (1, 4));
+    }
+
+    #[test]
+    fn paths_and_origins_are_lists_or_words() {
+        let http = |line: &str| Config::parse("a", &format!("[http]\n{line}\n"));
+        for line in [
+            "submit_paths = [\"/post/\", \"/cr/report\"]",
+            "submit_paths = \"/post /cr/report\"",
+        ] {
+            let config = http(line).expect(line);
+            assert_eq!(config.http.submit_paths.0, ["/post", "/cr/report"]);
+            assert_eq!(
+                config.http.submit_paths.print(),
+                "[\"/post\", \"/cr/report\"]"
+            );
+        }
+        for path in ["post", "/", "", "/a?b", "/a//b", "/a/../b", "/{}", "/a b/"] {
+            let error = http(&format!("submit_paths = [\"{path}\"]")).expect_err(path);
+            assert!(error.to_string().contains("a list of paths"), "{error}");
+        }
+        let config = http("cors_origins = [\"https://profiler.firefox.com/\"]").expect("good");
+        assert!(
+            config
+                .http
+                .cors_origins
+                .allow("https://profiler.firefox.com")
+        );
+        assert!(
+            !config
+                .http
+                .cors_origins
+                .allow("https://profiler.firefox.com.evil.example")
+        );
+        assert!(!config.http.cors_origins.allow("null"));
+        assert!(
+            http("cors_origins = \"*\"")
+                .expect("good")
+                .http
+                .cors_origins
+                .allow("null")
+        );
+        assert!(http("cors_origins = [\"https://a.example/b\"]").is_err());
     }
 
     #[test]

@@ -13,11 +13,11 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail, ensure};
 
 use crate::appliance::{self, Appliance, Place};
+use crate::client::{Form, Sent};
 use crate::clock::{Clock, DAY_MS, SystemClock, Timestamp};
 use crate::config::Config;
 use crate::crash::raw::MAIN_DUMP;
 use crate::fields::name;
-use crate::http::{Form, Sent};
 use crate::symbols::{Conflict, Incoming, Shelf};
 use crate::web::Params;
 
@@ -182,7 +182,7 @@ fn attach(appliance: &Appliance) -> anyhow::Result<()> {
         body: form.to_query().into_bytes(),
     };
     let key = appliance.local_key();
-    match crate::http::ask(&url, sent, key.as_deref())? {
+    match crate::client::ask(&url, sent, key.as_deref())? {
         (303, _) => Ok(()),
         (status, answer) => bail!("the demo's server answered {status}: {answer}"),
     }
@@ -270,8 +270,7 @@ fn report(
 
 fn send(url: &str, mut form: Form, dump: &[u8]) -> anyhow::Result<()> {
     form.part(MAIN_DUMP, Some("crash.dmp"), dump);
-    let (content_type, body) = form.finish();
-    match crate::http::post(url, &content_type, body)? {
+    match crate::client::ask(url, Sent::Form(form), None)? {
         (200, _) => Ok(()),
         (status, answer) => bail!("the demo's collector answered {status}: {answer}"),
     }

@@ -188,17 +188,20 @@ impl Parts {
     fn ask(&self, server: &Server, lack: &Lack, wanted: &Wanted) -> Result<Asked, StoreError> {
         let source = &server.source;
         let symbol_file = symbol_file_name(&wanted.debug_file);
-        let said = match source.address(wanted, &symbol_file) {
-            None => Said::HasNot,
-            Some(address) => match self.get(server, &address) {
+        let mut said = Said::HasNot;
+        for address in source.addresses(wanted, &symbol_file) {
+            said = match self.get(server, &address) {
                 Ok(said) => said,
                 Err(OutboundError::TooLarge { bytes_max }) => {
                     tracing::warn!(source = source.name, lack = %lack, bytes_max, "symbols are larger than symbols.fetch_bytes_max");
                     Said::HasNot
                 }
                 Err(error) => Said::Nothing(error.to_string()),
-            },
-        };
+            };
+            if !matches!(said, Said::HasNot) {
+                break;
+            }
+        }
         let (outcome, asked) = match said {
             Said::Has(file) => match self.take(file, wanted, &symbol_file)? {
                 true => ("hit", Asked::Helped),
@@ -257,6 +260,7 @@ impl Parts {
         let mut is_wanted = false;
         for verdict in arrival.verdicts {
             match verdict.result {
+                Ok(taken) if taken.is_sources() => {}
                 Ok(taken) => {
                     is_wanted |= taken.module.debug_id == wanted.debug_id;
                     changes.push(SymbolChange::Put {

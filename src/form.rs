@@ -2,7 +2,8 @@
 //!
 //! Nothing that a client sent is dropped: a second part of one name gets another, a text that is
 //! too long or no text becomes an attachment, each with a note. Files are packed as they come and
-//! spill to disk, so that a report's size is not its memory.
+//! spill to disk, so that a report's size is not its memory. A dump that its client packed, or that
+//! is a multipart body itself, is kept as it came; the walk takes it apart.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,8 +15,11 @@ use serde_json::value::RawValue;
 
 use crate::crash::raw::{MAIN_DUMP, Part, PartKind};
 use crate::limits;
-use crate::multipart::{PartHead, PartSink};
+use crate::multipart::{BOUNDARY_CHARS_MAX, Multipart, PartHead, PartSink, leading_boundary};
+use crate::sentry;
 use crate::store::{Payload, PayloadBuilder, StoreError};
+use crate::symbols;
+use crate::unreal;
 
 /// Why a report was not taken.
 #[derive(Debug)]
@@ -64,22 +68,37 @@ pub struct Parts {
     memory_bytes: usize,
     pub notes: Vec<String>,
     pub json_seen: bool,
+    /// Values in pieces, by key and by the number of the piece.
+    pieces: BTreeMap<String, BTreeMap<u32, Vec<u8>>>,
+    /// Annotations that were inside of a dump.
+    nested: Vec<(String, String)>,
+    /// Files that say something about the crash, by the name of the part.
+    pub read: Vec<(String, Vec<u8>)>,
     current: Option<Current>,
 }
 
 enum Current {
     Text {
         key: String,
+        head: PartHead,
         bytes: Vec<u8>,
     },
     Json {
         bytes: Vec<u8>,
     },
-    File {
-        part: Part,
-        builder: Box<PayloadBuilder>,
-        magic: Vec<u8>,
-    },
+    File(Box<FilePart>),
+}
+
+/// A file on its way in.
+struct FilePart {
+    part: Part,
+    builder: PayloadBuilder,
+    /// Its first bytes.
+    magic: Vec<u8>,
+    /// Where it is a dump that may be a multipart body.
+    nested: Option<Nested>,
+    /// Its bytes, where they are read as well as kept.
+    copy: Option<Vec<u8>>,
 }
 
 impl Parts {
@@ -92,6 +111,9 @@ impl Parts {
             memory_bytes: 0,
             notes: Vec::new(),
             json_seen: false,
+            pieces: BTreeMap::new(),
+            nested: Vec::new(),
+            read: Vec::new(),
             current: None,
         }
     }
@@ -125,8 +147,57 @@ impl Parts {
         Ok(())
     }
 
+    /// Adds an annotation that we made of something else, unless the client sent one. It never costs
+    /// the report: without room for it there is a note.
+    pub fn derive(&mut self, key: &str, value: &str) {
+        let is_sent = |text: &String| !text.trim().is_empty();
+        if value.trim().is_empty() || self.annotations.get(key).is_some_and(is_sent) {
+            return;
+        }
+        let key = clean(key, limits::ANNOTATION_KEY_BYTES_MAX);
+        let bytes = key.len() + value.len();
+        if value.len() > limits::ANNOTATION_BYTES_MAX
+            || self.check_annotation_count().is_err()
+            || self.check_annotation_bytes(bytes).is_err()
+        {
+            self.note_once("not all that the client wrote into its files became annotations");
+            return;
+        }
+        self.annotation_bytes += bytes;
+        self.annotations.insert(key, value.replace('\0', ""));
+    }
+
+    /// All parts have come: joins values that came in pieces, and adds what was inside of dumps.
+    pub fn complete(&mut self) -> Result<(), Refusal> {
+        for (key, pieces) in std::mem::take(&mut self.pieces) {
+            let numbers_run = pieces.keys().copied().eq(1..=pieces.len() as u32);
+            if pieces.len() > 1 && numbers_run && !self.annotations.contains_key(&key) {
+                let bytes: Vec<u8> = pieces.into_values().flatten().collect();
+                self.annotation_bytes = self.annotation_bytes.saturating_sub(bytes.len());
+                if bytes.len() > limits::ANNOTATION_BYTES_MAX {
+                    self.note_too_long(&key);
+                    self.attach(&key, &PartHead::default(), &bytes)?;
+                } else {
+                    self.end_text(key, &bytes)?;
+                }
+                continue;
+            }
+            for (number, bytes) in pieces {
+                self.annotation_bytes = self.annotation_bytes.saturating_sub(bytes.len());
+                self.end_text(format!("{key}__{number}"), &bytes)?;
+            }
+        }
+        let nested = std::mem::take(&mut self.nested);
+        self.annotation_bytes = self.annotation_bytes.saturating_sub(bytes_of(&nested));
+        for (key, value) in nested {
+            self.derive(&key, &value);
+        }
+        Ok(())
+    }
+
     fn check_annotation_count(&self) -> Result<(), Refusal> {
-        match self.annotations.len() >= limits::ANNOTATIONS_MAX {
+        let pieces: usize = self.pieces.values().map(BTreeMap::len).sum();
+        match self.annotations.len() + pieces >= limits::ANNOTATIONS_MAX {
             false => Ok(()),
             true => Err(malformed(
                 413,
@@ -198,26 +269,44 @@ impl Parts {
             sha256: [0; 32],
         };
         let memory_left = limits::REPORT_MEMORY_BYTES_MAX.saturating_sub(self.memory_bytes);
-        let builder = Box::new(PayloadBuilder::spilling(&self.spill_dir, memory_left));
-        Ok(Current::File {
+        let is_read = is_read(name) && self.read.len() <= sentry::PARTS.len();
+        Ok(Current::File(Box::new(FilePart {
+            nested: (part.kind == PartKind::Dump).then(Nested::default),
+            copy: is_read.then(Vec::new),
             part,
-            builder,
+            builder: PayloadBuilder::spilling(&self.spill_dir, memory_left),
             magic: Vec::new(),
-        })
+        })))
     }
 
-    fn end_file(
-        &mut self,
-        mut part: Part,
-        builder: PayloadBuilder,
-        magic: &[u8],
-    ) -> Result<(), Refusal> {
+    fn end_file(&mut self, file: FilePart) -> Result<(), Refusal> {
+        let FilePart {
+            mut part,
+            builder,
+            magic,
+            nested,
+            copy,
+        } = file;
         let payload = builder.finish().map_err(StoreError::from)?;
         part.bytes = payload.bytes();
         part.sha256 = payload.sha256();
-        // A client with a name of its own for the dump: what begins like one is one.
-        if magic == b"MDMP" {
+        // A client with another name for the dump: what begins like one is one.
+        if magic == b"MDMP" || (symbols::is_packed(&magic) && is_called_dump(&part)) {
             part.kind = PartKind::Dump;
+        }
+        if let Some(bytes) = copy {
+            self.annotation_bytes += bytes.len();
+            self.read.push((part.name.clone(), bytes));
+        }
+        if let Some(texts) = nested.and_then(Nested::finish) {
+            self.note(format!("dump {} is a multipart body", part.name));
+            if self.nested.is_empty() {
+                self.annotation_bytes += bytes_of(&texts);
+                self.nested = texts;
+            }
+        }
+        if part.kind == PartKind::Dump && symbols::is_packed(&magic) {
+            self.note(format!("dump {} came packed", part.name));
         }
         if part.kind == PartKind::Dump && part.bytes == 0 {
             self.note(format!("dump {} is empty", part.name));
@@ -228,26 +317,42 @@ impl Parts {
     }
 
     /// Keeps bytes as an attachment that came as something else.
-    fn attach(&mut self, name: &str, bytes: &[u8]) -> Result<(), Refusal> {
-        let Current::File {
-            part, mut builder, ..
-        } = self.begin_file(name, &PartHead::default())?
-        else {
-            return Ok(());
-        };
-        builder.write(bytes).map_err(StoreError::from)?;
-        self.end_file(part, *builder, b"")
+    fn attach(&mut self, name: &str, head: &PartHead, bytes: &[u8]) -> Result<(), Refusal> {
+        self.current = Some(self.begin_file(name, head)?);
+        self.data(bytes)?;
+        self.end()
     }
 
-    fn end_text(&mut self, key: String, bytes: Vec<u8>) -> Result<(), Refusal> {
-        let value = match String::from_utf8_lossy(&bytes) {
+    /// Takes a text as an annotation, or keeps it for later where it is a piece of one.
+    fn take_text(&mut self, key: String, head: &PartHead, bytes: Vec<u8>) -> Result<(), Refusal> {
+        // Some clients give no file name to their dump.
+        if bytes.starts_with(b"MDMP") || (is_binary(head) && symbols::is_packed(&bytes)) {
+            return self.attach(&key, head, &bytes);
+        }
+        let Some((base, number)) = piece_of(&key) else {
+            return self.end_text(key, &bytes);
+        };
+        let is_new = |pieces: &BTreeMap<u32, Vec<u8>>| !pieces.contains_key(&number);
+        if !self.pieces.get(base).is_none_or(is_new) {
+            return self.end_text(key, &bytes);
+        }
+        self.check_annotation_count()?;
+        self.annotation_bytes += bytes.len();
+        self.check_annotation_bytes(0)?;
+        let pieces = self.pieces.entry(base.to_owned()).or_default();
+        pieces.insert(number, bytes);
+        Ok(())
+    }
+
+    fn end_text(&mut self, key: String, bytes: &[u8]) -> Result<(), Refusal> {
+        let value = match String::from_utf8_lossy(bytes) {
             Cow::Borrowed(text) => text.to_owned(),
             Cow::Owned(replaced) => {
                 self.note(format!(
                     "annotation {} is not UTF-8; its bytes are kept as an attachment",
                     clean(&key, limits::ANNOTATION_KEY_BYTES_MAX)
                 ));
-                self.attach(&key, &bytes)?;
+                self.attach(&key, &PartHead::default(), bytes)?;
                 replaced
             }
         };
@@ -274,7 +379,7 @@ impl Parts {
             };
             if text.len() > limits::ANNOTATION_BYTES_MAX {
                 self.note_too_long(&key);
-                self.attach(&key, text.as_bytes())?;
+                self.attach(&key, &PartHead::default(), text.as_bytes())?;
             } else {
                 self.annotate(key, text)?;
             }
@@ -294,11 +399,148 @@ impl Parts {
     pub fn memory_bytes(&self) -> usize {
         let current = match &self.current {
             Some(Current::Text { bytes, .. } | Current::Json { bytes }) => bytes.len(),
-            Some(Current::File { builder, .. }) => builder.memory_bytes(),
+            Some(Current::File(file)) => file.memory_bytes(),
             None => 0,
         };
         self.memory_bytes + self.annotation_bytes + current
     }
+}
+
+impl FilePart {
+    fn memory_bytes(&self) -> usize {
+        let copied = self.copy.as_ref().map_or(0, Vec::len);
+        let nested = self.nested.as_ref().map_or(0, Nested::memory_bytes);
+        self.builder.memory_bytes() + copied + nested
+    }
+
+    fn take(&mut self, piece: &[u8]) -> Result<(), Refusal> {
+        let missing = 4 - self.magic.len();
+        let missing = missing.min(piece.len());
+        self.magic.extend_from_slice(&piece[..missing]);
+        if let Some(copy) = &mut self.copy {
+            copy.extend_from_slice(piece);
+        }
+        let too_long = |copy: &Vec<u8>| copy.len() > limits::SENTRY_BYTES_MAX;
+        self.copy.take_if(|copy| too_long(copy));
+        self.nested.take_if(|nested| !nested.take(piece));
+        Ok(self.builder.write(piece).map_err(StoreError::from)?)
+    }
+}
+
+/// The texts of a multipart body that came as a dump: old Electron on Linux sends such.
+#[derive(Default)]
+struct Nested {
+    /// The first line, until it is complete.
+    start: Vec<u8>,
+    parser: Option<Multipart>,
+    texts: Texts,
+}
+
+impl Nested {
+    /// False where this is no multipart body.
+    fn take(&mut self, piece: &[u8]) -> bool {
+        if let Some(parser) = &mut self.parser {
+            return parser.feed(piece, &mut self.texts).is_ok();
+        }
+        let room = (BOUNDARY_CHARS_MAX + 4).saturating_sub(self.start.len());
+        let (start, rest) = piece.split_at(room.min(piece.len()));
+        self.start.extend_from_slice(start);
+        let begins_well = b"--".starts_with(&self.start[..self.start.len().min(2)]);
+        if let Some(boundary) = leading_boundary(&self.start) {
+            let mut parser = Multipart::new(boundary);
+            let is_good = parser
+                .feed(&std::mem::take(&mut self.start), &mut self.texts)
+                .is_ok()
+                && parser.feed(rest, &mut self.texts).is_ok();
+            self.parser = Some(parser);
+            return is_good;
+        }
+        begins_well && rest.is_empty()
+    }
+
+    /// Keys and values; `None` where this was no multipart body.
+    fn finish(self) -> Option<Vec<(String, String)>> {
+        self.parser.map(|_| self.texts.whole)
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.texts.bytes
+    }
+}
+
+/// Keeps texts within the bounds of annotations, and leaves files out.
+#[derive(Default)]
+struct Texts {
+    current: Option<(String, Vec<u8>)>,
+    whole: Vec<(String, String)>,
+    bytes: usize,
+}
+
+impl PartSink for Texts {
+    type Error = std::convert::Infallible;
+
+    fn begin(&mut self, head: PartHead) -> Result<(), Self::Error> {
+        let is_text = head.file_name.is_none() && self.whole.len() < limits::ANNOTATIONS_MAX;
+        self.current = head.name.filter(|_| is_text).map(|key| (key, Vec::new()));
+        Ok(())
+    }
+
+    fn data(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
+        if let Some((_, value)) = &mut self.current {
+            value.extend_from_slice(bytes);
+            self.bytes += bytes.len();
+            if value.len() > limits::ANNOTATION_BYTES_MAX
+                || self.bytes > limits::ANNOTATIONS_BYTES_MAX
+            {
+                self.current = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Self::Error> {
+        if let Some((key, value)) = self.current.take()
+            && let Ok(value) = String::from_utf8(value)
+        {
+            self.whole.push((key, value));
+        }
+        Ok(())
+    }
+}
+
+fn bytes_of(texts: &[(String, String)]) -> usize {
+    texts
+        .iter()
+        .map(|(key, value)| key.len() + value.len())
+        .sum()
+}
+
+/// Whether a file of this name says something about the crash.
+fn is_read(name: &str) -> bool {
+    sentry::PARTS.contains(&name) || name == unreal::CONTEXT
+}
+
+/// Whether its names say that a file is a dump.
+fn is_called_dump(part: &Part) -> bool {
+    let file_name = part.file_name.as_deref().unwrap_or_default();
+    let file_name = file_name.to_ascii_lowercase();
+    part.name.to_ascii_lowercase().contains("minidump")
+        || file_name.contains(".dmp")
+        || file_name.contains(".mdmp")
+}
+
+/// Whether a part says that it is no text.
+fn is_binary(head: &PartHead) -> bool {
+    let kind = head.content_type.as_deref().unwrap_or_default();
+    kind.starts_with("application/") && !kind.starts_with("application/json")
+}
+
+/// `key__2` is the second piece of `key`: Breakpad cuts values that are longer than 255 bytes.
+fn piece_of(key: &str) -> Option<(&str, u32)> {
+    let (base, number) = key.rsplit_once("__")?;
+    let is_number = number.bytes().all(|b| b.is_ascii_digit()) && !number.starts_with('0');
+    let number = number.parse().ok().filter(|_| is_number)?;
+    (!base.is_empty()).then_some((base, number))
 }
 
 /// The members of an object in their order, also those of one name, up to one more than may be
@@ -336,7 +578,7 @@ impl PartSink for Parts {
 
     fn begin(&mut self, head: PartHead) -> Result<(), Refusal> {
         let name = head.name.clone().unwrap_or_default();
-        let is_file = head.file_name.is_some() || name.starts_with(MAIN_DUMP);
+        let is_file = head.file_name.is_some() || name.starts_with(MAIN_DUMP) || is_read(&name);
         let is_json = head
             .content_type
             .as_deref()
@@ -354,6 +596,7 @@ impl PartSink for Parts {
             self.check_annotation_count()?;
             Current::Text {
                 key: name,
+                head,
                 bytes: Vec::new(),
             }
         });
@@ -362,12 +605,15 @@ impl PartSink for Parts {
 
     fn data(&mut self, piece: &[u8]) -> Result<(), Refusal> {
         match &mut self.current {
-            Some(Current::Text { key, bytes }) => {
+            Some(Current::Text { key, head, bytes }) => {
                 bytes.extend_from_slice(piece);
                 if bytes.len() > limits::ANNOTATION_BYTES_MAX {
                     let (key, bytes) = (std::mem::take(key), std::mem::take(bytes));
-                    self.note_too_long(&key);
-                    self.current = Some(self.begin_file(&key, &PartHead::default())?);
+                    let head = std::mem::take(head);
+                    if !bytes.starts_with(b"MDMP") {
+                        self.note_too_long(&key);
+                    }
+                    self.current = Some(self.begin_file(&key, &head)?);
                     return self.data(&bytes);
                 }
                 Ok(())
@@ -377,24 +623,16 @@ impl PartSink for Parts {
                 let held = bytes.len();
                 self.check_annotation_bytes(held)
             }
-            Some(Current::File { builder, magic, .. }) => {
-                let missing = 4 - magic.len();
-                magic.extend_from_slice(&piece[..missing.min(piece.len())]);
-                Ok(builder.write(piece).map_err(StoreError::from)?)
-            }
+            Some(Current::File(file)) => file.take(piece),
             None => Ok(()),
         }
     }
 
     fn end(&mut self) -> Result<(), Refusal> {
         match self.current.take() {
-            Some(Current::Text { key, bytes }) => self.end_text(key, bytes),
+            Some(Current::Text { key, head, bytes }) => self.take_text(key, &head, bytes),
             Some(Current::Json { bytes }) => self.end_json(&bytes),
-            Some(Current::File {
-                part,
-                builder,
-                magic,
-            }) => self.end_file(part, *builder, &magic),
+            Some(Current::File(file)) => self.end_file(*file),
             None => Ok(()),
         }
     }

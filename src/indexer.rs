@@ -719,6 +719,7 @@ mod tests {
                 throttle_rule: "default".into(),
                 deferred_days: None,
                 raw: Payload::from_bytes(&serde_json::to_vec(&raw).unwrap()),
+                digest: None,
                 parts: Vec::new(),
             };
             self.store.accept(crash).unwrap();

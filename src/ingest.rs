@@ -1,39 +1,62 @@
 //! From the bytes of a request to a durable report and its answer.
 //!
-//! An [`Intake`] takes a body piece by piece: inflates it within bounds, cuts it into parts, and
-//! has [`Parts`] sort them. [`accept`] maps the client's dialect, asks the throttle, and makes the
-//! report durable.
+//! An [`Intake`] takes a body piece by piece: inflates it within bounds, cuts it into parts as its
+//! [`Shape`] says, and has [`Parts`] sort them. [`accept`] maps the client's dialect, asks the
+//! throttle, and makes the report durable.
 //!
-//! It never looks into a dump beyond its first four bytes, and it does no network I/O.
+//! It never looks into a dump but for texts that stand around it, and it does no network I/O.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::path::Path;
 
-use flate2::write::MultiGzDecoder;
+use flate2::write::{MultiGzDecoder, ZlibDecoder};
+use sha2::{Digest, Sha256};
 
 use crate::config::Http;
 use crate::crash::id::{CrashId, Kept};
-use crate::crash::raw::{Metadata, Part, RawCrash, key};
+use crate::crash::raw::{Metadata, Part, PartKind, RawCrash, key};
 use crate::dialect;
 use crate::form::{Parts, malformed};
 use crate::limits;
-use crate::multipart::{self, BadContentType, Multipart, MultipartError};
+use crate::multipart::{self, BadContentType, Multipart};
+use crate::sentry;
+use crate::shape::Shape;
 use crate::store::counters::Discard;
 use crate::store::{NewCrash, Payload};
 use crate::throttle::{self, Outcome};
+use crate::unreal;
 use crate::web::{App, Params};
 
 pub use crate::form::Refusal;
+pub use crate::shape::Contents;
+
+/// Where a report was sent to. It says which bodies are understood, and how they are answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A form, or a dump alone, as Breakpad's and Crashpad's clients send it.
+    #[default]
+    Submit,
+    /// The same at the address of Sentry's clients.
+    SentryMinidump,
+    /// An envelope of Sentry's clients.
+    SentryEnvelope,
+    /// A crash file of Unreal, at the address of Sentry's clients.
+    SentryUnreal,
+}
 
 /// What the head of a submission says.
 #[derive(Clone, Debug, Default)]
 pub struct SubmitHead {
+    pub endpoint: Endpoint,
     pub content_type: Option<String>,
     pub content_encoding: Option<String>,
     pub content_length: Option<u64>,
     pub user_agent: Option<String>,
     pub query: Params,
+    /// Who sent it.
+    pub peer: Option<IpAddr>,
 }
 
 /// The connection ended before the body did.
@@ -48,6 +71,13 @@ pub enum Answer {
     CrashId(CrashId),
     Discarded {
         rule: String,
+    },
+    /// It came not long ago, and is kept under this id.
+    Repeated(CrashId),
+    /// It had nothing about a crash: acknowledged, so that its sender does not send it again.
+    NoCrash {
+        /// Its own id.
+        event_id: Option<String>,
     },
 }
 
@@ -76,6 +106,10 @@ pub struct Report {
     files: Vec<(Part, Payload)>,
     /// Its `received_at_ms` and `throttle_rule` are still open.
     metadata: Metadata,
+    /// Who sent it.
+    peer: Option<IpAddr>,
+    /// What was in its envelope, where it came in one.
+    envelope: Option<Contents>,
 }
 
 /// A body being read.
@@ -94,6 +128,7 @@ enum Body {
     },
     Plain(Box<Form>),
     Gzip(Box<MultiGzDecoder<Form>>),
+    Zlib(Box<ZlibDecoder<Form>>),
     /// While it turns from one into another.
     Taken,
 }
@@ -105,29 +140,22 @@ impl Intake {
         limits: IntakeLimits,
         spill_dir: &Path,
     ) -> Result<Self, Refusal> {
-        let content_type = head.content_type.as_deref().ok_or_else(|| {
-            malformed(
-                400,
-                "no_content_type",
-                "the request has no Content-Type header",
-            )
-        })?;
-        let boundary = multipart::boundary(content_type).map_err(|e| match e {
-            BadContentType::Wrong => malformed(
-                400,
-                "wrong_content_type",
-                "a report is posted as multipart/form-data, with the dump in a part named upload_file_minidump",
-            ),
-            BadContentType::NoBoundary => {
-                malformed(400, "no_boundary", "the Content-Type header names no boundary")
-            }
-        })?;
-        let form = Form::new(&boundary, limits.clone(), spill_dir);
+        let form = Form::new(shape_of(&head)?, limits.clone(), spill_dir);
+        if head.content_length == Some(0) {
+            return Err(no_content());
+        }
         let encoding = head
             .content_encoding
             .as_deref()
             .map(|e| e.trim().to_ascii_lowercase());
         let body = match encoding.as_deref() {
+            None | Some("" | "identity") if head.endpoint == Endpoint::SentryUnreal => {
+                Body::Zlib(Box::new(ZlibDecoder::new(form)))
+            }
+            // What is no form may be gzip itself, and is kept as it came.
+            None | Some("" | "identity") if form.shape.takes_any_bytes() => {
+                Body::Plain(Box::new(form))
+            }
             None | Some("" | "identity") => Body::Unknown {
                 first: Vec::new(),
                 form: Box::new(form),
@@ -209,6 +237,12 @@ impl Intake {
                     Ok(()) => Ok(()),
                 }
             }
+            Body::Zlib(inflater) => {
+                inflater.get_mut().received_bytes = self.received_bytes;
+                inflater
+                    .write_all(piece)
+                    .map_err(|error| zlib_error(inflater.get_mut(), &error))
+            }
         }
     }
 
@@ -217,13 +251,14 @@ impl Intake {
         match &self.body {
             Body::Unknown { form, .. } | Body::Plain(form) => form.parts.memory_bytes(),
             Body::Gzip(inflater) => inflater.get_ref().parts.memory_bytes(),
+            Body::Zlib(inflater) => inflater.get_ref().parts.memory_bytes(),
             Body::Taken => 0,
         }
     }
 
     /// The body has ended.
     pub fn finish(self) -> Result<Report, Refusal> {
-        let compressed = matches!(self.body, Body::Gzip(_));
+        let compressed = matches!(self.body, Body::Gzip(_) | Body::Zlib(_));
         let form = match self.body {
             Body::Unknown { first, mut form } => {
                 form.take(&first)?;
@@ -232,6 +267,12 @@ impl Intake {
             Body::Plain(form) => *form,
             // Only a piece that panicked leaves it so, and then nobody asks for the end.
             Body::Taken => return Err(incomplete_body("the body was not read to its end")),
+            Body::Zlib(mut inflater) => {
+                if let Err(error) = inflater.try_finish() {
+                    return Err(zlib_error(inflater.get_mut(), &error));
+                }
+                std::mem::replace(inflater.get_mut(), Form::empty())
+            }
             Body::Gzip(mut inflater) => {
                 if let Err(error) = inflater.try_finish() {
                     gzip_error(inflater.get_mut(), &error)?;
@@ -240,18 +281,25 @@ impl Intake {
             }
         };
         let payload_bytes = form.inflated_bytes;
-        form.multipart.finish::<Refusal>().map_err(|e| match e {
-            MultipartError::Sink(refusal) => refusal,
-            other => malformed(400, "invalid_payload_structure", other.to_string()),
-        })?;
         let mut parts = form.parts;
+        let format = form.shape.name();
+        let envelope = form.shape.finish(&mut parts)?;
         for (key, value) in self.head.query.0 {
             // Crashpad names product and version in the URL too; the form comes first.
             if !key.is_empty() && !parts.annotations.contains_key(&key) {
                 parts.annotate(key, value)?;
             }
         }
-        if parts.annotations.is_empty() && parts.files.is_empty() {
+        parts.complete()?;
+        let context = parts.read.iter().find(|(name, _)| name == unreal::CONTEXT);
+        for (key, value) in context.map_or(Vec::new(), |(_, xml)| unreal::properties(xml)) {
+            parts.derive(&key, &value);
+        }
+        for (key, value) in sentry::annotations(&parts.annotations, &parts.read) {
+            parts.derive(&key, &value);
+        }
+        let is_empty = parts.annotations.is_empty() && parts.files.is_empty();
+        if is_empty && envelope.is_none() {
             return Err(malformed(
                 400,
                 "no_annotations",
@@ -262,20 +310,22 @@ impl Intake {
             annotations: parts.annotations,
             files: parts.files,
             metadata: Metadata {
-                payload: if parts.json_seen { "json" } else { "multipart" }.into(),
+                payload: if parts.json_seen { "json" } else { format }.into(),
                 payload_compressed: compressed,
                 payload_bytes,
                 user_agent: self.head.user_agent,
                 collector_notes: parts.notes,
                 ..Metadata::default()
             },
+            peer: self.head.peer,
+            envelope,
         })
     }
 }
 
 /// What an error of the inflater means. Behind a whole form there may be anything.
 fn gzip_error(form: &mut Form, error: &io::Error) -> Result<(), Refusal> {
-    if form.failure.is_none() && form.multipart.is_complete() {
+    if form.failure.is_none() && form.shape.is_complete() {
         form.parts
             .note_once("bytes behind the report's end were left out");
         return Ok(());
@@ -289,15 +339,42 @@ fn gzip_error(form: &mut Form, error: &io::Error) -> Result<(), Refusal> {
     }))
 }
 
+fn zlib_error(form: &mut Form, error: &io::Error) -> Refusal {
+    form.failure.take().unwrap_or_else(|| {
+        malformed(
+            400,
+            "bad_zlib",
+            format!("the body is no whole zlib stream: {error}"),
+        )
+    })
+}
+
 /// Decides over a report and makes it durable. Blocks until it is.
 pub fn accept(app: &App, report: Report) -> Result<Answer, Refusal> {
     let Report {
         mut annotations,
         files,
         mut metadata,
+        peer,
+        envelope,
     } = report;
+    if let Some(contents) = envelope {
+        for item in &contents.left_out {
+            app.metrics.sentry_items.add(item);
+        }
+        if !contents.has_crash {
+            let event_id = contents.event_id;
+            return Ok(Answer::NoCrash { event_id });
+        }
+    }
     dialect::map(&mut annotations);
     let received_at = app.clock.now();
+    let digest = digest(peer, &annotations, &files);
+    if let Some(digest) = digest
+        && let Some(id) = app.store.repeated(digest, received_at)?
+    {
+        return Ok(Answer::Repeated(id));
+    }
     let random = uuid::Uuid::new_v4().as_u128();
     let config = app.config.get();
     let decision = throttle::decide(&config.throttle.value, &annotations, || {
@@ -342,7 +419,7 @@ pub fn accept(app: &App, report: Report) -> Result<Answer, Refusal> {
         metadata,
     };
     let json = serde_json::to_vec(&raw).expect("texts and numbers become JSON");
-    app.store.accept(NewCrash {
+    let kept = app.store.accept(NewCrash {
         id,
         received_at,
         product,
@@ -351,13 +428,104 @@ pub fn accept(app: &App, report: Report) -> Result<Answer, Refusal> {
         deferred_days,
         raw: Payload::from_bytes(&json),
         parts: files,
+        digest,
     })?;
-    Ok(Answer::CrashId(id))
+    Ok(match kept == id {
+        true => Answer::CrashId(id),
+        false => Answer::Repeated(kept),
+    })
+}
+
+/// What two reports have in common that are the same: sender, annotations and dumps. `None` without
+/// a dump: then nothing says that it was one crash.
+fn digest(
+    peer: Option<IpAddr>,
+    annotations: &BTreeMap<String, String>,
+    files: &[(Part, Payload)],
+) -> Option<u128> {
+    let mut dumps: Vec<_> = files
+        .iter()
+        .map(|(part, _)| part)
+        .filter(|part| part.kind == PartKind::Dump && part.bytes > 0)
+        .map(|part| (part.name.as_str(), part.sha256))
+        .collect();
+    if dumps.is_empty() {
+        return None;
+    }
+    dumps.sort();
+    let mut hash = Sha256::new();
+    // Each with its length, so that nothing can be moved from one into the next.
+    let mut add = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    add(format!("{peer:?}").as_bytes());
+    for (name, sha256) in dumps {
+        add(name.as_bytes());
+        add(&sha256);
+    }
+    for (key, value) in annotations {
+        add(key.as_bytes());
+        add(value.as_bytes());
+    }
+    let hash: [u8; 32] = hash.finalize().into();
+    let half: [u8; 16] = hash[..16].try_into().expect("16 bytes of 32");
+    Some(u128::from_le_bytes(half))
+}
+
+/// How the body of a request is made up.
+fn shape_of(head: &SubmitHead) -> Result<Shape, Refusal> {
+    match head.endpoint {
+        Endpoint::SentryEnvelope => return Ok(Shape::envelope()),
+        Endpoint::SentryUnreal => return Ok(Shape::unreal()),
+        Endpoint::Submit | Endpoint::SentryMinidump => {}
+    }
+    let content_type = head.content_type.as_deref().ok_or_else(|| {
+        malformed(
+            400,
+            "no_content_type",
+            "the request has no Content-Type header",
+        )
+    })?;
+    match multipart::boundary(content_type) {
+        Ok(boundary) => Ok(Shape::Form(Box::new(Multipart::new(&boundary)))),
+        Err(BadContentType::NoBoundary) => Err(malformed(
+            400,
+            "no_boundary",
+            "the Content-Type header names no boundary",
+        )),
+        Err(BadContentType::Wrong) if is_dump_type(content_type) => Ok(Shape::dump(content_type)),
+        Err(BadContentType::Wrong) => Err(malformed(
+            400,
+            "wrong_content_type",
+            "a report is posted as multipart/form-data, with the dump in a part named upload_file_minidump, or as a dump alone of the type application/x-dmp",
+        )),
+    }
+}
+
+/// Types under which clients post a dump alone.
+fn is_dump_type(content_type: &str) -> bool {
+    const TYPES: [&str; 7] = [
+        "application/octet-stream",
+        "application/x-dmp",
+        "application/x-minidump",
+        "application/vnd.tcpdump.pcap",
+        "application/gzip",
+        "application/x-gzip",
+        "application/zip",
+    ];
+    let kind = content_type.split([';', ',']).next().unwrap_or_default();
+    let kind = kind.trim();
+    TYPES.iter().any(|known| kind.eq_ignore_ascii_case(known))
+}
+
+pub(crate) fn no_content() -> Refusal {
+    malformed(400, "no_content_length", "the request has no body")
 }
 
 /// The inflated body, on its way into parts.
 struct Form {
-    multipart: Multipart,
+    shape: Shape,
     parts: Parts,
     limits: IntakeLimits,
     received_bytes: u64,
@@ -367,9 +535,9 @@ struct Form {
 }
 
 impl Form {
-    fn new(boundary: &str, limits: IntakeLimits, spill_dir: &Path) -> Self {
+    fn new(shape: Shape, limits: IntakeLimits, spill_dir: &Path) -> Self {
         Self {
-            multipart: Multipart::new(boundary),
+            shape,
             parts: Parts::new(spill_dir),
             limits,
             received_bytes: 0,
@@ -385,7 +553,7 @@ impl Form {
             inflated_bytes_max: 0,
             ratio_max: 0,
         };
-        Self::new("", limits, Path::new(""))
+        Self::new(Shape::dump(""), limits, Path::new(""))
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
@@ -400,12 +568,7 @@ impl Form {
                 ),
             ));
         }
-        self.multipart
-            .feed(bytes, &mut self.parts)
-            .map_err(|e| match e {
-                MultipartError::Sink(refusal) => refusal,
-                other => malformed(400, "invalid_payload_structure", other.to_string()),
-            })
+        self.shape.feed(bytes, &mut self.parts)
     }
 
     fn check_ratio(&self, more: usize) -> Result<(), Refusal> {

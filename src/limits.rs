@@ -28,6 +28,12 @@ pub const PART_NAME_CHARS_MAX: usize = 100;
 pub const INTAKE_MEMORY_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Bytes of a report's files that stay in memory on their way in; the rest spills to disk.
 pub const REPORT_MEMORY_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of an event or of breadcrumbs of Sentry's clients that are read; a longer one is kept only.
+pub const SENTRY_BYTES_MAX: usize = 1024 * 1024;
+/// Tags of such an event that become annotations.
+pub const SENTRY_TAGS_MAX: usize = 100;
+/// Packings around a dump: a gzip in a multipart body in a gzip has three.
+pub const DUMP_LAYERS_MAX: usize = 4;
 /// Notes that the collector makes on one report.
 pub const COLLECTOR_NOTES_MAX: usize = 100;
 

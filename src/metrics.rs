@@ -85,6 +85,8 @@ pub struct Metrics {
     /// Reports lost to us for reasons of our own or of the connection.
     pub failed: Family,
     pub submit_seconds: Durations,
+    /// Items of envelopes that are not about crashes, by their type.
+    pub sentry_items: Family,
     /// Crashes whose processing ended, by outcome.
     pub processed: Family,
     pub process_seconds: Durations,
@@ -185,6 +187,12 @@ impl Metrics {
                 "passes over the bug tracker",
                 "outcome",
                 &self.polled,
+            ),
+            (
+                "crashkeep_sentry_items_total",
+                "items of Sentry's envelopes that were not about crashes",
+                "type",
+                &self.sentry_items,
             ),
             (
                 "crashkeep_symbols_uploaded_total",

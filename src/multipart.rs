@@ -58,7 +58,10 @@ impl<E: fmt::Display> fmt::Display for MultipartError<E> {
 ///
 /// `Err(BadContentType::Wrong)` for any other type.
 pub fn boundary(content_type: &str) -> Result<String, BadContentType> {
-    let (kind, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
+    // Some clients write a comma where a semicolon belongs.
+    let (kind, parameters) = content_type
+        .split_once([';', ','])
+        .unwrap_or((content_type, ""));
     let kind = kind.trim();
     if !kind.eq_ignore_ascii_case("multipart/form-data")
         && !kind.eq_ignore_ascii_case("multipart/mixed")
@@ -87,20 +90,43 @@ enum State {
     Epilogue,
 }
 
+/// The boundary on the first line of a body whose head is lost: `--boundary`, CR, LF. `None` where the
+/// bytes begin otherwise, or do not hold a whole line.
+pub fn leading_boundary(body: &[u8]) -> Option<&str> {
+    let line = &body[..memchr::memmem::find(body, b"\r\n")?];
+    let boundary = std::str::from_utf8(line.strip_prefix(b"--")?).ok()?;
+    let is_boundary = !boundary.is_empty()
+        && boundary.len() <= BOUNDARY_CHARS_MAX
+        && boundary.bytes().all(|b| (0x20..0x7f).contains(&b));
+    is_boundary.then_some(boundary)
+}
+
 pub struct Multipart {
     state: State,
     /// CRLF, two dashes, boundary.
     delimiter: Finder<'static>,
+    /// The same without single quotes around the boundary, until the first one was seen.
+    unquoted: Option<Finder<'static>>,
     head_end: Finder<'static>,
     buffer: Vec<u8>,
 }
 
+fn delimiter(boundary: &str) -> Finder<'static> {
+    Finder::new(format!("\r\n--{boundary}").as_bytes()).into_owned()
+}
+
 impl Multipart {
+    /// A boundary may have single quotes around it. They belong to it, by the RFC, but some clients
+    /// mean them as quotes: the body shows which.
     pub fn new(boundary: &str) -> Self {
-        let delimiter = format!("\r\n--{boundary}");
+        let unquoted = boundary
+            .strip_prefix('\'')
+            .and_then(|rest| rest.strip_suffix('\''))
+            .filter(|rest| !rest.is_empty());
         Self {
             state: State::Preamble,
-            delimiter: Finder::new(delimiter.as_bytes()).into_owned(),
+            delimiter: delimiter(boundary),
+            unquoted: unquoted.map(delimiter),
             head_end: Finder::new(b"\r\n\r\n").into_owned(),
             // The first boundary has no line end before it when it opens the body.
             buffer: b"\r\n".to_vec(),
@@ -145,6 +171,15 @@ impl Multipart {
         sink: &mut S,
     ) -> Result<Option<usize>, MultipartError<S::Error>> {
         let rest = &self.buffer[at..];
+        if let (State::Preamble, Some(unquoted)) = (&self.state, &self.unquoted) {
+            match (self.delimiter.find(rest), unquoted.find(rest)) {
+                (None, None) => {}
+                (Some(quoted), plain) if plain.is_none_or(|plain| quoted < plain) => {
+                    self.unquoted = None;
+                }
+                _ => self.delimiter = self.unquoted.take().expect("it was found"),
+            }
+        }
         match self.state {
             State::Preamble | State::Body => {
                 let in_part = matches!(self.state, State::Body);
@@ -419,5 +454,39 @@ mod tests {
             check("application/octet-stream"),
             Err(BadContentType::Wrong)
         );
+        assert_eq!(check("multipart/form-data, boundary=abc"), Ok("abc".into()));
+    }
+
+    #[test]
+    fn single_quotes_around_a_boundary_count_or_not_as_the_body_shows() {
+        let body = |boundary: &str| {
+            format!(
+                "--{boundary}\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\none\r\n--{boundary}--\r\n"
+            )
+        };
+        for used in ["xyz", "'xyz'"] {
+            let body = body(used);
+            for step in 1..=body.len() {
+                let mut parser = Multipart::new("'xyz'");
+                let mut parts = Parts::default();
+                for piece in body.as_bytes().chunks(step) {
+                    parser.feed(piece, &mut parts).expect("a good body");
+                }
+                parser.finish::<()>().expect("whole");
+                assert_eq!(
+                    parts.0,
+                    [(named("a"), b"one".to_vec(), true)],
+                    "{used} {step}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_without_its_head_names_its_boundary_itself() {
+        assert_eq!(leading_boundary(b"--a b\r\nContent"), Some("a b"));
+        for body in [&b"--\r\n"[..], b"--abc", b"abc\r\n", b"--a\0\r\n", b""] {
+            assert_eq!(leading_boundary(body), None);
+        }
     }
 }

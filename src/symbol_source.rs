@@ -76,9 +76,30 @@ impl SymbolSource {
         (self.kind == SourceKind::Folder).then(|| PathBuf::from(&self.at))
     }
 
-    /// The address of a module's symbols; `None` where this source cannot be asked for it.
-    /// `symbol_file` is the name of the module's symbol file.
-    pub fn address(&self, wanted: &Wanted, symbol_file: &str) -> Option<String> {
+    /// The addresses under which this source may have a module's symbols, likeliest first; none where
+    /// it cannot be asked for it. `symbol_file` is the name of the module's symbol file.
+    pub fn addresses(&self, wanted: &Wanted, symbol_file: &str) -> Vec<String> {
+        let mut addresses = Vec::new();
+        if self.kind == SourceKind::Symsrv && wanted.program {
+            // Microsoft writes the time in upper case and the size in lower case. Some servers,
+            // and folders of files behind a web server, know no other.
+            let (time, size) = wanted
+                .code_id
+                .split_at_checked(8)
+                .unwrap_or((&wanted.code_id, ""));
+            let code_id = time.to_ascii_uppercase() + &size.to_ascii_lowercase();
+            let as_microsoft = Wanted {
+                code_id,
+                ..wanted.clone()
+            };
+            addresses.extend(self.address(&as_microsoft, symbol_file));
+        }
+        let plain = self.address(wanted, symbol_file);
+        addresses.extend(plain.filter(|plain| !addresses.contains(plain)));
+        addresses
+    }
+
+    fn address(&self, wanted: &Wanted, symbol_file: &str) -> Option<String> {
         let part = |text: &str| -> String {
             percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
                 .to_string()
@@ -163,6 +184,20 @@ mod tests {
             found(SourceKind::Debuginfod, &built),
             format!("http://h/x/buildid/{}/debuginfo", "c0".repeat(20))
         );
+        let source = SymbolSource {
+            name: "s".into(),
+            kind: SourceKind::Symsrv,
+            at: "http://h".into(),
+            allow: Vec::new(),
+        };
+        assert_eq!(
+            source.addresses(&program, ""),
+            [
+                "http://h/app.exe/5AB38077c000/app.exe",
+                "http://h/app.exe/5ab38077c000/app.exe"
+            ]
+        );
+        assert_eq!(source.addresses(&wanted, "my app.sym").len(), 1);
         for (kind, wanted) in [
             (SourceKind::Folder, &wanted),
             (SourceKind::Breakpad, &program),

@@ -51,7 +51,9 @@ pub fn record(app: &App, arrivals: &[Arrival], release: Option<Release>) -> Resu
     let mut changes = Vec::new();
     for verdict in verdicts {
         app.metrics.symbols_uploaded.add(verdict.outcome());
-        if let Ok(taken) = &verdict.result {
+        if let Ok(taken) = &verdict.result
+            && !taken.is_sources()
+        {
             changes.push(SymbolChange::Put {
                 module: taken.module.clone(),
                 release: release.clone(),

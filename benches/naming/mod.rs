@@ -154,6 +154,7 @@ fn preview(root: &Path, name: &str, per_input: u64, functions: &[String]) {
                         throttle_rule: "r".into(),
                         deferred_days: None,
                         raw: Payload::from_bytes(br#"{"annotations": {}, "metadata": {}}"#),
+                        digest: None,
                         parts: Vec::new(),
                     });
                     accepted.expect("durable");

@@ -58,6 +58,7 @@ pub fn run(root: &Path, crashes: u64) {
                         throttle_rule: "r".into(),
                         deferred_days: None,
                         raw: Payload::from_bytes(&serde_json::to_vec(&raw).expect("JSON")),
+                        digest: None,
                         parts: Vec::new(),
                     });
                     accepted.expect("durable");

@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use sha1::{Digest, Sha1};
 
 use crate::limits;
+use crate::rights::Scope;
 use crate::symbols::arrival::Verdict;
 use crate::symbols::{Conflict, Taken};
 use crate::upload;
@@ -27,6 +28,24 @@ const CHUNK_BYTES: u64 = 8 << 20;
 const CHUNKS_PER_REQUEST: usize = 64;
 /// Bytes of a request with chunks, which are packed.
 const REQUEST_BYTES_MAX: u64 = 32 << 20;
+
+/// `GET /api/0/`: who the token is, for `sentry-cli info`.
+pub fn info(_: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    let caller = &request.caller;
+    if caller.user.is_none() && !caller.is_local {
+        return Err(WebError::new(401, "this address needs a token"));
+    }
+    let scopes: Vec<&str> = Scope::ALL
+        .into_iter()
+        .filter(|scope| request.may(*scope))
+        .map(Scope::name)
+        .collect();
+    Ok(Response::json(&json!({
+        "version": "0",
+        "user": { "id": caller.name(), "email": caller.name(), "username": caller.name() },
+        "auth": { "scopes": scopes },
+    })))
+}
 
 /// `GET /api/0/organizations/<any>/chunk-upload/`
 pub fn options(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
@@ -42,7 +61,7 @@ pub fn options(app: &App, request: &Request, captures: &[String]) -> Result<Resp
         "concurrency": 4,
         "hashAlgorithm": "sha1",
         "compression": ["gzip"],
-        "accept": ["debug_files", "pdbs", "portablepdbs"],
+        "accept": ["debug_files", "pdbs", "sources"],
     })))
 }
 
@@ -211,6 +230,9 @@ fn dif(hash: &Hash, taken: &Taken) -> Value {
         if has {
             features.push(name);
         }
+    }
+    if taken.is_sources() {
+        features.push("sources");
     }
     json!({
         "id": id,

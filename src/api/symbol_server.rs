@@ -3,11 +3,13 @@
 //! | address | what |
 //! |---|---|
 //! | `/symbols/<debug file>/<DEBUGID>/<name>.sym` | the symbol file that walks use |
-//! | `/symbols/<program>/<code id>/<name>.sym` | the same, found by the program |
+//! | `/symbols/<program>/<code id>/<name>.sym` | 302 to the same, found by the program |
 //! | `/symbols/<pdb>/<DEBUGID>/<pdb>` | the debug file as it came |
 //! | `/symbols/<program>/<code id>/<program>` | the program as it came (PE, ELF, Mach-O) |
 //! | `/symbols/<name>/elf-buildid[-sym]-<id>/<name>`, `mach-uuid[-sym]-<id>` | the same by SSQP keys |
 //! | `/buildid/<id>/debuginfo`, `/buildid/<id>/executable` | ELF files by build id |
+//!
+//! All of them lie at the root, too: `/<debug file>/<DEBUGID>/<name>.sym`, as Tecken has them.
 //!
 //! A debug id names a build, so names count only where two files of one build differ in them.
 
@@ -15,9 +17,10 @@ use std::io::Read;
 
 use flate2::Compression;
 use flate2::read::GzEncoder;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::crash::symbols::{Kind, Module, Upload};
-use crate::symbols::OpenText;
+use crate::symbols::{OpenText, place_of};
 use crate::web::{App, Body, Request, Response, TEXT, WebError};
 
 /// Length of a debug id: 32 hex digits and an age. Shorter ones are of programs.
@@ -39,6 +42,9 @@ pub fn download(app: &App, request: &Request, captures: &[String]) -> Result<Res
     let [name, id, file] = captures else {
         return Err(WebError::not_found("a symbol file has three names"));
     };
+    if is_other_form(file) {
+        return Ok(not_found(app));
+    }
     let (id, wanted) = what_is_asked(id, file);
     let found = match id.len() >= DEBUG_ID_DIGITS_MIN && !is_program_id(&captures[1]) {
         true => match app.symbols.module(id) {
@@ -47,6 +53,11 @@ pub fn download(app: &App, request: &Request, captures: &[String]) -> Result<Res
         },
         false => by_code(app, name, id)?,
     };
+    if let (Some(module), Wanted::SymbolFile) = (&found, wanted)
+        && id.len() < DEBUG_ID_DIGITS_MIN
+    {
+        return Ok(moved_to(app, request, module));
+    }
     answer(app, request, found, wanted)
 }
 
@@ -81,6 +92,40 @@ fn what_is_asked<'a>(id: &'a str, file: &str) -> (&'a str, Wanted) {
         false if id.len() >= DEBUG_ID_DIGITS_MIN => (id, Wanted::Debug),
         false => (id, Wanted::Program),
     }
+}
+
+/// Debuggers ask a symsrv server for a file packed as a cabinet (`crash.pd_`) and for one with the place
+/// of another (`file.ptr`). We have neither, and the file itself is no answer.
+fn is_other_form(file: &str) -> bool {
+    let file = file.to_ascii_lowercase();
+    file == "file.ptr"
+        || file
+            .rsplit_once('.')
+            .is_some_and(|(_, ending)| ending.ends_with('_'))
+}
+
+/// As Tecken answers who knows only the program: the address by the debug file.
+fn moved_to(app: &App, request: &Request, module: &Module) -> Response {
+    app.metrics.symbols_asked.add("hit");
+    let root = match request.path.starts_with("/symbols/") {
+        true => "/symbols",
+        false => "",
+    };
+    let place: Vec<String> = place_of(module)
+        .split('/')
+        .map(|segment| utf8_percent_encode(segment, NON_ALPHANUMERIC).to_string())
+        .map(|segment| {
+            segment
+                .replace("%2E", ".")
+                .replace("%2D", "-")
+                .replace("%5F", "_")
+        })
+        .collect();
+    let query = match request.query.0.is_empty() {
+        true => String::new(),
+        false => format!("?{}", request.query.to_query()),
+    };
+    Response::text(302, "").with("location", format!("{root}/{}{query}", place.join("/")))
 }
 
 /// Keys that name a program, however long.
@@ -141,7 +186,7 @@ fn answer(
 /// The newest upload in use that is what somebody wants, else the newest at all.
 fn original(module: &Module, wanted: Wanted) -> Option<&Upload> {
     let fits = |upload: &Upload| match (wanted, upload.kind) {
-        (_, Kind::Sym | Kind::Split) => false,
+        (_, Kind::Sym | Kind::Split | Kind::Sources) => false,
         (Wanted::Program, _) => upload.holds_code,
         (_, Kind::Pdb) => true,
         (_, Kind::Pe) => false,

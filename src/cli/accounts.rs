@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::Common;
 use crate::access::commands::{self, AccountCommand, RunningServer};
 use crate::appliance;
+use crate::client::{self, Sent};
 use crate::clock::{Clock, SystemClock};
-use crate::http::{self, Sent};
 
 #[derive(clap::Args)]
 pub struct UserArgs {
@@ -121,7 +121,7 @@ fn ask(server: &RunningServer, command: &AccountCommand) -> anyhow::Result<Strin
         content_type: "application/json".to_owned(),
         body: serde_json::to_vec(command)?,
     };
-    let (status, answer) = http::ask(&url, sent, Some(&server.key))
+    let (status, answer) = client::ask(&url, sent, Some(&server.key))
         .context("the server that has the data directory open cannot be reached")?;
     if status != 200 {
         let error: Value = serde_json::from_str(&answer).unwrap_or_default();

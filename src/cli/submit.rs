@@ -1,16 +1,17 @@
 //! `crashkeep submit`: uploads a report, as a client would.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
+use crate::client::{Form, Sent};
 use crate::crash::raw::MAIN_DUMP;
-use crate::http::Form;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The collector, such as http://127.0.0.1:8000/submit
+    /// The collector, such as https://crashes.example.org/submit
     url: String,
     /// A minidump, as upload_file_minidump or under another NAME; may be repeated
     #[arg(long = "dump", value_name = "[NAME=]FILE", required = true)]
@@ -33,14 +34,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     for dump in &args.dumps {
         let (name, path) = named_file(dump);
-        let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        let shown = || path.display().to_string();
+        let file = File::open(&path).with_context(shown)?;
         let file_name = path
             .file_name()
             .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-        form.part(&name, Some(&file_name), &bytes);
+        form.file(&name, &file_name, file).with_context(shown)?;
     }
-    let (content_type, body) = form.finish();
-    let (status, answer) = crate::http::post(&args.url, &content_type, body)?;
+    let (status, answer) = crate::client::ask(&args.url, Sent::Form(form), None)?;
     if status != 200 {
         let start: String = answer.trim().chars().take(300).collect();
         bail!("{} answered with status {status}: {start}", args.url);

@@ -2,6 +2,7 @@
 //! is missing, and checks before a release that nothing will be.
 
 use std::fs::File;
+use std::io::Seek;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,7 +11,9 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::Common;
+use super::remote::Remote;
 use crate::appliance;
+use crate::client::{self, Sent};
 use crate::clock::{Clock, SystemClock};
 use crate::crash::symbols::Content;
 use crate::symbols::arrival::{Receiver, Verdict};
@@ -32,17 +35,6 @@ const START_BYTES: usize = 20;
 pub struct Args {
     #[command(subcommand)]
     command: Command,
-}
-
-/// A running server, and the right to use it.
-#[derive(clap::Args)]
-struct Remote {
-    /// A running server, such as http://127.0.0.1:8000, instead of the data directory
-    #[arg(long, value_name = "URL")]
-    server: Option<String>,
-    /// A token of that server
-    #[arg(long, value_name = "T", requires = "server")]
-    token: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -83,6 +75,25 @@ enum Command {
     },
 }
 
+/// A running server as it is asked.
+struct Server {
+    /// Without a slash at its end.
+    url: String,
+    token: Option<String>,
+}
+
+impl Server {
+    fn of(remote: &Remote, common: &Common) -> anyhow::Result<Option<Self>> {
+        let Some(url) = &remote.server else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            url: url.trim_end_matches('/').to_owned(),
+            token: remote.token(common)?,
+        }))
+    }
+}
+
 pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Add {
@@ -100,7 +111,11 @@ pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
             remote,
             product,
             version,
-        } => missing(&remote, &[("product", product), ("version", version)]),
+        } => missing(
+            &remote,
+            &[("product", product), ("version", version)],
+            common,
+        ),
         Command::Check { paths, remote } => check(&paths, &remote, common),
     }
 }
@@ -125,8 +140,8 @@ fn add(
             ENDINGS.join(", ")
         );
     }
-    let all_taken = match &remote.server {
-        Some(server) => send_all(files, server, remote, replace, release)?,
+    let all_taken = match Server::of(remote, common)? {
+        Some(server) => send_all(files, &server, replace, release)?,
         None => put(&files, replace, common)?,
     };
     Ok(match all_taken {
@@ -235,8 +250,7 @@ fn say(outcome: &str, place: &str, notes: &[String]) {
 /// Sends each file to a server, and other halves last, together.
 fn send_all(
     files: Vec<PathBuf>,
-    server: &str,
-    remote: &Remote,
+    server: &Server,
     replace: bool,
     release: &[(&str, Option<String>)],
 ) -> anyhow::Result<bool> {
@@ -246,23 +260,24 @@ fn send_all(
     };
     let (halves, whole): (Vec<_>, Vec<_>) = files.into_iter().partition(is_half);
     let mut all_taken = true;
-    let mut send = |leaf: &str, body: Vec<u8>, shown: &str| {
-        all_taken &= send(leaf, body, shown, server, remote, replace, release)?;
+    let mut send = |leaf: &str, body: File, shown: &str| {
+        all_taken &= send(leaf, body, shown, server, replace, release)?;
         anyhow::Ok(())
     };
     for path in whole {
         let shown = path.display().to_string();
-        let body = std::fs::read(&path).with_context(|| shown.clone())?;
+        let body = File::open(&path).with_context(|| shown.clone())?;
         let leaf = path.file_name().unwrap_or_default().to_string_lossy();
         send(&leaf, body, &shown)?;
     }
     if !halves.is_empty() {
-        let mut together = Vec::new();
+        let mut together = tempfile::tempfile()?;
         let files = halves.iter().map(|path| {
             let leaf = path.file_name().unwrap_or_default();
             (leaf.to_string_lossy().into_owned(), path.as_path())
         });
         symbols::bundle(files, &mut together).context("the .dwo and .dwp files")?;
+        together.rewind()?;
         send("halves.tar", together, "the .dwo and .dwp files")?;
     }
     Ok(all_taken)
@@ -270,10 +285,9 @@ fn send_all(
 
 fn send(
     leaf: &str,
-    body: Vec<u8>,
+    body: File,
     shown: &str,
-    server: &str,
-    remote: &Remote,
+    server: &Server,
     replace: bool,
     release: &[(&str, Option<String>)],
 ) -> anyhow::Result<bool> {
@@ -287,12 +301,8 @@ fn send(
             query.append_pair(key, value);
         }
     }
-    let url = format!(
-        "{}/upload/{leaf}?{}",
-        server.trim_end_matches('/'),
-        query.finish()
-    );
-    let json = ask(crate::http::Sent::Put(body), &url, remote)?;
+    let url = format!("{}/upload/{leaf}?{}", server.url, query.finish());
+    let json = ask(Sent::Put(body), &url, server)?;
     let files = json["files"].as_array().cloned().unwrap_or_default();
     if files.is_empty() {
         bail!("{shown}: {}", json["error"].as_str().unwrap_or("no reason"));
@@ -320,8 +330,8 @@ fn send(
 }
 
 /// The answer of a server, which is JSON.
-fn ask(sent: crate::http::Sent, url: &str, remote: &Remote) -> anyhow::Result<Value> {
-    let (status, answer) = crate::http::ask(url, sent, remote.token.as_deref())?;
+fn ask(sent: Sent, url: &str, server: &Server) -> anyhow::Result<Value> {
+    let (status, answer) = client::ask(url, sent, server.token.as_deref())?;
     serde_json::from_str(&answer).map_err(|_| {
         let start: String = answer.trim().chars().take(300).collect();
         anyhow::anyhow!("{url} answered with status {status}: {start}")
@@ -352,8 +362,12 @@ fn list(common: &Common) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn missing(remote: &Remote, release: &[(&str, Option<String>)]) -> anyhow::Result<ExitCode> {
-    let Some(server) = &remote.server else {
+fn missing(
+    remote: &Remote,
+    release: &[(&str, Option<String>)],
+    common: &Common,
+) -> anyhow::Result<ExitCode> {
+    let Some(server) = Server::of(remote, common)? else {
         bail!("a running server knows what crashes lack; name it with --server");
     };
     let mut query = form_urlencoded::Serializer::new(String::new());
@@ -362,12 +376,8 @@ fn missing(remote: &Remote, release: &[(&str, Option<String>)]) -> anyhow::Resul
             query.append_pair(key, value);
         }
     }
-    let url = format!(
-        "{}/api/MissingSymbols/?{}",
-        server.trim_end_matches('/'),
-        query.finish()
-    );
-    let json = ask(crate::http::Sent::Get, &url, remote)?;
+    let url = format!("{}/api/MissingSymbols/?{}", server.url, query.finish());
+    let json = ask(Sent::Get, &url, &server)?;
     let findings = json["hits"].as_array();
     let findings = findings.with_context(|| format!("{url}: {}", json["error"]))?;
     for finding in findings {
@@ -401,6 +411,7 @@ fn check(paths: &[PathBuf], remote: &Remote, common: &Common) -> anyhow::Result<
             false => files.push(path.clone()),
         }
     }
+    let server = Server::of(remote, common)?;
     let shelf = appliance::shelf_to_read(&common.data);
     let (mut programs, mut bad) = (0, 0);
     for path in files {
@@ -416,7 +427,7 @@ fn check(paths: &[PathBuf], remote: &Remote, common: &Common) -> anyhow::Result<
                 Err(why) => Err(why.clone()),
                 // What is shipped are programs; debug files are how they get their symbols.
                 Ok(identity) if !identity.holds_code => continue,
-                Ok(identity) => usable(identity, remote, &shelf)?,
+                Ok(identity) => usable(identity, server.as_ref(), &shelf)?,
             };
             programs += 1;
             match verdict {
@@ -439,16 +450,15 @@ fn check(paths: &[PathBuf], remote: &Remote, common: &Common) -> anyhow::Result<
 /// Whether crashes of a program would get good stacks; how, or why not and what helps.
 fn usable(
     identity: &Identity,
-    remote: &Remote,
+    server: Option<&Server>,
     shelf: &Shelf,
 ) -> anyhow::Result<Result<String, String>> {
     let id = &identity.debug_id;
-    let content = match &remote.server {
+    let content = match server {
         None => shelf.module(id).map(|module| module.content()),
         Some(server) => {
-            let server = server.trim_end_matches('/');
-            let url = format!("{server}/api/Symbols/?debug_id={id}");
-            let json = ask(crate::http::Sent::Get, &url, remote)?;
+            let url = format!("{}/api/Symbols/?debug_id={id}", server.url);
+            let json = ask(Sent::Get, &url, server)?;
             let hits = json["hits"].as_array();
             let hits = hits.with_context(|| format!("{url}: {}", json["error"]))?;
             let count = |hit: &Value, key: &str| hit[key].as_u64().unwrap_or(0);

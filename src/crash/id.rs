@@ -90,11 +90,13 @@ impl FromStr for CrashId {
     fn from_str(text: &str) -> Result<Self, BadCrashId> {
         let text = text.trim();
         let text = text.strip_prefix("bp-").unwrap_or(text);
-        // Only the hyphenated form: the others of the uuid crate are nobody's crash id.
-        let shape_ok = text.len() == 36
+        // Clients of Sentry write ids without hyphens. The other forms of the uuid crate are nobody's.
+        let has_hyphens = text.len() == 36;
+        let digits_from = text.len().wrapping_sub(6);
+        let shape_ok = matches!(text.len(), 32 | 36)
             && text.bytes().enumerate().all(|(at, b)| match at {
-                8 | 13 | 18 | 23 => b == b'-',
-                30.. => b.is_ascii_digit(),
+                8 | 13 | 18 | 23 if has_hyphens => b == b'-',
+                at if at >= digits_from => b.is_ascii_digit(),
                 _ => b.is_ascii_hexdigit(),
             });
         if !shape_ok {
@@ -135,6 +137,7 @@ mod tests {
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(format!("bp-{id}").parse(), Ok(id));
         assert_eq!(id.to_string().to_uppercase().parse(), Ok(id));
+        assert_eq!(id.to_string().replace('-', "").parse(), Ok(id));
     }
 
     #[test]
@@ -142,7 +145,8 @@ mod tests {
         for text in [
             "",
             "bp-",
-            "de1bb258cbbf4589a67334f800160918",
+            "de1bb258cbbf4589a67334f8001609ff",
+            "de1bb258-cbbf4589a67334f800160918",
             "de1bb258-cbbf-4589-a673-34f80016091x",
             "de1bb258-cbbf-4589-a673-34f8001609ff",
             "{de1bb258-cbbf-4589-a673-34f800160918}",

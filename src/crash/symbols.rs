@@ -15,6 +15,8 @@ pub enum Kind {
     /// Other halves of an ELF file's units (`.dwo`, `.dwp`), one file or a tar of several. Its text
     /// is made of both.
     Split,
+    /// A zip of source files, as sentry-cli makes it. It belongs to a debug id and has no symbols.
+    Sources,
 }
 
 impl Kind {
@@ -27,6 +29,7 @@ impl Kind {
             Self::Pe => "Windows program (PE)",
             Self::MachO => "Mach-O file",
             Self::Split => "split debug information (dwo, dwp)",
+            Self::Sources => "source bundle",
         }
     }
 
@@ -39,6 +42,7 @@ impl Kind {
             Self::Pe => "pe",
             Self::MachO => "macho",
             Self::Split => "split",
+            Self::Sources => "sources",
         }
     }
 }

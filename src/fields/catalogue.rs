@@ -233,6 +233,11 @@ pub const FIELDS: &[Field] = catalogue! {
     Bool marionette <- "Marionette" [public column form] "Marionette" "The program was driven by Marionette";
     Bool remote_agent <- "RemoteAgent" [public column form] "Remote agent" "The program was driven remotely";
     Bool windows_error_reporting <- "WindowsErrorReporting" [public column form] "Windows error reporting" "The crash was caught by Windows";
+    Enum environment <- "Environment" [public column form] "Environment" "Where the program ran, as Sentry's clients say it" eg "production";
+    String sentry_event_id <- "SentryEventId" [public nofacet column form] "Sentry event id" "Id that a client of Sentry gave to its event" eg "5f0c1a2b3c4d5e6f708192a3b4c5d6e7";
+    String sentry_tags <- "SentryTags" [split text column form] "Tags" "Tags that a client of Sentry set, each key=value" eg "gpu=RTX 4090";
+    String sentry_user <- "SentryUser" [nofacet text column form] "User" "The user that a client of Sentry names, as JSON";
+    String sentry_contexts <- "SentryContexts" [nofacet nosort text] "Contexts" "What a client of Sentry says of the machine and of the program, as JSON";
     String glean_client_id <- "GleanClientId" [column form] "Client id" "Id of the installation";
     String breadcrumbs <- "Breadcrumbs" [nofacet nosort text] "Breadcrumbs" "What the program noted on its way, as JSON";
     String java_exception <- "JavaException" [nofacet nosort] "Java exception" "The exception with its stack, as JSON";

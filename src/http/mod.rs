@@ -1,14 +1,15 @@
 //! The listener: the only place with hyper, tokio and async functions.
 //!
-//! A request takes these steps: [`shim`] (Crashpad's HTTP/1.0), hyper's parser with bounds and
+//! A request takes these steps: [`head`] (one form for every request head), hyper's parser with bounds and
 //! time-outs, the route table of [`routes`], who calls, and then either [`submit`], which
 //! streams, or a handler on a blocking thread, which sees only plain requests. Every answer gets
 //! the same security headers.
 
 mod assets;
 mod body;
-mod client;
 mod connections;
+mod cors;
+pub mod head;
 mod listener;
 mod openapi;
 pub mod routes;
@@ -20,7 +21,6 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -44,8 +44,6 @@ use body::{Outgoing, ReadError};
 use connections::{Connection, Connections, Measured, Place, Stage};
 use listener::{Listener, Tls, TlsFiles};
 use routes::{Handler, Route};
-
-pub use client::{Form, PostError, Sent, ask, post};
 
 /// Threads that move bytes; handlers and commits have others.
 const IO_THREADS: usize = 2;
@@ -169,6 +167,7 @@ impl Server {
 /// Whether the settings of the listener fit together.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
     let http = &config.http;
+    routes::check_submit_paths(&http.submit_paths.0).map_err(ConfigError)?;
     let base = http.public_url.base_path();
     if let Some(route) = routes::beginning_like(base) {
         return Err(ConfigError(format!(
@@ -330,13 +329,12 @@ async fn serve(
             Err(_) => return,
         },
     };
-    let (stream, rewritten) = shim::HeadShim::new(Measured::new(stream, connection.clone()));
+    let stream = shim::HeadShim::new(Measured::new(stream, connection.clone()));
     let service = service_fn(move |request| {
-        let (shared, rewritten) = (shared.clone(), rewritten.clone());
-        let connection = connection.clone();
+        let (shared, connection) = (shared.clone(), connection.clone());
         async move {
             connection.enter(Stage::Working);
-            let response = respond(&shared, from, &connection, &rewritten, request).await;
+            let response = respond(&shared, from, &connection, request).await;
             connection.enter(Stage::Answer);
             Ok::<_, Infallible>(response)
         }
@@ -368,18 +366,38 @@ async fn respond(
     shared: &Arc<Shared>,
     from: From,
     connection: &Connection,
-    rewritten: &AtomicBool,
     request: hyper::Request<Incoming>,
 ) -> hyper::Response<Outgoing> {
+    if let Some(refused) = request.headers().get(head::REFUSED_HEADER) {
+        let (status, why) = head::refusal(refused.to_str().unwrap_or_default());
+        tracing::info!(status, why, "a request head was refused");
+        let config = shared.app.config.get();
+        return send(
+            &config.http,
+            Response::text(status, format!("{why}\n")),
+            false,
+        );
+    }
+    let config = shared.app.config.get();
+    let path = own_path(&config.http.public_url, request.uri().path());
+    if request.method() == hyper::Method::OPTIONS
+        && let Some(response) = cors::preflight(&config, path, request.headers())
+    {
+        return send(&config.http, response, false);
+    }
     let head_only = request.method() == hyper::Method::HEAD;
-    let mut response = match answer(shared, from, connection, request).await {
+    let method = method_of(request.method());
+    let route = method.and_then(|method| routes::find(method, path).ok());
+    let origin = route.and_then(|(route, _)| cors::allowed(&config, route, request.headers()));
+    let response = match answer(shared, from, connection, request).await {
         Ok(response) => response,
         Err(response) => response,
     };
-    if rewritten.load(Ordering::Relaxed) {
-        response.headers.push(("connection", "close".into()));
-    }
-    send(&shared.app.config.get().http, response, head_only)
+    let response = match origin {
+        Some(origin) => cors::share(response, origin),
+        None => response,
+    };
+    send(&config.http, response, head_only)
 }
 
 /// The answer of a route, or the answer that says why there is none.
@@ -394,16 +412,9 @@ async fn answer(
     let headers = readable(&head.headers);
     let arrival = arrival(&shared.app, from, &headers);
     let refuse = |error: WebError| error_response(&path, &error);
-    let method = match head.method {
-        hyper::Method::GET | hyper::Method::HEAD => Method::Get,
-        hyper::Method::POST => Method::Post,
-        hyper::Method::PUT => Method::Put,
-        other => {
-            return Err(refuse(WebError::new(
-                405,
-                format!("method {other} is not known here"),
-            )));
-        }
+    let Some(method) = method_of(&head.method) else {
+        let why = format!("method {} is not known here", head.method);
+        return Err(refuse(WebError::new(405, why)));
     };
     let query = Params::parse(head.uri.query().unwrap_or_default());
     let mut request = Request {
@@ -427,11 +438,14 @@ async fn answer(
             "the request has two Host headers",
         )));
     }
-    let (route, captures) = routes::find(method, &path).map_err(refuse)?;
+    let config = shared.app.config.get();
+    let submit_paths = &config.http.submit_paths.0;
+    let (route, captures) = routes::find_with(submit_paths, method, &path).map_err(refuse)?;
     if from.door == Door::Collector && !route.is_for_collector() {
         let why = "this port takes crash reports alone (POST /submit); the pages are elsewhere";
         return Err(refuse(WebError::not_found(why)));
     }
+    let is_shared = cors::allowed(&config, route, &head.headers).is_some();
     if shared.app.read_only && route.changes {
         let why =
             "this server shows a data directory read-only: it takes no reports and changes nothing";
@@ -442,7 +456,7 @@ async fn answer(
     if route.needs.is_some() || route.is_paced || may_change {
         let app = shared.app.clone();
         let checked = tokio::task::spawn_blocking(move || {
-            let checked = check_access(&app, route, &mut request);
+            let checked = check_access(&app, route, &mut request, is_shared);
             (request, checked)
         });
         let checked = checked.await;
@@ -451,14 +465,22 @@ async fn answer(
         };
         request = known;
         match checked {
-            Err(error) => return Err(refusal_response(&request, &error)),
+            Err(error) => {
+                // A client that is still sending when the connection closes never sees the answer.
+                // One that waits for our word sends nothing.
+                if request.header("expect").is_none() {
+                    body::drain(&mut incoming).await;
+                }
+                return Err(refusal_response(&request, &error));
+            }
             Ok(Some(response)) => return Ok(response),
             Ok(None) => {}
         }
     }
     let handler = match route.handler {
-        Handler::Submit => {
+        Handler::Submit(endpoint) => {
             let submit_head = SubmitHead {
+                endpoint,
                 content_type: request.header("content-type").map(str::to_owned),
                 content_encoding: request.header("content-encoding").map(str::to_owned),
                 content_length: request
@@ -466,6 +488,7 @@ async fn answer(
                     .and_then(|v| v.parse().ok()),
                 user_agent: request.header("user-agent").map(str::to_owned),
                 query: request.query,
+                peer: request.arrival.client,
             };
             return Ok(submit::submit(shared, connection, submit_head, incoming).await);
         }
@@ -502,6 +525,15 @@ async fn answer(
     let query = request.query.clone();
     let ran = tokio::task::spawn_blocking(move || handler(&app, &request, &captures)).await;
     ended(shared, &path, Some(&query), ran)
+}
+
+fn method_of(method: &hyper::Method) -> Option<Method> {
+    match *method {
+        hyper::Method::GET | hyper::Method::HEAD => Some(Method::Get),
+        hyper::Method::POST => Some(Method::Post),
+        hyper::Method::PUT => Some(Method::Put),
+        _ => None,
+    }
 }
 
 /// What a handler answered, or that it panicked. An error tells the value of its parameter.
@@ -559,6 +591,7 @@ fn check_access(
     app: &App,
     route: &Route,
     request: &mut Request,
+    is_shared: bool,
 ) -> Result<Option<Response>, WebError> {
     if request.method == Method::Get && !is_for_programs(&request.path) {
         let let_in = pages::login::by_key(app, request)?;
@@ -579,6 +612,7 @@ fn check_access(
     }
     let public_url = &app.config.get().http.public_url;
     if request.method.changes()
+        && !is_shared
         && let Some(why) = access::origin::foreign(request, public_url)
     {
         let why = format!("the request comes from a page of another site: {why}");
@@ -628,7 +662,9 @@ fn is_for_programs(path: &str) -> bool {
         "/v1/",
         "/symbolicate",
     ];
-    by_programs.iter().any(|start| path.starts_with(start))
+    let is_symbol =
+        path.split('/').nth(2).is_some_and(routes::is_symbol_id) && path.split('/').count() == 4;
+    (is_symbol || by_programs.iter().any(|start| path.starts_with(start)))
         && !matches!(path, "/api/" | "/symbols/")
 }
 

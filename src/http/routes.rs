@@ -5,6 +5,7 @@ use std::fs::File;
 
 use super::assets;
 use crate::api::doc::Doc;
+use crate::ingest::Endpoint;
 use crate::rights::Scope;
 use crate::web::{App, Method, Request, Response, WebError};
 use crate::{api, pages};
@@ -18,7 +19,7 @@ pub type UploadHandler = fn(&App, &Request, &[String], File) -> Result<Response,
 #[derive(Clone, Copy, Debug)]
 pub enum Handler {
     /// Streams its body: the collector.
-    Submit,
+    Submit(Endpoint),
     /// Sees a body of any size in a file.
     Upload(UploadHandler),
     Plain(PlainHandler),
@@ -27,7 +28,8 @@ pub enum Handler {
 #[derive(Debug)]
 pub struct Route {
     pub method: Method,
-    /// Segments between slashes; `{}` stands for any one of them.
+    /// Segments between slashes; `{}` stands for any one of them, `{id}` for one that is the id of a
+    /// program or debug file.
     pub path: &'static str,
     /// What its caller must be allowed to do; `None`: anybody may use it.
     pub needs: Option<Scope>,
@@ -35,6 +37,8 @@ pub struct Route {
     pub is_paced: bool,
     /// Whether it can change what the server holds.
     pub changes: bool,
+    /// Whether pages of the origins in http.cors_origins may use it.
+    pub is_shared: bool,
     /// What the API's description says of it; `None`: it is not part of it.
     pub doc: Option<&'static Doc>,
     pub handler: Handler,
@@ -44,7 +48,7 @@ impl Route {
     /// Whether the collector's own port has it, too: what takes reports, and what says that the
     /// server is well.
     pub fn is_for_collector(&self) -> bool {
-        matches!(self.handler, Handler::Submit) || self.path.starts_with("/__")
+        matches!(self.handler, Handler::Submit(_)) || self.path.starts_with("/__")
     }
 
     /// Tools and browsers ask for these often, and they cost little.
@@ -55,6 +59,12 @@ impl Route {
 
     const fn doc(mut self, doc: &'static Doc) -> Self {
         self.doc = Some(doc);
+        self
+    }
+
+    /// Pages of other sites may use it, where the configuration names them.
+    const fn shared(mut self) -> Self {
+        self.is_shared = true;
         self
     }
 
@@ -79,6 +89,7 @@ const fn get(path: &'static str, needs: Option<Scope>, handler: PlainHandler) ->
         needs,
         is_paced: true,
         changes: false,
+        is_shared: false,
         doc: None,
         handler: Handler::Plain(handler),
     }
@@ -91,6 +102,7 @@ const fn post(path: &'static str, needs: Option<Scope>, handler: PlainHandler) -
         needs,
         is_paced: true,
         changes: true,
+        is_shared: false,
         doc: None,
         handler: Handler::Plain(handler),
     }
@@ -108,28 +120,43 @@ const fn upload(
         needs,
         is_paced: false,
         changes: true,
+        is_shared: false,
         doc: None,
         handler: Handler::Upload(handler),
     }
 }
 
-pub const ROUTES: &[Route] = &[
+const fn submit(path: &'static str, endpoint: Endpoint) -> Route {
     Route {
         method: Method::Post,
-        path: "/submit",
+        path,
         needs: OPEN,
         is_paced: false,
         changes: true,
+        is_shared: false,
         doc: None,
-        handler: Handler::Submit,
-    },
+        handler: Handler::Submit(endpoint),
+    }
+}
+
+pub const ROUTES: &[Route] = &[
+    submit("/submit", Endpoint::Submit),
+    // As Sentry's clients have it; the segment is the number of a project.
+    submit("/api/{}/minidump/", Endpoint::SentryMinidump),
+    submit("/api/{}/envelope/", Endpoint::SentryEnvelope),
+    submit("/api/{}/unreal/{}/", Endpoint::SentryUnreal),
     // Symbols, in and out.
     upload(Method::Post, "/upload/", SYMBOLS, api::symbols::upload),
     upload(Method::Put, "/upload/", SYMBOLS, api::symbols::upload),
     upload(Method::Put, "/upload/{}", SYMBOLS, api::symbols::upload),
     upload(Method::Post, "/symbols", SYMBOLS, api::symbols::upload),
-    get("/symbols/{}/{}/{}", READ, api::symbol_server::download).free(),
-    get("/buildid/{}/{}", READ, api::symbol_server::debuginfod).free(),
+    get("/symbols/{}/{}/{}", READ, api::symbol_server::download)
+        .free()
+        .shared(),
+    get("/buildid/{}/{}", READ, api::symbol_server::debuginfod)
+        .free()
+        .shared(),
+    get("/api/0/", OPEN, api::sentry::info),
     get(
         "/api/0/organizations/{}/chunk-upload/",
         SYMBOLS,
@@ -161,7 +188,9 @@ pub const ROUTES: &[Route] = &[
         api::sym_upload::put,
     ),
     post("/api/v1/uploads/{}", SYMBOLS, api::sym_upload::complete).free(),
-    post("/symbolicate/v5", READ, api::symbolicate::v5).reads(),
+    post("/symbolicate/v5", READ, api::symbolicate::v5)
+        .reads()
+        .shared(),
     // Health.
     get("/__heartbeat__", OPEN, api::health::heartbeat).free(),
     get("/__lbheartbeat__", OPEN, api::health::lbheartbeat).free(),
@@ -286,7 +315,43 @@ pub const ROUTES: &[Route] = &[
     post("/api/SignaturePreview/", ADMIN, api::signatures::preview)
         .reads()
         .doc(&api::signatures::PREVIEW),
+    // Symbols where Tecken has them. Last: pages keep their addresses.
+    get("/{}/{id}/{}", READ, api::symbol_server::download)
+        .free()
+        .shared(),
 ];
+
+/// Paths of `http.submit_paths`.
+const FURTHER_SUBMIT: Route = submit("/submit", Endpoint::Submit);
+
+/// The same as [`find`], with the further paths of the collector.
+pub fn find_with(
+    submit_paths: &[String],
+    method: Method,
+    path: &str,
+) -> Result<(&'static Route, Vec<String>), WebError> {
+    let bare = path.trim_end_matches('/');
+    match method == Method::Post && submit_paths.iter().any(|further| further == bare) {
+        true => Ok((&FURTHER_SUBMIT, Vec::new())),
+        false => find(method, path),
+    }
+}
+
+/// What is wrong with further paths of the collector: another route has such a path.
+pub fn check_submit_paths(submit_paths: &[String]) -> Result<(), String> {
+    for path in submit_paths {
+        if let Some(route) = ROUTES
+            .iter()
+            .find(|route| captures(route.path, path).is_some())
+        {
+            return Err(format!(
+                "[http] submit_paths has {path:?}, which is taken by {}; choose another",
+                route.path
+            ));
+        }
+    }
+    Ok(())
+}
 
 /// The route for a request, and its captures, percent-decoded. A path without its final slash
 /// finds the route that has one.
@@ -319,12 +384,32 @@ pub fn beginning_like(path: &str) -> Option<&'static str> {
         .find(|route| route.split('/').nth(1) == Some(first))
 }
 
+/// Whether a segment can be a debug id, or the id of a program: a build id, a UUID, or the time and size of
+/// a Windows program.
+pub fn is_symbol_id(segment: &str) -> bool {
+    let digits = [
+        "elf-buildid-sym-",
+        "elf-buildid-",
+        "mach-uuid-sym-",
+        "mach-uuid-",
+    ]
+    .iter()
+    .find_map(|key| segment.strip_prefix(key))
+    .unwrap_or(segment);
+    (9..=64).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 fn captures(pattern: &str, path: &str) -> Option<Vec<String>> {
     let mut captures = Vec::new();
     let mut segments = path.trim_end_matches('/').split('/');
     for expected in pattern.trim_end_matches('/').split('/') {
         let segment = segments.next()?;
-        if expected == "{}" && !segment.is_empty() {
+        let is_open = match expected {
+            "{}" => !segment.is_empty(),
+            "{id}" => is_symbol_id(segment),
+            _ => false,
+        };
+        if is_open {
             captures.push(
                 percent_encoding::percent_decode_str(segment)
                     .decode_utf8_lossy()
@@ -362,6 +447,61 @@ mod tests {
     }
 
     #[test]
+    fn symbols_lie_at_the_root_where_the_middle_is_an_id() {
+        for id in [
+            "3249D99D0C4049318610F4E4FB0B69361",
+            "5ab38077c000",
+            "elf-buildid-c0c0c0c0c0",
+        ] {
+            let path = format!("/crash.pdb/{id}/crash.sym");
+            let (route, captured) = find(Method::Get, &path).expect("a route");
+            assert_eq!((route.path, captured[1].as_str()), ("/{}/{id}/{}", id));
+        }
+        for path in [
+            "/crash.pdb/index/crash.sym",
+            "/a/12345678/b",
+            "/a/xyzxyzxyzxyz/b",
+        ] {
+            assert_eq!(
+                find(Method::Get, path).err().map(|e| e.status),
+                Some(404),
+                "{path}"
+            );
+        }
+        assert_eq!(
+            find(
+                Method::Get,
+                "/report/index/3249D99D0C4049318610F4E4FB0B69361"
+            )
+            .map(|(r, _)| r.path)
+            .ok(),
+            Some("/report/index/{}")
+        );
+    }
+
+    #[test]
+    fn further_paths_of_the_collector_take_none_of_others() {
+        let further = ["/post".to_owned(), "/cr/report".to_owned()];
+        for path in ["/post", "/post/", "/cr/report"] {
+            let (route, _) = find_with(&further, Method::Post, path).expect("a route");
+            assert!(matches!(route.handler, Handler::Submit(Endpoint::Submit)));
+        }
+        assert!(find_with(&further, Method::Get, "/post").is_err());
+        assert!(find_with(&further, Method::Post, "/posts").is_err());
+        assert_eq!(check_submit_paths(&further), Ok(()));
+        for path in [
+            "/submit",
+            "/search",
+            "/home/product/x",
+            "/upload/x",
+            "/a/123456789/b",
+        ] {
+            let error = check_submit_paths(&[path.to_owned()]).expect_err(path);
+            assert!(error.contains("taken by"), "{error}");
+        }
+    }
+
+    #[test]
     fn other_paths_and_methods_find_none() {
         let status = |method, path| find(method, path).err().map(|e| e.status);
         assert_eq!(status(Method::Get, "/submit"), Some(405));
@@ -382,6 +522,10 @@ mod tests {
             open,
             [
                 "/submit",
+                "/api/{}/minidump/",
+                "/api/{}/envelope/",
+                "/api/{}/unreal/{}/",
+                "/api/0/",
                 "/__heartbeat__",
                 "/__lbheartbeat__",
                 "/__version__",

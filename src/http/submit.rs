@@ -6,7 +6,10 @@ use std::time::Instant;
 use super::Shared;
 use super::body::{self, ReadError};
 use super::connections::{Connection, Stage};
-use crate::ingest::{self, Answer, Intake, Refusal, SubmitHead};
+use serde_json::json;
+
+use crate::crash::id::CrashId;
+use crate::ingest::{self, Answer, Endpoint, Intake, Refusal, SubmitHead};
 use crate::limits;
 use crate::store::StoreError;
 use crate::web::{App, Response};
@@ -90,6 +93,7 @@ pub async fn submit(
         outcome: Outcome::Failed("connection_lost"),
     };
     connection.enter(Stage::Body);
+    let endpoint = head.endpoint;
     let result = read(shared, connection, head, &mut incoming).await;
     if result.is_err() {
         body::drain(&mut incoming).await;
@@ -109,7 +113,7 @@ pub async fn submit(
             }
         }
     };
-    let (outcome, response) = answer(booking.app, result);
+    let (outcome, response) = answer(booking.app, endpoint, result);
     booking.outcome = outcome;
     response
 }
@@ -141,38 +145,82 @@ async fn read(
     }
 }
 
-fn answer(app: &App, result: Result<Answer, Refusal>) -> (Outcome, Response) {
+fn answer(app: &App, endpoint: Endpoint, result: Result<Answer, Refusal>) -> (Outcome, Response) {
     match result {
-        Ok(Answer::CrashId(id)) => {
+        Ok(Answer::CrashId(id)) => (Outcome::Stored, stored(app, endpoint, id)),
+        // A client that did not get our answer sends its report again.
+        Ok(Answer::Repeated(id)) => {
+            let outcome = Outcome::Discarded("repeated".into());
+            (outcome, stored(app, endpoint, id))
+        }
+        Ok(Answer::NoCrash { event_id }) => {
+            let id = event_id.map(|id| json!({ "id": id }));
+            let response = Response::json(&id.unwrap_or_else(|| json!({})));
+            (Outcome::Discarded("no_crash".into()), response)
+        }
+        Ok(Answer::Discarded { rule }) => {
+            let reason = format!("rule_{rule}");
+            let response = match endpoint {
+                Endpoint::SentryEnvelope => Response::json(&json!({ "discarded": reason })),
+                _ => Response::text(200, format!("Discarded={reason}\n")),
+            };
+            (Outcome::Discarded(reason), response)
+        }
+        Err(Refusal::Malformed { status, code, why }) => {
+            tracing::info!(code, why, "a report was malformed");
+            let reason = format!("malformed_{code}");
+            let response = match endpoint {
+                Endpoint::Submit => Response::text(status, format!("Discarded={reason}\n{why}\n")),
+                _ => refused(status, &why, &reason),
+            };
+            (Outcome::Discarded(reason), response)
+        }
+        Err(Refusal::Store(error @ (StoreError::Damaged(_) | StoreError::Corrupt(_)))) => {
+            tracing::error!(%error, "a report could not be stored");
+            let why = error.to_string();
+            let response = match endpoint {
+                Endpoint::Submit => Response::text(500, format!("{why}\n")),
+                _ => refused(500, &why, "store_damaged"),
+            };
+            (Outcome::Failed("store_damaged"), response)
+        }
+        Err(Refusal::Store(error)) => {
+            tracing::error!(%error, "a report could not be stored");
+            let why = format!("{error}; send the report again later");
+            let response = match endpoint {
+                Endpoint::Submit => Response::text(503, format!("{why}\n")),
+                _ => refused(503, &why, "store"),
+            };
+            let response = response.with("retry-after", "30".into());
+            (Outcome::Failed("store"), response)
+        }
+    }
+}
+
+/// Every client gets the answer that it can read. Relay's have the id alone, as text or as JSON.
+fn stored(app: &App, endpoint: Endpoint, id: CrashId) -> Response {
+    match endpoint {
+        Endpoint::Submit => {
             let mut text = format!("CrashID=bp-{id}\n");
             let config = app.config.get();
             let public_url = config.http.public_url.as_str();
             if !public_url.is_empty() {
                 text += &format!("ViewURL={public_url}/report/index/{id}\n");
             }
-            (Outcome::Stored, Response::text(200, text))
+            Response::text(200, text)
         }
-        Ok(Answer::Discarded { rule }) => {
-            let reason = format!("rule_{rule}");
-            let response = Response::text(200, format!("Discarded={reason}\n"));
-            (Outcome::Discarded(reason), response)
+        Endpoint::SentryMinidump | Endpoint::SentryUnreal => Response::text(200, id.to_string()),
+        Endpoint::SentryEnvelope => {
+            let id = id.to_string().replace('-', "");
+            Response::json(&json!({ "id": id }))
         }
-        Err(Refusal::Malformed { status, code, why }) => {
-            tracing::info!(code, why, "a report was malformed");
-            let reason = format!("malformed_{code}");
-            let response = Response::text(status, format!("Discarded={reason}\n{why}\n"));
-            (Outcome::Discarded(reason), response)
-        }
-        Err(Refusal::Store(error @ (StoreError::Damaged(_) | StoreError::Corrupt(_)))) => {
-            tracing::error!(%error, "a report could not be stored");
-            let response = Response::text(500, format!("{error}\n"));
-            (Outcome::Failed("store_damaged"), response)
-        }
-        Err(Refusal::Store(error)) => {
-            tracing::error!(%error, "a report could not be stored");
-            let response = Response::text(503, format!("{error}; send the report again later\n"))
-                .with("retry-after", "30".into());
-            (Outcome::Failed("store"), response)
-        }
+    }
+}
+
+/// A refusal as Relay writes it.
+fn refused(status: u16, why: &str, reason: &str) -> Response {
+    Response {
+        status,
+        ..Response::json(&json!({ "detail": why, "causes": [reason] }))
     }
 }

@@ -61,27 +61,38 @@ fn page_and_domain(url: &str) -> Option<(&str, Option<String>)> {
     Some((page, (!host.is_empty()).then_some(host)))
 }
 
+/// A time since 1970 that is not smaller is in milliseconds: in seconds it would be in the year 5138.
+const MILLISECONDS_MIN: i64 = 100_000_000_000;
+
 pub fn dates(draft: &mut Draft) -> Result<(), String> {
     let received_at = draft.input.raw.metadata.received_at();
     // The date of a crash is that of its receipt: processing it again must not move it.
     draft.set("date_processed", received_at.rfc3339());
     draft.set("submitted_timestamp", received_at.rfc3339());
     draft.set("started_datetime", draft.input.started_at.rfc3339());
-    let number = |key: &str| {
-        draft
-            .input
-            .raw
-            .annotation(key)
-            .and_then(|t| t.parse::<i64>().ok())
+    let mut notes = Vec::new();
+    let mut seconds = |key: &str| {
+        let number: i64 = draft.input.raw.annotation(key)?.parse().ok()?;
+        if number < MILLISECONDS_MIN {
+            return Some(number);
+        }
+        notes.push(format!("{key} is in milliseconds; it is read as such"));
+        Some(number / 1000)
     };
-    let crash_time = number("CrashTime").unwrap_or(received_at.ms() / 1000);
-    let startup_time = number("StartupTime").unwrap_or(crash_time);
-    let install_time = number("InstallTime").unwrap_or(startup_time);
-    let (has_start, has_install) = (
-        number("StartupTime").is_some(),
-        number("InstallTime").is_some(),
-    );
-    let last_crash = number("SecondsSinceLastCrash").filter(|s| *s >= 0);
+    let crash_time = seconds("CrashTime").unwrap_or(received_at.ms() / 1000);
+    let (start, install) = (seconds("StartupTime"), seconds("InstallTime"));
+    let startup_time = start.unwrap_or(crash_time);
+    let install_time = install.unwrap_or(startup_time);
+    let (has_start, has_install) = (start.is_some(), install.is_some());
+    let last_crash = draft.input.raw.annotation("SecondsSinceLastCrash");
+    let last_crash = last_crash
+        .and_then(|t| t.parse::<i64>().ok())
+        .filter(|s| *s >= 0);
+    if !notes.is_empty() {
+        draft.notes.extend(notes);
+        draft.set_some("startup_time", start);
+        draft.set_some("install_time", install);
+    }
     draft.set("crash_time", crash_time);
     draft.set(
         "client_crash_date",

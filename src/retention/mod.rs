@@ -349,6 +349,10 @@ pub fn symbols_pass(
             symbols.shelf.remove(&debug_id)?;
             deleted += 1;
         }
+        if is_there && !is_due {
+            // Shelves of older versions have no marks.
+            symbols.shelf.mark_code(&row.module)?;
+        }
         if is_due || !is_there {
             changes.push(SymbolChange::Forget { debug_id });
         }
@@ -360,6 +364,15 @@ pub fn symbols_pass(
             release: None,
         });
     }
+    for debug_id in symbols.shelf.sources_alone()? {
+        let added = symbols.shelf.sources(&debug_id);
+        let added = added.iter().map(|upload| upload.added_at_ms).max();
+        if is_past(keep.symbols_unused_days, added.unwrap_or(0), now)
+            || is_past(keep.symbols_days, added.unwrap_or(0), now)
+        {
+            symbols.shelf.remove(&debug_id)?;
+        }
+    }
     if !changes.is_empty() {
         store.change_symbols(changes)?;
     }
@@ -368,9 +381,11 @@ pub fn symbols_pass(
 }
 
 fn is_too_old(row: &SymbolRow, keep: &Keep, now: Timestamp) -> bool {
-    let is_past =
-        |days: u32, since_ms: i64| days > 0 && now.ms() - since_ms >= i64::from(days) * DAY_MS;
     let added = row.module.uploads.iter().map(|upload| upload.added_at_ms);
-    is_past(keep.symbols_unused_days, row.touched_at_ms())
-        || is_past(keep.symbols_days, added.max().unwrap_or(0))
+    is_past(keep.symbols_unused_days, row.touched_at_ms(), now)
+        || is_past(keep.symbols_days, added.max().unwrap_or(0), now)
+}
+
+fn is_past(days: u32, since_ms: i64, now: Timestamp) -> bool {
+    days > 0 && now.ms() - since_ms >= i64::from(days) * DAY_MS
 }

@@ -104,6 +104,11 @@ impl SymbolCache {
         !self.dirs.is_empty()
     }
 
+    /// The debug id of the module of a program; see [`SymbolDirs::debug_id_of`].
+    pub fn debug_id_of(&self, code_id: &str) -> Option<String> {
+        self.dirs.debug_id_of(code_id)
+    }
+
     /// The symbols of a module by debug file (a leaf or a whole path) and Breakpad debug id.
     pub fn find(&self, debug_file: &str, debug_id: &str, unmapped: Unmapped) -> Lookup {
         let Some((text, metadata)) = self.dirs.find_with_metadata(debug_file, debug_id) else {

@@ -2,12 +2,13 @@
 //!
 //! A walk, here in one process:
 //!
-//! 1. `preflight` refuses what is no minidump, in a sentence its sender understands.
-//! 2. `tame` takes out of it what would multiply when it is read.
-//! 3. `head` has the processor of the minidump crates say what crashed, and on which machine.
-//! 4. `threads` unwinds one thread after the other, those of x86-64 by `amd64`; `provider` and
+//! 1. `unpack` takes the dump out of what its client packed it in.
+//! 2. `preflight` refuses what is no minidump, in a sentence its sender understands.
+//! 3. `tame` takes out of it what would multiply when it is read.
+//! 4. `head` has the processor of the minidump crates say what crashed, and on which machine.
+//! 5. `threads` unwinds one thread after the other, those of x86-64 by `amd64`; `provider` and
 //!    `answers` tell about symbols out of the shared [`SymbolCache`].
-//! 5. `json` writes each thread as it comes, in the schema of `minidump-stackwalk --json` 0.27.
+//! 6. `json` writes each thread as it comes, in the schema of `minidump-stackwalk --json` 0.27.
 //!
 //! No walk waits for anything but the disk, so the processor's future is driven by one poll.
 //!
@@ -40,6 +41,7 @@ mod raw;
 mod sandbox;
 mod tame;
 mod threads;
+mod unpack;
 mod walker;
 mod watch;
 mod wire;
@@ -56,6 +58,7 @@ pub use name::{Inlined, Named, Namer, Names, Question, serve_names};
 pub use sandbox::{Overrun, WalkReply, Walker, WalkerFault, WalkerOptions, WalkerStop};
 pub use walker::{WalkerSettings, self_test, serve};
 
+use crate::symbols::Bounds;
 use frame::Reach;
 use provider::Provider;
 use raw::Raw;
@@ -101,11 +104,21 @@ impl WalkLimits {
 /// May exhaust memory or take minutes on a dump made for that: use a [`Walker`] for bytes from
 /// outside.
 pub fn walk(dump: &[u8], symbols: &SymbolCache, limits: &WalkLimits) -> Result<Vec<u8>, WalkError> {
-    match attempt(&mut dump.to_vec(), symbols, limits, Unmapped::Held)? {
+    let bounds = Bounds {
+        inflated_bytes_max: PERSONS_DUMP_BYTES_MAX,
+        ratio_max: u64::MAX,
+        free_bytes: PERSONS_DUMP_BYTES_MAX,
+        entries_max: 1,
+    };
+    let mut dump = unpack::unwrap(dump.to_vec(), bounds)?;
+    match attempt(&mut dump, symbols, limits, Unmapped::Held)? {
         Attempt::Walked(json) => Ok(json),
         Attempt::Wished(_) => unreachable!("what is held is not wished for"),
     }
 }
+
+/// Bytes that a packed dump may have once it is unpacked for a person: no whole dump is larger.
+const PERSONS_DUMP_BYTES_MAX: u64 = 4 << 30;
 
 /// What came of a walk.
 #[derive(Debug, PartialEq, Eq)]

@@ -163,9 +163,9 @@ impl<'a> Provider<'a> {
     }
 
     fn look_up(&self, module: &dyn Module) -> (Lookup, Option<Wish>) {
-        let (Some(debug_file), Some(debug_id)) = (module.debug_file(), module.debug_identifier())
-        else {
-            return (Lookup::Missing, None);
+        let named = module.debug_file().zip(module.debug_identifier());
+        let Some((debug_file, debug_id)) = named else {
+            return self.look_up_by_code(module);
         };
         // Programs built by MinGW name no debug file at all; their symbols go by the program.
         let file = match debug_file.is_empty() {
@@ -179,6 +179,25 @@ impl<'a> Provider<'a> {
             debug_id,
         };
         (lookup, Some(wish))
+    }
+
+    /// Of a module whose dump has no record of its debug file: what the program's own id leads to.
+    fn look_up_by_code(&self, module: &dyn Module) -> (Lookup, Option<Wish>) {
+        let found = module.code_identifier().and_then(|code_id| {
+            let debug_id = self.cache.debug_id_of(code_id.as_str())?;
+            Some((leaf(&module.code_file()).to_owned(), debug_id))
+        });
+        let Some((debug_file, debug_id)) = found else {
+            return (Lookup::Missing, None);
+        };
+        let lookup = self.cache.find(&debug_file, &debug_id, self.unmapped);
+        (
+            lookup,
+            Some(Wish {
+                debug_file,
+                debug_id,
+            }),
+        )
     }
 }
 

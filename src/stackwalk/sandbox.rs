@@ -56,6 +56,10 @@ pub struct WalkerOptions {
     pub deadline: Duration,
     /// JSON a dump, in bytes.
     pub output_bytes_max: u64,
+    /// Bytes of a dump that came packed, once unpacked.
+    pub unpacked_bytes_max: u64,
+    /// Most times that a packed dump may grow, beyond its first MiB.
+    pub ratio_max: u64,
     /// Where symbols are mapped; without it the child converts them in its memory.
     pub mapped: Option<Arc<MappedDir>>,
     /// Mapped symbols that the child keeps open between dumps, in bytes.
@@ -77,6 +81,8 @@ impl WalkerOptions {
             cpu_seconds: 30,
             deadline: Duration::from_secs(60),
             output_bytes_max: limits::WALK_BYTES_MAX as u64,
+            unpacked_bytes_max: 200 << 20,
+            ratio_max: 200,
             mapped: None,
             map_bytes_max: MAP_BYTES_MAX,
             maps_max: MAPS_MAX,
@@ -97,6 +103,8 @@ impl WalkerOptions {
             ("--address-bytes", self.address_bytes),
             ("--cpu-seconds", self.cpu_seconds),
             ("--output-bytes-max", self.output_bytes_max),
+            ("--unpacked-bytes-max", self.unpacked_bytes_max),
+            ("--ratio-max", self.ratio_max),
             ("--map-bytes-max", self.map_bytes_max),
             ("--maps-max", self.maps_max),
         ] {

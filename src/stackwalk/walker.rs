@@ -11,8 +11,9 @@ use std::path::PathBuf;
 use super::confine::{self, Confinement};
 use super::faults;
 use super::jail::{self, Fences};
-use super::{SymbolCache, Unmapped, WalkError, WalkLimits, attempt, wire};
-use crate::symbols::SymbolDirs;
+use super::{SymbolCache, Unmapped, WalkError, WalkLimits, attempt, unpack, wire};
+use crate::limits;
+use crate::symbols::{Bounds, SymbolDirs};
 
 /// What a walker is told on its command line. A limit of `None` is none.
 #[derive(Debug, Clone)]
@@ -27,6 +28,10 @@ pub struct WalkerSettings {
     pub cpu_seconds: Option<u64>,
     /// JSON a dump, in bytes.
     pub output_bytes_max: u64,
+    /// Bytes of a dump that came packed, once unpacked.
+    pub unpacked_bytes_max: u64,
+    /// Most times that a packed dump may grow, beyond [`limits::INFLATE_FREE_BYTES`].
+    pub ratio_max: u64,
     /// The folder of mapped symbols, if there is one.
     pub mapped: Option<PathBuf>,
     /// Mapped symbols kept open between dumps, in bytes.
@@ -55,9 +60,15 @@ pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write)
         .with_mapped(settings.mapped, settings.maps_max)
         // A quarter: its mapped form is built up beside what it is built of.
         .with_held_text_bytes_max(settings.heap_bytes.map_or(u64::MAX, |bytes| bytes / 4));
-    let limits = WalkLimits::stored(settings.output_bytes_max);
+    let walk_limits = WalkLimits::stored(settings.output_bytes_max);
+    let bounds = Bounds {
+        inflated_bytes_max: settings.unpacked_bytes_max,
+        ratio_max: settings.ratio_max,
+        free_bytes: limits::INFLATE_FREE_BYTES,
+        entries_max: 1,
+    };
     let mut input = BufReader::new(input);
-    while let Some(mut request) = wire::read_request(&mut input)? {
+    while let Some(request) = wire::read_request(&mut input)? {
         if let Some(seconds) = settings.cpu_seconds {
             confine::allow_cpu(seconds)?;
         }
@@ -68,8 +79,12 @@ pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write)
             true => request.unmapped,
             false => Unmapped::Held,
         };
-        let reply = contained(|| attempt(&mut request.dump, &symbols, &limits, unmapped));
-        wire::write_reply(&mut output, request.job, &reply)?;
+        let (job, dump) = (request.job, request.dump);
+        let reply = contained(|| {
+            let mut dump = unpack::unwrap(dump, bounds)?;
+            attempt(&mut dump, &symbols, &walk_limits, unmapped)
+        });
+        wire::write_reply(&mut output, job, &reply)?;
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ pub mod overlay;
 pub mod passes;
 pub mod payload;
 mod pending;
+mod repeats;
 mod segments;
 pub mod sightings;
 pub mod signing;
@@ -333,8 +334,9 @@ impl Store {
         &self.spill_dir
     }
 
-    /// Makes a crash durable. When this has returned `Ok`, no kill and no power cut loses it.
-    pub fn accept(&self, crash: NewCrash) -> Result<(), StoreError> {
+    /// Makes a crash durable. When this has returned `Ok`, no kill and no power cut loses it. Returns its id,
+    /// or that of the crash whose report came again.
+    pub fn accept(&self, crash: NewCrash) -> Result<CrashId, StoreError> {
         self.ask(|reply| Command::Accept {
             crash: Box::new(crash),
             reply,

@@ -98,6 +98,8 @@ pub struct Txn<'t> {
     pub sessions: Table<'t, &'static [u8; 32], &'static [u8]>,
     pub searches: Table<'t, u64, &'static [u8]>,
     pub passes: Table<'t, &'static str, &'static [u8]>,
+    pub repeats: Table<'t, u128, (u64, i64)>,
+    pub repeat_digests: Table<'t, u64, u128>,
 }
 
 impl<'t> Txn<'t> {
@@ -155,6 +157,8 @@ impl<'t> Txn<'t> {
             sessions: txn.open_table(SESSIONS)?,
             searches: txn.open_table(SEARCHES)?,
             passes: txn.open_table(PASSES)?,
+            repeats: txn.open_table(REPEATS)?,
+            repeat_digests: txn.open_table(REPEAT_DIGESTS)?,
         })
     }
 
@@ -434,6 +438,7 @@ impl<'t> Txn<'t> {
         self.count(row.state, -1)?;
         self.crashes.remove(seq)?;
         self.ids.remove(row.id.bits())?;
+        self.forget_repeat(seq)?;
         let release = Release {
             product: row.product.clone(),
             version: row.version.clone(),

@@ -14,7 +14,8 @@
 //!
 //! The tables of counts are described in [`super::counters`] and [`super::sightings`], those of bugs in [`super::bugs`],
 //! those of late symbols in [`super::mends`], those of symbols in [`super::symbols`], those of signatures in
-//! [`super::signing`], those of accounts in [`super::accounts`], that of retention in [`super::passes`].
+//! [`super::signing`], those of reports that come again in [`super::repeats`], those of accounts in [`super::accounts`],
+//! that of retention in [`super::passes`].
 //!
 //! A crash is in exactly one of `ready` (queued), `working` (processing), `deferred`, or in none
 //! of them (processed, failed). Sequence numbers ascend with the order of receipt and are the
@@ -95,6 +96,9 @@ pub const KEY_HASHES: TableDefinition<&[u8; 32], u64> = TableDefinition::new("ke
 pub const SESSIONS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("sessions");
 pub const PASSES: TableDefinition<&str, &[u8]> = TableDefinition::new("passes");
 pub const SEARCHES: TableDefinition<u64, &[u8]> = TableDefinition::new("searches");
+
+pub const REPEATS: TableDefinition<u128, (u64, i64)> = TableDefinition::new("repeats");
+pub const REPEAT_DIGESTS: TableDefinition<u64, u128> = TableDefinition::new("repeat_digests");
 
 /// Names in `meta`.
 pub mod meta {

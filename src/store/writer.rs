@@ -62,6 +62,8 @@ pub struct NewCrash {
     /// [`crate::crash::raw::RawCrash`] as JSON.
     pub raw: Payload,
     pub parts: Vec<(Part, Payload)>,
+    /// Of all that makes another report the same as this one; see [`super::repeats`].
+    pub digest: Option<u128>,
 }
 
 /// A worker's result.
@@ -89,7 +91,7 @@ pub type Reply<T> = Sender<Result<T, StoreError>>;
 pub enum Command {
     Accept {
         crash: Box<NewCrash>,
-        reply: Reply<()>,
+        reply: Reply<CrashId>,
     },
     Request {
         id: CrashId,
@@ -253,6 +255,7 @@ impl Command {
 /// What a command's answer will be once the batch is durable.
 enum Answer {
     None,
+    Accepted(CrashId),
     Requested(Requested),
     Deleted(u64),
     /// Crashes that are to be done again.
@@ -417,7 +420,7 @@ impl Writer {
                     tracing::error!(%error, "a command could not be carried out");
                     command.refuse(&error);
                 }
-                (Command::Accept { reply, .. }, _) => drop(reply.send(Ok(()))),
+                (Command::Accept { reply, .. }, Answer::Accepted(id)) => drop(reply.send(Ok(id))),
                 (Command::Request { reply, .. }, Answer::Requested(r)) => drop(reply.send(Ok(r))),
                 (Command::Delete { reply, .. }, Answer::Deleted(n))
                 | (Command::ForgetFrames { reply, .. }, Answer::Deleted(n))
@@ -770,7 +773,9 @@ struct Records<'w> {
 impl Records<'_> {
     fn apply(&mut self, txn: &mut Txn, command: &Command) -> Result<Answer, StoreError> {
         match command {
-            Command::Accept { crash, .. } => self.accept(txn, crash)?,
+            Command::Accept { crash, .. } => {
+                return Ok(Answer::Accepted(self.accept(txn, crash)?));
+            }
             Command::Request { id, .. } => return Ok(Answer::Requested(txn.request(*id)?)),
             Command::Finish { job, finished } => self.finish(txn, job, finished)?,
             Command::Delete { seqs, states, .. } => {
@@ -824,10 +829,15 @@ impl Records<'_> {
         Ok(Answer::None)
     }
 
-    fn accept(&mut self, txn: &mut Txn, crash: &NewCrash) -> Result<(), StoreError> {
+    fn accept(&mut self, txn: &mut Txn, crash: &NewCrash) -> Result<CrashId, StoreError> {
         // The batch before a reopening may have reached the disk although it was not answered.
         if txn.seq_of(crash.id)?.is_some() {
-            return Ok(());
+            return Ok(crash.id);
+        }
+        if let Some(digest) = crash.digest
+            && let Some(known) = txn.repeated(digest, crash.received_at)?
+        {
+            return Ok(known);
         }
         let deferred_until_ms = crash
             .deferred_days
@@ -875,7 +885,11 @@ impl Records<'_> {
             version: row.version.clone(),
         };
         txn.decided(&decided, 1)?;
-        txn.insert(seq, &row)
+        txn.insert(seq, &row)?;
+        if let Some(digest) = crash.digest {
+            txn.remember(digest, seq, crash.received_at)?;
+        }
+        Ok(crash.id)
     }
 
     fn delete(&mut self, txn: &mut Txn, seqs: &[u64], states: &[State]) -> Result<u64, StoreError> {

@@ -20,13 +20,15 @@ use super::check::Refused;
 use super::converter::Converter;
 use super::halves::{self, Part};
 use super::native::{Found, Head};
-use super::shelf::{Conflict, Incoming, Native, Placed, Shelf, Taken, place_of};
+use super::shelf::{Bundle, Conflict, Incoming, Native, Placed, Shelf, Taken, place_of};
 use super::unpack::{Bounds, Budget, Packing};
 
 /// Bytes that are read of a file to tell what it is. A tape archive says so at 257.
 const MAGIC_BYTES: usize = 264;
 /// Bytes read to find out what is in a zip: its directory is held in memory.
 const DIRECTORY_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of the list of what is in a source bundle: a line for each file.
+const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 /// Characters of a client's name for a file.
 const NAME_CHARS_MAX: usize = 300;
 /// Archives and packings within each other: `x.tar.gz` in a zip has three.
@@ -80,6 +82,8 @@ enum Format {
     Packed(Packing),
     /// A program or its debug file.
     Native,
+    /// A source bundle.
+    Sources,
     /// Symbols, or nothing that we know.
     Text,
     /// Its name, and what to do with it.
@@ -95,6 +99,7 @@ const MAGICS: &[(&[u8], Format)] = &[
     (b"\x1f\x8b", Format::Packed(Packing::Gzip)),
     (b"\x28\xb5\x2f\xfd", Format::Packed(Packing::Zstd)),
     (b"\xfd7zXZ\x00", Format::Packed(Packing::Xz)),
+    (b"SYSB", Format::Sources),
     (b"\x7fELF", Format::Native),
     (b"Microsoft C/C++ MSF", Format::Native),
     (b"MZ", Format::Native),
@@ -324,6 +329,7 @@ impl Arriving<'_> {
                 self.take_tar(input, name, layers - 1)
             }
             Format::Native => self.take_native(&mut input, name),
+            Format::Sources => self.take_sources(&mut input, name),
             Format::Text => {
                 let result = self.take_text(&mut input, name, None, Vec::new());
                 self.decide(name, result);
@@ -411,18 +417,37 @@ impl Arriving<'_> {
         Ok(())
     }
 
-    fn take_zip(&mut self, file: File, name: &str, layers: usize) -> Result<(), Refused> {
-        let left = Rc::new(Cell::new(DIRECTORY_BYTES_MAX));
-        let metered = Metered {
-            file,
-            left: left.clone(),
+    /// A source bundle: a zip behind eight bytes, with a list that names the debug id. Its sources stay packed.
+    fn take_sources(&mut self, input: &mut impl Read, name: &str) -> Result<(), Refused> {
+        let mut file = (self.receiver.shelf.incoming_file()).map_err(Refused::Storage)?;
+        let (sha256, bytes) = self.spool(input, &mut file)?;
+        let copy = file.try_clone().map_err(Refused::Storage)?;
+        let mut archive = open_zip(copy)?;
+        self.check_entries(archive.len())?;
+        let manifest = archive.by_name("manifest.json");
+        let manifest = manifest.map_err(|e| refused(format!("it has no manifest.json: {e}")))?;
+        let manifest = self.budget.bounded(manifest).take(MANIFEST_BYTES_MAX);
+        let manifest: Manifest = serde_json::from_reader(BufReader::new(manifest))
+            .map_err(|e| refused(format!("its manifest.json cannot be read: {e}")))?;
+        let Some(debug_id) = debug_id_of(&manifest.debug_id) else {
+            return Err(refused("its manifest.json names no debug id"));
         };
-        let mut archive = ZipArchive::new(BufReader::new(metered)).map_err(|error| {
-            refused(format!(
-                "the archive cannot be read: {error}; it may be cut off"
-            ))
-        })?;
-        left.set(u64::MAX);
+        let result = self.receiver.shelf.take_sources(Bundle {
+            name,
+            debug_file: &manifest.object_name,
+            debug_id: &debug_id,
+            arch: &manifest.arch,
+            file,
+            sha256,
+            bytes,
+            now_ms: self.receiver.now_ms,
+        });
+        self.decide(name, result);
+        Ok(())
+    }
+
+    fn take_zip(&mut self, file: File, name: &str, layers: usize) -> Result<(), Refused> {
+        let mut archive = open_zip(file)?;
         self.check_entries(archive.len())?;
         for index in 0..archive.len() {
             let entry_name = archive.name_for_index(index).unwrap_or(name).to_owned();
@@ -475,6 +500,41 @@ impl Arriving<'_> {
             ))),
         }
     }
+}
+
+/// What the list in a source bundle says of the program.
+#[derive(serde::Deserialize)]
+struct Manifest {
+    #[serde(default)]
+    debug_id: String,
+    #[serde(default)]
+    object_name: String,
+    #[serde(default)]
+    arch: String,
+}
+
+/// `F4B454D9...0` of `f4b454d9-31de-...`, which may have an age behind it.
+fn debug_id_of(text: &str) -> Option<String> {
+    let id: String = text.chars().filter(|c| *c != '-').collect();
+    let id = id.to_ascii_uppercase();
+    let id = if id.len() == 32 { id + "0" } else { id };
+    let is_id = (33..=40).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_hexdigit());
+    is_id.then_some(id)
+}
+
+fn open_zip(file: File) -> Result<ZipArchive<Metered>, Refused> {
+    let left = Rc::new(Cell::new(DIRECTORY_BYTES_MAX));
+    let metered = Metered {
+        file: BufReader::new(file),
+        left: left.clone(),
+    };
+    let archive = ZipArchive::new(metered).map_err(|error| {
+        refused(format!(
+            "the archive cannot be read: {error}; it may be cut off"
+        ))
+    })?;
+    left.set(u64::MAX);
+    Ok(archive)
 }
 
 /// The lines up to the next head of a converter's output.
@@ -538,9 +598,11 @@ impl<R: BufRead> BufRead for UntilHead<R> {
     }
 }
 
-/// A file whose reads are counted while `left` is bounded.
+/// A file of which the bytes that are taken are counted while `left` is bounded. Those that its
+/// buffer reads beside them are not: a reader that jumps, as that of a zip's directory does, throws
+/// most of them away again.
 struct Metered {
-    file: File,
+    file: BufReader<File>,
     left: Rc<Cell<u64>>,
 }
 

@@ -5,13 +5,19 @@
 //! The names come out of dumps, and a dump is hostile input: every part is reduced to a single
 //! path component or refused, so no lookup can leave the folders it was given.
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::file::{DESCRIPTION, SymbolFile};
 
 /// Length of a debug id in text: 32 hex digits of GUID and 1 to 8 of age.
 const DEBUG_ID_DIGITS: std::ops::RangeInclusive<usize> = 33..=40;
+
+/// Length of a program's id in text: of a Windows program at least 9, of a build id 40 and some 64.
+const CODE_ID_DIGITS: std::ops::RangeInclusive<usize> = 9..=64;
+/// Bytes of a list of debug ids.
+const CODE_BYTES_MAX: u64 = 64 * 1024;
 
 /// An ordered list of symbol folders; the first that has a file wins.
 ///
@@ -59,6 +65,30 @@ impl SymbolDirs {
             Some((SymbolFile::Plain(plain), metadata))
         })
     }
+
+    /// The debug id of a program's module, for those who know only the program: a dump may lack the record
+    /// that names the debug file. Only shelves tell.
+    pub fn debug_id_of(&self, code_id: &str) -> Option<String> {
+        self.dirs.iter().find_map(|dir| {
+            let path = code_path(dir, code_id)?;
+            file_below(dir, &path)?;
+            let list = File::open(path).ok()?;
+            let mut ids = String::new();
+            list.take(CODE_BYTES_MAX).read_to_string(&mut ids).ok()?;
+            let is_there = |id: &&str| {
+                let folder = shelf_folder(dir, id);
+                folder.is_some_and(|f| file_below(dir, &f.join(DESCRIPTION)).is_some())
+            };
+            ids.lines().find(is_there).map(str::to_owned)
+        })
+    }
+}
+
+/// The debug ids of a program's modules, a line each.
+pub(super) fn code_path(root: &Path, code_id: &str) -> Option<PathBuf> {
+    let is_usable = CODE_ID_DIGITS.contains(&code_id.len())
+        && code_id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_usable.then(|| root.join("by-code-id").join(code_id.to_ascii_lowercase()))
 }
 
 /// What a file below `root` is; `None` where it is none, or a link leads to it. A link may lead

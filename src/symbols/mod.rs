@@ -25,5 +25,5 @@ pub use dirs::{SymbolDirs, checked_leaf, symbol_file_name};
 pub use file::{OpenText, SymbolFile};
 pub use halves::bundle;
 pub use map::Map;
-pub use shelf::{Conflict, Incoming, Native, Placed, Shelf, Taken, place_of};
-pub use unpack::{Bounds, inflate};
+pub use shelf::{Bundle, Conflict, Incoming, Native, Placed, Shelf, Taken, place_of};
+pub use unpack::{Bounds, inflate, is_packed, unpack};

@@ -5,6 +5,9 @@
 //! <DEBUGID>/<hash>.sym.zst     an upload's text: the one that came, or what was made of a program
 //! <DEBUGID>/<hash>.<kind>.zst  the program or debug file that came
 //! <DEBUGID>/<hash>.skeletons.json  the units whose functions its text lacks, where there are any
+//! <DEBUGID>/<hash>.sources.zst  a source bundle as it came
+//! <DEBUGID>/sources.json       the source bundles, which may come without symbols
+//! by-code-id/<code id>         the debug ids of the modules whose program has this id, a line each
 //! ```
 //!
 //! Files are written under other names, made durable, and renamed; `module.json` is replaced last,
@@ -22,7 +25,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::check::{self, Checked, Refused};
-use super::dirs::{checked_leaf, shelf_folder, symbol_file_name};
+use super::dirs::{checked_leaf, code_path, shelf_folder, symbol_file_name};
 use super::file::{self, DESCRIPTION, OpenText, SymbolFile};
 use super::halves;
 use super::split::Skeleton;
@@ -68,12 +71,36 @@ pub struct Taken {
     pub placed: Placed,
 }
 
+impl Taken {
+    /// Whether it is a source bundle, which says nothing of symbols.
+    pub fn is_sources(&self) -> bool {
+        self.module
+            .uploads
+            .iter()
+            .all(|upload| upload.kind == Kind::Sources)
+    }
+}
+
 /// A text on its way in, and what it was made of where that is no text.
 pub struct Incoming<'a> {
     /// What the client calls the file.
     pub name: &'a str,
     pub native: Option<&'a Native>,
     pub notes: Vec<String>,
+    pub now_ms: i64,
+}
+
+/// A source bundle on its way in.
+pub struct Bundle<'a> {
+    /// What the client calls the file.
+    pub name: &'a str,
+    /// The program whose sources are in it.
+    pub debug_file: &'a str,
+    pub debug_id: &'a str,
+    pub arch: &'a str,
+    pub file: File,
+    pub sha256: [u8; 32],
+    pub bytes: u64,
     pub now_ms: i64,
 }
 
@@ -253,6 +280,105 @@ impl Shelf {
         })
     }
 
+    /// Keeps a source bundle beside the symbols of its debug id, whether there are any or not.
+    pub fn take_sources(&self, bundle: Bundle<'_>) -> Result<Taken, Refused> {
+        let Some(folder) = shelf_folder(&self.root, bundle.debug_id) else {
+            return Err(Refused::Bad("its manifest names no debug id".to_owned()));
+        };
+        self.place_sources(&folder, bundle)
+            .map_err(Refused::Storage)
+    }
+
+    fn place_sources(&self, folder: &Path, mut bundle: Bundle<'_>) -> io::Result<Taken> {
+        let mut packer = self.packer()?;
+        bundle.file.rewind()?;
+        io::copy(&mut bundle.file, &mut packer)?;
+        let packed = finish(packer)?;
+        let upload = Upload {
+            sha256: hex(&bundle.sha256),
+            kind: Kind::Sources,
+            name: leaf_of(bundle.name),
+            holds_code: false,
+            bytes: bundle.bytes,
+            text_bytes: 0,
+            stored_bytes: packed.as_file().metadata()?.len(),
+            added_at_ms: bundle.now_ms,
+            content: Default::default(),
+            conflict: false,
+        };
+        let _turn = self.lock()?;
+        let mut known = sources_in(folder);
+        let is_new = !known.iter().any(|known| known.sha256 == upload.sha256);
+        if is_new {
+            fs::create_dir_all(folder)?;
+            packed.persist(folder.join(file::original_name(&upload)))?;
+            known.push(upload.clone());
+            let mut described = NamedTempFile::new_in(&self.incoming)?;
+            serde_json::to_writer_pretty(&mut described, &known)?;
+            described.as_file().sync_all()?;
+            described.persist(folder.join(SOURCES))?;
+            File::open(folder)?.sync_all()?;
+            File::open(&self.root)?.sync_all()?;
+        }
+        let leaf = leaf_of(bundle.debug_file);
+        let debug_id = bundle.debug_id.to_ascii_uppercase();
+        Ok(Taken {
+            place: format!("{leaf}/{debug_id}/{leaf}.src.zip"),
+            module: Module {
+                debug_file: leaf,
+                debug_id,
+                os: String::new(),
+                arch: bundle.arch.to_owned(),
+                code_file: String::new(),
+                code_id: String::new(),
+                uploads: vec![upload],
+                symbols_from: 0,
+                unwind_from: 0,
+            },
+            bytes: bundle.bytes,
+            notes: Vec::new(),
+            placed: if is_new { Placed::New } else { Placed::Same },
+        })
+    }
+
+    /// The source bundles of a debug id, in the order of their arrival.
+    pub fn sources(&self, debug_id: &str) -> Vec<Upload> {
+        shelf_folder(&self.root, debug_id).map_or(Vec::new(), |folder| sources_in(&folder))
+    }
+
+    /// Debug ids that have source bundles and no symbols.
+    pub fn sources_alone(&self) -> io::Result<Vec<String>> {
+        let is_alone =
+            |folder: &Path| folder.join(SOURCES).is_file() && !folder.join(DESCRIPTION).is_file();
+        self.ids_where(is_alone)
+    }
+
+    /// Has the walks that know only the program find its module.
+    pub fn mark_code(&self, module: &Module) -> io::Result<()> {
+        let Some(path) = code_path(&self.root, &module.code_id) else {
+            return Ok(());
+        };
+        let known = fs::read_to_string(&path).unwrap_or_default();
+        if known.lines().any(|id| id == module.debug_id) {
+            return Ok(());
+        }
+        // Those that are gone make room.
+        let is_there = |id: &&str| {
+            shelf_folder(&self.root, id).is_some_and(|folder| folder.join(DESCRIPTION).is_file())
+        };
+        let mut marked = NamedTempFile::new_in(&self.incoming)?;
+        for id in known
+            .lines()
+            .filter(is_there)
+            .chain([module.debug_id.as_str()])
+        {
+            writeln!(marked, "{id}")?;
+        }
+        fs::create_dir_all(path.parent().unwrap_or(&self.root))?;
+        marked.persist(path)?;
+        Ok(())
+    }
+
     /// Puts a module's description in its place, with everything that was put there before.
     fn describe(&self, folder: &Path, module: &Module) -> io::Result<()> {
         let mut description = NamedTempFile::new_in(&self.incoming)?;
@@ -262,6 +388,7 @@ impl Shelf {
         File::open(folder)?.sync_all()?;
         description.persist(folder.join(DESCRIPTION))?;
         File::open(folder)?.sync_all()?;
+        self.mark_code(module)?;
         File::open(&self.root)?.sync_all()
     }
 
@@ -361,6 +488,10 @@ impl Shelf {
 
     /// The debug ids of all modules that are there, in order.
     pub fn debug_ids(&self) -> io::Result<Vec<String>> {
+        self.ids_where(|folder| folder.join(DESCRIPTION).is_file())
+    }
+
+    fn ids_where(&self, fits: impl Fn(&Path) -> bool) -> io::Result<Vec<String>> {
         let entries = match fs::read_dir(&self.root) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
@@ -369,7 +500,7 @@ impl Shelf {
         for entry in entries {
             let name = entry?.file_name();
             if let Some(id) = name.to_str()
-                && shelf_folder(&self.root, id).is_some_and(|f| f.join(DESCRIPTION).is_file())
+                && shelf_folder(&self.root, id).is_some_and(|folder| fits(&folder))
             {
                 ids.push(id.to_owned());
             }
@@ -377,6 +508,14 @@ impl Shelf {
         ids.sort();
         Ok(ids)
     }
+}
+
+/// Describes the source bundles of a debug id.
+const SOURCES: &str = "sources.json";
+
+fn sources_in(folder: &Path) -> Vec<Upload> {
+    let described = fs::read(folder.join(SOURCES)).unwrap_or_default();
+    serde_json::from_slice(&described).unwrap_or_default()
 }
 
 /// Adds an upload to a module and says what that means.

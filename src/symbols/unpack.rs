@@ -5,9 +5,11 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::rc::Rc;
 
+use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
+use zip::ZipArchive;
 
 use super::check::Refused;
 
@@ -36,7 +38,8 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new(bounds: Bounds, received: u64) -> Self {
-        let by_ratio = bounds.free_bytes + received.saturating_mul(bounds.ratio_max);
+        let by_ratio =
+            (bounds.free_bytes).saturating_add(received.saturating_mul(bounds.ratio_max));
         let left = by_ratio.min(bounds.inflated_bytes_max);
         Self {
             left: Rc::new(Cell::new(left)),
@@ -84,6 +87,68 @@ pub(super) enum Packing {
     Gzip,
     Zstd,
     Xz,
+    Bzip2,
+}
+
+/// How packed streams begin.
+pub(super) const PACKED: [(&[u8], Packing); 4] = [
+    (b"\x1f\x8b", Packing::Gzip),
+    (b"\x28\xb5\x2f\xfd", Packing::Zstd),
+    (b"\xfd7zXZ\x00", Packing::Xz),
+    (b"BZh", Packing::Bzip2),
+];
+const ZIP: &[u8] = b"PK\x03\x04";
+
+/// Whether bytes begin as a packed file does that [`unpack`] knows. The first four are enough.
+pub fn is_packed(start: &[u8]) -> bool {
+    let begins = |magic: &[u8]| start.len() >= 3 && start.starts_with(&magic[..magic.len().min(4)]);
+    begins(ZIP) || PACKED.iter().any(|(magic, _)| begins(magic))
+}
+
+/// What is in a packed stream, or in a zip of one file. `None` where the bytes are neither; an error
+/// is a sentence.
+pub fn unpack(packed: &[u8], bounds: Bounds) -> Option<Result<Vec<u8>, String>> {
+    let budget = Budget::new(bounds, packed.len() as u64);
+    let read = |mut reader: Box<dyn Read + '_>| {
+        let mut bytes = Vec::new();
+        reader
+            .read_to_end(&mut bytes)
+            .map_err(|error| match budget.is_spent() {
+                true => format!(
+                    "it grows by unpacking to more than {} bytes or {} times its size",
+                    bounds.inflated_bytes_max, bounds.ratio_max
+                ),
+                false => format!("it cannot be unpacked: {error}"),
+            })?;
+        Ok(bytes)
+    };
+    if packed.starts_with(ZIP) {
+        return Some(only_file(packed).and_then(|(mut archive, index)| {
+            let entry = archive.by_index(index).map_err(|e| e.to_string())?;
+            read(Box::new(budget.bounded(entry)))
+        }));
+    }
+    let (_, packing) = PACKED.iter().find(|(magic, _)| packed.starts_with(magic))?;
+    let reader = packing.unpacked(packed, &budget);
+    Some(reader.map_err(|e| e.to_string()).and_then(read))
+}
+
+type ZipInMemory<'a> = ZipArchive<io::Cursor<&'a [u8]>>;
+
+/// A zip with the index of its one file.
+fn only_file(packed: &[u8]) -> Result<(ZipInMemory<'_>, usize), String> {
+    let archive = ZipArchive::new(io::Cursor::new(packed))
+        .map_err(|error| format!("the zip cannot be read: {error}"))?;
+    let is_file = |index: &usize| {
+        let name = archive.name_for_index(*index).unwrap_or_default();
+        !name.ends_with('/') && !name.starts_with("__MACOSX/")
+    };
+    let mut files = (0..archive.len()).filter(is_file);
+    match (files.next(), files.next()) {
+        (Some(index), None) => Ok((archive, index)),
+        (None, _) => Err("the zip is empty".to_owned()),
+        (_, Some(_)) => Err("the zip has more than one file".to_owned()),
+    }
 }
 
 impl Packing {
@@ -100,6 +165,7 @@ impl Packing {
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
                 Box::new(budget.bounded(decoder))
             }
+            Self::Bzip2 => Box::new(budget.bounded(MultiBzDecoder::new(packed))),
             Self::Xz => {
                 let stream = Stream::new_stream_decoder(XZ_MEMORY_BYTES_MAX, CONCATENATED)?;
                 Box::new(budget.bounded(XzDecoder::new_stream(packed, stream)))

@@ -47,6 +47,140 @@ fn a_real_crashpad_handler_counts_its_upload_as_a_success() {
     assert_eq!(crash["reason"], "SIGSEGV");
 }
 
+/// The event that `b06` has as a file, in MessagePack.
+fn sentry_event() -> Vec<u8> {
+    let request = crate::server::fixture("intake/b06-sentry-event-only.http");
+    let head = b"filename=\"__sentry-event\"\r\nContent-Type: application/octet-stream\r\n\r\n";
+    let from = memchr::memmem::find(&request, head).expect("the part") + head.len();
+    let bytes =
+        memchr::memmem::find(&request[from..], b"\r\n------crashBoundary7").expect("its end");
+    request[from..from + bytes].to_vec()
+}
+
+#[test]
+fn a_real_crashpad_handler_of_sentrys_reports_by_its_dsn() {
+    let Some(handler) = installed("CRASHKEEP_CRASHPAD_HANDLER") else {
+        return;
+    };
+    let server = Server::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let event = folder.path().join("__sentry-event");
+    std::fs::write(&event, sentry_event()).expect("a file");
+    let url = format!(
+        "http://{}/api/42/minidump/?sentry_client=sentry.native/0.14.0&sentry_key=0123456789abcdef0123456789abcdef",
+        server.address
+    );
+    let output = Command::new("python3")
+        .arg(fixtures().join("../../.ci/crashpad.py"))
+        .args([&handler, &url])
+        .arg(fixtures().join("dumps/linux-x86_64-crash.dmp"))
+        .arg(folder.path().join("database"))
+        .arg(event)
+        .output()
+        .expect("python3 runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text} {said}");
+    let id = text.trim();
+    assert_eq!(id.len(), 36, "the id that the handler keeps: {id}");
+    assert_eq!(server.wait_processed(id), "processed");
+    let crash = server.processed(id);
+    assert_eq!(crash["mdsw_status_string"], "OK");
+    for (key, value) in [
+        ("product", "my-game"),
+        ("version", "4.5.6+789"),
+        ("environment", "staging"),
+    ] {
+        assert_eq!(crash[key], value, "{key}");
+    }
+}
+
+#[test]
+fn sentry_cli_sends_an_envelope_and_knows_who_it_is() {
+    let Some(program) = installed("CRASHKEEP_SENTRY_CLI") else {
+        return;
+    };
+    let server = Server::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let dump = crate::server::fixture("dumps/linux-x86_64-crash.dmp");
+    let event = br#"{"event_id":"5f0c1a2b3c4d5e6f708192a3b4c5d6e7","release":"game@1.2","environment":"qa","tags":{"a":"b"}}"#;
+    let mut envelope = b"{\"event_id\":\"5f0c1a2b3c4d5e6f708192a3b4c5d6e7\"}\n".to_vec();
+    for (head, content) in [
+        (r#""type":"event""#, &event[..]),
+        (
+            r#""type":"attachment","filename":"x.dmp","attachment_type":"event.minidump""#,
+            &dump,
+        ),
+        (r#""type":"session""#, br#"{"sid":"5f0c1a2b-3c4d-5e6f-7081-92a3b4c5d6e7","status":"crashed","started":"2026-11-29T00:00:00Z","attrs":{"release":"game@1.2"}}"#),
+    ] {
+        let head = format!("{{{head},\"length\":{}}}\n", content.len());
+        envelope.extend([head.as_bytes(), content, b"\n"].concat());
+    }
+    let path = folder.path().join("crash.envelope");
+    std::fs::write(&path, envelope).expect("a file");
+    let run = |arguments: &[&str]| {
+        let output = Command::new(&program)
+            .arg("--url")
+            .arg(format!("http://{}/", server.address))
+            .args(arguments)
+            .current_dir(folder.path())
+            .env(
+                "SENTRY_DSN",
+                format!("http://0123456789abcdef@{}/42", server.address),
+            )
+            .env("SENTRY_AUTH_TOKEN", server.token())
+            .env("SENTRY_ORG", "acme")
+            .env("SENTRY_PROJECT", "app")
+            .env("SENTRY_DISABLE_UPDATE_CHECK", "1")
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        said
+    };
+    run(&["send-envelope", "--raw", "crash.envelope"]);
+    assert_eq!(server.metric("crashkeep_stored_total"), 1);
+    assert_eq!(
+        server.metric("crashkeep_sentry_items_total{type=\"session\"}"),
+        1
+    );
+    let found = crate::server::wait_for("the search to find it", || {
+        let found = server
+            .get("/api/SuperSearch/?environment=qa&_columns=version&_columns=sentry_event_id");
+        let hits = found.json()["hits"].as_array().cloned().unwrap_or_default();
+        hits.first().cloned()
+    });
+    assert_eq!(found["version"], "1.2");
+    assert_eq!(found["sentry_event_id"], "5f0c1a2b3c4d5e6f708192a3b4c5d6e7");
+    let said = run(&["info"]);
+    assert!(said.contains("Auth Token"), "{said}");
+    // A source bundle as `debug-files upload --include-sources` makes it.
+    let bundle = crate::server::fixture("intake/b11-source-bundle.src.zip");
+    std::fs::write(folder.path().join("hello.src.zip"), &bundle).expect("a file");
+    run(&["debug-files", "upload", "hello.src.zip"]);
+    let kept = server
+        .data
+        .join("symbols/F4B454D931DE2D6FE046810DF4EC5C6D0");
+    let names: Vec<String> = std::fs::read_dir(kept)
+        .expect("a folder of its debug id")
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    assert!(
+        names.iter().any(|name| name.ends_with(".sources.zst")),
+        "{names:?}"
+    );
+    assert!(
+        names.iter().all(|name| name != "module.json"),
+        "it has no symbols: {names:?}"
+    );
+}
+
 /// Runs one of the field's Python tools; what it printed.
 fn tool(bin: &str, name: &str, token: &str, arguments: &[&str]) -> String {
     let output = Command::new(format!("{bin}/{name}"))

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use crate::server::{PROGRAM, Server, fixtures, wait_for};
+use crate::server::{PROGRAM, Server, fixture, fixtures, wait_for};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(PROGRAM)
@@ -177,4 +177,133 @@ fn the_demo_is_filled_when_it_says_that_it_listens() {
         assert!(home.contains(product), "{product}");
     }
     assert_eq!(server.terminate(), Some(0));
+}
+
+/// A server that speaks TLS and answers one request; what it was sent comes back from the thread.
+fn tls_server() -> (u16, std::thread::JoinHandle<Vec<u8>>) {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use std::io::{Read, Write};
+    let leaf = CertificateDer::from_pem_slice(&fixture("tls/leaf.pem")).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_slice(&fixture("tls/leaf.key")).expect("a key");
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("a version")
+        .with_no_client_auth()
+        .with_single_cert(vec![leaf], key)
+        .expect("they fit");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let thread = std::thread::spawn(move || {
+        let (socket, _) = listener.accept().expect("a client");
+        let session = rustls::ServerConnection::new(config.into()).expect("a session");
+        let mut stream = rustls::StreamOwned::new(session, socket);
+        let mut received = Vec::new();
+        let mut piece = [0; 65536];
+        loop {
+            let count = stream.read(&mut piece).unwrap_or(0);
+            received.extend_from_slice(&piece[..count]);
+            let text = String::from_utf8_lossy(&received).into_owned();
+            let head = text.find("\r\n\r\n");
+            let length = text.lines().find_map(|line| {
+                let value = line.to_ascii_lowercase();
+                value
+                    .strip_prefix("content-length: ")?
+                    .trim()
+                    .parse::<usize>()
+                    .ok()
+            });
+            let is_whole =
+                head.is_some_and(|head| received.len() >= head + 4 + length.unwrap_or(0));
+            if count == 0 || is_whole {
+                break;
+            }
+        }
+        let body = "{\"hits\": []}";
+        let _ = write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let _ = stream.flush();
+        received
+    });
+    (port, thread)
+}
+
+#[test]
+fn commands_speak_https_and_keep_their_token_out_of_the_process_list() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let token_file = folder.path().join("token");
+    std::fs::write(&token_file, "s3cret-of-a-file\n").expect("written");
+    let dump = fixtures().join("dumps/linux-x86_64-crash.dmp");
+    let ca = fixtures().join("tls/ca.pem");
+    let run = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let output = std::process::Command::new(PROGRAM)
+            .args(arguments)
+            .current_dir(folder.path())
+            .env("SSL_CERT_FILE", &ca)
+            .envs(variables.iter().copied())
+            .output()
+            .expect("it runs");
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    };
+    let (port, server) = tls_server();
+    let url = format!("https://localhost:{port}/submit");
+    let (is_good, said) = run(
+        &["submit", &url, "--dump", dump.to_str().expect("a path")],
+        &[],
+    );
+    assert!(is_good, "{said}");
+    let received = server.join().expect("its end");
+    assert!(memchr::memmem::find(&received, &fixture("dumps/linux-x86_64-crash.dmp")).is_some());
+
+    let file = token_file.to_str().expect("a path");
+    let key = folder.path().join("data");
+    std::fs::create_dir(&key).expect("a folder");
+    std::fs::write(key.join("local-key"), "the-local-key").expect("written");
+    for (options, variables, token) in [
+        (&["--token", "of-an-option"][..], &[][..], "of-an-option"),
+        (
+            &["--token-file", file],
+            &[("CRASHKEEP_TOKEN", "x")],
+            "s3cret-of-a-file",
+        ),
+        (
+            &[],
+            &[("CRASHKEEP_TOKEN", "of-a-variable")],
+            "of-a-variable",
+        ),
+        (&[], &[], "the-local-key"),
+    ] {
+        let (port, server) = tls_server();
+        let url = format!("https://127.0.0.1:{port}");
+        let arguments = [&["symbols", "missing", "--server", &url], options].concat();
+        let (is_good, said) = run(&arguments, variables);
+        assert!(is_good, "{said}");
+        let received =
+            String::from_utf8_lossy(&server.join().expect("its end")).to_ascii_lowercase();
+        assert!(
+            received.contains(&format!("auth-token: {token}\r\n")),
+            "{received}"
+        );
+    }
+    // A certificate that nobody vouches for.
+    let (port, server) = tls_server();
+    let url = format!("https://localhost:{port}/submit");
+    let other = fixtures().join("tls/leaf.pem");
+    let (is_good, said) = run(
+        &["submit", &url, "--dump", dump.to_str().expect("a path")],
+        &[("SSL_CERT_FILE", other.to_str().expect("a path"))],
+    );
+    assert!(
+        !is_good && said.to_lowercase().contains("certificate"),
+        "{said}"
+    );
+    drop(server.join());
 }

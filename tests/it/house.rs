@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const ROWS: [&[&str]; 11] = [
     &["main", "cli", "appliance", "demo"],
     &["http"],
-    &["ingest", "form", "pages", "api"],
+    &["ingest", "form", "shape", "pages", "api"],
     &["upload"],
     &["access", "web"],
     &[
@@ -21,7 +21,14 @@ const ROWS: [&[&str]; 11] = [
     ],
     &["naming"],
     &["queue", "process"],
-    &["store", "index", "stackwalk", "symbols", "outbound"],
+    &[
+        "store",
+        "index",
+        "stackwalk",
+        "symbols",
+        "outbound",
+        "client",
+    ],
     &[
         "addresses",
         "bugs",
@@ -31,9 +38,12 @@ const ROWS: [&[&str]; 11] = [
         "throttle",
         "signature",
         "dialect",
+        "envelope",
         "multipart",
         "reload",
+        "sentry",
         "symbol_source",
+        "unreal",
     ],
     &[
         "child", "crash", "clock", "errand", "limits", "metrics", "rights", "vital",
@@ -49,7 +59,7 @@ const APART: [(&str, &[&str]); 4] = [
 ];
 
 /// Who alone may name a crate.
-const LANDLORDS: [(&str, &[&str]); 29] = [
+const LANDLORDS: [(&str, &[&str]); 30] = [
     ("landlock", &["stackwalk"]),
     ("seccompiler", &["stackwalk"]),
     ("libc", &["stackwalk"]),
@@ -69,7 +79,7 @@ const LANDLORDS: [(&str, &[&str]); 29] = [
     ("breakpad_symbols", &["stackwalk"]),
     ("memmap2", &["symbols"]),
     ("clap", &["cli"]),
-    ("ureq", &["outbound"]),
+    ("ureq", &["outbound", "client"]),
     (
         "flate2",
         &[
@@ -86,6 +96,7 @@ const LANDLORDS: [(&str, &[&str]); 29] = [
     ("tar", &["symbols"]),
     ("zstd", &["symbols"]),
     ("liblzma", &["symbols"]),
+    ("bzip2", &["symbols"]),
     ("symbolic_debuginfo", &["symbols"]),
     ("gimli", &["symbols"]),
     ("symbolic_cfi", &["symbols"]),

@@ -14,6 +14,7 @@ mod fat;
 mod faults;
 mod hostile;
 mod house;
+mod intake;
 mod life;
 mod listeners;
 mod mends;

@@ -259,7 +259,18 @@ fn windows_debuggers_find_both_files_where_symsrv_has_them() {
     }
     let by_program = server.get(&format!("/symbols/crash.exe/{code_id}/crash.sym"));
     let by_debug_file = server.get(&format!("/symbols/crash.pdb/{WINDOWS}/crash.sym"));
-    assert_eq!(by_program.body, by_debug_file.body);
+    assert_eq!(by_debug_file.status, 200);
+    assert_eq!(by_program.status, 302, "as Tecken answers");
+    let place = format!("/symbols/crash.pdb/{WINDOWS}/crash.sym");
+    assert_eq!(by_program.header("location"), Some(place.as_str()));
+    let at_root = server.get(&format!("/crash.exe/{code_id}/crash.sym?_refresh=1"));
+    let place = format!("/crash.pdb/{WINDOWS}/crash.sym?_refresh=1");
+    assert_eq!(at_root.header("location"), Some(place.as_str()));
+    assert_eq!(server.get(&place).body, by_debug_file.body);
+    for file in ["crash.pd_", "file.ptr", "crash.ex_"] {
+        let packed = server.get(&format!("/symbols/crash.pdb/{WINDOWS}/{file}"));
+        assert_eq!(packed.status, 404, "{file}");
+    }
     let head = server.request_bytes(
         "HEAD",
         &format!("/symbols/crash.pdb/{WINDOWS}/crash.pdb"),

@@ -90,6 +90,7 @@ impl House {
                 throttle_rule: "r".into(),
                 deferred_days,
                 raw: Payload::from_bytes(br#"{"annotations": {}, "metadata": {}}"#),
+                digest: None,
                 parts: Vec::new(),
             })
             .expect("durable");

@@ -125,6 +125,7 @@ impl House {
             throttle_rule: "r".into(),
             deferred_days: None,
             raw: Payload::from_bytes(&raw),
+            digest: None,
             parts: Vec::new(),
         };
         self.store.accept(crash).expect("durable");

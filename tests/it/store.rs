@@ -108,6 +108,7 @@ impl Sent {
             throttle_rule: "all".into(),
             deferred_days: self.deferred.then_some(7),
             raw: Payload::from_bytes(&serde_json::to_vec(&self.raw).unwrap()),
+            digest: None,
             parts: parts.collect(),
         }
     }
@@ -183,11 +184,11 @@ impl Server {
         self.disk.note(Note::Sent(index));
         let answer = self.store.accept(crashes[index].report(self.spill.path()));
         match &answer {
-            Ok(()) => self.disk.note(Note::Acked(index)),
+            Ok(_) => self.disk.note(Note::Acked(index)),
             Err(StoreError::Unavailable(_)) => {}
             Err(error) => panic!("an accept was answered with {error}"),
         }
-        answer
+        answer.map(|_| ())
     }
 
     fn request(&self, crashes: &[Sent], index: usize) -> Result<Requested, StoreError> {
@@ -935,7 +936,7 @@ fn what_is_answered_while_the_store_closes_is_kept() {
                     disk.note(Note::Sent(index));
                     let report = crashes[index].report(server.spill.path());
                     match server.store.accept(report) {
-                        Ok(()) => disk.note(Note::Acked(index)),
+                        Ok(_) => disk.note(Note::Acked(index)),
                         Err(StoreError::Stopping) => return,
                         Err(error) => panic!("{error}"),
                     }

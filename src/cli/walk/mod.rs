@@ -42,6 +42,12 @@ pub struct WalkerArgs {
     /// JSON for each dump
     #[arg(long, value_name = "N", default_value_t = u64::MAX)]
     output_bytes_max: u64,
+    /// A dump that came packed, once unpacked
+    #[arg(long, value_name = "N", default_value_t = u64::MAX)]
+    unpacked_bytes_max: u64,
+    /// Most times that a packed dump may grow
+    #[arg(long, value_name = "N", default_value_t = u64::MAX)]
+    ratio_max: u64,
     /// The folder of mapped symbols
     #[arg(long, value_name = "DIR")]
     mapped: Option<PathBuf>,
@@ -105,6 +111,8 @@ pub fn run_walker(args: WalkerArgs) -> anyhow::Result<ExitCode> {
         address_bytes: args.address_bytes,
         cpu_seconds: args.cpu_seconds,
         output_bytes_max: args.output_bytes_max,
+        unpacked_bytes_max: args.unpacked_bytes_max,
+        ratio_max: args.ratio_max,
         mapped: args.mapped,
         map_bytes_max: args.map_bytes_max,
         maps_max: args.maps_max,

@@ -1,0 +1,123 @@
+//! The shapes that the body of a report has: each knows how to cut it into parts.
+
+use crate::crash::raw::MAIN_DUMP;
+use crate::envelope::{Envelope, EnvelopeError};
+use crate::form::{Parts, Refusal, malformed};
+use crate::ingest;
+use crate::multipart::{Multipart, MultipartError, PartHead, PartSink};
+use crate::unreal::{CrashFile, UnrealError};
+
+pub use crate::envelope::Contents;
+
+pub enum Shape {
+    /// `multipart/form-data`.
+    Form(Box<Multipart>),
+    /// A dump and nothing around it; its type, and whether its first byte has come.
+    Dump {
+        content_type: String,
+        has_begun: bool,
+    },
+    /// What Sentry's clients send.
+    Envelope(Box<Envelope>),
+    /// What Unreal's CrashReportClient sends, inflated.
+    Unreal(Box<CrashFile>),
+}
+
+impl Shape {
+    pub fn dump(content_type: &str) -> Self {
+        Self::Dump {
+            content_type: content_type.to_owned(),
+            has_begun: false,
+        }
+    }
+
+    pub fn envelope() -> Self {
+        Self::Envelope(Box::default())
+    }
+
+    pub fn unreal() -> Self {
+        Self::Unreal(Box::default())
+    }
+
+    /// What the metadata of a report calls it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Form(_) => "multipart",
+            Self::Dump { .. } => "dump",
+            Self::Envelope(_) => "envelope",
+            Self::Unreal(_) => "unreal",
+        }
+    }
+
+    /// Whether a body of this shape may begin with any bytes, also with those of a packed file.
+    pub fn takes_any_bytes(&self) -> bool {
+        matches!(self, Self::Dump { .. })
+    }
+
+    /// Whether all that counts has come.
+    pub fn is_complete(&self) -> bool {
+        match self {
+            Self::Form(multipart) => multipart.is_complete(),
+            Self::Dump { .. } | Self::Envelope(_) | Self::Unreal(_) => false,
+        }
+    }
+
+    /// Takes the next piece of the body.
+    pub fn feed(&mut self, bytes: &[u8], parts: &mut Parts) -> Result<(), Refusal> {
+        match self {
+            Self::Form(multipart) => multipart.feed(bytes, parts).map_err(|e| match e {
+                MultipartError::Sink(refusal) => refusal,
+                other => malformed(400, "invalid_payload_structure", other.to_string()),
+            }),
+            Self::Dump {
+                content_type,
+                has_begun,
+            } => {
+                if bytes.is_empty() {
+                    return Ok(());
+                }
+                if !*has_begun {
+                    *has_begun = true;
+                    parts.begin(PartHead {
+                        name: Some(MAIN_DUMP.to_owned()),
+                        file_name: None,
+                        content_type: Some(content_type.clone()),
+                    })?;
+                }
+                parts.data(bytes)
+            }
+            Self::Envelope(envelope) => envelope.feed(bytes, parts).map_err(no_envelope),
+            Self::Unreal(file) => file.feed(bytes, parts).map_err(no_crash_file),
+        }
+    }
+
+    /// The body has ended. What was in an envelope, where it is one.
+    pub fn finish(self, parts: &mut Parts) -> Result<Option<Contents>, Refusal> {
+        match self {
+            Self::Form(multipart) => multipart
+                .finish::<Refusal>()
+                .map(|()| None)
+                .map_err(|e| malformed(400, "invalid_payload_structure", e.to_string())),
+            Self::Dump { has_begun, .. } => match has_begun {
+                true => parts.end().map(|()| None),
+                false => Err(ingest::no_content()),
+            },
+            Self::Envelope(envelope) => envelope.finish(parts).map(Some).map_err(no_envelope),
+            Self::Unreal(file) => file.finish().map(|()| None).map_err(no_crash_file),
+        }
+    }
+}
+
+fn no_crash_file(error: UnrealError<Refusal>) -> Refusal {
+    match error {
+        UnrealError::Sink(refusal) => refusal,
+        other => malformed(400, "invalid_unreal", other.to_string()),
+    }
+}
+
+fn no_envelope(error: EnvelopeError<Refusal>) -> Refusal {
+    match error {
+        EnvelopeError::Sink(refusal) => refusal,
+        other => malformed(400, "invalid_envelope", other.to_string()),
+    }
+}

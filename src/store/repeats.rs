@@ -1,0 +1,101 @@
+//! Reports that came not long ago, so that one that is sent again is answered and not stored again.
+//!
+//! ```text
+//! repeats         digest -> (seq, received ms)   of reports with a dump, the newest
+//! repeat_digests  seq    -> digest
+//! ```
+//!
+//! Crash clients send a report again whose answer they did not get. A digest is of all that makes two
+//! reports the same; whoever makes it decides that. It is written in the transaction of its crash and
+//! goes with it.
+
+use redb::{ReadableTable, ReadableTableMetadata};
+
+use super::Store;
+use super::error::StoreError;
+use super::pending::Txn;
+use super::tables::{self, *};
+use crate::clock::{DAY_MS, Timestamp};
+use crate::crash::id::CrashId;
+
+/// How long a report counts as the same when it comes again.
+pub const REPEAT_MS_MAX: i64 = DAY_MS;
+/// Reports that are remembered.
+pub const REPEATS_MAX: u64 = 1_000_000;
+/// Reports that are forgotten whenever one comes: one in, at most so many out.
+const FORGOTTEN_AT_ONCE_MAX: usize = 16;
+
+impl Store {
+    /// The crash whose report had this digest, where it came within the last day.
+    pub fn repeated(&self, digest: u128, now: Timestamp) -> Result<Option<CrashId>, StoreError> {
+        self.read(|read| {
+            let found = read.open_table(REPEATS)?.get(digest)?;
+            let Some(seq) = found.and_then(|found| seq_within(found.value(), now)) else {
+                return Ok(None);
+            };
+            let row = read.open_table(CRASHES)?.get(seq)?;
+            let row: Option<CrashRow> = row.map(|row| tables::decode(row.value())).transpose()?;
+            Ok(row.map(|row| row.id))
+        })
+    }
+}
+
+fn seq_within((seq, at_ms): (u64, i64), now: Timestamp) -> Option<u64> {
+    let age_ms = now.ms().saturating_sub(at_ms);
+    (age_ms.saturating_abs() < REPEAT_MS_MAX).then_some(seq)
+}
+
+impl Txn<'_> {
+    pub(super) fn repeated(
+        &self,
+        digest: u128,
+        now: Timestamp,
+    ) -> Result<Option<CrashId>, StoreError> {
+        let found = self.repeats.get(digest)?;
+        let Some(seq) = found.and_then(|found| seq_within(found.value(), now)) else {
+            return Ok(None);
+        };
+        match self.crashes.get(seq)? {
+            Some(_) => Ok(Some(self.row(seq)?.id)),
+            None => Ok(None),
+        }
+    }
+
+    /// Remembers a report, and forgets some of those that are too old or too many.
+    pub(super) fn remember(
+        &mut self,
+        digest: u128,
+        seq: u64,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.repeats.insert(digest, (seq, now.ms()))?;
+        self.repeat_digests.insert(seq, digest)?;
+        for _ in 0..FORGOTTEN_AT_ONCE_MAX {
+            let first = self.repeat_digests.first()?;
+            let Some((first, of)) = first.map(|(seq, of)| (seq.value(), of.value())) else {
+                break;
+            };
+            let known = self.repeats.get(of)?.map(|known| known.value());
+            let is_in_time = known.is_some_and(|known| seq_within(known, now).is_some());
+            if is_in_time && self.repeat_digests.len()? <= REPEATS_MAX {
+                break;
+            }
+            self.forget_repeat(first)?;
+        }
+        Ok(())
+    }
+
+    /// A crash is gone: a report like it is a new one.
+    pub(super) fn forget_repeat(&mut self, seq: u64) -> Result<(), StoreError> {
+        let digest = self.repeat_digests.remove(seq)?.map(|of| of.value());
+        let Some(digest) = digest else {
+            return Ok(());
+        };
+        // Another crash may have come with it since.
+        let known = self.repeats.get(digest)?.map(|known| known.value().0);
+        if known == Some(seq) {
+            self.repeats.remove(digest)?;
+        }
+        Ok(())
+    }
+}
