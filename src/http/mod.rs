@@ -45,6 +45,8 @@ use connections::{Connection, Connections, Measured, Place, Stage};
 use listener::{Listener, Tls, TlsFiles};
 use routes::{Handler, Route};
 
+pub use crate::client::{Form, PostError, Sent, ask, post};
+
 /// Threads that move bytes; handlers and commits have others.
 const IO_THREADS: usize = 2;
 /// Handlers and commits at once.
