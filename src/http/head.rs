@@ -154,7 +154,11 @@ impl Heads {
             self.searched = self.held.len();
             return &[];
         };
-        match normalise(&self.held[..end], out) {
+        let next = match bad_start(&self.held[..end], 0) {
+            Some(refusal) => Err(refusal),
+            None => normalise(&self.held[..end], out),
+        };
+        match next {
             Ok(next) => self.state = next,
             Err(refusal) => self.refuse(&refusal, out),
         }
@@ -271,19 +275,13 @@ fn bad_start(held: &[u8], from: usize) -> Option<Refusal> {
 
 const BARE: &str = "the request head has a CR or LF alone; lines end with CR LF";
 
-/// Appends a head in its one form and says what follows it.
+/// Appends a head in its one form and says what follows it. Its lines hold no CR or LF.
 fn normalise(head: &[u8], out: &mut Vec<u8>) -> Result<State, Refusal> {
     let mut lines = Vec::new();
     let mut rest = &head[..head.len() - 2];
     while let Some(end) = memchr::memmem::find(rest, b"\r\n") {
         lines.push(&rest[..end]);
         rest = &rest[end + 2..];
-    }
-    if lines
-        .iter()
-        .any(|l| l.iter().any(|b| matches!(b, b'\r' | b'\n')))
-    {
-        return refuse(400, BARE);
     }
     if lines.iter().any(|line| line.iter().any(is_control)) {
         return refuse(400, "the request head has a control character");

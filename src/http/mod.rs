@@ -167,7 +167,8 @@ impl Server {
 /// Whether the settings of the listener fit together.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
     let http = &config.http;
-    routes::check_submit_paths(&http.submit_paths.0).map_err(ConfigError)?;
+    routes::check_submit_paths(&http.submit_paths.0)
+        .map_err(|why| ConfigError(format!("{}: {why}", http.submit_paths.source)))?;
     let base = http.public_url.base_path();
     if let Some(route) = routes::beginning_like(base) {
         return Err(ConfigError(format!(

@@ -128,7 +128,7 @@ fn sentry_cli_sends_an_envelope_and_knows_who_it_is() {
                 "SENTRY_DSN",
                 format!("http://0123456789abcdef@{}/42", server.address),
             )
-            .env("SENTRY_AUTH_TOKEN", server.token())
+            .env("SENTRY_AUTH_TOKEN", server.key())
             .env("SENTRY_ORG", "acme")
             .env("SENTRY_PROJECT", "app")
             .env("SENTRY_DISABLE_UPDATE_CHECK", "1")

@@ -22,6 +22,7 @@ mod naming;
 mod native;
 mod oracle;
 mod proxies;
+mod repeats;
 mod report;
 mod retention;
 mod search;

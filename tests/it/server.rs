@@ -220,11 +220,6 @@ impl Server {
         }
     }
 
-    /// What a client of ours shows as its token.
-    pub fn token(&self) -> String {
-        "0123456789abcdef".repeat(4)
-    }
-
     /// Sends bytes as they are; `half_close` then ends our side.
     pub fn send(&self, bytes: &[u8], half_close: bool) -> Answer {
         self.try_send(bytes, half_close).expect("an answer")

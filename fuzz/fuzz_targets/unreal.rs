@@ -1,0 +1,41 @@
+//! A crash file of Unreal in pieces reads as the whole does; its description never panics.
+#![no_main]
+
+use crashkeep::multipart::{PartHead, PartSink};
+use crashkeep::unreal::{CrashFile, properties};
+use libfuzzer_sys::fuzz_target;
+
+#[derive(Default, PartialEq, Debug)]
+struct Parts(Vec<(PartHead, Vec<u8>)>);
+
+impl PartSink for Parts {
+    type Error = ();
+    fn begin(&mut self, head: PartHead) -> Result<(), ()> {
+        self.0.push((head, Vec::new()));
+        Ok(())
+    }
+    fn data(&mut self, bytes: &[u8]) -> Result<(), ()> {
+        self.0.last_mut().expect("a part has begun").1.extend_from_slice(bytes);
+        Ok(())
+    }
+    fn end(&mut self) -> Result<(), ()> {
+        Ok(())
+    }
+}
+
+fn parse(body: &[u8], step: usize) -> Option<Parts> {
+    let (mut file, mut parts) = (CrashFile::default(), Parts::default());
+    for piece in body.chunks(step) {
+        file.feed(piece, &mut parts).ok()?;
+    }
+    file.finish::<()>().ok()?;
+    Some(parts)
+}
+
+fuzz_target!(|body: &[u8]| {
+    let whole = parse(body, body.len().max(1));
+    for step in [1, 3, 300] {
+        assert_eq!(parse(body, step), whole);
+    }
+    properties(body);
+});

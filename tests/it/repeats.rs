@@ -1,0 +1,65 @@
+//! Reports that come again: for how long, and until when they are remembered.
+
+use crashkeep::clock::{Clock, DAY_MS, Timestamp};
+use crashkeep::crash::id::{CrashId, Kept};
+use crashkeep::store::{NewCrash, Payload, State};
+
+use crate::retention::{House, START};
+
+/// Has the store take a report with this digest; the id that it answers.
+fn accept(house: &House, number: u128, digest: u128) -> (CrashId, CrashId) {
+    let now = house.clock.now();
+    let id = CrashId::new(number << 64, Kept::Accepted, now);
+    let crash = NewCrash {
+        id,
+        received_at: now,
+        product: "A".into(),
+        version: "1".into(),
+        throttle_rule: "r".into(),
+        deferred_days: None,
+        raw: Payload::from_bytes(br#"{"annotations": {}, "metadata": {}}"#),
+        parts: Vec::new(),
+        digest: Some(digest),
+    };
+    (id, house.store.accept(crash).expect("durable"))
+}
+
+#[test]
+fn a_report_counts_as_the_same_for_a_day_from_its_receipt() {
+    let house = House::new();
+    let (first, kept) = accept(&house, 1, 7);
+    assert_eq!(first, kept);
+    house.clock.set(Timestamp::from_ms(START.ms() + DAY_MS - 1));
+    let (_, again) = accept(&house, 2, 7);
+    assert_eq!(again, first);
+    assert_eq!(
+        house.store.repeated(7, house.clock.now()).ok(),
+        Some(Some(first))
+    );
+    house.clock.set(Timestamp::from_ms(START.ms() + DAY_MS));
+    assert_eq!(house.store.repeated(7, house.clock.now()).ok(), Some(None));
+    let (third, kept) = accept(&house, 3, 7);
+    assert_eq!(kept, third);
+    let (fourth, kept) = accept(&house, 4, 8);
+    assert_eq!(kept, fourth, "another digest is another report");
+    // The first is forgotten, and does not take the newer one with it.
+    assert_eq!(accept(&house, 5, 7).1, third);
+}
+
+#[test]
+fn a_report_whose_crash_was_deleted_is_a_new_one() {
+    let house = House::new();
+    let (first, _) = accept(&house, 1, 7);
+    let seq = house
+        .store
+        .crash(first)
+        .expect("readable")
+        .expect("there")
+        .0;
+    let deleted = house
+        .store
+        .delete(vec![seq], &[State::Queued, State::Processing]);
+    assert_eq!(deleted.expect("deleted"), 1);
+    let (second, kept) = accept(&house, 2, 7);
+    assert_eq!(kept, second);
+}
