@@ -659,19 +659,14 @@ impl Value for PublicUrl {
     }
 }
 
-/// The words of a text between spaces or commas, or of a list of texts.
+/// The words of a text between spaces or commas, or the texts of a list.
 fn words<'a>(value: &'a DeValue) -> Option<Vec<&'a str>> {
-    let split = |text: &'a str| {
-        let words = text.split([' ', ',']);
-        words.filter(|word| !word.is_empty())
-    };
     match value {
-        DeValue::String(text) => Some(split(text).collect()),
-        DeValue::Array(texts) => {
-            let texts = texts.iter().map(|text| text.get_ref().as_str());
-            let texts = texts.collect::<Option<Vec<&str>>>()?;
-            Some(texts.into_iter().flat_map(split).collect())
+        DeValue::String(text) => {
+            let words = text.split([' ', ',']);
+            Some(words.filter(|word| !word.is_empty()).collect())
         }
+        DeValue::Array(texts) => texts.iter().map(|text| text.get_ref().as_str()).collect(),
         _ => None,
     }
 }

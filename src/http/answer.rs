@@ -1,0 +1,338 @@
+//! One request: its route, who asks, and the handler that answers.
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::HeaderMap;
+
+use super::body::{self, Outgoing, ReadError};
+use super::connections::{Connection, Stage};
+use super::reply::send;
+use super::routes::{self, Handler, Route};
+use super::serve::From;
+use super::{Shared, cors, head, submit, upload};
+use crate::access;
+use crate::addresses::PublicUrl;
+use crate::ingest::SubmitHead;
+use crate::limits;
+use crate::pages;
+use crate::web::{App, Arrival, Caller, Door, Method, Params, Request, Response, WebError};
+
+/// The answer to a request, whatever comes of it.
+pub async fn respond(
+    shared: &Arc<Shared>,
+    from: From,
+    connection: &Connection,
+    request: hyper::Request<Incoming>,
+) -> hyper::Response<Outgoing> {
+    if let Some(refused) = request.headers().get(head::REFUSED_HEADER) {
+        let (status, why) = head::refusal(refused.to_str().unwrap_or_default());
+        tracing::info!(status, why, "a request head was refused");
+        let config = shared.app.config.get();
+        return send(
+            &config.http,
+            Response::text(status, format!("{why}\n")),
+            false,
+        );
+    }
+    let config = shared.app.config.get();
+    let path = own_path(&config.http.public_url, request.uri().path());
+    if request.method() == hyper::Method::OPTIONS
+        && let Some(response) = cors::preflight(&config, path, request.headers())
+    {
+        return send(&config.http, response, false);
+    }
+    let head_only = request.method() == hyper::Method::HEAD;
+    let method = method_of(request.method());
+    let route = method.and_then(|method| routes::find(method, path).ok());
+    let origin = route.and_then(|(route, _)| cors::allowed(&config, route, request.headers()));
+    let response = match answer(shared, from, connection, request).await {
+        Ok(response) => response,
+        Err(response) => response,
+    };
+    let response = match origin {
+        Some(origin) => cors::share(response, origin),
+        None => response,
+    };
+    send(&config.http, response, head_only)
+}
+
+/// The answer of a route, or the answer that says why there is none.
+async fn answer(
+    shared: &Arc<Shared>,
+    from: From,
+    connection: &Connection,
+    request: hyper::Request<Incoming>,
+) -> Result<Response, Response> {
+    let (head, mut incoming) = request.into_parts();
+    let path = own_path(&shared.app.config.get().http.public_url, head.uri.path()).to_owned();
+    let headers = readable(&head.headers);
+    let arrival = arrival(&shared.app, from, &headers);
+    let refuse = |error: WebError| error_response(&path, &error);
+    let Some(method) = method_of(&head.method) else {
+        let why = format!("method {} is not known here", head.method);
+        return Err(refuse(WebError::new(405, why)));
+    };
+    let query = Params::parse(head.uri.query().unwrap_or_default());
+    let mut request = Request {
+        method,
+        path: path.clone(),
+        query,
+        headers,
+        arrival,
+        caller: Caller::anonymous(),
+        body: Vec::new(),
+    };
+    if request
+        .headers
+        .iter()
+        .filter(|(name, _)| name == "host")
+        .count()
+        > 1
+    {
+        return Err(refuse(WebError::new(
+            400,
+            "the request has two Host headers",
+        )));
+    }
+    let config = shared.app.config.get();
+    let submit_paths = &config.http.submit_paths.0;
+    let (route, captures) = routes::find_with(submit_paths, method, &path).map_err(refuse)?;
+    if from.door == Door::Collector && !route.is_for_collector() {
+        let why = "this port takes crash reports alone (POST /submit); the pages are elsewhere";
+        return Err(refuse(WebError::not_found(why)));
+    }
+    let is_shared = cors::allowed(&config, route, &head.headers).is_some();
+    if shared.app.read_only && route.changes {
+        let why =
+            "this server shows a data directory read-only: it takes no reports and changes nothing";
+        return Err(refuse(WebError::new(503, why)));
+    }
+    // Whoever asks for reports to be taken or for health needs no name, nor a store that answers.
+    let may_change = method.changes() && matches!(route.handler, Handler::Plain(_));
+    if route.needs.is_some() || route.is_paced || may_change {
+        let app = shared.app.clone();
+        let checked = tokio::task::spawn_blocking(move || {
+            let checked = check_access(&app, route, &mut request, is_shared);
+            (request, checked)
+        });
+        let checked = checked.await;
+        let Ok((known, checked)) = checked else {
+            return Err(panicked(shared, &path));
+        };
+        request = known;
+        match checked {
+            Err(error) => {
+                // A client that is still sending when the connection closes never sees the answer.
+                // One that waits for our word sends nothing.
+                if request.header("expect").is_none() {
+                    body::drain(&mut incoming).await;
+                }
+                return Err(refusal_response(&request, &error));
+            }
+            Ok(Some(response)) => return Ok(response),
+            Ok(None) => {}
+        }
+    }
+    let handler = match route.handler {
+        Handler::Submit(endpoint) => {
+            let submit_head = SubmitHead {
+                endpoint,
+                content_type: request.header("content-type").map(str::to_owned),
+                content_encoding: request.header("content-encoding").map(str::to_owned),
+                content_length: request
+                    .header("content-length")
+                    .and_then(|v| v.parse().ok()),
+                user_agent: request.header("user-agent").map(str::to_owned),
+                query: request.query,
+                peer: request.arrival.client,
+            };
+            return Ok(submit::submit(shared, connection, submit_head, incoming).await);
+        }
+        Handler::Upload(handler) => {
+            let spilled = upload::spill(shared, connection, &request, &mut incoming).await;
+            let (body, place) = spilled.map_err(refuse)?;
+            connection.enter(Stage::Working);
+            let app = shared.app.clone();
+            let ran = tokio::task::spawn_blocking(move || handler(&app, &request, &captures, body));
+            let ran = ran.await;
+            drop(place);
+            return ended(shared, &path, None, ran);
+        }
+        Handler::Plain(handler) => handler,
+    };
+    if method.changes() {
+        request.body = match body::read_small(&mut incoming, connection).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => {
+                let why = format!(
+                    "the body is larger than {} bytes",
+                    limits::SMALL_BODY_BYTES_MAX
+                );
+                return Err(refuse(WebError::new(413, why)));
+            }
+            Err(ReadError::TimedOut) => {
+                return Err(refuse(WebError::new(408, "the body came too slowly")));
+            }
+            Err(ReadError::Incomplete(why)) => return Err(refuse(WebError::new(400, why))),
+        };
+    }
+    connection.enter(Stage::Working);
+    let app = shared.app.clone();
+    let query = request.query.clone();
+    let ran = tokio::task::spawn_blocking(move || handler(&app, &request, &captures)).await;
+    ended(shared, &path, Some(&query), ran)
+}
+
+fn method_of(method: &hyper::Method) -> Option<Method> {
+    match *method {
+        hyper::Method::GET | hyper::Method::HEAD => Some(Method::Get),
+        hyper::Method::POST => Some(Method::Post),
+        hyper::Method::PUT => Some(Method::Put),
+        _ => None,
+    }
+}
+
+/// What a handler answered, or that it panicked. An error tells the value of its parameter.
+fn ended(
+    shared: &Shared,
+    path: &str,
+    query: Option<&Params>,
+    ran: Result<Result<Response, WebError>, tokio::task::JoinError>,
+) -> Result<Response, Response> {
+    match ran {
+        Ok(result) => result.map_err(|mut error| {
+            if let (Some(field), None, Some(query)) = (&error.field, &error.value, query) {
+                error.value = query.get(field).map(Into::into);
+            }
+            error_response(path, &error)
+        }),
+        Err(_) => Err(panicked(shared, path)),
+    }
+}
+
+fn panicked(shared: &Shared, path: &str) -> Response {
+    shared.app.metrics.panics.add(1);
+    tracing::error!(path, "a handler panicked");
+    let why = "internal error; see the server log";
+    error_response(path, &WebError::new(500, why))
+}
+
+/// The path as the route table knows it: a proxy may pass the path of `public_url` on, or take it
+/// off.
+fn own_path<'a>(public_url: &PublicUrl, path: &'a str) -> &'a str {
+    let base = public_url.base_path();
+    match path.strip_prefix(base) {
+        Some("") if !base.is_empty() => "/",
+        Some(rest) if rest.starts_with('/') => rest,
+        _ => path,
+    }
+}
+
+fn arrival(app: &App, from: From, headers: &[(String, String)]) -> Arrival {
+    let From { door, peer, is_tls } = from;
+    let config = app.config.get();
+    let proxies = &config.http.trusted_proxies;
+    let forwarded = headers.iter().filter(|(name, _)| name == "x-forwarded-for");
+    Arrival {
+        door,
+        is_tls,
+        is_proxied: proxies.trusts(peer),
+        client: proxies.client(peer, forwarded.map(|(_, value)| value.as_str())),
+    }
+}
+
+/// Finds out who asks, and whether they may. `Some` is the answer where they came with the local
+/// key in the address.
+fn check_access(
+    app: &App,
+    route: &Route,
+    request: &mut Request,
+    is_shared: bool,
+) -> Result<Option<Response>, WebError> {
+    if request.method == Method::Get && !is_for_programs(&request.path) {
+        let let_in = pages::login::by_key(app, request)?;
+        if let_in.is_some() {
+            return Ok(let_in);
+        }
+    }
+    if route.needs.is_some() || route.is_paced {
+        request.caller = access::identify(app, request)?;
+    }
+    if route.is_paced {
+        access::pace(app, request)?;
+    }
+    if let Some(scope) = route.needs
+        && !request.may(scope)
+    {
+        return Err(access::refusal(app, &request.caller, scope)?);
+    }
+    let public_url = &app.config.get().http.public_url;
+    if request.method.changes()
+        && !is_shared
+        && let Some(why) = access::origin::foreign(request, public_url)
+    {
+        let why = format!("the request comes from a page of another site: {why}");
+        return Err(WebError::forbidden(why));
+    }
+    Ok(None)
+}
+
+/// What somebody gets who may not do what they asked for: people a form to log in, where that
+/// helps, programs the reason, and the question for a token where they showed none.
+fn refusal_response(request: &Request, error: &WebError) -> Response {
+    let is_program = is_for_programs(&request.path);
+    if error.status != 401 {
+        return error_response(&request.path, error);
+    }
+    let accepts = request.header("accept").unwrap_or_default();
+    if !is_program && accepts.contains("text/html") {
+        return pages::login::ask(request, error);
+    }
+    if is_program && is_upload(&request.path) {
+        // The status that Tecken's clients know; they send what they have unasked.
+        return WebError::forbidden(error.message.as_str()).to_json();
+    }
+    access::challenge(&error.message).to_json()
+}
+
+/// Where symbols are sent to, as on Tecken.
+fn is_upload(path: &str) -> bool {
+    path.trim_end_matches('/') == "/upload" || path.starts_with("/upload/")
+}
+
+fn error_response(path: &str, error: &WebError) -> Response {
+    match is_for_programs(path) {
+        true => error.to_json(),
+        false => pages::error::page(error),
+    }
+}
+
+/// Whether programs use this address, to whom JSON says more than a page.
+fn is_for_programs(path: &str) -> bool {
+    let by_programs = [
+        "/api/",
+        "/__",
+        "/upload",
+        "/symbols",
+        "/buildid/",
+        "/v1/",
+        "/symbolicate",
+    ];
+    let is_symbol =
+        path.split('/').nth(2).is_some_and(routes::is_symbol_id) && path.split('/').count() == 4;
+    (is_symbol || by_programs.iter().any(|start| path.starts_with(start)))
+        && !matches!(path, "/api/" | "/symbols/")
+}
+
+fn readable(headers: &HeaderMap) -> Vec<(String, String)> {
+    headers
+        .iter()
+        .map(|(name, value)| {
+            (
+                name.as_str().to_owned(),
+                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            )
+        })
+        .collect()
+}

@@ -1,0 +1,81 @@
+//! From a plain answer to one that hyper sends: headers that every answer has, and the path that stands in
+//! front of ours.
+
+use hyper::header::{self, HeaderName, HeaderValue};
+
+use super::body::Outgoing;
+use crate::config;
+use crate::pages;
+use crate::web::{Body, HTML, Response};
+
+/// No script, no inline style, nothing from elsewhere, no frame around us.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// An answer as hyper sends it.
+pub fn send(
+    http: &config::Http,
+    mut response: Response,
+    head_only: bool,
+) -> hyper::Response<Outgoing> {
+    under_base_path(http.public_url.base_path(), &mut response);
+    let body = match response.body {
+        Body::Bytes(bytes) => Outgoing::bytes(bytes),
+        Body::Payload(reader) if head_only => Outgoing::length_alone(Some(reader.bytes())),
+        Body::Payload(reader) => Outgoing::payload(reader),
+        Body::Stream { bytes, .. } if head_only => Outgoing::length_alone(bytes),
+        Body::Stream { reader, bytes } => Outgoing::stream(reader, bytes),
+    };
+    let mut built = hyper::Response::new(body);
+    *built.status_mut() = hyper::StatusCode::from_u16(response.status)
+        .unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = built.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(response.content_type),
+    );
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::CACHE_CONTROL, "no-store"),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if *http.noindex {
+        let name = HeaderName::from_static("x-robots-tag");
+        headers.insert(name, HeaderValue::from_static("noindex, nofollow"));
+    }
+    for (name, value) in response.headers {
+        match HeaderValue::from_str(&value) {
+            Ok(value) => drop(headers.insert(HeaderName::from_static(name), value)),
+            Err(_) => tracing::error!(name, "a header's value cannot be sent"),
+        }
+    }
+    built
+}
+
+/// Pages and redirects name our own paths from the root. Where users reach the server below a path,
+/// that stands in front of them.
+fn under_base_path(base: &str, response: &mut Response) {
+    if base.is_empty() {
+        return;
+    }
+    for (name, value) in &mut response.headers {
+        if *name == "location" && value.starts_with('/') {
+            value.insert_str(0, base);
+        }
+    }
+    if response.content_type == HTML
+        && let Body::Bytes(page) = &mut response.body
+    {
+        *page = pages::below(base, page);
+    }
+}
