@@ -463,9 +463,10 @@ fn a_pass_that_stopped_itself_is_told_and_goes_on_when_an_admin_says_so() {
     let ahead = Arc::new(ManualClock::at(now));
     let appliance = Appliance::start_at(config, &place, ahead).expect("a server");
     let address = appliance.address().to_string();
+    let key = appliance.local_key().expect("a key");
     let get = |path: &str| {
-        let answer = exchange(&address, &request("GET", path, &[], b""), false);
-        answer.expect("an answer")
+        let asked = request("GET", path, &[("Auth-Token", &key)], b"");
+        exchange(&address, &asked, false).expect("an answer")
     };
     let heartbeat = wait_for("the warning", || {
         let heartbeat = get("/__heartbeat__");
