@@ -29,15 +29,17 @@ pub(super) fn unwrap(mut bytes: Vec<u8>, bounds: Bounds) -> Result<Vec<u8>, Walk
 
 /// The dump in a multipart body.
 fn dump_of_form(body: &[u8]) -> Option<Vec<u8>> {
-    let mut parser = Multipart::new(leading_boundary(body)?);
+    let boundary = leading_boundary(body)?;
+    // A body that is cut off may still hold a dump, so it gets the end that it lacks.
+    let end = format!("\r\n--{boundary}--\r\n");
+    let mut parser = Multipart::new(boundary);
     let mut dump = DumpPart::default();
-    // A body that is cut off may still hold a dump.
-    for piece in body.chunks(64 * 1024) {
+    for piece in body.chunks(64 * 1024).chain([end.as_bytes()]) {
         if parser.feed(piece, &mut dump).is_err() {
             break;
         }
     }
-    dump.found.or(dump.current)
+    dump.found
 }
 
 /// Keeps the first part that is a dump by its name or by its first bytes.
