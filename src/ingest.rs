@@ -436,23 +436,22 @@ pub fn accept(app: &App, report: Report) -> Result<Answer, Refusal> {
     })
 }
 
-/// What two reports have in common that are the same: sender, annotations and dumps. `None` without
-/// a dump: then nothing says that it was one crash.
+/// What two reports have in common that are the same: sender, annotations and dumps, and attachments,
+/// so that none is lost. `None` without a dump: then nothing says that it was one crash.
 fn digest(
     peer: Option<IpAddr>,
     annotations: &BTreeMap<String, String>,
     files: &[(Part, Payload)],
 ) -> Option<u128> {
-    let mut dumps: Vec<_> = files
-        .iter()
-        .map(|(part, _)| part)
-        .filter(|part| part.kind == PartKind::Dump && part.bytes > 0)
-        .map(|part| (part.name.as_str(), part.sha256))
-        .collect();
-    if dumps.is_empty() {
+    let is_dump = |(part, _): &(Part, Payload)| part.kind == PartKind::Dump && part.bytes > 0;
+    if !files.iter().any(is_dump) {
         return None;
     }
-    dumps.sort();
+    let mut files: Vec<_> = files
+        .iter()
+        .map(|(part, _)| (part.name.as_str(), part.sha256))
+        .collect();
+    files.sort();
     let mut hash = Sha256::new();
     // Each with its length, so that nothing can be moved from one into the next.
     let mut add = |bytes: &[u8]| {
@@ -460,7 +459,7 @@ fn digest(
         hash.update(bytes);
     };
     add(format!("{peer:?}").as_bytes());
-    for (name, sha256) in dumps {
+    for (name, sha256) in files {
         add(name.as_bytes());
         add(&sha256);
     }

@@ -26,7 +26,7 @@ fn walked(server: &Server, answer: &Answer) -> Value {
 }
 
 fn notes(crash: &Value) -> String {
-    crash["processor_notes"].to_string()
+    format!("{} {}", crash["processor_notes"], crash["collector_notes"])
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -655,7 +655,15 @@ fn a_report_that_comes_again_is_answered_with_the_same_id() {
     assert_ne!(send(&server, "2", &dump), first, "other annotations");
     let other = fixture("dumps/linux-x86_64-null_read_av.dmp");
     assert_ne!(send(&server, "1", &other), first, "another dump");
-    assert_eq!(server.metric("crashkeep_stored_total"), 3);
+    let with_log = server.submit(
+        &[("ProductName", "P"), ("Version", "1")],
+        &[
+            ("upload_file_minidump", "x.dmp", &dump),
+            ("log", "a.log", b"what no other report has"),
+        ],
+    );
+    assert_ne!(with_log.crash_id(), first, "nothing that was sent is lost");
+    assert_eq!(server.metric("crashkeep_stored_total"), 4);
     assert_eq!(
         server.metric("crashkeep_discarded_total{reason=\"repeated\"}"),
         1
