@@ -27,6 +27,8 @@ use super::unpack::{Bounds, Budget, Packing};
 const MAGIC_BYTES: usize = 264;
 /// Bytes read to find out what is in a zip: its directory is held in memory.
 const DIRECTORY_BYTES_MAX: u64 = 16 << 20;
+/// Jumps within that directory: a few for each entry, and each throws a buffer away.
+const DIRECTORY_JUMPS_MAX: u64 = 100_000;
 /// Bytes of the list of what is in a source bundle: a line for each file.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 /// Characters of a client's name for a file.
@@ -527,6 +529,7 @@ fn open_zip(file: File) -> Result<ZipArchive<Metered>, Refused> {
     let metered = Metered {
         file: BufReader::new(file),
         left: left.clone(),
+        jumps: 0,
     };
     let archive = ZipArchive::new(metered).map_err(|error| {
         refused(format!(
@@ -604,6 +607,7 @@ impl<R: BufRead> BufRead for UntilHead<R> {
 struct Metered {
     file: BufReader<File>,
     left: Rc<Cell<u64>>,
+    jumps: u64,
 }
 
 impl Read for Metered {
@@ -621,6 +625,10 @@ impl Read for Metered {
 
 impl Seek for Metered {
     fn seek(&mut self, position: io::SeekFrom) -> io::Result<u64> {
+        self.jumps += 1;
+        if self.left.get() != u64::MAX && self.jumps > DIRECTORY_JUMPS_MAX {
+            return Err(io::Error::other("its directory has too many entries"));
+        }
         self.file.seek(position)
     }
 }

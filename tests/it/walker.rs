@@ -152,7 +152,7 @@ fn a_bad_dump_is_refused_and_the_same_child_walks_the_next() {
     let mut walker = Walker::new(WalkerOptions::new(program()));
     for (name, status) in [
         ("broken/dumps/empty.dmp", "EmptyMinidump"),
-        ("broken/dumps/gzipped.dmp", "HeaderMismatch"),
+        ("broken/dumps/html_page.dmp", "HeaderMismatch"),
         ("broken/dumps/no_thread_list.dmp", "MissingThreadList"),
     ] {
         let error = walker.walk(&dump(name)).unwrap().unwrap_err();
