@@ -393,7 +393,7 @@ fn hostile_uploads_are_refused_with_the_reason_and_leave_nothing() {
     assert_eq!(zstd.status, 415);
     let claimed =
         b"POST /upload/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999999999\r\n\r\nMODULE";
-    let answer = server.send(claimed, false);
+    let answer = server.send(&server.with_key(claimed), false);
     assert_eq!(answer.status, 413);
     assert!(
         answer.text().contains("symbols.upload_bytes_max"),
