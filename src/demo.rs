@@ -23,7 +23,7 @@ use crate::web::Params;
 
 const DAYS: i64 = 14;
 /// For the last reports to be processed before the server says that it is ready.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 macro_rules! dump {
     ($name:literal) => {

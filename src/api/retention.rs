@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::doc::{AnswerDoc, Doc, count, flag, object, text};
+use super::doc::{AnswerDoc, Doc, count, flag, object, text_or_null};
 use crate::retention::{Held, Planned};
 use crate::web::{App, Request, Response, WebError};
 
@@ -19,16 +19,18 @@ pub const CONFIRM: Doc = Doc::new(
 
 fn answer() -> Value {
     let kind = || {
-        object(&[
+        let mut kind = object(&[
             ("stored", count()),
             ("due", count()),
             ("unexplained", count()),
-        ])
+        ]);
+        kind["type"] = json!(["object", "null"]);
+        kind
     };
     object(&[
         ("waits", flag()),
-        ("reason", text()),
-        ("since", text()),
+        ("reason", text_or_null()),
+        ("since", text_or_null()),
         ("processed", kind()),
         ("failed", kind()),
         ("deferred", kind()),
@@ -51,24 +53,25 @@ pub fn confirm(app: &App, _: &Request, _: &[String]) -> Result<Response, WebErro
     Ok(Response::json(&of(held.as_ref())))
 }
 
+/// What would be deleted; all but `waits` is null where no pass waits.
 fn of(held: Option<&Held>) -> Value {
-    let Some(held) = held else {
-        return json!({ "waits": false });
-    };
-    let kind = |kind: Planned| {
-        json!({
-            "stored": kind.stored,
-            "due": kind.due,
-            "unexplained": kind.unexplained,
+    let kind = |of: fn(&Held) -> Planned| {
+        held.map(|held| {
+            let planned = of(held);
+            json!({
+                "stored": planned.stored,
+                "due": planned.due,
+                "unexplained": planned.unexplained,
+            })
         })
     };
     json!({
-        "waits": true,
-        "reason": held.to_string(),
-        "since": held.at.rfc3339(),
-        "processed": kind(held.plan.processed),
-        "failed": kind(held.plan.failed),
-        "deferred": kind(held.plan.deferred),
-        "symbols": kind(held.plan.symbols),
+        "waits": held.is_some(),
+        "reason": held.map(Held::to_string),
+        "since": held.map(|held| held.at.rfc3339()),
+        "processed": kind(|held| held.plan.processed),
+        "failed": kind(|held| held.plan.failed),
+        "deferred": kind(|held| held.plan.deferred),
+        "symbols": kind(|held| held.plan.symbols),
     })
 }

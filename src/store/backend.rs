@@ -5,6 +5,8 @@ use std::sync::{Arc, RwLock};
 
 use redb::{Database, StorageBackend};
 
+use super::contain::contained;
+
 use super::disk::DiskFile;
 use super::error::StoreError;
 use super::overlay::OverlayFile;
@@ -93,17 +95,38 @@ pub fn clear_unmade(
     Ok(())
 }
 
+/// An open database. redb writes when it is closed, and on a damaged file that can panic.
+pub struct Open(Option<Database>);
+
+impl std::ops::Deref for Open {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        let closed = contained(|| {
+            drop(database);
+            Ok(())
+        });
+        if let Err(error) = closed {
+            tracing::error!(%error, "the database could not be closed in order");
+        }
+    }
+}
+
 /// Opens the database in `file`, repairing what a kill or a power cut left; an empty file becomes
 /// a new database. `cache_bytes` bounds redb's page cache.
-pub fn open(
-    file: Arc<dyn DiskFile>,
-    cache_bytes: usize,
-    life: &Life,
-) -> Result<Database, StoreError> {
+pub fn open(file: Arc<dyn DiskFile>, cache_bytes: usize, life: &Life) -> Result<Open, StoreError> {
     let life = life.clone();
-    Ok(Database::builder()
+    let database = Database::builder()
         .set_cache_size(cache_bytes)
-        .create_with_backend(Backend { file, life })?)
+        .create_with_backend(Backend { file, life })?;
+    Ok(Open(Some(database)))
 }
 
 /// Opens what is committed in `file` for reading, without writing to it: what redb has to repair
@@ -112,6 +135,6 @@ pub fn open_for_reading(
     file: Arc<dyn DiskFile>,
     cache_bytes: usize,
     life: &Life,
-) -> Result<Database, StoreError> {
+) -> Result<Open, StoreError> {
     open(Arc::new(OverlayFile::over(file)?), cache_bytes, life)
 }

@@ -43,7 +43,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, RecvError, Sender, bounded, select};
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use redb::{ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
 use crate::clock::{Clock, Timestamp};
 use crate::crash::id::CrashId;
@@ -127,7 +127,7 @@ struct Shared {
     /// The damage of the database that was met first, if any was.
     damage: Mutex<Option<String>>,
     clock: Arc<dyn Clock>,
-    database: RwLock<Arc<Database>>,
+    database: RwLock<Arc<backend::Open>>,
     readers: segments::Readers,
     /// Why the store cannot be written just now.
     latched: Mutex<Option<String>>,
@@ -137,14 +137,14 @@ struct Shared {
 }
 
 impl Shared {
-    fn database(&self) -> Arc<Database> {
+    fn database(&self) -> Arc<backend::Open> {
         self.database
             .read()
             .unwrap_or_else(|e| e.into_inner())
             .clone()
     }
 
-    fn replace_database(&self, database: Database) {
+    fn replace_database(&self, database: backend::Open) {
         *self.database.write().unwrap_or_else(|e| e.into_inner()) = Arc::new(database);
     }
 

@@ -12,7 +12,8 @@ use crate::chromium::{Browser, is_installed};
 use crate::server::{Server, fixture, wait_for};
 
 /// Where the addresses begin that programs read, not people.
-pub const MACHINES: [&str; 9] = [
+pub const MACHINES: [&str; 10] = [
+    "/{}/{id}/{}",
     "/robots.txt",
     "/search/feed.atom",
     "/__",

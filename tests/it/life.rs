@@ -505,10 +505,14 @@ fn a_walker_that_dies_on_a_crash_is_replaced_and_the_crash_is_walked_again() {
         let server = with_one_worker(folder.path());
         let walker = stopped_walker(&server, &dump);
         let id = taken_crash(&server, &dump);
-        send_signal(walker, Signal::KILL);
+        // On a busy machine the server may have ended it already, because it did nothing: then the
+        // crash was set back, which is no fault.
+        let pid = rustix::process::Pid::from_raw(walker as i32).expect("a pid");
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
         assert_eq!(server.wait_processed(&id), "processed");
         let is_again = server.state(&id)["attempts"] == 2;
-        is_again.then(|| assert!(server.metric("crashkeep_walker_faults_total") >= 1))
+        let is_fault = server.metric("crashkeep_walker_faults_total") >= 1;
+        (is_again && is_fault).then_some(())
     });
 }
 

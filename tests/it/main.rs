@@ -3,6 +3,7 @@
 mod access;
 mod browser;
 mod bugs;
+mod buttons;
 mod catalogue;
 mod chromium;
 mod clients;
@@ -17,6 +18,7 @@ mod house;
 mod intake;
 mod life;
 mod listeners;
+mod marionette;
 mod mends;
 mod naming;
 mod native;

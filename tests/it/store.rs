@@ -955,7 +955,9 @@ fn what_is_answered_while_the_store_closes_is_kept() {
 }
 
 #[test]
-fn a_writer_that_panics_is_told_about() {
+fn a_writer_that_panics_ends_the_process_and_says_so() {
+    /// Set in the process that is to end.
+    const ENDING: &str = "CRASHKEEP_TEST_WRITER";
     struct Panics;
     impl JobSink for Panics {
         fn room(&self, _: Lane) -> usize {
@@ -966,23 +968,32 @@ fn a_writer_that_panics_is_told_about() {
         }
         fn is_behind(&self, _: bool) {}
     }
-    let crashes = short_script();
-    let spill = tempfile::tempdir().unwrap();
-    let options = StoreOptions {
-        cache_bytes: 1 << 20,
-        spill_dir: spill.path().to_path_buf(),
-    };
-    let clock = Arc::new(ManualClock::at(START));
-    let disk = Arc::new(Disks::empty());
-    let store = Store::open(disk, options, clock, Box::new(Panics)).unwrap();
-    store.accept(crashes[0].report(spill.path())).unwrap();
-    assert!(eventually(Duration::from_secs(1), || store
-        .latched()
-        .is_some()));
-    let refused = store.accept(crashes[2].report(spill.path()));
-    assert!(matches!(refused, Err(StoreError::Stopping)));
-    assert!(store.crash(crashes[0].id).unwrap().is_some());
-    store.close();
+    if std::env::var_os(ENDING).is_some() {
+        let spill = tempfile::tempdir().unwrap();
+        let options = StoreOptions {
+            cache_bytes: 1 << 20,
+            spill_dir: spill.path().to_path_buf(),
+        };
+        let clock = Arc::new(ManualClock::at(START));
+        let disk = Arc::new(Disks::empty());
+        let store = Store::open(disk, options, clock, Box::new(Panics)).unwrap();
+        let _ = store.accept(short_script()[0].report(spill.path()));
+        eventually(Duration::from_secs(60), || false);
+        unreachable!("the process ended with its writer");
+    }
+    let own = std::env::current_exe().expect("this program");
+    let output = std::process::Command::new(own)
+        .args([
+            "--exact",
+            "store::a_writer_that_panics_ends_the_process_and_says_so",
+        ])
+        .arg("--nocapture")
+        .env(ENDING, "1")
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(crashkeep::vital::EXIT_CODE));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("store-writer ended by itself"), "{said}");
 }
 
 #[test]
