@@ -24,6 +24,7 @@ use crate::multipart::{self, BadContentType, Multipart};
 use crate::sentry;
 use crate::shape::Shape;
 use crate::store::counters::Discard;
+use crate::store::repeats::Repeat;
 use crate::store::{NewCrash, Payload};
 use crate::throttle::{self, Outcome};
 use crate::unreal;
@@ -369,11 +370,14 @@ pub fn accept(app: &App, report: Report) -> Result<Answer, Refusal> {
     }
     dialect::map(&mut annotations);
     let received_at = app.clock.now();
-    let digest = digest(peer, &annotations, &files);
-    if let Some(digest) = digest
-        && let Some(id) = app.store.repeated(digest, received_at)?
-    {
-        return Ok(Answer::Repeated(id));
+    let mut digest = digest(peer, &annotations, &files);
+    if let Some(known) = digest {
+        match app.store.repeated(known, received_at)? {
+            Repeat::New => {}
+            Repeat::Stored(id) => return Ok(Answer::Repeated(id)),
+            // It is stored as one that nobody knows yet.
+            Repeat::Lost => digest = None,
+        }
     }
     let random = uuid::Uuid::new_v4().as_u128();
     let config = app.config.get();

@@ -11,6 +11,8 @@ pub const EXIT_CODE: i32 = 70;
 pub struct Vital {
     name: &'static str,
     is_finished: bool,
+    /// A task is also dropped where its runtime ends, which is no fault: only a panic counts.
+    is_task: bool,
 }
 
 impl Vital {
@@ -18,6 +20,16 @@ impl Vital {
         Self {
             name,
             is_finished: false,
+            is_task: false,
+        }
+    }
+
+    /// The same for an asynchronous task.
+    pub fn task(name: &'static str) -> Self {
+        Self {
+            name,
+            is_finished: false,
+            is_task: true,
         }
     }
 
@@ -29,7 +41,8 @@ impl Vital {
 
 impl Drop for Vital {
     fn drop(&mut self) {
-        if self.is_finished {
+        let is_cancelled = self.is_task && !std::thread::panicking();
+        if self.is_finished || is_cancelled {
             return;
         }
         tracing::error!(
@@ -64,6 +77,7 @@ mod tests {
             unreachable!("the process ended with its thread");
         }
         Vital::new("finished").finish();
+        drop(Vital::task("cancelled"));
         let own = std::env::current_exe().expect("this program");
         let name = "vital::tests::a_vital_thread_that_panics_ends_the_process_and_says_so";
         let output = std::process::Command::new(own)

@@ -20,7 +20,7 @@ use crate::vital::Vital;
 use crate::web::Door;
 
 pub async fn accept(listener: Listener, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {
-    let vital = Vital::new("http-accept");
+    let vital = Vital::task("http-accept");
     let mut connections = JoinSet::new();
     loop {
         while let Some(ended) = connections.try_join_next() {

@@ -25,7 +25,7 @@ pub mod overlay;
 pub mod passes;
 pub mod payload;
 mod pending;
-mod repeats;
+pub mod repeats;
 mod segments;
 pub mod sightings;
 pub mod signing;

@@ -14,6 +14,7 @@ use redb::{ReadableTable, ReadableTableMetadata};
 use super::Store;
 use super::error::StoreError;
 use super::pending::Txn;
+use super::segments;
 use super::tables::{self, *};
 use crate::clock::{DAY_MS, Timestamp};
 use crate::crash::id::CrashId;
@@ -25,18 +26,48 @@ pub const REPEATS_MAX: u64 = 1_000_000;
 /// Reports that are forgotten whenever one comes: one in, at most so many out.
 const FORGOTTEN_AT_ONCE_MAX: usize = 16;
 
+/// What is known of a report's digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// No such report came within the last day.
+    New,
+    /// The crash of the report that came, with all its bytes.
+    Stored(CrashId),
+    /// Such a report came, but somebody removed the files that its bytes were in: this one is needed.
+    Lost,
+}
+
 impl Store {
-    /// The crash whose report had this digest, where it came within the last day.
-    pub fn repeated(&self, digest: u128, now: Timestamp) -> Result<Option<CrashId>, StoreError> {
-        self.read(|read| {
+    /// Whether the report with this digest came within the last day.
+    ///
+    /// # Errors
+    /// Also where the store is not the file that is at its place any more: nothing may be
+    /// acknowledged then.
+    pub fn repeated(&self, digest: u128, now: Timestamp) -> Result<Repeat, StoreError> {
+        let row = self.read(|read| {
             let found = read.open_table(REPEATS)?.get(digest)?;
             let Some(seq) = found.and_then(|found| seq_within(found.value(), now)) else {
                 return Ok(None);
             };
             let row = read.open_table(CRASHES)?.get(seq)?;
-            let row: Option<CrashRow> = row.map(|row| tables::decode(row.value())).transpose()?;
-            Ok(row.map(|row| row.id))
-        })
+            let row = row.map(|row| tables::decode::<CrashRow>(row.value()));
+            row.transpose()
+        })?;
+        let Some(row) = row else {
+            return Ok(Repeat::New);
+        };
+        self.shared.check_in_place()?;
+        let parts = row.parts.iter().map(|part| &part.blob);
+        for blob in std::iter::once(&row.raw).chain(parts) {
+            match self.shared.disk.open(&segments::file_name(blob.segment)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    return Ok(Repeat::Lost);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Repeat::Stored(row.id))
     }
 }
 

@@ -2,9 +2,11 @@
 
 use crashkeep::clock::{Clock, DAY_MS, Timestamp};
 use crashkeep::crash::id::{CrashId, Kept};
+use crashkeep::store::repeats::Repeat;
 use crashkeep::store::{NewCrash, Payload, State};
 
 use crate::retention::{House, START};
+use crate::server::{Server, fixture};
 
 /// Has the store take a report with this digest; the id that it answers.
 fn accept(house: &House, number: u128, digest: u128) -> (CrashId, CrashId) {
@@ -34,10 +36,13 @@ fn a_report_counts_as_the_same_for_a_day_from_its_receipt() {
     assert_eq!(again, first);
     assert_eq!(
         house.store.repeated(7, house.clock.now()).ok(),
-        Some(Some(first))
+        Some(Repeat::Stored(first))
     );
     house.clock.set(Timestamp::from_ms(START.ms() + DAY_MS));
-    assert_eq!(house.store.repeated(7, house.clock.now()).ok(), Some(None));
+    assert_eq!(
+        house.store.repeated(7, house.clock.now()).ok(),
+        Some(Repeat::New)
+    );
     let (third, kept) = accept(&house, 3, 7);
     assert_eq!(kept, third);
     let (fourth, kept) = accept(&house, 4, 8);
@@ -62,4 +67,25 @@ fn a_report_whose_crash_was_deleted_is_a_new_one() {
     assert_eq!(deleted.expect("deleted"), 1);
     let (second, kept) = accept(&house, 2, 7);
     assert_eq!(kept, second);
+}
+
+#[test]
+fn a_report_whose_bytes_somebody_removed_is_taken_when_it_comes_again() {
+    let server = Server::start();
+    let dump = fixture("dumps/linux-x86_64-crash.dmp");
+    let submit = || {
+        let files: [(&str, &str, &[u8]); 1] = [("upload_file_minidump", "x.dmp", &dump)];
+        let answer = server.submit(&[("ProductName", "App")], &files);
+        answer.crash_id()
+    };
+    let first = submit();
+    server.wait_processed(&first);
+    assert_eq!(submit(), first);
+    for entry in std::fs::read_dir(server.data.join("segments")).expect("a folder") {
+        std::fs::remove_file(entry.expect("an entry").path()).expect("removed");
+    }
+    let second = submit();
+    assert_ne!(second, first);
+    let raw = server.get(&format!("/api/RawCrash/?crash_id={second}&format=raw"));
+    assert_eq!(raw.body, dump);
 }

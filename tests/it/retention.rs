@@ -426,47 +426,81 @@ fn crashes_dated_in_the_future_neither_go_nor_stop_the_others() {
     assert_eq!(planned.due(), 0);
 }
 
+/// A server whose clock is a year ahead of its three crashes, so that its retention waits.
+pub struct Waiting {
+    pub appliance: crashkeep::appliance::Appliance,
+    pub data: std::path::PathBuf,
+    pub address: String,
+    pub key: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Waiting {
+    pub fn start() -> Self {
+        use crashkeep::appliance::{Appliance, Place};
+        use crashkeep::config::Config;
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().join("data");
+        let mut server = crate::server::Server::start_in(&data, &[]);
+        for number in ["1", "2", "3"] {
+            let annotations = [("ProductName", "A"), ("Version", number)];
+            let id = server.submit(&annotations, &[]).crash_id();
+            server.wait_processed(&id);
+        }
+        server.terminate();
+        let place = Place {
+            data: data.clone(),
+            program: crate::server::PROGRAM.into(),
+            read_only: false,
+        };
+        let now = Timestamp::from_ms(crashkeep::clock::SystemClock.now().ms() + 365 * DAY_MS);
+        let config = Config::parse("a", "[http]\nlisten = \"127.0.0.1:0\"\n").expect("good");
+        let ahead = Arc::new(ManualClock::at(now));
+        let appliance = Appliance::start_at(config, &place, ahead).expect("a server");
+        let address = appliance.address().to_string();
+        let key = appliance.local_key().expect("a key");
+        let waiting = Self {
+            appliance,
+            data,
+            address,
+            key,
+            _folder: folder,
+        };
+        crate::server::wait_for("the warning", || {
+            let asked = crate::server::request("GET", "/__heartbeat__", &[], b"");
+            let heartbeat = crate::server::exchange(&waiting.address, &asked, false)?;
+            heartbeat.json()["warnings"].is_array().then_some(())
+        });
+        waiting
+    }
+}
+
 #[test]
 fn a_pass_that_stopped_itself_is_told_and_goes_on_when_an_admin_says_so() {
-    use crate::server::{Server, exchange, request, wait_for};
-    use crashkeep::appliance::{Appliance, Place};
-    use crashkeep::config::Config;
-    let folder = tempfile::tempdir().expect("a folder");
-    let data = folder.path().join("data");
-    let mut server = Server::start_in(&data, &[]);
-    for _ in 0..3 {
-        let id = server.submit(&[("ProductName", "A")], &[]).crash_id();
-        server.wait_processed(&id);
-    }
-    server.terminate();
+    use crate::server::{exchange, request, wait_for};
+    let waiting = Waiting::start();
+    let Waiting {
+        appliance,
+        data,
+        address,
+        key,
+        ..
+    } = &waiting;
     let command = |arguments: &[&str]| {
         let output = std::process::Command::new(crate::server::PROGRAM)
             .arg("retention")
             .args(arguments)
             .arg("--data")
-            .arg(&data)
-            .current_dir(folder.path())
+            .arg(data)
+            .current_dir(data.parent().expect("a folder above"))
             .output()
             .expect("it runs");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         (output.status.code(), text)
     };
-    let (code, text) = command(&[]);
-    assert_eq!((code, text.as_str()), (Some(0), "would delete: nothing\n"));
-    let place = Place {
-        data: data.clone(),
-        program: crate::server::PROGRAM.into(),
-        read_only: false,
-    };
-    let now = Timestamp::from_ms(crashkeep::clock::SystemClock.now().ms() + 365 * DAY_MS);
-    let config = Config::parse("a", "[http]\nlisten = \"127.0.0.1:0\"\n").expect("good");
-    let ahead = Arc::new(ManualClock::at(now));
-    let appliance = Appliance::start_at(config, &place, ahead).expect("a server");
-    let address = appliance.address().to_string();
-    let key = appliance.local_key().expect("a key");
     let get = |path: &str| {
-        let asked = request("GET", path, &[("Auth-Token", &key)], b"");
-        exchange(&address, &asked, false).expect("an answer")
+        let asked = request("GET", path, &[("Auth-Token", key)], b"");
+        exchange(address, &asked, false).expect("an answer")
     };
     let heartbeat = wait_for("the warning", || {
         let heartbeat = get("/__heartbeat__");
@@ -499,5 +533,24 @@ fn a_pass_that_stopped_itself_is_told_and_goes_on_when_an_admin_says_so() {
     let (code, text) = command(&["--server", &server, "--confirm"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("no pass of retention waits"), "{text}");
-    appliance.stop();
+    assert_eq!(appliance.address().to_string(), *address);
+}
+
+#[test]
+fn without_a_server_the_command_says_what_a_pass_would_delete() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let mut server = crate::server::Server::start_in(&data, &[]);
+    server.terminate();
+    let output = std::process::Command::new(crate::server::PROGRAM)
+        .args(["retention", "--data"])
+        .arg(&data)
+        .current_dir(folder.path())
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "would delete: nothing\n"
+    );
 }
