@@ -1,12 +1,12 @@
 //! redb on the store's disk trait.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 
 use redb::{Database, StorageBackend};
 
 use super::contain::contained;
-
 use super::disk::DiskFile;
 use super::error::StoreError;
 use super::overlay::OverlayFile;
@@ -95,20 +95,39 @@ pub fn clear_unmade(
     Ok(())
 }
 
-/// An open database. redb writes when it is closed, and on a damaged file that can panic.
-pub struct Open(Option<Database>);
+/// An open database. redb writes when it is closed. On a damaged file that can panic, and panic
+/// again while the first panic unwinds, which ends the process: such a database is left as a kill
+/// would leave it.
+pub struct Open {
+    /// `None` only while it is dropped.
+    database: Option<Database>,
+    is_damaged: AtomicBool,
+}
+
+impl Open {
+    /// Has it not closed in order.
+    pub fn mark_damaged(&self) {
+        self.is_damaged.store(true, Ordering::Relaxed);
+    }
+}
 
 impl std::ops::Deref for Open {
     type Target = Database;
 
     fn deref(&self) -> &Database {
-        self.0.as_ref().expect("it is there until it is dropped")
+        self.database
+            .as_ref()
+            .expect("it is there until it is dropped")
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let database = self.0.take();
+        let database = self.database.take();
+        if self.is_damaged.load(Ordering::Relaxed) {
+            std::mem::forget(database);
+            return;
+        }
         let closed = contained(|| {
             drop(database);
             Ok(())
@@ -126,7 +145,10 @@ pub fn open(file: Arc<dyn DiskFile>, cache_bytes: usize, life: &Life) -> Result<
     let database = Database::builder()
         .set_cache_size(cache_bytes)
         .create_with_backend(Backend { file, life })?;
-    Ok(Open(Some(database)))
+    Ok(Open {
+        database: Some(database),
+        is_damaged: AtomicBool::new(false),
+    })
 }
 
 /// Opens what is committed in `file` for reading, without writing to it: what redb has to repair

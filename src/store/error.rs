@@ -139,6 +139,10 @@ impl fmt::Display for OpenError {
                 "segments/ holds the bytes of crashes, but store.redb, which says what they are, is missing or empty: put it back from a copy, or move segments/ away to begin anew",
             ),
             Self::Store(StoreError::Unavailable(why)) => write!(f, "cannot be opened: {why}"),
+            // A row that cannot be read keeps the store from opening as much as a page that cannot.
+            Self::Store(StoreError::Damaged(row)) => {
+                write!(f, "{}", StoreError::Corrupt(row.clone()))
+            }
             Self::Store(error) => write!(f, "{error}"),
         }
     }

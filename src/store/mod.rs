@@ -162,6 +162,7 @@ impl Shared {
     /// Remembers the first damage for the status page and the health check.
     fn note(&self, error: &StoreError) {
         if let StoreError::Corrupt(_) = error {
+            self.database().mark_damaged();
             let mut damage = self.damage.lock().unwrap_or_else(|e| e.into_inner());
             damage.get_or_insert_with(|| error.to_string());
         }
@@ -302,7 +303,12 @@ impl Store {
             change_signal: change_sender,
             discards: Mutex::default(),
         });
-        let writer = Writer::new(shared.clone(), life, receiver, sink, options.cache_bytes)?;
+        let writer = Writer::new(shared.clone(), life, receiver, sink, options.cache_bytes);
+        let writer = writer.inspect_err(|error| {
+            if matches!(error, StoreError::Corrupt(_) | StoreError::Damaged(_)) {
+                shared.database().mark_damaged();
+            }
+        })?;
         let watched = shared.clone();
         let (ending, ended) = bounded::<()>(0);
         let writer = std::thread::Builder::new()
