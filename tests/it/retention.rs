@@ -428,7 +428,8 @@ fn crashes_dated_in_the_future_neither_go_nor_stop_the_others() {
 
 /// A server whose clock is a year ahead of its three crashes, so that its retention waits.
 pub struct Waiting {
-    pub appliance: crashkeep::appliance::Appliance,
+    /// Runs until it is dropped.
+    _appliance: crashkeep::appliance::Appliance,
     pub data: std::path::PathBuf,
     pub address: String,
     pub key: String,
@@ -460,7 +461,7 @@ impl Waiting {
         let address = appliance.address().to_string();
         let key = appliance.local_key().expect("a key");
         let waiting = Self {
-            appliance,
+            _appliance: appliance,
             data,
             address,
             key,
@@ -480,11 +481,7 @@ fn a_pass_that_stopped_itself_is_told_and_goes_on_when_an_admin_says_so() {
     use crate::server::{exchange, request, wait_for};
     let waiting = Waiting::start();
     let Waiting {
-        appliance,
-        data,
-        address,
-        key,
-        ..
+        data, address, key, ..
     } = &waiting;
     let command = |arguments: &[&str]| {
         let output = std::process::Command::new(crate::server::PROGRAM)
@@ -533,7 +530,6 @@ fn a_pass_that_stopped_itself_is_told_and_goes_on_when_an_admin_says_so() {
     let (code, text) = command(&["--server", &server, "--confirm"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("no pass of retention waits"), "{text}");
-    assert_eq!(appliance.address().to_string(), *address);
 }
 
 #[test]
