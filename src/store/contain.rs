@@ -2,19 +2,22 @@
 //!
 //! redb trusts the pages of its file: on some that are damaged it panics instead of answering an
 //! error. Such a panic must end neither the start of a server without an explanation nor a thread.
+//! redb may panic once more while the first panic unwinds, in what it does when a transaction is
+//! dropped. Rust ends the process then, whatever we do: so it ends with the explanation.
 
-use std::any::Any;
-use std::cell::Cell;
-use std::panic::{self, AssertUnwindSafe, Location};
+use std::cell::{Cell, RefCell};
+use std::io::Write;
+use std::panic::{self, AssertUnwindSafe, Location, PanicHookInfo};
 use std::sync::Once;
 
 use super::error::StoreError;
+use crate::vital;
 
 thread_local! {
     /// Whether this thread is inside of [`contained`].
     static INSIDE: Cell<bool> = const { Cell::new(false) };
-    /// Whether the last panic inside came from the database.
-    static OF_DATABASE: Cell<bool> = const { Cell::new(false) };
+    /// What the database panicked with inside, where it did.
+    static FOUND: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 static HOOK: Once = Once::new();
@@ -22,27 +25,34 @@ static HOOK: Once = Once::new();
 /// Runs work on the database. A panic of redb is the damage that it found; any other goes on.
 pub fn contained<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     HOOK.call_once(keep_quiet);
-    let outer = INSIDE.replace(true);
-    OF_DATABASE.set(false);
+    // What is dropped while a panic unwinds may come here, too.
+    let outer = (INSIDE.replace(true), FOUND.take());
     let result = panic::catch_unwind(AssertUnwindSafe(work));
-    INSIDE.set(outer);
-    match result {
-        Ok(result) => result,
-        Err(panic) if OF_DATABASE.replace(false) => {
-            Err(StoreError::Corrupt(format!("redb found {}", text(&*panic))))
-        }
-        Err(panic) => panic::resume_unwind(panic),
+    INSIDE.set(outer.0);
+    match (result, FOUND.replace(outer.1)) {
+        (Ok(result), _) => result,
+        (Err(_), Some(found)) => Err(damage(&found)),
+        (Err(panic), None) => panic::resume_unwind(panic),
     }
+}
+
+fn damage(found: &str) -> StoreError {
+    StoreError::Corrupt(format!("redb found {found}"))
 }
 
 /// Has the panics that [`contained`] turns into errors print nothing by themselves.
 fn keep_quiet() {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        if INSIDE.get() && info.location().is_some_and(is_of_database) {
-            OF_DATABASE.set(true);
-        } else {
-            hook(info);
+        if !INSIDE.get() {
+            return hook(info);
+        }
+        match FOUND.take() {
+            Some(found) => end_process(&damage(&found)),
+            None if info.location().is_some_and(is_of_database) => {
+                FOUND.set(Some(text(info)));
+            }
+            None => hook(info),
         }
     }));
 }
@@ -54,16 +64,23 @@ fn is_of_database(location: &Location) -> bool {
     file.contains("/redb-") || file.starts_with("/rustc/") || file.contains("/library/")
 }
 
-fn text(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("what it cannot read").to_owned()
+fn text(info: &PanicHookInfo) -> String {
+    info.payload_as_str()
+        .unwrap_or("what it cannot read")
+        .to_owned()
+}
+
+/// The last words where the process cannot be saved. A printing macro would panic on a standard
+/// error that is closed.
+fn end_process(error: &StoreError) -> ! {
+    let _ = writeln!(std::io::stderr(), "crashkeep: {error}");
+    std::process::exit(vital::EXIT_CODE)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -71,5 +88,58 @@ mod tests {
         let own = panic::catch_unwind(|| contained::<()>(|| panic!("ours")));
         assert!(own.is_err());
         assert!(contained(|| Ok(1)).is_ok());
+    }
+
+    /// Set in the process that is to end.
+    const ENDING: &str = "CRASHKEEP_TEST_CONTAIN";
+
+    /// Panics inside of the standard library, as redb may.
+    fn panic_below() {
+        let zero = std::hint::black_box(Duration::ZERO);
+        std::hint::black_box(zero - Duration::from_secs(1));
+    }
+
+    struct PanicsAgain;
+
+    impl Drop for PanicsAgain {
+        fn drop(&mut self) {
+            panic_below();
+        }
+    }
+
+    #[test]
+    fn a_panic_below_is_damage_also_while_another_is_found() {
+        let both = contained::<()>(|| {
+            let inner = contained::<()>(|| {
+                panic_below();
+                Ok(())
+            });
+            assert!(matches!(inner, Err(StoreError::Corrupt(_))));
+            panic_below();
+            Ok(())
+        });
+        assert!(matches!(both, Err(StoreError::Corrupt(_))));
+    }
+
+    #[test]
+    fn a_second_panic_ends_the_process_with_the_way_out() {
+        if std::env::var_os(ENDING).is_some() {
+            let _ = contained::<()>(|| {
+                let _again = PanicsAgain;
+                panic_below();
+                Ok(())
+            });
+            unreachable!("the process ended");
+        }
+        let own = std::env::current_exe().expect("this program");
+        let name = "store::contain::tests::a_second_panic_ends_the_process_with_the_way_out";
+        let output = std::process::Command::new(own)
+            .args(["--exact", name, "--nocapture"])
+            .env(ENDING, "1")
+            .output()
+            .expect("it runs");
+        assert_eq!(output.status.code(), Some(vital::EXIT_CODE));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("salvage"), "{said}");
     }
 }
