@@ -190,7 +190,10 @@ pub fn examine(
 }
 
 fn cause(store: &Store, dirs: &SymbolDirs, lack: &Lack) -> Result<Cause, StoreError> {
-    let row = store.symbols_of(&lack.debug_id.to_ascii_uppercase())?;
+    let row = match lack.is_of_program() {
+        true => store.symbols_by_code(&lack.debug_id)?.into_iter().next(),
+        false => store.symbols_of(&lack.debug_id.to_ascii_uppercase())?,
+    };
     let content = row.map(|row| row.module.content());
     match (lack.what, content) {
         (What::Functions, Some(content)) if !content.has_functions() => {
@@ -201,7 +204,10 @@ fn cause(store: &Store, dirs: &SymbolDirs, lack: &Lack) -> Result<Cause, StoreEr
         (_, None) => {}
     }
     // In a folder of Breakpad's, which nobody tells the store about, the file may be there.
-    if dirs.find(&lack.debug_file, &lack.debug_id).is_some() {
+    if dirs
+        .find_by_either_id(&lack.debug_file, &lack.debug_id)
+        .is_some()
+    {
         return Ok(match lack.what {
             What::Symbols => Cause::There,
             What::Functions => Cause::Stripped,

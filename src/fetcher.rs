@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::crash::processed::ProcessedCrash;
+use crate::crash::symbols::Module;
 use crate::errand::{Errand, Left};
 use crate::metrics::Metrics;
 use crate::outbound::{Bounds, Outbound, OutboundError};
@@ -145,7 +146,11 @@ impl Parts {
     }
 
     fn is_to_be_fetched(&self, lack: &Lack) -> bool {
-        let is_there = || self.dirs.find(&lack.debug_file, &lack.debug_id).is_some();
+        let file = || {
+            self.dirs
+                .find_by_either_id(&lack.debug_file, &lack.debug_id)
+        };
+        let is_there = || file().is_some();
         match lack.what {
             What::Symbols => !is_there(),
             // Only what is on the shelf can be completed.
@@ -161,6 +166,14 @@ impl Parts {
 
     /// What servers want to know of a module. Its program is named by a crash that had it.
     fn wanted(&self, lack: &Lack) -> Result<Wanted, StoreError> {
+        if lack.is_of_program() {
+            return Ok(Wanted {
+                code_file: lack.debug_file.clone(),
+                code_id: lack.debug_id.to_ascii_lowercase(),
+                program: true,
+                ..Wanted::default()
+            });
+        }
         let mut wanted = Wanted {
             debug_file: lack.debug_file.clone(),
             debug_id: lack.debug_id.to_ascii_uppercase(),
@@ -262,7 +275,13 @@ impl Parts {
             match verdict.result {
                 Ok(taken) if taken.is_sources() => {}
                 Ok(taken) => {
-                    is_wanted |= taken.module.debug_id == wanted.debug_id;
+                    let Module {
+                        debug_id, code_id, ..
+                    } = &taken.module;
+                    is_wanted |= match wanted.debug_id.is_empty() {
+                        true => code_id.eq_ignore_ascii_case(&wanted.code_id),
+                        false => *debug_id == wanted.debug_id,
+                    };
                     changes.push(SymbolChange::Put {
                         module: taken.module,
                         release: None,

@@ -8,8 +8,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use flate2::write::MultiGzDecoder;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -427,16 +429,84 @@ impl FilePart {
     }
 }
 
-/// The texts of a multipart body that came as a dump: old Electron on Linux sends such.
+/// The texts of a multipart body that came as a dump, gzipped or not: old Electron on Linux sends
+/// such.
+enum Nested {
+    /// Its first bytes, too few to tell.
+    Start(Vec<u8>),
+    Plain(NestedBody),
+    Gzip(Box<MultiGzDecoder<NestedBody>>),
+}
+
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+impl Default for Nested {
+    fn default() -> Self {
+        Self::Start(Vec::new())
+    }
+}
+
+impl Nested {
+    /// False where this is no multipart body.
+    fn take(&mut self, piece: &[u8]) -> bool {
+        if let Self::Start(start) = self {
+            start.extend_from_slice(piece);
+            if start.len() < GZIP_MAGIC.len() {
+                return true;
+            }
+            let start = std::mem::take(start);
+            *self = match start.starts_with(&GZIP_MAGIC) {
+                true => Self::Gzip(Box::new(MultiGzDecoder::new(NestedBody::default()))),
+                false => Self::Plain(NestedBody::default()),
+            };
+            return self.write(&start);
+        }
+        self.write(piece)
+    }
+
+    fn write(&mut self, piece: &[u8]) -> bool {
+        match self {
+            Self::Start(_) => true,
+            Self::Plain(body) => body.take(piece),
+            Self::Gzip(decoder) => decoder.write_all(piece).is_ok(),
+        }
+    }
+
+    /// Keys and values; `None` where this was no multipart body.
+    fn finish(self) -> Option<Vec<(String, String)>> {
+        let body = match self {
+            Self::Start(_) => return None,
+            Self::Plain(body) => body,
+            Self::Gzip(mut decoder) => {
+                decoder.try_finish().ok()?;
+                std::mem::take(decoder.get_mut())
+            }
+        };
+        body.parser.map(|_| body.texts.whole)
+    }
+
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Start(_) => 0,
+            Self::Plain(body) => body.texts.bytes,
+            Self::Gzip(decoder) => GZIP_MEMORY_BYTES + decoder.get_ref().texts.bytes,
+        }
+    }
+}
+
+/// What an inflater holds: its window, its tables and what it has not given on.
+const GZIP_MEMORY_BYTES: usize = 80 << 10;
+
 #[derive(Default)]
-struct Nested {
+struct NestedBody {
     /// The first line, until it is complete.
     start: Vec<u8>,
     parser: Option<Multipart>,
     texts: Texts,
+    bytes: u64,
 }
 
-impl Nested {
+impl NestedBody {
     /// False where this is no multipart body.
     fn take(&mut self, piece: &[u8]) -> bool {
         if let Some(parser) = &mut self.parser {
@@ -457,14 +527,20 @@ impl Nested {
         }
         begins_well && rest.is_empty()
     }
+}
 
-    /// Keys and values; `None` where this was no multipart body.
-    fn finish(self) -> Option<Vec<(String, String)>> {
-        self.parser.map(|_| self.texts.whole)
+/// What an inflater writes to.
+impl Write for NestedBody {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.bytes += piece.len() as u64;
+        match self.bytes <= limits::NESTED_BYTES_MAX && self.take(piece) {
+            true => Ok(piece.len()),
+            false => Err(io::ErrorKind::InvalidData.into()),
+        }
     }
 
-    fn memory_bytes(&self) -> usize {
-        self.texts.bytes
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -145,6 +145,8 @@ pub const RESULTS_NUMBER_MAX: usize = 1_000;
 pub const RESULTS_END_MAX: usize = 10_000;
 /// Values listed for one facet.
 pub const FACETS_SIZE_MAX: usize = 10_000;
+/// Bytes of a gzipped multipart body inside of a part that are read for its texts.
+pub const NESTED_BYTES_MAX: u64 = 256 << 20;
 /// Facets of one search, nested ones included.
 pub const FACETS_MAX: usize = 100;
 /// Facets inside facets.

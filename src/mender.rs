@@ -41,7 +41,9 @@ type Tried = HashMap<Lack, (u64, Option<SystemTime>)>;
 fn look(store: &Store, places: &Places, tried: &mut Tried) -> Result<(), StoreError> {
     let mut found = Vec::new();
     for lack in store.lacks()? {
-        let file = places.dirs.find(&lack.debug_file, &lack.debug_id);
+        let file = places
+            .dirs
+            .find_by_either_id(&lack.debug_file, &lack.debug_id);
         let Some(metadata) = file.and_then(|file| file.metadata().ok()) else {
             continue;
         };

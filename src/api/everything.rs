@@ -24,6 +24,8 @@ pub struct Everything {
     given: HashSet<u64>,
     has_order: bool,
     is_done: bool,
+    /// Annotations that the search names and no crash is indexed by; known with the first page.
+    pub not_indexed: Vec<String>,
 }
 
 impl Everything {
@@ -46,6 +48,7 @@ impl Everything {
             given: HashSet::new(),
             has_order,
             is_done: false,
+            not_indexed: Vec::new(),
         }
     }
 
@@ -56,8 +59,12 @@ impl Everything {
     pub fn next_page(&mut self) -> Result<Vec<Hit>, IndexError> {
         while !self.is_done {
             let SearchResult {
-                mut hits, coverage, ..
+                mut hits,
+                coverage,
+                not_indexed,
+                ..
             } = self.index.search(&self.query)?;
+            self.not_indexed = not_indexed;
             // Neither a file nor a job says what it lacks.
             if !coverage.is_whole() {
                 return Err(IndexError::Unbuilt(coverage.fields().to_vec()));

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
 use super::doc::{AnswerDoc, Doc, Param, ParamKind};
@@ -12,7 +13,7 @@ use crate::query::Query;
 use crate::web::{App, Body, Request, Response, WebError};
 
 pub const EXPORT: Doc = Doc::new(
-    "Every crash that a search finds, newest first, as a file that is sent while it is found",
+    "Every crash that a search finds, newest first, as a file that is sent while it is found. The header X-Not-Indexed names the annotations of the search that no crash is indexed by",
     &[Param::new(
         "format",
         ParamKind::Choice(&["csv", "json", "ndjson"]),
@@ -21,6 +22,9 @@ pub const EXPORT: Doc = Doc::new(
     AnswerDoc::Files(&["text/csv", "application/json", "application/x-ndjson"]),
 )
 .search();
+
+/// Header that names the annotations of the search that no crash is indexed by.
+const NOT_INDEXED: &str = "x-not-indexed";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
@@ -69,7 +73,17 @@ pub fn export(app: &App, request: &Request, _: &[String]) -> Result<Response, We
     };
     // A search that cannot be answered is told with its status, not by a file that breaks off.
     file.fill()?;
-    Ok(Response {
+    let not_indexed = {
+        let names = file.all.not_indexed.iter();
+        let names = names.map(|name| utf8_percent_encode(name, NON_ALPHANUMERIC).to_string());
+        // The signs of an annotation's name that a header can hold as they are.
+        names
+            .collect::<Vec<_>>()
+            .join(", ")
+            .replace("%2E", ".")
+            .replace("%5F", "_")
+    };
+    let response = Response {
         body: Body::Stream {
             reader: Box::new(file),
             bytes: None,
@@ -79,7 +93,12 @@ pub fn export(app: &App, request: &Request, _: &[String]) -> Result<Response, We
     .with(
         "content-disposition",
         format!("attachment; filename=\"crashes.{name}\""),
-    ))
+    );
+    // A file of rows has no place for it.
+    Ok(match not_indexed.is_empty() {
+        true => response,
+        false => response.with(NOT_INDEXED, not_indexed),
+    })
 }
 
 struct File {

@@ -19,12 +19,10 @@ use flate2::Compression;
 use flate2::read::GzEncoder;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::crash::symbols::{Kind, Module, Upload};
+use crate::crash::symbols::{DEBUG_ID_DIGITS, Kind, Module, Upload};
 use crate::symbols::{OpenText, place_of};
 use crate::web::{App, Body, Request, Response, TEXT, WebError};
 
-/// Length of a debug id: 32 hex digits and an age. Shorter ones are of programs.
-const DEBUG_ID_DIGITS_MIN: usize = 33;
 const BINARY: &str = "application/octet-stream";
 
 /// Which of a module's files is asked for.
@@ -46,7 +44,7 @@ pub fn download(app: &App, request: &Request, captures: &[String]) -> Result<Res
         return Ok(not_found(app));
     }
     let (id, wanted) = what_is_asked(id, file);
-    let found = match id.len() >= DEBUG_ID_DIGITS_MIN && !is_program_id(&captures[1]) {
+    let found = match id.len() >= *DEBUG_ID_DIGITS.start() && !is_program_id(&captures[1]) {
         true => match app.symbols.module(id) {
             Some(module) => Some(module),
             None => return plain(app, request, [name, id, file]),
@@ -54,7 +52,7 @@ pub fn download(app: &App, request: &Request, captures: &[String]) -> Result<Res
         false => by_code(app, name, id)?,
     };
     if let (Some(module), Wanted::SymbolFile) = (&found, wanted)
-        && id.len() < DEBUG_ID_DIGITS_MIN
+        && id.len() < *DEBUG_ID_DIGITS.start()
     {
         return Ok(moved_to(app, request, module));
     }
@@ -89,7 +87,7 @@ fn what_is_asked<'a>(id: &'a str, file: &str) -> (&'a str, Wanted) {
     let is_symbol_file = file.to_ascii_lowercase().ends_with(".sym");
     match is_symbol_file {
         true => (id, Wanted::SymbolFile),
-        false if id.len() >= DEBUG_ID_DIGITS_MIN => (id, Wanted::Debug),
+        false if id.len() >= *DEBUG_ID_DIGITS.start() => (id, Wanted::Debug),
         false => (id, Wanted::Program),
     }
 }

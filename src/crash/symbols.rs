@@ -3,6 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Length of a debug id: 32 hex digits of GUID and 1 to 8 of age. Shorter ids are of programs.
+pub const DEBUG_ID_DIGITS: std::ops::RangeInclusive<usize> = 33..=40;
+
 /// The format of an upload. Its content tells, never its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Kind {

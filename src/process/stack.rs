@@ -147,22 +147,44 @@ pub fn missing_symbols(draft: &mut Draft) -> Result<(), String> {
 
 /// Modules that symbols may come for later.
 pub fn lacks(draft: &Draft) -> Vec<Lack> {
-    let missing = modules(draft, |module| module.missing_symbols == Some(true));
+    let is_missing = |module: &Module| module.missing_symbols == Some(true);
+    let mut missing = modules(draft, is_missing, debug_id);
+    missing.extend(modules(draft, is_missing, |module| {
+        let code_id = module.code_id.as_ref();
+        let code_id = code_id.filter(|_| debug_id(module).is_none());
+        code_id.map(|id| id.to_ascii_lowercase())
+    }));
     let lack = |(debug_file, debug_id)| Lack {
         debug_file,
         debug_id,
         what: What::Symbols,
     };
-    missing.into_iter().map(lack).collect()
+    missing
+        .into_iter()
+        .take(limits::LACKED_MAX)
+        .map(lack)
+        .collect()
 }
 
 /// Modules whose symbols the walk used.
 pub fn used(draft: &Draft) -> Vec<(String, String)> {
-    modules(draft, |module| module.loaded_symbols == Some(true))
+    let is_loaded = |module: &Module| module.loaded_symbols == Some(true);
+    modules(draft, is_loaded, debug_id)
 }
 
-/// Debug file and debug id of those modules of the walk that have both.
-fn modules(draft: &Draft, wanted: impl Fn(&Module) -> bool) -> Vec<(String, String)> {
+/// Zeros stand for a dump without a record of the debug file.
+fn debug_id(module: &Module) -> Option<String> {
+    let id = module.debug_id.as_ref();
+    id.filter(|id| id.bytes().any(|digit| digit != b'0'))
+        .cloned()
+}
+
+/// File and id of those modules of the walk that have both.
+fn modules(
+    draft: &Draft,
+    wanted: impl Fn(&Module) -> bool,
+    id: impl Fn(&Module) -> Option<String>,
+) -> Vec<(String, String)> {
     let walks = draft.walk.iter().chain(&draft.other_walks);
     let modules = walks.flat_map(|walk| &walk.modules);
     let named = modules
@@ -170,7 +192,7 @@ fn modules(draft: &Draft, wanted: impl Fn(&Module) -> bool) -> Vec<(String, Stri
         .filter_map(|module| {
             let file = module.debug_file.as_deref().filter(|file| !file.is_empty());
             let file = file.or(module.filename.as_deref())?;
-            Some((file.to_owned(), module.debug_id.clone()?))
+            Some((file.to_owned(), id(module).filter(|id| !id.is_empty())?))
         });
     let named: BTreeSet<(String, String)> = named
         .filter(|(file, id)| file.len() + id.len() <= limits::LACKED_NAME_BYTES_MAX)

@@ -30,6 +30,7 @@ use super::symbols::Release;
 use super::tables::{self, *};
 use super::writer::Command;
 use crate::clock::Timestamp;
+use crate::crash::symbols::DEBUG_ID_DIGITS;
 
 /// What a mend was asked for and how far it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +88,7 @@ pub struct Mend {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lack {
     pub debug_file: String,
+    /// Where the dump has no record of the debug file: the code id, with the program as the file.
     pub debug_id: String,
     pub what: What,
 }
@@ -123,6 +125,11 @@ impl fmt::Display for Lack {
 }
 
 impl Lack {
+    /// Whether only the program is known. Its ids are shorter.
+    pub fn is_of_program(&self) -> bool {
+        self.debug_id.len() < *DEBUG_ID_DIGITS.start()
+    }
+
     /// Reads what `Display` writes.
     pub fn parse(text: &str) -> Option<Self> {
         let (what, module) = What::ENDINGS

@@ -99,6 +99,16 @@ impl Txn<'_> {
         seq: u64,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        self.remember_up_to(REPEATS_MAX, digest, seq, now)
+    }
+
+    fn remember_up_to(
+        &mut self,
+        repeats_max: u64,
+        digest: u128,
+        seq: u64,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         self.repeats.insert(digest, (seq, now.ms()))?;
         self.repeat_digests.insert(seq, digest)?;
         for _ in 0..FORGOTTEN_AT_ONCE_MAX {
@@ -108,7 +118,7 @@ impl Txn<'_> {
             };
             let known = self.repeats.get(of)?.map(|known| known.value());
             let is_in_time = known.is_some_and(|known| seq_within(known, now).is_some());
-            if is_in_time && self.repeat_digests.len()? <= REPEATS_MAX {
+            if is_in_time && self.repeat_digests.len()? <= repeats_max {
                 break;
             }
             self.forget_repeat(first)?;
@@ -128,5 +138,38 @@ impl Txn<'_> {
             self.repeats.remove(digest)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_are_remembered_and_the_oldest_forgotten() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = redb::Database::create(folder.path().join("db")).expect("a database");
+        let write = database.begin_write().expect("a transaction");
+        {
+            let mut txn = Txn::open(&write).expect("tables");
+            let now = Timestamp::from_ms(0);
+            for seq in 0..100 {
+                txn.remember_up_to(10, u128::from(seq) + 1_000, seq, now)
+                    .expect("remembered");
+            }
+            let left: Vec<u64> = txn
+                .repeat_digests
+                .iter()
+                .expect("rows")
+                .map(|row| row.expect("a row").0.value())
+                .collect();
+            assert_eq!(left, (90..100).collect::<Vec<u64>>());
+            assert_eq!(txn.repeats.len().expect("rows"), 10);
+            // A day later all of them are too old, however few there are.
+            let later = Timestamp::from_ms(REPEAT_MS_MAX);
+            txn.remember_up_to(100, 1, 100, later).expect("remembered");
+            assert_eq!(txn.repeat_digests.len().expect("rows"), 1);
+        }
+        write.abort().expect("aborted");
     }
 }

@@ -10,9 +10,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::file::{DESCRIPTION, SymbolFile};
-
-/// Length of a debug id in text: 32 hex digits of GUID and 1 to 8 of age.
-const DEBUG_ID_DIGITS: std::ops::RangeInclusive<usize> = 33..=40;
+use crate::crash::symbols::DEBUG_ID_DIGITS;
 
 /// Length of a program's id in text: of a Windows program at least 9, of a build id 40 and some 64.
 const CODE_ID_DIGITS: std::ops::RangeInclusive<usize> = 9..=64;
@@ -64,6 +62,15 @@ impl SymbolDirs {
             let metadata = file_below(dir, &plain)?;
             Some((SymbolFile::Plain(plain), metadata))
         })
+    }
+
+    /// The same where `id` may also be the code id of a program whose dump has no record of its
+    /// debug file.
+    pub fn find_by_either_id(&self, file: &str, id: &str) -> Option<SymbolFile> {
+        match checked_id(id) {
+            Some(debug_id) => self.find(file, debug_id),
+            None => self.find(file, &self.debug_id_of(id)?),
+        }
     }
 
     /// The debug id of a program's module, for those who know only the program: a dump may lack the record

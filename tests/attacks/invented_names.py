@@ -19,9 +19,11 @@ def get(path):
 found = get("/api/SuperSearch/?product=Real&annotation.RealKey=here")
 versions = get("/api/ProductVersions/")
 real = get("/api/ProductVersions/?product=Real")
+exported = s.get("/api/SearchExport/?product=A&annotation.junk5x199=x", s.key)[1]
 s.stop()
 is_told = "annotation.RealKey" in found.get("not_indexed", [])
 check(found["total"] > 0 and (found["total"] == 8 or is_told), f"a real annotation finds {found['total']} of 8, told: {is_told}")
+check("junk5x199" in exported.get("x-not-indexed", ""), f"an export does not say what is not indexed: {exported}")
 listed, left_out = len(versions["hits"]), versions.get("left_out")
 check(listed <= 200 and left_out, f"{listed} products are listed, {left_out} left out")
 check(real["total"] == 1, "a product that is asked for is not found")

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::Value;
 
-use crate::server::{Answer, Server, fixture};
+use crate::server::{Answer, Server, fixture, wait_for};
 
 /// Sends a recorded request.
 fn replay(server: &Server, name: &str) -> Answer {
@@ -63,6 +63,12 @@ fn a_multipart_body_as_the_dump_is_walked_and_its_annotations_count() {
     assert!(kept.starts_with(b"--"), "kept as it came");
     let sent = fixture("intake/b03-nested-multipart-as-dump.http");
     assert!(memchr::memmem::find(&sent, &kept).is_some());
+
+    let packed = gzip(&kept);
+    let answer = server.submit(&[], &[("upload_file_minidump", "x.dmp.gz", &packed)]);
+    let crash = walked(&server, &answer);
+    assert_eq!(crash["product"], "NestedApp");
+    assert_eq!(part(&server, &crash, "upload_file_minidump"), packed);
 }
 
 #[test]
@@ -494,14 +500,23 @@ fn an_empty_target_or_a_space_in_it_is_refused_with_a_text() {
 #[test]
 fn a_module_without_its_debug_record_is_found_by_the_programs_id() {
     let server = Server::start();
+    let dump = fixture("intake/b10-windows-x86-crash-no-cv.dmp");
+    let answer = server.submit(
+        &[("ProductName", "P")],
+        &[("upload_file_minidump", "x.dmp", &dump)],
+    );
+    // Also a crash that came before its symbols.
+    let early = walked(&server, &answer);
+    let early = early["crash_id"].as_str().expect("an id").to_owned();
+    let missing = server.get("/api/MissingSymbols/").text();
+    assert!(missing.contains("crash.exe"), "{missing}");
     for name in ["crash.pdb", "crash.exe"] {
         let bytes = fixture(&format!("native/windows-x86-{name}"));
         let answer = server.request("PUT", &format!("/upload/{name}"), &[], &bytes);
         assert!(matches!(answer.status, 200 | 201), "{}", answer.text());
     }
-    let dump = fixture("intake/b10-windows-x86-crash-no-cv.dmp");
     let answer = server.submit(
-        &[("ProductName", "P")],
+        &[("ProductName", "Later")],
         &[("upload_file_minidump", "x.dmp", &dump)],
     );
     let crash = walked(&server, &answer);
@@ -512,6 +527,10 @@ fn a_module_without_its_debug_record_is_found_by_the_programs_id() {
         "{}",
         crash["signature"]
     );
+    wait_for("the early crash to have its names", || {
+        let has_names = server.processed(&early)["signature"] == crash["signature"];
+        has_names.then_some(())
+    });
 }
 
 /// Unreal's crash file with these files, compressed.
