@@ -5,19 +5,21 @@
 //! spill to disk, so that a report's size is not its memory. A dump that its client packed, or that
 //! is a multipart body itself, is kept as it came; the walk takes it apart.
 
+mod nested;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use flate2::write::MultiGzDecoder;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use nested::Nested;
+
 use crate::crash::raw::{MAIN_DUMP, Part, PartKind};
 use crate::limits;
-use crate::multipart::{BOUNDARY_CHARS_MAX, Multipart, PartHead, PartSink, leading_boundary};
+use crate::multipart::{PartHead, PartSink};
 use crate::sentry;
 use crate::store::{Payload, PayloadBuilder, StoreError};
 use crate::symbols;
@@ -426,161 +428,6 @@ impl FilePart {
         self.copy.take_if(|copy| too_long(copy));
         self.nested.take_if(|nested| !nested.take(piece));
         Ok(self.builder.write(piece).map_err(StoreError::from)?)
-    }
-}
-
-/// The texts of a multipart body that came as a dump, gzipped or not: old Electron on Linux sends
-/// such.
-enum Nested {
-    /// Its first bytes, too few to tell.
-    Start(Vec<u8>),
-    Plain(NestedBody),
-    Gzip(Box<MultiGzDecoder<NestedBody>>),
-}
-
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-
-impl Default for Nested {
-    fn default() -> Self {
-        Self::Start(Vec::new())
-    }
-}
-
-impl Nested {
-    /// False where this is no multipart body.
-    fn take(&mut self, piece: &[u8]) -> bool {
-        if let Self::Start(start) = self {
-            start.extend_from_slice(piece);
-            if start.len() < GZIP_MAGIC.len() {
-                return true;
-            }
-            let start = std::mem::take(start);
-            *self = match start.starts_with(&GZIP_MAGIC) {
-                true => Self::Gzip(Box::new(MultiGzDecoder::new(NestedBody::default()))),
-                false => Self::Plain(NestedBody::default()),
-            };
-            return self.write(&start);
-        }
-        self.write(piece)
-    }
-
-    fn write(&mut self, piece: &[u8]) -> bool {
-        match self {
-            Self::Start(_) => true,
-            Self::Plain(body) => body.take(piece),
-            Self::Gzip(decoder) => decoder.write_all(piece).is_ok(),
-        }
-    }
-
-    /// Keys and values; `None` where this was no multipart body.
-    fn finish(self) -> Option<Vec<(String, String)>> {
-        let body = match self {
-            Self::Start(_) => return None,
-            Self::Plain(body) => body,
-            Self::Gzip(mut decoder) => {
-                decoder.try_finish().ok()?;
-                std::mem::take(decoder.get_mut())
-            }
-        };
-        body.parser.map(|_| body.texts.whole)
-    }
-
-    fn memory_bytes(&self) -> usize {
-        match self {
-            Self::Start(_) => 0,
-            Self::Plain(body) => body.texts.bytes,
-            Self::Gzip(decoder) => GZIP_MEMORY_BYTES + decoder.get_ref().texts.bytes,
-        }
-    }
-}
-
-/// What an inflater holds: its window, its tables and what it has not given on.
-const GZIP_MEMORY_BYTES: usize = 80 << 10;
-
-#[derive(Default)]
-struct NestedBody {
-    /// The first line, until it is complete.
-    start: Vec<u8>,
-    parser: Option<Multipart>,
-    texts: Texts,
-    bytes: u64,
-}
-
-impl NestedBody {
-    /// False where this is no multipart body.
-    fn take(&mut self, piece: &[u8]) -> bool {
-        if let Some(parser) = &mut self.parser {
-            return parser.feed(piece, &mut self.texts).is_ok();
-        }
-        let room = (BOUNDARY_CHARS_MAX + 4).saturating_sub(self.start.len());
-        let (start, rest) = piece.split_at(room.min(piece.len()));
-        self.start.extend_from_slice(start);
-        let begins_well = b"--".starts_with(&self.start[..self.start.len().min(2)]);
-        if let Some(boundary) = leading_boundary(&self.start) {
-            let mut parser = Multipart::new(boundary);
-            let is_good = parser
-                .feed(&std::mem::take(&mut self.start), &mut self.texts)
-                .is_ok()
-                && parser.feed(rest, &mut self.texts).is_ok();
-            self.parser = Some(parser);
-            return is_good;
-        }
-        begins_well && rest.is_empty()
-    }
-}
-
-/// What an inflater writes to.
-impl Write for NestedBody {
-    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        self.bytes += piece.len() as u64;
-        match self.bytes <= limits::NESTED_BYTES_MAX && self.take(piece) {
-            true => Ok(piece.len()),
-            false => Err(io::ErrorKind::InvalidData.into()),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Keeps texts within the bounds of annotations, and leaves files out.
-#[derive(Default)]
-struct Texts {
-    current: Option<(String, Vec<u8>)>,
-    whole: Vec<(String, String)>,
-    bytes: usize,
-}
-
-impl PartSink for Texts {
-    type Error = std::convert::Infallible;
-
-    fn begin(&mut self, head: PartHead) -> Result<(), Self::Error> {
-        let is_text = head.file_name.is_none() && self.whole.len() < limits::ANNOTATIONS_MAX;
-        self.current = head.name.filter(|_| is_text).map(|key| (key, Vec::new()));
-        Ok(())
-    }
-
-    fn data(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
-        if let Some((_, value)) = &mut self.current {
-            value.extend_from_slice(bytes);
-            self.bytes += bytes.len();
-            if value.len() > limits::ANNOTATION_BYTES_MAX
-                || self.bytes > limits::ANNOTATIONS_BYTES_MAX
-            {
-                self.current = None;
-            }
-        }
-        Ok(())
-    }
-
-    fn end(&mut self) -> Result<(), Self::Error> {
-        if let Some((key, value)) = self.current.take()
-            && let Ok(value) = String::from_utf8(value)
-        {
-            self.whole.push((key, value));
-        }
-        Ok(())
     }
 }
 

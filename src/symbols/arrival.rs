@@ -21,7 +21,7 @@ use super::converter::Converter;
 use super::halves::{self, Part};
 use super::native::{Found, Head};
 use super::shelf::{Bundle, Conflict, Incoming, Native, Placed, Shelf, Taken, place_of};
-use super::unpack::{Bounds, Budget, Packing};
+use super::unpack::{Bounds, Budget, PACKED, Packing};
 
 /// Bytes that are read of a file to tell what it is. A tape archive says so at 257.
 const MAGIC_BYTES: usize = 264;
@@ -98,9 +98,6 @@ const REPACK: &str = "unpack it and send its files, or a zip or tar of them";
 const MAGICS: &[(&[u8], Format)] = &[
     (b"PK\x03\x04", Format::Zip),
     (b"PK\x05\x06", Format::Zip),
-    (b"\x1f\x8b", Format::Packed(Packing::Gzip)),
-    (b"\x28\xb5\x2f\xfd", Format::Packed(Packing::Zstd)),
-    (b"\xfd7zXZ\x00", Format::Packed(Packing::Xz)),
     (b"SYSB", Format::Sources),
     (b"\x7fELF", Format::Native),
     (b"Microsoft C/C++ MSF", Format::Native),
@@ -121,7 +118,6 @@ const MAGICS: &[(&[u8], Format)] = &[
         b"BSJB",
         Format::Other("a portable PDB file", "it cannot be used for native stacks"),
     ),
-    (b"BZh", Format::Other("packed with bzip2", REPACK)),
     (b"7z\xbc\xaf\x27\x1c", Format::Other("a 7z archive", REPACK)),
     (b"MSCF", Format::Other("a cabinet archive", REPACK)),
     (
@@ -138,10 +134,13 @@ fn format_of(start: &[u8]) -> Format {
     if start.get(257..262) == Some(b"ustar") {
         return Format::Tar;
     }
-    MAGICS
+    let packed = PACKED
         .iter()
+        .map(|(magic, it)| (*magic, Format::Packed(*it)));
+    packed
+        .chain(MAGICS.iter().copied())
         .find(|(magic, _)| start.starts_with(magic))
-        .map_or(Format::Text, |(_, format)| *format)
+        .map_or(Format::Text, |(_, format)| format)
 }
 
 pub(super) fn refused(why: impl Into<String>) -> Refused {
@@ -663,7 +662,6 @@ mod tests {
         for (start, format) in [
             (&b"\x7fELF\x02"[..], Format::Native),
             (b"Microsoft C/C++ MSF 7.00", Format::Native),
-            (b"\x28\xb5\x2f\xfd", Format::Packed(Packing::Zstd)),
             (b"MODULE Linux", Format::Text),
             (b"", Format::Text),
         ] {

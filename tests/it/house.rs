@@ -85,6 +85,7 @@ const LANDLORDS: [(&str, &[&str]); 30] = [
         &[
             "api",
             "demo",
+            "form",
             "ingest",
             "process",
             "stackwalk",

@@ -299,6 +299,11 @@ fn packed_files_and_archives_of_all_sorts_are_unpacked() {
         encoder.finish().expect("xz");
         packed
     };
+    let bzip2 = |bytes: &[u8]| {
+        let mut packed = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        packed.write_all(bytes).expect("bzip2");
+        packed.finish().expect("bzip2")
+    };
     let tar = tar_of(&[("bin/crash", &elf), ("acmed.sym", &text)]);
     let first = server.put("all.tar.gz", &gzip(&tar));
     assert_eq!(first.status, 201);
@@ -311,6 +316,7 @@ fn packed_files_and_archives_of_all_sorts_are_unpacked() {
         ("a.sym.zst", zstd(&text), 1),
         ("a.sym.xz", xz(&text), 1),
         ("crash.xz", xz(&elf), 1),
+        ("crash.bz2", bzip2(&elf), 1),
         ("all.tar", tar.clone(), 2),
         ("all.tar.zst", zstd(&tar), 2),
         ("all.tar.xz", xz(&tar), 2),
