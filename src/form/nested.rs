@@ -12,7 +12,7 @@ use crate::multipart::{BOUNDARY_CHARS_MAX, Multipart, PartHead, PartSink, leadin
 pub(super) enum Nested {
     /// Its first bytes, too few to tell.
     Start(Vec<u8>),
-    Plain(NestedBody),
+    Plain(Box<NestedBody>),
     Gzip(Box<MultiGzDecoder<NestedBody>>),
 }
 
@@ -35,7 +35,7 @@ impl Nested {
             let start = std::mem::take(start);
             *self = match start.starts_with(&GZIP_MAGIC) {
                 true => Self::Gzip(Box::new(MultiGzDecoder::new(NestedBody::default()))),
-                false => Self::Plain(NestedBody::default()),
+                false => Self::Plain(Box::default()),
             };
             return self.write(&start);
         }
@@ -54,7 +54,7 @@ impl Nested {
     pub(super) fn finish(self) -> Option<Vec<(String, String)>> {
         let body = match self {
             Self::Start(_) => return None,
-            Self::Plain(body) => body,
+            Self::Plain(body) => *body,
             Self::Gzip(mut decoder) => {
                 decoder.try_finish().ok()?;
                 std::mem::take(decoder.get_mut())
