@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
 use crate::store::mends::{Lack, Lacking, What};
-use crate::store::symbols::{Release, SymbolRow};
+use crate::store::symbols::{Release, StoredSymbols};
 use crate::store::{Store, StoreError};
 use crate::symbols::SymbolDirs;
 
@@ -230,7 +230,7 @@ fn cause(store: &Store, dirs: &SymbolDirs, lack: &Lack) -> Result<Cause, StoreEr
     Ok(Cause::OtherBuilds(others.collect()))
 }
 
-fn added_at(row: &SymbolRow) -> Timestamp {
+fn added_at(row: &StoredSymbols) -> Timestamp {
     let added = row.module.uploads.iter().map(|upload| upload.added_at_ms);
     Timestamp::from_ms(added.max().unwrap_or(0))
 }

@@ -28,7 +28,7 @@ use crossbeam_channel::{
 use crate::index::{Document, Index, IndexError, Side, Watermark, Writer};
 use crate::metrics::Metrics;
 use crate::process;
-use crate::store::{CrashRow, State, Store, StoreError};
+use crate::store::{State, Store, StoreError, StoredCrash};
 use crate::vital::Vital;
 
 /// Changes or rows between two looks at the clock and at the stop signal.
@@ -478,7 +478,7 @@ impl<'s> Feed<'s> {
         Ok(true)
     }
 
-    fn row(&self, seq: u64) -> Result<Option<CrashRow>, Broken> {
+    fn row(&self, seq: u64) -> Result<Option<StoredCrash>, Broken> {
         match self.shared.store.crash_at(seq) {
             Err(error @ StoreError::Damaged(_)) => {
                 tracing::error!(seq, %error, "a crash is left out of the index");
@@ -507,7 +507,7 @@ impl<'s> Feed<'s> {
     }
 
     /// Writes a row to the index that is built.
-    fn write_row(&mut self, at: usize, seq: u64, row: &CrashRow) -> Result<(), Broken> {
+    fn write_row(&mut self, at: usize, seq: u64, row: &StoredCrash) -> Result<(), Broken> {
         let is_new = match &self.written {
             Some(written) if written.contains(&seq) => return Ok(()),
             written => written.is_some(),
@@ -518,7 +518,7 @@ impl<'s> Feed<'s> {
         Ok(())
     }
 
-    fn document(&self, seq: u64, row: &CrashRow) -> Result<Option<Document>, Broken> {
+    fn document(&self, seq: u64, row: &StoredCrash) -> Result<Option<Document>, Broken> {
         let store = &self.shared.store;
         let left_out = |why: &dyn std::fmt::Display| {
             tracing::error!(crash_id = %row.id, error = %why, "a crash is left out of the index");
@@ -549,7 +549,7 @@ impl<'s> Feed<'s> {
     }
 
     /// A report that was not processed, by what its client said.
-    fn deferred(&self, seq: u64, row: &CrashRow) -> Result<Option<Document>, StoreError> {
+    fn deferred(&self, seq: u64, row: &StoredCrash) -> Result<Option<Document>, StoreError> {
         let raw = match self.shared.store.raw(row) {
             Err(error @ StoreError::Damaged(_)) => {
                 tracing::error!(crash_id = %row.id, %error, "a crash is left out of the index");

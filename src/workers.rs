@@ -29,7 +29,7 @@ use crate::naming::Naming;
 use crate::process::{self, Input, Walked, memory};
 use crate::queue::{Jobs, Stop};
 use crate::stackwalk::{Walker, WalkerFault, WalkerOptions, WalkerStop};
-use crate::store::{CrashRow, Finished, Job, Payload, Store};
+use crate::store::{Finished, Job, Payload, Store, StoredCrash};
 use crate::vital::Vital;
 
 /// Between two tries to start a walker that cannot be started.
@@ -359,7 +359,7 @@ impl Worker {
 
     /// Walks the dumps, the main one first. Where the job went back to the queue or the pool is stopping,
     /// the error is the outcome's name.
-    fn walk(&mut self, job: &Job, row: &CrashRow) -> Result<(Walked, Others), &'static str> {
+    fn walk(&mut self, job: &Job, row: &StoredCrash) -> Result<(Walked, Others), &'static str> {
         let parts: Vec<_> = row.parts.iter().map(|p| &p.part).collect();
         let Some(main) = process::main_dump(&parts) else {
             return Ok((Walked::NoDump, vec![]));
@@ -385,7 +385,7 @@ impl Worker {
     }
 
     /// The memory report, unless there is none that can be read within bounds.
-    fn memory_report(&self, row: &CrashRow) -> Option<Vec<u8>> {
+    fn memory_report(&self, row: &StoredCrash) -> Option<Vec<u8>> {
         let part = row.parts.iter().find(|p| p.part.name == memory::PART)?;
         if part.part.bytes > limits::MEMORY_REPORT_BYTES_MAX {
             return None;
@@ -398,7 +398,7 @@ impl Worker {
     fn walk_part(
         &mut self,
         job: &Job,
-        row: &CrashRow,
+        row: &StoredCrash,
         name: &str,
     ) -> Result<Result<Walked, WalkerFault>, &'static str> {
         let Some(stored) = row.parts.iter().find(|p| p.part.name == name) else {

@@ -18,7 +18,7 @@ use crate::fields::{name, redact};
 use crate::limits;
 use crate::query::Query;
 use crate::rights::Scope;
-use crate::store::{CrashRow, PartRow, Requested};
+use crate::store::{Requested, StoredCrash, StoredPart};
 use crate::web::{App, Body, Params, Request, Response, WebError};
 
 /// Characters of a client's name in the name of a download.
@@ -26,7 +26,7 @@ const FILE_NAME_CHARS_MAX: usize = 120;
 
 type Answer = Result<Response, WebError>;
 
-fn find(app: &App, id: CrashId) -> Result<CrashRow, WebError> {
+fn find(app: &App, id: CrashId) -> Result<StoredCrash, WebError> {
     let found = app.store.crash(id)?;
     found
         .map(|(_, row)| row)
@@ -119,7 +119,7 @@ pub fn raw(app: &App, request: &Request, _: &[String]) -> Answer {
     }
 }
 
-fn raw_meta(app: &App, row: &CrashRow, sees_protected: bool) -> Answer {
+fn raw_meta(app: &App, row: &StoredCrash, sees_protected: bool) -> Answer {
     let mut raw = app.store.raw(row)?;
     if !sees_protected {
         redact::annotations(&mut raw.annotations);
@@ -162,7 +162,7 @@ fn raw_meta(app: &App, row: &CrashRow, sees_protected: bool) -> Answer {
     Ok(Response::json(&Value::Object(out)))
 }
 
-fn raw_bytes(app: &App, row: &CrashRow, name: &str) -> Answer {
+fn raw_bytes(app: &App, row: &StoredCrash, name: &str) -> Answer {
     let named = |name: &str| row.parts.iter().find(|p| p.part.name == name);
     // Socorro's files are called so, and its tools ask for the main dump by that name.
     let found = named(name).or_else(|| named(MAIN_DUMP).filter(|_| name == "dump"));
@@ -184,7 +184,7 @@ fn raw_bytes(app: &App, row: &CrashRow, name: &str) -> Answer {
 
 /// The header that names a download, as RFC 6266 has it: a name of plain letters for old clients,
 /// and the name as it is for all others.
-fn disposition(row: &CrashRow, part: &PartRow) -> String {
+fn disposition(row: &StoredCrash, part: &StoredPart) -> String {
     let name = file_name(row, part);
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let plain: String = name
@@ -201,7 +201,7 @@ fn disposition(row: &CrashRow, part: &PartRow) -> String {
 
 /// The crash id, and the name that the client gave the file. It cannot leave a folder, and holds
 /// nothing that turns around how it reads.
-fn file_name(row: &CrashRow, part: &PartRow) -> String {
+fn file_name(row: &StoredCrash, part: &StoredPart) -> String {
     let (id, part) = (row.id, &part.part);
     if part.kind == PartKind::Dump && part.name == MAIN_DUMP {
         return format!("{id}.dmp");
@@ -258,7 +258,7 @@ pub fn verify(app: &App, request: &Request, _: &[String]) -> Answer {
     })))
 }
 
-fn is_in_index(app: &App, row: &CrashRow) -> Result<bool, WebError> {
+fn is_in_index(app: &App, row: &StoredCrash) -> Result<bool, WebError> {
     let at = row.received_at().rfc3339();
     let params = [
         (name::UUID, format!("={}", row.id)),

@@ -6,7 +6,7 @@ use super::doc::{AnswerDoc, Doc, Param, ParamKind, any_object, list, object};
 use crate::clock::Timestamp;
 use crate::doctor;
 use crate::fields::name;
-use crate::store::symbols::SymbolRow;
+use crate::store::symbols::StoredSymbols;
 use crate::web::{App, Request, Response, WebError};
 
 const FINDINGS_DEFAULT: usize = 100;
@@ -79,7 +79,7 @@ pub fn symbols(app: &App, request: &Request, _: &[String]) -> Result<Response, W
     Ok(Response::json(&json!({ "hits": hits })))
 }
 
-fn module(row: &SymbolRow) -> Value {
+fn module(row: &StoredSymbols) -> Value {
     let module = &row.module;
     let content = module.content();
     let uploads: Vec<Value> = (module.uploads.iter().enumerate())

@@ -26,7 +26,7 @@ use crate::signature::{
     Explanation, Generator, Input, KnownFrames, ListError, ListTexts, Lists, Ruleset, StoredFrame,
 };
 use crate::store::signing::{NewRevision, SignedView};
-use crate::store::{CrashRow, Store, StoreError};
+use crate::store::{Store, StoreError, StoredCrash};
 
 pub use preview::{Group, Groups, Part, Preview};
 
@@ -162,7 +162,7 @@ impl Naming {
     }
 
     /// Tells how a crash gets its signature under the lists in force.
-    pub fn explain(&self, seq: u64, row: &CrashRow) -> Result<Option<Explanation>, StoreError> {
+    pub fn explain(&self, seq: u64, row: &StoredCrash) -> Result<Option<Explanation>, StoreError> {
         let Some(input) = input_of(&self.store, seq, row)? else {
             return Ok(None);
         };
@@ -177,7 +177,7 @@ impl Naming {
 fn input_of(
     store: &Store,
     seq: u64,
-    row: &CrashRow,
+    row: &StoredCrash,
 ) -> Result<Option<Input<StoredFrame>>, StoreError> {
     match store.signature_input(seq) {
         Ok(Some(input)) => Ok(Some(input)),
@@ -187,7 +187,7 @@ fn input_of(
 }
 
 /// What named a crash, from its report and its processed crash; `None` where these cannot be read.
-fn rebuilt(store: &Store, row: &CrashRow) -> Result<Option<Input<StoredFrame>>, StoreError> {
+fn rebuilt(store: &Store, row: &StoredCrash) -> Result<Option<Input<StoredFrame>>, StoreError> {
     let read = || -> Result<Option<Input<StoredFrame>>, StoreError> {
         let Some(json) = store.processed(row)? else {
             return Ok(None);

@@ -6,7 +6,7 @@ use super::scope::Scope;
 use super::{Page, report_path, shown, signature};
 use crate::crash::id::CrashId;
 use crate::signature::{Explanation, Fate, FrameStep, RuleStep};
-use crate::store::CrashRow;
+use crate::store::StoredCrash;
 use crate::web::{App, Request, Response, WebError};
 
 pub fn explain(app: &App, _: &Request, captures: &[String]) -> Result<Response, WebError> {
@@ -39,7 +39,7 @@ pub fn explain(app: &App, _: &Request, captures: &[String]) -> Result<Response, 
 
 struct View<'a> {
     id: CrashId,
-    row: &'a CrashRow,
+    row: &'a StoredCrash,
     told: &'a Explanation,
     ruleset: String,
     revision: u64,

@@ -10,7 +10,7 @@ use super::{
 use crate::fields::name;
 use crate::index::SearchResult;
 use crate::query::Query;
-use crate::store::{CrashRow, State};
+use crate::store::{State, StoredCrash};
 use crate::web::{App, Request, Response, WebError};
 
 const NEWEST: usize = 25;
@@ -94,7 +94,7 @@ pub(super) fn first_steps(request: &Request) -> Markup {
     }
 }
 
-fn newest_crashes(app: &App, newest: &[CrashRow]) -> Markup {
+fn newest_crashes(app: &App, newest: &[StoredCrash]) -> Markup {
     let now = app.clock.now();
     html! {
         section.panel {

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
 use crate::naming::{Group, Groups, Preview, ReviseError};
 use crate::signature::{FILES, ListTexts, SITE_RULES};
-use crate::store::signing::{NewRevision, ResignRow, RevisionRow};
+use crate::store::signing::{NewRevision, ResignRow, Revision};
 use crate::web::{App, Params, Request, Response, WebError};
 
 /// Revisions that the page lists.
@@ -164,7 +164,7 @@ struct View {
     draft: Draft,
     outcome: Outcome,
     in_force: u64,
-    revisions: Vec<(u64, RevisionRow)>,
+    revisions: Vec<(u64, Revision)>,
     resigns: Vec<(u64, ResignRow)>,
     may_change: bool,
     now: Timestamp,

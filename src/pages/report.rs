@@ -13,7 +13,7 @@ use crate::crash::raw::{PartKind, RawCrash};
 use crate::crash::walk::{Frame, Module, Thread, Walk};
 use crate::fields::{self, redact};
 use crate::rights;
-use crate::store::{CrashRow, Requested, State};
+use crate::store::{Requested, State, StoredCrash};
 use crate::web::{App, Params, Request, Response, WebError};
 
 /// Modules that a page lists; the API has all.
@@ -26,7 +26,7 @@ const OTHER_FRAMES_MAX: usize = 6_000;
 const REFRESH_S: u32 = 2;
 
 struct View {
-    row: CrashRow,
+    row: StoredCrash,
     raw: RawCrash,
     processed: Option<ProcessedCrash>,
     /// Damage that was found while reading.
@@ -200,7 +200,7 @@ fn head(app: &App, view: &View) -> Markup {
     }
 }
 
-fn state_chip(row: &CrashRow) -> Markup {
+fn state_chip(row: &StoredCrash) -> Markup {
     html! {
         @match row.state {
             State::Processed => {},

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::doctor::{self, Cause, Finding};
 use crate::fields::name;
 use crate::store::mends::{Lack, Mend};
-use crate::store::symbols::{Release, SymbolChange, SymbolRow};
+use crate::store::symbols::{Release, StoredSymbols, SymbolChange};
 use crate::web::{App, Params, Request, Response, WebError};
 
 const MENDS: usize = 50;
@@ -88,7 +88,7 @@ struct View<'a> {
     product: Option<&'a str>,
     version: Option<&'a str>,
     pinned: Vec<Release>,
-    kept: Vec<SymbolRow>,
+    kept: Vec<StoredSymbols>,
     address: String,
     may_change: bool,
     now: Timestamp,
@@ -186,7 +186,7 @@ impl View<'_> {
             .kept
             .iter()
             .filter(|row| row.module.uploads.iter().any(|u| u.conflict));
-        let rows: Vec<&SymbolRow> = rows.collect();
+        let rows: Vec<&StoredSymbols> = rows.collect();
         html! {
             @if !rows.is_empty() {
                 section.panel {
@@ -274,7 +274,7 @@ struct Total {
 }
 
 impl Total {
-    fn add(&mut self, row: &SymbolRow) {
+    fn add(&mut self, row: &StoredSymbols) {
         self.modules += 1;
         self.bytes += row.module.stored_bytes();
         self.used_at_ms = self.used_at_ms.max(row.used_at_ms);

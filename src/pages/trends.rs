@@ -18,7 +18,7 @@ use crate::api::table;
 use crate::clock::{Day, Timestamp};
 use crate::fields::version::VersionKey;
 use crate::fields::{self, name};
-use crate::store::counters::{CounterRow, NameId, System, Tally};
+use crate::store::counters::{NameId, System, Tallies, Tally};
 use crate::web::{App, Params, Request, Response, WebError};
 
 const DAYS: [u32; 6] = [7, 14, 28, 60, 180, 365];
@@ -76,7 +76,7 @@ impl Filters {
     }
 
     /// The part of a counter that is asked for.
-    fn tally(&self, row: &CounterRow) -> Tally {
+    fn tally(&self, row: &Tallies) -> Tally {
         match self.system {
             None => row.total(),
             Some(label) => {
@@ -94,13 +94,13 @@ struct Count {
     day: Day,
     version: String,
     build: String,
-    row: CounterRow,
+    row: Tallies,
 }
 
 impl Counts {
     fn load(app: &App, product: &str) -> Result<Self, WebError> {
         let ever = Day(0)..=Day(u32::MAX);
-        let sums: HashMap<(Day, NameId, NameId), CounterRow> =
+        let sums: HashMap<(Day, NameId, NameId), Tallies> =
             app.store
                 .counters(product, ever, |key| Some((key.day, key.version, key.build)))?;
         let ids: BTreeSet<NameId> = sums.keys().flat_map(|(_, v, b)| [*v, *b]).collect();
@@ -134,7 +134,7 @@ struct View {
 /// A version, or one build: what it did in the period.
 #[derive(Default)]
 struct Sum {
-    row: CounterRow,
+    row: Tallies,
     tally: Tally,
 }
 

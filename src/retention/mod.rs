@@ -20,7 +20,7 @@ use std::time::Duration;
 use crate::clock::{Clock, DAY_MS, Timestamp};
 use crate::errand::{Errand, Left};
 use crate::store::passes::PassRow;
-use crate::store::symbols::{Release, SymbolChange, SymbolRow};
+use crate::store::symbols::{Release, StoredSymbols, SymbolChange};
 use crate::store::{Audit, State, Store, StoreError};
 use crate::symbols::mapped::MappedDir;
 use crate::symbols::{Shelf, SymbolDirs};
@@ -380,7 +380,7 @@ pub fn symbols_pass(
     Ok(deleted)
 }
 
-fn is_too_old(row: &SymbolRow, keep: &Keep, now: Timestamp) -> bool {
+fn is_too_old(row: &StoredSymbols, keep: &Keep, now: Timestamp) -> bool {
     let added = row.module.uploads.iter().map(|upload| upload.added_at_ms);
     is_past(keep.symbols_unused_days, row.touched_at_ms(), now)
         || is_past(keep.symbols_days, added.max().unwrap_or(0), now)

@@ -12,31 +12,19 @@
 //! that opened it.
 
 use redb::{ReadableTable, ReadableTableMetadata};
-use serde::{Deserialize, Serialize};
 
 use super::Store;
 use super::error::StoreError;
 use super::pending::Txn;
-use super::tables::{self, *};
+use super::rows::{self};
+pub use super::rows::{KeyRow, SearchRow, SessionRow, UserRow};
+use super::tables::*;
 use super::writer::Command;
 use crate::clock::Timestamp;
 use crate::rights::{Rights, Role};
 
 /// SHA-256 of a token's secret.
 pub type KeyHash = [u8; 32];
-
-/// A row of `users`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UserRow {
-    pub name: String,
-    role: u8,
-    pub created_at_ms: i64,
-}
-
-impl Row for UserRow {
-    const NAME: &'static str = "a user";
-    const VERSION: u8 = 1;
-}
 
 impl UserRow {
     pub fn new(name: String, role: Role, created_at: Timestamp) -> Self {
@@ -52,23 +40,6 @@ impl UserRow {
         let known = Role::ALL.into_iter().find(|role| *role as u8 == self.role);
         known.unwrap_or(Role::Viewer)
     }
-}
-
-/// A row of `keys`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyRow {
-    pub user: String,
-    hash: KeyHash,
-    rights: u8,
-    /// What its owner calls it.
-    pub label: String,
-    pub created_at_ms: i64,
-    pub expires_at_ms: Option<i64>,
-}
-
-impl Row for KeyRow {
-    const NAME: &'static str = "a token";
-    const VERSION: u8 = 1;
 }
 
 impl KeyRow {
@@ -110,20 +81,6 @@ impl Holder {
     }
 }
 
-/// A row of `sessions`: what a login in a browser opened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionRow {
-    /// The token that was shown at login; `None` for a session of the local key.
-    pub key_id: Option<u64>,
-    pub created_at_ms: i64,
-    pub expires_at_ms: i64,
-}
-
-impl Row for SessionRow {
-    const NAME: &'static str = "a session";
-    const VERSION: u8 = 1;
-}
-
 /// A session, and who holds the token that opened it.
 #[derive(Clone, Debug)]
 pub struct OpenSession {
@@ -134,21 +91,6 @@ pub struct OpenSession {
 
 /// Sessions of one token; opening another one ends the oldest.
 const SESSIONS_PER_KEY_MAX: usize = 20;
-
-/// A row of `searches`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SearchRow {
-    pub owner: String,
-    pub name: String,
-    /// Parameters of the search page, as the query of its address.
-    pub query: String,
-    pub saved_at_ms: i64,
-}
-
-impl Row for SearchRow {
-    const NAME: &'static str = "a saved search";
-    const VERSION: u8 = 1;
-}
 
 /// A step in what is known of accounts. Carrying it out twice is the same as once, but for ids.
 #[derive(Clone, Debug)]
@@ -177,7 +119,7 @@ impl Store {
         self.read(|read| {
             let mut users = Vec::new();
             for entry in read.open_table(USERS)?.iter()? {
-                users.push(tables::decode(entry?.1.value())?);
+                users.push(rows::decode(entry?.1.value())?);
             }
             Ok(users)
         })
@@ -186,7 +128,7 @@ impl Store {
     pub fn user(&self, name: &str) -> Result<Option<UserRow>, StoreError> {
         self.read(|read| {
             let row = read.open_table(USERS)?.get(name)?;
-            row.map(|row| tables::decode(row.value())).transpose()
+            row.map(|row| rows::decode(row.value())).transpose()
         })
     }
 
@@ -200,7 +142,7 @@ impl Store {
             let mut tokens = Vec::new();
             for entry in read.open_table(KEYS)?.iter()? {
                 let (id, row) = entry?;
-                let row: KeyRow = tables::decode(row.value())?;
+                let row: KeyRow = rows::decode(row.value())?;
                 if user.is_none_or(|user| user == row.user) {
                     tokens.push((id.value(), row));
                 }
@@ -215,7 +157,7 @@ impl Store {
             let mut searches = Vec::new();
             for entry in read.open_table(SEARCHES)?.iter()? {
                 let (id, row) = entry?;
-                searches.push((id.value(), tables::decode(row.value())?));
+                searches.push((id.value(), rows::decode(row.value())?));
             }
             Ok(searches)
         })
@@ -235,7 +177,7 @@ impl Store {
             let Some(row) = read.open_table(SESSIONS)?.get(hash)? else {
                 return Ok(None);
             };
-            let row: SessionRow = tables::decode(row.value())?;
+            let row: SessionRow = rows::decode(row.value())?;
             let Some(key_id) = row.key_id else {
                 return Ok(Some(OpenSession { row, holder: None }));
             };
@@ -260,9 +202,9 @@ fn holder_of_key(read: &redb::ReadTransaction, key_id: u64) -> Result<Option<Hol
     let Some(key) = read.open_table(KEYS)?.get(key_id)? else {
         return Ok(None);
     };
-    let key: KeyRow = tables::decode(key.value())?;
+    let key: KeyRow = rows::decode(key.value())?;
     let user = read.open_table(USERS)?.get(key.user.as_str())?;
-    let user = user.map(|row| tables::decode(row.value())).transpose()?;
+    let user = user.map(|row| rows::decode(row.value())).transpose()?;
     Ok(Some(Holder { key_id, key, user }))
 }
 
@@ -272,7 +214,7 @@ impl Txn<'_> {
         for change in changes {
             match change {
                 AccountChange::PutUser(row) => {
-                    let bytes = tables::encode(row);
+                    let bytes = rows::encode(row);
                     self.users.insert(row.name.as_str(), bytes.as_slice())?;
                 }
                 AccountChange::RemoveUser(name) => {
@@ -289,8 +231,7 @@ impl Txn<'_> {
                         known.owner == row.owner && known.name == row.name
                     })?;
                     added = self.next(meta::NEXT_SEARCH)?;
-                    self.searches
-                        .insert(added, tables::encode(row).as_slice())?;
+                    self.searches.insert(added, rows::encode(row).as_slice())?;
                 }
                 AccountChange::RemoveSearch(id) => drop(self.searches.remove(id)?),
             }
@@ -312,7 +253,7 @@ impl Txn<'_> {
             created_at_ms: new.created_at.ms(),
             expires_at_ms: new.expires_at.map(Timestamp::ms),
         };
-        self.keys.insert(id, tables::encode(&row).as_slice())?;
+        self.keys.insert(id, rows::encode(&row).as_slice())?;
         self.key_hashes.insert(&new.hash, id)?;
         Ok(id)
     }
@@ -321,7 +262,7 @@ impl Txn<'_> {
         let mut gone = Vec::new();
         for entry in self.keys.iter()? {
             let (id, row) = entry?;
-            let row: KeyRow = tables::decode(row.value())?;
+            let row: KeyRow = rows::decode(row.value())?;
             if goes(id.value(), &row) {
                 gone.push((id.value(), row.hash));
             }
@@ -344,7 +285,7 @@ impl Txn<'_> {
     fn put_session(&mut self, hash: &KeyHash, new: &SessionRow) -> Result<(), StoreError> {
         let mut of_key = Vec::new();
         for entry in self.sessions.iter()? {
-            let row: SessionRow = tables::decode(entry?.1.value())?;
+            let row: SessionRow = rows::decode(entry?.1.value())?;
             if row.key_id == new.key_id {
                 of_key.push(row.created_at_ms);
             }
@@ -355,7 +296,7 @@ impl Txn<'_> {
             let is_too_old = oldest_kept.is_some_and(|at| row.created_at_ms < at);
             row.expires_at_ms <= new.created_at_ms || (row.key_id == new.key_id && is_too_old)
         })?;
-        self.sessions.insert(hash, tables::encode(new).as_slice())?;
+        self.sessions.insert(hash, rows::encode(new).as_slice())?;
         Ok(())
     }
 
@@ -363,7 +304,7 @@ impl Txn<'_> {
         let mut gone = Vec::new();
         for entry in self.sessions.iter()? {
             let (hash, row) = entry?;
-            if goes(&tables::decode(row.value())?) {
+            if goes(&rows::decode(row.value())?) {
                 gone.push(*hash.value());
             }
         }
@@ -377,7 +318,7 @@ impl Txn<'_> {
         let mut gone = Vec::new();
         for entry in self.searches.iter()? {
             let (id, row) = entry?;
-            if goes(&tables::decode(row.value())?) {
+            if goes(&rows::decode(row.value())?) {
                 gone.push(id.value());
             }
         }

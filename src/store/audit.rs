@@ -7,8 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use redb::{ReadTransaction, ReadableTable};
 
+use super::crashes::StoredCrash;
 use super::error::StoreError;
-use super::tables::{self, *};
+use super::rows::{self, State};
+use super::tables::*;
 
 /// What an audit found, and put right.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,7 +62,7 @@ pub fn examine(read: &ReadTransaction) -> Result<(Audit, Vec<(State, i64)>), Sto
             working.remove(&seq),
             deferred.remove(&seq),
         );
-        let row: CrashRow = match tables::decode(row.value()) {
+        let row: StoredCrash = match rows::decode(row.value()) {
             Ok(row) => row,
             Err(_) => {
                 audit.damaged.push(seq);

@@ -13,12 +13,12 @@
 use std::collections::{BTreeSet, HashMap};
 
 use redb::{ReadTransaction, ReadableTable};
-use serde::{Deserialize, Serialize};
 
 use super::Store;
 use super::error::StoreError;
 use super::pending::Txn;
-use super::tables::{self, *};
+use super::rows::{self, BugRow};
+use super::tables::*;
 use super::writer::Command;
 use crate::bugs::{Bug, BugKey, Standing};
 use crate::clock::Timestamp;
@@ -58,23 +58,6 @@ pub enum BugChange {
     Stands { bug: Bug, at: Timestamp },
     /// A pass over the tracker that began at this moment has succeeded.
     PassEnded { tracker: String, began: Timestamp },
-}
-
-/// A row of `bugs`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct BugRow {
-    url: String,
-    summary: String,
-    status: String,
-    resolution: String,
-    is_open: Option<bool>,
-    /// When the tracker was last asked; `None` before the first time.
-    updated_at_ms: Option<i64>,
-}
-
-impl Row for BugRow {
-    const NAME: &'static str = "a bug";
-    const VERSION: u8 = 1;
 }
 
 impl BugRow {
@@ -197,7 +180,7 @@ fn association(
     let bugs = read.open_table(BUGS)?;
     let row: BugRow = match bugs
         .get((id, tracker))?
-        .map(|row| tables::decode(row.value()))
+        .map(|row| rows::decode(row.value()))
     {
         Some(Ok(row)) => row,
         Some(Err(error)) => {
@@ -259,8 +242,8 @@ impl Txn<'_> {
         let (id, tracker) = (bug.key.id.as_str(), bug.key.tracker.as_str());
         let row = self.bugs.get((id, tracker))?;
         // A damaged row begins anew; the next pass tells how the bug stands.
-        if row.is_none_or(|row| tables::decode::<BugRow>(row.value()).is_err()) {
-            let row = tables::encode(&BugRow::new(bug, None));
+        if row.is_none_or(|row| rows::decode::<BugRow>(row.value()).is_err()) {
+            let row = rows::encode(&BugRow::new(bug, None));
             self.bugs.insert((id, tracker), row.as_slice())?;
         }
         let key = (id, tracker, signature);
@@ -316,7 +299,7 @@ impl Txn<'_> {
     fn stands(&mut self, bug: &Bug, at: Timestamp) -> Result<(), StoreError> {
         let key = (bug.key.id.as_str(), bug.key.tracker.as_str());
         if self.bugs.get(key)?.is_some() {
-            let row = tables::encode(&BugRow::new(bug, Some(at)));
+            let row = rows::encode(&BugRow::new(bug, Some(at)));
             self.bugs.insert(key, row.as_slice())?;
         }
         Ok(())

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! names        text -> id, and back           every text of the keys below, once
-//! counters     (product, day, version, build) -> CounterRow
+//! counters     (product, day, version, build) -> Tallies
 //! decisions    (day, rule, outcome, product, version) -> reports
 //! ```
 //!
@@ -16,11 +16,12 @@ use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
-use serde::{Deserialize, Serialize};
 
+use super::crashes::StoredCrash;
 use super::error::StoreError;
 use super::pending::Txn;
-use super::tables::{self, *};
+use super::rows::{self, CountedRow, CounterRow, Stored, TallyRow};
+use super::tables::*;
 use super::writer::Command;
 use super::{Shared, Store};
 use crate::clock::Day;
@@ -31,7 +32,7 @@ use crate::throttle::Outcome;
 pub type NameId = u32;
 
 /// Families of operating systems that counters tell apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum System {
     Windows = 0,
     Mac = 1,
@@ -81,7 +82,7 @@ pub struct Facts {
 }
 
 /// As what a crash stands in the counters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted {
     product: NameId,
     version: NameId,
@@ -92,6 +93,29 @@ pub struct Counted {
 }
 
 impl Counted {
+    pub(super) fn row(self) -> CountedRow {
+        CountedRow {
+            product: self.product,
+            version: self.version,
+            build: self.build,
+            signature: self.signature,
+            system: self.system as u8,
+            uptime_s: self.uptime_s,
+        }
+    }
+
+    pub(super) fn of_row(row: CountedRow) -> Self {
+        let system = System::ALL.get(usize::from(row.system));
+        Self {
+            product: row.product,
+            version: row.version,
+            build: row.build,
+            signature: row.signature,
+            system: system.copied().unwrap_or_default(),
+            uptime_s: row.uptime_s,
+        }
+    }
+
     pub(super) fn signature(&self) -> NameId {
         self.signature
     }
@@ -109,7 +133,7 @@ impl Counted {
 }
 
 /// Crashes, and how long their processes had run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub crashes: u64,
     /// Those among them whose uptime is known.
@@ -137,16 +161,31 @@ impl Tally {
     }
 }
 
-/// A row of `counters`: a tally for each of [`System::ALL`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CounterRow([Tally; System::ALL.len()]);
+/// What a row of `counters` counts: a tally for each of [`System::ALL`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tallies([Tally; System::ALL.len()]);
 
-impl Row for CounterRow {
-    const NAME: &'static str = "a counter";
-    const VERSION: u8 = 1;
+impl Stored for Tallies {
+    type Row = CounterRow;
+
+    fn to_row(&self) -> CounterRow {
+        CounterRow(self.0.map(|tally| TallyRow {
+            crashes: tally.crashes,
+            with_uptime: tally.with_uptime,
+            uptime_s: tally.uptime_s,
+        }))
+    }
+
+    fn from_row(CounterRow(tallies): CounterRow) -> Self {
+        Self(tallies.map(|row| Tally {
+            crashes: row.crashes,
+            with_uptime: row.with_uptime,
+            uptime_s: row.uptime_s,
+        }))
+    }
 }
 
-impl CounterRow {
+impl Tallies {
     pub fn of(&self, system: System) -> Tally {
         self.0[system as usize]
     }
@@ -158,7 +197,7 @@ impl CounterRow {
         total
     }
 
-    pub fn add(&mut self, other: &CounterRow) {
+    pub fn add(&mut self, other: &Tallies) {
         for (tally, other) in self.0.iter_mut().zip(other.0) {
             tally.add(other);
         }
@@ -322,9 +361,9 @@ impl Store {
         product: &str,
         days: RangeInclusive<Day>,
         mut key: impl FnMut(&CounterKey) -> Option<K>,
-    ) -> Result<HashMap<K, CounterRow>, StoreError> {
+    ) -> Result<HashMap<K, Tallies>, StoreError> {
         self.read(|read| {
-            let mut sums: HashMap<K, CounterRow> = HashMap::new();
+            let mut sums: HashMap<K, Tallies> = HashMap::new();
             let Some(product) = name_id(read, product)? else {
                 return Ok(sums);
             };
@@ -339,7 +378,7 @@ impl Store {
                     build,
                 };
                 if let Some(key) = key(&counts) {
-                    let row: CounterRow = tables::decode(row.value())?;
+                    let row: Tallies = rows::decode(row.value())?;
                     sums.entry(key).or_default().add(&row);
                 }
             }
@@ -426,7 +465,7 @@ impl Txn<'_> {
     pub(super) fn count_crash(
         &mut self,
         seq: u64,
-        row: &CrashRow,
+        row: &StoredCrash,
         signature: &str,
         facts: &Facts,
     ) -> Result<Counted, StoreError> {
@@ -454,7 +493,7 @@ impl Txn<'_> {
     pub(super) fn recount(
         &mut self,
         seq: u64,
-        row: &CrashRow,
+        row: &StoredCrash,
         before: Counted,
         signature: NameId,
     ) -> Result<Counted, StoreError> {
@@ -471,7 +510,7 @@ impl Txn<'_> {
 
     fn tally(
         &mut self,
-        row: &CrashRow,
+        row: &StoredCrash,
         counted: Counted,
         change: impl FnOnce(&mut Tally, Tally),
     ) -> Result<(), StoreError> {
@@ -481,17 +520,14 @@ impl Txn<'_> {
             counted.version,
             counted.build,
         );
-        let found = self
-            .counters
-            .get(key)?
-            .map(|row| tables::decode(row.value()));
-        let mut counter: CounterRow =
+        let found = self.counters.get(key)?.map(|row| rows::decode(row.value()));
+        let mut counter: Tallies =
             found
-                .unwrap_or(Ok(CounterRow::default()))
+                .unwrap_or(Ok(Tallies::default()))
                 .unwrap_or_else(|error| {
                     // A crash is worth more than the sum that it would be part of.
                     tracing::error!(%error, ?key, "a damaged counter begins anew");
-                    CounterRow::default()
+                    Tallies::default()
                 });
         let one = Tally {
             crashes: 1,
@@ -505,7 +541,7 @@ impl Txn<'_> {
         if counter.total().crashes == 0 {
             self.counters.remove(key)?;
         } else {
-            let bytes = tables::encode(&counter);
+            let bytes = rows::encode(&counter);
             self.counters.insert(key, bytes.as_slice())?;
         }
         Ok(())
@@ -528,7 +564,7 @@ impl Txn<'_> {
         let mut totals: std::collections::HashMap<NameId, u64> = Default::default();
         for entry in self.counters.iter()? {
             let (key, row) = entry?;
-            if let Ok(row) = tables::decode::<CounterRow>(row.value()) {
+            if let Ok(row) = rows::decode::<Tallies>(row.value()) {
                 *totals.entry(key.value().0).or_default() += row.total().crashes;
             }
         }

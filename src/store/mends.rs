@@ -20,44 +20,19 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
-use serde::{Deserialize, Serialize};
 
 use super::Store;
 use super::counters::{NameId, Names};
+use super::crashes::StoredCrash;
 use super::error::StoreError;
 use super::pending::{Job, Txn};
+pub use super::rows::MendRow;
+use super::rows::{self, Lane, State};
 use super::symbols::Release;
-use super::tables::{self, *};
+use super::tables::*;
 use super::writer::Command;
 use crate::clock::Timestamp;
 use crate::crash::symbols::DEBUG_ID_DIGITS;
-
-/// What a mend was asked for and how far it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MendRow {
-    /// What came, each as [`Lack`] is written.
-    pub modules: Vec<String>,
-    pub begun_at_ms: i64,
-    pub ended_at_ms: Option<i64>,
-    /// Crashes that lacked one of the modules.
-    pub affected: u64,
-    pub done: u64,
-    /// Crashes that lack less than before; of those asked for by a search, crashes with another
-    /// signature than before.
-    pub improved: u64,
-    /// The search that somebody asked for; `modules` is empty then.
-    pub asked: Option<String>,
-}
-
-impl Row for MendRow {
-    const NAME: &'static str = "a mend";
-    const VERSION: u8 = 2;
-
-    /// The first version had no `asked`, which is bincode's last.
-    fn upgrade(version: u8, body: &[u8]) -> Option<Vec<u8>> {
-        (version == 1).then(|| [body, &[0]].concat())
-    }
-}
 
 impl MendRow {
     fn new(now: Timestamp) -> Self {
@@ -221,7 +196,7 @@ impl Store {
     }
 
     /// The crash that came last of those that lack this.
-    pub fn newest_lacking(&self, lack: &Lack) -> Result<Option<CrashRow>, StoreError> {
+    pub fn newest_lacking(&self, lack: &Lack) -> Result<Option<StoredCrash>, StoreError> {
         let seq = self.read(|read| {
             let names = read.open_table(NAMES)?;
             let Some(id) = names.get(lack.to_string().as_str())?.map(|id| id.value()) else {
@@ -320,7 +295,7 @@ fn mend(read: &ReadTransaction, id: u64, row: &[u8]) -> Result<Mend, StoreError>
     };
     Ok(Mend {
         id,
-        row: tables::decode(row)?,
+        row: rows::decode(row)?,
         signatures_before: distinct(BEFORE)?,
         signatures_after: distinct(AFTER)?,
     })
@@ -401,7 +376,7 @@ impl Txn<'_> {
             return Ok(None);
         }
         let known = match into {
-            Some(mend) => self.mends.get(mend)?.map(|row| tables::decode(row.value())),
+            Some(mend) => self.mends.get(mend)?.map(|row| rows::decode(row.value())),
             None => None,
         };
         let known: Option<MendRow> = known.transpose()?;
@@ -414,7 +389,7 @@ impl Txn<'_> {
         }
         row.affected += fresh.len() as u64;
         row.ended_at_ms = None;
-        self.mends.insert(mend, tables::encode(&row).as_slice())?;
+        self.mends.insert(mend, rows::encode(&row).as_slice())?;
         self.forget_mends(mend.saturating_sub(MENDS_MAX))?;
         Ok(Some((mend, row)))
     }
@@ -570,7 +545,7 @@ impl Txn<'_> {
         outcome: Option<(bool, [Option<&str>; 2])>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let found = self.mends.get(mend)?.map(|row| tables::decode(row.value()));
+        let found = self.mends.get(mend)?.map(|row| rows::decode(row.value()));
         let Some(mut row) = found.transpose()?.map(|row: MendRow| row) else {
             return Ok(());
         };
@@ -592,7 +567,7 @@ impl Txn<'_> {
         if row.done >= row.affected {
             row.ended_at_ms = Some(now.ms().max(row.begun_at_ms));
         }
-        self.mends.insert(mend, tables::encode(&row).as_slice())?;
+        self.mends.insert(mend, rows::encode(&row).as_slice())?;
         Ok(())
     }
 }

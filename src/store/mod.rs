@@ -18,6 +18,7 @@ mod backend;
 pub mod bugs;
 mod contain;
 pub mod counters;
+mod crashes;
 pub mod disk;
 mod error;
 pub mod mends;
@@ -26,6 +27,7 @@ pub mod passes;
 pub mod payload;
 mod pending;
 pub mod repeats;
+pub mod rows;
 mod segments;
 pub mod sightings;
 pub mod signing;
@@ -51,14 +53,16 @@ use crate::crash::raw::RawCrash;
 use crate::vital::Vital;
 use counters::Discards;
 use disk::{Disk, DiskFile};
+use rows::*;
 use tables::*;
 use writer::{Command, Writer};
 
 pub use audit::Audit;
+pub use crashes::{StoredCrash, StoredPart, StoredResult};
 pub use error::{OpenError, StoreError};
 pub use payload::{Payload, PayloadBuilder, PayloadReader};
 pub use pending::{Job, Requested};
-pub use tables::{CrashRow, Lane, PartRow, ProcessedRow, State};
+pub use rows::{Lane, State};
 pub use writer::{Finished, NewCrash};
 
 const DATABASE: &str = "store.redb";
@@ -434,7 +438,11 @@ impl Store {
 
     /// Crashes that were accepted and have no result yet, those that workers have first, and how
     /// many there are; the first `skip` are left out, and those after `limit`.
-    pub fn awaited(&self, skip: usize, limit: usize) -> Result<(Vec<CrashRow>, u64), StoreError> {
+    pub fn awaited(
+        &self,
+        skip: usize,
+        limit: usize,
+    ) -> Result<(Vec<StoredCrash>, u64), StoreError> {
         self.read(|read| {
             let (working, ready) = (read.open_table(WORKING)?, read.open_table(READY)?);
             let total = working.len()? + ready.len()?;
@@ -524,7 +532,7 @@ impl Store {
     }
 
     /// A crash by its id.
-    pub fn crash(&self, id: CrashId) -> Result<Option<(u64, CrashRow)>, StoreError> {
+    pub fn crash(&self, id: CrashId) -> Result<Option<(u64, StoredCrash)>, StoreError> {
         self.read(|read| {
             let Some(seq) = read.open_table(IDS)?.get(id.bits())?.map(|v| v.value()) else {
                 return Ok(None);
@@ -532,25 +540,25 @@ impl Store {
             let crashes = read.open_table(CRASHES)?;
             let row = crashes
                 .get(seq)?
-                .map(|row| tables::decode(row.value()))
+                .map(|row| rows::decode(row.value()))
                 .transpose()?;
             Ok(row.map(|row| (seq, row)))
         })
     }
 
     /// A crash by its sequence number.
-    pub fn crash_at(&self, seq: u64) -> Result<Option<CrashRow>, StoreError> {
+    pub fn crash_at(&self, seq: u64) -> Result<Option<StoredCrash>, StoreError> {
         self.read(|read| {
             let crashes = read.open_table(CRASHES)?;
             crashes
                 .get(seq)?
-                .map(|row| tables::decode(row.value()))
+                .map(|row| rows::decode(row.value()))
                 .transpose()
         })
     }
 
     /// The crashes received last, newest first.
-    pub fn newest(&self, limit: usize) -> Result<Vec<CrashRow>, StoreError> {
+    pub fn newest(&self, limit: usize) -> Result<Vec<StoredCrash>, StoreError> {
         self.read(|read| {
             let crashes = read.open_table(CRASHES)?;
             let mut rows = Vec::with_capacity(limit.min(1_000));
@@ -567,7 +575,7 @@ impl Store {
 
     /// The next `limit` crashes with sequence numbers above `after`, ascending; fewer at the end
     /// alone. Those whose rows are damaged are passed over.
-    pub fn scan(&self, after: u64, limit: usize) -> Result<Vec<(u64, CrashRow)>, StoreError> {
+    pub fn scan(&self, after: u64, limit: usize) -> Result<Vec<(u64, StoredCrash)>, StoreError> {
         self.read(|read| {
             let crashes = read.open_table(CRASHES)?;
             let mut rows = Vec::new();
@@ -625,14 +633,14 @@ impl Store {
     }
 
     /// Annotations and metadata of a crash.
-    pub fn raw(&self, row: &CrashRow) -> Result<RawCrash, StoreError> {
+    pub fn raw(&self, row: &StoredCrash) -> Result<RawCrash, StoreError> {
         let json = self.shared.readers.read(row.raw)?.read_all()?;
         serde_json::from_slice(&json)
             .map_err(|e| StoreError::Damaged(format!("raw crash of {}: {e}", row.id)))
     }
 
     /// The processed crash, JSON as it was handed in; `None` before its first processing.
-    pub fn processed(&self, row: &CrashRow) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn processed(&self, row: &StoredCrash) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(processed) = &row.processed else {
             return Ok(None);
         };
@@ -640,7 +648,7 @@ impl Store {
     }
 
     /// A dump's or attachment's bytes, exactly as they came.
-    pub fn part(&self, part: &PartRow) -> Result<PayloadReader, StoreError> {
+    pub fn part(&self, part: &StoredPart) -> Result<PayloadReader, StoreError> {
         self.shared.readers.read(part.blob)
     }
 
@@ -651,7 +659,7 @@ impl Store {
                 let mut known = Vec::new();
                 for entry in read.open_table(SEGMENTS)?.iter()? {
                     let (segment, row) = entry?;
-                    let row: SegmentRow = tables::decode(row.value())?;
+                    let row: SegmentRow = rows::decode(row.value())?;
                     if !row.dead {
                         known.push(segment.value());
                     }
@@ -708,7 +716,7 @@ impl Store {
             }
             let (mut segments, mut segment_bytes, mut live_bytes) = (0, 0, 0);
             for entry in read.open_table(SEGMENTS)?.iter()? {
-                let row: SegmentRow = tables::decode(entry?.1.value())?;
+                let row: SegmentRow = rows::decode(entry?.1.value())?;
                 if row.dead {
                     continue;
                 }
@@ -744,8 +752,8 @@ impl Drop for Store {
 }
 
 /// The row of a crash in a list: a damaged one is left out, so that the others are shown.
-fn readable(seq: u64, row: &[u8]) -> Option<CrashRow> {
-    tables::decode(row)
+fn readable(seq: u64, row: &[u8]) -> Option<StoredCrash> {
+    rows::decode(row)
         .inspect_err(|error| tracing::error!(seq, %error, "a crash is left out of a list"))
         .ok()
 }

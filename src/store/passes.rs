@@ -4,31 +4,16 @@
 //! passes      "last"               -> PassRow
 //! ```
 
-use serde::{Deserialize, Serialize};
-
 use super::Store;
 use super::error::StoreError;
 use super::pending::Txn;
-use super::tables::{self, PASSES, Row};
+pub use super::rows::PassRow;
+use super::rows::{self};
+use super::tables::{self, PASSES};
 use super::writer::Command;
 use crate::clock::Timestamp;
 
 const LAST: &str = "last";
-
-/// A pass of retention that went through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PassRow {
-    pub at_ms: i64,
-    pub processed_days: u32,
-    pub failed_days: u32,
-    pub symbols_unused_days: u32,
-    pub symbols_days: u32,
-}
-
-impl Row for PassRow {
-    const NAME: &'static str = "a pass of retention";
-    const VERSION: u8 = 1;
-}
 
 impl Store {
     /// The last pass that went through; `None` where none was written down yet.
@@ -40,7 +25,7 @@ impl Store {
                 table => table?,
             };
             let row = table.get(LAST)?;
-            row.map(|row| tables::decode(row.value())).transpose()
+            row.map(|row| rows::decode(row.value())).transpose()
         })
     }
 
@@ -73,7 +58,7 @@ impl Store {
 
 impl Txn<'_> {
     pub fn retained(&mut self, pass: &PassRow) -> Result<(), StoreError> {
-        self.passes.insert(LAST, tables::encode(pass).as_slice())?;
+        self.passes.insert(LAST, rows::encode(pass).as_slice())?;
         Ok(())
     }
 }

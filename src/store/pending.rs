@@ -15,9 +15,11 @@
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
+use super::crashes::{StoredCrash, StoredResult};
 use super::error::StoreError;
+use super::rows::{self, BlobRef, Lane, State};
 use super::symbols::Release;
-use super::tables::{self, *};
+use super::tables::*;
 use super::writer::Finished;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::crash::id::CrashId;
@@ -173,16 +175,16 @@ impl<'t> Txn<'t> {
         Ok(self.ids.get(id.bits())?.map(|v| v.value()))
     }
 
-    pub fn row(&self, seq: u64) -> Result<CrashRow, StoreError> {
+    pub fn row(&self, seq: u64) -> Result<StoredCrash, StoreError> {
         let bytes = self
             .crashes
             .get(seq)?
             .ok_or_else(|| StoreError::Damaged(format!("crash {seq} has no row")))?;
-        tables::decode(bytes.value())
+        rows::decode(bytes.value())
     }
 
-    pub(super) fn put(&mut self, seq: u64, row: &CrashRow) -> Result<(), StoreError> {
-        self.crashes.insert(seq, tables::encode(row).as_slice())?;
+    pub(super) fn put(&mut self, seq: u64, row: &StoredCrash) -> Result<(), StoreError> {
+        self.crashes.insert(seq, rows::encode(row).as_slice())?;
         Ok(())
     }
 
@@ -194,7 +196,7 @@ impl<'t> Txn<'t> {
     }
 
     /// Takes the crash out of the table that its state names.
-    fn leave(&mut self, seq: u64, row: &CrashRow) -> Result<(), StoreError> {
+    fn leave(&mut self, seq: u64, row: &StoredCrash) -> Result<(), StoreError> {
         match row.state {
             State::Queued => drop(self.ready.remove((row.lane as u8, seq))?),
             State::Processing => drop(self.working.remove(seq)?),
@@ -209,7 +211,7 @@ impl<'t> Txn<'t> {
     }
 
     /// Puts the crash into the table that its state names.
-    fn enter(&mut self, seq: u64, row: &CrashRow) -> Result<(), StoreError> {
+    fn enter(&mut self, seq: u64, row: &StoredCrash) -> Result<(), StoreError> {
         match row.state {
             State::Queued => drop(self.ready.insert((row.lane as u8, seq), ())?),
             State::Processing => drop(self.working.insert(seq, row.attempts)?),
@@ -224,7 +226,7 @@ impl<'t> Txn<'t> {
     }
 
     /// A new crash, its payloads appended already. Returns its sequence number.
-    pub fn insert(&mut self, seq: u64, row: &CrashRow) -> Result<(), StoreError> {
+    pub fn insert(&mut self, seq: u64, row: &StoredCrash) -> Result<(), StoreError> {
         self.ids.insert(row.id.bits(), seq)?;
         self.enter(seq, row)?;
         self.count(row.state, 1)?;
@@ -238,9 +240,9 @@ impl<'t> Txn<'t> {
     fn transition(
         &mut self,
         seq: u64,
-        mut row: CrashRow,
-        change: impl FnOnce(&mut CrashRow),
-    ) -> Result<CrashRow, StoreError> {
+        mut row: StoredCrash,
+        change: impl FnOnce(&mut StoredCrash),
+    ) -> Result<StoredCrash, StoreError> {
         self.leave(seq, &row)?;
         self.count(row.state, -1)?;
         change(&mut row);
@@ -280,7 +282,7 @@ impl<'t> Txn<'t> {
     pub(super) fn hand_out(
         &mut self,
         seq: u64,
-        row: CrashRow,
+        row: StoredCrash,
         lane: Lane,
     ) -> Result<Job, StoreError> {
         let row = self.transition(seq, row, |row| {
@@ -299,7 +301,7 @@ impl<'t> Txn<'t> {
     }
 
     /// The row of a job, unless its answer comes too late to count.
-    fn in_flight(&self, job: &Job) -> Result<Option<CrashRow>, StoreError> {
+    fn in_flight(&self, job: &Job) -> Result<Option<StoredCrash>, StoreError> {
         let current = self
             .working
             .get(job.seq)?
@@ -323,7 +325,7 @@ impl<'t> Txn<'t> {
         let Some(row) = self.in_flight(job)? else {
             return Ok(None);
         };
-        let processed = ProcessedRow {
+        let processed = StoredResult {
             blob,
             signature: finished.signature.clone(),
             processed_at_ms: finished.processed_at.ms(),
@@ -426,7 +428,7 @@ impl<'t> Txn<'t> {
         seq: u64,
         states: &[State],
         now: Timestamp,
-    ) -> Result<Option<CrashRow>, StoreError> {
+    ) -> Result<Option<StoredCrash>, StoreError> {
         if self.crashes.get(seq)?.is_none() {
             return Ok(None);
         }

@@ -12,10 +12,12 @@
 use redb::{ReadableTable, ReadableTableMetadata};
 
 use super::Store;
+use super::crashes::StoredCrash;
 use super::error::StoreError;
 use super::pending::Txn;
+use super::rows::{self};
 use super::segments;
-use super::tables::{self, *};
+use super::tables::*;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::crash::id::CrashId;
 
@@ -50,7 +52,7 @@ impl Store {
                 return Ok(None);
             };
             let row = read.open_table(CRASHES)?.get(seq)?;
-            let row = row.map(|row| tables::decode::<CrashRow>(row.value()));
+            let row = row.map(|row| rows::decode::<StoredCrash>(row.value()));
             row.transpose()
         })?;
         let Some(row) = row else {

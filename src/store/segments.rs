@@ -20,7 +20,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use super::disk::{Disk, DiskFile};
 use super::error::StoreError;
 use super::payload::{Payload, PayloadReader};
-use super::tables::BlobRef;
+use super::rows::BlobRef;
 
 pub const DIR: &str = "segments";
 /// A segment that has grown to this takes no more records.

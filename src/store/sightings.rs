@@ -17,9 +17,11 @@ use redb::{ReadableTable, ReadableTableMetadata};
 
 use super::Store;
 use super::counters::{Counted, NameId, Names, name_id};
+use super::crashes::StoredCrash;
 use super::error::StoreError;
 use super::pending::Txn;
-use super::tables::{self, *};
+use super::rows::{self};
+use super::tables::*;
 use crate::clock::{Day, Timestamp};
 
 /// Crashes of a signature on a day, of one build.
@@ -101,7 +103,7 @@ fn days_of(signature: NameId) -> RangeInclusive<SightingKey> {
 }
 
 /// As what a crash is seen, being counted as that.
-fn key_of(row: &CrashRow, counted: Counted) -> SightingKey {
+fn key_of(row: &StoredCrash, counted: Counted) -> SightingKey {
     counted.sighting(row.received_at().day())
 }
 
@@ -113,7 +115,7 @@ impl Txn<'_> {
     pub(super) fn see(
         &mut self,
         seq: u64,
-        row: &CrashRow,
+        row: &StoredCrash,
         counted: Counted,
     ) -> Result<(), StoreError> {
         let (key, at) = (key_of(row, counted), row.received_at_ms);
@@ -128,7 +130,7 @@ impl Txn<'_> {
     pub(super) fn unsee(
         &mut self,
         seq: u64,
-        row: &CrashRow,
+        row: &StoredCrash,
         counted: Counted,
     ) -> Result<(), StoreError> {
         let (key, at) = (key_of(row, counted), row.received_at_ms);
@@ -162,7 +164,7 @@ impl Txn<'_> {
     }
 
     /// A crash that is deleted stays seen.
-    pub(super) fn outlive(&mut self, seq: u64, row: &CrashRow) -> Result<(), StoreError> {
+    pub(super) fn outlive(&mut self, seq: u64, row: &StoredCrash) -> Result<(), StoreError> {
         let Some(counted) = row.counted else {
             return Ok(());
         };
@@ -183,7 +185,7 @@ impl Txn<'_> {
         let mut stored: HashMap<SightingKey, u64> = HashMap::new();
         for entry in self.crashes.iter()? {
             let (seq, row) = entry?;
-            let Ok(row) = tables::decode::<CrashRow>(row.value()) else {
+            let Ok(row) = rows::decode::<StoredCrash>(row.value()) else {
                 continue;
             };
             if let Some(counted) = row.counted {

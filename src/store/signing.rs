@@ -7,7 +7,7 @@
 //! input_ids       hash          -> input
 //! frames          frame         -> StoredFrame
 //! frame_ids       hash          -> frame
-//! list_revisions  revision      -> RevisionRow    0 stands for the built-in lists and has no row
+//! list_revisions  revision      -> Revision    0 stands for the built-in lists and has no row
 //! resigns         revision      -> ResignRow
 //! outdated        seq           -> ()             named by older lists than those in force
 //! moves           (from, to)    -> crashes        signatures that crashes had, and have instead
@@ -26,67 +26,31 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::Store;
 use super::counters::{NameId, Names};
+use super::crashes::StoredCrash;
 use super::error::StoreError;
 use super::payload::Payload;
 use super::pending::Txn;
-use super::tables::{self, *};
+pub use super::rows::ResignRow;
+use super::rows::{self, BlobRef, FrameRow, InlineRow, InputRow, RevisionRow, Stored};
+use super::tables::*;
 use super::writer::Command;
 use crate::clock::Timestamp;
 use crate::limits;
-use crate::signature::{Input, ListTexts, StoredFrame};
-
-impl Row for Input<u32> {
-    const NAME: &'static str = "a signature's input";
-    const VERSION: u8 = 1;
-}
-
-impl Row for StoredFrame {
-    const NAME: &'static str = "a frame";
-    const VERSION: u8 = 1;
-}
+use crate::signature::{Input, ListTexts, StoredFrame, StoredInline};
 
 /// Lists that were put in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RevisionRow {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revision {
     pub texts: ListTexts,
     pub author: String,
     pub at_ms: i64,
     pub comment: String,
     /// The revision whose lists these are again.
     pub restores: Option<u64>,
-}
-
-impl Row for RevisionRow {
-    const NAME: &'static str = "a revision of the lists";
-    const VERSION: u8 = 1;
-}
-
-/// How far the crashes are that were named before a revision.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ResignRow {
-    pub begun_at_ms: i64,
-    pub ended_at_ms: Option<i64>,
-    /// Whether a newer revision took over before the end.
-    pub superseded: bool,
-    /// The last crash that was looked at.
-    pub cursor: u64,
-    /// Crashes that had a name when it began.
-    pub total: u64,
-    pub looked_at: u64,
-    /// Crashes whose signature changed.
-    pub changed: u64,
-    /// Crashes that could not be named again: their payloads cannot be read.
-    pub unreadable: u64,
-}
-
-impl Row for ResignRow {
-    const NAME: &'static str = "a re-sign";
-    const VERSION: u8 = 1;
 }
 
 /// Lists that are to be put in force.
@@ -178,7 +142,7 @@ impl SignedView {
     /// What a crash was named by.
     pub fn input(&self, id: u64) -> Result<Input<u32>, StoreError> {
         match self.inputs.get(id)? {
-            Some(bytes) => tables::decode(bytes.value()),
+            Some(bytes) => rows::decode(bytes.value()),
             None => Err(StoreError::Damaged(format!(
                 "signature input {id} is missing"
             ))),
@@ -187,7 +151,7 @@ impl SignedView {
 
     pub fn frame(&self, id: u32) -> Result<StoredFrame, StoreError> {
         match self.frames.get(id)? {
-            Some(bytes) => tables::decode(bytes.value()),
+            Some(bytes) => rows::decode(bytes.value()),
             None => Err(StoreError::Damaged(format!("frame {id} is missing"))),
         }
     }
@@ -249,28 +213,28 @@ impl Store {
     }
 
     /// The lists in force; `None` for the built-in ones.
-    pub fn lists_in_force(&self) -> Result<Option<(u64, RevisionRow)>, StoreError> {
+    pub fn lists_in_force(&self) -> Result<Option<(u64, Revision)>, StoreError> {
         Ok(self.list_revisions(1)?.pop())
     }
 
     /// The newest revisions.
-    pub fn list_revisions(&self, limit: usize) -> Result<Vec<(u64, RevisionRow)>, StoreError> {
+    pub fn list_revisions(&self, limit: usize) -> Result<Vec<(u64, Revision)>, StoreError> {
         self.read(|read| {
             let revisions = read.open_table(LIST_REVISIONS)?;
             let mut found = Vec::new();
             for entry in revisions.iter()?.rev().take(limit) {
                 let (revision, row) = entry?;
-                found.push((revision.value(), tables::decode(row.value())?));
+                found.push((revision.value(), rows::decode(row.value())?));
             }
             Ok(found)
         })
     }
 
-    pub fn list_revision(&self, revision: u64) -> Result<Option<RevisionRow>, StoreError> {
+    pub fn list_revision(&self, revision: u64) -> Result<Option<Revision>, StoreError> {
         self.read(|read| {
             let revisions = read.open_table(LIST_REVISIONS)?;
             let row = revisions.get(revision)?;
-            row.map(|row| tables::decode(row.value())).transpose()
+            row.map(|row| rows::decode(row.value())).transpose()
         })
     }
 
@@ -281,7 +245,7 @@ impl Store {
             let mut found = Vec::new();
             for entry in resigns.iter()?.rev().take(limit) {
                 let (revision, row) = entry?;
-                found.push((revision.value(), tables::decode(row.value())?));
+                found.push((revision.value(), rows::decode(row.value())?));
             }
             Ok(found)
         })
@@ -332,7 +296,7 @@ impl Store {
             for entry in read.open_table(INPUTS)?.iter()? {
                 let (id, input) = entry?;
                 newest = id.value();
-                let input: Input<u32> = tables::decode(input.value())?;
+                let input: Input<u32> = rows::decode(input.value())?;
                 for id in input.crashing.iter().chain(input.first.iter().flatten()) {
                     unused.remove(id);
                 }
@@ -457,7 +421,7 @@ impl Txn<'_> {
     /// The number of an input, with one more crash that has it; 0 where it is too large.
     fn intern(&mut self, input: &Input<StoredFrame>) -> Result<u64, StoreError> {
         let input = input.map(|frame| self.frame(frame))?;
-        let bytes = tables::encode(&input);
+        let bytes = rows::encode(&input);
         if bytes.len() > limits::SIGNATURE_INPUT_BYTES_MAX {
             return Ok(0);
         }
@@ -481,7 +445,7 @@ impl Txn<'_> {
     }
 
     fn frame(&mut self, frame: &StoredFrame) -> Result<u32, StoreError> {
-        let bytes = tables::encode(frame);
+        let bytes = rows::encode(frame);
         let hash = xxh3_128(&bytes);
         let known = self.frame_ids.get(hash)?.map(|id| id.value());
         if let Some(id) = known
@@ -538,7 +502,7 @@ impl Txn<'_> {
     ) -> Result<u64, StoreError> {
         let mut unused = unused.clone();
         for entry in self.inputs.range(newest + 1..)? {
-            let input: Input<u32> = tables::decode(entry?.1.value())?;
+            let input: Input<u32> = rows::decode(entry?.1.value())?;
             for id in input.crashing.iter().chain(input.first.iter().flatten()) {
                 unused.remove(id);
             }
@@ -593,11 +557,10 @@ impl Txn<'_> {
         {
             row.ended_at_ms = Some(now.ms());
             row.superseded = true;
-            self.resigns
-                .insert(latest, tables::encode(&row).as_slice())?;
+            self.resigns.insert(latest, rows::encode(&row).as_slice())?;
         }
         let revision = latest + 1;
-        let row = RevisionRow {
+        let row = Revision {
             texts: new.texts.clone(),
             author: new.author.clone(),
             at_ms: now.ms(),
@@ -605,7 +568,7 @@ impl Txn<'_> {
             restores: new.restores,
         };
         self.list_revisions
-            .insert(revision, tables::encode(&row).as_slice())?;
+            .insert(revision, rows::encode(&row).as_slice())?;
         let resign = ResignRow {
             begun_at_ms: now.ms(),
             ended_at_ms: None,
@@ -617,7 +580,7 @@ impl Txn<'_> {
             unreadable: 0,
         };
         self.resigns
-            .insert(revision, tables::encode(&resign).as_slice())?;
+            .insert(revision, rows::encode(&resign).as_slice())?;
         let oldest = revision.saturating_sub(REVISIONS_MAX);
         self.list_revisions.retain_in(..=oldest, |_, _| false)?;
         self.resigns.retain_in(..=oldest, |_, _| false)?;
@@ -626,11 +589,14 @@ impl Txn<'_> {
 
     fn resign_row(&self, revision: u64) -> Result<Option<ResignRow>, StoreError> {
         let row = self.resigns.get(revision)?;
-        row.map(|row| tables::decode(row.value())).transpose()
+        row.map(|row| rows::decode(row.value())).transpose()
     }
 
     /// Whether a new name still is for what is there.
-    pub(super) fn can_resign(&self, resigned: &Resigned) -> Result<Option<CrashRow>, StoreError> {
+    pub(super) fn can_resign(
+        &self,
+        resigned: &Resigned,
+    ) -> Result<Option<StoredCrash>, StoreError> {
         if self.crashes.get(resigned.seq)?.is_none() {
             return Ok(None);
         }
@@ -644,7 +610,7 @@ impl Txn<'_> {
     pub(super) fn resign(
         &mut self,
         resigned: &Resigned,
-        mut row: CrashRow,
+        mut row: StoredCrash,
         blob: BlobRef,
     ) -> Result<(), StoreError> {
         let Some(processed) = &mut row.processed else {
@@ -668,7 +634,7 @@ impl Txn<'_> {
         self.changed(resigned.seq)?;
         if let Some(mut resign) = self.resign_row(resigned.revision)? {
             resign.changed += 1;
-            let bytes = tables::encode(&resign);
+            let bytes = rows::encode(&resign);
             self.resigns.insert(resigned.revision, bytes.as_slice())?;
         }
         Ok(())
@@ -717,8 +683,120 @@ impl Txn<'_> {
         if progress.is_ended {
             row.ended_at_ms = Some(now.ms());
         }
-        let bytes = tables::encode(&row);
+        let bytes = rows::encode(&row);
         self.resigns.insert(progress.revision, bytes.as_slice())?;
         Ok(())
+    }
+}
+
+impl Stored for Revision {
+    type Row = RevisionRow;
+
+    fn to_row(&self) -> RevisionRow {
+        RevisionRow {
+            texts: self.texts.0.clone(),
+            author: self.author.clone(),
+            at_ms: self.at_ms,
+            comment: self.comment.clone(),
+            restores: self.restores,
+        }
+    }
+
+    fn from_row(row: RevisionRow) -> Self {
+        Self {
+            texts: ListTexts(row.texts),
+            author: row.author,
+            at_ms: row.at_ms,
+            comment: row.comment,
+            restores: row.restores,
+        }
+    }
+}
+
+impl Stored for Input<u32> {
+    type Row = InputRow;
+
+    fn to_row(&self) -> InputRow {
+        InputRow {
+            product: self.product.clone(),
+            crashing: self.crashing.clone(),
+            first: self.first.clone(),
+            is_windows: self.is_windows,
+            last_error: self.last_error.clone(),
+            reason: self.reason.clone(),
+            oom_allocation_size: self.oom_allocation_size,
+            js_large_allocation_failure: self.js_large_allocation_failure.clone(),
+            abort_message: self.abort_message.clone(),
+            async_shutdown_timeout: self.async_shutdown_timeout.clone(),
+            ipc_channel_error: self.ipc_channel_error.clone(),
+            ipc_message_name: self.ipc_message_name.clone(),
+            has_browser_dump: self.has_browser_dump,
+            hang: self.hang.clone(),
+            mdsw_status_string: self.mdsw_status_string.clone(),
+            java_stack_trace: self.java_stack_trace.clone(),
+            java_exception: self.java_exception.clone(),
+        }
+    }
+
+    fn from_row(row: InputRow) -> Self {
+        Self {
+            product: row.product,
+            crashing: row.crashing,
+            first: row.first,
+            is_windows: row.is_windows,
+            last_error: row.last_error,
+            reason: row.reason,
+            oom_allocation_size: row.oom_allocation_size,
+            js_large_allocation_failure: row.js_large_allocation_failure,
+            abort_message: row.abort_message,
+            async_shutdown_timeout: row.async_shutdown_timeout,
+            ipc_channel_error: row.ipc_channel_error,
+            ipc_message_name: row.ipc_message_name,
+            has_browser_dump: row.has_browser_dump,
+            hang: row.hang,
+            mdsw_status_string: row.mdsw_status_string,
+            java_stack_trace: row.java_stack_trace,
+            java_exception: row.java_exception,
+        }
+    }
+}
+
+impl Stored for StoredFrame {
+    type Row = FrameRow;
+
+    fn to_row(&self) -> FrameRow {
+        let inline = |inline: &StoredInline| InlineRow {
+            function: inline.function.clone(),
+            file: inline.file.clone(),
+            line: inline.line,
+        };
+        FrameRow {
+            function: self.function.clone(),
+            module: self.module.clone(),
+            file: self.file.clone(),
+            line: self.line,
+            module_offset: self.module_offset.clone(),
+            offset: self.offset.clone(),
+            inlines: self.inlines.iter().map(inline).collect(),
+            unloaded_module: self.unloaded_module.clone(),
+        }
+    }
+
+    fn from_row(row: FrameRow) -> Self {
+        let inline = |inline: InlineRow| StoredInline {
+            function: inline.function,
+            file: inline.file,
+            line: inline.line,
+        };
+        Self {
+            function: row.function,
+            module: row.module,
+            file: row.file,
+            line: row.line,
+            module_offset: row.module_offset,
+            offset: row.offset,
+            inlines: row.inlines.into_iter().map(inline).collect(),
+            unloaded_module: row.unloaded_module,
+        }
     }
 }

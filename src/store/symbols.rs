@@ -1,7 +1,7 @@
 //! The modules whose symbols are kept, and what crashes make of them.
 //!
 //! ```text
-//! symbols        debug id                 -> SymbolRow
+//! symbols        debug id                 -> StoredSymbols
 //! symbol_names   (debug file, debug id)   -> ()        the file in lower case
 //! symbol_codes   (code id, debug id)      -> ()        the id in lower case
 //! symbol_pins    (product, version)       -> ()        releases whose symbols are never deleted
@@ -13,30 +13,32 @@
 //! and by which releases, is known here alone.
 
 use redb::{ReadTransaction, ReadableTable};
-use serde::{Deserialize, Serialize};
 
 use super::Store;
 use super::error::StoreError;
 use super::mends::{Lack, What};
 use super::pending::Txn;
-use super::tables::{self, *};
+use super::rows::{
+    self, ContentRow, KindRow, ModuleRow, ReleaseRow, Stored, SymbolsRow, UploadRow,
+};
+use super::tables::*;
 use super::writer::Command;
 use crate::clock::{DAY_MS, Timestamp};
-use crate::crash::symbols::Module;
+use crate::crash::symbols::{Content, Kind, Module, Upload};
 
 /// Releases that are remembered of a module.
 const RELEASES_MAX: usize = 64;
 
 /// A product and one of its versions.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Release {
     pub product: String,
     pub version: String,
 }
 
 /// What is known of a module that has symbols.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SymbolRow {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSymbols {
     pub module: Module,
     /// When a walk used it last, to the day.
     pub used_at_ms: Option<i64>,
@@ -44,12 +46,7 @@ pub struct SymbolRow {
     pub releases: Vec<Release>,
 }
 
-impl Row for SymbolRow {
-    const NAME: &'static str = "a module's symbols";
-    const VERSION: u8 = 1;
-}
-
-impl SymbolRow {
+impl StoredSymbols {
     fn add_release(&mut self, release: &Release) -> bool {
         let is_new = !release.product.is_empty()
             && !self.releases.contains(release)
@@ -100,27 +97,27 @@ impl Store {
     }
 
     /// The module of a debug id, in upper case.
-    pub fn symbols_of(&self, debug_id: &str) -> Result<Option<SymbolRow>, StoreError> {
+    pub fn symbols_of(&self, debug_id: &str) -> Result<Option<StoredSymbols>, StoreError> {
         self.read(|read| row(read, debug_id))
     }
 
     /// All modules with a debug file of this name, in any case.
-    pub fn symbols_named(&self, debug_file: &str) -> Result<Vec<SymbolRow>, StoreError> {
+    pub fn symbols_named(&self, debug_file: &str) -> Result<Vec<StoredSymbols>, StoreError> {
         let name = debug_file.to_lowercase();
         self.read(|read| rows_by(read, SYMBOL_NAMES, &name))
     }
 
     /// All modules whose program has this id, in lower case.
-    pub fn symbols_by_code(&self, code_id: &str) -> Result<Vec<SymbolRow>, StoreError> {
+    pub fn symbols_by_code(&self, code_id: &str) -> Result<Vec<StoredSymbols>, StoreError> {
         self.read(|read| rows_by(read, SYMBOL_CODES, code_id))
     }
 
     /// Every module, by debug id.
-    pub fn all_symbols(&self) -> Result<Vec<SymbolRow>, StoreError> {
+    pub fn all_symbols(&self) -> Result<Vec<StoredSymbols>, StoreError> {
         self.read(|read| {
             let mut rows = Vec::new();
             for entry in read.open_table(SYMBOLS)?.iter()? {
-                rows.push(tables::decode(entry?.1.value())?);
+                rows.push(rows::decode(entry?.1.value())?);
             }
             Ok(rows)
         })
@@ -151,16 +148,16 @@ impl Store {
     }
 }
 
-fn row(read: &ReadTransaction, debug_id: &str) -> Result<Option<SymbolRow>, StoreError> {
+fn row(read: &ReadTransaction, debug_id: &str) -> Result<Option<StoredSymbols>, StoreError> {
     let found = read.open_table(SYMBOLS)?.get(debug_id)?;
-    found.map(|row| tables::decode(row.value())).transpose()
+    found.map(|row| rows::decode(row.value())).transpose()
 }
 
 fn rows_by(
     read: &ReadTransaction,
     table: redb::TableDefinition<(&str, &str), ()>,
     name: &str,
-) -> Result<Vec<SymbolRow>, StoreError> {
+) -> Result<Vec<StoredSymbols>, StoreError> {
     let mut rows = Vec::new();
     for entry in read.open_table(table)?.range((name, "")..)? {
         let key = entry?.0;
@@ -204,9 +201,9 @@ impl Txn<'_> {
         Ok(())
     }
 
-    fn symbols_row(&self, debug_id: &str) -> Result<Option<SymbolRow>, StoreError> {
+    fn symbols_row(&self, debug_id: &str) -> Result<Option<StoredSymbols>, StoreError> {
         let found = self.symbols.get(debug_id)?;
-        found.map(|row| tables::decode(row.value())).transpose()
+        found.map(|row| rows::decode(row.value())).transpose()
     }
 
     fn put_symbols(
@@ -216,7 +213,7 @@ impl Txn<'_> {
     ) -> Result<(), StoreError> {
         let id = module.debug_id.as_str();
         let before = self.symbols_row(id)?;
-        let mut row = SymbolRow {
+        let mut row = StoredSymbols {
             module: module.clone(),
             used_at_ms: before.as_ref().and_then(|before| before.used_at_ms),
             releases: before.as_ref().map_or(Vec::new(), |b| b.releases.clone()),
@@ -233,7 +230,7 @@ impl Txn<'_> {
             self.symbol_codes
                 .insert((module.code_id.as_str(), id), ())?;
         }
-        self.symbols.insert(id, tables::encode(&row).as_slice())?;
+        self.symbols.insert(id, rows::encode(&row).as_slice())?;
         Ok(())
     }
 
@@ -284,10 +281,124 @@ impl Txn<'_> {
                 .is_none_or(|at| at.div_euclid(DAY_MS) != now.ms().div_euclid(DAY_MS));
             if row.add_release(release) || is_first_today {
                 row.used_at_ms = Some(now.ms());
-                let row = tables::encode(&row);
+                let row = rows::encode(&row);
                 self.symbols.insert(debug_id.as_str(), row.as_slice())?;
             }
         }
         Ok(lacks)
+    }
+}
+
+impl Stored for StoredSymbols {
+    type Row = SymbolsRow;
+
+    fn to_row(&self) -> SymbolsRow {
+        let module = &self.module;
+        let release = |release: &Release| ReleaseRow {
+            product: release.product.clone(),
+            version: release.version.clone(),
+        };
+        SymbolsRow {
+            module: ModuleRow {
+                debug_file: module.debug_file.clone(),
+                debug_id: module.debug_id.clone(),
+                os: module.os.clone(),
+                arch: module.arch.clone(),
+                code_file: module.code_file.clone(),
+                code_id: module.code_id.clone(),
+                uploads: module.uploads.iter().map(upload_row).collect(),
+                symbols_from: module.symbols_from as u64,
+                unwind_from: module.unwind_from as u64,
+            },
+            used_at_ms: self.used_at_ms,
+            releases: self.releases.iter().map(release).collect(),
+        }
+    }
+
+    fn from_row(row: SymbolsRow) -> Self {
+        let module = row.module;
+        let release = |release: ReleaseRow| Release {
+            product: release.product,
+            version: release.version,
+        };
+        // An index beyond the uploads is found by `Module::is_sound`.
+        let index = |index: u64| usize::try_from(index).unwrap_or(usize::MAX);
+        Self {
+            module: Module {
+                debug_file: module.debug_file,
+                debug_id: module.debug_id,
+                os: module.os,
+                arch: module.arch,
+                code_file: module.code_file,
+                code_id: module.code_id,
+                uploads: module.uploads.into_iter().map(upload).collect(),
+                symbols_from: index(module.symbols_from),
+                unwind_from: index(module.unwind_from),
+            },
+            used_at_ms: row.used_at_ms,
+            releases: row.releases.into_iter().map(release).collect(),
+        }
+    }
+}
+
+fn upload_row(upload: &Upload) -> UploadRow {
+    let content = upload.content;
+    UploadRow {
+        kind: match upload.kind {
+            Kind::Sym => KindRow::Sym,
+            Kind::Elf => KindRow::Elf,
+            Kind::Pdb => KindRow::Pdb,
+            Kind::Pe => KindRow::Pe,
+            Kind::MachO => KindRow::MachO,
+            Kind::Split => KindRow::Split,
+            Kind::Sources => KindRow::Sources,
+        },
+        content: ContentRow {
+            functions: content.functions,
+            lines: content.lines,
+            inlines: content.inlines,
+            publics: content.publics,
+            cfi: content.cfi,
+            win: content.win,
+        },
+        sha256: upload.sha256.clone(),
+        name: upload.name.clone(),
+        holds_code: upload.holds_code,
+        bytes: upload.bytes,
+        text_bytes: upload.text_bytes,
+        stored_bytes: upload.stored_bytes,
+        added_at_ms: upload.added_at_ms,
+        conflict: upload.conflict,
+    }
+}
+
+fn upload(row: UploadRow) -> Upload {
+    let content = row.content;
+    Upload {
+        kind: match row.kind {
+            KindRow::Sym => Kind::Sym,
+            KindRow::Elf => Kind::Elf,
+            KindRow::Pdb => Kind::Pdb,
+            KindRow::Pe => Kind::Pe,
+            KindRow::MachO => Kind::MachO,
+            KindRow::Split => Kind::Split,
+            KindRow::Sources => Kind::Sources,
+        },
+        content: Content {
+            functions: content.functions,
+            lines: content.lines,
+            inlines: content.inlines,
+            publics: content.publics,
+            cfi: content.cfi,
+            win: content.win,
+        },
+        sha256: row.sha256,
+        name: row.name,
+        holds_code: row.holds_code,
+        bytes: row.bytes,
+        text_bytes: row.text_bytes,
+        stored_bytes: row.stored_bytes,
+        added_at_ms: row.added_at_ms,
+        conflict: row.conflict,
     }
 }

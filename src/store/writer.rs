@@ -24,16 +24,18 @@ use super::backend::{self, Life};
 use super::bugs::BugChange;
 use super::contain::contained;
 use super::counters::{Discard, Facts};
+use super::crashes::{StoredCrash, StoredPart};
 use super::disk::Disk;
 use super::error::StoreError;
 use super::mends::Lack;
 use super::passes::PassRow;
 use super::payload::Payload;
 use super::pending::{Job, Requested, Txn};
+use super::rows::{self, BlobRef, Lane, SegmentRow, State, Stream};
 use super::segments::{self, Appender, RecordKind};
 use super::signing::{NewRevision, Progress, Resigned};
 use super::symbols::SymbolChange;
-use super::tables::{self, *};
+use super::tables::*;
 use super::{JobSink, Shared};
 use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
@@ -851,12 +853,12 @@ impl Records<'_> {
         let mut parts = Vec::with_capacity(crash.parts.len());
         for (part, payload) in &crash.parts {
             let blob = self.append(txn, stream, RecordKind::Part, seq, payload)?;
-            parts.push(PartRow {
+            parts.push(StoredPart {
                 part: part.clone(),
                 blob,
             });
         }
-        let row = CrashRow {
+        let row = StoredCrash {
             id: crash.id,
             state,
             received_at_ms: crash.received_at.ms(),
@@ -1113,14 +1115,14 @@ impl Txn<'_> {
         let mut rows = Vec::new();
         for entry in self.segments.iter()? {
             let (number, row) = entry?;
-            rows.push((number.value(), tables::decode(row.value())?));
+            rows.push((number.value(), rows::decode(row.value())?));
         }
         Ok(rows)
     }
 
     fn put_segment(&mut self, segment: u32, row: &SegmentRow) -> Result<(), StoreError> {
         self.segments
-            .insert(segment, tables::encode(row).as_slice())?;
+            .insert(segment, rows::encode(row).as_slice())?;
         Ok(())
     }
 
@@ -1134,7 +1136,7 @@ impl Txn<'_> {
         let found = self
             .segments
             .get(segment)?
-            .map(|row| tables::decode(row.value()));
+            .map(|row| rows::decode(row.value()));
         let Some(before) = found.transpose()? else {
             return Ok(());
         };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crashkeep::clock::{Clock, DAY_MS, Day, Timestamp};
 use crashkeep::crash::id::CrashId;
 use crashkeep::store::State;
-use crashkeep::store::counters::{CounterRow, Discard, Facts, OTHERS, System, Tally};
+use crashkeep::store::counters::{Discard, Facts, OTHERS, System, Tallies, Tally};
 use crashkeep::throttle::Outcome;
 
 use redb::TableHandle as _;
@@ -55,7 +55,7 @@ fn stored(house: &House, product: &str) -> BTreeMap<Key, [Tally; 4]> {
         })
         .expect("readable");
     sums.into_iter()
-        .map(|((day, ids), row): (_, CounterRow)| {
+        .map(|((day, ids), row): (_, Tallies)| {
             let names = house.store.names(&ids).expect("names");
             let [version, build] = names.try_into().expect("two");
             let tallies = System::ALL.map(|system| row.of(system));

@@ -63,7 +63,7 @@ impl Oracle {
     /// Those crashes alone whose sequence number `is_in` takes.
     pub fn of_some(store: &Store, is_in: impl Fn(u64) -> bool) -> Self {
         let rows = store.scan(0, usize::MAX).expect("the store is readable");
-        let crash = |(seq, row): (u64, crashkeep::store::CrashRow)| {
+        let crash = |(seq, row): (u64, crashkeep::store::StoredCrash)| {
             let processed = store.processed(&row).expect("readable")?;
             Some(Crash {
                 seq,

@@ -16,7 +16,7 @@ use crashkeep::queue::{Jobs, Stop, queue};
 use crashkeep::store::counters::Facts;
 use crashkeep::store::disk::OsDisk;
 use crashkeep::store::signing::Resigned;
-use crashkeep::store::{CrashRow, Finished, NewCrash, Payload, State, Store, StoreOptions};
+use crashkeep::store::{Finished, NewCrash, Payload, State, Store, StoreOptions, StoredCrash};
 use serde_json::{Value, json};
 
 use crate::oracle::{Oracle, asked};
@@ -242,7 +242,7 @@ impl House {
     /// The crashes of the store as the index of a server takes them.
     fn documents(&self) -> Vec<Document> {
         let rows = self.store.scan(0, usize::MAX).expect("readable");
-        let document = |(seq, row): (u64, CrashRow)| {
+        let document = |(seq, row): (u64, StoredCrash)| {
             let processed = self.store.processed(&row).expect("readable")?;
             let annotations = self.store.raw(&row).expect("readable").annotations;
             let received_at = row.received_at();

@@ -15,11 +15,11 @@ use crashkeep::crash::raw::{Part, PartKind, RawCrash};
 use crashkeep::queue::{Jobs, Stop, queue};
 use crashkeep::store::counters::Facts;
 use crashkeep::store::disk::{Disk, DiskFile, OsDisk};
-use crashkeep::store::tables;
 use crashkeep::store::{
-    CrashRow, DirectoryLock, Finished, Job, JobSink, Lane, NewCrash, OpenError, Payload,
-    PayloadBuilder, Requested, State, Store, StoreError, StoreOptions,
+    DirectoryLock, Finished, Job, JobSink, Lane, NewCrash, OpenError, Payload, PayloadBuilder,
+    Requested, State, Store, StoreError, StoreOptions, StoredCrash,
 };
+use crashkeep::store::{rows, tables};
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 use crate::sim_disk::{Change, Faults, Image, Kind, Random, SimDisk};
@@ -240,7 +240,7 @@ impl Server {
         self.disk.note(Note::Done(index, round));
     }
 
-    fn row(&self, id: CrashId) -> CrashRow {
+    fn row(&self, id: CrashId) -> StoredCrash {
         self.store.crash(id).unwrap().expect("a crash").1
     }
 
@@ -406,7 +406,7 @@ impl Known {
     fn check_crash(
         &self,
         store: &Store,
-        row: &CrashRow,
+        row: &StoredCrash,
         sent: &Sent,
         index: usize,
     ) -> Result<(), String> {
@@ -507,9 +507,9 @@ fn audit(image: &Image) -> Result<(), String> {
     let mut crashes = 0;
     for entry in read.open_table(tables::CRASHES).unwrap().iter().unwrap() {
         let (seq, row) = entry.unwrap();
-        let (seq, row): (u64, CrashRow) = (
+        let (seq, row): (u64, StoredCrash) = (
             seq.value(),
-            tables::decode(row.value()).map_err(|e| e.to_string())?,
+            rows::decode(row.value()).map_err(|e| e.to_string())?,
         );
         crashes += 1;
         let known = ids.get(row.id.bits()).unwrap().map(|v| v.value());
@@ -544,7 +544,7 @@ fn audit(image: &Image) -> Result<(), String> {
     for entry in read.open_table(tables::SEGMENTS).unwrap().iter().unwrap() {
         let (segment, row) = entry.unwrap();
         let segment = segment.value();
-        let row: tables::SegmentRow = tables::decode(row.value()).unwrap();
+        let row: rows::SegmentRow = rows::decode(row.value()).unwrap();
         if row.dead {
             // Its file may be gone already.
             continue;
@@ -1131,21 +1131,19 @@ fn workers_are_told_whether_more_wait_than_they_have_places_for() {
 }
 
 /// Edits every row of a closed store.
-fn rewrite(disk: &Disks, mut edit: impl FnMut(&mut CrashRow)) {
+fn rewrite(disk: &Disks, mut edit: impl FnMut(&mut StoredCrash)) {
     let database = database_on(disk);
     let write = database.begin_write().unwrap();
     {
         let mut crashes = write.open_table(tables::CRASHES).unwrap();
-        let mut rows: Vec<(u64, CrashRow)> = Vec::new();
+        let mut rows: Vec<(u64, StoredCrash)> = Vec::new();
         for entry in crashes.iter().unwrap() {
             let (seq, row) = entry.unwrap();
-            rows.push((seq.value(), tables::decode(row.value()).unwrap()));
+            rows.push((seq.value(), rows::decode(row.value()).unwrap()));
         }
         for (seq, mut row) in rows {
             edit(&mut row);
-            crashes
-                .insert(seq, tables::encode(&row).as_slice())
-                .unwrap();
+            crashes.insert(seq, rows::encode(&row).as_slice()).unwrap();
         }
     }
     write.commit().unwrap();

@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::store::disk::{Disk, OsDisk};
+use crate::store::rows::BlobRef;
 use crate::store::segments::{self, Appender, Readers, RecordKind};
-use crate::store::tables::BlobRef;
 
 /// Small pseudo-random numbers, the same everywhere.
 struct Random(u64);

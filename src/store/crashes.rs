@@ -1,0 +1,149 @@
+//! A crash as the store knows it, and how it becomes a row.
+
+use super::counters::Counted;
+use super::rows::{BlobRef, CrashRow, Lane, PartKindRow, PartRow, ProcessedRow, State, Stored};
+use crate::clock::Timestamp;
+use crate::crash::id::CrashId;
+use crate::crash::raw::{Part, PartKind};
+
+/// A file of a report, and the place of its bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredPart {
+    pub part: Part,
+    pub blob: BlobRef,
+}
+
+/// The result of processing, as far as lists and states need it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredResult {
+    pub blob: BlobRef,
+    pub signature: String,
+    pub processed_at_ms: i64,
+}
+
+/// One crash: the record from which everything else about it is found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredCrash {
+    pub id: CrashId,
+    pub state: State,
+    pub received_at_ms: i64,
+    /// From the annotations, cut to `limits::NAME_CHARS_MAX`; empty if the client named none.
+    pub product: String,
+    pub version: String,
+    pub throttle_rule: String,
+    pub raw: BlobRef,
+    pub parts: Vec<StoredPart>,
+    pub processed: Option<StoredResult>,
+    /// How often a worker took it.
+    pub attempts: u32,
+    /// How often its walker died or ran out of time since it was last asked for.
+    pub faults: u8,
+    /// How often the server died while a worker had it, since it was last finished.
+    pub server_deaths: u8,
+    /// Why it failed, or why the last attempt did.
+    pub reason: Option<String>,
+    pub lane: Lane,
+    /// Key in `deferred` while it is there.
+    pub deferred_until_ms: Option<i64>,
+    /// The keys under which the counters count it, once it is processed.
+    pub counted: Option<Counted>,
+}
+
+impl StoredCrash {
+    pub fn received_at(&self) -> Timestamp {
+        Timestamp::from_ms(self.received_at_ms)
+    }
+
+    /// The places of all its payloads.
+    pub fn blobs(&self) -> impl Iterator<Item = BlobRef> + '_ {
+        std::iter::once(self.raw)
+            .chain(self.parts.iter().map(|p| p.blob))
+            .chain(self.processed.iter().map(|p| p.blob))
+    }
+}
+
+impl Stored for StoredCrash {
+    type Row = CrashRow;
+
+    fn to_row(&self) -> CrashRow {
+        CrashRow {
+            id: self.id.bits(),
+            state: self.state,
+            received_at_ms: self.received_at_ms,
+            product: self.product.clone(),
+            version: self.version.clone(),
+            throttle_rule: self.throttle_rule.clone(),
+            raw: self.raw,
+            parts: self.parts.iter().map(part_row).collect(),
+            processed: self.processed.as_ref().map(|result| ProcessedRow {
+                blob: result.blob,
+                signature: result.signature.clone(),
+                processed_at_ms: result.processed_at_ms,
+            }),
+            attempts: self.attempts,
+            faults: self.faults,
+            server_deaths: self.server_deaths,
+            reason: self.reason.clone(),
+            lane: self.lane,
+            deferred_until_ms: self.deferred_until_ms,
+            counted: self.counted.map(Counted::row),
+        }
+    }
+
+    fn from_row(row: CrashRow) -> Self {
+        Self {
+            id: CrashId::from_bits(row.id),
+            state: row.state,
+            received_at_ms: row.received_at_ms,
+            product: row.product,
+            version: row.version,
+            throttle_rule: row.throttle_rule,
+            raw: row.raw,
+            parts: row.parts.into_iter().map(part).collect(),
+            processed: row.processed.map(|result| StoredResult {
+                blob: result.blob,
+                signature: result.signature,
+                processed_at_ms: result.processed_at_ms,
+            }),
+            attempts: row.attempts,
+            faults: row.faults,
+            server_deaths: row.server_deaths,
+            reason: row.reason,
+            lane: row.lane,
+            deferred_until_ms: row.deferred_until_ms,
+            counted: row.counted.map(Counted::of_row),
+        }
+    }
+}
+
+fn part_row(StoredPart { part, blob }: &StoredPart) -> PartRow {
+    PartRow {
+        name: part.name.clone(),
+        kind: match part.kind {
+            PartKind::Dump => PartKindRow::Dump,
+            PartKind::Attachment => PartKindRow::Attachment,
+        },
+        file_name: part.file_name.clone(),
+        content_type: part.content_type.clone(),
+        bytes: part.bytes,
+        sha256: part.sha256,
+        blob: *blob,
+    }
+}
+
+fn part(row: PartRow) -> StoredPart {
+    StoredPart {
+        part: Part {
+            name: row.name,
+            kind: match row.kind {
+                PartKindRow::Dump => PartKind::Dump,
+                PartKindRow::Attachment => PartKind::Attachment,
+            },
+            file_name: row.file_name,
+            content_type: row.content_type,
+            bytes: row.bytes,
+            sha256: row.sha256,
+        },
+        blob: row.blob,
+    }
+}

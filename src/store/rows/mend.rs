@@ -1,0 +1,56 @@
+//! A set of crashes that are reprocessed for one reason.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Body, Row};
+use crate::store::StoreError;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MendRow {
+    /// Symbols that came, each as a `Lack` is written.
+    pub modules: Vec<String>,
+    pub begun_at_ms: i64,
+    pub ended_at_ms: Option<i64>,
+    /// Crashes that lacked one of the modules.
+    pub affected: u64,
+    pub done: u64,
+    /// Crashes that lack less than before. If somebody asked for it: crashes with another signature
+    /// than before.
+    pub improved: u64,
+    /// The search whose crashes somebody asked for; `modules` is empty then.
+    pub asked: Option<String>,
+}
+
+impl Row for MendRow {
+    const NAME: &'static str = "a mend";
+    const VERSION: u8 = 2;
+
+    fn read_older(version: u8, body: Body<'_>) -> Option<Result<Self, StoreError>> {
+        (version == 1).then(|| body.read::<MendRowV1>().map(Self::from))
+    }
+}
+
+/// Before anybody could ask for it by a search.
+#[derive(Serialize, Deserialize)]
+pub(super) struct MendRowV1 {
+    pub modules: Vec<String>,
+    pub begun_at_ms: i64,
+    pub ended_at_ms: Option<i64>,
+    pub affected: u64,
+    pub done: u64,
+    pub improved: u64,
+}
+
+impl From<MendRowV1> for MendRow {
+    fn from(old: MendRowV1) -> Self {
+        Self {
+            modules: old.modules,
+            begun_at_ms: old.begun_at_ms,
+            ended_at_ms: old.ended_at_ms,
+            affected: old.affected,
+            done: old.done,
+            improved: old.improved,
+            asked: None,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What signatures are made from, and the lists that make them.
+
+use serde::{Deserialize, Serialize};
+
+use super::Row;
+
+/// The fields of a crash that its signature is made from; frames are numbers of the table `frames`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputRow {
+    pub product: String,
+    pub crashing: Vec<u32>,
+    pub first: Option<Vec<u32>>,
+    pub is_windows: bool,
+    pub last_error: Option<String>,
+    pub reason: Option<String>,
+    pub oom_allocation_size: Option<i64>,
+    pub js_large_allocation_failure: Option<String>,
+    pub abort_message: Option<String>,
+    pub async_shutdown_timeout: Option<String>,
+    pub ipc_channel_error: Option<String>,
+    pub ipc_message_name: Option<String>,
+    pub has_browser_dump: bool,
+    pub hang: Option<String>,
+    pub mdsw_status_string: Option<String>,
+    pub java_stack_trace: Option<String>,
+    pub java_exception: Option<String>,
+}
+
+impl Row for InputRow {
+    const NAME: &'static str = "a signature's input";
+    const VERSION: u8 = 1;
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InlineRow {
+    pub function: Option<String>,
+    pub file: Option<String>,
+    pub line: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrameRow {
+    pub function: Option<String>,
+    pub module: Option<String>,
+    pub file: Option<String>,
+    pub line: Option<u64>,
+    pub module_offset: Option<String>,
+    pub offset: Option<String>,
+    pub inlines: Vec<InlineRow>,
+    pub unloaded_module: Option<Option<String>>,
+}
+
+impl Row for FrameRow {
+    const NAME: &'static str = "a frame";
+    const VERSION: u8 = 1;
+}
+
+/// A revision of the signature lists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevisionRow {
+    /// The texts of the five lists.
+    pub texts: [String; 5],
+    pub author: String,
+    pub at_ms: i64,
+    pub comment: String,
+    /// The revision whose lists these are again.
+    pub restores: Option<u64>,
+}
+
+impl Row for RevisionRow {
+    const NAME: &'static str = "a revision of the lists";
+    const VERSION: u8 = 1;
+}
+
+/// How far crashes got a new signature after a revision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResignRow {
+    pub begun_at_ms: i64,
+    pub ended_at_ms: Option<i64>,
+    /// Whether a newer revision took over before the end.
+    pub superseded: bool,
+    /// The last crash that was looked at.
+    pub cursor: u64,
+    /// Crashes that had a signature when it began.
+    pub total: u64,
+    pub looked_at: u64,
+    /// Crashes whose signature changed.
+    pub changed: u64,
+    /// Crashes whose payloads cannot be read.
+    pub unreadable: u64,
+}
+
+impl Row for ResignRow {
+    const NAME: &'static str = "a re-sign";
+    const VERSION: u8 = 1;
+}
