@@ -547,6 +547,7 @@ mod tests {
             normalised(&text, None);
             normalised(&text, Some("/x.rs"));
         }
-        assert!(started.elapsed().as_secs() < 60);
+        // What grows with the square of the text takes hours.
+        assert!(started.elapsed().as_secs() < 900);
     }
 }

@@ -75,19 +75,6 @@ fn kill_9(pid: u32) {
     send_signal(pid, Signal::KILL);
 }
 
-/// Processes whose parent is `parent`.
-fn children(parent: u32) -> Vec<u32> {
-    let entries = std::fs::read_dir("/proc").expect("Linux");
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| {
-        // pid (name) state parent ...
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let after_name = stat.rsplit(')').next().unwrap_or_default();
-        after_name.split_whitespace().nth(1) == Some(parent.to_string().as_str())
-    })
-    .collect()
-}
-
 #[test]
 fn sigterm_ends_it_in_order_and_the_next_start_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -426,94 +413,6 @@ fn bytes_of_crashes_are_never_touched_without_their_database() {
     }
     let server = Server::start_in(&data, &[]);
     assert_eq!(server.state(&id)["state"], "processed");
-}
-
-/// A server with one worker, in `folder`.
-fn with_one_worker(folder: &Path) -> Server {
-    let config = folder.join("one.toml");
-    std::fs::write(&config, "[workers]\ncount = 1\n").expect("a configuration");
-    let config = config.to_str().expect("a plain path");
-    Server::start_in(&folder.join("data"), &["--config", config])
-}
-
-/// The server's walker, started by a crash where it does not run, and stopped where it stands.
-fn stopped_walker(server: &Server, dump: &[u8]) -> u32 {
-    let id = server
-        .submit(&[], &[("upload_file_minidump", "x", dump)])
-        .crash_id();
-    server.wait_processed(&id);
-    let walkers = children(server.child.id());
-    assert_eq!(walkers.len(), 1, "one worker has one walker");
-    send_signal(walkers[0], Signal::STOP);
-    walkers[0]
-}
-
-/// A crash that the only worker has taken.
-fn taken_crash(server: &Server, dump: &[u8]) -> String {
-    let id = server
-        .submit(
-            &[("ProductName", "A")],
-            &[("upload_file_minidump", "x", dump)],
-        )
-        .crash_id();
-    wait_for("a worker", || {
-        (server.state(&id)["state"] == "processing").then_some(())
-    });
-    id
-}
-
-#[test]
-fn a_crash_in_work_shows_its_state_and_the_page_looks_again() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let server = with_one_worker(folder.path());
-    let dump = fixture("dumps/linux-x86_64-null_read_av.dmp");
-    let walker = stopped_walker(&server, &dump);
-    let id = taken_crash(&server, &dump);
-    let waiting = server
-        .submit(
-            &[("ProductName", "B")],
-            &[("upload_file_minidump", "x", &dump)],
-        )
-        .crash_id();
-    let page = server.get(&format!("/report/index/{id}")).text();
-    assert!(
-        page.contains("being walked") && page.contains("http-equiv=\"refresh\""),
-        "{page}"
-    );
-    // On a busy machine its worker has given it up by now, and somebody else walks the crash.
-    if children(server.child.id()).contains(&walker) {
-        send_signal(walker, Signal::CONT);
-    }
-    for id in [id, waiting] {
-        assert_eq!(server.wait_processed(&id), "processed");
-        assert!(
-            !server
-                .get(&format!("/report/index/{id}"))
-                .text()
-                .contains("http-equiv")
-        );
-    }
-}
-
-#[test]
-fn a_walker_that_dies_on_a_crash_is_replaced_and_the_crash_is_walked_again() {
-    let dump = fixture("dumps/linux-x86_64-null_read_av.dmp");
-    // Whether the kill comes before or after the dump has reached the walker is chance. A new server
-    // for each try: where a walker stands still, a spare worker may have started another.
-    wait_for("a fault", || {
-        let folder = tempfile::tempdir().expect("a folder");
-        let server = with_one_worker(folder.path());
-        let walker = stopped_walker(&server, &dump);
-        let id = taken_crash(&server, &dump);
-        // On a busy machine the server may have ended it already, because it did nothing: then the
-        // crash was set back, which is no fault.
-        let pid = rustix::process::Pid::from_raw(walker as i32).expect("a pid");
-        let _ = rustix::process::kill_process(pid, Signal::KILL);
-        assert_eq!(server.wait_processed(&id), "processed");
-        let is_again = server.state(&id)["attempts"] == 2;
-        let is_fault = server.metric("crashkeep_walker_faults_total") >= 1;
-        (is_again && is_fault).then_some(())
-    });
 }
 
 #[test]

@@ -22,6 +22,7 @@ use crashkeep::store::{
 use crashkeep::store::{rows, tables};
 use redb::{Database, ReadableDatabase, ReadableTable};
 
+use crate::server::PATIENCE;
 use crate::sim_disk::{Change, Faults, Image, Kind, Random, SimDisk};
 
 /// Ways in which each single cut falls: nothing, everything, or some of the unsynced is kept.
@@ -30,9 +31,6 @@ const CUTS_EACH: u64 = 3;
 const DOUBLE_CUTS_ONE_IN: u64 = 61;
 /// Fill and free cycles of the full disk.
 const FILL_CYCLES: usize = 30;
-/// In which a store that may write again does so. Half a second on a quiet machine; the tests fail
-/// many disks at once.
-const HEALS_WITHIN: Duration = Duration::from_secs(5);
 /// Places in each channel of the queue.
 const PLACES: usize = 2;
 const START: Timestamp = Timestamp::from_ms(1_795_338_764_123);
@@ -201,11 +199,11 @@ impl Server {
 
     /// The next job, if one comes in time.
     fn job_within(&self, wait: Duration) -> Option<Job> {
-        eventually(wait, || self.jobs.waiting() > 0).then(|| self.jobs.next().unwrap())
+        within(wait, || self.jobs.waiting() > 0).then(|| self.jobs.next().unwrap())
     }
 
     fn job(&self) -> Job {
-        self.job_within(Duration::from_secs(5)).expect("a job")
+        self.job_within(PATIENCE).expect("a job")
     }
 
     fn no_job(&self) -> bool {
@@ -236,7 +234,7 @@ impl Server {
             row.processed
                 .is_some_and(|p| p.signature == signature(index, round))
         };
-        assert!(eventually(Duration::from_secs(5), done), "{job:?}");
+        assert!(eventually(done), "{job:?}");
         self.disk.note(Note::Done(index, round));
     }
 
@@ -249,8 +247,13 @@ impl Server {
     }
 }
 
-fn eventually(within: Duration, mut holds: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + within;
+/// Waits for what must come. False only if it never does.
+fn eventually(holds: impl FnMut() -> bool) -> bool {
+    within(PATIENCE, holds)
+}
+
+fn within(wait: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + wait;
     loop {
         if holds() {
             return true;
@@ -696,14 +699,13 @@ fn live_through(disk: &Disks, crashes: &[Sent], faults: Faults) -> Result<(), St
         }
     }
     disk.heal();
-    let soon = HEALS_WITHIN;
-    if !eventually(soon, || server.accept(crashes, 5).is_ok()) {
+    if !eventually(|| server.accept(crashes, 5).is_ok()) {
         return Err(format!("takes nothing: {:?}", server.store.latched()));
     }
     if let Some(why) = server.store.latched() {
         return Err(format!("still latched: {why}"));
     }
-    let ended = eventually(soon, || {
+    let ended = eventually(|| {
         while server.jobs.waiting() > 0 {
             let job = server.jobs.next().unwrap();
             server.hand_in(crashes, &job, job.attempt);
@@ -835,16 +837,14 @@ fn a_full_disk_refuses_reports_and_goes_on_when_there_is_room() {
         // A worker's result comes in the middle of it, and reads go on.
         let index = server.hand_in(&crashes, &job, job.attempt);
         let read = || matches!(server.store.crash(readable), Ok(Some(_)));
-        assert!(eventually(Duration::from_secs(1), read), "cycle {cycle}");
+        assert!(eventually(read), "cycle {cycle}");
         let status = server.store.status();
         disk.heal();
-        let start = Instant::now();
         let taken = || server.accept(&crashes, first_refused).is_ok();
-        assert!(eventually(HEALS_WITHIN, taken), "{status:?}");
+        assert!(eventually(taken), "{status:?}");
         let done = || server.row(job.id).processed.is_some();
-        assert!(eventually(HEALS_WITHIN, done), "cycle {cycle}");
+        assert!(eventually(done), "cycle {cycle}");
         server.disk.note(Note::Done(index, job.attempt));
-        assert!(start.elapsed() < HEALS_WITHIN);
         assert_eq!(server.store.status().unwrap().latched, None);
         // The workers go on as well.
         while server.jobs.waiting() > 0 {
@@ -882,10 +882,10 @@ fn reads_go_on_while_nothing_can_be_written() {
         let row = server.store.crash(crashes[0].id).ok()??.1;
         server.store.part(&row.parts[0]).ok()?.read_all().ok()
     };
-    assert!(eventually(Duration::from_secs(2), || read().is_some()));
+    assert!(eventually(|| read().is_some()));
     let writes = disk.operations_of(Kind::Write);
     for _ in 0..300 {
-        assert!(eventually(Duration::from_millis(100), || read().is_some()));
+        assert!(eventually(|| read().is_some()));
         std::thread::sleep(Duration::from_millis(1));
     }
     assert!(
@@ -894,10 +894,7 @@ fn reads_go_on_while_nothing_can_be_written() {
     );
     assert!(server.store.status().unwrap().latched.is_some());
     disk.heal();
-    assert!(eventually(Duration::from_secs(2), || server
-        .store
-        .latched()
-        .is_none()));
+    assert!(eventually(|| server.store.latched().is_none()));
     assert_eq!(server.state(crashes[0].id), State::Processing);
 }
 
@@ -916,10 +913,10 @@ fn one_failed_read_does_not_end_all_reading() {
         ..Faults::default()
     });
     let fails = || server.store.crash(crashes[1].id).is_err();
-    assert!(eventually(Duration::from_secs(1), fails));
+    assert!(eventually(fails));
     disk.heal();
     let again = || server.store.crash(crashes[1].id).is_ok();
-    assert!(eventually(Duration::from_secs(2), again));
+    assert!(eventually(again));
 }
 
 #[test]
@@ -943,9 +940,7 @@ fn what_is_answered_while_the_store_closes_is_kept() {
                 }
             });
         }
-        assert!(eventually(Duration::from_secs(5), || next
-            .load(Ordering::Relaxed)
-            > 40));
+        assert!(eventually(|| next.load(Ordering::Relaxed) > 40));
         server.store.close();
     });
     drop(server);
@@ -978,7 +973,7 @@ fn a_writer_that_panics_ends_the_process_and_says_so() {
         let disk = Arc::new(Disks::empty());
         let store = Store::open(disk, options, clock, Box::new(Panics)).unwrap();
         let _ = store.accept(short_script()[0].report(spill.path()));
-        eventually(Duration::from_secs(60), || false);
+        eventually(|| false);
         unreachable!("the process ended with its writer");
     }
     let own = std::env::current_exe().expect("this program");
@@ -1010,9 +1005,8 @@ fn closing_during_an_outage_ends() {
     assert!(server.accept(&crashes, 2).is_err());
     server.hand_in(&crashes, &job, 1);
     server.store.pause();
-    let start = Instant::now();
+    // It returns, although what waits cannot be written.
     server.store.close();
-    assert!(start.elapsed() < Duration::from_secs(1));
     assert!(matches!(
         server.store.accept(crashes[3].report(server.spill.path())),
         Err(StoreError::Stopping)
@@ -1053,7 +1047,7 @@ fn a_crash_in_flight_at_a_kill_is_queued_again_then_suspected_then_set_aside() {
         // Clean stops do not count.
         drop(server);
         server = Server::start(&disk).unwrap();
-        assert!(eventually(Duration::from_secs(1), || server.jobs.waiting() > 0));
+        assert!(eventually(|| server.jobs.waiting() > 0));
         drop(server);
         server = Server::with_places(&disk, 0).unwrap();
         assert_eq!(server.row(first.id).server_deaths, death);
@@ -1113,21 +1107,17 @@ fn workers_are_told_whether_more_wait_than_they_have_places_for() {
     assert!(!server.jobs.is_behind());
     // Slow ones have workers of their own.
     server.store.set_back(first).unwrap();
-    assert!(eventually(Duration::from_secs(5), || server.jobs.waiting() == 1));
+    assert!(eventually(|| server.jobs.waiting() == 1));
     assert!(!server.jobs.is_behind());
     for index in 1..4 {
         server.accept(&crashes, index).unwrap();
     }
-    assert!(eventually(Duration::from_secs(5), || server
-        .jobs
-        .is_behind()));
+    assert!(eventually(|| server.jobs.is_behind()));
     for number in 0..3 {
         let job = server.jobs.next_quick().unwrap();
         server.finish(&crashes, &job, number);
     }
-    assert!(eventually(Duration::from_secs(5), || !server
-        .jobs
-        .is_behind()));
+    assert!(eventually(|| !server.jobs.is_behind()));
 }
 
 /// Edits every row of a closed store.
@@ -1529,7 +1519,7 @@ fn a_store_whose_file_was_taken_away_acknowledges_nothing_until_it_is_back() {
     );
     assert!(store.latched().is_some());
     std::fs::rename(&away, &path).unwrap();
-    assert!(eventually(HEALS_WITHIN, || accept(3).is_ok()));
+    assert!(eventually(|| accept(3).is_ok()));
     assert!(store.crash(crashes[3].id).unwrap().is_some());
     // Segments that are gone take no more, and are told about.
     assert_eq!(store.status().unwrap().faults().count(), 0);
