@@ -1,3 +1,20 @@
+# The usual commands; `just` alone lists them.
+default:
+    @just --list
+
+# Format and lints.
+check:
+    cargo fmt --check
+    cargo clippy --locked --all-targets -- -D warnings
+
+# All tests. Those whose client program is missing are skipped and say so.
+test:
+    cargo test --locked
+
+# All benches, or those that are named: `just bench search naming`.
+bench *names:
+    cargo bench --locked --bench appliance -- {{names}}
+
 # Everything that must hold before a change lands.
 ci:
     bash .ci/run
@@ -7,8 +24,12 @@ attacks:
     cargo build --locked --release
     tests/attacks/run
 
+# One fuzz target for a minute (needs cargo-fuzz).
+fuzz target:
+    cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run {{target}} -- -max_total_time=60 -rss_limit_mb=8192
+
 # What takes longer than CI should: the suite five times in a row on a busy machine, the attacks, and a minute of each
-# fuzz target (needs cargo-fuzz).
+# fuzz target.
 long: attacks
     bash .ci/busy 5 cargo test --locked
     cd fuzz && for target in $(cargo fuzz list); do \
