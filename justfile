@@ -28,8 +28,7 @@ attacks:
 fuzz target:
     cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run {{target}} -- -max_total_time=60 -rss_limit_mb=8192
 
-# What takes longer than CI should: the suite five times in a row on a busy machine, the attacks, and a minute of each
-# fuzz target.
+# What takes longer than CI should: attacks, the suite five times on a busy machine, every fuzz target.
 long: attacks
     bash .ci/busy 5 cargo test --locked
     cd fuzz && for target in $(cargo fuzz list); do \
