@@ -31,9 +31,10 @@ impl FromStr for Listen {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
-            return match path.starts_with('/') {
-                true => Ok(Self::Unix(path.into())),
-                false => Err(format!("{text:?} needs an absolute path after unix:")),
+            return if path.starts_with('/') {
+                Ok(Self::Unix(path.into()))
+            } else {
+                Err(format!("{text:?} needs an absolute path after unix:"))
             };
         }
         text.parse().map(Self::Tcp).map_err(|_| {

@@ -123,9 +123,10 @@ impl Appliance {
             dirs: symbol_dirs.clone(),
             mapped: mapped.clone(),
         };
-        let retention = Arc::new(match place.read_only {
-            true => Retention::idle(),
-            false => Retention::start(store.clone(), places, keep, clock.clone())?,
+        let retention = Arc::new(if place.read_only {
+            Retention::idle()
+        } else {
+            Retention::start(store.clone(), places, keep, clock.clone())?
         });
 
         let bugzilla = match config.bugzilla.url.0.as_str() {
@@ -163,15 +164,14 @@ impl Appliance {
 
         let listen = config.http.listen.value.clone();
         let local_key = local_key(place, &store, &listen).context("the local key")?;
-        let mender = match place.read_only {
-            true => None,
-            false => {
-                let places = mender::Places {
-                    shelf: symbols.clone(),
-                    dirs: symbol_dirs.clone(),
-                };
-                Some(Arc::new(mender::start(store.clone(), places)?))
-            }
+        let mender = if place.read_only {
+            None
+        } else {
+            let places = mender::Places {
+                shelf: symbols.clone(),
+                dirs: symbol_dirs.clone(),
+            };
+            Some(Arc::new(mender::start(store.clone(), places)?))
         };
         let converter = converter(&config, place.program.clone());
         let fetcher = match &mender {
@@ -354,9 +354,10 @@ pub fn retain(config: &Config, data: &Path, confirm: bool) -> anyhow::Result<(Pl
     };
     let (keep, now) = (keep(config), SystemClock.now());
     let plan = retention::plan(&store, &places, &keep, now, true)?;
-    let done = match confirm {
-        true => retention::guarded_pass(&store, &places, &keep, now, true, Some(plan))?.ok(),
-        false => None,
+    let done = if confirm {
+        retention::guarded_pass(&store, &places, &keep, now, true, Some(plan))?.ok()
+    } else {
+        None
     };
     store.close();
     Ok((plan, done))

@@ -1047,10 +1047,8 @@ impl Entry for SiteField {
         if annotation.is_empty() {
             return Err(found.error("needs the annotation that it is copied from"));
         }
-        let given = |text: String, otherwise: String| match text.is_empty() {
-            true => otherwise,
-            false => text,
-        };
+        let given =
+            |text: String, otherwise: String| if text.is_empty() { otherwise } else { text };
         let flag = |key: &str| match found.value(key) {
             None => Ok(false),
             Some(value) => <bool as Value>::read(value.get_ref())

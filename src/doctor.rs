@@ -190,9 +190,10 @@ pub fn examine(
 }
 
 fn cause(store: &Store, dirs: &SymbolDirs, lack: &Lack) -> Result<Cause, StoreError> {
-    let row = match lack.is_of_program() {
-        true => store.symbols_by_code(&lack.debug_id)?.into_iter().next(),
-        false => store.symbols_of(&lack.debug_id.to_ascii_uppercase())?,
+    let row = if lack.is_of_program() {
+        store.symbols_by_code(&lack.debug_id)?.into_iter().next()
+    } else {
+        store.symbols_of(&lack.debug_id.to_ascii_uppercase())?
     };
     let content = row.map(|row| row.module.content());
     match (lack.what, content) {
@@ -359,9 +360,10 @@ fn program(stem: &str) -> String {
         stem.get(start..)
             .is_some_and(|end| end.eq_ignore_ascii_case(ending))
     });
-    match is_whole {
-        true => stem.to_owned(),
-        false => format!("{stem}.exe # or .dll"),
+    if is_whole {
+        stem.to_owned()
+    } else {
+        format!("{stem}.exe # or .dll")
     }
 }
 

@@ -280,9 +280,10 @@ impl Envelope {
         is_kept: bool,
         sink: &mut S,
     ) -> Result<(), EnvelopeError<S::Error>> {
-        match is_kept {
-            true => sink.end().map_err(EnvelopeError::Sink),
-            false => Ok(()),
+        if is_kept {
+            sink.end().map_err(EnvelopeError::Sink)
+        } else {
+            Ok(())
         }
     }
 }

@@ -216,10 +216,13 @@ impl Parts {
             }
         }
         let (outcome, asked) = match said {
-            Said::Has(file) => match self.take(file, wanted, &symbol_file)? {
-                true => ("hit", Asked::Helped),
-                false => ("refused", Asked::Missed),
-            },
+            Said::Has(file) => {
+                if self.take(file, wanted, &symbol_file)? {
+                    ("hit", Asked::Helped)
+                } else {
+                    ("refused", Asked::Missed)
+                }
+            }
             Said::HasNot => ("miss", Asked::Missed),
             Said::Nothing(why) => {
                 tracing::warn!(source = source.name, lack = %lack, why, "a symbol server is of no use");
@@ -278,9 +281,10 @@ impl Parts {
                     let Module {
                         debug_id, code_id, ..
                     } = &taken.module;
-                    is_wanted |= match wanted.debug_id.is_empty() {
-                        true => code_id.eq_ignore_ascii_case(&wanted.code_id),
-                        false => *debug_id == wanted.debug_id,
+                    is_wanted |= if wanted.debug_id.is_empty() {
+                        code_id.eq_ignore_ascii_case(&wanted.code_id)
+                    } else {
+                        *debug_id == wanted.debug_id
                     };
                     changes.push(SymbolChange::Put {
                         module: taken.module,

@@ -201,30 +201,32 @@ impl Parts {
 
     fn check_annotation_count(&self) -> Result<(), Refusal> {
         let pieces: usize = self.pieces.values().map(BTreeMap::len).sum();
-        match self.annotations.len() + pieces >= limits::ANNOTATIONS_MAX {
-            false => Ok(()),
-            true => Err(malformed(
+        if self.annotations.len() + pieces >= limits::ANNOTATIONS_MAX {
+            Err(malformed(
                 413,
                 "too_many_annotations",
                 format!(
                     "the report has more than {} annotations",
                     limits::ANNOTATIONS_MAX
                 ),
-            )),
+            ))
+        } else {
+            Ok(())
         }
     }
 
     fn check_annotation_bytes(&self, more: usize) -> Result<(), Refusal> {
-        match self.annotation_bytes + more > limits::ANNOTATIONS_BYTES_MAX {
-            false => Ok(()),
-            true => Err(malformed(
+        if self.annotation_bytes + more > limits::ANNOTATIONS_BYTES_MAX {
+            Err(malformed(
                 413,
                 "annotations_too_large",
                 format!(
                     "the annotations are larger than {} bytes",
                     limits::ANNOTATIONS_BYTES_MAX
                 ),
-            )),
+            ))
+        } else {
+            Ok(())
         }
     }
 

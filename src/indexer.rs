@@ -617,9 +617,10 @@ impl<'s> Feed<'s> {
     fn close(mut self) -> Result<End, Broken> {
         let is_beside = self.lines.len() > 1;
         if self.has_changes && self.lines[0].rebuilt_to.is_none() {
-            match is_beside {
-                true => self.lines[0].commit(self.change)?,
-                false => self.commit()?,
+            if is_beside {
+                self.lines[0].commit(self.change)?
+            } else {
+                self.commit()?
             }
         }
         Ok(End::Stopped)

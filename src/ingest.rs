@@ -183,16 +183,17 @@ impl Intake {
     }
 
     fn check_size(&self, bytes: u64) -> Result<(), Refusal> {
-        match bytes > self.limits.report_bytes_max {
-            false => Ok(()),
-            true => Err(malformed(
+        if bytes > self.limits.report_bytes_max {
+            Err(malformed(
                 413,
                 "report_too_large",
                 format!(
                     "report of {bytes} bytes or more is larger than http.report_bytes_max ({} bytes)",
                     self.limits.report_bytes_max
                 ),
-            )),
+            ))
+        } else {
+            Ok(())
         }
     }
 
@@ -434,9 +435,10 @@ pub fn accept(app: &App, report: Report) -> Result<Answer, Refusal> {
         parts: files,
         digest,
     })?;
-    Ok(match kept == id {
-        true => Answer::CrashId(id),
-        false => Answer::Repeated(kept),
+    Ok(if kept == id {
+        Answer::CrashId(id)
+    } else {
+        Answer::Repeated(kept)
     })
 }
 
@@ -578,16 +580,17 @@ impl Form {
         let inflated = self.inflated_bytes + more as u64;
         let allowed =
             limits::INFLATE_FREE_BYTES + self.received_bytes.saturating_mul(self.limits.ratio_max);
-        match inflated > allowed {
-            false => Ok(()),
-            true => Err(malformed(
+        if inflated > allowed {
+            Err(malformed(
                 413,
                 "inflated_too_large",
                 format!(
                     "the body grows more than http.ratio_max ({}) times by inflation",
                     self.limits.ratio_max
                 ),
-            )),
+            ))
+        } else {
+            Ok(())
         }
     }
 }

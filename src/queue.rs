@@ -125,9 +125,12 @@ impl Jobs {
     }
 
     fn take(&self, is_wanted: impl Fn(Lane) -> bool) -> Option<Job> {
-        let open = |lane, channel: &Receiver<Job>| match is_wanted(lane) {
-            true => channel.clone(),
-            false => never(),
+        let open = |lane, channel: &Receiver<Job>| {
+            if is_wanted(lane) {
+                channel.clone()
+            } else {
+                never()
+            }
         };
         let mut priority = open(Lane::Priority, &self.priority);
         let mut normal = open(Lane::Normal, &self.normal);

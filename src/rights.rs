@@ -107,13 +107,14 @@ impl Rights {
 
     /// The scopes, and no others that one of them implies.
     pub fn scopes(self) -> Vec<Scope> {
-        match self.has(Scope::Admin) {
-            true => vec![Scope::Admin],
-            false => Scope::ALL
+        if self.has(Scope::Admin) {
+            vec![Scope::Admin]
+        } else {
+            Scope::ALL
                 .into_iter()
                 .filter(|scope| self.has(*scope))
                 .filter(|scope| *scope != Scope::Read || !self.has(Scope::ReadProtected))
-                .collect(),
+                .collect()
         }
     }
 }

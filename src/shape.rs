@@ -98,10 +98,13 @@ impl Shape {
                 .finish::<Refusal>()
                 .map(|()| None)
                 .map_err(|e| malformed(400, "invalid_payload_structure", e.to_string())),
-            Self::Dump { has_begun, .. } => match has_begun {
-                true => parts.end().map(|()| None),
-                false => Err(ingest::no_content()),
-            },
+            Self::Dump { has_begun, .. } => {
+                if has_begun {
+                    parts.end().map(|()| None)
+                } else {
+                    Err(ingest::no_content())
+                }
+            }
             Self::Envelope(envelope) => envelope.finish(parts).map(Some).map_err(no_envelope),
             Self::Unreal(file) => file.finish().map(|()| None).map_err(no_crash_file),
         }

@@ -87,9 +87,10 @@ impl CrashFile {
         piece: &[u8],
         sink: &mut S,
     ) -> Result<(), UnrealError<S::Error>> {
-        let bytes = match self.held.is_empty() {
-            true => Cow::Borrowed(piece),
-            false => Cow::Owned([&std::mem::take(&mut self.held), piece].concat()),
+        let bytes = if self.held.is_empty() {
+            Cow::Borrowed(piece)
+        } else {
+            Cow::Owned([&std::mem::take(&mut self.held), piece].concat())
         };
         let mut rest = &*bytes;
         loop {
@@ -271,9 +272,10 @@ pub fn properties(context: &[u8]) -> Vec<(String, String)> {
             let name = prefixes
                 .iter()
                 .find_map(|prefix| value.strip_prefix(prefix));
-            let value = match ours == key::PRODUCT {
-                true => name.unwrap_or(&value),
-                false => &value,
+            let value = if ours == key::PRODUCT {
+                name.unwrap_or(&value)
+            } else {
+                &value
             };
             found.push((ours.to_owned(), value.to_owned()));
         }
@@ -411,9 +413,10 @@ mod tests {
             ]
             .concat()
         };
-        let mut bytes = match is_new {
-            true => [b"CR1".to_vec(), header(files.len())].concat(),
-            false => header(0),
+        let mut bytes = if is_new {
+            [b"CR1".to_vec(), header(files.len())].concat()
+        } else {
+            header(0)
         };
         for (index, (name, content)) in files.iter().enumerate() {
             bytes.extend(number(index as u32));

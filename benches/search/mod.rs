@@ -176,9 +176,10 @@ fn folder_bytes(path: &Path) -> u64 {
         .expect("a folder")
         .map(|entry| {
             let entry = entry.expect("an entry");
-            match entry.file_type().expect("a type").is_dir() {
-                true => folder_bytes(&entry.path()),
-                false => entry.metadata().map_or(0, |m| m.len()),
+            if entry.file_type().expect("a type").is_dir() {
+                folder_bytes(&entry.path())
+            } else {
+                entry.metadata().map_or(0, |m| m.len())
             }
         })
         .sum()

@@ -273,17 +273,18 @@ fn walking(size: &str, root: &Path, dump: &[u8], mapped: MappedDir) {
         "shared_symbolizer_in_process",
         median(symbolizers),
     );
-    match processes.is_empty() {
-        false => figure(
+    if processes.is_empty() {
+        println!(
+            "skipped {name} against minidump_stackwalk_process: no minidump-stackwalk on PATH or in $MINIDUMP_STACKWALK"
+        )
+    } else {
+        figure(
             &name,
             walks,
             "crashes/cpu_s",
             "minidump_stackwalk_process",
             median(processes),
-        ),
-        true => println!(
-            "skipped {name} against minidump_stackwalk_process: no minidump-stackwalk on PATH or in $MINIDUMP_STACKWALK"
-        ),
+        )
     }
     let private = memory_kb(child, "RssAnon:") as f64 / 1024.0;
     println!("figure symbols_{size}_private_memory {private:.1} MB baseline none 0");

@@ -116,12 +116,13 @@ fn keep_an_admin(store: &Store, leaving: &str) -> Result<(), AccountError> {
         .iter()
         .filter(is_admin)
         .any(|user| user.name != leaving);
-    match leaves && !others {
-        true => bad(
+    if leaves && !others {
+        bad(
             "name",
             format!("{leaving} is the last admin; make another one first"),
-        ),
-        false => Ok(()),
+        )
+    } else {
+        Ok(())
     }
 }
 
@@ -187,9 +188,10 @@ pub fn create_token(store: &Store, new: &NewToken, now: Timestamp) -> Result<Str
         );
     }
     let allowed = user.role().rights();
-    let rights = match new.scopes.is_empty() {
-        true => allowed.and(new.parent.rights),
-        false => Rights::of(new.scopes.iter().copied()),
+    let rights = if new.scopes.is_empty() {
+        allowed.and(new.parent.rights)
+    } else {
+        Rights::of(new.scopes.iter().copied())
     };
     if let Some(beyond) = new.scopes.iter().find(|s| !new.parent.rights.has(**s)) {
         return bad(

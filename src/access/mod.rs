@@ -156,9 +156,10 @@ struct Shown {
 impl Shown {
     /// Clients of `Auth-Token` know 403; those of `Authorization` ask again after 401.
     fn refused(&self, why: BadToken) -> WebError {
-        match self.is_authorization {
-            false => WebError::forbidden(why.text()),
-            true => challenge(why.text()),
+        if self.is_authorization {
+            challenge(why.text())
+        } else {
+            WebError::forbidden(why.text())
         }
     }
 }
@@ -181,15 +182,14 @@ fn shown_secret(request: &Request) -> Option<Shown> {
     if let Some(header) = request.header("authorization") {
         let (scheme, value) = header.trim().split_once(' ').unwrap_or((header, ""));
         let value = value.trim();
-        let secret = match scheme.eq_ignore_ascii_case("basic") {
-            false => value.to_owned(),
-            true => {
-                let decoded = STANDARD.decode(value).unwrap_or_default();
-                let pair = String::from_utf8_lossy(&decoded).into_owned();
-                let (name, password) = pair.split_once(':').unwrap_or((&pair, ""));
-                let secret = if password.is_empty() { name } else { password };
-                secret.to_owned()
-            }
+        let secret = if scheme.eq_ignore_ascii_case("basic") {
+            let decoded = STANDARD.decode(value).unwrap_or_default();
+            let pair = String::from_utf8_lossy(&decoded).into_owned();
+            let (name, password) = pair.split_once(':').unwrap_or((&pair, ""));
+            let secret = if password.is_empty() { name } else { password };
+            secret.to_owned()
+        } else {
+            value.to_owned()
         };
         return Some(Shown {
             secret,

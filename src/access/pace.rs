@@ -99,9 +99,10 @@ impl Pace {
 
     /// The same without counting.
     pub fn check(&self, who: Who, limit: u32, now: Timestamp) -> Result<(), i64> {
-        match *self.counts().of(who, now) >= limit {
-            true => Err(wait_s(now)),
-            false => Ok(()),
+        if *self.counts().of(who, now) >= limit {
+            Err(wait_s(now))
+        } else {
+            Ok(())
         }
     }
 

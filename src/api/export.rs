@@ -95,9 +95,10 @@ pub fn export(app: &App, request: &Request, _: &[String]) -> Result<Response, We
         format!("attachment; filename=\"crashes.{name}\""),
     );
     // A file of rows has no place for it.
-    Ok(match not_indexed.is_empty() {
-        true => response,
-        false => response.with(NOT_INDEXED, not_indexed),
+    Ok(if not_indexed.is_empty() {
+        response
+    } else {
+        response.with(NOT_INDEXED, not_indexed)
     })
 }
 

@@ -41,13 +41,12 @@ pub fn versions(app: &App, request: &Request, _: &[String]) -> Answer {
         .filter(|p| !p.is_empty())
         .collect();
     let mut found = Vec::new();
-    let (products, mut left_out) = match wanted.is_empty() {
-        true => app.store.counted_products()?,
-        false => {
-            let named: BTreeSet<String> = wanted.iter().map(|name| name.to_string()).collect();
-            let more = named.len().saturating_sub(limits::PRODUCTS_MAX) as u64;
-            (named.into_iter().take(limits::PRODUCTS_MAX).collect(), more)
-        }
+    let (products, mut left_out) = if wanted.is_empty() {
+        app.store.counted_products()?
+    } else {
+        let named: BTreeSet<String> = wanted.iter().map(|name| name.to_string()).collect();
+        let more = named.len().saturating_sub(limits::PRODUCTS_MAX) as u64;
+        (named.into_iter().take(limits::PRODUCTS_MAX).collect(), more)
     };
     for product in products {
         // By version: first and last day, crashes.

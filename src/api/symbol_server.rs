@@ -44,12 +44,13 @@ pub fn download(app: &App, request: &Request, captures: &[String]) -> Result<Res
         return Ok(not_found(app));
     }
     let (id, wanted) = what_is_asked(id, file);
-    let found = match id.len() >= *DEBUG_ID_DIGITS.start() && !is_program_id(&captures[1]) {
-        true => match app.symbols.module(id) {
+    let found = if id.len() >= *DEBUG_ID_DIGITS.start() && !is_program_id(&captures[1]) {
+        match app.symbols.module(id) {
             Some(module) => Some(module),
             None => return plain(app, request, [name, id, file]),
-        },
-        false => by_code(app, name, id)?,
+        }
+    } else {
+        by_code(app, name, id)?
     };
     if let (Some(module), Wanted::SymbolFile) = (&found, wanted)
         && id.len() < *DEBUG_ID_DIGITS.start()
@@ -105,9 +106,10 @@ fn is_other_form(file: &str) -> bool {
 /// As Tecken answers who knows only the program: the address by the debug file.
 fn moved_to(app: &App, request: &Request, module: &Module) -> Response {
     app.metrics.symbols_asked.add("hit");
-    let root = match request.path.starts_with("/symbols/") {
-        true => "/symbols",
-        false => "",
+    let root = if request.path.starts_with("/symbols/") {
+        "/symbols"
+    } else {
+        ""
     };
     let place: Vec<String> = place_of(module)
         .split('/')
@@ -119,9 +121,10 @@ fn moved_to(app: &App, request: &Request, module: &Module) -> Response {
                 .replace("%5F", "_")
         })
         .collect();
-    let query = match request.query.0.is_empty() {
-        true => String::new(),
-        false => format!("?{}", request.query.to_query()),
+    let query = if request.query.0.is_empty() {
+        String::new()
+    } else {
+        format!("?{}", request.query.to_query())
     };
     Response::text(302, "").with("location", format!("{root}/{}{query}", place.join("/")))
 }
@@ -199,9 +202,10 @@ fn original(module: &Module, wanted: Wanted) -> Option<&Upload> {
 /// A symbol file that lies in a folder in Breakpad's layout.
 fn plain(app: &App, request: &Request, names: [&str; 3]) -> Result<Response, WebError> {
     let [name, id, file] = names;
-    let found = match file.to_ascii_lowercase().ends_with(".sym") {
-        true => app.symbol_dirs.find(name, id),
-        false => None,
+    let found = if file.to_ascii_lowercase().ends_with(".sym") {
+        app.symbol_dirs.find(name, id)
+    } else {
+        None
     };
     Ok(match found.and_then(|found| found.open().ok()) {
         Some(text) => symbol_file(app, request, text),
@@ -217,9 +221,10 @@ fn not_found(app: &App) -> Response {
 fn symbol_file(app: &App, request: &Request, text: OpenText) -> Response {
     app.metrics.symbols_asked.add("hit");
     let packed = accepts_gzip(request.header("accept-encoding").unwrap_or_default());
-    let reader: Box<dyn Read + Send> = match packed {
-        true => Box::new(GzEncoder::new(text.reader, Compression::fast())),
-        false => text.reader,
+    let reader: Box<dyn Read + Send> = if packed {
+        Box::new(GzEncoder::new(text.reader, Compression::fast()))
+    } else {
+        text.reader
     };
     let response = Response {
         status: 200,
@@ -230,9 +235,10 @@ fn symbol_file(app: &App, request: &Request, text: OpenText) -> Response {
             bytes: text.bytes.filter(|_| !packed),
         },
     };
-    match packed {
-        true => response.with("content-encoding", "gzip".into()),
-        false => response,
+    if packed {
+        response.with("content-encoding", "gzip".into())
+    } else {
+        response
     }
 }
 /// Whether a client takes gzip: names it, and not with the weight 0.

@@ -126,12 +126,13 @@ impl Job {
                 }
             })
             .collect();
-        let answers = match questions.is_empty() {
-            true => Vec::new(),
-            false => app.namer.names(&questions).map_err(|error| {
+        let answers = if questions.is_empty() {
+            Vec::new()
+        } else {
+            app.namer.names(&questions).map_err(|error| {
                 tracing::error!(%error, "addresses could not be named");
                 WebError::new(503, format!("{error}; send it again later, or in parts"))
-            })?,
+            })?
         };
         for ((module, places), names) in wanted.into_iter().zip(answers) {
             let (file, id) = &self.modules[module];

@@ -47,9 +47,10 @@ pub fn cell_of(value: Value) -> String {
 /// Spreadsheets take a cell that begins so for a formula, and the text is a client's.
 fn inert(cell: String) -> String {
     let is_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    match is_formula && cell.parse::<f64>().is_err() {
-        true => format!("'{cell}"),
-        false => cell,
+    if is_formula && cell.parse::<f64>().is_err() {
+        format!("'{cell}")
+    } else {
+        cell
     }
 }
 

@@ -138,9 +138,10 @@ fn frame_text(text: &str) -> String {
 
 fn title(signature: &str) -> String {
     let title = format!("Crash in [@ {signature}]");
-    match title.chars().count() > TITLE_CHARS_MAX {
-        true => cut(&title, TITLE_CHARS_MAX - 3) + "...",
-        false => title,
+    if title.chars().count() > TITLE_CHARS_MAX {
+        cut(&title, TITLE_CHARS_MAX - 3) + "..."
+    } else {
+        title
     }
 }
 

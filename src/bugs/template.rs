@@ -134,11 +134,12 @@ impl FromStr for UrlTemplate {
 /// What stands before the first placeholder must hold the whole host.
 fn check_start(plain: &str) -> Result<(), String> {
     let (_, path) = reference::split(plain)?;
-    match path.is_empty() {
-        true => Err(format!(
+    if path.is_empty() {
+        Err(format!(
             "the host ends with a placeholder at {plain:?}; write scheme and host out, up to a slash"
-        )),
-        false => Ok(()),
+        ))
+    } else {
+        Ok(())
     }
 }
 

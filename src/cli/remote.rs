@@ -49,9 +49,10 @@ impl Remote {
         {
             return Ok(Some(token));
         }
-        match is_this_machine(server) {
-            true => Ok(local_key::read(&common.data)?),
-            false => Ok(None),
+        if is_this_machine(server) {
+            Ok(local_key::read(&common.data)?)
+        } else {
+            Ok(None)
         }
     }
 }

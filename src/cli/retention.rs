@@ -43,25 +43,23 @@ fn offline(args: &Args, common: &Common) -> anyhow::Result<u8> {
         Some(_) => println!("deleted: {plan}"),
         None => println!("would delete: {plan}"),
     }
-    Ok(match done.is_none() && plan.must_wait() {
-        true => {
-            println!(
-                "this is more than the days since the last pass explain; --confirm deletes it"
-            );
-            WAITS
-        }
-        false => SUCCESS,
+    Ok(if done.is_none() && plan.must_wait() {
+        println!("this is more than the days since the last pass explain; --confirm deletes it");
+        WAITS
+    } else {
+        SUCCESS
     })
 }
 
 fn on_server(server: &str, args: &Args, common: &Common) -> anyhow::Result<u8> {
     let url = format!("{}/api/Retention/", server.trim_end_matches('/'));
-    let sent = match args.confirm {
-        true => Sent::Post {
+    let sent = if args.confirm {
+        Sent::Post {
             content_type: "application/x-www-form-urlencoded".into(),
             body: Vec::new(),
-        },
-        false => Sent::Get,
+        }
+    } else {
+        Sent::Get
     };
     let token = args.remote.token(common)?;
     let (status, answer) = ask(&url, sent, token.as_deref())?;

@@ -129,9 +129,10 @@ fn add(
 ) -> anyhow::Result<ExitCode> {
     let mut files = Vec::new();
     for path in paths {
-        match path.is_dir() {
-            true => gather(path, &mut files)?,
-            false => files.push(path.clone()),
+        if path.is_dir() {
+            gather(path, &mut files)?
+        } else {
+            files.push(path.clone())
         }
     }
     if files.is_empty() {
@@ -144,9 +145,10 @@ fn add(
         Some(server) => send_all(files, &server, replace, release)?,
         None => put(&files, replace, common)?,
     };
-    Ok(match all_taken {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    Ok(if all_taken {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     })
 }
 
@@ -199,9 +201,10 @@ fn is_fat(start: &[u8]) -> bool {
 }
 
 fn put(paths: &[PathBuf], replace: bool, common: &Common) -> anyhow::Result<bool> {
-    let conflict = match replace {
-        true => Conflict::Replace,
-        false => Conflict::KeepFirst,
+    let conflict = if replace {
+        Conflict::Replace
+    } else {
+        Conflict::KeepFirst
     };
     let shelf = appliance::shelf(&common.data)
         .with_context(|| format!("data directory {}", common.data.display()))?;
@@ -397,18 +400,20 @@ fn missing(
             println!("          {}", text("command"));
         }
     }
-    Ok(match findings.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    Ok(if findings.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     })
 }
 
 fn check(paths: &[PathBuf], remote: &Remote, common: &Common) -> anyhow::Result<ExitCode> {
     let mut files = Vec::new();
     for path in paths {
-        match path.is_dir() {
-            true => gather(path, &mut files)?,
-            false => files.push(path.clone()),
+        if path.is_dir() {
+            gather(path, &mut files)?
+        } else {
+            files.push(path.clone())
         }
     }
     let server = Server::of(remote, common)?;

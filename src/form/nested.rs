@@ -33,9 +33,10 @@ impl Nested {
                 return true;
             }
             let start = std::mem::take(start);
-            *self = match start.starts_with(&GZIP_MAGIC) {
-                true => Self::Gzip(Box::new(MultiGzDecoder::new(NestedBody::default()))),
-                false => Self::Plain(Box::default()),
+            *self = if start.starts_with(&GZIP_MAGIC) {
+                Self::Gzip(Box::new(MultiGzDecoder::new(NestedBody::default())))
+            } else {
+                Self::Plain(Box::default())
             };
             return self.write(&start);
         }
@@ -111,9 +112,10 @@ impl NestedBody {
 impl Write for NestedBody {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
         self.bytes += piece.len() as u64;
-        match self.bytes <= limits::NESTED_BYTES_MAX && self.take(piece) {
-            true => Ok(piece.len()),
-            false => Err(io::ErrorKind::InvalidData.into()),
+        if self.bytes <= limits::NESTED_BYTES_MAX && self.take(piece) {
+            Ok(piece.len())
+        } else {
+            Err(io::ErrorKind::InvalidData.into())
         }
     }
 

@@ -302,9 +302,10 @@ fn is_upload(path: &str) -> bool {
 }
 
 fn error_response(path: &str, error: &WebError) -> Response {
-    match is_for_programs(path) {
-        true => error.to_json(),
-        false => pages::error::page(error),
+    if is_for_programs(path) {
+        error.to_json()
+    } else {
+        pages::error::page(error)
     }
 }
 

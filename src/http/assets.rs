@@ -13,9 +13,10 @@ pub fn icon(_: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
 
 /// Whether search engines may come.
 pub fn robots(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
-    let rules = match *app.config.get().http.noindex {
-        true => "User-agent: *\nDisallow: /\n",
-        false => "User-agent: *\nDisallow:\n",
+    let rules = if *app.config.get().http.noindex {
+        "User-agent: *\nDisallow: /\n"
+    } else {
+        "User-agent: *\nDisallow:\n"
     };
     Ok(Response::text(200, rules))
 }

@@ -133,9 +133,10 @@ fn bytes_a_second(bytes: u64, time: Duration) -> u64 {
 /// Whether a body of which `received` bytes have come in `elapsed` is too slow to wait for. The
 /// bound is on the rate, not on the whole time: a large report over a slow line is as good as any.
 pub fn is_too_slow(received: u64, elapsed: Duration, is_short: bool) -> bool {
-    let (grace, rate) = match is_short {
-        false => (limits::BODY_GRACE_SECONDS, limits::BODY_RATE),
-        true => (limits::BODY_GRACE_SECONDS_SHORT, limits::BODY_RATE_SHORT),
+    let (grace, rate) = if is_short {
+        (limits::BODY_GRACE_SECONDS_SHORT, limits::BODY_RATE_SHORT)
+    } else {
+        (limits::BODY_GRACE_SECONDS, limits::BODY_RATE)
     };
     elapsed > Duration::from_secs(grace) && bytes_a_second(received, elapsed) < rate
 }

@@ -331,9 +331,10 @@ pub fn find_with(
     path: &str,
 ) -> Result<(&'static Route, Vec<String>), WebError> {
     let bare = path.trim_end_matches('/');
-    match method == Method::Post && submit_paths.iter().any(|further| further == bare) {
-        true => Ok((&FURTHER_SUBMIT, Vec::new())),
-        false => find(method, path),
+    if method == Method::Post && submit_paths.iter().any(|further| further == bare) {
+        Ok((&FURTHER_SUBMIT, Vec::new()))
+    } else {
+        find(method, path)
     }
 }
 

@@ -88,9 +88,10 @@ async fn serve(
     mut stopping: watch::Receiver<bool>,
 ) {
     let connection = place.connection.clone();
-    let head_seconds = match connection.is_short() {
-        false => limits::HEAD_SECONDS_MAX,
-        true => limits::HEAD_SECONDS_MAX_SHORT,
+    let head_seconds = if connection.is_short() {
+        limits::HEAD_SECONDS_MAX_SHORT
+    } else {
+        limits::HEAD_SECONDS_MAX
     };
     let head_time = Duration::from_secs(head_seconds);
     let stream = match tls {

@@ -62,12 +62,13 @@ impl Share<'_> {
                 .fetch_sub(self.bytes - bytes, Ordering::Relaxed),
         };
         self.bytes = bytes;
-        match used > limits::INTAKE_MEMORY_BYTES_MAX {
-            false => Ok(()),
-            true => Err(Refusal::Store(StoreError::Unavailable(format!(
+        if used > limits::INTAKE_MEMORY_BYTES_MAX {
+            Err(Refusal::Store(StoreError::Unavailable(format!(
                 "reports on their way in hold more than {} bytes of memory",
                 limits::INTAKE_MEMORY_BYTES_MAX
-            )))),
+            ))))
+        } else {
+            Ok(())
         }
     }
 }

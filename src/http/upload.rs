@@ -82,14 +82,17 @@ async fn read(
     };
     connection.enter_upload();
     let bytes_max = shared.app.config.get().symbols.upload_bytes_max.0;
-    let check = |bytes: u64| match bytes > bytes_max {
-        false => Ok(()),
-        true => Err(WebError::new(
-            413,
-            format!(
-                "upload of {bytes} bytes or more is larger than symbols.upload_bytes_max ({bytes_max} bytes); send it in parts"
-            ),
-        )),
+    let check = |bytes: u64| {
+        if bytes > bytes_max {
+            Err(WebError::new(
+                413,
+                format!(
+                    "upload of {bytes} bytes or more is larger than symbols.upload_bytes_max ({bytes_max} bytes); send it in parts"
+                ),
+            ))
+        } else {
+            Ok(())
+        }
     };
     if let Some(length) = request
         .header("content-length")

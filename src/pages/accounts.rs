@@ -108,14 +108,15 @@ fn own(app: &App, request: &Request) -> Result<UserRow, WebError> {
 /// The same where the reader may manage its tokens.
 fn own_managed(app: &App, request: &Request) -> Result<UserRow, WebError> {
     let user = own(app, request)?;
-    match accounts::manages_own_tokens(&request.caller, &user) {
-        true => Ok(user),
-        false => Err(WebError::forbidden(format!(
+    if accounts::manages_own_tokens(&request.caller, &user) {
+        Ok(user)
+    } else {
+        Err(WebError::forbidden(format!(
             "this token may only {}; to manage the tokens of {}, use one with all rights of the account ({})",
             request.caller.rights,
             user.name,
             user.role().rights()
-        ))),
+        )))
     }
 }
 
@@ -275,9 +276,10 @@ impl View<'_> {
     }
 
     fn tokens_panel(&self) -> Markup {
-        let (create, revoke) = match self.is_of_all {
-            true => ("/users/token", "/users/revoke"),
-            false => ("/account/token", "/account/revoke"),
+        let (create, revoke) = if self.is_of_all {
+            ("/users/token", "/users/revoke")
+        } else {
+            ("/account/token", "/account/revoke")
         };
         html! {
             section.panel {

@@ -39,9 +39,10 @@ impl Range {
     }
 
     pub fn interval(self) -> (Interval, i64) {
-        match self.to.ms_since(self.from) > BARS_MAX * DAY_MS {
-            true => (Interval::Week, 7 * DAY_MS),
-            false => (Interval::Day, DAY_MS),
+        if self.to.ms_since(self.from) > BARS_MAX * DAY_MS {
+            (Interval::Week, 7 * DAY_MS)
+        } else {
+            (Interval::Day, DAY_MS)
         }
     }
 

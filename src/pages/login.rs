@@ -75,9 +75,10 @@ pub fn by_key(app: &App, request: &Request) -> Result<Option<Response>, WebError
 
 /// Path and query of this request, with other parameters.
 fn address(request: &Request, query: &Params) -> String {
-    match query.0.is_empty() {
-        true => request.path.clone(),
-        false => format!("{}?{}", request.path, query.to_query()),
+    if query.0.is_empty() {
+        request.path.clone()
+    } else {
+        format!("{}?{}", request.path, query.to_query())
     }
 }
 

@@ -219,9 +219,10 @@ fn product_path(product: &str) -> String {
 fn day_text(day: Timestamp, now: Timestamp) -> String {
     let date = day.utc().date();
     let month = &date.month().to_string()[..3];
-    match date.year() == now.utc().year() {
-        true => format!("{} {month}", date.day()),
-        false => format!("{} {month} {}", date.day(), date.year()),
+    if date.year() == now.utc().year() {
+        format!("{} {month}", date.day())
+    } else {
+        format!("{} {month} {}", date.day(), date.year())
     }
 }
 

@@ -110,9 +110,12 @@ fn load(app: &App, request: &Request, id: CrashId) -> Result<View, WebError> {
         redact::annotations(&mut raw.annotations);
         raw.metadata.collector_notes.clear();
     }
-    let read = |json: Vec<u8>| match sees_protected {
-        true => ProcessedCrash::parse(&json),
-        false => ProcessedCrash::parse(&redact::processed(&json)?),
+    let read = |json: Vec<u8>| {
+        if sees_protected {
+            ProcessedCrash::parse(&json)
+        } else {
+            ProcessedCrash::parse(&redact::processed(&json)?)
+        }
     };
     let processed = match app.store.processed(&row) {
         Ok(json) => json.and_then(|json| match read(json) {

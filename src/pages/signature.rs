@@ -248,9 +248,10 @@ impl<'a> View<'a> {
         let has_installs = field.name == name::VERSION;
         let named: u64 = values.iter().map(|bucket| bucket.count).sum();
         // A crash can have several values of a split field; then nothing is missing.
-        let missing = match values.len() < BY_VALUES {
-            true => self.result.total.saturating_sub(named),
-            false => 0,
+        let missing = if values.len() < BY_VALUES {
+            self.result.total.saturating_sub(named)
+        } else {
+            0
         };
         html! {
             section.panel {

@@ -53,9 +53,10 @@ where
         .collect();
     if series.is_empty() || others.iter().any(|(count, _)| *count > 0) {
         series.push(Series {
-            name: match series.is_empty() {
-                true => format!("no {}", field.title.to_lowercase()),
-                false => "other".into(),
+            name: if series.is_empty() {
+                format!("no {}", field.title.to_lowercase())
+            } else {
+                "other".into()
             },
             values: others,
         });

@@ -217,9 +217,10 @@ impl View<'_> {
         let mut totals: BTreeMap<Option<&Release>, Total> = BTreeMap::new();
         for row in &self.kept {
             let mut add = |release| totals.entry(release).or_default().add(row);
-            match row.releases.is_empty() {
-                true => add(None),
-                false => row.releases.iter().for_each(|release| add(Some(release))),
+            if row.releases.is_empty() {
+                add(None)
+            } else {
+                row.releases.iter().for_each(|release| add(Some(release)))
             }
         }
         for pinned in &self.pinned {

@@ -61,9 +61,10 @@ pub fn topcrashers(app: &App, request: &Request, _: &[String]) -> Result<Respons
     };
     let view = View::load(app, request, filters, product, offered, now)?;
     if let Some(format) = request.query.get("format") {
-        return match FORMATS.contains(&format) {
-            true => view.csv(),
-            false => Err(refused("format", format, &FORMATS)),
+        return if FORMATS.contains(&format) {
+            view.csv()
+        } else {
+            Err(refused("format", format, &FORMATS))
         };
     }
     Ok(page(&view.title(), view.markup()))
@@ -288,13 +289,14 @@ impl View {
     }
 
     fn title(&self) -> String {
-        match self.filters.versions.is_empty() {
-            true => format!("Top crashers of {}", self.product),
-            false => format!(
+        if self.filters.versions.is_empty() {
+            format!("Top crashers of {}", self.product)
+        } else {
+            format!(
                 "Top crashers of {} {}",
                 self.product,
                 self.filters.versions.join(", ")
-            ),
+            )
         }
     }
 

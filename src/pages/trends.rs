@@ -303,9 +303,12 @@ impl View {
             Timestamp::from_ms(self.range.to.ms() + 1),
         );
         let scope = self.scope().between(from, to);
-        let bars = builds.iter().map(|build| match build.is_empty() {
-            true => ("no build id".into(), scope.when(name::BUILD_ID, "__null__")),
-            false => (shown(build).into_owned(), scope.with(name::BUILD_ID, build)),
+        let bars = builds.iter().map(|build| {
+            if build.is_empty() {
+                ("no build id".into(), scope.when(name::BUILD_ID, "__null__"))
+            } else {
+                (shown(build).into_owned(), scope.with(name::BUILD_ID, build))
+            }
         });
         let row = |bar: usize| &sums[builds[bar]];
         let count = |bar: usize, platform: &str| {
@@ -351,9 +354,10 @@ impl View {
                     day.add(self.filters.tally(&count.row));
                 }
             }
-            let name = match version.is_empty() {
-                true => "unnamed".to_owned(),
-                false => version.to_owned(),
+            let name = if version.is_empty() {
+                "unnamed".to_owned()
+            } else {
+                version.to_owned()
             };
             lines.push((name, days.iter().map(Tally::mean_uptime_s).collect()));
         }
@@ -428,10 +432,7 @@ impl View {
                     tbody {
                         @for version in rows {
                             @let sum = &versions[version];
-                            @let there = match version.is_empty() {
-                                true => scope.when(name::VERSION, "__null__"),
-                                false => scope.without(name::VERSION).with(name::VERSION, version),
-                            };
+                            @let there = if version.is_empty() { scope.when(name::VERSION, "__null__") } else { scope.without(name::VERSION).with(name::VERSION, version) };
                             tr {
                                 td { @if version.is_empty() { span.muted { "unnamed" } } @else { (shown(version)) } }
                                 td.nowrap { (day_text(first[version].start(), self.today.start())) }

@@ -30,9 +30,10 @@ pub fn without_messages(stack: &str) -> String {
             None => is_in_message = true,
         }
     }
-    match kept.is_empty() {
-        true => "malformed".into(),
-        false => kept.join("\n"),
+    if kept.is_empty() {
+        "malformed".into()
+    } else {
+        kept.join("\n")
     }
 }
 

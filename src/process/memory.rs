@@ -123,9 +123,10 @@ impl Sums {
             }
         }
         for ((_, path), sum) in PATHS.iter().zip(&mut self.by_path) {
-            let is_it = match path.ends_with('/') {
-                true => item.path.starts_with(path),
-                false => item.path == *path,
+            let is_it = if path.ends_with('/') {
+                item.path.starts_with(path)
+            } else {
+                item.path == *path
             };
             if is_it {
                 *sum = sum.saturating_add(item.amount);

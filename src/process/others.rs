@@ -61,8 +61,9 @@ pub fn write(others: &[(String, Walked)], json: &mut Vec<u8>) {
 
 /// Clients choose the names of dumps, and must not choose keys of a processed crash with them.
 fn key(name: &str) -> String {
-    match name.starts_with(OTHER_DUMP_PREFIX) {
-        true => name.to_owned(),
-        false => format!("{OTHER_DUMP_PREFIX}{name}"),
+    if name.starts_with(OTHER_DUMP_PREFIX) {
+        name.to_owned()
+    } else {
+        format!("{OTHER_DUMP_PREFIX}{name}")
     }
 }

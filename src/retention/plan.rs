@@ -87,9 +87,10 @@ impl fmt::Display for Plan {
             .filter(|(kind, _)| kind.due > 0)
             .map(|(kind, name)| format!("{} of {} {name}", kind.due, kind.stored))
             .collect();
-        match parts.is_empty() {
-            true => f.write_str("nothing"),
-            false => f.write_str(&parts.join(", ")),
+        if parts.is_empty() {
+            f.write_str("nothing")
+        } else {
+            f.write_str(&parts.join(", "))
         }
     }
 }

@@ -145,9 +145,10 @@ fn each_route_asks_for_its_scope() {
             let path = route.path.replace("{}", "x");
             let path = path.replace("{id}", "5ab38077c000");
             let answer = world.ask(name(route.method), &path, token);
-            let is_refused = match token.is_empty() {
-                true => matches!(answer.status, 401 | 403),
-                false => answer.status == 403 && answer.text().contains("requires the"),
+            let is_refused = if token.is_empty() {
+                matches!(answer.status, 401 | 403)
+            } else {
+                answer.status == 403 && answer.text().contains("requires the")
             };
             let what = format!(
                 "{} {path} as {rights:?}: {} {}",

@@ -307,12 +307,11 @@ fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     while let Some(next) = open.pop() {
         for entry in std::fs::read_dir(next).expect("a folder") {
             let path = entry.expect("an entry").path();
-            match path.is_dir() {
-                true => open.push(path),
-                false => {
-                    let bytes = std::fs::read(&path).expect("a file");
-                    found.insert(path.display().to_string(), bytes);
-                }
+            if path.is_dir() {
+                open.push(path)
+            } else {
+                let bytes = std::fs::read(&path).expect("a file");
+                found.insert(path.display().to_string(), bytes);
             }
         }
     }

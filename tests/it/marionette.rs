@@ -64,9 +64,10 @@ impl Firefox {
         let stream = self.stream.get_mut();
         stream.write_all(framed.as_bytes()).expect("sent");
         let answer = self.receive();
-        match answer[2].is_null() {
-            true => Ok(answer[3].clone()),
-            false => Err(answer[2].clone()),
+        if answer[2].is_null() {
+            Ok(answer[3].clone())
+        } else {
+            Err(answer[2].clone())
         }
     }
 

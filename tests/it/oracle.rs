@@ -226,9 +226,10 @@ impl Crash {
                     Scalar::Text(text) => words(text),
                     _ => Vec::new(),
                 });
-                match is_searched {
-                    true => has_all(&known.flatten().collect::<Vec<_>>()),
-                    false => known.into_iter().any(|known| has_all(&known)),
+                if is_searched {
+                    has_all(&known.flatten().collect::<Vec<_>>())
+                } else {
+                    known.into_iter().any(|known| has_all(&known))
                 }
             }
             (op, Operand::Text(text)) => values.iter().any(|value| match value {
@@ -306,11 +307,12 @@ impl Crash {
                 (a, b) => b.is_some().cmp(&a.is_some()),
             }
         };
-        let order = match query.sort.is_empty() {
-            true => other.received_at.cmp(&self.received_at),
-            false => query.sort.iter().fold(Ordering::Equal, |order, sort| {
+        let order = if query.sort.is_empty() {
+            other.received_at.cmp(&self.received_at)
+        } else {
+            query.sort.iter().fold(Ordering::Equal, |order, sort| {
                 order.then_with(|| by(&sort.field, sort.is_descending))
-            }),
+            })
         };
         order.then(other.seq.cmp(&self.seq))
     }
@@ -399,15 +401,18 @@ fn facet(node: &FacetNode, crashes: &[&Crash], size: usize) -> Value {
         return json!({ "value": groups.len() });
     }
     let is_histogram = matches!(node.facet, Facet::DateHistogram(..) | Facet::Histogram(..));
-    groups.sort_by(|(a, of_a), (b, of_b)| match is_histogram {
-        true => a.order(b),
-        false => of_b.len().cmp(&of_a.len()).then_with(|| match (a, b) {
-            (Scalar::Text(a), Scalar::Text(b)) if field.kind() == Kind::Version => {
-                let order = VersionKey::new(a).cmp(&VersionKey::new(b));
-                order.then(a.cmp(b))
-            }
-            (a, b) => a.order(b),
-        }),
+    groups.sort_by(|(a, of_a), (b, of_b)| {
+        if is_histogram {
+            a.order(b)
+        } else {
+            of_b.len().cmp(&of_a.len()).then_with(|| match (a, b) {
+                (Scalar::Text(a), Scalar::Text(b)) if field.kind() == Kind::Version => {
+                    let order = VersionKey::new(a).cmp(&VersionKey::new(b));
+                    order.then(a.cmp(b))
+                }
+                (a, b) => a.order(b),
+            })
+        }
     });
     if !is_histogram {
         groups.truncate(size);

@@ -491,9 +491,10 @@ fn condition(field: &FieldRef, oracle: &Oracle, dice: &mut Dice) -> String {
         return format!("{not}__null__");
     }
     let known = oracle.texts(field);
-    let known = match known.is_empty() {
-        true => "x".to_owned(),
-        false => dice.of(&known),
+    let known = if known.is_empty() {
+        "x".to_owned()
+    } else {
+        dice.of(&known)
     };
     let range = dice.of(&[">", ">=", "<", "<="]);
     let value = match field.kind() {
@@ -514,10 +515,13 @@ fn condition(field: &FieldRef, oracle: &Oracle, dice: &mut Dice) -> String {
             format!("~{}", known.chars().next().unwrap_or('x')),
             format!("^{}", known.chars().next().unwrap_or('x')),
         ]),
-        Kind::Address => match known.starts_with("0x") {
-            true => format!("{}{known}", dice.of(&["", "=", "~", range])),
-            false => "0x10".to_owned(),
-        },
+        Kind::Address => {
+            if known.starts_with("0x") {
+                format!("{}{known}", dice.of(&["", "=", "~", range]))
+            } else {
+                "0x10".to_owned()
+            }
+        }
         Kind::String => {
             let chars: Vec<char> = known.chars().collect();
             let from = dice.below(chars.len());

@@ -172,9 +172,10 @@ impl Server {
 
     /// A server on `data`, with further arguments.
     pub fn start_in(data: &Path, arguments: &[&str]) -> Self {
-        let listen: &[&str] = match arguments.contains(&"--listen") {
-            true => &[],
-            false => &["--listen", "127.0.0.1:0"],
+        let listen: &[&str] = if arguments.contains(&"--listen") {
+            &[]
+        } else {
+            &["--listen", "127.0.0.1:0"]
         };
         let mut command = Command::new(PROGRAM);
         command

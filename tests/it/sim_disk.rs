@@ -139,9 +139,10 @@ impl Node {
 
     /// What is left of the file when the power goes.
     fn cut(&self, keep: &mut impl FnMut() -> bool) -> Node {
-        let len = match keep() {
-            true => self.live.len(),
-            false => self.durable.len(),
+        let len = if keep() {
+            self.live.len()
+        } else {
+            self.durable.len()
         };
         let mut left = self.durable.clone();
         left.resize(len, 0);
@@ -432,17 +433,18 @@ impl<N> Inner<N> {
     fn begin(&mut self, kind: Kind) -> io::Result<()> {
         self.operations += 1;
         *self.by_kind.entry(kind).or_default() += 1;
-        let due = self
-            .faults
-            .fail_at
-            .is_some_and(|at| match self.faults.for_ever {
-                true => self.operations >= at,
-                false => self.operations == at,
-            });
+        let due = self.faults.fail_at.is_some_and(|at| {
+            if self.faults.for_ever {
+                self.operations >= at
+            } else {
+                self.operations == at
+            }
+        });
         let chosen = self.faults.only.is_empty() || self.faults.only.contains(&kind);
-        match due && chosen || self.faults.frozen {
-            true => Err(eio()),
-            false => Ok(()),
+        if due && chosen || self.faults.frozen {
+            Err(eio())
+        } else {
+            Ok(())
         }
     }
 

@@ -57,9 +57,10 @@ struct Sent {
 
 fn sent(index: usize, sizes: &[usize], deferred: bool) -> Sent {
     let mut random = Random(index as u64 + 77);
-    let kept = match deferred {
-        true => Kept::Deferred,
-        false => Kept::Accepted,
+    let kept = if deferred {
+        Kept::Deferred
+    } else {
+        Kept::Accepted
     };
     let wide = u128::from(random.next()) << 64 | u128::from(random.next());
     let mut raw = RawCrash::default();
@@ -674,9 +675,10 @@ fn live_through(disk: &Disks, crashes: &[Sent], faults: Faults) -> Result<(), St
         Ok(server) => (disk.clone(), server),
         // It did not start. What a failed sync has left in memory ends with the machine.
         Err(_) => {
-            let disk = match for_ever {
-                true => Disks::of(disk.image().power_cut(2)),
-                false => disk.clone(),
+            let disk = if for_ever {
+                Disks::of(disk.image().power_cut(2))
+            } else {
+                disk.clone()
             };
             disk.heal();
             let server = Server::start(&disk).map_err(|e| format!("start: {e}"))?;
@@ -1028,9 +1030,10 @@ fn a_crash_in_flight_at_a_kill_is_queued_again_then_suspected_then_set_aside() {
             (first.lane == Lane::Suspect, first.set_aside),
             (suspected, false)
         );
-        match suspected {
-            true => assert!(server.no_job(), "two suspects at once"),
-            false => drop(server.job()),
+        if suspected {
+            assert!(server.no_job(), "two suspects at once");
+        } else {
+            server.job();
         }
         // A harmless one gets past a suspect.
         if death == 4 {

@@ -120,9 +120,10 @@ pub fn run_walker(args: WalkerArgs) -> anyhow::Result<ExitCode> {
     };
     if args.self_test {
         let is_closed = stackwalk::self_test(&settings, &mut io::stdout().lock())?;
-        return Ok(match is_closed {
-            true => ExitCode::SUCCESS,
-            false => ExitCode::FAILURE,
+        return Ok(if is_closed {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
         });
     }
     stackwalk::serve(settings, io::stdin().lock(), io::stdout().lock()).context("walker")?;

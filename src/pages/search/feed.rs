@@ -89,8 +89,9 @@ fn title(params: &Params) -> String {
             _ => crate::query::language::write(name, value),
         })
         .collect();
-    match texts.is_empty() {
-        true => "all crashes".to_owned(),
-        false => texts.join(" "),
+    if texts.is_empty() {
+        "all crashes".to_owned()
+    } else {
+        texts.join(" ")
     }
 }

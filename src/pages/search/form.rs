@@ -183,9 +183,12 @@ impl View<'_> {
     /// Lines that go on from what stands in the box: fields, and values that are there.
     fn suggestions(&self) -> Vec<String> {
         let typed = self.params.get("q").unwrap_or_default().trim();
-        let line = |condition: String| match typed.is_empty() {
-            true => condition,
-            false => format!("{typed} {condition}"),
+        let line = |condition: String| {
+            if typed.is_empty() {
+                condition
+            } else {
+                format!("{typed} {condition}")
+            }
         };
         let mut lines = Vec::new();
         for (label, facet) in &self.result.facets {

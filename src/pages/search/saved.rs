@@ -85,11 +85,12 @@ pub(super) fn shown_to(app: &App, request: &Request) -> Result<Vec<(u64, SearchR
 
 fn owner(request: &Request) -> Result<&str, WebError> {
     let caller = &request.caller;
-    match caller.user.is_some() || caller.is_local {
-        true => Ok(caller.name()),
-        false => Err(WebError::forbidden(
+    if caller.user.is_some() || caller.is_local {
+        Ok(caller.name())
+    } else {
+        Err(WebError::forbidden(
             "only those with an account save searches",
-        )),
+        ))
     }
 }
 
