@@ -17,13 +17,12 @@ use crate::addresses::Listen;
 use crate::bugzilla::{Poller, Tracker};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
-use crate::fetcher;
 use crate::fields;
 use crate::http::Server;
 use crate::index::Index;
 use crate::indexer::{self, Building, Indexer};
+use crate::late_symbols;
 use crate::limits;
-use crate::mender;
 use crate::metrics::Metrics;
 use crate::naming::Naming;
 use crate::outbound::{Bounds, Outbound};
@@ -35,6 +34,7 @@ use crate::stackwalk::{Namer, WalkerOptions};
 use crate::store::disk::{Disk, OsDisk, make_private, make_private_dir};
 use crate::store::overlay::OverlayDisk;
 use crate::store::{DirectoryLock, State, Store, StoreOptions, StoreStatus};
+use crate::symbol_fetcher;
 use crate::symbol_source::SymbolSource;
 use crate::symbols::converter::Converter;
 use crate::symbols::mapped::MappedDir;
@@ -164,24 +164,24 @@ impl Appliance {
 
         let listen = config.http.listen.value.clone();
         let local_key = local_key(place, &store, &listen).context("the local key")?;
-        let mender = if place.read_only {
+        let late_symbols = if place.read_only {
             None
         } else {
-            let places = mender::Places {
+            let places = late_symbols::Places {
                 shelf: symbols.clone(),
                 dirs: symbol_dirs.clone(),
             };
-            Some(Arc::new(mender::start(store.clone(), places)?))
+            Some(Arc::new(late_symbols::start(store.clone(), places)?))
         };
         let converter = converter(&config, place.program.clone());
-        let fetcher = match &mender {
+        let symbol_fetcher = match &late_symbols {
             None => None,
-            Some(mender) => fetcher::start(fetcher::Parts {
+            Some(late_symbols) => symbol_fetcher::start(symbol_fetcher::Parts {
                 store: store.clone(),
                 shelf: symbols.clone(),
                 dirs: symbol_dirs.clone(),
                 converter: converter.clone(),
-                mender: mender.clone(),
+                late_symbols: late_symbols.clone(),
                 clock: clock.clone(),
                 metrics: metrics.clone(),
                 sources: config.symbol_source.value.clone(),
@@ -197,8 +197,8 @@ impl Appliance {
             index,
             indexer,
             retention,
-            mender,
-            fetcher,
+            late_symbols,
+            symbol_fetcher,
             naming,
             bugzilla,
             pool,
@@ -285,11 +285,11 @@ impl Appliance {
         self.app.store.pause();
         self.app.pool.stop(WALK_GRACE);
         self.app.retention.stop();
-        if let Some(mender) = &self.app.mender {
-            mender.stop();
+        if let Some(late_symbols) = &self.app.late_symbols {
+            late_symbols.stop();
         }
-        if let Some(fetcher) = &self.app.fetcher {
-            fetcher.stop();
+        if let Some(symbol_fetcher) = &self.app.symbol_fetcher {
+            symbol_fetcher.stop();
         }
         self.app.naming.stop();
         if let Some(bugzilla) = &self.app.bugzilla {

@@ -22,10 +22,10 @@ use serde::Deserialize;
 
 use crate::bugs::{Bug, Standing, field, reference};
 use crate::clock::{Clock, DAY_MS, Timestamp};
-use crate::errand::{Errand, Left};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::outbound::{Outbound, OutboundError};
+use crate::periodic::{Left, PeriodicTask};
 use crate::store::bugs::BugChange;
 use crate::store::{Store, StoreError};
 
@@ -97,7 +97,7 @@ impl From<StoreError> for PollError {
 
 /// The thread that asks.
 pub struct Poller {
-    errand: Errand,
+    task: PeriodicTask,
     status: Arc<Mutex<PollStatus>>,
 }
 
@@ -110,7 +110,7 @@ impl Poller {
     ) -> io::Result<Self> {
         let status = Arc::new(Mutex::new(PollStatus::default()));
         let told = status.clone();
-        let errand = Errand::start("bugzilla", every, move |woken| {
+        let task = PeriodicTask::start("bugzilla", every, move |woken| {
             let now = clock.now();
             let result = tracker.pass(now, woken);
             let (outcome, left) = match &result {
@@ -122,12 +122,12 @@ impl Poller {
             tell(&told, &tracker.url, now, result);
             left
         })?;
-        Ok(Self { errand, status })
+        Ok(Self { task, status })
     }
 
     /// Has it ask soon: somebody waits to see how a bug stands.
     pub fn wake(&self) {
-        self.errand.wake();
+        self.task.wake();
     }
 
     pub fn status(&self) -> PollStatus {
@@ -139,7 +139,7 @@ impl Poller {
 
     /// Ends it; a request under way is waited for, within its bounds.
     pub fn stop(&self) {
-        self.errand.stop();
+        self.task.stop();
     }
 }
 

@@ -18,9 +18,9 @@ use crate::config::Http;
 use crate::crash::id::{CrashId, Kept};
 use crate::crash::raw::{Metadata, Part, PartKind, RawCrash, key};
 use crate::dialect;
-use crate::form::{Parts, malformed};
 use crate::limits;
 use crate::multipart::{self, BadContentType, Multipart};
+use crate::report_parts::{Parts, malformed};
 use crate::sentry;
 use crate::shape::Shape;
 use crate::store::counters::Discard;
@@ -30,7 +30,7 @@ use crate::throttle::{self, Outcome};
 use crate::unreal;
 use crate::web::{App, Params};
 
-pub use crate::form::Refusal;
+pub use crate::report_parts::Refusal;
 pub use crate::shape::Contents;
 
 /// Where a report was sent to. It says which bodies are understood, and how they are answered.
@@ -125,11 +125,11 @@ enum Body {
     /// Too short to tell whether it is compressed.
     Unknown {
         first: Vec<u8>,
-        form: Box<Form>,
+        reader: Box<BodyReader>,
     },
-    Plain(Box<Form>),
-    Gzip(Box<MultiGzDecoder<Form>>),
-    Zlib(Box<ZlibDecoder<Form>>),
+    Plain(Box<BodyReader>),
+    Gzip(Box<MultiGzDecoder<BodyReader>>),
+    Zlib(Box<ZlibDecoder<BodyReader>>),
     /// While it turns from one into another.
     Taken,
 }
@@ -141,7 +141,7 @@ impl Intake {
         limits: IntakeLimits,
         spill_dir: &Path,
     ) -> Result<Self, Refusal> {
-        let form = Form::new(shape_of(&head)?, limits.clone(), spill_dir);
+        let reader = BodyReader::new(shape_of(&head)?, limits.clone(), spill_dir);
         if head.content_length == Some(0) {
             return Err(no_content());
         }
@@ -151,17 +151,17 @@ impl Intake {
             .map(|e| e.trim().to_ascii_lowercase());
         let body = match encoding.as_deref() {
             None | Some("" | "identity") if head.endpoint == Endpoint::SentryUnreal => {
-                Body::Zlib(Box::new(ZlibDecoder::new(form)))
+                Body::Zlib(Box::new(ZlibDecoder::new(reader)))
             }
             // What is no form may be gzip itself, and is kept as it came.
-            None | Some("" | "identity") if form.shape.takes_any_bytes() => {
-                Body::Plain(Box::new(form))
+            None | Some("" | "identity") if reader.shape.takes_any_bytes() => {
+                Body::Plain(Box::new(reader))
             }
             None | Some("" | "identity") => Body::Unknown {
                 first: Vec::new(),
-                form: Box::new(form),
+                reader: Box::new(reader),
             },
-            Some("gzip" | "x-gzip") => Body::Gzip(Box::new(MultiGzDecoder::new(form))),
+            Some("gzip" | "x-gzip") => Body::Gzip(Box::new(MultiGzDecoder::new(reader))),
             Some(_) => {
                 return Err(malformed(
                     415,
@@ -204,20 +204,20 @@ impl Intake {
         match std::mem::replace(&mut self.body, Body::Taken) {
             Body::Unknown {
                 mut first,
-                mut form,
+                mut reader,
             } => {
                 first.extend_from_slice(piece);
                 if first.len() < 2 {
-                    self.body = Body::Unknown { first, form };
+                    self.body = Body::Unknown { first, reader };
                     return Ok(());
                 }
                 // Crash clients that forget the header do exist; no multipart body begins so.
                 self.body = if first.starts_with(&[0x1f, 0x8b]) {
-                    form.parts
+                    reader.parts
                         .note("body is gzip although no Content-Encoding says so");
-                    Body::Gzip(Box::new(MultiGzDecoder::new(*form)))
+                    Body::Gzip(Box::new(MultiGzDecoder::new(*reader)))
                 } else {
-                    Body::Plain(form)
+                    Body::Plain(reader)
                 };
                 self.pass_on(&first)
             }
@@ -231,7 +231,7 @@ impl Intake {
     fn pass_on(&mut self, piece: &[u8]) -> Result<(), Refusal> {
         match &mut self.body {
             Body::Unknown { .. } | Body::Taken => Ok(()),
-            Body::Plain(form) => form.take(piece),
+            Body::Plain(reader) => reader.take(piece),
             Body::Gzip(inflater) => {
                 inflater.get_mut().received_bytes = self.received_bytes;
                 match inflater.write_all(piece) {
@@ -251,7 +251,7 @@ impl Intake {
     /// Bytes that the report holds in memory so far.
     pub fn memory_bytes(&self) -> usize {
         match &self.body {
-            Body::Unknown { form, .. } | Body::Plain(form) => form.parts.memory_bytes(),
+            Body::Unknown { reader, .. } | Body::Plain(reader) => reader.parts.memory_bytes(),
             Body::Gzip(inflater) => inflater.get_ref().parts.memory_bytes(),
             Body::Zlib(inflater) => inflater.get_ref().parts.memory_bytes(),
             Body::Taken => 0,
@@ -261,31 +261,31 @@ impl Intake {
     /// The body has ended.
     pub fn finish(self) -> Result<Report, Refusal> {
         let compressed = matches!(self.body, Body::Gzip(_) | Body::Zlib(_));
-        let form = match self.body {
-            Body::Unknown { first, mut form } => {
-                form.take(&first)?;
-                *form
+        let reader = match self.body {
+            Body::Unknown { first, mut reader } => {
+                reader.take(&first)?;
+                *reader
             }
-            Body::Plain(form) => *form,
+            Body::Plain(reader) => *reader,
             // Only a piece that panicked leaves it so, and then nobody asks for the end.
             Body::Taken => return Err(incomplete_body("the body was not read to its end")),
             Body::Zlib(mut inflater) => {
                 if let Err(error) = inflater.try_finish() {
                     return Err(zlib_error(inflater.get_mut(), &error));
                 }
-                std::mem::replace(inflater.get_mut(), Form::empty())
+                std::mem::replace(inflater.get_mut(), BodyReader::empty())
             }
             Body::Gzip(mut inflater) => {
                 if let Err(error) = inflater.try_finish() {
                     gzip_error(inflater.get_mut(), &error)?;
                 }
-                std::mem::replace(inflater.get_mut(), Form::empty())
+                std::mem::replace(inflater.get_mut(), BodyReader::empty())
             }
         };
-        let payload_bytes = form.inflated_bytes;
-        let mut parts = form.parts;
-        let format = form.shape.name();
-        let envelope = form.shape.finish(&mut parts)?;
+        let payload_bytes = reader.inflated_bytes;
+        let mut parts = reader.parts;
+        let format = reader.shape.name();
+        let envelope = reader.shape.finish(&mut parts)?;
         for (key, value) in self.head.query.0 {
             // Crashpad names product and version in the URL too; the form comes first.
             if !key.is_empty() && !parts.annotations.contains_key(&key) {
@@ -326,13 +326,13 @@ impl Intake {
 }
 
 /// What an error of the inflater means. Behind a whole form there may be anything.
-fn gzip_error(form: &mut Form, error: &io::Error) -> Result<(), Refusal> {
-    if form.failure.is_none() && form.shape.is_complete() {
-        form.parts
+fn gzip_error(reader: &mut BodyReader, error: &io::Error) -> Result<(), Refusal> {
+    if reader.failure.is_none() && reader.shape.is_complete() {
+        reader.parts
             .note_once("bytes behind the report's end were left out");
         return Ok(());
     }
-    Err(form.failure.take().unwrap_or_else(|| {
+    Err(reader.failure.take().unwrap_or_else(|| {
         malformed(
             400,
             "bad_gzip",
@@ -341,8 +341,8 @@ fn gzip_error(form: &mut Form, error: &io::Error) -> Result<(), Refusal> {
     }))
 }
 
-fn zlib_error(form: &mut Form, error: &io::Error) -> Refusal {
-    form.failure.take().unwrap_or_else(|| {
+fn zlib_error(reader: &mut BodyReader, error: &io::Error) -> Refusal {
+    reader.failure.take().unwrap_or_else(|| {
         malformed(
             400,
             "bad_zlib",
@@ -529,7 +529,7 @@ pub(crate) fn no_content() -> Refusal {
 }
 
 /// The inflated body, on its way into parts.
-struct Form {
+struct BodyReader {
     shape: Shape,
     parts: Parts,
     limits: IntakeLimits,
@@ -539,7 +539,7 @@ struct Form {
     failure: Option<Refusal>,
 }
 
-impl Form {
+impl BodyReader {
     fn new(shape: Shape, limits: IntakeLimits, spill_dir: &Path) -> Self {
         Self {
             shape,
@@ -595,7 +595,7 @@ impl Form {
     }
 }
 
-impl Write for Form {
+impl Write for BodyReader {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let result = self
             .check_ratio(bytes.len())

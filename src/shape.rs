@@ -2,9 +2,9 @@
 
 use crate::crash::raw::MAIN_DUMP;
 use crate::envelope::{Envelope, EnvelopeError};
-use crate::form::{Parts, Refusal, malformed};
 use crate::ingest;
 use crate::multipart::{Multipart, MultipartError, PartHead, PartSink};
+use crate::report_parts::{Parts, Refusal, malformed};
 use crate::unreal::{CrashFile, UnrealError};
 
 pub use crate::envelope::Contents;

@@ -63,8 +63,8 @@ pub fn record(app: &App, arrivals: &[Arrival], release: Option<Release>) -> Resu
     if !changes.is_empty() {
         app.store.change_symbols(changes)?;
     }
-    if let Some(mender) = &app.mender {
-        mender.wake();
+    if let Some(late_symbols) = &app.late_symbols {
+        late_symbols.wake();
     }
     Ok(())
 }

@@ -10,11 +10,11 @@ use crate::access::local_key::LocalKey;
 use crate::access::pace::Pace;
 use crate::bugzilla::Poller;
 use crate::clock::{Clock, Timestamp};
-use crate::errand::Errand;
 use crate::index::Index;
 use crate::indexer::Indexer;
 use crate::metrics::Metrics;
 use crate::naming::Naming;
+use crate::periodic::PeriodicTask;
 use crate::reload::InForce;
 use crate::retention::Retention;
 use crate::rights::{Rights, Scope};
@@ -34,9 +34,9 @@ pub struct App {
     pub indexer: Arc<Indexer>,
     pub retention: Arc<Retention>,
     /// `None` where nothing may be changed.
-    pub mender: Option<Arc<Errand>>,
+    pub late_symbols: Option<Arc<PeriodicTask>>,
     /// Where the configuration names symbol servers.
-    pub fetcher: Option<Errand>,
+    pub symbol_fetcher: Option<PeriodicTask>,
     pub naming: Arc<Naming>,
     /// Where a tracker is set, and may be asked.
     pub bugzilla: Option<Poller>,

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::doc::{AnswerDoc, Doc, Param, ParamKind, any_object, list, object};
 use crate::clock::Timestamp;
-use crate::doctor;
 use crate::fields::name;
+use crate::missing_symbols;
 use crate::store::symbols::StoredSymbols;
 use crate::web::{App, Request, Response, WebError};
 
@@ -53,7 +53,7 @@ pub fn missing(app: &App, request: &Request, _: &[String]) -> Result<Response, W
         },
     };
     let (product, version) = (params.get(name::PRODUCT), params.get(name::VERSION));
-    let findings = doctor::examine(&app.store, &app.symbol_dirs, product, version, limit)?;
+    let findings = missing_symbols::examine(&app.store, &app.symbol_dirs, product, version, limit)?;
     let address = app.address(request);
     let hits: Vec<Value> = findings.iter().map(|f| f.to_json(&address)).collect();
     Ok(Response::json(&json!({ "hits": hits })))

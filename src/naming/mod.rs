@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use crate::crash::processed::ProcessedCrash;
 use crate::crash::raw::RawCrash;
-use crate::errand::{Errand, Left};
+use crate::periodic::{Left, PeriodicTask};
 use crate::process;
 use crate::signature::{
     Explanation, Generator, Input, KnownFrames, ListError, ListTexts, Lists, Ruleset, StoredFrame,
@@ -48,7 +48,7 @@ pub struct Naming {
     store: Arc<Store>,
     ruleset: Ruleset,
     in_force: RwLock<InForce>,
-    errand: Mutex<Option<Errand>>,
+    task: Mutex<Option<PeriodicTask>>,
 }
 
 /// Why a revision was not put in force.
@@ -92,7 +92,7 @@ impl Naming {
             store,
             ruleset,
             in_force: RwLock::new(in_force),
-            errand: Mutex::default(),
+            task: Mutex::default(),
         })
     }
 
@@ -100,7 +100,7 @@ impl Naming {
     pub fn start(self: &Arc<Self>) -> io::Result<()> {
         let naming = self.clone();
         let mut kept_up_to = 0;
-        let errand = Errand::start("naming", LOOK_EVERY, move |woken| {
+        let task = PeriodicTask::start("naming", LOOK_EVERY, move |woken| {
             match naming.catch_up(woken, &mut kept_up_to) {
                 Ok(()) => {}
                 Err(Interrupted::Stopped) => return Left::Ended,
@@ -110,14 +110,14 @@ impl Naming {
             }
             Left::Nothing
         })?;
-        *self.errand.lock().unwrap_or_else(|e| e.into_inner()) = Some(errand);
+        *self.task.lock().unwrap_or_else(|e| e.into_inner()) = Some(task);
         Ok(())
     }
 
     pub fn stop(&self) {
-        let errand = self.errand.lock().unwrap_or_else(|e| e.into_inner()).take();
-        if let Some(errand) = errand {
-            errand.stop();
+        let task = self.task.lock().unwrap_or_else(|e| e.into_inner()).take();
+        if let Some(task) = task {
+            task.stop();
         }
     }
 
@@ -145,8 +145,8 @@ impl Naming {
             revision,
         };
         drop(in_force);
-        if let Some(errand) = &*self.errand.lock().unwrap_or_else(|e| e.into_inner()) {
-            errand.wake();
+        if let Some(task) = &*self.task.lock().unwrap_or_else(|e| e.into_inner()) {
+            task.wake();
         }
         Ok(revision)
     }

@@ -8,8 +8,8 @@ use maud::{Markup, html};
 use super::controls::option;
 use super::{Page, ago, bytes_text, counted, number, shown, span_text};
 use crate::clock::Timestamp;
-use crate::doctor::{self, Cause, Finding};
 use crate::fields::name;
+use crate::missing_symbols::{self, Cause, Finding};
 use crate::store::mends::{Lack, Mend};
 use crate::store::symbols::{Release, StoredSymbols, SymbolChange};
 use crate::web::{App, Params, Request, Response, WebError};
@@ -35,7 +35,13 @@ pub fn symbols(app: &App, request: &Request, _: &[String]) -> Result<Response, W
             mends.retain(|mend| mend.row.asked.is_none());
             mends
         },
-        findings: doctor::examine(&app.store, &app.symbol_dirs, product, version, MODULES)?,
+        findings: missing_symbols::examine(
+            &app.store,
+            &app.symbol_dirs,
+            product,
+            version,
+            MODULES,
+        )?,
         products: app.store.counted_products()?.0,
         product,
         version,

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, DAY_MS, Timestamp};
-use crate::errand::{Errand, Left};
+use crate::periodic::{Left, PeriodicTask};
 use crate::store::passes::PassRow;
 use crate::store::symbols::{Release, StoredSymbols, SymbolChange};
 use crate::store::{Audit, State, Store, StoreError};
@@ -106,7 +106,7 @@ pub struct RetentionStatus {
 
 pub struct Retention {
     /// `None` where nothing may be changed.
-    errand: Option<Errand>,
+    task: Option<PeriodicTask>,
     status: Arc<Mutex<RetentionStatus>>,
     /// What somebody has confirmed and no pass has taken up yet.
     confirmed: Arc<Mutex<Option<Plan>>>,
@@ -122,7 +122,7 @@ impl Retention {
     ) -> io::Result<Self> {
         let mut retention = Self::idle();
         let (told, confirmed) = (retention.status.clone(), retention.confirmed.clone());
-        let errand = Errand::start("retention", PASS_EVERY, move |_| {
+        let task = PeriodicTask::start("retention", PASS_EVERY, move |_| {
             let now = clock.now();
             let mut status = lock(&told).clone();
             let confirmed = lock(&confirmed).take();
@@ -134,14 +134,14 @@ impl Retention {
             *lock(&told) = status;
             Left::Nothing
         })?;
-        retention.errand = Some(errand);
+        retention.task = Some(task);
         Ok(retention)
     }
 
     /// Retention of a server that changes nothing.
     pub fn idle() -> Self {
         Self {
-            errand: None,
+            task: None,
             status: Arc::default(),
             confirmed: Arc::default(),
         }
@@ -158,15 +158,15 @@ impl Retention {
         };
         tracing::info!(plan = %held.plan, "a pass of retention was confirmed");
         *lock(&self.confirmed) = Some(held.plan);
-        if let Some(errand) = &self.errand {
-            errand.wake();
+        if let Some(task) = &self.task {
+            task.wake();
         }
         true
     }
 
     pub fn stop(&self) {
-        if let Some(errand) = &self.errand {
-            errand.stop();
+        if let Some(task) = &self.task {
+            task.stop();
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const ROWS: [&[&str]; 11] = [
     &["main", "cli", "appliance", "demo"],
     &["http"],
-    &["ingest", "form", "shape", "pages", "api"],
+    &["ingest", "report_parts", "shape", "pages", "api"],
     &["upload"],
     &["access", "web"],
     &[
@@ -15,9 +15,9 @@ const ROWS: [&[&str]; 11] = [
         "indexer",
         "retention",
         "bugzilla",
-        "mender",
-        "fetcher",
-        "doctor",
+        "late_symbols",
+        "symbol_fetcher",
+        "missing_symbols",
     ],
     &["naming"],
     &["queue", "process"],
@@ -46,7 +46,7 @@ const ROWS: [&[&str]; 11] = [
         "unreal",
     ],
     &[
-        "child", "crash", "clock", "errand", "limits", "metrics", "rights", "vital",
+        "child", "crash", "clock", "periodic", "limits", "metrics", "rights", "vital",
     ],
 ];
 
@@ -85,7 +85,7 @@ const LANDLORDS: [(&str, &[&str]); 30] = [
         &[
             "api",
             "demo",
-            "form",
+            "report_parts",
             "ingest",
             "process",
             "stackwalk",

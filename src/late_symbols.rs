@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::errand::{Errand, Left};
+use crate::periodic::{Left, PeriodicTask};
 use crate::store::mends::{Lack, What};
 use crate::store::{Store, StoreError};
 use crate::symbols::{Shelf, SymbolDirs};
@@ -24,9 +24,9 @@ pub struct Places {
     pub dirs: SymbolDirs,
 }
 
-pub fn start(store: Arc<Store>, places: Places) -> io::Result<Errand> {
+pub fn start(store: Arc<Store>, places: Places) -> io::Result<PeriodicTask> {
     let mut tried = Tried::default();
-    Errand::start("mender", LOOK_EVERY, move |_| {
+    PeriodicTask::start("late-symbols", LOOK_EVERY, move |_| {
         if let Err(error) = look(&store, &places, &mut tried) {
             tracing::error!(%error, "looking for late symbols failed; the next look goes on");
         }

@@ -1,7 +1,7 @@
 //! Asks other symbol servers, where the configuration names some, for what crashes lack.
 //!
 //! It is behind everything else: a crash is walked with what is there, the fetcher then asks for
-//! what its walk missed, puts what it gets on the shelf, and the mender has the crash done again.
+//! what its walk missed, puts what it gets on the shelf, and [`crate::late_symbols`] has the crash reprocessed.
 //! So no walk waits for a network. Each server is asked once for a module; one that did not have
 //! it is asked again after some time.
 
@@ -14,9 +14,9 @@ use std::time::Duration;
 use crate::clock::{Clock, Timestamp};
 use crate::crash::processed::ProcessedCrash;
 use crate::crash::symbols::Module;
-use crate::errand::{Errand, Left};
 use crate::metrics::Metrics;
 use crate::outbound::{Bounds, Outbound, OutboundError};
+use crate::periodic::{Left, PeriodicTask};
 use crate::store::mends::{Lack, What};
 use crate::store::symbols::SymbolChange;
 use crate::store::{Store, StoreError};
@@ -36,7 +36,7 @@ pub struct Parts {
     pub shelf: Shelf,
     pub dirs: SymbolDirs,
     pub converter: Converter,
-    pub mender: Arc<Errand>,
+    pub late_symbols: Arc<PeriodicTask>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
     /// Servers, in the order in which they are asked.
@@ -48,7 +48,7 @@ pub struct Parts {
 }
 
 /// `None` where there is no server to ask: then nothing here ever runs.
-pub fn start(parts: Parts) -> io::Result<Option<Errand>> {
+pub fn start(parts: Parts) -> io::Result<Option<PeriodicTask>> {
     let servers: Vec<Server> = parts
         .sources
         .iter()
@@ -67,7 +67,7 @@ pub fn start(parts: Parts) -> io::Result<Option<Errand>> {
     }
     // Servers that were of no use since the last wait.
     let mut down = HashSet::new();
-    let errand = Errand::start("fetcher", ROUND_EVERY, move |_| {
+    let task = PeriodicTask::start("symbol-fetcher", ROUND_EVERY, move |_| {
         let left = parts.round(&servers, &mut down).unwrap_or_else(|error| {
             tracing::error!(%error, "fetching symbols failed; the next round goes on");
             Left::Nothing
@@ -77,7 +77,7 @@ pub fn start(parts: Parts) -> io::Result<Option<Errand>> {
         }
         left
     })?;
-    Ok(Some(errand))
+    Ok(Some(task))
 }
 
 struct Server {
@@ -297,7 +297,7 @@ impl Parts {
             }
         }
         self.store.change_symbols(changes)?;
-        self.mender.wake();
+        self.late_symbols.wake();
         Ok(is_wanted)
     }
 }

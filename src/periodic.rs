@@ -22,12 +22,12 @@ pub enum Left {
     Ended,
 }
 
-pub struct Errand {
+pub struct PeriodicTask {
     wake: Mutex<Option<Sender<()>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Errand {
+impl PeriodicTask {
     /// The thread is called `name`; `every` is the time between the end of one round and the next
     /// that nobody asked for. A round that takes long looks at its channel: where that is disconnected, the
     /// thread is to stop.
