@@ -14,6 +14,7 @@ use crate::access::commands::{Announcement, CommandKey};
 use crate::access::local_key::LocalKey;
 use crate::access::pace::Pace;
 use crate::addresses::Listen;
+use crate::app::{App, Remembered};
 use crate::bugzilla::{Poller, Tracker};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
@@ -40,7 +41,6 @@ use crate::symbols::converter::Converter;
 use crate::symbols::mapped::MappedDir;
 use crate::symbols::{Shelf, SymbolDirs};
 use crate::upload;
-use crate::web::{App, Remembered};
 use crate::workers::{Pool, PoolParts};
 
 /// For requests under way when the server stops.

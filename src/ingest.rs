@@ -14,6 +14,7 @@ use std::path::Path;
 use flate2::write::{MultiGzDecoder, ZlibDecoder};
 use sha2::{Digest, Sha256};
 
+use crate::app::App;
 use crate::config::Http;
 use crate::crash::id::{CrashId, Kept};
 use crate::crash::raw::{Metadata, Part, PartKind, RawCrash, key};
@@ -28,7 +29,7 @@ use crate::store::repeats::Repeat;
 use crate::store::{NewCrash, Payload};
 use crate::throttle::{self, Outcome};
 use crate::unreal;
-use crate::web::{App, Params};
+use crate::web::Params;
 
 pub use crate::report_parts::Refusal;
 pub use crate::shape::Contents;
@@ -213,7 +214,8 @@ impl Intake {
                 }
                 // Crash clients that forget the header do exist; no multipart body begins so.
                 self.body = if first.starts_with(&[0x1f, 0x8b]) {
-                    reader.parts
+                    reader
+                        .parts
                         .note("body is gzip although no Content-Encoding says so");
                     Body::Gzip(Box::new(MultiGzDecoder::new(*reader)))
                 } else {
@@ -328,7 +330,8 @@ impl Intake {
 /// What an error of the inflater means. Behind a whole form there may be anything.
 fn gzip_error(reader: &mut BodyReader, error: &io::Error) -> Result<(), Refusal> {
     if reader.failure.is_none() && reader.shape.is_complete() {
-        reader.parts
+        reader
+            .parts
             .note_once("bytes behind the report's end were left out");
         return Ok(());
     }

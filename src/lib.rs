@@ -9,6 +9,7 @@
 pub mod access;
 pub mod addresses;
 pub mod api;
+pub mod app;
 pub mod appliance;
 pub mod bugs;
 pub mod bugzilla;
@@ -21,6 +22,7 @@ pub mod crash;
 pub mod demo;
 pub mod dialect;
 pub mod envelope;
+mod errors;
 pub mod fields;
 pub mod http;
 pub mod index;

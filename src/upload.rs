@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 
+use crate::app::App;
 use crate::config::Config;
 use crate::limits;
 use crate::multipart::{self, BadContentType, Multipart, MultipartError, PartHead, PartSink};
@@ -16,7 +17,7 @@ use crate::symbols;
 use crate::symbols::arrival::{Arrival, Receiver};
 use crate::symbols::check::Refused;
 use crate::symbols::{Bounds, Conflict, Shelf};
-use crate::web::{App, Method, Params, Request, WebError};
+use crate::web::{Method, Params, Request, WebError};
 
 /// What a file is called that comes without a name.
 pub const NAMELESS: &str = "body";

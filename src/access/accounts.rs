@@ -9,7 +9,7 @@ use crate::limits;
 use crate::rights::{Rights, Role, Scope};
 use crate::store::accounts::{AccountChange, KeyHash, NewKey, UserRow};
 use crate::store::{Store, StoreError};
-use crate::web::{Caller, WebError};
+use crate::web::Caller;
 
 const NAME_CHARS_MAX: usize = 64;
 const LABEL_CHARS_MAX: usize = 100;
@@ -39,15 +39,6 @@ impl std::error::Error for AccountError {}
 impl From<StoreError> for AccountError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
-    }
-}
-
-impl From<AccountError> for WebError {
-    fn from(error: AccountError) -> Self {
-        match error {
-            AccountError::Bad(field, why) => Self::bad(field, why),
-            AccountError::Store(error) => error.into(),
-        }
     }
 }
 

@@ -15,10 +15,11 @@ pub mod sessions;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::app::App;
 use crate::clock::Timestamp;
 use crate::rights::{Rights, Scope};
 use crate::store::accounts::Holder;
-use crate::web::{App, Caller, Door, Request, WebError};
+use crate::web::{Caller, Door, Request, WebError};
 use accounts::hash_of;
 use pace::Who;
 

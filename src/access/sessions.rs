@@ -2,10 +2,11 @@
 //! that was shown is in neither.
 
 use super::accounts::{hash_of, new_secret};
+use crate::app::App;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::store::StoreError;
 use crate::store::accounts::{AccountChange, KeyHash, SessionRow};
-use crate::web::{App, Caller, Request};
+use crate::web::{Caller, Request};
 
 const SESSION_DAYS: i64 = 14;
 

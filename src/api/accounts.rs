@@ -1,7 +1,8 @@
 //! Accounts and tokens, as `crashkeep user` and `crashkeep token` change them on a running server.
 
 use crate::access::commands;
-use crate::web::{App, Request, Response, WebError};
+use crate::app::App;
+use crate::web::{Request, Response, WebError};
 
 /// `POST /api/Accounts/`: one command as JSON; answers what the command prints.
 pub fn command(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::doc::{AnswerDoc, Doc, Param, ParamKind, hits as hits_of, object, text};
+use crate::app::App;
 use crate::limits;
 use crate::store::bugs::Association;
-use crate::web::{App, Params, Request, Response, WebError};
+use crate::web::{Params, Request, Response, WebError};
 
 type Answer = Result<Response, WebError>;
 

@@ -11,6 +11,7 @@ use super::doc::{
 };
 use super::everything::Everything;
 use super::jobs;
+use crate::app::App;
 use crate::crash::id::CrashId;
 use crate::crash::raw::{MAIN_DUMP, PartKind};
 use crate::crash::text::is_hidden;
@@ -19,7 +20,7 @@ use crate::limits;
 use crate::query::Query;
 use crate::rights::Scope;
 use crate::store::{Requested, StoredCrash, StoredPart};
-use crate::web::{App, Body, Params, Request, Response, WebError};
+use crate::web::{Body, Params, Request, Response, WebError};
 
 /// Characters of a client's name in the name of a download.
 const FILE_NAME_CHARS_MAX: usize = 120;

@@ -8,9 +8,10 @@ use serde_json::{Map, Value};
 use super::doc::{AnswerDoc, Doc, Param, ParamKind};
 use super::everything::Everything;
 use super::table::cell_of;
+use crate::app::App;
 use crate::index::Hit;
 use crate::query::Query;
-use crate::web::{App, Body, Request, Response, WebError};
+use crate::web::{Body, Request, Response, WebError};
 
 pub const EXPORT: Doc = Doc::new(
     "Every crash that a search finds, newest first, as a file that is sent while it is found. The header X-Not-Indexed names the annotations of the search that no crash is indexed by",

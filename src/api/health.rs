@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
+use crate::app::App;
 use crate::store::State;
-use crate::web::{App, Request, Response, WebError};
+use crate::web::{Request, Response, WebError};
 
 type Answer = Result<Response, WebError>;
 

@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 
 use super::doc::{AnswerDoc, Doc, Param, ParamKind, count, hits, object, text, text_or_null};
+use crate::app::App;
 use crate::clock::Timestamp;
 use crate::store::mends::Mend;
 use crate::store::signing::ResignRow;
-use crate::web::{App, Request, Response, WebError};
+use crate::web::{Request, Response, WebError};
 
 const JOBS_DEFAULT: usize = 50;
 const JOBS_MAX: usize = 1_000;

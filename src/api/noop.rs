@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::doc::{AnswerDoc, Doc, any_object, object, text};
-use crate::web::{App, Request, Response, WebError};
+use crate::app::App;
+use crate::web::{Request, Response, WebError};
 
 pub const NOOP: Doc = Doc::new(
     "Gives back what it was asked with, and who asked",

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::doc::{AnswerDoc, Doc, Param, ParamKind, count, hits, object, text};
+use crate::app::App;
 use crate::clock::{Day, Timestamp};
 use crate::fields::name;
 use crate::limits;
 use crate::query::Query;
-use crate::web::{App, Request, Response, WebError};
+use crate::web::{Request, Response, WebError};
 
 type Answer = Result<Response, WebError>;
 

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::doc::{AnswerDoc, Doc, count, flag, object, text_or_null};
+use crate::app::App;
 use crate::retention::{Held, Planned};
-use crate::web::{App, Request, Response, WebError};
+use crate::web::{Request, Response, WebError};
 
 pub const RETENTION: Doc = Doc::new(
     "Whether a pass of retention has stopped itself, and what it would delete",

@@ -16,12 +16,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha1::{Digest, Sha1};
 
+use crate::app::App;
 use crate::limits;
 use crate::rights::Scope;
 use crate::symbols::arrival::Verdict;
 use crate::symbols::{Conflict, Taken};
 use crate::upload;
-use crate::web::{App, Request, Response, WebError};
+use crate::web::{Request, Response, WebError};
 
 /// Bytes of a chunk.
 const CHUNK_BYTES: u64 = 8 << 20;

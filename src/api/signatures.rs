@@ -9,13 +9,14 @@ use super::crash_id;
 use super::doc::{
     AnswerDoc, Doc, Param, ParamKind, any_object, count, hits, list, object, text, text_or_null,
 };
+use crate::app::App;
 use crate::clock::Timestamp;
 use crate::limits;
 use crate::naming::{Groups, Preview, ReviseError};
 use crate::signature::{CrashData, Explanation, Fate, FoundEntry, ListTexts, Signature};
 use crate::store::sightings::Sighting;
 use crate::store::signing::NewRevision;
-use crate::web::{App, Request, Response, TEXT, WebError};
+use crate::web::{Request, Response, TEXT, WebError};
 
 type Answer = Result<Response, WebError>;
 

@@ -10,9 +10,10 @@
 use std::fs::File;
 
 use super::symbols::{self, spaced};
+use crate::app::App;
 use crate::store::symbols::SymbolChange;
 use crate::upload::{self, NAMELESS};
-use crate::web::{App, Request, Response, WebError};
+use crate::web::{Request, Response, WebError};
 
 /// `GET /v1/symbols/<debug file>/<DEBUGID>:checkStatus`
 pub fn status(app: &App, _: &Request, captures: &[String]) -> Result<Response, WebError> {

@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use super::doc::{AnswerDoc, Doc, Param, ParamKind, any_object, list, object};
+use crate::app::App;
 use crate::clock::Timestamp;
 use crate::fields::name;
 use crate::missing_symbols;
 use crate::store::symbols::StoredSymbols;
-use crate::web::{App, Request, Response, WebError};
+use crate::web::{Request, Response, WebError};
 
 const FINDINGS_DEFAULT: usize = 100;
 const FINDINGS_MAX: usize = 1_000;

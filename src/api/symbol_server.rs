@@ -19,9 +19,10 @@ use flate2::Compression;
 use flate2::read::GzEncoder;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::app::App;
 use crate::crash::symbols::{DEBUG_ID_DIGITS, Kind, Module, Upload};
 use crate::symbols::{OpenText, place_of};
-use crate::web::{App, Body, Request, Response, TEXT, WebError};
+use crate::web::{Body, Request, Response, TEXT, WebError};
 
 const BINARY: &str = "application/octet-stream";
 

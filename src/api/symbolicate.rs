@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::app::App;
 use crate::limits;
 use crate::stackwalk::{Named, Question};
-use crate::web::{App, Request, Response, WebError};
+use crate::web::{Request, Response, WebError};
 
 /// One job at the top, or several under `jobs`.
 pub fn v5(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {

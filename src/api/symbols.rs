@@ -4,11 +4,12 @@ use std::fs::File;
 
 use serde_json::{Value, json};
 
+use crate::app::App;
 use crate::symbols::Placed;
 use crate::symbols::arrival::Verdict;
 use crate::symbols::check::Refused;
 use crate::upload::{self, Upload};
-use crate::web::{App, JSON, Request, Response, WebError};
+use crate::web::{JSON, Request, Response, WebError};
 
 /// `POST /upload/`, `POST /symbols`: what was stored, file by file. A zip is answered 201 as
 /// Tecken answers it, everything else 200, since Breakpad's sym_upload takes nothing else.

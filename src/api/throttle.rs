@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::doc::{AnswerDoc, Doc, Param, ParamKind, count, hits, object, text};
+use crate::app::App;
 use crate::limits;
 use crate::store::counters::Decided;
-use crate::web::{App, Request, Response, WebError};
+use crate::web::{Request, Response, WebError};
 
 const DAYS_DEFAULT: u32 = 7;
 const DAYS_MAX: u32 = 366;

@@ -13,10 +13,11 @@ use super::serve::From;
 use super::{Shared, cors, head, submit, upload};
 use crate::access;
 use crate::addresses::PublicUrl;
+use crate::app::App;
 use crate::ingest::SubmitHead;
 use crate::limits;
 use crate::pages;
-use crate::web::{App, Arrival, Caller, Door, Method, Params, Request, Response, WebError};
+use crate::web::{Arrival, Caller, Door, Method, Params, Request, Response, WebError};
 
 /// The answer to a request, whatever comes of it.
 pub async fn respond(

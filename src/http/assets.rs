@@ -1,7 +1,8 @@
 //! The files that pages load: all of them are in the binary.
 
+use crate::app::App;
 use crate::pages;
-use crate::web::{App, Request, Response, WebError};
+use crate::web::{Request, Response, WebError};
 
 pub fn style(_: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
     Ok(kept("text/css; charset=utf-8", pages::STYLE))

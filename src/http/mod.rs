@@ -30,9 +30,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::addresses::Listen;
+use crate::app::App;
 use crate::config::{self, Config, ConfigError};
 use crate::limits;
-use crate::web::{App, Door};
+use crate::web::Door;
 use connections::Connections;
 use listener::{Listener, Tls, TlsFiles};
 

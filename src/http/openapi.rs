@@ -5,9 +5,10 @@ use serde_json::{Map, Value, json};
 
 use super::routes::{ROUTES, Route};
 use crate::api::doc::{self, AnswerDoc, BodyDoc, Doc};
+use crate::app::App;
 use crate::fields;
 use crate::pages::api::{self, Endpoint};
-use crate::web::{App, Method, Request, Response, WebError};
+use crate::web::{Method, Request, Response, WebError};
 
 fn described() -> impl Iterator<Item = (&'static Route, &'static Doc)> {
     ROUTES.iter().filter_map(|route| Some((route, route.doc?)))

@@ -5,9 +5,10 @@ use std::fs::File;
 
 use super::assets;
 use crate::api::doc::Doc;
+use crate::app::App;
 use crate::ingest::Endpoint;
 use crate::rights::Scope;
-use crate::web::{App, Method, Request, Response, WebError};
+use crate::web::{Method, Request, Response, WebError};
 use crate::{api, pages};
 
 /// Sees a request with its body in memory, and the path segments that the route left open.

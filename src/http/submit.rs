@@ -8,11 +8,12 @@ use super::body::{self, ReadError};
 use super::connections::{Connection, Stage};
 use serde_json::json;
 
+use crate::app::App;
 use crate::crash::id::CrashId;
 use crate::ingest::{self, Answer, Endpoint, Intake, Refusal, SubmitHead};
 use crate::limits;
 use crate::store::StoreError;
-use crate::web::{App, Response};
+use crate::web::Response;
 use hyper::body::Incoming;
 
 /// Books exactly one outcome for each request, also where the client goes away in the middle.

@@ -5,10 +5,11 @@ use maud::{Markup, html};
 use super::{Page, ago, shown};
 use crate::access::accounts::{self, NewToken, Parent};
 use crate::access::{self, commands, sessions};
+use crate::app::App;
 use crate::clock::Timestamp;
 use crate::rights::{Role, Scope};
 use crate::store::accounts::{AccountChange, KeyRow, UserRow};
-use crate::web::{App, Caller, Params, Request, Response, WebError};
+use crate::web::{Caller, Params, Request, Response, WebError};
 
 /// Who the reader is, and their tokens.
 pub fn account(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {

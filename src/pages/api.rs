@@ -4,8 +4,9 @@ use maud::{Markup, html};
 
 use super::Page;
 use crate::api::doc::{BodyDoc, Doc, Param, ParamKind};
+use crate::app::App;
 use crate::rights::Scope;
-use crate::web::{App, Method, Request, Response};
+use crate::web::{Method, Request, Response};
 
 /// An entry of the route table that is described.
 pub struct Endpoint {

@@ -8,6 +8,7 @@ use maud::{Markup, html};
 
 use super::scope::Scope;
 use super::{counted, report_path, shown, text_of};
+use crate::app::App;
 use crate::bugs::filing::Filing;
 use crate::bugs::template::Template;
 use crate::bugs::{BugKey, reference};
@@ -16,7 +17,7 @@ use crate::crash::processed::ProcessedCrash;
 use crate::fields::name;
 use crate::limits;
 use crate::store::bugs::{Association, BugChange};
-use crate::web::{App, Params, Request, Response, WebError};
+use crate::web::{Params, Request, Response, WebError};
 
 /// Bugs of one signature that a page lists; the API has all.
 const BUGS_MAX: usize = 50;

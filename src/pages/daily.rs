@@ -6,13 +6,14 @@ use super::chart::{SERIES_MAX, Stack};
 use super::scope::{Scope, buckets, count_of, moment};
 use super::split::{Split, split};
 use super::{day_text, shown, text_of};
+use crate::app::App;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::version::VersionKey;
 use crate::fields::{self, Field, Kind, name};
 use crate::index::SearchResult;
 use crate::limits;
 use crate::query::Interval;
-use crate::web::{App, Request, WebError};
+use crate::web::{Request, WebError};
 
 /// Days of the chart.
 pub const CHART_DAYS: i64 = 14;

@@ -7,11 +7,12 @@ use super::scope::{Scope, buckets};
 use super::{
     Page, ago, counted, number, product_path, report_path, search_for, shown, signature, text_of,
 };
+use crate::app::App;
 use crate::fields::name;
 use crate::index::SearchResult;
 use crate::query::Query;
 use crate::store::{State, StoredCrash};
-use crate::web::{App, Request, Response, WebError};
+use crate::web::{Request, Response, WebError};
 
 const NEWEST: usize = 25;
 const PRODUCTS: usize = 50;

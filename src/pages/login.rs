@@ -4,7 +4,8 @@ use maud::{Markup, html};
 
 use super::{Page, shown};
 use crate::access::{self, sessions};
-use crate::web::{App, HTML, Params, Request, Response, WebError};
+use crate::app::App;
+use crate::web::{HTML, Params, Request, Response, WebError};
 
 /// Where the form sends people on to.
 const NEXT: &str = "next";

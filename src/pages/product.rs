@@ -8,12 +8,13 @@ use super::ranking::{self, Movement, Row};
 use super::scope::{Scope, buckets, distinct};
 use super::topcrashers::movement;
 use super::{Page, counted, day_text, number, shown, signature, text_of};
+use crate::app::App;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::name;
 use crate::fields::version::VersionKey;
 use crate::index::SearchResult;
 use crate::limits;
-use crate::web::{App, Params, Request, Response, WebError};
+use crate::web::{Params, Request, Response, WebError};
 
 /// Days that are compared with as many before.
 const WEEK_DAYS: i64 = 7;

@@ -7,6 +7,7 @@ use super::{
     Page, ago, bugs, bytes_text, counted, evidence, product_path, report_path, shown, shown_whole,
     signature, span_text, stack,
 };
+use crate::app::App;
 use crate::crash::id::CrashId;
 use crate::crash::processed::{OtherDump, ProcessedCrash};
 use crate::crash::raw::{PartKind, RawCrash};
@@ -14,7 +15,7 @@ use crate::crash::walk::{Frame, Module, Thread, Walk};
 use crate::fields::{self, redact};
 use crate::rights;
 use crate::store::{Requested, State, StoredCrash};
-use crate::web::{App, Params, Request, Response, WebError};
+use crate::web::{Params, Request, Response, WebError};
 
 /// Modules that a page lists; the API has all.
 const MODULES_MAX: usize = 1_000;

@@ -3,11 +3,12 @@
 use time::Date;
 use time::macros::format_description;
 
+use crate::app::App;
 use crate::clock::Timestamp;
 use crate::fields::{self, Kind};
 use crate::index::{FacetBucket, FacetResult, SearchResult};
 use crate::query::{FieldRef, Query};
-use crate::web::{App, Params, Request, WebError};
+use crate::web::{Params, Request, WebError};
 
 /// Conditions as parameters of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

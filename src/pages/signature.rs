@@ -9,13 +9,14 @@ use super::daily::{self, Range};
 use super::ranking::{share, share_text};
 use super::scope::{Scope, buckets, distinct, to_filters};
 use super::{Page, bar, counted, day_text, minute, number, report_path, shown, signature, text_of};
+use crate::app::App;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::{self, Field, Kind, name};
 use crate::index::{FacetResult, SearchResult};
 use crate::limits;
 use crate::query::{Filter, Op, Query};
 use crate::store::signing::Moves;
-use crate::web::{App, Params, Request, Response, WebError};
+use crate::web::{Params, Request, Response, WebError};
 
 const PER_PAGE: usize = 50;
 /// Values that each panel lists.

@@ -4,10 +4,11 @@ use maud::{Markup, html};
 
 use super::scope::Scope;
 use super::{Page, report_path, shown, signature};
+use crate::app::App;
 use crate::crash::id::CrashId;
 use crate::signature::{Explanation, Fate, FrameStep, RuleStep};
 use crate::store::StoredCrash;
-use crate::web::{App, Request, Response, WebError};
+use crate::web::{Request, Response, WebError};
 
 pub fn explain(app: &App, _: &Request, captures: &[String]) -> Result<Response, WebError> {
     let text = captures.first().map_or("", String::as_str);

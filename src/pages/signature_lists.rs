@@ -6,12 +6,13 @@ use maud::{Markup, html};
 use super::scope::Scope;
 use super::{Page, ago, bar, counted, number, report_path, shown, signature};
 use crate::api::signatures::{author, comment, refused, revision, texts_of};
+use crate::app::App;
 use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
 use crate::naming::{Group, Groups, Preview, ReviseError};
 use crate::signature::{FILES, ListTexts, SITE_RULES};
 use crate::store::signing::{NewRevision, ResignRow, Revision};
-use crate::web::{App, Params, Request, Response, WebError};
+use crate::web::{Params, Request, Response, WebError};
 
 /// Revisions that the page lists.
 const REVISIONS_MAX: usize = 50;

@@ -3,10 +3,11 @@
 use maud::{Markup, html};
 
 use super::{Page, ago, bytes_text, counted, number, report_path, shown, span_text};
+use crate::app::App;
 use crate::clock::Timestamp;
 use crate::indexer::Building;
 use crate::store::{State, StoreStatus};
-use crate::web::{App, Request, Response, WebError};
+use crate::web::{Request, Response, WebError};
 
 pub fn status(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let store = app.store.status()?;

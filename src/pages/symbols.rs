@@ -7,12 +7,13 @@ use maud::{Markup, html};
 
 use super::controls::option;
 use super::{Page, ago, bytes_text, counted, number, shown, span_text};
+use crate::app::App;
 use crate::clock::Timestamp;
 use crate::fields::name;
 use crate::missing_symbols::{self, Cause, Finding};
 use crate::store::mends::{Lack, Mend};
 use crate::store::symbols::{Release, StoredSymbols, SymbolChange};
-use crate::web::{App, Params, Request, Response, WebError};
+use crate::web::{Params, Request, Response, WebError};
 
 const MENDS: usize = 50;
 const MODULES: usize = 200;

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use maud::{Markup, html};
 
 use super::{Page, counted, number, shown};
+use crate::app::App;
 use crate::clock::Day;
 use crate::fields::name;
 use crate::query::Query;
 use crate::store::counters::Decided;
 use crate::throttle::{DEFAULT_RULE, Outcome, Rule};
-use crate::web::{App, Request, Response, WebError};
+use crate::web::{Request, Response, WebError};
 
 /// Days that the counts of decisions go back.
 const DAYS: u32 = 28;

@@ -12,13 +12,14 @@ use super::ranking::{self, Movement, Row, SYSTEMS, StartUp, difference_text, sha
 use super::scope::{Scope, buckets};
 use super::{Page, bar, counted, day_text, number, shown, signature, text_of};
 use crate::api::table;
+use crate::app::App;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::name;
 use crate::fields::version::VersionKey;
 use crate::index::SearchResult;
 use crate::limits;
 use crate::store::bugs::Association;
-use crate::web::{App, Params, Request, Response, WebError};
+use crate::web::{Params, Request, Response, WebError};
 
 const DAYS: [u32; 5] = [1, 3, 7, 14, 28];
 const DAYS_DEFAULT: u32 = 7;

@@ -7,10 +7,11 @@ use super::ranking::{share, share_text};
 use super::scope::{Scope, buckets, distinct};
 use super::{Page, bar, counted, number, shown, signature, text_of};
 use crate::api::table;
+use crate::app::App;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::name;
 use crate::index::{FacetBucket, SearchResult};
-use crate::web::{App, Params, Request, Response, WebError};
+use crate::web::{Params, Request, Response, WebError};
 
 const DAYS: [u32; 5] = [1, 3, 7, 14, 28];
 const DAYS_DEFAULT: u32 = 7;

@@ -135,9 +135,7 @@ impl Drop for FakeBugzilla {
 /// `None` for silence.
 fn answer(stream: &mut TcpStream, state: &mut State) -> Option<Vec<u8>> {
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-    stream
-        .set_write_timeout(Some(Duration::from_secs(5)))
-        .expect("a socket");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
     let mut head = Vec::new();
     let mut chunk = [0; 4096];
     while !head.windows(4).any(|w| w == b"\r\n\r\n") {

@@ -9,7 +9,7 @@ const ROWS: [&[&str]; 11] = [
     &["http"],
     &["ingest", "report_parts", "shape", "pages", "api"],
     &["upload"],
-    &["access", "web"],
+    &["access", "app", "errors"],
     &[
         "workers",
         "indexer",

@@ -64,7 +64,7 @@ impl Proxy {
                 )
             }
             Self::Haproxy => format!(
-                "defaults\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n{lines}"
+                "defaults\n timeout connect 15m\n timeout client 15m\n timeout server 15m\n{lines}"
             ),
             Self::Apache => {
                 let modules = ["mpm_event", "authz_core", "proxy", "proxy_http"];

@@ -1,9 +1,9 @@
 //! As much of WebDriver as the tests of the pages need: one session, over plain HTTP.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use ureq::Agent;
+
+use crate::server::PATIENCE;
 
 /// What an answer calls an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -29,11 +29,15 @@ impl Session {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
-            .timeout_global(Some(Duration::from_secs(60)))
+            .timeout_global(Some(PATIENCE))
             .build()
             .new_agent();
         let base = format!("http://127.0.0.1:{port}/session");
         let mut session = Self { agent, url: base };
+        let mut capabilities = capabilities;
+        let patience_ms = PATIENCE.as_millis() as u64;
+        // The driver's own bounds are for a machine that has nothing else to do.
+        capabilities["timeouts"] = json!({ "script": patience_ms, "pageLoad": patience_ms });
         let body = json!({ "capabilities": { "alwaysMatch": capabilities } });
         let made = session.post("", body)?;
         let id = made["sessionId"].as_str().expect("a session has an id");

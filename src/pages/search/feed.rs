@@ -3,10 +3,11 @@
 use maud::{Markup, html};
 
 use super::Asked;
+use crate::app::App;
 use crate::fields::name;
 use crate::pages::{report_path, shown, text_of};
 use crate::query::FieldRef;
-use crate::web::{App, Params, Request, Response, WebError};
+use crate::web::{Params, Request, Response, WebError};
 
 const ATOM: &str = "application/atom+xml; charset=utf-8";
 const ENTRIES: usize = 50;

@@ -14,13 +14,14 @@ use maud::{Markup, html};
 
 use super::scope::{day_bound, is_day};
 use super::{Page, report_path};
+use crate::app::App;
 use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
 use crate::fields::name;
 use crate::index::{Coverage, SearchResult};
 use crate::query::{Budget, FieldRef, Query, QueryError};
 use crate::store::accounts::SearchRow;
-use crate::web::{App, Params, Request, Response, WebError};
+use crate::web::{Params, Request, Response, WebError};
 
 const PER_PAGE: usize = 50;
 /// Values that each facet lists.

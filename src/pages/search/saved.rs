@@ -3,9 +3,10 @@
 use maud::{Markup, html};
 
 use super::View;
+use crate::app::App;
 use crate::pages::shown;
 use crate::store::accounts::{AccountChange, SearchRow};
-use crate::web::{App, Params, Request, Response, WebError};
+use crate::web::{Params, Request, Response, WebError};
 
 const NAME_CHARS_MAX: usize = 100;
 const QUERY_BYTES_MAX: usize = 16 * 1024;
