@@ -1,4 +1,4 @@
-//! Redaction: the part of a crash that users who may see only public fields can see.
+//! Redaction: reduces a crash to what users may see who have access to public fields only.
 //!
 //! Data that is not known to be public is left out, so new data does not leak. The parts of the walk that may
 //! contain what a user typed or opened are registers, handles and memory.

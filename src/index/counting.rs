@@ -2,7 +2,8 @@
 //!
 //! Facets are counted one level at a time. Those at the top are counted over all matching documents. When it
 //! is known which values the answer lists, the facets inside them are counted, for the listed values only. So
-//! memory depends on the size of the answer and not on the number of values.
+//! memory depends on the size of the answer and not on the number of values. tantivy's own aggregations are
+//! not used, because their counts of texts are approximate over several segments (ADR 6).
 //!
 //! 1. [`Counting::open`] prepares the facets of a level for a segment. Texts are counted by the numbers of
 //!    the entries in its dictionary.

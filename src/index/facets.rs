@@ -16,8 +16,8 @@ pub enum FacetResult {
     Buckets(Vec<FacetBucket>),
     /// Number of distinct values.
     Cardinality(u64),
-    /// Estimated number of distinct values, if there are too many for exact counting. The error is larger in
-    /// at most 3 of 1,000 such estimates.
+    /// Estimated number of distinct values, if there are too many for exact counting. At most 3 of 1,000 such
+    /// estimates are off by more than `error`.
     Estimate { value: u64, error: u64 },
 }
 

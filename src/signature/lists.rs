@@ -1,4 +1,5 @@
-//! The signature lists: the frames that never appear in a signature, that do not end it, and that start it.
+//! The signature lists. They select the frames that never appear in a signature, that do not end it, or that
+//! start it.
 //!
 //! The lists are data. They change far more often than code, and a site can have its own: a folder with the
 //! files of [`FILES`], or a revision in the store, replaces the built-in lists (siggen's, MPL-2.0, beside

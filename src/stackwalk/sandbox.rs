@@ -5,11 +5,10 @@
 //! the next walk starts a new one. So no dump is affected by what an earlier dump left behind.
 //!
 //! A child writes no files. If it needs symbol files that are not mapped, it answers with their names. The
-//! worker's thread maps them and sends the dump again. It is better that the server converts, for three
-//! reasons: a walk never spends memory or time on reading text, several walkers that need the same file have
-//! it converted once, and nobody has to guess beforehand which files stacks will need. If a file cannot be
-//! mapped, for example because the disk is full, the child converts it in its own memory and keeps it as long
-//! as it lives.
+//! worker's thread maps them and sends the dump again. The server converts, for three reasons. A walk never
+//! spends memory or time on reading text. Several walkers that need the same file have it converted once.
+//! Nobody has to guess beforehand which files stacks will need. If a file cannot be mapped, for example
+//! because the disk is full, the child converts it in its own memory and keeps it as long as it lives.
 //!
 //! Each child has two threads in this process. `walker-watch` kills the child when a walk takes too long
 //! (`watch`). This closes the child's pipes, so that a caller does not wait for a child that neither reads

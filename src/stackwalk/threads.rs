@@ -204,7 +204,8 @@ impl<'a> Threads<'a> {
         memory: Option<UnifiedMemory<'_, 'a>>,
         provider: &Provider,
     ) -> bool {
-        /// Distinguishes the end of a piece from a real panic.
+        /// Distinguishes the end of a piece from a real panic. A panic from the callback is the only way to
+        /// stop the crate's unwinder (ADR 16).
         struct End;
 
         let at_frame = move |index: usize, _: &StackFrame| {

@@ -3,7 +3,7 @@
 //!
 //! A walk is slow if it has used its budget of CPU time, or if it is idle. A walker has one thread and waits
 //! only for its parent, so an idle walker hangs. Time spent waiting for a CPU counts neither toward the
-//! budget nor toward the deadline, because a walker of low priority on a busy machine may wait for minutes.
+//! budget nor toward the deadline: on a busy machine, a walk of a second at low priority takes over a minute.
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -16,7 +16,8 @@ use crate::child::Answers;
 /// Time between two checks of a walk.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Wall-clock time, without time spent waiting for a CPU, after which a walk is slow whatever it does. If
-/// twice its budget is more, that counts instead.
+/// twice its budget is more, that counts instead. It ends walks that wait for a disk, and it is the only
+/// criterion on systems that do not report CPU time (ADR 17).
 const SLOW_AFTER: Duration = Duration::from_secs(2);
 
 /// A child, and the limits of its current walk.

@@ -1,5 +1,5 @@
-//! Mends: reprocessing of crashes that lacked symbols which arrived later, and of crashes that a user
-//! selected with a search (ADR 11).
+//! Mends: a mend reprocesses many crashes, either those that lacked symbols when they were processed, or
+//! those that a user selected with a search (ADR 11).
 //!
 //! ```text
 //! lacks            (seq, lack)              -> ()     what a walk needed and did not find

@@ -270,8 +270,7 @@ impl Store {
     /// in flight when the server last stopped or died. Jobs flow into `sink` at once.
     ///
     /// # Errors
-    /// See [`OpenError`]. None of them goes away by trying again, except that the process in
-    /// [`OpenError::InUse`] may end.
+    /// See [`OpenError`], which says what an operator must change first.
     pub fn open(
         disk: Arc<dyn Disk>,
         options: StoreOptions,

@@ -534,7 +534,7 @@ impl<'t> Txn<'t> {
         Ok(())
     }
 
-    /// When a deferred crash expires, in ms, counted from its receipt.
+    /// The time in ms at which a deferred crash expires, `keep_days` after its receipt.
     pub fn deferred_until(received_at: Timestamp, keep_days: u32) -> i64 {
         received_at
             .ms()

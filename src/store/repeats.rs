@@ -5,9 +5,9 @@
 //! repeat_digests  seq    -> digest
 //! ```
 //!
-//! Crash clients send a report again if they did not get an answer. A digest covers everything that makes two
-//! reports the same; the code that computes it decides what that is. It is written in the transaction of its
-//! crash and deleted with the crash.
+//! Crash clients send a report again if they did not get an answer. Two reports with the same digest count as
+//! the same report; the code that computes the digest decides what it covers. A digest is written in the
+//! transaction of its crash and deleted with the crash.
 
 use redb::{ReadableTable, ReadableTableMetadata};
 

@@ -150,8 +150,8 @@ impl Readers {
     /// Returns a reader of one payload. The record's header is checked here, its body while it is read.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] if the file is missing or its bytes do not match. Other records are not
-    /// affected.
+    /// [`StoreError::Damaged`] if the file is missing or its bytes do not match; other records are not
+    /// affected. [`StoreError::Unavailable`] if the disk failed.
     pub fn read(&self, blob: BlobRef) -> Result<PayloadReader, StoreError> {
         let name = file_name(blob.segment);
         let file = self.file(blob.segment, &name)?;

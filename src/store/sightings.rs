@@ -1,4 +1,4 @@
-//! When each signature was seen, and in which releases and builds. Sightings outlive the crashes.
+//! When each signature was seen, and in which releases and builds. Sightings outlive the crashes (ADR 7).
 //!
 //! ```text
 //! sightings    (signature, day, product, version, build)          -> (crashes, first ms, last ms)

@@ -215,7 +215,7 @@ impl Command {
         }
     }
 
-    /// Whether no caller waits for this command, so that it can wait for the next batch.
+    /// Whether no caller waits for this command, so that the batch can wait a moment for more commands.
     fn may_wait(&self) -> bool {
         matches!(
             self,

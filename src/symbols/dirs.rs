@@ -1,6 +1,6 @@
 //! Folders in which the symbol file of a module is looked up. There are shelves, where the module's folder is
-//! `<DEBUGID>`, and Breakpad folders, which have the layout of a symbol server: `<debug
-//! file>/<DEBUGID>/<debug file without .pdb>.sym`.
+//! `<DEBUGID>`, and Breakpad folders, which have the layout of a symbol server:
+//! `<debug file>/<DEBUGID>/<debug file without .pdb>.sym`.
 //!
 //! The names come from dumps, and a dump is hostile input. Every part is reduced to a single path component
 //! or refused, so no look-up can leave its folders.

@@ -1,5 +1,4 @@
-//! Converts a program or its debug file (ELF, Mach-O, PE, PDB) to the text of a symbol file. Only this module
-//! uses symbolic.
+//! Converts a program or its debug file (ELF, Mach-O, PE, PDB) to the text of a symbol file, with symbolic.
 //!
 //! One file may contain several programs (a fat Mach-O). For each, the output has a line of JSON ([`Found`])
 //! and then its text; no line of a symbol file starts with a brace. A file with other halves of a program's

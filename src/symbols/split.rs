@@ -295,7 +295,8 @@ fn each_of<'a>(dwarf: &Dwarf<'a>, each: &mut dyn FnMut(Half<'_, 'a>)) {
 /// ```
 ///
 /// The format is DWARF 4 with 64-bit offsets. It is sufficient for this purpose: names are stored in place,
-/// and addresses are complete.
+/// and addresses are complete. gimli's own conversion is not used: it rewrites everything, also types,
+/// variables and lines, and reserves memory for each entry first (ADR 21).
 struct Plain {
     endian: RunTimeEndian,
     info: Vec<u8>,
@@ -590,7 +591,8 @@ fn name_of<'a>(dwarf: &Dwarf<'a>, unit: &Unit<'a>, entry: &Entry<'a>) -> (Option
             constants::DW_AT_specification,
         ];
         let target = references.iter().find_map(|name| next.attr_value(*name));
-        // A reference to another unit is not followed, because a half is read alone.
+        // A reference to another unit is not followed, because a half is read alone. Compilers do not write
+        // such references for names by default (ADR 21).
         let Some(AttributeValue::UnitRef(offset)) = target else {
             break;
         };

@@ -175,6 +175,9 @@ impl Packing {
 }
 
 /// Decompresses the gzip body of a request into `output`, within `bounds`.
+///
+/// # Errors
+/// [`Refused::Bad`] if the body is damaged or too large, [`Refused::Storage`] if a file failed.
 pub fn inflate(mut input: File, output: &mut File, bounds: Bounds) -> Result<(), Refused> {
     let received = input.metadata().map_err(Refused::Storage)?.len();
     input.rewind().map_err(Refused::Storage)?;

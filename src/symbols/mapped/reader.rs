@@ -76,6 +76,9 @@ impl Mapped {
     }
 
     /// Uses the bytes of a mapped file that are already in memory, and checks all checksums.
+    ///
+    /// # Errors
+    /// An error of kind `InvalidData` means that the bytes must be made again.
     pub fn from_bytes(bytes: Vec<u8>) -> io::Result<Self> {
         let mapped = Self::new(Bytes::Held(bytes), UNSEEN)?;
         mapped.check(Check::Whole)?;
