@@ -1,7 +1,7 @@
-//! The crash id: ours, and the only name by which a crash is known outside.
+//! The crash id: our own id, and the only name of a crash that is visible outside.
 //!
-//! A UUID v4 whose last seven characters are overwritten: one throttle digit (0 accepted,
-//! 1 deferred) and the UTC date of receipt as YYMMDD. Source: the Mozilla collector protocol.
+//! It is a UUID v4 whose last seven characters are overwritten: one throttle digit (0 accepted, 1 deferred)
+//! and the UTC date of receipt as YYMMDD. Source: the Mozilla collector protocol.
 //!
 //! ```text
 //! de1bb258-cbbf-4589-a673-34f800160918
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 
-/// What the collector's throttle did with a crash that it kept.
+/// The throttle's decision about a crash that was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kept {
     Accepted,
@@ -27,7 +27,8 @@ pub enum Kept {
 pub struct CrashId(u128);
 
 impl CrashId {
-    /// `random` gives the first 25 digits; version and variant bits are those of UUID v4.
+    /// `random` provides the first 25 digits, except the version and variant bits, which are those of UUID
+    /// v4.
     pub fn new(random: u128, kept: Kept, received_at: Timestamp) -> Self {
         let day = received_at.utc();
         let decimal = [
@@ -70,7 +71,7 @@ impl fmt::Debug for CrashId {
     }
 }
 
-/// The text is no crash id.
+/// The text is not a crash id.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BadCrashId;
 
@@ -90,7 +91,7 @@ impl FromStr for CrashId {
     fn from_str(text: &str) -> Result<Self, BadCrashId> {
         let text = text.trim();
         let text = text.strip_prefix("bp-").unwrap_or(text);
-        // Clients of Sentry write ids without hyphens. The other forms of the uuid crate are nobody's.
+        // Clients of Sentry write ids without hyphens. No client uses the other forms of the uuid crate.
         let has_hyphens = text.len() == 36;
         let digits_from = text.len().wrapping_sub(6);
         let shape_ok = matches!(text.len(), 32 | 36)

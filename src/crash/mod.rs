@@ -1,4 +1,4 @@
-//! Words: plain data of the field, without I/O.
+//! Plain data types of the field, without I/O.
 
 pub mod id;
 pub mod processed;

@@ -1,4 +1,4 @@
-//! The processed crash as readers see it: flat fields, and the walk beside them.
+//! The processed crash as readers see it: flat fields, and the walk.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -6,24 +6,24 @@ use serde_json::{Map, Value};
 
 use super::walk::Walk;
 
-/// What the keys of other dumps than the main one begin with; no field does.
+/// Prefix of the keys of dumps other than the main one. No field has this prefix.
 pub const OTHER_DUMP_PREFIX: &str = "upload_file_minidump_";
 
-/// A stored processed crash, read.
+/// A parsed processed crash from the store.
 #[derive(Debug, Default)]
 pub struct ProcessedCrash {
-    /// Every key but those of walks, in the order of processing.
+    /// Every key except those of walks, in the order of processing.
     pub fields: Map<String, Value>,
     pub walk: Option<Walk>,
-    /// Of the report's other dumps, by name.
+    /// The report's other dumps, by name.
     pub other_dumps: Vec<(String, OtherDump)>,
 }
 
-/// A dump beside the main one.
+/// A dump other than the main one.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct OtherDump {
-    /// What became of the walk, in Socorro's words.
+    /// The result of the walk, in Socorro's words.
     #[serde(rename = "mdsw_status_string")]
     pub status: Option<String>,
     #[serde(rename = "json_dump")]
@@ -39,7 +39,10 @@ struct Stored<'a> {
 }
 
 impl ProcessedCrash {
-    /// Reads the JSON that processing wrote.
+    /// Parses the JSON that processing wrote.
+    ///
+    /// # Errors
+    /// `json` is not a processed crash.
     pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
         let stored: Stored = serde_json::from_slice(json)?;
         let walk = stored
@@ -65,17 +68,17 @@ impl ProcessedCrash {
         })
     }
 
-    /// Writes processed crashes as they are read: fields first, the walk (as JSON) last.
+    /// Writes a processed crash in the form that is parsed: fields first, the walk (as JSON) last.
     pub fn write(fields: &Map<String, Value>, walk: Option<&str>) -> Vec<u8> {
         let json = serde_json::to_vec(fields).expect("a map of JSON values is JSON");
         Self::with_walk(json, walk)
     }
 
-    /// Puts the walk behind the fields that `json` is an object of.
+    /// Appends the walk to the fields. `json` is an object with the fields.
     pub fn with_walk(mut json: Vec<u8>, walk: Option<&str>) -> Vec<u8> {
         if let Some(walk) = walk {
-            // The walk stays as it came; reading it into values and back would cost more than all
-            // the rest of processing.
+            // The walk's text is copied: parsing it and writing it again would cost more than all the rest of
+            // processing.
             json.pop();
             json.extend_from_slice(b",\"json_dump\":");
             json.extend_from_slice(walk.trim_ascii().as_bytes());
@@ -97,7 +100,7 @@ impl ProcessedCrash {
         ))
     }
 
-    /// A field's value as a text, unless it is missing or empty.
+    /// A field's value as text, unless it is missing or empty.
     pub fn text(&self, key: &str) -> Option<String> {
         match self.fields.get(key)? {
             Value::Null => None,

@@ -1,4 +1,4 @@
-//! The raw crash: what a client posted, with its dialect mapped onto one vocabulary.
+//! The raw crash: what a client posted, with its own names mapped to the usual ones.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 
-/// Keys of annotations that the product itself reads, in the field's vocabulary.
+/// Keys of annotations that the server itself reads, in the field's vocabulary.
 pub mod key {
     pub const PRODUCT: &str = "ProductName";
     pub const VERSION: &str = "Version";
@@ -15,10 +15,10 @@ pub mod key {
     pub const BUILD_ID: &str = "BuildID";
 }
 
-/// The dump that every client sends under this name.
+/// The name under which every client sends its dump.
 pub const MAIN_DUMP: &str = "upload_file_minidump";
 
-/// Everything of a report but the bytes of its parts.
+/// Everything in a report except the bytes of its parts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RawCrash {
     /// Annotations by key, as sent and as mapped.
@@ -36,18 +36,18 @@ impl RawCrash {
     }
 }
 
-/// What the collector adds.
+/// Data that the collector adds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Metadata {
     /// Milliseconds since 1970, UTC.
     pub received_at_ms: i64,
-    /// `json` where the annotations came in one JSON part, else `multipart`.
+    /// `json` if the annotations came in one JSON part, otherwise `multipart`.
     pub payload: String,
     pub payload_compressed: bool,
-    /// Bytes of the body after inflation.
+    /// Bytes of the body after decompression.
     pub payload_bytes: u64,
     pub user_agent: Option<String>,
-    /// What the collector noticed: oddities it repaired, parts it renamed.
+    /// Irregularities that the collector noticed: what it repaired, parts that it renamed.
     pub collector_notes: Vec<String>,
     /// Name of the throttle rule that decided.
     pub throttle_rule: String,
@@ -61,29 +61,29 @@ impl Metadata {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PartKind {
-    /// A minidump, by its name; its content may be anything.
+    /// A minidump by its name. Its content may be anything.
     Dump,
     /// Any other file.
     Attachment,
 }
 
-/// A file of a report: its name and measure, not its bytes.
+/// A file of a report: its name, size and hash, not its bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Part {
-    /// Unique within the crash; for dumps the *dump name*.
+    /// Unique within the crash. For dumps, the *dump name*.
     pub name: String,
     pub kind: PartKind,
-    /// What the client called the file. Shown, never used as a path.
+    /// The client's name of the file. Shown, but never used as a path.
     pub file_name: Option<String>,
-    /// What the client claimed. Never trusted.
+    /// The client's claim. Never trusted.
     pub content_type: Option<String>,
-    /// Bytes as they came.
+    /// Bytes as received.
     pub bytes: u64,
     pub sha256: [u8; 32],
 }
 
 impl Part {
-    /// Lower-case hexadecimal of the SHA-256 of the bytes as they came.
+    /// SHA-256 of the bytes as received, in lower-case hexadecimal.
     pub fn sha256_hex(&self) -> String {
         self.sha256.iter().map(|b| format!("{b:02x}")).collect()
     }

@@ -1,12 +1,11 @@
-//! What is kept of a module's symbols: who the module is, what was uploaded for it, and which of
-//! that is in use.
+//! The stored data about a module's symbols: the module's names, its uploads, and which of them are in use.
 
 use serde::{Deserialize, Serialize};
 
-/// Length of a debug id: 32 hex digits of GUID and 1 to 8 of age. Shorter ids are of programs.
+/// Length of a debug id: 32 hex digits of GUID and 1 to 8 of age. Shorter ids are code ids of programs.
 pub const DEBUG_ID_DIGITS: std::ops::RangeInclusive<usize> = 33..=40;
 
-/// The format of an upload. Its content tells, never its name.
+/// The format of an upload. Its content determines it, never its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Kind {
     /// The text of a Breakpad symbol file.
@@ -15,15 +14,15 @@ pub enum Kind {
     Pdb,
     Pe,
     MachO,
-    /// Other halves of an ELF file's units (`.dwo`, `.dwp`), one file or a tar of several. Its text
-    /// is made of both.
+    /// Other halves of an ELF file's units (`.dwo`, `.dwp`), one file or a tar of several. Its text is made
+    /// from the program and the halves.
     Split,
     /// A zip of source files, as sentry-cli makes it. It belongs to a debug id and has no symbols.
     Sources,
 }
 
 impl Kind {
-    /// For people.
+    /// Name for users.
     pub fn title(self) -> &'static str {
         match self {
             Self::Sym => "Breakpad symbol file",
@@ -36,7 +35,7 @@ impl Kind {
         }
     }
 
-    /// For files and programs.
+    /// Name for file names and programs.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sym => "sym",
@@ -50,7 +49,7 @@ impl Kind {
     }
 }
 
-/// How many records of each sort a symbol file has.
+/// The number of records of each kind in a symbol file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
     pub functions: u64,
@@ -64,40 +63,40 @@ pub struct Content {
 }
 
 impl Content {
-    /// Whether frames get the names of functions, and not just of what is exported.
+    /// Whether it has functions, and not only exported symbols.
     pub fn has_functions(&self) -> bool {
         self.functions > 0
     }
 
-    /// Whether it says how to unwind.
+    /// Whether it has unwind rules.
     pub fn has_unwind(&self) -> bool {
         self.cfi + self.win > 0
     }
 }
 
-/// One upload, as it is kept.
+/// One upload, as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upload {
-    /// Of the content: a symbol file's as repaired, any other's as it came. In hex.
+    /// Hash of the content in hex: of a symbol file as repaired, of any other file as received.
     pub sha256: String,
     pub kind: Kind,
-    /// What the client called it, its leaf alone.
+    /// The client's name of the file, without folders.
     pub name: String,
-    /// Whether it has the program's code, and not its debug information alone.
+    /// Whether it contains the program's code, and not only its debug information.
     pub holds_code: bool,
-    /// Of the content.
+    /// Length of the content.
     pub bytes: u64,
-    /// Of the text that came or was made of it.
+    /// Length of the text that was received or converted from it.
     pub text_bytes: u64,
-    /// Of everything that is kept of it.
+    /// Length of everything that is stored for it.
     pub stored_bytes: u64,
     pub added_at_ms: i64,
     pub content: Content,
-    /// It is of the same sort as one that was there, and differs from it.
+    /// There was an upload of the same kind, and this one differs from it.
     pub conflict: bool,
 }
 
-/// A module with all that was uploaded for it.
+/// A module with all its uploads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Module {
     pub debug_file: String,
@@ -105,20 +104,20 @@ pub struct Module {
     pub debug_id: String,
     pub os: String,
     pub arch: String,
-    /// Leaf of the program's name; empty where no upload tells.
+    /// File name of the program; empty if no upload contains it.
     pub code_file: String,
-    /// In lower case; empty where no upload tells.
+    /// In lower case; empty if no upload contains it.
     pub code_id: String,
-    /// In the order of their arrival.
+    /// In the order of arrival.
     pub uploads: Vec<Upload>,
-    /// Index of the upload whose functions, lines and publics are used.
+    /// Index of the upload whose functions, lines and publics are in use.
     pub symbols_from: usize,
-    /// Index of the upload whose rules of unwinding are used.
+    /// Index of the upload whose unwind rules are in use.
     pub unwind_from: usize,
 }
 
 impl Module {
-    /// What a walk finds.
+    /// The content that a walk finds.
     pub fn content(&self) -> Content {
         let unwind = self.unwind().content;
         Content {
@@ -144,7 +143,7 @@ impl Module {
         index == self.symbols_from || index == self.unwind_from
     }
 
-    /// Whether what it says of itself can be: it is read from files.
+    /// Whether its indexes are valid. It must be checked because modules are read from files.
     pub fn is_sound(&self) -> bool {
         self.symbols_from < self.uploads.len() && self.unwind_from < self.uploads.len()
     }

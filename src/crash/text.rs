@@ -1,7 +1,7 @@
-//! Texts of clients, as people may see them.
+//! Texts from clients, and what may be shown of them.
 
-/// Whether a character is invisible, or turns the line around: it must not stand in a page, a title
-/// or a file's name as it is. Line ends and tabs are not among them.
+/// Whether a character is invisible or changes the direction of a line. Such a character must not appear
+/// unescaped in a page, a title or a file name. Line ends and tabs do not count.
 pub fn is_hidden(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t')
         || matches!(

@@ -1,18 +1,18 @@
-//! The walk of a dump as data: the JSON of `minidump-stackwalk` 0.27, typed.
+//! The walk of a dump as data: the JSON of `minidump-stackwalk` 0.27, as types.
 //!
-//! Source: `json-schema.md` of minidump-processor 0.27. Its rule is that every field may be absent
-//! or null and that keys are only added, so here everything is optional or has a default, and
-//! unknown keys are ignored. Addresses stay text: hex with `0x`, padded to the pointer width of the
-//! crashed program, and shown as they are.
+//! Source: `json-schema.md` of minidump-processor 0.27. Its rule is that every field may be absent or null,
+//! and that keys are only added. So here everything is optional or has a default, and unknown keys are
+//! ignored. Addresses stay text: hex with `0x`, padded to the pointer width of the crashed program, and shown
+//! unchanged.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-/// One dump, walked.
+/// The walk of one dump.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Walk {
-    /// `OK`; a walk that failed has no JSON at all.
+    /// `OK`. A walk that failed has no JSON at all.
     #[serde(deserialize_with = "null_as_default")]
     pub status: String,
     pub pid: Option<u64>,
@@ -28,8 +28,8 @@ pub struct Walk {
     /// `{"num_records", "records": [{"thread", "module", "message", ...}]}`, macOS only.
     pub mac_crash_info: Option<Value>,
     pub mac_boot_args: Option<String>,
-    /// `{"limits": [{"name", "soft", "hard", "unit"}]}`, Linux only; a limit is a number,
-    /// `unlimited` or `err`.
+    /// `{"limits": [{"name", "soft", "hard", "unit"}]}`, Linux only. A limit is a number, `unlimited` or
+    /// `err`.
     pub proc_limits: Option<Value>,
     /// What the writer of the dump could not do, in its own words.
     pub soft_errors: Option<Value>,
@@ -37,11 +37,11 @@ pub struct Walk {
     pub thread_count: u64,
     #[serde(deserialize_with = "null_as_default")]
     pub threads: Vec<Thread>,
-    /// The thread that crashed or asked for the dump once more, with its index among `threads` and
-    /// with registers on frame 0. Absent if it has no frames. Prefer [`Walk::crashing_thread`].
+    /// The thread that crashed or requested the dump, a second time, with its index in `threads` and with
+    /// registers on frame 0. Absent if it has no frames. Prefer [`Walk::crashing_thread`].
     #[serde(rename = "crashing_thread")]
     pub crashing: Option<Thread>,
-    /// Index of the program itself among `modules`.
+    /// Index of the program itself in `modules`.
     #[serde(deserialize_with = "null_as_default")]
     pub main_module: usize,
     pub modules_contains_cert_info: Option<bool>,
@@ -52,8 +52,8 @@ pub struct Walk {
     pub unloaded_modules: Vec<UnloadedModule>,
     /// `[{"handle", "type_name", "object_name"}]`, Windows only.
     pub handles: Option<Value>,
-    /// Sentences on what the dump holds and this does not, because a bound was reached; ours, not
-    /// the schema's.
+    /// Sentences about data of the dump that is missing here, because a limit was reached. Our addition to
+    /// the schema.
     #[serde(deserialize_with = "null_as_default")]
     pub partial: Vec<String>,
 }
@@ -65,13 +65,13 @@ pub struct CrashInfo {
     /// The crash reason, such as `SIGSEGV / SEGV_MAPERR`; absent if nothing crashed.
     #[serde(rename = "type")]
     pub reason: Option<String>,
-    /// The address the crash is about: of the data that could not be reached, or of the code.
+    /// The address that the crash is about: of the data that could not be accessed, or of the code.
     pub address: Option<String>,
     /// A better guess at `address`, from the crashing instruction.
     pub adjusted_address: Option<AdjustedAddress>,
     /// The crashing instruction, disassembled; x86-64 only.
     pub instruction: Option<String>,
-    /// Absent if the instruction could not be analysed; empty if it touches no memory.
+    /// Absent if the instruction could not be analysed; empty if it accesses no memory.
     pub memory_accesses: Option<Vec<MemoryAccess>>,
     pub instruction_pointer_update: Option<InstructionPointerUpdate>,
     #[serde(deserialize_with = "null_as_default")]
@@ -79,7 +79,7 @@ pub struct CrashInfo {
     /// Snake-case words, such as `int_div_by_zero_not_possible`.
     #[serde(deserialize_with = "null_as_default")]
     pub crash_inconsistencies: Vec<String>,
-    /// Index among the threads of the one that crashed or asked for the dump.
+    /// Index in `threads` of the thread that crashed or requested the dump.
     pub crashing_thread: Option<usize>,
     pub assertion: Option<String>,
 }
@@ -100,7 +100,7 @@ pub struct MemoryAccess {
     pub address: Option<String>,
     /// Bytes.
     pub size: Option<u64>,
-    /// Present only where it is true.
+    /// Present only if it is true.
     pub is_likely_guard_page: Option<bool>,
     /// `read`, `write` or `readwrite`.
     pub access_type: Option<String>,
@@ -113,7 +113,7 @@ pub struct InstructionPointerUpdate {
     pub is_likely_guard_page: Option<bool>,
 }
 
-/// An address one flipped bit away that would have been valid: perhaps bad memory, not a bug.
+/// A valid address that differs from the crash address by one bit: perhaps bad memory and not a bug.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PossibleBitFlip {
@@ -151,16 +151,17 @@ pub struct LsbRelease {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Thread {
-    /// Index among `threads`; only on [`Walk::crashing`].
+    /// Index in `threads`; only on [`Walk::crashing`].
     pub threads_index: Option<usize>,
     pub thread_id: Option<u64>,
     pub thread_name: Option<String>,
     /// Windows' `GetLastError()`, in words.
     pub last_error_value: Option<String>,
-    /// Frames that were found; more than `frames` has where those in the middle were left out.
+    /// Number of frames that were found. It is greater than the length of `frames` if frames in the middle
+    /// were left out.
     #[serde(deserialize_with = "null_as_default")]
     pub frame_count: u64,
-    /// Present only where it is true: a frame in the middle stands for those left out.
+    /// Present only if it is true: one entry in the middle replaces the frames that were left out.
     pub truncated: Option<bool>,
     /// Innermost callee first.
     #[serde(deserialize_with = "null_as_default")]
@@ -170,41 +171,40 @@ pub struct Thread {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Frame {
-    /// Index in the thread, 0 innermost; inlined calls are not counted.
+    /// Index in the thread, 0 is innermost. Inlined calls are not counted.
     #[serde(deserialize_with = "null_as_default")]
     pub frame: u64,
-    /// This is no frame but stands for some that were left out.
+    /// Set if this is not a frame but replaces frames that were left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truncated: Option<Truncated>,
-    /// How the frame was found: `context`, `cfi`, `frame_pointer`, `cfi_scan`, `scan`,
-    /// `prewalked`, `non`.
+    /// How the frame was found: `context`, `cfi`, `frame_pointer`, `cfi_scan`, `scan`, `prewalked`, `non`.
     #[serde(deserialize_with = "null_as_default")]
     pub trust: String,
-    /// The absolute address; of a caller, within its call instruction.
+    /// The absolute address. For a caller, it is within the call instruction.
     pub offset: Option<String>,
-    /// Leaf of the code file.
+    /// File name of the code file, without folders.
     pub module: Option<String>,
     pub module_offset: Option<String>,
     pub function: Option<String>,
-    /// From the function's start.
+    /// Relative to the function's start.
     pub function_offset: Option<String>,
     pub file: Option<String>,
     pub line: Option<u32>,
-    /// Calls inlined into this function here, innermost first. They share the frame's address; the
-    /// frame's own `file` and `line` are where the outermost of them is called.
+    /// Calls inlined into this function at this place, innermost first. They share the frame's address. The
+    /// frame's own `file` and `line` are the place from which the outermost of them is called.
     #[serde(
         deserialize_with = "null_as_default",
         skip_serializing_if = "Vec::is_empty"
     )]
     pub inlines: Vec<Inline>,
-    /// Where the address lies in no loaded module: those that lay there once.
+    /// If the address is in no loaded module: the modules that were there before they were unloaded.
     #[serde(
         deserialize_with = "null_as_default",
         skip_serializing_if = "Vec::is_empty"
     )]
     pub unloaded_modules: Vec<UnloadedAt>,
     pub missing_symbols: Option<bool>,
-    /// Name to hex value, in the CPU's usual order; only on frame 0 of [`Walk::crashing`].
+    /// Register name to hex value, in the CPU's usual order; only on frame 0 of [`Walk::crashing`].
     #[serde(
         deserialize_with = "null_as_default",
         skip_serializing_if = "Map::is_empty"
@@ -212,7 +212,7 @@ pub struct Frame {
     pub registers: Map<String, Value>,
 }
 
-/// What Socorro has in place of frames that it cut out.
+/// Socorro's marker for frames that were left out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Truncated {
@@ -232,7 +232,7 @@ pub struct Inline {
 #[serde(default)]
 pub struct UnloadedAt {
     pub module: Option<String>,
-    /// One for each place the module lay at, ascending.
+    /// One for each place at which the module was loaded, ascending.
     #[serde(deserialize_with = "null_as_default")]
     pub offsets: Vec<String>,
 }
@@ -243,20 +243,20 @@ pub struct Module {
     pub base_addr: Option<String>,
     /// The first address after the module.
     pub end_addr: Option<String>,
-    /// Leaf of the code file.
+    /// File name of the code file, without folders.
     pub filename: Option<String>,
     pub code_id: Option<String>,
-    /// Leaf of the debug file.
+    /// File name of the debug file, without folders.
     pub debug_file: Option<String>,
     /// Breakpad form; all zeros if the dump has none.
     pub debug_id: Option<String>,
     pub version: Option<String>,
     pub cert_subject: Option<String>,
-    /// Some frame asked for symbols and there were none.
+    /// A frame needed its symbols, and there were none.
     pub missing_symbols: Option<bool>,
-    /// Symbols were found; they may still be corrupt.
+    /// Symbols were found. They may still be corrupt.
     pub loaded_symbols: Option<bool>,
-    /// Symbols were found and thrown away.
+    /// Symbols were found, but not used because they are corrupt.
     pub corrupt_symbols: Option<bool>,
     pub symbol_url: Option<String>,
 }
@@ -272,9 +272,9 @@ pub struct UnloadedModule {
 }
 
 impl Walk {
-    /// The thread that crashed, or that asked for the dump, and its index among the threads.
+    /// The thread that crashed or requested the dump, and its index in `threads`.
     ///
-    /// Its first frame carries the registers where the walk has them.
+    /// Its first frame has the registers if the walk has them.
     pub fn crashing_thread(&self) -> Option<(usize, &Thread)> {
         if let Some(thread) = &self.crashing
             && let Some(index) = thread.threads_index.or(self.crash_info.crashing_thread)

@@ -1,14 +1,14 @@
-//! The list itself: one line a field, in the order in which pages show them.
+//! The list of fields: one line per field, in the order in which pages show them.
 //!
 //! ```text
 //! kind name [= key of the processed crash] [<- annotation] [flags] [in "unit"] "title" "description" [eg "example"];
 //! ```
 //!
-//! Without `= key` the key is the name; without `<- annotation` processing computes the value
-//! (`installation` alone is made when a crash is indexed).
-//! Flags: `public` (else protected), `text` (full-text search looks into it), `split` (a list
-//! joined by `;`), `nofacet`, `nosort`, `column` (offered as a result column), `form` (offered in
-//! the search form). Names and kinds are those of Socorro, so that its links keep their meaning.
+//! Without `= key`, the key is the name. Without `<- annotation`, processing computes the value (only
+//! `installation` is computed when a crash is indexed). Flags: `public` (otherwise protected), `text`
+//! (included in the full-text search), `split` (a list joined by `;`), `nofacet`, `nosort`, `column` (offered
+//! as a result column), `form` (offered in the search form). Names and kinds are Socorro's, so that its links
+//! keep their meaning.
 
 use super::{Field, Flags, Kind, Source, Visibility};
 
@@ -137,7 +137,7 @@ pub const FIELDS: &[Field] = catalogue! {
     Enum android_cpu_abi2 <- "Android_CPU_ABI2" [public column form] "Android second ABI" "Second binary interface";
     String android_packagename <- "Android_PackageName" [public column form] "Android package" "Package of the program" eg "org.mozilla.firefox";
 
-    // What the process used its memory for, by its memory report.
+    // What the process used its memory for, from its memory report.
     Integer memory_explicit [public column form] in "bytes" "Explicit memory" "Memory that the process allocated on purpose";
     Integer memory_gfx_textures [public column form] in "bytes" "Graphics textures" "Memory of graphics textures";
     Integer memory_ghost_windows [public column form] "Ghost windows" "Windows that should be gone";

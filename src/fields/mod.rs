@@ -1,9 +1,9 @@
-//! The field catalogue: the only list of what a processed crash has that people search and see.
+//! The field catalogue: the only list of the data of a processed crash that users search and see.
 //!
-//! Index schema, documents, query checks, search form, columns, report table, help and redaction
-//! derive from it and restate nothing. A field that is not marked public is protected. An
-//! annotation that no field takes up stays reachable as `annotation.<Key>`, protected. A site adds
-//! fields for its own annotations; the list is made once in the life of a process.
+//! Index schema, documents, query checks, search form, columns, report table, help and redaction derive from
+//! it and repeat nothing. A field that is not marked public is protected. An annotation without a field is
+//! available as `annotation.<Key>`, protected. A site adds fields for its own annotations. The list is
+//! created once per process.
 
 mod catalogue;
 pub mod redact;
@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::clock::Timestamp;
 
-/// Names that code uses, as a query writes them.
+/// Field names that the code uses, as in a query.
 pub mod name {
     pub const UUID: &str = "uuid";
     pub const DATE: &str = "date";
@@ -51,32 +51,33 @@ pub mod name {
     pub const MOZ_CRASH_REASON: &str = "moz_crash_reason";
 }
 
-/// Key of the walk in the processed crash. It comes last and is no field.
+/// Key of the walk in the processed crash. It comes last and is not a field.
 pub const JSON_DUMP: &str = "json_dump";
-/// The state of a report that the throttle has set aside.
+/// The state of a report that the throttle has deferred.
 pub const DEFERRED: &str = "deferred";
-/// What goes before the key of an annotation that is no field.
+/// Prefix of the key of an annotation without a field.
 pub const ANNOTATION_PREFIX: &str = "annotation.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Text that is searched by words, parts and patterns.
     String,
-    /// Text of few values, compared as a whole.
+    /// Text with few different values, compared as a whole.
     Enum,
     /// An enum whose values sort as versions.
     Version,
-    /// A number written as `0x` and hexadecimal digits; compared as the number, found by parts too.
+    /// A number written as `0x` and hexadecimal digits. Compared as a number, but also found by parts of its
+    /// text.
     Address,
     Integer,
     Float,
     Bool,
-    /// A moment: RFC 3339 in the processed crash, milliseconds since 1970 in the index.
+    /// A time: RFC 3339 in the processed crash, milliseconds since 1970 in the index.
     Date,
 }
 
 impl Kind {
-    /// The word for it in errors and in help.
+    /// Its name in errors and in help.
     pub fn name(self) -> &'static str {
         match self {
             Self::String | Self::Address => "string",
@@ -100,9 +101,9 @@ impl Kind {
 pub enum Source {
     /// Copied from this annotation of the raw crash.
     Annotation(&'static str),
-    /// Computed by processing, under this key of the processed crash.
+    /// Computed by processing, with this key in the processed crash.
     Processed(&'static str),
-    /// Made of the first of these annotations that the report has, as [`hash_of_first`] says.
+    /// Computed from the first of these annotations in the report, see [`hash_of_first`].
     FirstOf(&'static [&'static str]),
 }
 
@@ -112,14 +113,14 @@ pub enum Visibility {
     Protected,
 }
 
-/// What a field can do.
+/// What a field can be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flags {
-    /// The full-text search looks into it.
+    /// The full-text search includes it.
     pub text: bool,
-    /// The processed crash holds a list joined by `;`.
+    /// The processed crash has a list joined by `;`.
     pub split: bool,
-    /// Counting by it makes sense.
+    /// Counting by it is useful.
     pub facet: bool,
     pub sort: bool,
     /// Offered as a column of results.
@@ -156,9 +157,9 @@ impl Flags {
 /// One entry of the catalogue.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Field {
-    /// As queries, columns and the index call it.
+    /// Its name in queries, columns and the index.
     pub name: &'static str,
-    /// As the processed crash calls it.
+    /// Its key in the processed crash.
     pub key: &'static str,
     pub title: &'static str,
     pub kind: Kind,
@@ -175,7 +176,7 @@ impl Field {
         self.visibility == Visibility::Protected
     }
 
-    /// The annotation that it is copied from.
+    /// The annotation from which it is copied.
     pub fn annotation(&self) -> Option<&'static str> {
         match self.source {
             Source::Annotation(key) => Some(key),
@@ -183,8 +184,8 @@ impl Field {
         }
     }
 
-    /// The typed value of an annotation's text. `Err` is a note for the processed crash; it names
-    /// the annotation, not the value, which may be the user's.
+    /// The typed value of an annotation's text. `Err` is a note for the processed crash. It contains the
+    /// annotation's name but not its value, which may be user data.
     pub fn value_of(&self, text: &str) -> Result<Value, String> {
         let bad = || {
             let annotation = self.annotation().unwrap_or(self.key);
@@ -210,7 +211,7 @@ impl Field {
     }
 }
 
-/// The list of this process, and the ways into it.
+/// The list of this process, with its look-up tables.
 struct Catalogue {
     fields: Vec<Field>,
     by_name: HashMap<&'static str, usize>,
@@ -240,13 +241,13 @@ impl Catalogue {
     }
 }
 
-/// The fields of the program, without those of a site.
+/// The built-in fields, without those of a site.
 fn builtin() -> &'static [Field] {
     catalogue::FIELDS
 }
 
-/// The annotations that tell an installation from others, where the configuration names none.
-/// Firefox sends when it was installed, Crashpad and Electron an id of the installation.
+/// The annotations that identify an installation, if the configuration names none. Firefox sends the time of
+/// installation, Crashpad and Electron send an id of the installation.
 pub const INSTALLATION_KEYS: [&str; 5] = [
     "InstallTime",
     "guid",
@@ -255,11 +256,11 @@ pub const INSTALLATION_KEYS: [&str; 5] = [
     "client_id",
 ];
 
-/// Adds a site's fields behind the built-in ones, and takes over the annotations that tell an
-/// installation. To be called before anything looks into the list.
+/// Adds a site's fields after the built-in ones, and sets the annotations that identify an installation. Must
+/// be called before the list is used.
 ///
 /// # Errors
-/// The list is in use already, with others.
+/// The list is already in use with other fields. Only a restart of the process helps.
 pub fn extend(site: &[site::SiteField], installation_keys: &[String]) -> Result<(), String> {
     let added = site.iter().map(site::field);
     let mut fields: Vec<Field> = builtin().iter().copied().chain(added).collect();
@@ -291,7 +292,7 @@ pub fn annotation_fields() -> impl Iterator<Item = &'static Field> {
     all().iter().filter(|field| field.annotation().is_some())
 }
 
-/// A field by its name, or else by its key in the processed crash.
+/// A field by its name, or otherwise by its key in the processed crash.
 pub fn by_name(name: &str) -> Option<&'static Field> {
     let catalogue = Catalogue::get();
     catalogue.by_name.get(name).map(|at| &catalogue.fields[*at])
@@ -310,7 +311,7 @@ pub fn by_annotation(annotation: &str) -> Option<&'static Field> {
     Some(&catalogue.fields[*at])
 }
 
-/// The name, of those that a caller may know, that somebody most likely meant by `text`.
+/// The field name that the user most likely meant by `text`, among the names that the caller may see.
 pub fn nearest(text: &str, sees_protected: bool) -> Option<&'static str> {
     let known = all()
         .iter()
@@ -320,8 +321,8 @@ pub fn nearest(text: &str, sees_protected: bool) -> Option<&'static str> {
     (distance <= 1 + text.len() / 4).then_some(name)
 }
 
-/// What stands for the first of these annotations that has a value. Only whether two are equal can
-/// be told of it, so it may be seen by those who may not see the annotation.
+/// A hash of the first of these annotations that has a value. It shows only whether two values are equal, so
+/// it may be shown to users who may not see the annotation.
 pub fn hash_of_first(keys: &[&str], annotations: &BTreeMap<String, String>) -> Option<String> {
     let mut values = keys
         .iter()
@@ -331,7 +332,7 @@ pub fn hash_of_first(keys: &[&str], annotations: &BTreeMap<String, String>) -> O
     Some(format!("{hash:016x}"))
 }
 
-/// The number that an address is.
+/// The number of an address.
 pub fn address(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.strip_prefix("0x").or(text.strip_prefix("0X"))?;

@@ -1,7 +1,7 @@
-//! What of a crash anybody may see who may read public fields alone.
+//! Redaction: reduces a crash to what users may see who have access to public fields only.
 //!
-//! What is not known to be public is left out, so that nothing new leaks by being new. The parts
-//! of the walk that may hold what a user typed or opened are registers, handles and memory.
+//! Data that is not known to be public is left out, so new data does not leak. The parts of the walk that may
+//! contain what a user typed or opened are registers, handles and memory.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::{JSON_DUMP, by_annotation, by_name};
 use crate::crash::processed::OTHER_DUMP_PREFIX;
 
-/// Annotations that no field copies as they are, and that processing reads into public ones.
+/// Annotations that no field copies directly, but from which processing computes public fields.
 const PUBLIC_ANNOTATIONS: [&str; 15] = [
     "Accessibility",
     "Add-ons",
@@ -29,10 +29,10 @@ const PUBLIC_ANNOTATIONS: [&str; 15] = [
     "SubmittedFrom",
 ];
 
-/// Public keys of a processed crash that are no fields.
+/// Public keys of a processed crash that are not fields.
 const PUBLIC_KEYS: [&str; 2] = ["memory_measures", "uuid"];
 
-/// Public parts of a walk, at its top.
+/// Public parts of a walk, at its top level.
 const PUBLIC_WALK: [&str; 16] = [
     "crash_info",
     "crashing_thread",
@@ -52,16 +52,16 @@ const PUBLIC_WALK: [&str; 16] = [
     "linux_memory_map_count",
 ];
 
-/// Protected parts of a walk, wherever they are inside the public ones.
+/// Protected parts of a walk, anywhere inside the public ones.
 const PROTECTED_IN_WALK: [&str; 2] = ["registers", "is_likely_guard_page"];
 
-/// Public keys of a dump beside the main one.
+/// Public keys of a dump other than the main one.
 const PUBLIC_OTHER_DUMP: [&str; 3] = ["mdsw_status_string", "stackwalk_version", "success"];
 
-/// A processed crash without what is not public.
+/// A processed crash without its protected parts.
 ///
 /// # Errors
-/// `json` is no object.
+/// `json` is not an object.
 pub fn processed(json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
     let mut fields: Map<String, Value> = serde_json::from_slice(json)?;
     fields.retain(|key, value| match by_name(key) {
@@ -79,7 +79,7 @@ pub fn processed(json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
     serde_json::to_vec(&fields)
 }
 
-/// Leaves the public annotations of a raw crash.
+/// Removes the protected annotations of a raw crash.
 pub fn annotations(annotations: &mut BTreeMap<String, String>) {
     annotations.retain(|key, _| is_public_annotation(key));
 }

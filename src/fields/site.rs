@@ -1,27 +1,27 @@
-//! Fields that a site adds for its own annotations, from `[[fields]]` of the configuration.
+//! Fields that a site adds for its own annotations, from `[[fields]]` in the configuration.
 
 use std::str::FromStr;
 
 use super::{Field, Flags, Kind, Source, Visibility, builtin};
 
-/// One entry, as it is written.
+/// One entry, as in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiteField {
     /// The annotation's key.
     pub annotation: String,
-    /// As queries call it.
+    /// Its name in queries.
     pub name: String,
     pub kind: Kind,
     pub title: String,
     pub description: String,
     pub unit: String,
     pub public: bool,
-    /// The full-text search looks into it.
+    /// The full-text search includes it.
     pub text: bool,
 }
 
 const NAME_BYTES_MAX: usize = 64;
-/// Each costs columns in every part of the index.
+/// Limit of site fields, because each costs columns in every segment of the index.
 pub const SITE_FIELDS_MAX: usize = 200;
 
 impl FromStr for Kind {
@@ -37,7 +37,7 @@ impl FromStr for Kind {
 }
 
 impl Kind {
-    /// Kinds by the words that a configuration has for them.
+    /// Kinds, by their words in a configuration.
     const SITE: [(&'static str, Kind); 8] = [
         ("string", Kind::String),
         ("enum", Kind::Enum),
@@ -49,14 +49,14 @@ impl Kind {
         ("address", Kind::Address),
     ];
 
-    /// The word of a configuration.
+    /// Its word in a configuration.
     pub fn site_word(self) -> &'static str {
         let found = Self::SITE.iter().find(|(_, kind)| *kind == self);
         found.map_or("string", |(word, _)| word)
     }
 }
 
-/// `MyAnnotation` as a field's name: `my_annotation`.
+/// A field name for an annotation: `my_annotation` for `MyAnnotation`.
 pub fn name_of(annotation: &str) -> String {
     let mut name = String::new();
     let mut was_lower = false;
@@ -74,7 +74,10 @@ pub fn name_of(annotation: &str) -> String {
     name
 }
 
-/// Why an entry cannot be used beside the built-in fields and those before it.
+/// Checks an entry against the built-in fields and the entries before it.
+///
+/// # Errors
+/// Why the entry cannot be used.
 pub fn check(entry: &SiteField, before: &[SiteField]) -> Result<(), String> {
     let SiteField {
         annotation, name, ..

@@ -1,9 +1,9 @@
 //! The order of version texts.
 
-/// A version that compares as people mean it: `99.0a1 < 99.0b2 < 99.0b10 < 99.0 < 99.0esr < 99.0.1`.
+/// A version that sorts as users expect: `99.0a1 < 99.0b2 < 99.0b10 < 99.0 < 99.0esr < 99.0.1`.
 ///
-/// Digits compare as numbers. A word for what comes before a release sorts before the end of
-/// the text, any other word behind it. Texts that differ only in separators compare equal.
+/// Digits compare as numbers. A word for a pre-release sorts before the end of the text, any other word after
+/// it. Texts that differ only in separators compare equal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct VersionKey(Vec<Part>);
 
@@ -16,7 +16,7 @@ enum Part {
     Number(u128),
 }
 
-/// Words that name what comes before a release.
+/// Words for pre-releases.
 const BEFORE: [&str; 10] = [
     "a", "alpha", "b", "beta", "canary", "dev", "nightly", "pre", "preview", "rc",
 ];

@@ -1,4 +1,4 @@
-//! What one search may take, and all together: time and memory.
+//! Limits of time and memory, for each search and for all searches together.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use super::error::IndexError;
 use crate::limits;
 
-/// The bounds of one search.
+/// The limits of one search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SearchBounds {
     pub time_max: Duration,
-    /// Memory for what is counted, ranked and answered.
+    /// Memory for what is counted, sorted and returned.
     pub bytes_max: usize,
 }
 
@@ -25,7 +25,7 @@ impl Default for SearchBounds {
     }
 }
 
-/// What the searches that run may still take together.
+/// The memory that all running searches may still use together.
 #[derive(Debug)]
 pub struct SharedBytes(AtomicUsize);
 
@@ -48,13 +48,13 @@ impl SharedBytes {
     }
 }
 
-/// The same while a search runs: it is asked every few thousand documents or entries.
+/// The limits while a search runs. They are checked every few thousand documents or entries.
 #[derive(Debug)]
 pub struct Running {
     ends_at: Instant,
     bytes_max: usize,
     shared: Arc<SharedBytes>,
-    /// Of the shared bytes; they are given back when the search ends.
+    /// Bytes taken from the shared ones. They are given back when the search ends.
     taken: Cell<usize>,
 }
 
@@ -77,12 +77,12 @@ impl Running {
         }
     }
 
-    /// Whether so many bytes may be held at once. What is above
-    /// [`limits::SEARCH_BYTES_FREE`] is taken from what all searches share, so that small ones go
-    /// on beside some that take all there is.
+    /// Checks whether the search may use this many bytes at once. The bytes above
+    /// [`limits::SEARCH_BYTES_FREE`] are taken from a budget that all searches share. So small searches can
+    /// run beside some that use up the whole budget.
     ///
     /// # Errors
-    /// [`IndexError::TooComplex`] at the search's own bound, [`IndexError::Busy`] at that of all.
+    /// [`IndexError::TooComplex`] at the search's own limit, [`IndexError::Busy`] at the shared limit.
     pub fn check_bytes(&self, bytes: usize) -> Result<(), IndexError> {
         if bytes > self.bytes_max {
             return Err(IndexError::TooComplex);
@@ -118,7 +118,7 @@ mod tests {
         let large: Vec<Running> = (0..SEARCHES_BYTES_MAX / each).map(|_| begin()).collect();
         for search in &large {
             search.check_bytes(SEARCH_BYTES_MAX).unwrap();
-            // What a search has, it need not take again.
+            // The search has these bytes already and does not take them again.
             search.check_bytes(SEARCH_BYTES_MAX - 1).unwrap();
         }
         let left = SEARCHES_BYTES_MAX % each;

@@ -1,4 +1,4 @@
-//! Columns of one segment, by field, read a block of documents at a time.
+//! Columns of one segment, by field, read one block of documents at a time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use crate::clock::Timestamp;
 use crate::fields::Kind;
 use crate::query::FieldRef;
 
-/// Values of one field for each document of a segment. Only text may have several a document.
+/// Values of one field for each document of a segment. Only text may have several values per document.
 pub enum FieldColumn {
     /// No document has a value.
     Missing,
     Text(TextColumn),
-    /// Of any other kind, as numbers that compare as the values do.
+    /// A column of any other kind, as numbers that compare like the values.
     Number(Column<u64>),
 }
 
@@ -62,8 +62,8 @@ impl FieldColumn {
         }
     }
 
-    /// The values of some documents as the API gives them, in the order of `docs`: null for none,
-    /// a list for several.
+    /// The values of some documents in the API's form, in the order of `docs`: null for none, a list for
+    /// several.
     pub fn values(
         &self,
         field: &FieldRef,
@@ -102,7 +102,7 @@ fn each(docs: &[u32], value: impl Fn(u32) -> Option<Value>) -> Vec<Value> {
         .collect()
 }
 
-/// A value of a column of numbers as the API gives it.
+/// A value of a column of numbers in the API's form.
 pub fn number_value(kind: Kind, number: u64) -> Value {
     match kind {
         Kind::Date => Timestamp::from_ms(u64_to_i64(number)).rfc3339().into(),
@@ -128,7 +128,7 @@ pub fn texts(
     Ok(found)
 }
 
-/// Each value of some documents, with its document: read at once, in the order of the documents.
+/// The values of some documents, each with its document. Read together, in the order of the documents.
 #[derive(Default)]
 pub struct Pairs {
     is_one_each: bool,
@@ -138,7 +138,7 @@ pub struct Pairs {
 }
 
 impl Pairs {
-    /// Reads the values of `docs`, which ascend.
+    /// Reads the values of `docs`, which must ascend.
     pub fn read(&mut self, column: &Column<u64>, docs: &[u32]) {
         self.docs.clear();
         self.rows.clear();
@@ -163,12 +163,12 @@ impl Pairs {
         self.docs.iter().copied().zip(self.values.iter().copied())
     }
 
-    /// Whether each document has one value.
+    /// Whether each document has exactly one value.
     pub fn is_one_each(&self) -> bool {
         self.is_one_each
     }
 
-    /// The values alone.
+    /// The values without their documents.
     pub fn values(&self) -> &[u64] {
         &self.values
     }
@@ -178,12 +178,12 @@ impl Pairs {
 pub struct Bits(Vec<u64>);
 
 impl Bits {
-    /// Room for numbers below `len`.
+    /// An empty set for numbers below `len`.
     pub fn new(len: usize) -> Self {
         Self(vec![0; len.div_ceil(64)])
     }
 
-    /// Bytes of one with so much room.
+    /// Bytes of a set for numbers below `len`.
     pub fn bytes(len: usize) -> usize {
         len / 8 + 8
     }
@@ -206,26 +206,26 @@ impl Bits {
         self.0.iter().all(|word| *word == 0)
     }
 
-    /// Takes over what the other set, of the same length, has.
+    /// Adds the numbers of the other set, which must have the same length.
     pub fn add(&mut self, other: &Self) {
         for (word, more) in self.0.iter_mut().zip(&other.0) {
             *word |= more;
         }
     }
 
-    /// Drops what the other set, of the same length, has not.
+    /// Removes the numbers that are not in the other set, which must have the same length.
     pub fn keep(&mut self, other: &Self) {
         for (word, more) in self.0.iter_mut().zip(&other.0) {
             *word &= more;
         }
     }
 
-    /// Ascending.
+    /// The numbers, ascending.
     pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         self.within(0..self.0.len() * 64)
     }
 
-    /// What lies in a range that begins at a multiple of 64, ascending.
+    /// The numbers in a range that starts at a multiple of 64, ascending.
     pub fn within(&self, range: std::ops::Range<usize>) -> impl Iterator<Item = usize> + '_ {
         let words = range.start / 64..range.end.div_ceil(64).min(self.0.len());
         let first = words.start;

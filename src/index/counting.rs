@@ -1,14 +1,15 @@
-//! Counting by value, exactly, to any depth.
+//! Counts documents by value, exactly and to any depth.
 //!
-//! Facets are counted a level at a time: those at the top over all documents that match, then,
-//! once it is known which values the answer lists, those inside them, for the listed values alone.
-//! So memory follows what is answered, not what exists.
+//! Facets are counted one level at a time. Those at the top are counted over all matching documents. When it
+//! is known which values the answer lists, the facets inside them are counted, for the listed values only. So
+//! memory depends on the size of the answer and not on the number of values. tantivy's own aggregations are
+//! not used, because their counts of texts are approximate over several segments (ADR 6).
 //!
-//! 1. [`Counting::open`] makes the facets of a level ready for a segment: texts are counted by the
-//!    numbers of its dictionary's entries.
-//! 2. [`Part::count`] takes the segment's documents, a block after the other.
-//! 3. [`Counting::add`] takes over what a segment counted; [`Counting::keep`] chooses the values
-//!    that are listed, when the level is done.
+//! 1. [`Counting::open`] prepares the facets of a level for a segment. Texts are counted by the numbers of
+//!    the entries in its dictionary.
+//! 2. [`Part::count`] counts the segment's documents, one block after the other.
+//! 3. [`Counting::add`] adds the counts of a segment. [`Counting::keep`] selects the values that are listed,
+//!    when the level is done.
 
 use std::collections::{HashMap, HashSet};
 
@@ -27,30 +28,30 @@ use crate::fields::version::VersionKey;
 use crate::limits;
 use crate::query::{Facet, FacetNode, Interval, Query};
 
-/// Cells of a table of listed values by entries, up to which it is a plain array.
+/// Limit of cells (listed values times entries) up to which a table is a plain array.
 const CELLS_MAX: usize = 1 << 20;
-/// Bytes of an entry of a hash map of counts, with the room that it leaves free.
+/// Bytes of an entry in a hash map of counts, including free space of the map.
 const ENTRY_BYTES: usize = 48;
 
-/// A value as it is counted: in the order of the answer among values of the same count.
+/// A value that is counted. Sorts like the answer does for values with the same count.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
     Text(Box<str>),
-    /// Of a column of numbers; where a histogram's interval begins, as a float or date.
+    /// A value of a column of numbers, or the start of a histogram's interval as a float or date.
     Number(u64),
 }
 
 /// A value that is listed.
 #[derive(Debug)]
 pub struct Bucket {
-    /// The place of the listed value that it is inside of, in that facet's list.
+    /// Position of the listed value that contains it, in the list of the parent facet.
     pub parent: u32,
     pub key: Key,
     pub count: u64,
 }
 
 impl Bucket {
-    /// Memory that it takes here and in the answer.
+    /// Memory of the bucket here and in the answer.
     fn bytes(&self) -> usize {
         let text = match &self.key {
             Key::Text(text) => text.len(),
@@ -67,21 +68,21 @@ pub struct Node<'q> {
     level: usize,
     pub children: Vec<usize>,
     counts: Counts,
-    /// What is listed, sorted by parent, then as in the answer.
+    /// The listed values, sorted by parent and then as in the answer.
     pub listed: Vec<Bucket>,
     listed_bytes: usize,
-    /// For each parent, where distinct values are counted.
+    /// One set per parent, if distinct values are counted.
     pub unique: Vec<Unique>,
     unique_bytes: isize,
-    /// A value that came some times one after the other, not yet in `counts`.
+    /// A value that occurred several times in a row, not yet added to `counts`.
     run: Option<((u32, u64), u64)>,
 }
 
-/// Counts of a level while its segments go by.
+/// Counts of a level while its segments are processed.
 enum Counts {
-    /// Texts at the top.
+    /// Texts at the top level.
     Top(Top),
-    /// By parent and value; a text is a number of the interner.
+    /// By parent and value. The value of a text is its number in the interner.
     Inside(HashMap<(u32, u64), u64, KeyHash>),
 }
 
@@ -108,7 +109,7 @@ impl<'q> Counting<'q> {
         }
     }
 
-    /// Levels of facets inside each other.
+    /// Number of levels of nested facets.
     pub fn levels(&self) -> usize {
         self.nodes
             .iter()
@@ -117,7 +118,7 @@ impl<'q> Counting<'q> {
             .unwrap_or(0)
     }
 
-    /// Makes the facets of a level ready for a segment.
+    /// Prepares the facets of a level for a segment.
     pub fn open(
         &self,
         level: usize,
@@ -154,8 +155,8 @@ impl<'q> Counting<'q> {
         Ok(part)
     }
 
-    /// Makes the listed values of a facet, and of those around it, known to a segment. Returns its
-    /// place in `above`.
+    /// Looks up the listed values of a facet, and of the facets around it, in a segment. Returns its position
+    /// in `above`.
     fn open_above(
         &self,
         at: usize,
@@ -194,7 +195,7 @@ impl<'q> Counting<'q> {
         Ok(above.len() - 1)
     }
 
-    /// Takes over what a segment counted.
+    /// Adds the counts of a segment.
     pub fn add(&mut self, part: Part, running: &Running) -> Result<(), IndexError> {
         for counted in part.counted {
             let node = &mut self.nodes[counted.node];
@@ -235,7 +236,7 @@ impl<'q> Counting<'q> {
         Ok(())
     }
 
-    /// Adds counts of entries inside of listed values.
+    /// Adds counts of entries inside listed values.
     fn add_texts(
         &mut self,
         at: usize,
@@ -263,7 +264,7 @@ impl<'q> Counting<'q> {
         })
     }
 
-    /// Chooses the values of a level that are listed.
+    /// Selects the values of a level that are listed.
     pub fn keep(&mut self, level: usize, running: &Running) -> Result<(), IndexError> {
         for at in 0..self.nodes.len() {
             if self.nodes[at].level != level {
@@ -289,7 +290,7 @@ impl<'q> Counting<'q> {
                 }
             };
             node.listed_bytes = node.listed.iter().map(Bucket::bytes).sum();
-            // Where what is inside of them will be counted.
+            // Prepare the sets in which the values inside them are counted.
             let parents = self.nodes[at].listed.len();
             for child in self.nodes[at].children.clone() {
                 if let Facet::Cardinality(_) = self.nodes[child].facet {
@@ -301,7 +302,7 @@ impl<'q> Counting<'q> {
         Ok(())
     }
 
-    /// Memory for what is counted and listed.
+    /// Memory of all counts and listed values.
     pub fn bytes(&self) -> usize {
         let nodes = self.nodes.iter().map(|node| {
             let counts = match &node.counts {
@@ -318,7 +319,7 @@ fn unique(parents: usize) -> Vec<Unique> {
     (0..parents).map(|_| Unique::default()).collect()
 }
 
-/// Lays the facets out, each behind the one around it. Returns the places of `facets`.
+/// Adds the facets to `nodes`, each after the facet around it. Returns the positions of `facets`.
 fn plant<'q>(
     facets: &'q [FacetNode],
     parent: Option<usize>,
@@ -357,7 +358,7 @@ impl Node<'_> {
             self.unique_bytes += self.unique[parent as usize].insert(hash_number(value));
             return;
         }
-        // Neighbours are mostly of one interval.
+        // Neighbouring documents are mostly in the same interval.
         match &mut self.run {
             Some((known, count)) if *known == (parent, value) => *count += 1,
             _ => {
@@ -373,7 +374,7 @@ impl Node<'_> {
         }
     }
 
-    /// Adds entries that were seen inside of listed values.
+    /// Adds entries that occurred inside listed values.
     fn add_unique(
         &mut self,
         column: &TextColumn,
@@ -393,7 +394,7 @@ impl Node<'_> {
     }
 }
 
-/// The facets of a level on one segment.
+/// The facets of a level in one segment.
 pub struct Part {
     /// The facets around those that are counted, outer ones first.
     above: Vec<Above>,
@@ -404,13 +405,13 @@ pub struct Part {
 /// A facet whose listed values are known.
 struct Above {
     node: usize,
-    /// Its place in the same list.
+    /// Position of the facet around it, in the same list.
     parent: Option<usize>,
     column: FieldColumn,
     values: Values,
-    /// Listed values by parent and value.
+    /// Positions of the listed values, by parent and value.
     places: HashMap<(u32, u64), u32, KeyHash>,
-    /// For the block at hand: documents with the listed values that they have.
+    /// For the current block: documents and the listed values that they have.
     found: Vec<(u32, u32)>,
 }
 
@@ -422,12 +423,12 @@ struct Counted {
     tally: Tally,
 }
 
-/// What a segment counts.
+/// The counts of one segment.
 enum Tally {
     Nothing,
     /// By entry.
     Entries(Vec<u32>),
-    /// By parent and entry, `width` of them a parent.
+    /// By parent and entry, `width` entries per parent.
     Cells {
         width: usize,
         counts: Vec<u32>,
@@ -439,7 +440,7 @@ enum Tally {
         seen: Bits,
     },
     Seen(HashSet<(u32, u64), KeyHash>),
-    /// Numbers mean the same in all segments: straight into the facet.
+    /// Numbers have the same meaning in all segments, so they are added to the facet directly.
     Numbers,
 }
 
@@ -532,7 +533,7 @@ impl Part {
             self.pairs.read(column, docs);
             let (values, tally) = (&mut counted.values, &mut counted.tally);
             match (counted.above, &mut *tally, &*values) {
-                // The commonest kinds, without a detour.
+                // The most frequent cases, without indirection.
                 (None, Tally::Entries(counts), Values::Same) => {
                     for ord in self.pairs.values() {
                         counts[*ord as usize] += 1;
@@ -563,13 +564,14 @@ impl Part {
     }
 }
 
-/// Calls with each value that is inside of something: all of them, where there is nothing around.
+/// Calls `take` for each value inside the listed values of `around`, or for all values if there is no facet
+/// around.
 fn inside(around: Option<&[(u32, u32)]>, pairs: &Pairs, mut take: impl FnMut(u32, u32, u64)) {
     let Some(around) = around else {
         pairs.iter().for_each(|(doc, value)| take(doc, 0, value));
         return;
     };
-    // Both ascend by document, and both may have one several times.
+    // Both ascend by document, and both may have a document several times.
     let mut from = 0;
     for (doc, value) in pairs.iter() {
         while around.get(from).is_some_and(|(other, _)| *other < doc) {
@@ -580,13 +582,13 @@ fn inside(around: Option<&[(u32, u32)]>, pairs: &Pairs, mut take: impl FnMut(u32
     }
 }
 
-/// From a column's number to that which is counted.
+/// Converts a column's number to the number that is counted.
 enum Values {
     Same,
     Float,
     Intervals {
         interval: Interval,
-        /// A day, in days since 1970, and the interval that it is in.
+        /// A day, in days since 1970, and the start of its interval.
         last: Option<(i64, u64)>,
     },
     Widths(Kind, f64),
@@ -613,7 +615,7 @@ impl Values {
             Self::Intervals { interval, last } => {
                 let ms = u64_to_i64(number);
                 let floor = |ms| i64_to_u64(interval.floor(Timestamp::from_ms(ms)).ms());
-                // The calendar takes its time, and neighbours are mostly of one day.
+                // Calendar computations are slow, and neighbouring documents are mostly from the same day.
                 match interval {
                     Interval::Minute | Interval::Hour => floor(ms),
                     _ => {
@@ -657,10 +659,10 @@ impl Interner {
     }
 }
 
-/// How the values of a facet are listed.
+/// The order in which the values of a facet are listed.
 struct Order<'i> {
     kind: Kind,
-    /// For facets of texts.
+    /// Only for facets of texts.
     texts: Option<&'i Interner>,
     is_histogram: bool,
     size: usize,
@@ -710,7 +712,7 @@ impl Order<'_> {
     }
 }
 
-/// What a text of a field of versions is sorted by, before itself.
+/// The sort key of a text in a field of versions. Equal keys sort by the text.
 pub fn version(kind: Kind, text: &str) -> Option<VersionKey> {
     (kind == Kind::Version).then(|| VersionKey::new(text))
 }

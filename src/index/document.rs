@@ -1,4 +1,4 @@
-//! One crash as the index holds it.
+//! One crash as the index stores it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,22 +20,22 @@ pub enum Scalar {
     Bool(bool),
 }
 
-/// What the index takes of a crash.
+/// The data of a crash that the index stores.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
     pub seq: u64,
-    /// Distinct values of each field that has any.
+    /// The distinct values of each field that has any.
     pub fields: Vec<(&'static Field, Vec<Scalar>)>,
-    /// Annotations that are no fields, by key.
+    /// Annotations that are not fields, by key.
     pub annotations: Vec<(String, String)>,
 }
 
 impl Document {
-    /// Reads a processed crash; the walk inside it is skipped unread. Values that do not fit
-    /// their field are left out. Id and date are the record's, whatever the JSON says.
+    /// Reads a processed crash, up to the walk inside it. Values that do not fit their field are left out. Id
+    /// and date are taken from the arguments, whatever the JSON says.
     ///
     /// # Errors
-    /// The JSON is no object.
+    /// The JSON is not an object.
     pub fn new(
         seq: u64,
         id: CrashId,
@@ -59,7 +59,7 @@ impl Document {
             let field = fields::by_name(name).expect("the catalogue has id and date");
             found.push((field, vec![value]));
         }
-        // Crashes that were processed before a site had the field hold its annotation alone.
+        // Crashes that were processed before a site added the field have only its annotation.
         for field in fields::of_site() {
             let text = field.annotation().and_then(|key| annotations.get(key));
             if let Some(Ok(value)) = text.map(|text| field.value_of(text))
@@ -99,12 +99,12 @@ impl Document {
     }
 }
 
-/// Reads an object's catalogue fields, up to the walk, which comes last and is far larger than all
+/// Reads an object's catalogue fields up to the walk, which comes last and is far larger than everything
 /// else.
 #[derive(Default)]
 struct Known {
     found: Vec<(&'static Field, Vec<Scalar>)>,
-    /// Reading ended there, amid the object, which the reader takes for an error.
+    /// Reading stopped at the walk, inside the object. The JSON reader reports this as an error.
     is_at_walk: bool,
 }
 
@@ -162,7 +162,7 @@ fn scalars(field: &Field, value: Value) -> Vec<Scalar> {
             break;
         }
     }
-    // Columns hold one number a crash: what counts and sorts them relies on it.
+    // A column of numbers has one number per crash. Counting and sorting rely on this.
     if !field.kind.is_text() {
         values.truncate(1);
     }

@@ -1,4 +1,4 @@
-//! What can go wrong with the index. It is derived: each of these costs time, never data.
+//! The errors of the index. It is derived from the store, so each of them costs time, never data.
 
 use std::{fmt, io};
 
@@ -6,25 +6,25 @@ use crate::limits;
 
 #[derive(Debug)]
 pub enum IndexError {
-    /// The search would hold more than its bound; the caller can narrow it.
+    /// The search would use more memory than it may. The caller can narrow it.
     TooComplex,
-    /// The search took longer than its bound; the caller can narrow it.
+    /// The search took too long. The caller can narrow it.
     TimedOut,
-    /// All searches together would hold more than their bound; the caller can come again.
+    /// All searches together would use more memory than they may. The caller can try again later.
     Busy,
-    /// An index is being built without which the answer would lack crashes, or these fields of them,
-    /// which it is not to; the caller can wait.
+    /// No index can answer for all crashes yet, because an index with these fields (or, without a name, with
+    /// all crashes) is still being built. The caller can wait.
     Unbuilt(Vec<String>),
-    /// Reading or writing failed; opening the writer again may heal it.
+    /// Reading or writing failed. Opening the writer again may help.
     Io(String),
-    /// The files are not what was written; only building the index anew heals it.
+    /// The files are not what was written. Only building the index again helps.
     Damaged(String),
 }
 
 impl fmt::Display for IndexError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // Socorro's words, which its clients know.
+            // Socorro's messages, which its clients know.
             Self::TooComplex => f.write_str(
                 "Search query is too complex to execute. Simplify the search pattern and try again.",
             ),

@@ -1,4 +1,4 @@
-//! What was counted, as answers give it.
+//! The counts in the form of the answer.
 
 use serde_json::{Value, json};
 use tantivy::{u64_to_f64, u64_to_i64};
@@ -11,19 +11,19 @@ use crate::query::Facet;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum FacetResult {
-    /// Values by count, most first, equals by value, versions as such; intervals of a histogram in
-    /// their order.
+    /// Values by count, highest first. Equal counts are sorted by value, versions as versions. Intervals of a
+    /// histogram are in their own order.
     Buckets(Vec<FacetBucket>),
-    /// Distinct values.
+    /// Number of distinct values.
     Cardinality(u64),
-    /// Distinct values, more than are told apart: about so many. The error is that of 997 in 1,000
-    /// such estimates at most.
+    /// Estimated number of distinct values, if there are too many for exact counting. At most 3 of 1,000 such
+    /// estimates are off by more than `error`.
     Estimate { value: u64, error: u64 },
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct FacetBucket {
-    /// The value as the API gives it: `"T"` and `"F"` for a bool.
+    /// The value in the API's form: `"T"` and `"F"` for a bool.
     pub term: Value,
     pub count: u64,
     pub facets: Vec<(String, FacetResult)>,
@@ -61,12 +61,12 @@ impl FacetBucket {
     }
 }
 
-/// The facets of a whole query, when all levels are counted.
+/// The facets of a whole query, after all levels are counted.
 pub fn results(counting: &Counting) -> Vec<(String, FacetResult)> {
     inside(counting, &counting.top, 0)
 }
 
-/// Some facets inside of one listed value.
+/// Some facets inside one listed value.
 fn inside(counting: &Counting, places: &[usize], parent: u32) -> Vec<(String, FacetResult)> {
     let results = places.iter().map(|&at| {
         let node = &counting.nodes[at];
@@ -99,7 +99,7 @@ fn term(facet: &Facet, key: &Key) -> Value {
         Key::Number(number) => *number,
     };
     match (facet, facet.field().kind()) {
-        // Socorro writes the zone of an interval as +00:00.
+        // Socorro writes the time zone of an interval as +00:00.
         (Facet::DateHistogram(..), _) => Timestamp::from_ms(u64_to_i64(number))
             .rfc3339()
             .replace('Z', "+00:00")

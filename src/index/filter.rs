@@ -1,8 +1,8 @@
-//! A query's conditions on one segment, a block of documents at a time.
+//! A query's conditions on one segment, evaluated on one block of documents at a time.
 //!
-//! Conditions on text are decided once for each entry of the column's dictionary, of which there
-//! are far fewer than documents; then a document is a look-up. Words of full text give the set of
-//! their documents, and only those are looked at further.
+//! A condition on text is evaluated once for each entry of the column's dictionary, which has far fewer
+//! entries than there are documents. Then a document needs only a look-up. Words of the full text give the
+//! set of their documents, and only these documents are checked further.
 
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use super::words::{all_words, full_text};
 use crate::fields::{self, DEFERRED, name};
 use crate::query::{FieldRef, Filter, Op, Operand, Query};
 
-/// Documents that are looked at together. A multiple of 64.
+/// Documents that are processed together. A multiple of 64.
 const BLOCK: u32 = 4_096;
 
-/// What a search stands on: the index that answers it, and its bounds.
+/// The context of a search: the index that answers it, and its limits.
 #[derive(Clone, Copy)]
 pub struct Ground<'i> {
     pub layout: &'i Layout,
@@ -41,14 +41,14 @@ impl Ground<'_> {
     }
 }
 
-/// The conditions, made ready for one segment.
+/// The conditions, prepared for one segment.
 pub struct Matching<'s> {
     segment: &'s SegmentReader,
-    /// None matches.
+    /// No document matches.
     is_empty: bool,
-    /// Where the date matters: not every document lies in the range.
+    /// Set if the date must be checked, because not every document is in the range.
     dates: Option<(Column<u64>, RangeInclusive<u64>)>,
-    /// The documents that have the words, where words are asked for.
+    /// The documents that have the words, if the query has words.
     words: Option<Bits>,
     clauses: Vec<Clause>,
 }
@@ -69,7 +69,7 @@ impl<'s> Matching<'s> {
         };
         let mut alternatives: Vec<(&FieldRef, Vec<Test>)> = Vec::new();
         let mut dates = 0..=u64::MAX;
-        // The dates first: beside their range nothing else need be opened.
+        // The dates first: if no document is in their range, nothing else has to be opened.
         for filter in query.filters.iter().filter(|filter| is_date_range(filter)) {
             let range = number_range(filter).unwrap_or(NOTHING);
             dates = *dates.start().max(range.start())..=*dates.end().min(range.end());
@@ -120,7 +120,7 @@ impl<'s> Matching<'s> {
         Ok(matching)
     }
 
-    /// Costs nothing in a segment that has none.
+    /// Excludes deferred crashes. Costs nothing in a segment that has none.
     fn leave_out_deferred(&mut self, ground: Ground) -> Result<(), IndexError> {
         let state = FieldRef::find(name::STATE).expect("the catalogue has a state");
         if let FieldColumn::Text(column) = ground.column(self.segment, &state)? {
@@ -145,8 +145,8 @@ impl<'s> Matching<'s> {
             return Ok(());
         };
         let (min, max) = (column.min_value(), column.max_value());
-        // tantivy moves a bound outside of the column's values onto the nearest of them, so a range
-        // beside all values would find that one.
+        // tantivy moves a bound outside the column's values to the nearest value. So a range without any
+        // value would find that value.
         self.is_empty = range.is_empty() || *range.start() > max || *range.end() < min;
         let is_all = *range.start() <= min
             && max <= *range.end()
@@ -166,7 +166,7 @@ impl<'s> Matching<'s> {
             _ => false,
         });
         if is_never {
-            // Negated, it takes all.
+            // A negated condition of this kind matches all documents.
             self.is_empty |= !is_negated;
             return;
         }
@@ -179,7 +179,7 @@ impl<'s> Matching<'s> {
         }
     }
 
-    /// Calls with the documents that match, a block after the other, ascending in each.
+    /// Calls `take` with the documents that match, one block after the other, ascending within each block.
     pub fn each_block(
         &self,
         running: &Running,
@@ -232,8 +232,8 @@ impl<'s> Matching<'s> {
     }
 }
 
-/// The numbers of a segment's documents in blocks, the last first: those came last, and who looks
-/// for the newest need not look at the others for long.
+/// A segment's document numbers in blocks, the last block first. It has the newest crashes, so a search for
+/// the newest ones can skip most of the others.
 pub fn blocks(max_doc: u32) -> impl Iterator<Item = Range<u32>> {
     let start = (0..max_doc).step_by(BLOCK as usize).rev();
     start.map(move |start| start..max_doc.min(start + BLOCK))
@@ -245,7 +245,7 @@ fn is_date_range(filter: &Filter) -> bool {
         && !filter.is_negated
 }
 
-/// Drops the documents that `test` does not mark, or does.
+/// Removes the documents that `test` does not mark, or if negated, those that it marks.
 fn retain(
     docs: &mut Vec<u32>,
     marks: &mut Vec<bool>,
@@ -259,7 +259,7 @@ fn retain(
     docs.retain(|_| marks.next() != Some(&is_negated));
 }
 
-/// Marks the documents of which some value passes.
+/// Marks the documents that have at least one value for which `test` is true.
 fn mark(docs: &[u32], pairs: &Pairs, marks: &mut [bool], test: impl Fn(u64) -> bool) {
     if pairs.is_one_each() {
         for (mark, number) in marks.iter_mut().zip(pairs.values()) {
@@ -276,14 +276,14 @@ fn mark(docs: &[u32], pairs: &Pairs, marks: &mut [bool], test: impl Fn(u64) -> b
     }
 }
 
-/// One of the tests holds, or none does where it is negated.
+/// True if one of the tests is true. If negated, true if none is.
 struct Clause {
     tests: Vec<Test>,
     is_negated: bool,
 }
 
-/// Sets of the same kind become one, so that a document is looked at once however many values are
-/// asked for.
+/// Adds a test to alternatives. Sets of the same kind are merged, so a document is checked once however many
+/// values the query has.
 fn add_alternative(tests: &mut Vec<Test>, test: Test) {
     let known = tests.iter_mut().find_map(|known| match (known, &test) {
         (Test::Entries(_, set), Test::Entries(_, more))
@@ -339,11 +339,11 @@ impl Test {
     }
 }
 
-/// An empty range, written so that it stays one when it is narrowed.
+/// An empty range. With these ends it stays empty when it is narrowed.
 #[allow(clippy::reversed_empty_ranges, reason = "it is meant to be empty")]
 const NOTHING: RangeInclusive<u64> = u64::MAX..=0;
 
-/// What a condition takes of a column of numbers, in the numbers of the column.
+/// The values of a numeric column that a condition accepts, as numbers of the column.
 fn number_range(filter: &Filter) -> Option<RangeInclusive<u64>> {
     let bound = match filter.operand {
         Operand::Integer(number) => i64_to_u64(number),

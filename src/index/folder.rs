@@ -1,14 +1,14 @@
-//! The folders of an index: how one is opened, begun, and put in another's place.
+//! The folders of an index: how one is opened, started, and put in the place of another.
 //!
 //! ```text
 //! <number>/   an index
-//! current     the number of the one that searches are answered from
+//! current     the number of the index that answers searches
 //! ```
 //!
-//! One with a greater number is being built beside it; all others are removed. `current` changes by a
-//! rename, so there is no moment at which a kill leaves nothing. A folder keeps its path for as long
-//! as it is there, and no other one gets it in the life of a process: tantivy's threads that merge
-//! outlive the writer, and write where they know the index to be.
+//! A folder with a greater number is an index that is being built beside it. All other folders are removed.
+//! `current` is replaced by a rename, so a kill at any moment leaves one index. A folder keeps its path as
+//! long as it exists, and within a process no other folder gets the same path. This is necessary because
+//! tantivy's merge threads outlive the writer, and write to the path that they know.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -25,16 +25,16 @@ use super::writer::{self, Watermark};
 use crate::fields::Field;
 
 const CURRENT: &str = "current";
-/// What becomes [`CURRENT`].
+/// The new content of [`CURRENT`], before the rename.
 const CURRENT_NEW: &str = "current.new";
 
-/// An index in one of the folders, open.
+/// An open index in one of the folders.
 pub struct Opened {
     pub number: u64,
     pub tantivy: tantivy::Index,
     pub reader: IndexReader,
     pub layout: Layout,
-    /// It was made for this catalogue, and written under no other.
+    /// It was made for this catalogue and was never written under another one.
     pub is_up_to_date: bool,
     watermark: Mutex<Option<Watermark>>,
     /// As of the last commit.
@@ -69,7 +69,7 @@ impl Opened {
         *self.watermark.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Which annotations have columns; `None` where nobody has written that down.
+    /// Which annotations have columns; `None` if the index does not store this.
     pub fn keys(&self) -> Option<Arc<Keys>> {
         self.keys.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
@@ -82,24 +82,24 @@ impl Opened {
         *self.watermark.lock().unwrap_or_else(|e| e.into_inner()) = Some(watermark);
     }
 
-    /// The last change that it has.
+    /// The last change that it contains.
     pub fn change(&self) -> u64 {
         self.watermark().map_or(0, |mark| mark.change)
     }
 
-    /// Whether every crash is in it that its last change knows of.
+    /// Whether it contains every crash up to its last change.
     pub fn is_whole(&self) -> bool {
         self.watermark()
             .is_some_and(|mark| mark.rebuilt_to.is_none())
     }
 }
 
-/// The folders of one store's index, and the catalogue that it is opened with.
+/// The folders of one store's index, and the catalogue with which they are opened.
 pub struct Folders {
     dir: PathBuf,
     pub store_id: u128,
     pub catalogue: &'static [Field],
-    /// The greatest number that was ever given here.
+    /// The greatest number that was ever used here.
     last: AtomicU64,
 }
 
@@ -121,7 +121,7 @@ impl Folders {
         self.dir.join(number.to_string())
     }
 
-    /// Ascending.
+    /// The numbers of all folders, ascending.
     fn numbers(&self) -> io::Result<Vec<u64>> {
         let mut numbers = Vec::new();
         for entry in std::fs::read_dir(&self.dir)? {
@@ -133,13 +133,13 @@ impl Folders {
         Ok(numbers)
     }
 
-    /// The number of the index that searches are answered from; `None` where there never was one.
+    /// The number of the index that answers searches; `None` if there is none.
     pub fn current(&self) -> Option<u64> {
         let text = std::fs::read_to_string(self.dir.join(CURRENT)).ok()?;
         text.trim().parse().ok()
     }
 
-    /// What was being built beside the current index, as far as it is of any use.
+    /// The index that was being built beside the current one, if it can be used.
     pub fn open_next(&self) -> io::Result<Option<Opened>> {
         let current = self.current();
         let numbers = self.numbers()?.into_iter().rev();
@@ -147,7 +147,7 @@ impl Folders {
         Ok(later.find_map(|number| self.open(number).ok()))
     }
 
-    /// Opens what an earlier run left. `Err` says why it is of no use.
+    /// Opens an index of an earlier process. `Err` is the reason why it cannot be used.
     pub fn open(&self, number: u64) -> Result<Opened, String> {
         let path = self.path(number);
         let tantivy = tantivy::Index::open_in_dir(path).map_err(|e| e.to_string())?;
@@ -174,14 +174,14 @@ impl Folders {
         Ok(opened)
     }
 
-    /// Makes an empty index in a folder of its own.
+    /// Creates an empty index in a new folder.
     pub fn begin(&self) -> Result<Opened, IndexError> {
         let number = self.last.fetch_add(1, Ordering::SeqCst) + 1;
         let path = self.path(number);
         std::fs::create_dir_all(&path)?;
         let directory = MmapDirectory::open(&path).map_err(|e| IndexError::Io(e.to_string()))?;
         let settings = IndexSettings {
-            // Nothing is stored, so there is nothing to compress beside.
+            // There are no stored documents to compress.
             docstore_compress_dedicated_thread: false,
             ..IndexSettings::default()
         };
@@ -190,7 +190,7 @@ impl Folders {
         Opened::new(number, tantivy, layout, true, None)
     }
 
-    /// Makes this one the current index, in one step.
+    /// Makes this index the current one, in one step.
     pub fn put_in_place(&self, number: u64) -> io::Result<()> {
         let new = self.dir.join(CURRENT_NEW);
         let mut file = std::fs::File::create(&new)?;
@@ -200,8 +200,8 @@ impl Folders {
         std::fs::File::open(&self.dir)?.sync_all()
     }
 
-    /// Removes all indexes but these, and those of versions that named folders after the catalogue.
-    /// What cannot be removed just now (a merge may be writing there) is left to the next call.
+    /// Removes all indexes except these, and indexes of versions that named folders after the catalogue. A
+    /// folder that cannot be removed now, because a merge may be writing there, is left for the next call.
     pub fn keep_only(&self, numbers: &[u64]) -> io::Result<()> {
         let kept: Vec<String> = numbers.iter().map(u64::to_string).collect();
         for entry in std::fs::read_dir(&self.dir)? {

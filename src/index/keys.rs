@@ -1,11 +1,10 @@
-//! Which annotations that are no fields have columns of their own.
+//! Selects the annotations without a field that get their own columns.
 //!
-//! Each costs columns in every part of the index, so there is a bound; and clients choose the keys,
-//! so somebody may send reports to use it up. Half of the columns go to keys at first sight, so that
-//! a small site finds all it has. The others go to keys that were seen in some crashes, and where
-//! none is left, a key takes the place of one that is seen far less often. An index that is built
-//! anew begins with the keys that were seen most. A search is told which of its keys not every crash
-//! was indexed by ([`Keys::lacks`]).
+//! Each annotation costs columns in every segment of the index, so their number is limited. Clients choose
+//! the keys, so someone may send reports to use up the limit. Half of the columns go to keys when they are
+//! first seen, so a small site finds all its keys. The other columns go to keys that were seen in several
+//! crashes. If none is left, a key replaces one that is seen far less often. A rebuilt index starts with the
+//! most frequent keys. A search is told which of its keys are not indexed for every crash ([`Keys::lacks`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,45 +13,45 @@ use serde::{Deserialize, Serialize};
 use crate::limits;
 use crate::query::{FieldRef, Query};
 
-/// Columns that are given at first sight.
+/// Columns that are given to keys when they are first seen.
 const AT_FIRST_SIGHT: usize = limits::INDEX_ANNOTATION_KEYS_MAX / 2;
-/// Crashes that a key was seen in before it has one of the others.
+/// Number of crashes with a key before it gets one of the other columns.
 const CRASHES_MIN: u64 = 3;
-/// Keys without a column that are counted.
+/// Limit of keys without a column that are counted.
 const WAITING_MAX: usize = 1_000;
-/// Columns that one index ever makes.
+/// Limit of columns that one index ever creates.
 const COLUMNS_EVER_MAX: usize = 2 * limits::INDEX_ANNOTATION_KEYS_MAX;
-/// Bytes of a key that has a column.
+/// Limit of bytes of a key that gets a column.
 const KEY_BYTES_MAX: usize = 200;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keys {
-    /// Crashes that each key with a column was seen in.
+    /// Number of crashes with each key that has a column.
     columns: BTreeMap<String, u64>,
-    /// Keys that some crashes of this index had without its column being written.
+    /// Keys for which the column of some crashes of this index was not written.
     partial: BTreeSet<String>,
-    /// Crashes that keys without a column were seen in.
+    /// Number of crashes with each key that has no column.
     waiting: BTreeMap<String, u64>,
-    /// Columns that this index has ever made.
+    /// Number of columns that this index has ever created.
     made: usize,
-    /// Keys were forgotten, since too many waited.
+    /// Some keys were forgotten, because too many had no column.
     has_forgotten: bool,
 }
 
 impl Keys {
-    /// Of an index from before they were counted: what it has columns of.
+    /// For an index that was made before keys were counted: the keys of its columns.
     pub fn of_columns(columns: impl IntoIterator<Item = String>) -> Self {
         let columns: BTreeMap<String, u64> = columns.into_iter().map(|key| (key, 1)).collect();
         Self {
             made: columns.len(),
-            // Nobody knows whether others were left out.
+            // We do not know whether other keys were left out.
             has_forgotten: columns.len() >= limits::INDEX_ANNOTATION_KEYS_MAX,
             columns,
             ..Self::default()
         }
     }
 
-    /// For an index that is built anew from all crashes: the keys that were seen most come first.
+    /// For an index that is rebuilt from all crashes: starts with the most frequent keys.
     pub fn for_rebuild(&self) -> Self {
         let mut ranked: Vec<(u64, &String)> = self
             .columns
@@ -61,7 +60,7 @@ impl Keys {
             .map(|(key, crashes)| (*crashes, key))
             .collect();
         ranked.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1)));
-        // Room for those that are seen first while it is built.
+        // Leaves room for keys that are first seen during the build.
         let kept = ranked.into_iter().take(AT_FIRST_SIGHT);
         let columns: BTreeMap<String, u64> = kept.map(|(_, key)| (key.clone(), 0)).collect();
         Self {
@@ -91,7 +90,7 @@ impl Keys {
             self.waiting.remove(key);
             self.columns.insert(key.to_owned(), crashes);
             self.made += 1;
-            // Forgotten, it may have been seen before, too.
+            // If keys were forgotten, this key may have been seen before, too.
             if waited > 0 || self.has_forgotten {
                 self.partial.insert(key.to_owned());
             }
@@ -109,7 +108,7 @@ impl Keys {
         false
     }
 
-    /// Takes the column from the key that is seen least, where that is far less than `crashes`.
+    /// Takes the column of the least frequent key, if that is far less frequent than `crashes`.
     fn make_room(&mut self, crashes: u64) -> bool {
         if self.made >= COLUMNS_EVER_MAX {
             return false;
@@ -127,7 +126,7 @@ impl Keys {
         true
     }
 
-    /// The annotations that a query names and that not every crash is indexed by.
+    /// The annotations in a query that are not indexed for every crash.
     pub fn lacks(&self, query: &Query) -> Vec<String> {
         let is_lacking = |key: &String| {
             self.partial.contains(key)
@@ -181,7 +180,7 @@ mod tests {
         );
         assert!(lacks(&keys, "never_seen"), "nobody can tell any more");
         assert!(keys.made <= COLUMNS_EVER_MAX);
-        // Built anew, it has all.
+        // A rebuilt index has all crashes.
         let mut anew = keys.for_rebuild();
         assert!(anew.take("real"));
         assert!(!lacks(&anew, "real"));

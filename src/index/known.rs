@@ -1,10 +1,10 @@
-//! What an index knows of the field catalogue.
+//! What an index knows of the field catalogue (ADR 19).
 //!
-//! An index is made for the catalogue of its day. Opened with another one it goes on answering, while
-//! its successor is built beside it: for the fields that both catalogues have alike. New crashes are
-//! written to it as well, with no more than those fields. So every commit carries what the index
-//! knows in full by then, which is what all catalogues agreed on under which it was written, and a
-//! server that comes back to an earlier catalogue is not deceived by what was left out meanwhile.
+//! An index is made for one version of the catalogue. If it is opened with another version, it continues to
+//! answer for the fields that are the same in both, while its successor is built beside it. New crashes are
+//! written to it, too, with only those fields. So every commit stores what the index knows completely: the
+//! fields that are the same in all catalogues under which it was written. Otherwise a server that goes back
+//! to an earlier catalogue would miss the crashes that were written without a field.
 
 use std::collections::BTreeSet;
 
@@ -14,24 +14,24 @@ use super::schema::Layout;
 use crate::fields::{self, Field, Source};
 use crate::query::{FieldRef, Query};
 
-/// Layout of the index behind the catalogue. 1: the first. 2: a negative zero is zero.
+/// Version of the index's layout, apart from the catalogue. 1: the first. 2: a negative zero is zero.
 ///
-/// An index of another layout is not read: searches would have to know both.
+/// An index with another layout is not read, because searches would have to know both.
 const LAYOUT: u32 = 2;
 
-/// Kept in each commit, see [`Writer`](super::Writer).
+/// Stored in each commit, see [`Writer`](super::Writer).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
     layout: u32,
-    /// Of each field that is known in full all that its values in the index depend on.
+    /// For each field that is known completely, everything that its values in the index depend on.
     fields: BTreeSet<String>,
-    /// Annotations that were fields at one time or another. As `annotation.<Key>` some crashes lack
-    /// them, and their words are here or there.
+    /// Annotations that were fields at some time. Some crashes lack them as `annotation.<Key>`, and their
+    /// words may be in either place.
     annotations: BTreeSet<String>,
 }
 
 impl Known {
-    /// All that a catalogue names.
+    /// Everything that a catalogue names.
     pub fn of(catalogue: &[Field]) -> Self {
         let annotations = catalogue.iter().filter_map(Field::annotation);
         Self {
@@ -41,7 +41,7 @@ impl Known {
         }
     }
 
-    /// What is left of it once crashes are written under another catalogue, which knows `other`.
+    /// What remains if crashes are written under another catalogue, which knows `other`.
     pub fn within(&self, other: &Self) -> Self {
         Self {
             layout: self.layout,
@@ -54,17 +54,17 @@ impl Known {
         }
     }
 
-    /// Whether searches can read what is laid out so.
+    /// Whether searches can read this layout.
     pub fn is_readable(&self) -> bool {
         self.layout == LAYOUT
     }
 
-    /// Whether every crash has this field as the catalogue means it.
+    /// Whether every crash has this field as the catalogue defines it.
     pub fn has(&self, field: &Field) -> bool {
         self.fields.contains(&line(field))
     }
 
-    /// Annotations that were fields, and are none to `other`.
+    /// Annotations that were fields, but are not fields in `other`.
     pub fn former_fields(&self, other: &Self) -> BTreeSet<String> {
         self.annotations
             .difference(&other.annotations)
@@ -73,7 +73,7 @@ impl Known {
     }
 }
 
-/// The annotation comes last: it may hold anything.
+/// The annotation comes last, because it may contain any characters.
 fn line(field: &Field) -> String {
     format!(
         "{} {} {} text={} split={} {}",
@@ -90,18 +90,18 @@ fn line(field: &Field) -> String {
     )
 }
 
-/// How much of what a search is about an answer takes in.
+/// How much of the requested data an answer covers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Coverage {
     /// All of it.
     #[default]
     Whole,
-    /// Crashes that are not in the index yet are left out: it is still being built. Its predecessor,
-    /// which has them, does not know these fields that the search names; without a name there is no
-    /// predecessor.
+    /// Crashes that are not in the index yet are missing, because it is still being built. The index before
+    /// it has all crashes, but does not know these fields of the search. If there are no names, there is no
+    /// index before it.
     SomeCrashes(Vec<String>),
-    /// All crashes, but words of these fields may be missed by the full-text search, or be found
-    /// as words of an annotation.
+    /// All crashes, but the full-text search may miss words of these fields, or find them as words of an
+    /// annotation.
     SomeWords(Vec<String>),
 }
 
@@ -110,7 +110,7 @@ impl Coverage {
         *self == Self::Whole
     }
 
-    /// The fields because of which it is not.
+    /// The fields that are the reason.
     pub fn fields(&self) -> &[String] {
         match self {
             Self::Whole => &[],
@@ -120,7 +120,7 @@ impl Coverage {
 }
 
 impl Layout {
-    /// Fields that a query names and that are not known in full, once each.
+    /// Fields in a query that are not known completely, each once.
     pub fn lacks(&self, query: &Query) -> Vec<String> {
         let mut names: Vec<String> = query
             .fields()
@@ -136,14 +136,14 @@ impl Layout {
         names
     }
 
-    /// Fields whose words a query's full text is to look into, or not to, and that are not known.
+    /// Fields that the full-text search of a query should include or exclude, but that are not known.
     pub fn lacks_words(&self, query: &Query) -> Vec<String> {
         if query.text.is_none() {
             return Vec::new();
         }
         let sees_all = query.may_see_protected;
         let fields = self.missing.iter().filter(|field| match sees_all {
-            // As an annotation that was none of the fields it was looked into.
+            // The full-text search included it as an annotation without a field.
             true => field.flags.text || field.annotation().is_some(),
             false => field.flags.text && !field.is_protected(),
         });

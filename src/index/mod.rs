@@ -1,21 +1,21 @@
-//! The index: what finds, sorts and counts crashes.
+//! The index: finds, sorts and counts crashes.
 //!
-//! It is derived from the store and never holds the only copy of anything: deleting it costs time.
-//! Every commit carries a [`Watermark`], the store's id and which fields are known in full
-//! (`known`); a folder (`folder`) of another store, or one that does not open, is removed, and the
-//! index begins empty without a watermark, which tells the indexer to build it from the store's rows.
+//! It is derived from the store and never has the only copy of anything. Deleting it costs time, never data.
+//! Every commit stores a [`Watermark`], the store's id, and which fields the index knows completely
+//! (`known`). A folder (`folder`) of another store, or one that does not open, is removed. The index then
+//! starts empty and without a watermark, so the indexer builds it from the store's rows.
 //!
-//! It can be built anew beside itself: searches go on in the old one until [`Index::swap`] puts the
-//! new one in its place. So it is where the catalogue is another one than that of the index: for
-//! searches that name a field which the old index does not know, the new one answers as far as it is.
+//! A new index can be built beside the current one. Searches use the old one until [`Index::swap`] puts the
+//! new one in its place. This also happens after a change of the catalogue (ADR 19). If a search then names a
+//! field that the old index does not know, the new one answers, as far as it is built.
 //!
-//! 1. [`Document`] is a crash as the index holds it.
-//! 2. [`Writer`] takes documents and commits them; a commit is searchable when it returns.
-//! 3. [`Index::search`] answers a [`Query`](crate::query::Query): a segment after the other
-//!    (`filter`), a block of documents at a time, it starts from the range of dates, drops what a
-//!    condition excludes (`pattern`, `words`), and counts (`counting`, `top`, `unique`) and sorts
-//!    (`ranking`) the rest over columns. So totals and facets are exact, not estimates, but for
-//!    very many distinct values, which say so. Time and memory of a search are bounded (`bounds`).
+//! 1. [`Document`] is a crash as the index stores it.
+//! 2. [`Writer`] adds documents and commits them. A commit is searchable when it returns.
+//! 3. [`Index::search`] answers a [`Query`](crate::query::Query), one segment after the other (`filter`) and
+//!    one block of documents at a time. It starts from the range of dates and drops what a condition excludes
+//!    (`pattern`, `words`). Then it counts (`counting`, `top`, `unique`) and sorts (`ranking`) the rest,
+//!    reading columns (ADR 6). So totals and facets are exact. Only the number of very many distinct values
+//!    is an estimate, and marked as such. Time and memory of a search are limited (`bounds`).
 //!
 //! No name of tantivy leaves this module.
 
@@ -57,7 +57,7 @@ pub use known::Coverage;
 pub use search::{Hit, SearchResult};
 pub use writer::{Watermark, Writer};
 
-/// An open index. Many threads may search it; one [`Writer`] writes each of its sides.
+/// An open index. Many threads may search it. Each of its sides has at most one [`Writer`].
 pub struct Index {
     folders: Folders,
     dictionaries: Arc<Dictionaries>,
@@ -65,37 +65,37 @@ pub struct Index {
     sides: RwLock<Sides>,
 }
 
-/// What is open just now.
+/// The indexes that are open now.
 #[derive(Clone)]
 struct Sides {
     current: Arc<Opened>,
     next: Option<Arc<Opened>>,
 }
 
-/// Which of the two a writer writes.
+/// Which of the two indexes a writer writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// The index that searches are answered from.
+    /// The index that answers searches.
     Current,
-    /// The one that is built beside it.
+    /// The index that is built beside it.
     Next,
 }
 
-/// How the index is, for the status page.
+/// The state of the index, for the status page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexStatus {
     /// Crashes that a search can find.
     pub documents: u64,
-    /// Parts that the index consists of just now.
+    /// Number of segments of the index.
     pub segments: u64,
-    /// `None`: it is empty and has to be built.
+    /// `None`: it is empty and must be built.
     pub watermark: Option<Watermark>,
 }
 
 impl Index {
-    /// Opens the index of this store below `dir`, or begins an empty one. Where the index is of no
-    /// use, one that was built beside it takes its place, whole or not. Where it was made for
-    /// another catalogue, an empty one is begun beside it.
+    /// Opens the index of this store below `dir`, or starts an empty one. If the current index cannot be
+    /// used, an index that was built beside it takes its place, complete or not. If the current index was
+    /// made for another catalogue, an empty one is started beside it.
     ///
     /// # Errors
     /// The directory cannot be read or written.
@@ -103,7 +103,7 @@ impl Index {
         Self::open_for(dir, store_id, fields::all())
     }
 
-    /// The same for a catalogue that need not be this process's.
+    /// The same for a catalogue that may differ from that of this process.
     pub fn open_for(
         dir: &Path,
         store_id: u128,
@@ -142,31 +142,32 @@ impl Index {
         })
     }
 
-    /// Throws the current index away and begins an empty one. No writer of it may be open.
+    /// Discards the current index and starts an empty one. No writer of it may be open.
     pub fn reset(&self) -> Result<(), IndexError> {
         let begun = Arc::new(self.folders.begin()?);
         self.folders.put_in_place(begun.number)?;
         self.change(|sides| sides.current = begun)
     }
 
-    /// Begins an empty index beside this one. No writer of it may be open.
+    /// Starts an empty index beside this one. No writer of it may be open.
     pub fn begin_next(&self) -> Result<(), IndexError> {
         let begun = Arc::new(self.folders.begin()?);
         self.change(|sides| sides.next = Some(begun))
     }
 
-    /// Gives up what is built beside this index. No writer of it may be open.
+    /// Discards the index that is built beside this one. No writer of it may be open.
     pub fn drop_next(&self) -> Result<(), IndexError> {
         self.change(|sides| sides.next = None)
     }
 
-    /// How far the index is that is built beside this one; `None` where there is none.
+    /// The progress of the index that is built beside this one; `None` if there is none, or if it has no
+    /// commit.
     pub fn next_watermark(&self) -> Option<Watermark> {
         self.sides().next.and_then(|next| next.watermark())
     }
 
-    /// Puts what was built beside this index in its place. No writer may be open. Searches that
-    /// run end on the old files; a kill leaves one of the two.
+    /// Puts the index that was built beside this one in its place. No writer may be open. Running searches
+    /// finish on the old files. A kill leaves one of the two.
     pub fn swap(&self) -> Result<(), IndexError> {
         let next = self.side(Side::Next)?;
         self.folders.put_in_place(next.number)?;
@@ -176,17 +177,17 @@ impl Index {
         })
     }
 
-    /// How far the index has come; `None` where it has to be built.
+    /// The progress of the index; `None` if it must be built.
     pub fn watermark(&self) -> Option<Watermark> {
         self.sides().current.watermark()
     }
 
-    /// Whether the index was made for this catalogue. Else another one has to be built beside it.
+    /// Whether the index was made for this catalogue. If not, another one must be built beside it.
     pub fn is_up_to_date(&self) -> bool {
         self.sides().current.is_up_to_date
     }
 
-    /// Fields of the catalogue that only an index has which is still to be built beside this one.
+    /// Fields of the catalogue that this index does not know, so that another one must be built beside it.
     pub fn unbuilt(&self) -> Vec<Field> {
         self.sides().current.layout.missing.clone()
     }
@@ -201,7 +202,10 @@ impl Index {
         }
     }
 
-    /// The files of one side; an error where there are none.
+    /// One side of the index.
+    ///
+    /// # Errors
+    /// [`IndexError::Io`] if no index is built beside the current one.
     fn side(&self, side: Side) -> Result<Arc<Opened>, IndexError> {
         let Sides { current, next } = self.sides();
         match side {
@@ -216,7 +220,7 @@ impl Index {
         self.sides.read().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
-    /// Changes what is open, and removes what is not any more.
+    /// Changes which indexes are open, and removes the folders of all others.
     fn change(&self, change: impl FnOnce(&mut Sides)) -> Result<(), IndexError> {
         let numbers = {
             let mut sides = self.sides.write().unwrap_or_else(|e| e.into_inner());

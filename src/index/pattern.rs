@@ -1,4 +1,4 @@
-//! Which entries of a dictionary a condition on text takes.
+//! Finds the entries of a dictionary that a condition on text matches.
 
 use std::cmp::Ordering;
 
@@ -23,14 +23,14 @@ pub enum Pattern {
     Contains(Box<Finder<'static>>),
     Starts(String),
     Ends(String),
-    /// With a text that all that it matches have in them, where there is one.
+    /// With a text that every match contains, if there is one.
     Regex(Regex, Option<Box<Finder<'static>>>),
     Version(Op, VersionKey),
-    /// By the number that it is.
+    /// By the number that the text represents.
     Address(Op, u64),
 }
 
-/// The entries that a condition takes.
+/// The entries that a condition matches.
 pub fn entries(
     column: &TextColumn,
     pattern: &Pattern,
@@ -91,8 +91,8 @@ fn holds(op: Op, order: Ordering) -> bool {
     }
 }
 
-/// What each condition of a query compares texts with, in their order; `None` for conditions on
-/// other values.
+/// The patterns with which the conditions of a query compare texts, in order; `None` for conditions on other
+/// values.
 ///
 /// # Errors
 /// A pattern is too large.
@@ -111,7 +111,7 @@ fn pattern(filter: &Filter, text: &str) -> Result<Pattern, IndexError> {
     let kind = filter.field.kind();
     let whole = || Pattern::Whole(cut(text, limits::INDEX_VALUE_BYTES_MAX).to_owned());
     Ok(match filter.op {
-        // Socorro: the version of a beta without its number means all of them.
+        // As in Socorro, a beta version without a number means all of its betas.
         Op::Has if kind == Kind::Version => match text.ends_with('b') {
             true => Pattern::Starts(text.to_owned()),
             false => whole(),
@@ -145,8 +145,8 @@ fn regex(compiled: &Compiled) -> Pattern {
     Pattern::Regex(compiled.regex().clone(), finder)
 }
 
-/// The longest text that whatever matches has in it, as far as that is easily seen: looking for a
-/// text is ten times faster than matching.
+/// The longest text that every match contains, as far as it is easy to see. Searching for a text is ten times
+/// faster than matching.
 fn required(parsed: &Hir) -> Option<Vec<u8>> {
     match parsed.kind() {
         HirKind::Literal(literal) => Some(literal.0.to_vec()),

@@ -1,4 +1,4 @@
-//! Which of the documents that match come first.
+//! Determines which of the matching documents come first.
 
 use std::cmp::Ordering;
 
@@ -15,7 +15,7 @@ use crate::fields::version::VersionKey;
 use crate::limits;
 use crate::query::{FieldRef, Sort};
 
-/// A candidate with what it is sorted by.
+/// A candidate and its sort keys.
 pub struct Ranked {
     keys: Vec<Option<SortKey>>,
     pub seq: u64,
@@ -27,15 +27,15 @@ pub struct Ranked {
 enum SortKey {
     Number(u64),
     Text(String),
-    /// The text decides where versions differ only in separators.
+    /// If versions differ only in separators, the text decides.
     Version(VersionKey, String),
 }
 
 impl Ranked {
-    /// Memory that it holds.
+    /// Memory that it uses.
     pub fn bytes(&self) -> usize {
         let key = |key: &Option<SortKey>| match key {
-            // A version's parts take as much again, and more.
+            // The parts of a version need as much memory again, and more.
             Some(SortKey::Version(_, text)) => 32 * text.len(),
             Some(SortKey::Text(text)) => text.len(),
             Some(SortKey::Number(_)) | None => 0,
@@ -44,7 +44,7 @@ impl Ranked {
         keys + self.keys.capacity() * size_of::<Option<SortKey>>() + size_of::<Self>()
     }
 
-    /// Crashes without a value come last in either direction; equals newest first.
+    /// Crashes without a value come last in both directions. Equal crashes are sorted newest first.
     pub fn order(&self, other: &Self, sorts: &[Sort]) -> Ordering {
         for (at, sort) in sorts.iter().enumerate() {
             let order = match (&self.keys[at], &other.keys[at]) {
@@ -60,11 +60,11 @@ impl Ranked {
     }
 }
 
-/// Where the values of one sort field come from, within a segment.
+/// The source of the values of one sort field in a segment.
 enum Keys {
     Missing,
     Numbers(Column<u64>),
-    /// Dictionaries are sorted, so that an entry's place compares as its text.
+    /// Dictionaries are sorted, so the numbers of entries compare like their texts.
     Texts(TextColumn),
     /// The rank of each entry as a version.
     Versions(TextColumn, Vec<u64>),
@@ -91,7 +91,7 @@ impl Keys {
         }
     }
 
-    /// Compares as the value does among the documents of the segment, smallest first.
+    /// A number that compares like the value among the documents of the segment, smallest first.
     fn local(&self, value: Option<u64>, is_descending: bool) -> u128 {
         let key = match (value, self) {
             (None, _) => return u128::MAX,
@@ -133,7 +133,7 @@ impl Keys {
 
 fn version_ranks(column: &TextColumn, ground: Ground) -> Result<Vec<u64>, IndexError> {
     let mut order = Vec::with_capacity(column.len());
-    // A key of some words, each with a text of its own.
+    // A key of several words, each with its own text.
     ground.running.check_bytes(column.len() * 200)?;
     column.each(ground.running, |ord, text| {
         order.push((VersionKey::new(text), ord))
@@ -146,17 +146,17 @@ fn version_ranks(column: &TextColumn, ground: Ground) -> Result<Vec<u64>, IndexE
     Ok(ranks)
 }
 
-/// The last place is the sequence number, newest first.
+/// The last element is the sequence number, newest first.
 type Local = [u128; limits::SORTS_MAX + 1];
 
-/// The first `limit` documents of a segment, while its blocks go by.
+/// The first `limit` documents of a segment, while its blocks are processed.
 pub struct Best<'q> {
     sorts: &'q [Sort],
     limit: usize,
     keys: Vec<Keys>,
     seqs: Column<u64>,
     found: Vec<(Local, u32)>,
-    /// What comes behind it is none of the first.
+    /// Documents that sort after this are not among the first.
     last: Option<Local>,
     /// The same for the first key, from other segments.
     bound: Option<u128>,
@@ -165,7 +165,7 @@ pub struct Best<'q> {
 }
 
 impl<'q> Best<'q> {
-    /// `bound` is what another segment's [`Best::bound`] said.
+    /// `bound` is the result of another segment's [`Best::bound`].
     pub fn open(
         segment: &SegmentReader,
         ground: Ground,
@@ -190,7 +190,7 @@ impl<'q> Best<'q> {
     }
 
     pub fn take(&mut self, docs: &[u32]) {
-        // The first key alone tells of nearly all documents that they come too late.
+        // The first key alone excludes nearly all documents.
         self.firsts.clear();
         self.firsts.resize(docs.len(), u128::MAX);
         let (keys, sort) = (&self.keys[0], &self.sorts[0]);
@@ -230,7 +230,7 @@ impl<'q> Best<'q> {
                 continue;
             }
             self.found.push((local, doc));
-            // Twice the room, so that thinning out is rare.
+            // Twice the limit, so that thinning out is rare.
             if self.found.len() >= 2 * self.limit.max(256) {
                 self.thin_out();
             }
@@ -245,8 +245,8 @@ impl<'q> Best<'q> {
         }
     }
 
-    /// The first key behind which there is none of the first, in whatever segment: numbers compare
-    /// across them, entries of dictionaries do not.
+    /// An upper bound of the first key for documents of any segment. Only for numbers, because they compare
+    /// across segments and numbers of dictionary entries do not.
     pub fn bound(&mut self) -> Option<u128> {
         self.thin_out();
         let is_number = matches!(self.keys[0], Keys::Numbers(_));

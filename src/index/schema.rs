@@ -9,8 +9,8 @@
 //! annotation_words  their words
 //! ```
 //!
-//! Conditions, sorting, counting and result columns all read columns; only words are inverted.
-//! So each value is stored once, any operator is exact, and a small commit stays small.
+//! Conditions, sorting, counting and result columns read columns. Only words are in an inverted index. So
+//! each value is stored once, any operator is exact, and a small commit stays small.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -27,17 +27,17 @@ pub const SEQ: &str = "seq";
 pub const ANNOTATION: &str = "annotation";
 const ANNOTATION_WORDS: &str = "annotation_words";
 const WORDS: &str = "words";
-/// Bytes of a word; a longer one is no word that anybody types.
+/// Limit of bytes of a word. Nobody types a longer one.
 const WORD_BYTES_MAX: usize = 200;
 
-/// Where a field's values go.
+/// Where a field's values are stored.
 #[derive(Clone, Copy, Debug)]
 pub struct Slots {
     pub column: Slot,
     pub words: Option<Slot>,
 }
 
-/// An index's schema, and what is where in it for those who have a certain catalogue.
+/// An index's schema, and where the fields of a catalogue are in it.
 #[derive(Debug)]
 pub struct Layout {
     pub schema: Schema,
@@ -45,22 +45,22 @@ pub struct Layout {
     pub annotation: Slot,
     pub annotation_words: Slot,
     pub known: Known,
-    /// Fields of the catalogue that are known in full, by name.
+    /// Fields of the catalogue that are known completely, by name.
     fields: HashMap<&'static str, Slots>,
-    /// The others.
+    /// The other fields of the catalogue.
     pub missing: Vec<Field>,
-    /// Annotations that were fields, and are none to the catalogue.
+    /// Annotations that were fields, but are not fields in the catalogue.
     pub former_fields: BTreeSet<String>,
 }
 
 impl Layout {
-    /// Of an index that is made for the catalogue.
+    /// The layout of an index that is made for the catalogue.
     pub fn new(catalogue: &[Field]) -> Self {
         let schema = schema(catalogue);
         Self::of(schema, Known::of(catalogue), catalogue).expect("the schema has what it was given")
     }
 
-    /// Of an index that is there. `None`: it is none of ours.
+    /// The layout of an existing index; `None` if it is not one of ours.
     pub fn of(schema: Schema, known: Known, catalogue: &[Field]) -> Option<Self> {
         let slot = |name| schema.get_field(name).ok();
         let mut fields = HashMap::new();
@@ -85,7 +85,7 @@ impl Layout {
         })
     }
 
-    /// Where the values of a field are; `None` where they are not known in full.
+    /// Where the values of a field are; `None` if they are not known completely.
     pub fn slots(&self, field: &Field) -> Option<Slots> {
         self.fields.get(field.name).copied()
     }
@@ -104,7 +104,7 @@ fn schema(catalogue: &[Field]) -> Schema {
     builder.build()
 }
 
-/// The column of a field, and its words where the full text looks into it.
+/// The column of a field, and its words if the full text includes them.
 fn entries(field: &Field) -> (FieldEntry, Option<FieldEntry>) {
     let name = field.name.to_owned();
     let numbers = NumericOptions::from(FAST);
@@ -123,7 +123,7 @@ fn entries(field: &Field) -> (FieldEntry, Option<FieldEntry>) {
     (column, words)
 }
 
-/// Where a schema has a field; `None` where it has not, or otherwise than it would be made now.
+/// Where a field is in a schema; `None` if it is missing or differs from what would be created now.
 fn slots(schema: &Schema, field: &Field) -> Option<Slots> {
     let find = |entry: FieldEntry| {
         let slot = schema.get_field(entry.name()).ok()?;
@@ -148,7 +148,7 @@ fn words_options() -> TextOptions {
     )
 }
 
-/// Splits text at everything that is no letter or digit, in lower case.
+/// Splits text at everything that is not a letter or digit, in lower case.
 fn analyzer() -> TextAnalyzer {
     TextAnalyzer::builder(SimpleTokenizer::default())
         .filter(RemoveLongFilter::limit(WORD_BYTES_MAX))
@@ -160,7 +160,7 @@ pub fn register_analyzer(index: &tantivy::Index) {
     index.tokenizers().register(WORDS, analyzer());
 }
 
-/// The words of a text as the index knows them, in order.
+/// The words of a text in the index's form, in order.
 pub fn words(text: &str) -> Vec<String> {
     let mut analyzer = analyzer();
     let mut stream = analyzer.token_stream(text);
@@ -171,7 +171,7 @@ pub fn words(text: &str) -> Vec<String> {
     found
 }
 
-/// As much of a text as fits into so many bytes.
+/// The start of a text, at most `bytes_max` bytes.
 pub fn cut(text: &str, bytes_max: usize) -> &str {
     let mut end = bytes_max.min(text.len());
     while !text.is_char_boundary(end) {

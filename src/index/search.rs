@@ -1,4 +1,4 @@
-//! From a query to hits and counts.
+//! Answers a query with hits and counts.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -25,39 +25,40 @@ use crate::query::{FieldRef, Query, Sort};
 pub struct Hit {
     /// Its sequence number in the store.
     pub seq: u64,
-    /// A value for each column of the query, in its order: null for none, a list for several.
+    /// A value for each column of the query, in order: null for none, a list for several.
     pub values: Vec<Value>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchResult {
     pub hits: Vec<Hit>,
-    /// Crashes that match, of which `hits` is the part that was asked for.
+    /// Number of crashes that match. `hits` is the requested part of them.
     pub total: u64,
     /// By the facet's label, in the order of the query.
     pub facets: Vec<(String, FacetResult)>,
-    /// What of it an index that is being built may lack.
+    /// What may be missing because an index is still being built.
     pub coverage: Coverage,
-    /// Annotations that the query names and that not every crash is indexed by.
+    /// Annotations in the query that are not indexed for every crash.
     pub not_indexed: Vec<String>,
 }
 
 impl Index {
-    /// Answers a query from what the last commit made searchable. All numbers are exact but for
-    /// [`FacetResult::Estimate`], which says by how much it may be off.
+    /// Answers a query from the last commit. All numbers are exact, except [`FacetResult::Estimate`], which
+    /// contains its error.
     ///
-    /// While an index is built for a new catalogue, the one before answers as far as it knows the
-    /// fields that are asked for, and the new one all else: so each value that is shown is right,
-    /// and [`SearchResult::coverage`] says what is missing.
+    /// While an index is built for a new catalogue, the one before it answers if it knows the requested
+    /// fields, and otherwise the new one answers. So each value that is shown is right, and
+    /// [`SearchResult::coverage`] says what is missing.
     ///
     /// # Errors
-    /// [`IndexError::TimedOut`] and [`IndexError::TooComplex`] at the bounds of a search; the
-    /// caller can narrow it. [`IndexError::Unbuilt`] where no index knows a field, not even one that is being built.
+    /// [`IndexError::TimedOut`] and [`IndexError::TooComplex`] at the limits of a search; the caller can
+    /// narrow it. [`IndexError::Busy`] at the limit of all searches; the caller can try again.
+    /// [`IndexError::Unbuilt`] if no index knows a field, not even one that is being built.
     pub fn search(&self, query: &Query) -> Result<SearchResult, IndexError> {
         self.search_within(query, &SearchBounds::default())
     }
 
-    /// The same with bounds of the caller's.
+    /// The same with the caller's limits.
     pub fn search_within(
         &self,
         query: &Query,
@@ -81,7 +82,7 @@ impl Index {
         let mut counting = Counting::new(query);
         let mut total = 0;
         let mut ranked = Vec::new();
-        // What a further level of facets looks at, for each segment.
+        // The documents in each segment for which further levels of facets are counted.
         let mut found: Vec<Option<Bits>> = segments.iter().map(|_| None).collect();
         let mut found_bytes = 0;
         let results_end = query.results_offset + query.results_number;
@@ -143,11 +144,11 @@ impl Index {
         })
     }
 
-    /// The side that answers a query, and how much of it.
+    /// The index that answers a query, and how much of it.
     fn answering(&self, query: &Query) -> Result<(Arc<Opened>, Coverage), IndexError> {
         let Sides { current, next } = self.sides();
         let lacks = current.layout.lacks(query);
-        // Asked before the search, so that what is committed meanwhile is not claimed.
+        // Determined before the search, so that later commits are not claimed.
         match (lacks.is_empty(), next) {
             (true, _) if !current.is_whole() => Ok((current, Coverage::SomeCrashes(lacks))),
             (true, _) => {
@@ -157,7 +158,7 @@ impl Index {
                 };
                 Ok((current, coverage))
             }
-            // After a restart it may still have to take in what the current one has.
+            // After a restart it may still have to read changes that the current index has.
             (false, Some(next)) if next.is_whole() && next.change() >= current.change() => {
                 Ok((next, Coverage::Whole))
             }
@@ -188,7 +189,7 @@ fn count_again(
     Ok(())
 }
 
-/// The places of the segments, by their newest crash.
+/// The positions of the segments, sorted by their newest crash.
 fn newest_segments_first(
     segments: &[SegmentReader],
     ground: Ground,
@@ -212,7 +213,7 @@ fn newest_first() -> Vec<Sort> {
     }]
 }
 
-/// The results of one page, a segment at a time, so that each dictionary is read once.
+/// The results of one page, one segment at a time, so that each dictionary is read once.
 fn hits(
     segments: &[SegmentReader],
     columns: &[FieldRef],

@@ -1,8 +1,8 @@
-//! Dictionaries of text columns, kept in memory in one piece each.
+//! Dictionaries of text columns, kept unpacked in memory.
 //!
-//! A column's dictionary holds each text of a segment once, sorted and packed. Looking through one
-//! (for a part of a text, a pattern, the texts of many entries) unpacks it; segments never change,
-//! so what was unpacked is kept, the last used ones up to [`KEPT_BYTES_MAX`].
+//! The dictionary of a column has each text of a segment once, sorted and packed. It must be unpacked to
+//! search it (for a part of a text, a pattern, or the texts of many entries). Segments never change, so
+//! unpacked dictionaries are kept, the most recently used ones up to [`KEPT_BYTES_MAX`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -15,21 +15,22 @@ use super::bounds::Running;
 use super::error::IndexError;
 use super::unique::hash_text;
 
-/// Bytes of all dictionaries that are kept.
+/// Limit of bytes of all dictionaries that are kept.
 const KEPT_BYTES_MAX: usize = 64 << 20;
-/// Dictionaries that are kept or known to be too large.
+/// Limit of dictionaries that are kept or known to be too large.
 const KEPT_MAX: usize = 4_096;
-/// Bytes of one that is kept. Larger ones are of texts that hardly repeat, and are read through.
+/// Limit of bytes of a dictionary that is kept. Larger ones have texts that rarely repeat, and are read
+/// packed each time.
 const ONE_BYTES_MAX: usize = 16 << 20;
-/// Entries between two looks at the time.
+/// Number of entries between two checks of the time limit.
 const STRIDE: u64 = 1_024;
 
 /// All texts of a dictionary, in its order.
 pub struct Terms {
     bytes: Vec<u8>,
-    /// Where each text ends.
+    /// The end of each text.
     ends: Vec<u32>,
-    /// The texts' hashes, once somebody has counted them.
+    /// The texts' hashes, computed on first use.
     hashes: OnceLock<Vec<u64>>,
 }
 
@@ -57,7 +58,7 @@ impl Terms {
         None
     }
 
-    /// With the hashes, which may come at any time.
+    /// Includes the hashes, which may be computed at any time.
     fn memory(&self) -> usize {
         let hashes = size_of::<u64>() * self.ends.len();
         self.bytes.capacity() + size_of::<u32>() * self.ends.capacity() + hashes
@@ -71,7 +72,7 @@ pub struct Dictionaries(Mutex<Kept>);
 #[derive(Default)]
 struct Kept {
     bytes: usize,
-    /// Goes up with each use.
+    /// Incremented with each use.
     now: u64,
     by_column: HashMap<(SegmentId, String), Entry>,
 }
@@ -106,7 +107,7 @@ impl Kept {
     }
 }
 
-/// A column of texts: numbers of entries by document, and the dictionary behind them.
+/// A column of texts: for each document the numbers of its entries, and the dictionary.
 #[derive(Clone)]
 pub struct TextColumn {
     column: StrColumn,
@@ -132,7 +133,7 @@ impl TextColumn {
         self.column.ords()
     }
 
-    /// Entries of the dictionary.
+    /// Number of entries in the dictionary.
     pub fn len(&self) -> usize {
         self.column.num_terms()
     }
@@ -145,7 +146,7 @@ impl TextColumn {
         }
     }
 
-    /// Calls with the texts of some entries, ascending and each once.
+    /// Calls `take` with the texts of some entries. `ords` must ascend and have no duplicates.
     pub fn each_of(
         &self,
         ords: &[u64],
@@ -161,7 +162,7 @@ impl TextColumn {
         }
     }
 
-    /// The same with the hashes of the texts, for those who only tell them apart.
+    /// The same with the hashes of the texts, for callers that only need to distinguish them.
     pub fn each_hash_of(
         &self,
         ords: &[u64],
@@ -176,8 +177,8 @@ impl TextColumn {
         }
     }
 
-    /// The dictionary, if that is the way to so many entries: many of them are had the faster the more
-    /// often they are asked for.
+    /// The unpacked dictionary, if it is the faster way to this many entries. For many entries it is
+    /// unpacked, because it will probably be used again.
     fn terms_for(&self, ords: &[u64], running: &Running) -> Result<Option<Arc<Terms>>, IndexError> {
         match ords.len() * 8 > self.len() {
             true => self.terms(running),
@@ -194,7 +195,7 @@ impl TextColumn {
     ) -> Result<(), IndexError> {
         let mut at = 0;
         let mut outcome = Ok(());
-        // Its callback cannot end it, so it is called for some entries at a time.
+        // The callback cannot stop the loop, so it is called for some entries at a time.
         for some in ords.chunks(STRIDE as usize) {
             running.check_time()?;
             let dictionary = self.column.dictionary();
@@ -212,7 +213,7 @@ impl TextColumn {
         Ok(())
     }
 
-    /// Calls with each entry and its text, in order.
+    /// Calls `take` with each entry and its text, in order.
     pub fn each(
         &self,
         running: &Running,
@@ -233,7 +234,7 @@ impl TextColumn {
         })
     }
 
-    /// Calls with each entry whose text holds what is looked for.
+    /// Calls `take` with each entry whose text contains `part`.
     pub fn each_with(
         &self,
         part: &Finder,
@@ -260,7 +261,7 @@ impl TextColumn {
             let Some(&end) = terms.ends.get(ord) else {
                 break;
             };
-            // What reaches into the next text is none.
+            // A match that extends into the next text is not a match.
             match found + len <= end as usize {
                 true => {
                     take(ord as u64, &String::from_utf8_lossy(terms.get(ord)));
@@ -281,7 +282,7 @@ impl TextColumn {
         kept.get(&self.key)
     }
 
-    /// The dictionary in memory; `None` where it is too large.
+    /// The unpacked dictionary; `None` if it is too large.
     fn terms(&self, running: &Running) -> Result<Option<Arc<Terms>>, IndexError> {
         if let Some(known) = self.known() {
             return Ok(known);
@@ -315,7 +316,7 @@ impl TextColumn {
         Ok(terms)
     }
 
-    /// Reads the packed dictionary, as long as `take` wants more.
+    /// Reads the packed dictionary until `take` returns false.
     fn read(
         &self,
         running: &Running,

@@ -114,7 +114,7 @@ fn each_operator_finds_what_it_says() {
         assert_eq!(bench.found(params), expected, "{params}");
     };
     check("", &[1, 2, 3, 4]);
-    // Beside the values on either side: no bound may be moved onto the nearest value.
+    // Ranges before and after all values: no bound may be moved to the nearest value.
     check("date=<2001-01-08", &[]);
     check("date=>2100-01-01&date=<2100-01-02", &[]);
     check("signature=promise", &[1, 2]);
@@ -192,7 +192,7 @@ fn each_operator_finds_what_it_says() {
     assert_eq!((result.hits[1].seq, result.total), (2, 4));
 }
 
-/// A random crash, the same for the same number.
+/// A pseudo-random crash that depends only on the number.
 fn random(seq: u64) -> Value {
     let random = |salt: u64| xxhash_rust::xxh3::xxh3_64_with_seed(&seq.to_le_bytes(), salt);
     let products = ["Firefox", "Fenix", "Thunderbird"];
@@ -215,7 +215,7 @@ fn random(seq: u64) -> Value {
     crash
 }
 
-/// Three segments, documents deleted and replaced in each.
+/// Three segments, with deleted and replaced documents in each.
 fn random_bench() -> (Bench, BTreeMap<u64, Value>) {
     let bench = Bench::new();
     let mut kept = BTreeMap::new();
@@ -364,10 +364,10 @@ fn the_commonest_of_many_texts_are_exact_over_segments() {
         for seq in part * 300 + 1..=part * 300 + 300 {
             let number = seq % 300;
             let address = match number {
-                // Common in one part, and nearly as common everywhere: no part's first.
+                // Frequent in one part, and nearly as frequent everywhere, but not the first of any part.
                 0..20 => format!("of part {part}"),
                 20..32 => "everywhere".to_owned(),
-                // As many as the others here and there.
+                // In some parts as frequent as the others.
                 32..80 => format!("{}", (number + part) % 7),
                 _ => format!("{seq:#x}"),
             };
@@ -458,7 +458,7 @@ fn results_are_sorted_over_all_segments_and_paged() {
     assert_eq!(found, expected);
     let newest: Vec<u64> = bench.search("").hits.iter().map(|hit| hit.seq).collect();
     assert!(newest.is_sorted() && newest.len() == 100);
-    // Crashes without a value come last, whichever way it is sorted.
+    // Crashes without a value come last in both directions.
     for sort in ["startup_crash", "-startup_crash"] {
         let page = bench.search(&format!(
             "_columns=startup_crash&_sort={sort}&_results_number=1000"
@@ -595,7 +595,7 @@ fn distinct_annotations_are_bounded_and_an_answer_says_what_is_not_indexed() {
         not_indexed(&bench, &format!("_facets=annotation.k{over:04}")),
         [format!("annotation.k{over:04}")]
     );
-    // A key that comes often has a column all the same, and all of it holds over a restart.
+    // A frequent key still gets a column, and all this is kept over a restart.
     let bench = bench.reopen(STORE);
     let often: Vec<Document> = (2..8)
         .map(|seq| {
@@ -614,7 +614,7 @@ fn distinct_annotations_are_bounded_and_an_answer_says_what_is_not_indexed() {
     assert_eq!(bench.found("signature=a").len(), 7);
 }
 
-/// The catalogue of this process as a site might have had it before.
+/// The catalogue of this process as it might have been earlier at a site.
 fn earlier(change: impl FnOnce(&mut Vec<Field>)) -> &'static [Field] {
     let mut fields = fields::all().to_vec();
     change(&mut fields);
@@ -665,7 +665,7 @@ const fn whole(change: u64) -> Watermark {
 }
 
 impl Bench {
-    /// What is found, and how much of the answer there is.
+    /// The crashes that are found, and the coverage of the answer.
     fn answer(&self, params: &str) -> (Vec<u64>, Coverage) {
         (self.found(params), self.search(params).coverage)
     }
@@ -685,7 +685,7 @@ fn some_crashes(fields: &[&str]) -> Coverage {
 
 #[test]
 fn an_index_of_another_catalogue_answers_for_what_both_have_alike() {
-    // All but the first would be found where they are not meant.
+    // All except the first would be found by searches that do not mean them.
     let before = earlier(|fields| {
         fields.retain(|f| f.name != "addons");
         field_of(fields, "uptime").kind = Kind::String;
@@ -747,7 +747,7 @@ fn an_index_of_another_catalogue_answers_for_what_both_have_alike() {
         let nothing = (Vec::new(), some_crashes(fields));
         assert_eq!(bench.answer(params), nothing, "{params}");
     }
-    // New crashes are in both, with what each of them knows.
+    // New crashes are in both indexes, with the fields that each of them knows.
     let new = document(3, json!({"signature": "c", "uptime": 9}), &[]);
     let started = Watermark {
         change: 3,
@@ -767,7 +767,7 @@ fn an_index_of_another_catalogue_answers_for_what_both_have_alike() {
     let is_behind = (vec![1, 2], some_crashes(&["uptime"]));
     assert_eq!(bench.answer("uptime=7"), is_behind);
     bench.write(Side::Next, &[], whole(3));
-    // Whole already, and not in place yet.
+    // Complete already, but not in place yet.
     assert_eq!(bench.answer("uptime=7"), (vec![1, 2], Coverage::Whole));
     bench.index.swap().unwrap();
     assert!(bench.index.is_up_to_date());
@@ -777,7 +777,7 @@ fn an_index_of_another_catalogue_answers_for_what_both_have_alike() {
 
 #[test]
 fn the_full_text_says_which_words_an_index_of_another_catalogue_does_not_know() {
-    // `user_comments` is protected, `reason` is public; both were annotations that no field took up.
+    // `user_comments` is protected, `reason` is public. Both were annotations without a field.
     let before = earlier(|fields| {
         fields.retain(|f| !["user_comments", "reason"].contains(&f.name));
         field_of(fields, "throttle_rule").source = fields::Source::Annotation("Other");
@@ -797,7 +797,7 @@ fn the_full_text_says_which_words_an_index_of_another_catalogue_does_not_know() 
     };
     let words =
         |fields: &[&str]| Coverage::SomeWords(fields.iter().map(|f| f.to_string()).collect());
-    // A viewer is told of public fields alone, and finds nothing in others.
+    // A viewer learns only of public fields, and finds nothing in others.
     assert_eq!(ask("q=alpha", false), (1, words(&["reason"])));
     for hidden in ["q=hush", "q=plain"] {
         assert_eq!(ask(hidden, false).0, 0, "{hidden}");
@@ -842,7 +842,7 @@ fn a_kill_at_any_step_of_taking_over_leaves_an_index_that_answers() {
         rebuilt_to: Some(1),
     };
     let new = || document(2, json!({"signature": "new"}), &[]);
-    // What is on the disk; whether the old one answers, and how far the next one is.
+    // The state of the disk, whether the old index answers, and the progress of the next one.
     let steps: [(&str, Step, bool, Option<Watermark>); 7] = [
         ("before anything", |_| {}, true, None),
         (
@@ -897,7 +897,7 @@ fn a_kill_at_any_step_of_taking_over_leaves_an_index_that_answers() {
         let next = bench.index.next_watermark();
         assert_eq!(next, mark.filter(|_| is_old), "{what}");
         assert_eq!(folders(&bench), 1 + usize::from(is_old), "{what}");
-        // Whatever it was, it can be gone on with.
+        // In every case the index can be built further.
         if is_old {
             bench.index.begin_next().unwrap();
             bench.write(Side::Next, &[new()], whole(2));
@@ -918,7 +918,7 @@ fn who_comes_back_to_a_catalogue_is_not_deceived_by_what_was_written_meanwhile()
     let open = |dir: &Path, catalogue| Arc::new(Index::open_for(dir, STORE, catalogue).unwrap());
     let Bench { dir, index } = bench;
     drop(index);
-    // Opened alone, it is as it was.
+    // Only opening it changes nothing.
     drop(open(dir.path(), without));
     let index = open(dir.path(), fields::all());
     assert!(index.is_up_to_date());
@@ -955,7 +955,7 @@ fn a_field_that_no_index_has_is_named() {
 #[test]
 fn a_search_that_finds_no_memory_left_by_others_can_be_made_again() {
     let bench = Bench::new();
-    // Sorted as versions, these take more than what each search may always hold.
+    // Sorted as versions, these need more memory than each search may always use.
     let number = limits::SEARCH_BYTES_FREE as u64 / 200 + 10;
     let crash = |seq| document(seq, json!({ "version": format!("1.{seq}") }), &[]);
     bench.put(&(1..=number).map(crash).collect::<Vec<_>>());

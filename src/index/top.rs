@@ -1,9 +1,9 @@
-//! The commonest texts over several dictionaries, without looking at all of them.
+//! Finds the most frequent texts over several dictionaries, without reading all of them.
 //!
-//! Each segment counted its own entries. A text that is among the first `n` of all has, in some
-//! segment, at least its share of the count of the n-th; and what the first `n` of each segment add
-//! up to is no more than that count. So only entries above the share need be known by their texts,
-//! which are few where counts are skewed. The result is exact, ties included.
+//! Each segment has counted its own entries. Add up the counts of the first `n` entries of each segment: the
+//! n-th sum is a lower bound for the count of the n-th text. A text among the first `n` has, in at least one
+//! segment, this count divided by the number of segments. So only entries above this share have to be read as
+//! texts, and with skewed counts they are few. The result is exact, ties included.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -15,9 +15,9 @@ use super::terms::TextColumn;
 use crate::fields::Kind;
 use crate::fields::version::VersionKey;
 
-/// Bytes of a text beside itself while counts are added up.
+/// Bytes that a text needs in addition to its length while counts are added up.
 const TEXT_BYTES: usize = 80;
-/// Looking a text up in a dictionary costs as much as reading so many.
+/// Looking up a text in a dictionary costs as much as reading this many entries.
 const LOOK_UP: usize = 8;
 
 /// Counts of the entries of each segment's dictionary.
@@ -26,7 +26,7 @@ pub struct Top {
     segments: Vec<(TextColumn, Vec<u32>)>,
 }
 
-/// Counts by text, within bounds.
+/// Counts by text, within the limits.
 struct Sums<'r> {
     counts: HashMap<Box<str>, u64>,
     bytes: usize,
@@ -67,7 +67,8 @@ impl Top {
             .sum()
     }
 
-    /// The first `size` texts, by count, equals by text or as versions. `held` bytes are held beside.
+    /// The first `size` texts by count. Equal counts are sorted by text, or as versions. The search already
+    /// uses `held` bytes.
     pub fn finish(
         &self,
         kind: Kind,
@@ -142,7 +143,7 @@ impl Top {
         Ok(sums.counts)
     }
 
-    /// Adds every entry with at least so many.
+    /// Adds every entry with a count of at least `least`.
     fn add_all(&self, least: u32, sums: &mut Sums) -> Result<(), IndexError> {
         for (column, counts) in &self.segments {
             sums.running.check_time()?;
@@ -170,7 +171,7 @@ impl Top {
     }
 }
 
-/// The entries with at least so many, each behind its count.
+/// The entries with a count of at least `least`, as (count, entry).
 fn entries(counts: &[u32], least: u32) -> Vec<(u32, u64)> {
     let counts = counts.iter().copied().zip(0..);
     counts.filter(|(count, _)| *count >= least).collect()

@@ -1,4 +1,4 @@
-//! Counting distinct values: exactly as long as they are few, then about.
+//! Counts distinct values: exactly if they are few, otherwise as an estimate.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -7,14 +7,14 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::limits;
 
-/// Bits of a hash that choose the register.
+/// Bits of a hash that select the register.
 const PLACE_BITS: u32 = 16;
 const REGISTERS: usize = 1 << PLACE_BITS;
-/// Three standard errors of that many registers, in parts of the value: 997 of 1,000 estimates are
+/// Three standard errors for this number of registers, relative to the value: 997 of 1,000 estimates are
 /// closer.
 const ERROR: f64 = 3.0 * 1.04 / 256.0;
 
-/// Keys are numbers that are spread already or nearly; multiplying is enough of a hash.
+/// Keys are numbers that are already distributed well enough, so multiplying is a sufficient hash.
 #[derive(Default)]
 pub struct KeyHasher(u64);
 
@@ -39,13 +39,13 @@ impl Hasher for KeyHasher {
 
 pub type KeyHash = BuildHasherDefault<KeyHasher>;
 
-/// The distinct values of one set, by hashes that differ where the values do: texts by 64 bits of
-/// xxh3, of which a hundred thousand collide once in four thousand million counts; numbers never.
+/// The distinct values of one set, by hash. Texts have 64 bits of xxh3: among a hundred thousand texts, two
+/// collide once in four thousand million counts. Hashes of numbers never collide.
 pub enum Unique {
     Exact(HashSet<u64, KeyHash>),
-    /// The longest run of zeros of the hashes of each register, and 1. Source: HyperLogLog with
-    /// Ertl's estimate ("New cardinality estimation algorithms for HyperLogLog sketches", 2017),
-    /// which is not off at any size.
+    /// For each register, the longest run of zeros of its hashes, plus 1. Source: HyperLogLog with Ertl's
+    /// estimate ("New cardinality estimation algorithms for HyperLogLog sketches", 2017), which has no bias
+    /// at any size.
     Sketch(Box<[u8]>),
 }
 
@@ -59,7 +59,7 @@ pub fn hash_text(text: &[u8]) -> u64 {
     xxh3_64(text)
 }
 
-/// Spreads a number over 64 bits; none collide. Source: splitmix64's last steps.
+/// Distributes a number over 64 bits without collisions. Source: the last steps of splitmix64.
 pub fn hash_number(number: u64) -> u64 {
     let mut hash = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     hash = (hash ^ hash >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -68,7 +68,7 @@ pub fn hash_number(number: u64) -> u64 {
 }
 
 impl Unique {
-    /// Returns the bytes by which it grew, or less than nothing where it became a sketch.
+    /// Returns the number of bytes by which it grew; negative if it became a sketch.
     pub fn insert(&mut self, hash: u64) -> isize {
         match self {
             Self::Exact(set) => {
@@ -91,7 +91,7 @@ impl Unique {
         }
     }
 
-    /// The number of values, and by how much it may be off.
+    /// The number of values, and the possible error.
     pub fn count(&self) -> (u64, u64) {
         match self {
             Self::Exact(set) => (set.len() as u64, 0),
@@ -103,7 +103,7 @@ impl Unique {
     }
 }
 
-/// Bytes of an entry of a set, with the room that it leaves free.
+/// Bytes of an entry of a set, including free space of the set.
 const ENTRY_BYTES: isize = 18;
 
 fn note(registers: &mut [u8], hash: u64) {
@@ -167,7 +167,7 @@ mod tests {
         let mut unique = Unique::default();
         let mut bytes = 0;
         for number in 0..2_000_000_u64 {
-            // Each twice.
+            // Each value twice.
             bytes += unique.insert(hash_number(number));
             bytes += unique.insert(hash_number(number / 2));
             let (value, error) = unique.count_rarely(number + 1);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     impl Unique {
-        /// A sketch is only looked at now and then, which takes time.
+        /// Evaluates a sketch only now and then, because that is slow.
         fn count_rarely(&self, expected: u64) -> (u64, u64) {
             match self {
                 Self::Sketch(_) if !expected.is_multiple_of(100_003) => (expected, 0),

@@ -1,4 +1,4 @@
-//! Words and phrases: the only conditions that the inverted index answers.
+//! Words and phrases: the only conditions that use the inverted index.
 
 use tantivy::query::{BooleanQuery, EnableScoring, Occur, PhraseQuery, TermQuery};
 use tantivy::schema::{Field as Slot, IndexRecordOption};
@@ -13,11 +13,11 @@ use crate::fields;
 use crate::limits;
 use crate::query::language;
 
-/// Documents between two looks at the time.
+/// Number of documents between two checks of the time limit.
 const STRIDE: usize = 4_096;
 
-/// For each word or "phrase" of a full-text search the documents of which some field has it, and
-/// whether these are the ones that do not match.
+/// For each word or "phrase" of a full-text search: the documents in which some field has it, and whether it
+/// is negated.
 pub fn full_text(
     segment: &SegmentReader,
     ground: Ground,
@@ -75,7 +75,7 @@ fn phrase(
     mark(segment, &PhraseQuery::new(terms), running, found)
 }
 
-/// Adds the documents of which this field has all words.
+/// Adds the documents in which this field has all words.
 pub fn all_words(
     segment: &SegmentReader,
     slot: Slot,

@@ -1,4 +1,4 @@
-//! Documents in, commits out.
+//! Adds documents to an index and commits them.
 
 use std::sync::Arc;
 
@@ -15,24 +15,24 @@ use super::schema::{ANNOTATION, cut};
 use super::{Index, IndexError, Side};
 use crate::limits;
 
-/// Bytes of documents in memory before they become a segment. An idle writer holds none.
+/// Bytes of documents in memory before they become a segment. An idle writer uses none.
 const MEMORY_BYTES: usize = 15_000_000;
-/// The same while an index is built beside another one: larger segments are merged less often.
+/// The same while an index is built beside another one. Larger segments are merged less often.
 const MEMORY_BYTES_NEXT: usize = 50_000_000;
-/// Segments of about a size that are merged into one. Each has dictionaries of its own, so fewer
-/// make searches faster, and merges more frequent.
+/// Number of segments of similar size that are merged into one. Each segment has its own dictionaries, so a
+/// smaller number makes searches faster and merges more frequent.
 const MERGE_SEGMENTS: usize = 5;
-/// A segment of more documents is not merged any more.
+/// A segment with more documents is not merged any more.
 const MERGE_DOCS_MAX: usize = 1_000_000;
-/// Share of deleted documents from which a segment is merged for their sake.
+/// Share of deleted documents at which a segment is merged to remove them.
 const DELETED_RATIO_MAX: f32 = 0.2;
 
-/// How far the index has come; it is committed with the documents.
+/// The progress of the index. It is committed together with the documents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watermark {
     /// Every change of the store up to this one is in the index.
     pub change: u64,
-    /// While the index is built from the store's rows: those up to this sequence number are done.
+    /// While the index is built from the store's rows: rows up to this sequence number are done.
     pub rebuilt_to: Option<u64>,
 }
 
@@ -43,19 +43,19 @@ struct Payload {
     #[serde(flatten)]
     watermark: Watermark,
     known: Known,
-    /// Missing in an index of before.
+    /// Missing in an index of an earlier version.
     #[serde(default)]
     keys: Option<Keys>,
 }
 
-/// What a commit says of its index.
+/// The content of a commit's payload.
 pub(super) struct Said {
     pub watermark: Watermark,
     pub known: Known,
     pub keys: Option<Keys>,
 }
 
-/// Reads a commit's payload; `None` where it is of another store, or none of ours.
+/// Reads a commit's payload; `None` if it belongs to another store or is not ours.
 pub(super) fn read_payload(text: &str, store_id: u128) -> Option<Said> {
     let payload: Payload = serde_json::from_str(text).ok()?;
     let is_ours = payload.store == format!("{store_id:032x}");
@@ -66,12 +66,12 @@ pub(super) fn read_payload(text: &str, store_id: u128) -> Option<Said> {
     })
 }
 
-/// The one writer of one side of an open index. It lives as long as the indexer: merges die with it.
+/// The only writer of one side of an open index. It lives as long as the indexer, because merges end with it.
 pub struct Writer {
     index: Arc<Index>,
     opened: Arc<Opened>,
     writer: IndexWriter,
-    /// What the index knows in full of crashes that are written by this.
+    /// What the index knows completely about crashes that this writer adds.
     known: Known,
     /// Annotations that have columns.
     keys: Keys,
@@ -129,14 +129,14 @@ impl Writer {
         })
     }
 
-    /// Adds a crash, or replaces what the index has of it.
+    /// Adds a crash, or replaces the crash in the index.
     pub fn put(&mut self, document: &Document) -> Result<(), IndexError> {
         self.delete(document.seq);
         self.add(document)
     }
 
-    /// Adds a crash that the index does not have, with the fields that the index knows. Each
-    /// deletion is looked for in every segment, so this is faster.
+    /// Adds a crash that is not in the index, with the fields that the index knows. This is faster than
+    /// `put`, because each deletion is looked up in every segment.
     pub fn add(&mut self, document: &Document) -> Result<(), IndexError> {
         let layout = &self.opened.layout;
         let mut doc = TantivyDocument::new();
@@ -154,7 +154,7 @@ impl Writer {
                         }
                     }
                     Scalar::Integer(number) => doc.add_i64(slots.column, *number),
-                    // Both zeros are one value, and columns compare by bits.
+                    // Both zeros are one value, but columns compare bits.
                     Scalar::Float(number) => doc.add_f64(slots.column, *number + 0.0),
                     Scalar::Bool(value) => doc.add_bool(slots.column, *value),
                 }

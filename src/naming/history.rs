@@ -1,5 +1,5 @@
-//! History follows the lists in force: every stored crash is named by them, and gets its new
-//! signature where that is another one.
+//! Re-signs history: computes the signature of every stored crash with the lists in force, and stores it if
+//! it has changed (ADR 15).
 
 use std::time::Instant;
 
@@ -11,11 +11,11 @@ use crate::signature::KnownFrames;
 use crate::store::signing::{Progress, Resigned, Signed};
 use crate::store::{Payload, StoreError};
 
-/// Crashes between two times that progress is written down.
+/// Number of crashes after which progress is stored.
 const BATCH: usize = 256;
 
 impl Naming {
-    /// Everything that is to be named again, and what is not kept yet.
+    /// Stores missing inputs, and re-signs everything that has to be re-signed.
     pub(super) fn catch_up(
         &self,
         woken: &Receiver<()>,
@@ -32,7 +32,7 @@ impl Naming {
         self.resign_outdated(woken)
     }
 
-    /// Writes down what named the crashes that were finished before that was kept.
+    /// Stores the signature inputs of crashes that were processed before inputs were kept.
     fn keep_inputs(&self, woken: &Receiver<()>, up_to: &mut u64) -> Result<(), Interrupted> {
         loop {
             let (seqs, last) = self.store.without_input(*up_to, BATCH)?;
@@ -51,7 +51,7 @@ impl Naming {
         }
     }
 
-    /// Names all crashes above `cursor` by the lists of a revision.
+    /// Re-signs all crashes above `cursor` with the lists of a revision.
     fn resign_all(
         &self,
         woken: &Receiver<()>,
@@ -63,7 +63,7 @@ impl Naming {
         loop {
             stop_asked(woken)?;
             if self.in_force().revision != in_force.revision {
-                // A newer revision begins from the start.
+                // A newer revision starts again from the first crash.
                 return Ok(());
             }
             let batch = self.store.signed(|view| view.crashes(cursor, BATCH))?;
@@ -90,7 +90,7 @@ impl Naming {
         }
     }
 
-    /// Names the crashes again that were processed under lists of before.
+    /// Re-signs the crashes that were processed with older lists.
     fn resign_outdated(&self, woken: &Receiver<()>) -> Result<(), Interrupted> {
         let in_force = self.in_force();
         let mut known = KnownFrames::new(&in_force.generator);
@@ -118,7 +118,8 @@ impl Naming {
         }
     }
 
-    /// Gives those of a batch a new signature that get one. Returns how many cannot be read.
+    /// Stores the new signature of each crash in the batch whose signature changes. Returns how many cannot
+    /// be read.
     fn resign_batch(
         &self,
         batch: &[Signed],
@@ -133,7 +134,7 @@ impl Naming {
                     Some(base) if !base.is_split => {
                         base.signature == view.signature(signed.signature)?
                     }
-                    // Its report has to be read anyway.
+                    // Its report has to be read in any case.
                     _ => false,
                 };
                 if !is_same {
@@ -157,7 +158,7 @@ impl Naming {
         Ok(unreadable)
     }
 
-    /// The processed crash under its new signature; `None` where that is the one it has.
+    /// The processed crash with its new signature; `None` if the signature does not change.
     fn resigned(&self, seq: u64, in_force: &InForce) -> Result<Option<Resigned>, StoreError> {
         let Some(row) = self.store.crash_at(seq)? else {
             return Ok(None);
@@ -193,7 +194,7 @@ impl Naming {
     }
 }
 
-/// Why naming history does not go on.
+/// Why re-signing stops.
 pub(super) enum Interrupted {
     Stopped,
     Store(StoreError),

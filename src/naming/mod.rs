@@ -1,13 +1,13 @@
-//! The signature lists in force, and naming history by others.
+//! The signature lists in force, and re-signing of history with them (ADR 15).
 //!
-//! A revision of the lists is stored, then put in force, then history follows: a thread of its own
-//! names every stored crash by what is kept of it ([`crate::store::signing`]) and gives those whose
-//! signature changes a new one. A preview does the first half of that and shows what would change.
-//! No dump is walked for either.
+//! A revision of the lists is stored, then put in force, then history follows. A thread computes the
+//! signature of every stored crash from its stored input ([`crate::store::signing`]), and stores the new
+//! signature if it has changed. A preview does only the first half and shows what would change. Neither of
+//! them walks a dump.
 //!
-//! The thread also looks after crashes that were finished before their inputs were kept, or under
-//! lists that have been replaced meanwhile. It can be killed at any point: it goes on where its
-//! progress was last written down, and what it does twice counts once.
+//! The thread also handles crashes that were processed before inputs were kept, or with lists that have been
+//! replaced in the meantime. It can be killed at any point. It continues from its last stored progress, and a
+//! crash that it handles twice counts once.
 
 mod history;
 mod preview;
@@ -32,18 +32,18 @@ pub use preview::{Group, Groups, Part, Preview};
 
 use history::Interrupted;
 
-/// Between two looks for what was left behind.
+/// Time between two checks for crashes that still have to be handled.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// The generator in force, and which revision of the lists it has.
+/// The generator in force, and the revision of its lists.
 #[derive(Clone)]
 pub struct InForce {
     pub generator: Arc<Generator>,
-    /// 0 stands for the built-in lists.
+    /// 0 means the built-in lists.
     pub revision: u64,
 }
 
-/// Names crashes: those that come by the lists in force, and history by its thread.
+/// The lists in force, and the thread that re-signs history with them.
 pub struct Naming {
     store: Arc<Store>,
     ruleset: Ruleset,
@@ -55,7 +55,7 @@ pub struct Naming {
 #[derive(Debug)]
 pub enum ReviseError {
     List(ListError),
-    /// Somebody else changed the lists meanwhile.
+    /// Another user has changed the lists in the meantime.
     Outdated {
         in_force: u64,
     },
@@ -69,7 +69,7 @@ impl From<StoreError> for ReviseError {
 }
 
 impl Naming {
-    /// Takes up the newest revision of the store.
+    /// Puts the newest revision of the store in force.
     pub fn open(store: Arc<Store>, ruleset: Ruleset) -> Result<Self, StoreError> {
         let in_force = match store.lists_in_force()? {
             None => InForce {
@@ -78,7 +78,7 @@ impl Naming {
             },
             Some((revision, row)) => {
                 let lists = Lists::new(row.texts).unwrap_or_else(|error| {
-                    // They were checked when they were stored, by another version of this program.
+                    // Another version of this program checked them when they were stored.
                     tracing::error!(revision, %error, "stored signature lists cannot be used; the built-in ones are in force");
                     Lists::builtin()
                 });
@@ -96,7 +96,7 @@ impl Naming {
         })
     }
 
-    /// Starts the thread that names history.
+    /// Starts the thread that re-signs history.
     pub fn start(self: &Arc<Self>) -> io::Result<()> {
         let naming = self.clone();
         let mut kept_up_to = 0;
@@ -121,7 +121,7 @@ impl Naming {
         }
     }
 
-    /// By what crashes are named now.
+    /// The generator with which crashes are signed now.
     pub fn in_force(&self) -> InForce {
         self.in_force
             .read()
@@ -130,6 +130,9 @@ impl Naming {
     }
 
     /// Checks lists, stores them as the newest revision and puts them in force. Returns its number.
+    ///
+    /// # Errors
+    /// See [`ReviseError`]. With [`ReviseError::Outdated`], the user must look at the newer lists first.
     pub fn revise(&self, new: NewRevision) -> Result<u64, ReviseError> {
         let generator = self
             .generator(new.texts.clone())
@@ -161,7 +164,7 @@ impl Naming {
         Ok(preview::preview(&self.store, &generator)?)
     }
 
-    /// Tells how a crash gets its signature under the lists in force.
+    /// Explains the signature of a crash under the lists in force; `None` if the crash cannot be read.
     pub fn explain(&self, seq: u64, row: &StoredCrash) -> Result<Option<Explanation>, StoreError> {
         let Some(input) = input_of(&self.store, seq, row)? else {
             return Ok(None);
@@ -173,7 +176,7 @@ impl Naming {
     }
 }
 
-/// What named a crash: as it is kept, or else as its report and its walk have it.
+/// The signature input of a crash, as stored. If it is not stored, from its report and its walk.
 fn input_of(
     store: &Store,
     seq: u64,
@@ -186,7 +189,7 @@ fn input_of(
     }
 }
 
-/// What named a crash, from its report and its processed crash; `None` where these cannot be read.
+/// The signature input of a crash, from its report and its processed crash; `None` if they cannot be read.
 fn rebuilt(store: &Store, row: &StoredCrash) -> Result<Option<Input<StoredFrame>>, StoreError> {
     let read = || -> Result<Option<Input<StoredFrame>>, StoreError> {
         let Some(json) = store.processed(row)? else {
@@ -212,19 +215,19 @@ fn rebuilt(store: &Store, row: &StoredCrash) -> Result<Option<Input<StoredFrame>
     }
 }
 
-/// What inputs are called, each named once.
+/// The signatures of inputs. Each is computed once.
 #[derive(Default)]
 struct Bases(HashMap<u64, Base>);
 
-/// What an input is called before it is split.
+/// The signature of an input before it is split.
 struct Base {
     signature: String,
-    /// Whether the crashes are to be told apart by an annotation.
+    /// Whether an annotation splits the crashes further.
     is_split: bool,
 }
 
 impl Bases {
-    /// `None` where the input is not kept.
+    /// `None` if the input was not kept or cannot be read.
     fn of(
         &mut self,
         view: &SignedView,

@@ -1,4 +1,5 @@
-//! What lists would change: every stored crash is named by them, and compared with what it is called.
+//! Previews changed lists: computes the signature of every stored crash with them, and compares it with the
+//! current one.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -9,46 +10,47 @@ use crate::store::counters::NameId;
 use crate::store::signing::Signed;
 use crate::store::{Store, StoreError};
 
-/// Crashes that are read at once.
+/// Number of crashes that are read at once.
 const BATCH: usize = 10_000;
-/// Groups of a kind that are listed; all are counted.
+/// Limit of groups of each kind that are listed. All are counted.
 const GROUPS_MAX: usize = 200;
-/// Crashes that stand for a group.
+/// Number of example crashes for a group.
 const EXAMPLES_MAX: usize = 3;
 
-/// What lists would change.
+/// What the lists would change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Preview {
-    /// Crashes that were named.
+    /// Number of crashes that were examined.
     pub crashes: u64,
-    /// Those among them that would get another signature.
+    /// Crashes that would get another signature.
     pub changed: u64,
-    /// Those of which it cannot be told, as their reports cannot be read.
+    /// Crashes whose new signature is unknown, because their reports cannot be read.
     pub unreadable: u64,
     pub signatures_before: u64,
     pub signatures_after: u64,
-    /// Signatures that several would be found under.
+    /// Signatures into which several signatures would be merged.
     pub merges: Groups,
-    /// Signatures whose crashes would be found under several.
+    /// Signatures whose crashes would be split over several signatures.
     pub splits: Groups,
-    /// Signatures that would be called otherwise, with all their crashes and no others.
+    /// Signatures that would be renamed, with all their crashes and no others.
     pub renames: Groups,
 }
 
-/// Groups of a kind, those of the most crashes first.
+/// Groups of one kind, those with the most crashes first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Groups {
     pub count: u64,
-    /// The first of them.
+    /// The first of the groups.
     pub shown: Vec<Group>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// Into which others merge, or which is split or renamed.
+    /// The signature into which others are merged, or which is split or renamed.
     pub signature: String,
     pub crashes: u64,
-    /// Where the crashes come from, or where they go. One of them may be `signature` itself.
+    /// The signatures from which the crashes come, or to which they go. One of them may be `signature`
+    /// itself.
     pub parts: Vec<Part>,
 }
 
@@ -60,14 +62,14 @@ pub struct Part {
     pub examples: Vec<u64>,
 }
 
-/// Crashes that have one signature and would get another, or the same.
+/// Crashes that have one signature and would get another, or keep it.
 #[derive(Default)]
 struct Flow {
     crashes: u64,
     examples: Vec<u64>,
 }
 
-/// Signatures by numbers, in the order of their coming.
+/// Signatures by number, in the order in which they were first seen.
 #[derive(Default)]
 struct Texts {
     ids: HashMap<String, usize>,
@@ -85,7 +87,7 @@ impl Texts {
     }
 }
 
-/// Names every stored crash by a generator, and compares with what it is called.
+/// Computes the signature of every stored crash with a generator, and compares it with the current one.
 pub(super) fn preview(store: &Store, generator: &Generator) -> Result<Preview, StoreError> {
     let mut preview = Preview::default();
     let mut texts = Texts::default();
@@ -140,7 +142,7 @@ pub(super) fn preview(store: &Store, generator: &Generator) -> Result<Preview, S
     Ok(preview)
 }
 
-/// What a crash is called by its report.
+/// The signature of a crash, computed from its report.
 fn whole_name(
     store: &Store,
     generator: &Generator,

@@ -1,8 +1,8 @@
 //! Regular expressions of a search, compiled once and within one budget.
 //!
-//! A short pattern can be large when it is compiled: `\\w{16}` takes most of a MiB and ten
-//! milliseconds, and a request has room for a thousand of them. So all patterns of one search
-//! share a budget of bytes, and equal ones are compiled once.
+//! A short pattern can be large when it is compiled: `\\w{16}` needs most of a MiB and ten milliseconds, and
+//! a request has room for a thousand of them. So all patterns of one search share a budget of bytes, and
+//! equal patterns are compiled once.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use regex::{Regex, RegexBuilder};
 use super::Op;
 use crate::limits;
 
-/// Sizes at which a pattern is tried, in bytes; it is charged with the first that it fits into.
+/// Size limits that are tried for a pattern, in bytes. It is charged with the first one that is large enough.
 const TIERS: [usize; 4] = [16 << 10, 64 << 10, 256 << 10, limits::REGEX_BYTES_MAX];
-/// Memory for each pattern's work while it matches.
+/// Memory for each pattern's lazy automaton while it matches.
 const CACHE_BYTES: usize = 256 << 10;
 
-/// A regular expression of the whole value.
+/// A regular expression that must match the whole value.
 #[derive(Clone, Debug)]
 pub struct Compiled {
     regex: Arc<Regex>,
-    /// As it was before it was made to match the whole value.
+    /// The pattern before it was extended to match the whole value.
     text: Arc<str>,
 }
 
@@ -40,7 +40,7 @@ impl PartialEq for Compiled {
     }
 }
 
-/// What the patterns of one search may take together.
+/// What the patterns of one search may use together.
 pub struct Budget {
     bytes_left: usize,
     known: Vec<Compiled>,
@@ -56,10 +56,10 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Compiles what a condition compares by, where that is a pattern.
+    /// Compiles the pattern of a condition, if it has one.
     ///
     /// # Errors
-    /// Why it cannot be used.
+    /// Why the pattern cannot be used.
     pub fn compile(&mut self, op: Op, text: &str) -> Result<Option<Compiled>, String> {
         let Some(text) = pattern_text(op, text) else {
             return Ok(None);
@@ -83,14 +83,14 @@ impl Budget {
         Ok(Some(compiled))
     }
 
-    /// Returns what it is charged with, too.
+    /// Compiles a pattern. Also returns the bytes that it is charged with.
     fn build(&self, text: &str) -> Result<(Regex, usize), String> {
         for bytes in TIERS.into_iter().filter(|bytes| *bytes <= self.bytes_left) {
             match build(text, bytes) {
                 Ok(regex) => return Ok((regex, bytes)),
                 Err(regex::Error::CompiledTooBig(_)) => {}
                 Err(other) => {
-                    // The last line says what is wrong; those before draw where.
+                    // The last line is the reason. The lines before it show the position.
                     let text = other.to_string();
                     return Err(text.lines().last().unwrap_or_default().trim().to_owned());
                 }
@@ -117,7 +117,7 @@ fn build(text: &str, bytes: usize) -> Result<Regex, regex::Error> {
         .build()
 }
 
-/// The pattern that a condition compares by; `None` where it compares plain text.
+/// The pattern with which a condition compares; `None` if it compares plain text.
 fn pattern_text(op: Op, text: &str) -> Option<String> {
     let has_wildcards = text.contains(['*', '?']);
     match op {

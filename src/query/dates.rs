@@ -1,11 +1,11 @@
-//! Moments and calendar intervals in queries.
+//! Times and calendar intervals in queries.
 
 use time::{Date, Duration, Month, OffsetDateTime, Time};
 
 use crate::clock::Timestamp;
 
-/// Reads `YYYY-MM-DD`, with an optional time (`T` or a space before it, seconds and fractions
-/// optional) and an optional zone; without a zone it is UTC.
+/// Reads `YYYY-MM-DD`, with an optional time (after `T` or a space; seconds and fractions are optional) and
+/// an optional time zone. Without a time zone it is UTC.
 pub fn parse_moment(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     let day = text.get(..10)?;
@@ -30,7 +30,7 @@ pub fn parse_moment(text: &str) -> Option<Timestamp> {
     Timestamp::parse_rfc3339(&format!("{day}T{clock}{seconds}{zone}"))
 }
 
-/// A calendar interval of a histogram, in UTC; weeks begin on Monday.
+/// A calendar interval of a histogram, in UTC. Weeks start on Monday.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interval {
     Minute,
@@ -69,7 +69,7 @@ impl Interval {
         Self::ALL.into_iter().find(|i| i.name() == name)
     }
 
-    /// Where the interval that holds the moment begins.
+    /// The start of the interval that contains the moment.
     pub fn floor(self, moment: Timestamp) -> Timestamp {
         let ms = match self {
             Self::Minute => return floor_to(moment, 60_000),

@@ -4,16 +4,16 @@
 //! product:Firefox version:>=121 signature~alloc -os:Linux "exact phrase" word
 //! ```
 //!
-//! A condition is a field's name, then `:` and a value as a parameter has it, or one of the
-//! operators `~ = ^ $ @ > >= < <=` and its operand. Quotes hold blanks together, a backslash in
-//! them keeps the next character. `-` or `!` before a condition negates it. Everything else is
-//! words and phrases of the full text, with `-` in front those that must not be there. It is another spelling of the same parameters: a line turns
-//! into conditions and the text that is left.
+//! A condition is a field's name, then either `:` and a value in the form of a parameter, or one of the
+//! operators `~ = ^ $ @ > >= < <=` and its operand. Text in quotes may contain blanks, and in quotes a
+//! backslash escapes the next character. `-` or `!` before a condition negates it. Everything else is words
+//! and phrases of the full text; with `-` before them they must not occur. The language is another notation
+//! for the same parameters: a line becomes conditions and the remaining text.
 
 use super::{FieldRef, Op, QueryError};
 use crate::fields;
 
-/// Shorter names that people type.
+/// Short names that users type.
 pub const ALIASES: [(&str, &str); 10] = [
     ("arch", "cpu_arch"),
     ("channel", "release_channel"),
@@ -27,19 +27,19 @@ pub const ALIASES: [(&str, &str); 10] = [
     ("sig", "signature"),
 ];
 
-/// A line, read.
+/// A parsed line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
     /// Conditions as parameters: a field's name, and the value with its operator.
     pub conditions: Vec<(String, String)>,
-    /// Words and phrases, as they were written.
+    /// Words and phrases, as they were typed.
     pub text: String,
 }
 
-/// Reads a line. `sees_protected` says which names a hint may tell.
+/// Parses a line. `sees_protected` determines which names a hint may contain.
 ///
 /// # Errors
-/// Something looks like a condition on a field that is almost one.
+/// A part of the line looks like a condition, and its field is almost the name of a known one.
 pub fn read(line: &str, sees_protected: bool) -> Result<Line, QueryError> {
     let mut read = Line::default();
     for token in tokens(line) {
@@ -56,15 +56,15 @@ pub fn read(line: &str, sees_protected: bool) -> Result<Line, QueryError> {
     Ok(read)
 }
 
-/// A part of the text that is left: words that stand in this order, or must not.
+/// A part of the remaining text: words that must occur in this order, or must not occur.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     pub is_negated: bool,
     pub text: String,
 }
 
-/// The parts of a text. What a quoted part or one without a blank holds belongs together:
-/// `foo::bar` is a phrase. `-` in front: it must not be there.
+/// The parts of a text. A quoted part, or one without a blank, belongs together: `foo::bar` is a phrase. With
+/// `-` before it, it must not occur.
 pub fn parts(text: &str) -> impl Iterator<Item = Part> {
     tokens(text).map(|token| {
         let negated = token.strip_prefix('-');
@@ -75,7 +75,7 @@ pub fn parts(text: &str) -> impl Iterator<Item = Part> {
     })
 }
 
-/// A condition as the line has it, for a parameter of a search: the other way round.
+/// Writes a parameter of a search as a condition of the line. The reverse of [`read`].
 pub fn write(name: &str, value: &str) -> String {
     let (not, value) = match value.strip_prefix('!') {
         Some(rest) => ("-", rest),
@@ -91,7 +91,7 @@ pub fn write(name: &str, value: &str) -> String {
     }
 }
 
-/// Parts between blanks; a quote holds its blanks.
+/// Parts separated by blanks. Blanks in quotes do not separate.
 fn tokens(line: &str) -> impl Iterator<Item = &str> {
     let mut rest = line;
     std::iter::from_fn(move || {
@@ -125,7 +125,7 @@ fn condition(token: &str, sees_protected: bool) -> Result<Option<(String, String
     let end = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
     let (name, tail) = rest.split_at(end);
     let value = match tail.strip_prefix(':') {
-        // `std::vec` is a name of a program, not a condition.
+        // `std::vec` is a name in a program, not a condition.
         Some(value) if value.starts_with(':') => return Ok(None),
         Some(value) => value,
         None if Op::starts(tail) => tail,
@@ -137,7 +137,7 @@ fn condition(token: &str, sees_protected: bool) -> Result<Option<(String, String
     let alias = ALIASES.iter().find(|(short, _)| *short == name);
     let name = alias.map_or(name, |(_, name)| *name);
     if FieldRef::find(name).is_none() {
-        // A word may well hold a colon; a name that is almost a field's is a slip.
+        // A word may contain a colon, but a name that is almost a field's name is a typing error.
         return match fields::nearest(name, sees_protected) {
             Some(_) if tail.starts_with(':') => {
                 Err(QueryError::unknown_field("q", name, sees_protected))
@@ -149,7 +149,7 @@ fn condition(token: &str, sees_protected: bool) -> Result<Option<(String, String
     Ok(Some((name.to_owned(), format!("{not}{}", unquoted(value)))))
 }
 
-/// A value without the quotes around all or a part of it.
+/// A value without the quotes around all or part of it.
 fn unquoted(value: &str) -> String {
     let mut text = String::with_capacity(value.len());
     let (mut is_quoted, mut chars) = (false, value.chars());

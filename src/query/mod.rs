@@ -1,9 +1,9 @@
-//! A search as a value: what SuperSearch parameters mean, checked against the field catalogue.
+//! A search as a value: the meaning of SuperSearch parameters, checked against the field catalogue.
 //!
-//! [`Query::parse`] reads parameters, [`Query::to_params`] prints them back; what a caller may not
-//! see is dropped on the way in, so that nothing behind it needs to ask again. It never touches
-//! the index. Source: Socorro's SuperSearch; where it ORs negated conditions on one field, which
-//! then match nearly everything, ours are ANDed.
+//! [`Query::parse`] reads parameters and [`Query::to_params`] prints them. Fields that the caller may not see
+//! are dropped when the parameters are read, so later code does not have to check this again. This module
+//! never touches the index. Source: Socorro's SuperSearch. One difference: Socorro combines negated
+//! conditions on one field with OR, which matches nearly everything; we combine them with AND.
 
 mod compile;
 mod dates;
@@ -18,15 +18,15 @@ use crate::fields::{self, Field, Kind, Visibility};
 pub use compile::{Budget, Compiled};
 pub use dates::{Interval, parse_moment};
 
-/// Why parameters are no query. `message` is what the API answers.
+/// Why parameters are not a query. `message` is the API's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryError {
     /// The parameter.
     pub field: String,
-    /// Its value, where one is to blame.
+    /// Its value, if the value is wrong.
     pub value: Option<String>,
     pub message: String,
-    /// What is accepted in its place.
+    /// What is accepted instead.
     pub accepted: Option<String>,
     /// The field that was most likely meant.
     pub nearest: Option<&'static str>,
@@ -48,14 +48,14 @@ impl QueryError {
         self
     }
 
-    /// A parameter names a field that there is not. `sees_protected`: which names a hint may tell.
+    /// The error for an unknown field. `sees_protected` determines which names a hint may contain.
     fn unknown_field(param: &str, name: &str, sees_protected: bool) -> Self {
         Self {
             nearest: fields::nearest(name, sees_protected),
             accepted: Some(
                 "a name that /api/SuperSearchFields/ lists, or annotation.<Key>".to_owned(),
             ),
-            // Of a condition the value is what it is compared with.
+            // In a condition the parameter itself is the unknown name, and its value is added later.
             value: (param != name).then(|| name.to_owned()),
             ..Self::new(param, format!("Unknown field '{name}'"))
         }
@@ -70,16 +70,16 @@ impl fmt::Display for QueryError {
 
 impl std::error::Error for QueryError {}
 
-/// A field of the catalogue, or an annotation that is none.
+/// A field of the catalogue, or an annotation without a field.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FieldRef {
     Known(&'static Field),
-    /// By the annotation's key; its values are text, and protected.
+    /// The annotation's key. Its values are text, and protected.
     Annotation(String),
 }
 
 impl FieldRef {
-    /// Finds a field by its name, its key in the processed crash, or as `annotation.<Key>`.
+    /// Finds a field by its name, by its key in the processed crash, or as `annotation.<Key>`.
     pub fn find(name: &str) -> Option<Self> {
         if let Some(field) = fields::by_name(name) {
             return Some(Self::Known(field));
@@ -118,11 +118,11 @@ impl FieldRef {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// No prefix: text has all these words; other kinds are equal.
+    /// No prefix: text contains all these words; values of other kinds are equal.
     Has,
-    /// `=`: the whole text, case included.
+    /// `=`: the whole text, case-sensitive.
     Is,
-    /// `~`, with the wildcards `*` and `?`; case counts here and below.
+    /// `~`, with the wildcards `*` and `?`; case-sensitive, like all operators below.
     Contains,
     /// `^`
     Starts,
@@ -141,7 +141,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// Two-character prefixes come before those that they begin with.
+    /// Prefixes of two characters come before their first characters alone.
     const PREFIXES: [(&str, Op); 9] = [
         (">=", Op::AtLeast),
         ("<=", Op::AtMost),
@@ -154,7 +154,7 @@ impl Op {
         ("@", Op::Regex),
     ];
 
-    /// Whether a text begins with an operator.
+    /// Whether a text starts with an operator.
     fn starts(text: &str) -> bool {
         Self::PREFIXES
             .iter()
@@ -176,7 +176,7 @@ impl Op {
         matches!(self, Op::Above | Op::AtLeast | Op::Below | Op::AtMost)
     }
 
-    /// Whether a field of this kind can be asked so.
+    /// Whether a field of this kind supports the operator.
     pub fn suits(self, kind: Kind) -> bool {
         match self {
             Op::Has | Op::Null => true,
@@ -194,7 +194,7 @@ impl Op {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operand {
-    /// Of [`Op::Null`] and [`Op::True`].
+    /// For [`Op::Null`] and [`Op::True`].
     None,
     Text(String),
     Integer(i64),
@@ -203,28 +203,28 @@ pub enum Operand {
     Date(Timestamp),
 }
 
-/// One condition. Conditions on different fields must all hold; on one field, ranges and negated
-/// ones must all hold, and one of the others.
+/// One condition. Conditions on different fields must all be true. On one field, all ranges and all negated
+/// conditions must be true, and at least one of the others.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Filter {
     pub field: FieldRef,
     pub op: Op,
     pub is_negated: bool,
     pub operand: Operand,
-    /// What an operand with a pattern in it is compared by.
+    /// The compiled pattern, if the operand contains one.
     pub pattern: Option<Compiled>,
 }
 
 /// What to count.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Facet {
-    /// Crashes of each value.
+    /// Crashes with each value.
     Terms(FieldRef),
-    /// Crashes of each calendar interval of a date.
+    /// Crashes in each calendar interval of a date.
     DateHistogram(FieldRef, Interval),
-    /// Crashes of each interval of a number, its width given.
+    /// Crashes in each interval of a number, with the interval's width.
     Histogram(FieldRef, f64),
-    /// Distinct values.
+    /// Number of distinct values.
     Cardinality(FieldRef),
 }
 
@@ -236,7 +236,7 @@ impl Facet {
         }
     }
 
-    /// As the answer calls it.
+    /// Its name in the answer.
     pub fn label(&self) -> String {
         let name = self.field().name();
         match self {
@@ -246,7 +246,7 @@ impl Facet {
         }
     }
 
-    /// As a facet parameter calls it.
+    /// Its name in a facet parameter.
     fn param(&self) -> String {
         let name = self.field().name();
         match self {
@@ -257,7 +257,7 @@ impl Facet {
     }
 }
 
-/// A facet and what is counted inside each of its values.
+/// A facet, and what is counted inside each of its values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FacetNode {
     pub facet: Facet,
@@ -275,25 +275,28 @@ pub struct Sort {
 pub struct Query {
     /// Always has one lower and one upper bound of the date.
     pub filters: Vec<Filter>,
-    /// Words and "phrases" that must all be somewhere in the full text.
+    /// Words and "phrases" that must all occur in the full text.
     pub text: Option<String>,
     pub facets: Vec<FacetNode>,
-    /// Values listed for each facet.
+    /// Number of values that are listed for each facet.
     pub facets_size: usize,
     pub columns: Vec<FieldRef>,
     /// Empty: newest first.
     pub sort: Vec<Sort>,
     pub results_number: usize,
     pub results_offset: usize,
-    /// Whether protected fields may be looked into, also by the full-text search.
+    /// Whether the search may use protected fields, also in the full text.
     pub may_see_protected: bool,
-    /// Whether reports that the throttle has set aside are looked at: only where a condition is
-    /// about the state or about one crash.
+    /// Whether the search includes deferred reports. Only if a condition is about the state or about one
+    /// crash.
     pub with_deferred: bool,
 }
 
 impl Query {
-    /// Reads SuperSearch parameters. `now` ends the default range of dates.
+    /// Reads SuperSearch parameters. `now` is the end of the default range of dates.
+    ///
+    /// # Errors
+    /// See [`QueryError`], which names the parameter and what is accepted.
     pub fn parse(
         params: &[(String, String)],
         now: Timestamp,
@@ -302,7 +305,7 @@ impl Query {
         Self::parse_within(params, now, may_see_protected, &mut Budget::default())
     }
 
-    /// The same for somebody who tries again without what was wrong: the patterns of all tries share
+    /// The same for a caller that tries again without the wrong parameters. The patterns of all tries share
     /// one budget.
     pub fn parse_within(
         params: &[(String, String)],
@@ -313,7 +316,7 @@ impl Query {
         parse::parse(params, now, may_see_protected, budget)
     }
 
-    /// Every field that it names, some more than once. The full text names none.
+    /// Every field in the query; a field may occur more than once. The full text is not included.
     pub fn fields(&self) -> Vec<&FieldRef> {
         let filters = self.filters.iter().map(|filter| &filter.field);
         let sorts = self.sort.iter().map(|sort| &sort.field);
@@ -344,7 +347,7 @@ impl Query {
         (lower, upper)
     }
 
-    /// Prints the query as parameters that parse back to it.
+    /// Prints the query as parameters. Parsing them gives the same query.
     pub fn to_params(&self) -> Vec<(String, String)> {
         let mut params: Vec<(String, String)> = Vec::new();
         let mut put = |name: &str, value: String| params.push((name.to_owned(), value));
@@ -357,7 +360,7 @@ impl Query {
         if self.facets.is_empty() {
             put("_facets", String::new());
         }
-        // All of them, so that their order is kept and no default comes to them.
+        // All facets are printed, so their order is kept and no default is added.
         for node in &self.facets {
             put("_facets", node.facet.param());
         }

@@ -1,4 +1,4 @@
-//! Parameters to [`Query`].
+//! Parses parameters into a [`Query`].
 
 use super::compile::Budget;
 use super::{Facet, FacetNode, FieldRef, Filter, Interval, Op, Operand, Query, QueryError, Sort};
@@ -43,7 +43,7 @@ pub fn parse(
     budget: &mut Budget,
 ) -> Result<Query, QueryError> {
     parse_all(params, now, may_see_protected, budget).map_err(|error| {
-        // The value of a parameter that stands there once needs no more telling.
+        // An error about a parameter that occurs once also gets its value.
         let given = params.iter().rfind(|(name, _)| *name == error.field);
         match given {
             Some((_, value)) => error.with_value(value),
@@ -129,7 +129,7 @@ impl<'p> Parser<'p> {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The last value given counts.
+    /// A number parameter. The last value counts.
     fn number(&self, param: &'p str, default: usize) -> Result<usize, QueryError> {
         let Some(text) = self.values(param).filter(|v| !v.trim().is_empty()).last() else {
             return Ok(default);
@@ -141,7 +141,7 @@ impl<'p> Parser<'p> {
         }
     }
 
-    /// The field that a parameter names; `None` for one that the caller may not see.
+    /// The field that a parameter names; `None` if the caller may not see it.
     fn field(&self, param: &str, name: &str) -> Result<Option<FieldRef>, QueryError> {
         let Some(field) = FieldRef::find(name) else {
             return Err(QueryError::unknown_field(
@@ -243,8 +243,8 @@ impl<'p> Parser<'p> {
         Ok(top)
     }
 
-    /// The fields of `product.version`; `None` where one may not be seen. The key of an unknown
-    /// annotation may hold dots, so it takes all that follows.
+    /// The fields of `product.version`; `None` if the caller may not see one of them. The key of an
+    /// annotation without a field may contain dots, so it takes the rest of the path.
     fn path(
         &self,
         param: &str,
@@ -308,7 +308,7 @@ impl<'p> Parser<'p> {
         }
     }
 
-    /// Conditions of the parameters and of the search box.
+    /// The conditions of the parameters and of the search box.
     fn filters(
         &self,
         typed: &[(String, String)],
@@ -327,7 +327,7 @@ impl<'p> Parser<'p> {
             };
             let filter = filter(param, field, value, budget).map_err(|error| {
                 let error = error.with_value(value);
-                // What was typed in the box stands at the box.
+                // An error in a condition from the search box is reported for the box.
                 let field = if at < typed_from {
                     error.field
                 } else {
@@ -347,7 +347,7 @@ impl<'p> Parser<'p> {
     }
 }
 
-/// Adds a path to the tree. Returns the nodes that are new.
+/// Adds a path to the tree. Returns the number of new nodes.
 fn insert(nodes: &mut Vec<FacetNode>, path: &[Facet]) -> usize {
     let Some((first, rest)) = path.split_first() else {
         return 0;
@@ -379,12 +379,13 @@ fn filter(
         "__true__" if Op::True.suits(kind) => (Op::True, ""),
         _ => Op::PREFIXES
             .into_iter()
-            // An operator that the kind does not know is part of the value.
+            // An operator that the kind does not support is part of the value.
             .filter(|(_, op)| op.suits(kind))
             .find_map(|(prefix, op)| Some((op, value.strip_prefix(prefix)?)))
             .unwrap_or((Op::Has, value)),
     };
-    // Somebody wants an order that there is not; names may well begin so, and numbers do not.
+    // The user wants a range, but enums have no order. Enum values may start with `<` or `>`, but hardly with
+    // a digit after it.
     let is_range = text
         .strip_prefix(['<', '>'])
         .map(|rest| rest.strip_prefix('=').unwrap_or(rest))
@@ -449,7 +450,7 @@ fn filter(
     })
 }
 
-/// What a condition on the field may be.
+/// The accepted forms of a condition on the field.
 fn accepted(field: &FieldRef) -> String {
     let unit = match field {
         FieldRef::Known(field) => field.unit,
@@ -473,7 +474,7 @@ fn accepted(field: &FieldRef) -> String {
     .to_owned()
 }
 
-/// A whole number; of a duration also with its unit.
+/// A whole number. For a duration, a unit may follow.
 fn integer(field: &FieldRef, text: &str) -> Option<i64> {
     if let Ok(number) = text.parse() {
         return Some(number);
@@ -496,7 +497,7 @@ fn integer(field: &FieldRef, text: &str) -> Option<i64> {
     number.trim().parse::<i64>().ok()?.checked_mul(*factor)
 }
 
-/// The tightest lower and upper bound, with Socorro's defaults for what is missing.
+/// The tightest lower and upper bound. Missing bounds get Socorro's defaults.
 fn date_range(given: Vec<Filter>, now: Timestamp) -> Result<Vec<Filter>, QueryError> {
     let mut lower: Option<(Timestamp, Op)> = None;
     let mut upper: Option<(Timestamp, Op)> = None;
@@ -505,7 +506,7 @@ fn date_range(given: Vec<Filter>, now: Timestamp) -> Result<Vec<Filter>, QueryEr
         let Operand::Date(moment) = filter.operand else {
             continue;
         };
-        // Not after means up to, and so on.
+        // "Not after" means "at most", and so on.
         let op = match (filter.is_negated, filter.op) {
             (true, Op::Above) => Op::AtMost,
             (true, Op::AtLeast) => Op::Below,
@@ -514,7 +515,7 @@ fn date_range(given: Vec<Filter>, now: Timestamp) -> Result<Vec<Filter>, QueryEr
             (_, op) => op,
         };
         match op {
-            // At the same moment the strict bound is the tighter one.
+            // At the same moment, the strict bound is the tighter one.
             Op::Above | Op::AtLeast => {
                 let tighter = |(m, o)| (moment, op == Op::Above) > (m, o == Op::Above);
                 if lower.is_none_or(tighter) {
@@ -573,7 +574,7 @@ mod tests {
         Query::parse(&params(text), NOW, true).unwrap_or_else(|e| panic!("{text}: {e}"))
     }
 
-    /// The conditions without the date's.
+    /// The conditions without those of the date.
     fn conditions(text: &str) -> Vec<String> {
         let filters = query(text).filters.split_off(2);
         filters

@@ -1,23 +1,22 @@
-//! What a signature is made from: the crash data of siggen, typed.
+//! The input of a signature: siggen's crash data, as types.
 //!
-//! A server fills these structs directly; a JSON text is read with [`CrashData::parse`], or
-//! converted from a read value with [`CrashData::from_value`] or [`CrashData::from_json`]. Every
-//! key is optional, `Value::Null` is absence, and unknown keys are ignored. What cannot be a
-//! thread or a frame at all is kept as *unreadable* with the reason, as it makes a rule fail only
-//! when the rule gets that far.
+//! A server fills these structs directly. JSON text is read with [`CrashData::parse`], and a parsed value is
+//! converted with [`CrashData::from_value`] or [`CrashData::from_json`]. Every key is optional, `Value::Null`
+//! means that a key is absent, and unknown keys are ignored. A value that cannot be a thread or a frame is
+//! kept as *unreadable* with the reason, because a rule must fail only when it reaches this value.
 
 use std::borrow::Cow;
 
 use super::json::{self, JsonError, Shape, Source};
 use super::value::{Fault, Value};
 
-/// One crash, as far as its name is concerned.
+/// The data of one crash that its signature depends on.
 ///
-/// Source: the keys of siggen's crash data schema. In Socorro's conversion `reason` is
-/// `crash_info.type` and `os` is `system_info.os` of the walked dump.
+/// Source: the keys of siggen's crash data schema. In Socorro's conversion, `reason` is `crash_info.type` and
+/// `os` is `system_info.os` of the walked dump.
 #[derive(Clone, Debug, Default)]
 pub struct CrashData<'a> {
-    /// Index into `threads`; negative counts from the end, what is no number counts as 0.
+    /// Index into `threads`. A negative index counts from the end. A value that is not a number counts as 0.
     pub crashing_thread: Value<'a>,
     pub threads: Vec<Thread<'a>>,
     /// Exactly `Windows NT` makes module names lower-case.
@@ -27,19 +26,19 @@ pub struct CrashData<'a> {
     pub oom_allocation_size: Value<'a>,
     pub js_large_allocation_failure: Value<'a>,
     pub abort_message: Value<'a>,
-    /// A text that holds JSON.
+    /// A text that contains JSON.
     pub async_shutdown_timeout: Value<'a>,
     pub ipc_channel_error: Value<'a>,
     pub ipc_message_name: Value<'a>,
     /// A list of dump names.
     pub additional_minidumps: Value<'a>,
-    /// Anything but null makes this a hang.
+    /// Any value except null makes this a hang.
     pub hang: Value<'a>,
     pub mdsw_status_string: Value<'a>,
     pub java_stack_trace: Value<'a>,
     /// An object in the form of Sentry's exception interface.
     pub java_exception: Value<'a>,
-    /// Whose rules of the site hold; siggen has none, and does not read this.
+    /// The product whose site rules apply. siggen has no site rules and does not read this.
     pub product: Cow<'a, str>,
 }
 
@@ -49,16 +48,16 @@ pub struct Thread<'a> {
     /// Callee first.
     pub frames: Vec<Frame<'a>>,
     pub last_error_value: Value<'a>,
-    /// What the frames come to, where somebody has walked them already: the signature, and whether
-    /// it names no frame. The frames are not looked at then.
+    /// The result for the frames, if it was computed before: the signature, and whether it contains no frame.
+    /// The frames are not looked at then.
     pub(super) composed: Option<(String, bool)>,
-    /// Why the frames cannot be gone through.
+    /// Why the frames cannot be iterated.
     pub unreadable: Option<Fault>,
-    /// Whether this is something else than a thread. Null and its like are none, as if absent.
+    /// Whether this is not a thread. Null and other falsy values are not threads, as if the key were absent.
     pub is_malformed: bool,
 }
 
-/// One physical frame with the calls inlined into it.
+/// One physical frame, with the calls that were inlined into it.
 #[derive(Clone, Debug, Default)]
 pub struct Frame<'a> {
     pub function: Value<'a>,
@@ -73,7 +72,7 @@ pub struct Frame<'a> {
     /// Innermost first.
     pub inlines: Vec<Inline<'a>>,
     pub unloaded_modules: Vec<UnloadedModule<'a>>,
-    /// Why this is no frame at all.
+    /// Why this is not a frame.
     pub unreadable: Option<Fault>,
 }
 
@@ -86,7 +85,7 @@ pub struct Inline<'a> {
     pub unreadable: Option<Fault>,
 }
 
-/// A module that had been unloaded before the crash and covered the frame's address.
+/// A module that covered the frame's address and was unloaded before the crash.
 #[derive(Clone, Debug, Default)]
 pub struct UnloadedModule<'a> {
     pub module: Value<'a>,
@@ -94,7 +93,7 @@ pub struct UnloadedModule<'a> {
 }
 
 impl<'a> CrashData<'a> {
-    /// Reads siggen's input as JSON text. What is not an object is a syntax error at its start.
+    /// Reads siggen's input as JSON text. A value that is not an object is a syntax error at its start.
     pub fn parse(text: &'a str) -> Result<CrashData<'a>, JsonError> {
         let data = json::read(text, |mut source| match source.shape() {
             Shape::Object => CrashData::read(source).map(Some),
@@ -103,13 +102,13 @@ impl<'a> CrashData<'a> {
         data.ok_or(JsonError::Syntax { at: 0 })
     }
 
-    /// Takes siggen's input from a read value; what is not an object holds nothing.
+    /// Converts siggen's input from a parsed value. A value that is not an object gives empty data.
     pub fn from_value(value: Value<'a>) -> CrashData<'a> {
-        // What has been read has no faults of grammar left.
+        // A parsed value has no syntax errors.
         CrashData::read(Source::Read(value)).unwrap_or_default()
     }
 
-    /// Takes siggen's input from a value of `serde_json`.
+    /// Converts siggen's input from a value of `serde_json`.
     pub fn from_json(value: &'a serde_json::Value) -> CrashData<'a> {
         CrashData::from_value(value.into())
     }
@@ -183,13 +182,13 @@ impl<'a> Thread<'a> {
     }
 }
 
-/// The frames, or why they cannot be gone through.
+/// The frames, or why they cannot be iterated.
 fn frames<'a>(mut source: Source<'_, 'a>) -> Result<(Vec<Frame<'a>>, Option<Fault>), JsonError> {
     if source.shape() == Shape::List {
         return Ok((source.items(Frame::fill)?, None));
     }
     Ok(match source.value()? {
-        // Going through these gives texts, if it gives anything.
+        // In Python, iterating these gives strings, if it gives anything.
         value @ (Value::Text(_) | Value::Object(_)) if value.is_truthy() => {
             (Vec::new(), Some(Value::from("").no_attribute("get")))
         }

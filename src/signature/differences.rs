@@ -1,13 +1,13 @@
-//! What the ruleset `crashkeep` does otherwise than siggen, each under a name.
+//! The differences between the ruleset `crashkeep` and siggen. Each has a name.
 //!
-//! They are of two kinds: places in a module are told apart, so that crashes without symbols do
-//! not melt into one group; and plain bugs are put right, where a name loses what makes it one.
+//! There are two kinds. Some distinguish places within a module, so that crashes without symbols do not all
+//! get the same signature. The others fix plain bugs that remove an essential part of a name.
 
 /// One difference, with a crash that shows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Difference {
     pub name: &'static str,
-    /// What is done, in a sentence.
+    /// What the ruleset does, in a sentence.
     pub what: &'static str,
     /// Crash data, JSON.
     pub example: &'static str,
@@ -15,7 +15,7 @@ pub struct Difference {
     pub crashkeep: &'static str,
 }
 
-/// All of them; the test below holds them against both rulesets.
+/// All differences. The test below checks each of them with both rulesets.
 pub const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "module-offset",

@@ -1,16 +1,16 @@
-//! How a signature came about: what became of each frame, and what each rule made of the name.
+//! Explains a signature: what happened to each frame, and how each rule changed the text.
 
 use super::crash_data::CrashData;
 use super::lists::{FoundEntry, IRRELEVANT, PREFIX, SENTINELS};
 use super::{Fate, Generator, Signature, native, rules};
 
-/// One frame of the thread that named the crash, inlined calls included.
+/// One frame of the thread from which the signature was made, inlined calls included.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FrameStep {
-    /// As the rules read it.
+    /// The name that the rules use.
     pub name: String,
     pub fate: Fate,
-    /// The list entries that hold for it: as a sentinel, as irrelevant, as a prefix.
+    /// The list entries that match it: as a sentinel, as irrelevant, as a prefix.
     pub entries: Vec<FoundEntry>,
 }
 
@@ -22,20 +22,20 @@ pub struct RuleStep {
     pub after: String,
 }
 
-/// A signature with all that led to it.
+/// A signature and all steps that led to it.
 #[derive(Clone, Debug)]
 pub struct Explanation {
     pub signature: Signature,
-    /// Whether the frames are those of thread 0, as the watchdog crashed in place of it.
+    /// Whether the frames are those of thread 0, because the crashing thread is the watchdog.
     pub is_of_first_thread: bool,
-    /// Callee first. Empty where a Java stack named the crash.
+    /// Callee first. Empty if the signature comes from a Java stack.
     pub frames: Vec<FrameStep>,
-    /// In their order.
+    /// In the order in which they ran.
     pub rules: Vec<RuleStep>,
 }
 
 impl Generator {
-    /// Names a crash as [`Generator::generate_with`] does, and tells how.
+    /// Computes a signature as [`Generator::generate_with`] does, and explains it.
     pub fn explain(
         &self,
         data: &CrashData,

@@ -1,9 +1,10 @@
-//! What the rules read of a crash, in a form that can be kept: naming it again needs no dump.
+//! The data that the rules read of a crash, in a form that can be stored. With it, a signature can be
+//! computed again without the dump (ADR 15).
 //!
-//! Only what can reach a name is here, so that crashes of one cause have equal inputs and the
-//! frames of one program are stored once: the crashing thread and thread 0, at most
-//! [`FRAMES_MAX`] frames of each, and the texts that rules look at. An address of a frame whose
-//! module is known is left out, as it differs from run to run and is never read.
+//! An input contains only what can affect a signature, so crashes of one cause have equal inputs, and the
+//! frames of a program are stored once. It has the crashing thread and thread 0, at most [`FRAMES_MAX`]
+//! frames of each, and the texts that the rules read. The address of a frame whose module is known is left
+//! out, because it differs between runs and no rule reads it.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -15,13 +16,13 @@ use super::native::{self, Name};
 use super::value::Value;
 use super::{FRAMES_MAX, Generator, text};
 
-/// A crash as far as its name is concerned. `F` is a frame, or what stands for one.
+/// The data of a crash that its signature depends on. `F` is a frame, or an id of a frame.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Input<F> {
     pub product: String,
-    /// Callee first. Empty where nothing is known.
+    /// Callee first. Empty if nothing is known.
     pub crashing: Vec<F>,
-    /// Thread 0, unless that is the crashing one.
+    /// Thread 0, unless it is the crashing thread.
     pub first: Option<Vec<F>>,
     pub is_windows: bool,
     pub last_error: Option<String>,
@@ -33,7 +34,7 @@ pub struct Input<F> {
     pub async_shutdown_timeout: Option<String>,
     pub ipc_channel_error: Option<String>,
     pub ipc_message_name: Option<String>,
-    /// Whether the report brought the browser's dump, too.
+    /// Whether the report also contained the browser's dump.
     pub has_browser_dump: bool,
     pub hang: Option<String>,
     pub mdsw_status_string: Option<String>,
@@ -90,15 +91,15 @@ pub struct StoredInline {
     pub line: Option<u64>,
 }
 
-/// The browser's dump beside that of another process.
+/// The browser's dump, sent together with that of another process.
 const BROWSER_DUMP: &str = "upload_file_minidump_browser";
 
-/// Whether a dump of this name is the browser's.
+/// Whether a dump with this name is the browser's.
 pub fn is_browser_dump(name: &str) -> bool {
     name == BROWSER_DUMP
 }
 
-/// Cuts a Java stack to the lines that name a crash.
+/// Truncates a Java stack to the lines that affect the signature.
 pub fn java_lines(trace: &str) -> String {
     text::split_lines(trace)
         .take(2)
@@ -107,14 +108,14 @@ pub fn java_lines(trace: &str) -> String {
 }
 
 impl StoredFrame {
-    /// Leaves out what no rule reads as the frame is.
+    /// Removes fields that no rule reads, given the frame's other fields.
     pub fn reduced(mut self, is_windows: bool) -> StoredFrame {
         if is_windows && let Some(module) = &mut self.module {
             *module = module.to_lowercase();
         }
         let has = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         let is_named = has(&self.function) || (has(&self.file) && self.line.is_some_and(|n| n > 0));
-        // Inlined calls without a name of their own fall back to the frame's module.
+        // Inlined calls without a function name use the frame's module instead.
         let is_module_read = !is_named || self.inlines.iter().any(|i| !has(&i.function));
         if !is_module_read {
             self.module = None;
@@ -126,7 +127,7 @@ impl StoredFrame {
         let is_address_read =
             !has(&self.module) && self.unloaded_module.is_none() && (!is_named || is_module_read);
         if !is_address_read {
-            // What differs from run to run.
+            // It differs between runs.
             self.offset = None;
         }
         self
@@ -164,7 +165,7 @@ impl StoredFrame {
 }
 
 impl<F> Input<F> {
-    /// The same with other frames.
+    /// The same input with other frames.
     pub fn map<G, E>(&self, mut frame: impl FnMut(&F) -> Result<G, E>) -> Result<Input<G>, E> {
         let mut stack = |frames: &[F]| frames.iter().map(&mut frame).collect::<Result<Vec<G>, E>>();
         Ok(Input {
@@ -188,7 +189,7 @@ impl<F> Input<F> {
         })
     }
 
-    /// What the rules read, with these stacks.
+    /// The crash data of this input, with these stacks.
     fn data<'a>(&'a self, crashing: Thread<'a>, first: Option<Thread<'a>>) -> CrashData<'a> {
         let exception = self.java_exception.as_deref();
         let browser_dump = self.has_browser_dump.then(|| Value::from(BROWSER_DUMP));
@@ -220,7 +221,7 @@ impl<F> Input<F> {
 }
 
 impl Input<StoredFrame> {
-    /// The crash data of siggen that this stands for.
+    /// The crash data of siggen for this input.
     pub fn crash_data(&self) -> CrashData<'_> {
         fn thread(frames: &[StoredFrame]) -> Thread<'_> {
             let frames = frames.iter().take(FRAMES_MAX);
@@ -234,10 +235,10 @@ impl Input<StoredFrame> {
     }
 }
 
-/// The names of frames under one set of lists, each made once: for naming a whole history.
+/// The names of frames under one set of lists. Each is computed once. For signatures of the whole history.
 pub struct KnownFrames<'g> {
     generator: &'g Generator,
-    /// By system and product, as lists may hold for one product only.
+    /// By system and product, because list entries may apply to one product only.
     known: HashMap<bool, HashMap<String, HashMap<u32, Vec<Name<'static>>>>>,
 }
 
@@ -253,8 +254,11 @@ impl<'g> KnownFrames<'g> {
         self.generator
     }
 
-    /// What siggen's rules and the site's call a crash, splits left out. `frame` gives the frames
-    /// that are not known yet.
+    /// The signature of a crash by siggen's rules and the site's rules, without splits. `frame` returns
+    /// frames that are not known yet.
+    ///
+    /// # Errors
+    /// Only errors of `frame`.
     pub fn name<E>(
         &mut self,
         input: &Input<u32>,
@@ -283,7 +287,7 @@ impl<'g> KnownFrames<'g> {
             let stored = frame(*id)?;
             let data = stored.data();
             let mut names = Vec::new();
-            // A stored frame is made of texts and numbers, which are all readable.
+            // Stored frames contain only texts and numbers, so they are always readable.
             let _ = native::frame_names(&data, input.is_windows, &scoped, &mut names);
             let judged = names.into_iter().map(|name| name.shared(&scoped));
             known.insert(*id, judged.collect());
@@ -303,7 +307,7 @@ impl<'g> KnownFrames<'g> {
         let first = input.first.as_deref().map(composed);
         let signature = self.generator.generate(&input.data(crashing, first));
         if self.generator.is_watchdog_apart(&signature) {
-            // siggen names these by other lists than all others.
+            // For these crashes siggen uses other lists than for all others.
             let whole = input.map(|id| frame(*id))?;
             return Ok(self.generator.generate(&whole.crash_data()).text);
         }

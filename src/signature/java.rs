@@ -1,4 +1,4 @@
-//! The names of Java crashes: a printed stack trace, or an exception in Sentry's form.
+//! Signatures of Java crashes, from a printed stack trace or from an exception in Sentry's form.
 
 use super::value::{Fault, Value};
 use super::{Ruleset, text};
@@ -6,16 +6,16 @@ use super::{Ruleset, text};
 /// The longest signature of a stack trace that keeps the exception's description, in characters.
 const CHARS_MAX: usize = 255;
 
-/// A signature and remarks on how it came about.
+/// A signature and remarks on how it was computed.
 pub(super) struct JavaName {
     pub signature: String,
     pub notes: Vec<&'static str>,
 }
 
-/// Names a printed stack trace: exception class, description, innermost method.
+/// The signature of a printed stack trace: exception class, description, innermost method.
 ///
-/// Object addresses in the description and line numbers in the method go, as they differ between
-/// runs and releases.
+/// Object addresses in the description and line numbers in the method are removed, because they differ
+/// between runs and releases.
 pub(super) fn stack_trace(trace: &Value, ruleset: Ruleset) -> JavaName {
     let Value::Text(trace) = trace else {
         return JavaName {
@@ -56,7 +56,7 @@ pub(super) fn stack_trace(trace: &Value, ruleset: Ruleset) -> JavaName {
     let mut signature = if description.ends_with("<addr>") {
         joined(&[class, &description, &method], ": ")
     } else {
-        // One space where two parts meet: a bug of old that every group since depends on.
+        // Two parts are joined by one space. This is an old bug, but all groups since depend on it.
         joined(&[class, &joined(&[&description, &method], " ")], ": ")
     };
     if text::is_longer_than(&signature, CHARS_MAX) {
@@ -66,7 +66,7 @@ pub(super) fn stack_trace(trace: &Value, ruleset: Ruleset) -> JavaName {
     JavaName { signature, notes }
 }
 
-/// `@1a2b3c4d` as `@<addr>`.
+/// Replaces `@1a2b3c4d` by `@<addr>`.
 fn without_addresses(text: &str) -> String {
     const DIGITS: usize = 8;
     let mut parts = text.split('@');
@@ -88,7 +88,7 @@ fn without_addresses(text: &str) -> String {
     out
 }
 
-/// `.java:12)` at the end as `.java)`. Difference `kotlin-lines`: `.kt:12)` too.
+/// Replaces `.java:12)` at the end by `.java)`. Difference `kotlin-lines`: `.kt:12)` too.
 fn without_line_number(method: &str, ruleset: Ruleset) -> String {
     let shortened = method.strip_suffix(')').and_then(|rest| {
         let name = rest.trim_end_matches(|c| text::decimal_digit(c).is_some());
@@ -100,7 +100,7 @@ fn without_line_number(method: &str, ruleset: Ruleset) -> String {
     shortened.unwrap_or_else(|| method.to_string())
 }
 
-/// Names an exception object: its class and the first frame of its stack trace.
+/// The signature of an exception object: its class and the first frame of its stack trace.
 pub(super) fn exception(exception: &Value) -> Result<JavaName, Fault> {
     let trace = exception
         .get("exception")
@@ -123,7 +123,7 @@ pub(super) fn exception(exception: &Value) -> Result<JavaName, Fault> {
     let class = class(trace);
     let signature = match trace.get("frames") {
         Some(Value::List(frames)) if !frames.is_empty() => {
-            // All must be readable, though only the first is used.
+            // All frames must be readable, although only the first one is used.
             let places = frames.iter().map(frame).collect::<Result<Vec<_>, _>>()?;
             format!("{class}: at {}", places[0])
         }

@@ -1,24 +1,24 @@
-//! Reads JSON as Python's `json` module does, without copying text that needs no unescaping.
+//! Reads JSON as Python's `json` module does. Text that needs no unescaping is not copied.
 //!
-//! Not serde's reader, as it differs where signatures can see it: Python takes `NaN`, `Infinity`
-//! and integers of any size, and a lone surrogate escape (here U+FFFD, which is what is left of
-//! it once printed). Raw control characters in strings are errors in both.
+//! serde's reader differs from Python in cases that affect signatures. Python accepts `NaN`, `Infinity`,
+//! integers of any size, and a lone surrogate escape (here it becomes U+FFFD, as it would be printed). Raw
+//! control characters in strings are errors in both.
 
 use std::borrow::Cow;
 
 use super::value::Value;
 
-/// The deepest nesting of lists and objects that is read; Python's own limit is about as high.
+/// Limit of nested lists and objects. Python's own limit is about as high.
 const DEPTH_MAX: usize = 500;
-/// The longest integer, in digits; Python's limit since 3.11.
+/// Limit of digits of an integer, the same as Python's since 3.11.
 const INT_DIGITS_MAX: usize = 4300;
 
-/// How many bytes of plain text a string goes on with: up to a quote, a backslash or a control
-/// character. None if there is no such end. Eight bytes at a time.
+/// The number of bytes before the next quote, backslash or control character. `None` if there is none. Works
+/// on eight bytes at a time.
 fn plain_bytes(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
     const HIGH: u64 = ONES * 0x80;
-    // The highest bit of each byte that is 0, and of no byte before the first such one.
+    // Sets the highest bit of each byte that is 0. No byte before the first such byte gets this bit.
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
     let (words, rest) = bytes.as_chunks::<8>();
     for (at, word) in words.iter().enumerate() {
@@ -38,9 +38,9 @@ fn plain_bytes(bytes: &[u8]) -> Option<usize> {
 /// Why a text is not JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub enum JsonError {
-    /// It breaks the grammar at this byte.
+    /// A syntax error at this byte.
     Syntax { at: usize },
-    /// It nests deeper than this reader goes.
+    /// It is nested too deeply.
     Depth,
 }
 
@@ -56,13 +56,13 @@ impl std::fmt::Display for JsonError {
 impl std::error::Error for JsonError {}
 
 impl<'a> Value<'a> {
-    /// Reads one JSON text; white space around it is allowed.
+    /// Reads one JSON text. White space around it is allowed.
     pub fn parse(text: &'a str) -> Result<Value<'a>, JsonError> {
         read(text, |source| source.value())
     }
 }
 
-/// Reads one JSON text, as whatever `take` makes of it.
+/// Reads one JSON text into the type that `take` returns.
 pub(super) fn read<'a, T>(
     text: &'a str,
     take: impl FnOnce(Source<'_, 'a>) -> Result<T, JsonError>,
@@ -81,14 +81,14 @@ pub(super) fn read<'a, T>(
     }
 }
 
-/// A value that was read, or one that is still text: whoever knows its form reads it into place, with
-/// no tree in between.
+/// A parsed value, or one that is still text. Code that knows the expected form reads it directly, without a
+/// tree of values.
 pub(super) enum Source<'r, 'a> {
     Read(Value<'a>),
     Text(&'r mut Reader<'a>),
 }
 
-/// What a value is, as far as it can be gone through.
+/// The shape of a value, for iterating over it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     Object,
@@ -120,7 +120,7 @@ impl<'a> Source<'_, 'a> {
         }
     }
 
-    /// Goes through an object in reading order. `each` takes the value of a key, whole.
+    /// Iterates over an object in reading order. Calls `each` with every key and its complete value.
     pub fn entries(
         self,
         mut each: impl FnMut(&str, Source<'_, 'a>) -> Result<(), JsonError>,
@@ -134,14 +134,14 @@ impl<'a> Source<'_, 'a> {
         }
     }
 
-    /// Goes through a list; `fill` makes an item out of a new one.
+    /// Iterates over a list. `fill` fills a new item.
     pub fn items<T: Default>(
         self,
         mut fill: impl FnMut(&mut T, Source<'_, 'a>) -> Result<(), JsonError>,
     ) -> Result<Vec<T>, JsonError> {
         let mut items = Vec::new();
         let mut each = |source: Source<'_, 'a>| {
-            // Filled where it lies: a frame is too large to be handed on.
+            // Filled in place, because a frame is too large to be moved.
             items.push(T::default());
             items.last_mut().map_or(Ok(()), |item| fill(item, source))
         };
@@ -160,7 +160,7 @@ pub(super) struct Reader<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
-    /// Lists and objects that are open.
+    /// Number of lists and objects that are open.
     depth: usize,
 }
 
@@ -228,7 +228,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes the opening bracket.
+    /// Skips the opening bracket.
     fn open(&mut self) -> Result<(), JsonError> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
@@ -239,7 +239,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Passes the closing bracket, if it is next.
+    /// Skips the closing bracket, if it is next.
     fn close(&mut self, bracket: u8) -> bool {
         let is_closed = self.peek() == Some(bracket);
         if is_closed {
@@ -249,7 +249,7 @@ impl<'a> Reader<'a> {
         is_closed
     }
 
-    /// Reads the object that is next; `each` is at the value of a key, and reads it.
+    /// Reads the next object. `each` is called at the value of a key, and reads it.
     fn object(
         &mut self,
         mut each: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), JsonError>,
@@ -275,7 +275,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads the list that is next; `each` is at an item, and reads it.
+    /// Reads the next list. `each` is called at an item, and reads it.
     fn list(
         &mut self,
         mut each: impl FnMut(&mut Self) -> Result<(), JsonError>,
@@ -467,7 +467,7 @@ mod tests {
                 for byte in 0..=255_u8 {
                     let mut bytes = vec![b'a'; length];
                     bytes[at] = byte;
-                    // What comes behind may carry into what stands before.
+                    // Later bytes must not affect the result for earlier ones by a carry.
                     bytes.extend([0x20, 0x80, 0x1f, b'"']);
                     let expected = bytes.iter().position(|b| !plain(b));
                     assert_eq!(plain_bytes(&bytes), expected, "{bytes:?}");

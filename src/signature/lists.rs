@@ -1,14 +1,14 @@
-//! The signature lists: which frames never name a crash, which do not end its name, which start it.
+//! The signature lists. They select the frames that never appear in a signature, that do not end it, or that
+//! start it.
 //!
-//! The lists are data. They change far more often than code does, and a site keeps its own: a
-//! folder with the files of [`FILES`], or a revision in the store, replaces the built-in ones
-//! (siggen's, MPL-2.0, beside this file). A file is UTF-8 with one entry a line; white space around
-//! it goes, empty lines and those that start with `#` are skipped. A list without entries matches
-//! nothing.
+//! The lists are data. They change far more often than code, and a site can have its own: a folder with the
+//! files of [`FILES`], or a revision in the store, replaces the built-in lists (siggen's, MPL-2.0, beside
+//! this file). A file is UTF-8 with one entry per line. White space around an entry is ignored, and so are
+//! empty lines and lines that start with `#`. A list without entries matches nothing.
 //!
-//! The entries are regular expressions (`pattern`), matched against the normalised frame; the
-//! sentinels are plain text and must be equal. The fifth file holds a site's own rules (`site`);
-//! siggen has none, so it may be missing.
+//! The entries are regular expressions (`pattern`), matched against the normalised frame. Sentinels are plain
+//! text and must be equal. The fifth file has a site's own rules (`site`). siggen has none, so this file may
+//! be missing.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -31,17 +31,16 @@ pub const FILES: [&str; 5] = [IRRELEVANT, PREFIX, SENTINELS, LINE_NUMBERS, SITE_
 
 /// The largest list file that is read, in bytes.
 pub const FILE_BYTES_MAX: usize = 128 << 10;
-/// How much of a frame the lists see where parity is not asked for; a signature shows 255
-/// characters of it. Bounds what a hostile name can cost under any list.
+/// Limit of bytes of a frame that are matched against the lists, except in the ruleset `socorro`. A signature
+/// shows only 255 characters of it. So a hostile name has limited cost under any list.
 const FRAME_BYTES_MAX: usize = 4_096;
 
-/// The lists as text: what is edited, stored, exported and imported. One text for each of
-/// [`FILES`].
+/// The lists as text, which is edited, stored, exported and imported. One text for each of [`FILES`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListTexts(pub [String; FILES.len()]);
 
 impl ListTexts {
-    /// The lists that siggen 2.2.20241029 ships, and no site rules.
+    /// The lists of siggen 2.2.20241029, and no site rules.
     pub fn builtin() -> ListTexts {
         ListTexts([
             include_str!("lists/irrelevant_signature_re.txt").to_string(),
@@ -52,7 +51,7 @@ impl ListTexts {
         ])
     }
 
-    /// Reads the files of a folder; only the site rules may be missing.
+    /// Reads the files of a folder. Only the site rules may be missing.
     pub fn load(folder: &Path) -> Result<ListTexts, ListError> {
         let mut texts = ListTexts(Default::default());
         for (name, text) in FILES.into_iter().zip(&mut texts.0) {
@@ -66,7 +65,7 @@ impl ListTexts {
         Ok(texts)
     }
 
-    /// All files as one text, each below a line `==> NAME <==`.
+    /// All files in one text, each below a line `==> NAME <==`.
     pub fn export(&self) -> String {
         let mut out = String::new();
         for (name, text) in FILES.iter().zip(&self.0) {
@@ -80,7 +79,7 @@ impl ListTexts {
         out
     }
 
-    /// Reads what [`ListTexts::export`] wrote. A file that is not there is empty.
+    /// Parses the text of [`ListTexts::export`]. A file that is missing is empty.
     pub fn import(text: &str) -> Result<ListTexts, ListError> {
         let mut texts = ListTexts(Default::default());
         let mut current: Option<usize> = None;
@@ -115,7 +114,7 @@ impl ListTexts {
     }
 }
 
-/// The lists, compiled.
+/// The compiled lists.
 #[derive(Debug)]
 pub struct Lists {
     texts: ListTexts,
@@ -124,7 +123,7 @@ pub struct Lists {
     is_builtin: bool,
 }
 
-/// What a frame is looked up in.
+/// The four lists that a frame is matched against.
 #[derive(Debug, Default)]
 pub(super) struct Quad {
     pub irrelevant: Patterns,
@@ -133,11 +132,11 @@ pub(super) struct Quad {
     pub sentinels: HashSet<String>,
 }
 
-/// Why lists could not be used: `<file>:<line>:<column>: <reason>`, or without a place.
+/// Why lists cannot be used. Shown as `<file>:<line>:<column>: <reason>`, or without a position.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListError {
     pub file: String,
-    /// Counts from 1; none if the file as a whole is wrong.
+    /// Counts from 1; `None` if the whole file is wrong.
     pub line: Option<usize>,
     /// In characters, counts from 1.
     pub column: Option<usize>,
@@ -168,7 +167,7 @@ impl fmt::Display for ListError {
 impl std::error::Error for ListError {}
 
 impl Lists {
-    /// The lists that siggen 2.2.20241029 ships.
+    /// The lists of siggen 2.2.20241029.
     pub fn builtin() -> Lists {
         match Lists::compile(ListTexts::builtin(), Check::Joined) {
             Ok(lists) => Lists {
@@ -184,7 +183,7 @@ impl Lists {
         Lists::new(ListTexts::load(folder)?)
     }
 
-    /// Checks and compiles lists. The first entry that cannot be used is the error.
+    /// Checks and compiles lists. The error is about the first entry that cannot be used.
     pub fn new(texts: ListTexts) -> Result<Lists, ListError> {
         Lists::compile(texts, Check::Each)
     }
@@ -196,7 +195,7 @@ impl Lists {
                 return Err(ListError::of_file(file, reason));
             }
         }
-        // Such a line would make another file of what follows, once all are one text.
+        // In an export, such a line would start another file.
         for (file, text) in FILES.iter().zip(&texts.0) {
             if let Some(entry) = entries(text).find(|entry| heading(entry.text).is_some()) {
                 return Err(ListError {
@@ -238,7 +237,7 @@ impl Lists {
         &self.site
     }
 
-    /// The lists as they hold for crashes of one product.
+    /// The lists that apply to crashes of one product.
     pub(super) fn scoped(&self, ruleset: Ruleset, product: &str) -> Scoped<'_> {
         Scoped {
             lists: self,
@@ -258,19 +257,20 @@ pub(super) struct Scoped<'l> {
     memo: Option<&'l Memo>,
 }
 
-/// What the lists say of a frame.
+/// The result of matching a frame against the lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
-    /// Everything above the frame is of no interest.
+    /// The frames above this frame are left out.
     pub is_sentinel: bool,
-    /// The frame never belongs into a signature.
+    /// The frame never belongs to a signature.
     pub is_irrelevant: bool,
-    /// A signature goes on after the frame.
+    /// A signature continues after this frame.
     pub is_prefix: bool,
 }
 
 impl<'l> Scoped<'l> {
-    /// With the names that were made by these lists before. Those of a product are not among them.
+    /// Adds names that were computed with these lists before. Not for products with list entries of their
+    /// own.
     pub fn remembering(self, memo: Option<&'l Memo>) -> Self {
         Scoped {
             memo: memo.filter(|_| self.site.is_none()),
@@ -282,7 +282,7 @@ impl<'l> Scoped<'l> {
         self.memo
     }
 
-    /// Whether everything is to be as siggen does it.
+    /// Whether everything must be as in siggen.
     pub fn is_parity(&self) -> bool {
         self.ruleset == Ruleset::Socorro
     }
@@ -303,7 +303,7 @@ impl<'l> Scoped<'l> {
         self.any(frame, |quad, frame| quad.prefix.matches(frame))
     }
 
-    /// Whether the frame is told apart by its line number.
+    /// Whether the frame keeps its line number.
     pub fn has_line_number(&self, frame: &str) -> bool {
         self.any(frame, |quad, frame| quad.line_numbers.matches(frame))
     }
@@ -320,8 +320,8 @@ impl<'l> Scoped<'l> {
         }
     }
 
-    /// The entry of a file that is the first to match a frame. Compiles one entry after the
-    /// other: for explaining, not for naming.
+    /// The first entry of a file that matches a frame. It compiles one entry after the other, so it is only
+    /// for explanations.
     pub fn entry_for(&self, file: &'static str, frame: &str) -> Option<FoundEntry> {
         let at = FILES.iter().position(|name| *name == file)?;
         let found = |file: &'static str, entry: Entry| FoundEntry {
@@ -355,7 +355,7 @@ pub struct FoundEntry {
     pub text: String,
 }
 
-/// The file that an export's line begins.
+/// The file that starts at this line of an export.
 fn heading(line: &str) -> Option<&str> {
     line.strip_prefix("==> ")?.strip_suffix(" <==")
 }
@@ -375,7 +375,7 @@ fn read_file(path: &Path) -> Result<String, String> {
 /// The entries of a file.
 pub(super) fn entries(file: &str) -> impl Iterator<Item = Entry<'_>> {
     let lines = file.split('\n').flat_map(|line| {
-        // "\r\n" and a lone "\r" end a line too.
+        // "\r\n" and a single "\r" end a line, too.
         line.strip_suffix('\r').unwrap_or(line).split('\r')
     });
     let entries = lines.enumerate().map(|(index, line)| {

@@ -1,8 +1,9 @@
-//! Names of functions that were made before, for those who name many crashes one after the other: most
-//! frames of most crashes are frames of others, too.
+//! Remembers the names of functions, for code that computes many signatures in sequence: most frames of a
+//! crash also occur in other crashes.
 //!
-//! What a function is normalised to and what the lists say of it hang on its text and its language alone,
-//! but for the few that have their line number. What is kept is bounded and forgotten as a whole.
+//! The normalised name of a function, and the verdict of the lists about it, depend only on its text and its
+//! language. The few functions that keep their line number are the exception. The number of entries is
+//! limited; when it is reached, all are forgotten.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,13 +12,13 @@ use super::lists::Scoped;
 use super::native::Name;
 use super::normalize::Language;
 
-/// Functions that are kept. With [`FUNCTION_BYTES_MAX`] that is at most 80 MiB, and with functions as
-/// they are a tenth.
+/// Limit of functions that are kept. With [`FUNCTION_BYTES_MAX`] this is at most 80 MiB, and a tenth of that
+/// with usual functions.
 const FUNCTIONS_MAX: usize = 1 << 16;
-/// Bytes of a function that is kept: longer ones are rare, and seldom the same.
+/// Limit of bytes of a function that is kept. Longer ones are rare and seldom occur twice.
 const FUNCTION_BYTES_MAX: usize = 500;
 
-/// By language and text. For one set of lists.
+/// By language and text. Valid for one set of lists.
 #[derive(Debug, Default)]
 pub(super) struct Memo([Mutex<HashMap<Box<str>, Name<'static>>>; 2]);
 
@@ -29,7 +30,7 @@ impl Memo {
         known.get(function).cloned()
     }
 
-    /// Keeps the name of a function, if there is to be room for it.
+    /// Keeps the name of a function, unless the function is too long.
     pub fn keep<'d>(
         &self,
         function: &str,

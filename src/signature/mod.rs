@@ -1,21 +1,22 @@
-//! Signatures: the text by which crashes of one cause are grouped.
+//! Signatures: the text that groups crashes of one cause.
 //!
-//! A [`Generator`] turns [`CrashData`] - the stacks and a few annotations - into a [`Signature`].
-//! Thirteen named rules run in order over one text that starts empty (`rules`). The first makes
-//! it from the crashing thread: each frame is normalised (`normalize`), the lists say which
-//! frames are irrelevant, which go on and which start the name (`lists`, `native`); Java crashes
-//! have their own ways (`java`). The others put in front what kind of crash it is - out of memory,
-//! hang, abort - and tidy up. A rule that fails is noted and skipped, so every crash gets a name.
+//! A [`Generator`] computes a [`Signature`] from [`CrashData`], which has the stacks and a few annotations.
+//! Thirteen named rules run in order over one text that is empty at first (`rules`). The first rule makes it
+//! from the crashing thread. Each frame is normalised (`normalize`), and the lists decide which frames are
+//! left out, which frames are followed by another one, and which frame starts the signature (`lists`,
+//! `native`). Java crashes have their own code (`java`). The other rules add the kind of crash in front (out
+//! of memory, hang, abort) and tidy up. If a rule fails, this is noted and the rule is skipped, so every
+//! crash gets a signature.
 //!
-//! Signatures are compared across years and with Socorro's, so parity with siggen 2.2.20241029
-//! is the contract, measured by the vectors in `tests/fixtures/signatures`. siggen is Python; how
-//! that sees odd values and odd characters lives in `value`, `json` and `text`.
+//! Signatures are compared over years and with Socorro's. So this module must give the same results as siggen
+//! 2.2.20241029; the vectors in `tests/fixtures/signatures` check this. siggen is written in Python. `value`,
+//! `json` and `text` reproduce how Python treats odd values and odd characters.
 //!
-//! The ruleset `crashkeep` does a few things better; each difference has a name (`differences`). A
-//! site may edit the lists and add rules of its own (`site`). What the rules read of a crash can be
-//! kept and named anew at any time (`input`), and how a name came about can be told (`explain`).
+//! The ruleset `crashkeep` does a few things better. Each difference has a name (`differences`). A site may
+//! edit the lists and add its own rules (`site`). The data that the rules read of a crash can be stored, and
+//! its signature computed again at any time (`input`). `explain` shows how a signature was computed.
 //!
-//! Nothing here reads a clock, a store or the network, and every step is linear in its input.
+//! Nothing here reads a clock, a store or the network. The time of every step is linear in its input.
 
 mod crash_data;
 mod differences;
@@ -50,17 +51,17 @@ pub use native::{FRAMES_MAX, Fate};
 pub use site::SITE_RULES;
 pub use value::{Fault, Value};
 
-/// Which rules name a crash.
+/// The rules that compute signatures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ruleset {
-    /// As siggen 2.2.20241029 does.
+    /// Exactly the results of siggen 2.2.20241029.
     Socorro,
-    /// The same but for [`DIFFERENCES`].
+    /// The same, except for [`DIFFERENCES`].
     #[default]
     Crashkeep,
 }
 
-/// A name that is no ruleset.
+/// A name that is not the name of a ruleset.
 #[derive(Debug, PartialEq)]
 pub struct UnknownRuleset(String);
 
@@ -93,17 +94,17 @@ impl fmt::Display for Ruleset {
     }
 }
 
-/// What a crash is called, and how that came about.
+/// The signature of a crash, and how it was computed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Signature {
-    /// One line of at most 255 characters; empty if nothing is known at all.
+    /// One line of at most 255 characters. Empty if nothing is known about the crash.
     pub text: String,
-    /// All frames of the named thread that were looked at, callee first, joined by ` | `; none if
-    /// it has none. Not shortened.
+    /// All frames of the thread that were looked at, callee first, joined by ` | `. `None` if the thread has
+    /// no frames. Not shortened.
     pub proto: Option<String>,
     /// Remarks, each as `<rule>: <text>`. They may quote annotations.
     pub notes: Vec<String>,
-    /// The rules that set the text, in order; the watchdog's runs the first once more.
+    /// The rules that set the text, in order. The rule for the watchdog also runs the first rule again.
     pub decided_by: Vec<&'static str>,
 }
 
@@ -118,12 +119,12 @@ impl Signature {
     }
 }
 
-/// Makes signatures. Cheap to share between threads, as the lists are compiled once.
+/// Computes signatures. Threads can share it, because the lists are compiled once.
 #[derive(Debug)]
 pub struct Generator {
     ruleset: Ruleset,
     lists: Arc<Lists>,
-    /// Compiled when first asked for, if `lists` are others.
+    /// Compiled on first use, if `lists` are not the built-in ones.
     builtin: OnceLock<Lists>,
     memo: Option<memo::Memo>,
 }
@@ -138,7 +139,7 @@ impl Generator {
         }
     }
 
-    /// The same, which keeps the names of functions: for a thread that names many crashes.
+    /// The same, but it remembers the names of functions. For a thread that computes many signatures.
     pub fn remembering(&self) -> Generator {
         Generator {
             memo: Some(memo::Memo::default()),
@@ -146,12 +147,12 @@ impl Generator {
         }
     }
 
-    /// Names a crash. Never fails: what cannot be read is noted.
+    /// Computes the signature of a crash. Never fails: data that cannot be read is noted.
     pub fn generate(&self, data: &CrashData) -> Signature {
         self.generate_with(data, &|_| None)
     }
 
-    /// The same for a crash whose annotations the site's rules may ask for.
+    /// The same for a crash whose annotations are available to the site's rules.
     pub fn generate_with(
         &self,
         data: &CrashData,
@@ -160,12 +161,12 @@ impl Generator {
         self.run(&rules::RULES, data, annotation, &mut |_, _| ())
     }
 
-    /// Whether the site splits this signature, for which a crash's annotations are needed.
+    /// Whether the site splits this signature. If so, the crash's annotations are needed.
     pub fn splits(&self, signature: &str, product: &str) -> bool {
         self.lists.site().splits(signature, product)
     }
 
-    /// Splits a signature that [`KnownFrames::name`] gave.
+    /// Splits a signature from [`KnownFrames::name`]; `None` if the site does not split it.
     pub fn split(
         &self,
         signature: &str,
@@ -176,14 +177,14 @@ impl Generator {
         Some(split.signature)
     }
 
-    /// Whether a signature may have been made by other lists than those in force.
+    /// Whether the signature may have been computed with other lists than those in force.
     fn is_watchdog_apart(&self, signature: &Signature) -> bool {
         self.ruleset == Ruleset::Socorro
             && !self.lists.is_builtin()
             && signature.decided_by.contains(&rules::WATCHDOG)
     }
 
-    /// Applies the rules in order; `told` sees the signature after each.
+    /// Applies the rules in order. Calls `told` with the signature after each of them.
     fn run(
         &self,
         rules: &[rules::Rule],
@@ -207,7 +208,7 @@ impl Generator {
         signature
     }
 
-    /// The site's rules, which come last.
+    /// Applies the site's rules, which come last.
     fn apply_site(
         &self,
         signature: &mut Signature,
@@ -243,8 +244,8 @@ impl Generator {
         scoped.remembering(self.memo.as_ref())
     }
 
-    /// The lists for a crash of the watchdog: siggen's own, whatever was asked for. Difference
-    /// `watchdog-lists`: the same as for all others.
+    /// The lists for a crash of the watchdog. siggen always uses its built-in lists here, even if other lists
+    /// were requested. Difference `watchdog-lists`: the same lists as for all other crashes.
     fn watchdog_lists(&self, product: &str) -> lists::Scoped<'_> {
         if self.ruleset != Ruleset::Socorro || self.lists.is_builtin() {
             return self.scoped(product);

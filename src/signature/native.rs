@@ -1,9 +1,9 @@
-//! The name of a native stack: C, C++ and Rust frames of one thread.
+//! The signature of a native stack: the C, C++ and Rust frames of one thread.
 //!
-//! The steps: the frames in calling order, inlined calls before the frame that holds them; each
-//! as one text ([`super::normalize`], else file and line, module, unloaded module, address); cut
-//! at the first sentinel; then walk down, leaving out the irrelevant, up to the first frame that
-//! is no prefix.
+//! First come the frames in calling order, with inlined calls before the frame that contains them. Each
+//! becomes one text ([`super::normalize`], otherwise file and line, module, unloaded module, address). The
+//! stack is cut at the first sentinel. From there, frames are added and irrelevant ones left out, up to the
+//! first frame that is not a prefix.
 
 use std::borrow::{Borrow, Cow};
 use std::ops::Deref;
@@ -14,43 +14,43 @@ use super::lists::{Scoped, Verdict};
 use super::value::{Fault, Value};
 use super::{normalize, text};
 
-/// How many frames are looked at, inlined calls included.
+/// Number of frames that are looked at, inlined calls included.
 pub const FRAMES_MAX: usize = 40;
-/// What stands between the frames of a signature.
+/// The text between the frames of a signature.
 const SEPARATOR: &str = " | ";
 
-/// What a thread is called.
+/// The signature of a thread.
 pub(super) struct Stack {
-    /// Empty if the thread's first frame has no text and no other does better.
+    /// Empty if the thread's first frame has no text and no other frame can be used.
     pub signature: String,
-    /// All frames looked at; none if the thread has none.
+    /// All frames that were looked at; `None` if the thread has none.
     pub proto: Option<String>,
-    /// Whether no frame was worth adding, so that the first one had to serve.
+    /// Whether no frame was suitable, so that the first one had to be used.
     pub is_without_frame: bool,
 }
 
-/// What the walk down a stack made of a frame.
+/// What happened to a frame when the stack was processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// Nothing is known of it that could name it.
+    /// Nothing is known that could name it.
     Nameless,
-    /// It lies above a sentinel.
+    /// It is above a sentinel.
     AboveSentinel,
-    /// The irrelevant list has it.
+    /// It is in the irrelevant list.
     Irrelevant,
-    /// It names the same module as the one before.
+    /// It is only a module name, the same as that of the frame added before it.
     Repeated,
-    /// It is part of the signature, and the walk goes on as the prefix list has it.
+    /// It is part of the signature. The prefix list says that another frame follows.
     Prefix,
     /// It is part of the signature and ends it.
     Last,
     /// The signature was complete before it.
     NotReached,
-    /// No other frame could name the crash, so that this one had to.
+    /// No other frame could name the crash, so this one was used.
     Fallback,
 }
 
-/// Names a thread; a thread that is not there has no frames.
+/// The signature of a thread. A thread that does not exist has no frames.
 pub(super) fn stack(
     thread: Option<&Thread>,
     is_windows: bool,
@@ -77,7 +77,7 @@ pub(super) fn stack(
     })
 }
 
-/// Walks down a stack. Returns the signature, and whether no frame was worth adding.
+/// Selects the frames of a stack. Returns the signature, and whether no frame was suitable.
 pub(super) fn compose<'d, N: Borrow<Name<'d>>>(
     names: &[N],
     lists: &Scoped,
@@ -139,17 +139,17 @@ fn join<'n>(mut names: impl Iterator<Item = &'n str>) -> String {
     joined
 }
 
-/// The text of a frame, and what is known of it already.
+/// The text of a frame, and what is known about it.
 #[derive(Clone, Debug)]
 pub(super) struct Name<'d> {
     pub text: NameText<'d>,
-    /// How much of the text the lists see.
+    /// Length of the part that is matched against the lists.
     listed_bytes: usize,
-    /// What the lists say, where they have been asked before.
+    /// The verdict of the lists, if it is known.
     verdict: Option<Verdict>,
 }
 
-/// A text of this crash, or one that many crashes share.
+/// A text of this crash only, or one that many crashes share.
 #[derive(Clone, Debug)]
 pub(super) enum NameText<'d> {
     Own(Cow<'d, str>),
@@ -178,12 +178,12 @@ impl<'d> Name<'d> {
         }
     }
 
-    /// What the lists are asked about.
+    /// The part that is matched against the lists.
     pub fn listed(&self) -> &str {
         &self.text[..self.listed_bytes]
     }
 
-    /// The same for all crashes that have it: shared, and with what the lists say.
+    /// The same name, shareable between crashes and with the verdict of the lists.
     pub fn shared(self, lists: &Scoped) -> Name<'static> {
         Name {
             verdict: Some(self.verdict.unwrap_or_else(|| lists.verdict(self.listed()))),
@@ -210,7 +210,7 @@ impl<'d> Name<'d> {
         known.unwrap_or_else(|| lists.is_prefix(self.listed()))
     }
 
-    /// Whether this names a module rather than code, so that a repetition tells nothing.
+    /// Whether this is the name of a module and not of code, so that a repetition adds no information.
     fn is_module_like(&self) -> bool {
         let name = self.listed();
         let ends_with = |end: &str| {
@@ -227,7 +227,7 @@ impl<'d> Name<'d> {
     }
 }
 
-/// The names of the frames looked at, callee first.
+/// The names of the frames that are looked at, callee first.
 pub(super) fn names<'d>(
     thread: Option<&'d Thread<'_>>,
     is_windows: bool,
@@ -247,7 +247,8 @@ pub(super) fn names<'d>(
     Ok(names)
 }
 
-/// Adds the names of a frame: of the calls inlined into it, then its own, as long as there is room.
+/// Adds the names of a frame, as long as there is room: first those of the calls inlined into it, then its
+/// own.
 pub(super) fn frame_names<'d>(
     frame: &'d Frame<'_>,
     is_windows: bool,
@@ -281,7 +282,7 @@ fn readable(unreadable: &Option<Fault>) -> Result<(), Fault> {
     unreadable.clone().map_or(Ok(()), Err)
 }
 
-/// Where in the source a frame is: its own place, or that of a call inlined into it.
+/// The source position of a frame, or of a call inlined into it.
 struct Code<'d, 'a> {
     function: &'d Value<'a>,
     file: &'d Value<'a>,
@@ -296,7 +297,7 @@ fn name<'d>(
     lists: &Scoped,
 ) -> Result<Name<'d>, Fault> {
     if let Value::List(_) | Value::Object(_) = code.function {
-        // Python looks every function up in the table of Rust 1.34's, even an empty list.
+        // Python looks up every function in the table for Rust 1.34, even an empty list.
         let name = code.function.type_name();
         return Err(Fault::new(format!("unhashable type: '{name}'")));
     }
@@ -319,7 +320,7 @@ fn name<'d>(
         let normal = normalize::function(function, language, code.line, lists)?;
         let name = Name::new(normal.text);
         return Ok(match lists.memo() {
-            // With its line number it is the name of this line alone.
+            // With a line number, it is the name of this line only.
             Some(memo) if !normal.has_line => memo.keep(function, language, name, lists),
             _ => name,
         });
@@ -357,12 +358,12 @@ fn name<'d>(
     Ok(Name::new(""))
 }
 
-/// The name of a frame of which only the module is known; what the rulesets differ in.
+/// The name of a frame for which only the module is known. The rulesets differ here.
 ///
-/// `socorro` names all such frames of a module alike, so that every crash without symbols in it
-/// falls into one group. `crashkeep` adds the offset within the module, `foo.dll@0x1a2b`: the same
-/// place in the same build groups, and symbols that arrive later rename it. The lists see the
-/// module alone in both, so entries such as `libc\.so` or `JS::Call$` mean the same.
+/// `socorro` gives all such frames of a module the same name, so all crashes in a module without symbols are
+/// in one group. `crashkeep` adds the offset within the module, `foo.dll@0x1a2b`. So crashes at the same
+/// place in the same build are in one group, and symbols that arrive later rename it. In both, only the
+/// module is matched against the lists, so entries such as `libc\.so` or `JS::Call$` mean the same.
 fn module_name<'d>(module: Cow<'d, str>, offset: &Value, lists: &Scoped) -> Name<'d> {
     let brackets = ['[', ']'];
     let module = match module {
@@ -385,7 +386,7 @@ fn module_name<'d>(module: Cow<'d, str>, offset: &Value, lists: &Scoped) -> Name
     }
 }
 
-/// The last part of a path, which may be one of Windows.
+/// The last component of a path, in Unix or Windows style.
 fn base_name(file: &str) -> &str {
     let path = file.trim_end_matches(['/', '\\']);
     let separator = if path.contains('\\') { '\\' } else { '/' };
@@ -451,7 +452,7 @@ mod tests {
             r#"{"file":"a.c","line":1,"module":"x","module_offset":"0x1"}"#,
             "a.c#1",
         );
-        // Prefix entries and the irrelevant list go by the module.
+        // Prefix entries and the irrelevant list match the module only.
         let frames = r#"{"module":"a.dll","module_offset":"0x1"},{"module":"a.dll","module_offset":"0x1"},
             {"module":"libz.so","module_offset":"0x2"},{"module":"a.dll","module_offset":"0x3"},{"function":"g"}"#;
         check(frames, "a.dll@0x1 | a.dll@0x3 | g");

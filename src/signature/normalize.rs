@@ -1,11 +1,11 @@
-//! One frame as one text: what varies between builds and calls goes, what names the code stays.
+//! Normalises a frame to one text: removes what varies between builds and calls, and keeps what names the
+//! code.
 //!
-//! Argument lists vanish, template arguments become `<T>`, return types and qualifiers go. The
-//! steps are siggen's to the letter, folklore included: `Foo::isconst` reads `Foo::is`, as the
-//! qualifier is not looked for word by word. List entries are written against these texts, so a
-//! nicer step would break them.
+//! Argument lists, return types and qualifiers are removed, and template arguments become `<T>`. The steps
+//! are exactly siggen's, folklore included: `Foo::isconst` becomes `Foo::is`, because siggen does not look
+//! for whole words. List entries are written for these texts, so a better step would break them.
 //!
-//! Every step is linear in the text, which may be a megabyte of template.
+//! The time of every step is linear in the text, which may be a megabyte of template.
 
 use std::borrow::Cow;
 
@@ -15,11 +15,11 @@ use super::lists::Scoped;
 use super::text;
 use super::value::{Fault, Value};
 
-/// Qualifiers at the end of a C++ function, tried once each in this order.
+/// Qualifiers at the end of a C++ function. Each is tried once, in this order.
 const QUALIFIERS: [&str; 5] = ["const", "const&", "const &", "&&", "&"];
 
-/// Rust 1.34 left the path of these functions out of the symbols; it is put back.
-/// Source path, function, path to put before it.
+/// Rust 1.34 omitted the path of these functions from the symbols. It is added again. Source path, function,
+/// path to put before it.
 const RUST_1_34: [(&str, &[&str], &str); 5] = [
     (
         "src/liballoc/raw_vec.rs",
@@ -48,7 +48,7 @@ const RUST_1_34: [(&str, &[&str], &str); 5] = [
     ),
 ];
 
-/// By whose rules a function is normalised.
+/// The language whose rules normalise a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Language {
     Cpp,
@@ -62,7 +62,7 @@ pub(super) struct Normal<'f> {
     pub has_line: bool,
 }
 
-/// The language of a function, which its file tells, and its text where that has to be repaired first.
+/// The language of a function, as its file shows, and its repaired text, if it needs repair.
 pub(super) fn language(
     function: &str,
     file: Option<&str>,
@@ -88,8 +88,8 @@ pub(super) fn function<'f>(
     }
 }
 
-/// The path within the source tree: of `vcs:root:path:revision` the third part, of two parts the
-/// second, else the whole if it is absolute.
+/// The path within the source tree: the third part of `vcs:root:path:revision`, the second of two parts,
+/// otherwise the whole text if it is absolute.
 fn source_path(file: &str) -> Option<&str> {
     let mut parts = file.split(':');
     match (
@@ -105,7 +105,7 @@ fn source_path(file: &str) -> Option<&str> {
     }
 }
 
-/// Difference `relative-rust`: cargo gives relative paths, of which siggen knows none.
+/// Difference `relative-rust`: cargo gives relative paths, which siggen does not recognise.
 fn relative_rust<'f>(file: &'f str, lists: &Scoped) -> Option<&'f str> {
     (!lists.is_parity() && file.ends_with(".rs")).then_some(file)
 }
@@ -175,12 +175,12 @@ fn rust_function<'f>(function: &'f str, line: &Value, lists: &Scoped) -> Result<
     })
 }
 
-/// Difference `qualifier-words`: qualifiers go as words and all of them, so that `isconst` keeps
-/// its end, `f() const &&` loses both, and `operator&` stays one.
+/// Difference `qualifier-words`: only whole words are removed, and all of them. So `isconst` keeps its end,
+/// `f() const &&` loses both, and `operator&` is kept.
 fn without_qualifiers(function: &str) -> &str {
     const WORDS: [&str; 5] = ["const", "volatile", "noexcept", "&&", "&"];
     let mut bare = function.trim_end();
-    // What follows an argument list is a qualifier; a name may itself be called `const`.
+    // A word after an argument list is a qualifier. A name itself may be `const`.
     while let Some(rest) = WORDS.iter().find_map(|word| bare.strip_suffix(word)) {
         let rest = rest.trim_end();
         if !rest.ends_with(')') && !WORDS.iter().any(|word| rest.ends_with(word)) {
@@ -191,8 +191,8 @@ fn without_qualifiers(function: &str) -> &str {
     bare
 }
 
-/// Difference `operator-names`: the angle brackets of `operator<`, `operator<<`, `operator->` and
-/// their like are a name, and open and close nothing.
+/// Difference `operator-names`: the angle brackets of `operator<`, `operator<<`, `operator->` and similar
+/// operators are part of a name, and neither open nor close anything.
 fn with_operators_kept(name: &str, kept: &[&str]) -> Option<String> {
     const OPERATORS: [&str; 9] = ["<=>", "<<=", ">>=", "->*", "<<", ">>", "<=", ">=", "->"];
     const OPERATOR: &str = "operator";
@@ -213,13 +213,14 @@ fn with_operators_kept(name: &str, kept: &[&str]) -> Option<String> {
     Some(format!("{}{symbol}{}", shorten(before), shorten(rest)))
 }
 
-/// Difference `cold-spaces`: taking `[clone .cold]` off leaves no space behind.
+/// Difference `cold-spaces`: no space remains when `[clone .cold]` is removed.
 fn trimmed(name: &str) -> Option<String> {
     let trimmed = text::strip(name);
     (trimmed.len() < name.len()).then(|| trimmed.to_string())
 }
 
-/// Difference `rust-hash`: only what rustc writes, 16 digits, so that `list::head` keeps its name.
+/// Difference `rust-hash`: removes only a hash of 16 digits, which is what rustc writes. So `list::head`
+/// keeps its name.
 fn without_whole_hash(name: &str) -> Option<String> {
     const HASH_BYTES: usize = "::h0123456789abcdef".len();
     let (start, hash) = name.split_at_checked(name.len().checked_sub(HASH_BYTES)?)?;
@@ -228,8 +229,8 @@ fn without_whole_hash(name: &str) -> Option<String> {
     is_hash.then(|| start.to_string())
 }
 
-/// The steps that both languages share: the line number and the space around commas. Returns whether it
-/// has the line number.
+/// The steps that both languages share: the line number, and the spaces at commas. Returns whether the line
+/// number was added.
 fn finish(name: &mut Cow<str>, line: &Value, lists: &Scoped) -> bool {
     let has_line = lists.has_line_number(name);
     if has_line {
@@ -248,10 +249,10 @@ fn replace(text: &mut Cow<str>, step: impl FnOnce(&str) -> Option<String>) {
     }
 }
 
-/// What follows the last space outside all brackets: the name without prefix and return type.
+/// The text after the last space outside all brackets: the name without prefix and return type.
 ///
-/// An argument list or a `[clone ...]` that stands alone is not a name, so it stays with what
-/// comes before it. Quirk: two spaces at the end leave an empty last token.
+/// An argument list or a `[clone ...]` after a space is not a name, so it stays with the text before it.
+/// Quirk: two spaces at the end give an empty last token.
 fn last_token(function: &str) -> Result<&str, Fault> {
     if function.is_empty() {
         return Err(Fault::new("function has no text left to split"));
@@ -289,8 +290,8 @@ fn last_token(function: &str) -> Result<&str, Fault> {
     Ok(&function[start..end])
 }
 
-/// Replaces every bracketed part by `replacement`, unless it holds one of the `kept` texts or one
-/// stands right before it. An unclosed part counts as one. None if nothing opens.
+/// Replaces every bracketed part by `replacement`, unless it contains one of the `kept` texts or one is
+/// directly before it. An unclosed part counts as a part. `None` if there is no opening bracket.
 ///
 /// Quirk: `->` closes a part.
 fn collapsed(text: &str, open: u8, close: u8, replacement: &str, kept: &[&str]) -> Option<String> {
@@ -300,7 +301,7 @@ fn collapsed(text: &str, open: u8, close: u8, replacement: &str, kept: &[&str]) 
     out.push_str(&text[..first]);
     let mut at = first;
     loop {
-        // `at` is at an opener outside all parts.
+        // `at` is at an opening bracket outside all parts.
         let end = if kept.iter().any(|kept| text[..at].ends_with(kept)) {
             out.push(char::from(open));
             at + 1
@@ -320,7 +321,7 @@ fn collapsed(text: &str, open: u8, close: u8, replacement: &str, kept: &[&str]) 
     }
 }
 
-/// Where the part ends that opens at `start`: after its closer, or with the text.
+/// The end of the part that opens at `start`: after its closing bracket, or at the end of the text.
 fn part_end(bytes: &[u8], start: usize, open: u8, close: u8) -> usize {
     let mut level = 1;
     let mut at = start + 1;
@@ -338,7 +339,7 @@ fn part_end(bytes: &[u8], start: usize, open: u8, close: u8) -> usize {
     bytes.len()
 }
 
-/// `::$_12::` as `::$::`: the compiler numbers lambdas by their order.
+/// Replaces `::$_12::` by `::$::`, because the compiler numbers lambdas in their order.
 fn without_lambda_number(text: &str) -> Option<String> {
     const START: &str = "::$_";
     let mut out = String::new();
@@ -361,7 +362,7 @@ fn without_lambda_number(text: &str) -> Option<String> {
     (done > 0).then(|| out + &text[done..])
 }
 
-/// Drops each space right before `*`, `&` or `,`.
+/// Removes each space directly before `*`, `&` or `,`.
 fn without_space_before_punctuation(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let is_dropped = |at: usize| matches!(bytes.get(at + 1), Some(b'*' | b'&' | b','));
@@ -378,7 +379,7 @@ fn without_space_before_punctuation(text: &str) -> Option<String> {
     Some(out + &text[done..])
 }
 
-/// Puts a space after each comma that has none.
+/// Adds a space after each comma that has none.
 fn with_space_after_commas(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let is_bare = |at: usize| bytes.get(at + 1) != Some(&b' ');
@@ -396,9 +397,9 @@ fn with_space_after_commas(text: &str) -> Option<String> {
     Some(out + &text[done..])
 }
 
-/// Drops the hash that rustc puts at the end, `::h` and hex digits of any number.
+/// Removes the hash that rustc adds at the end, `::h` and any number of hex digits.
 fn without_hash(text: &str) -> Option<String> {
-    // A final newline stays: Python's `$` matches before it.
+    // A newline at the end stays: Python's `$` matches before it.
     let (line, newline) = match text.strip_suffix('\n') {
         Some(line) => (line, "\n"),
         None => (text, ""),

@@ -1,7 +1,7 @@
 //! One list of regular expressions in **Python's** syntax, as one matcher.
 //!
-//! An entry is anchored at the start of a text and free at its end. Python and the `regex` crate
-//! read a few things differently, so each entry is translated:
+//! An entry must match at the start of a text, and may end anywhere. Python and the `regex` crate interpret a
+//! few things differently, so each entry is translated:
 //!
 //! | Python | here | why |
 //! | --- | --- | --- |
@@ -10,37 +10,37 @@
 //! | `$`, `\Z` | `\n?\z`, `\z` | Python's `$` also matches before a final newline |
 //! | `[`, `&`, `~` in a class | escaped | the crate reads nested sets and set operations |
 //!
-//! Look-around and back-references are not there; such an entry is an error like any other. What
-//! is left takes time by the length of the text and the size of the pattern, never more, and
-//! the size has a bound: so no entry can make a crash expensive.
+//! Look-around and back-references are not supported; such an entry is an error. The time of a match depends
+//! only on the length of the text and the size of the pattern, and the size is limited. So no entry can make
+//! a crash expensive.
 
 use regex::{Regex, RegexBuilder};
 
 use super::lists::ListError;
 
-/// The most memory that one entry, compiled, may take.
+/// Limit of memory for one compiled entry.
 const ENTRY_BYTES_MAX: usize = 256 << 10;
-/// The most memory that one list, compiled, may take.
+/// Limit of memory for one compiled list.
 const LIST_BYTES_MAX: usize = 64 << 20;
-/// The memory in which a list's matcher keeps what it learnt; more costs memory per thread.
+/// Memory for the lazy automaton of a list's matcher. Each thread needs this memory.
 const CACHE_BYTES_MAX: usize = 8 << 20;
 
-/// An entry, and where it stands.
+/// An entry and its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'l> {
     /// Counts from 1.
     pub line: usize,
-    /// Where in the line it begins, in characters from 1.
+    /// Column in the line where it starts, in characters from 1.
     pub column: usize,
     pub text: &'l str,
 }
 
-/// What must compile. Entries can be wrong alone and right when joined: `a(b` and `c)d`.
+/// What is compiled as a check. Entries can be wrong alone and right when joined: `a(b` and `c)d`.
 #[derive(Clone, Copy)]
 pub(super) enum Check {
-    /// Each entry alone; costs as much time again.
+    /// Also each entry alone, which doubles the time.
     Each,
-    /// Only the whole; for lists whose entries a test has checked.
+    /// Only the joined list. For lists whose entries are checked by a test.
     Joined,
 }
 
@@ -86,7 +86,7 @@ impl Patterns {
     }
 }
 
-/// Compiles one entry by itself; says what is wrong with it, and where.
+/// Compiles one entry alone, to find out what is wrong with it and where.
 pub(super) fn alone(file: &str, entry: Entry) -> Result<Regex, ListError> {
     let (pattern, origins) = translated(entry.text);
     let error = |offset: usize, reason: String| ListError {
@@ -119,14 +119,14 @@ pub(super) fn alone(file: &str, entry: Entry) -> Result<Regex, ListError> {
         })
 }
 
-/// A pattern in Python's syntax as one for the `regex` crate, and from which byte of the one each
-/// byte of the other came.
+/// Translates a pattern from Python's syntax to that of the `regex` crate. Also returns, for each byte of the
+/// result, the byte of the pattern from which it comes.
 fn translated(pattern: &str) -> (String, Vec<usize>) {
     let mut out = String::with_capacity(pattern.len() + 8);
     let mut origins = Vec::with_capacity(pattern.len() + 8);
     let mut chars = pattern.char_indices();
     let mut in_class = false;
-    // Where a class begins, `]` stands for itself.
+    // At the start of a class, `]` is a literal.
     let mut class_start = 0;
     while let Some((at, c)) = chars.next() {
         match c {
@@ -153,7 +153,7 @@ fn translated(pattern: &str) -> (String, Vec<usize>) {
             }
             '{' => match quantifier(&pattern[at..]) {
                 Some("") | None => out.push_str(r"\{"),
-                // Python allows the lower bound to be left out.
+                // Python allows the lower bound to be omitted.
                 Some(bounds) if bounds.starts_with(',') => out.push_str("{0"),
                 Some(_) => out.push('{'),
             },
@@ -165,7 +165,7 @@ fn translated(pattern: &str) -> (String, Vec<usize>) {
     (out, origins)
 }
 
-/// The bounds within the braces that the text starts with, if they make a quantifier.
+/// The bounds within the braces at the start of the text, if they form a quantifier.
 fn quantifier(text: &str) -> Option<&str> {
     let (bounds, _) = text.strip_prefix('{')?.split_once('}')?;
     let (low, high) = bounds.split_once(',').unwrap_or((bounds, ""));
@@ -220,11 +220,11 @@ mod tests {
         let error = list("# comment\n\nfine\n(unclosed\n").unwrap_err();
         assert_eq!(error.to_string(), "x.txt:4:1: unclosed group");
         let column = |entry: &str| list(entry).expect_err(entry).column;
-        // Counted in characters of what was written, not of what it was translated into.
+        // Counted in characters of the entry, not of its translation.
         assert_eq!(column("  é{x}[b-a]"), Some(8));
         assert_eq!(column("$$(?=b)"), Some(3));
         assert_eq!(column(r"ab\1"), Some(3));
-        // Alone each is wrong, joined they would pass.
+        // Each is wrong alone; joined they would compile.
         assert_eq!(list("a(b\nc)d").unwrap_err().line, Some(1));
         assert_eq!(list("a\r\n(?=b)").unwrap_err().line, Some(2));
     }
@@ -243,7 +243,7 @@ mod tests {
         };
         check("((a{1,100}){1,100}){1,100}");
         check(r"(?:\w{1,50}){50}");
-        // What takes other engines for ever is as cheap as any other entry.
+        // Patterns that take other engines exponential time cost the same as any other entry.
         let slow_elsewhere = list("(a+)+$\n(a|a)*b\n").expect("compiles");
         assert!(!slow_elsewhere.matches(&format!("{}!", "a".repeat(50_000))));
     }

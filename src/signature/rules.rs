@@ -1,8 +1,8 @@
-//! The rules, in their order. Each looks at the crash and at the signature so far and may change
-//! it; the last text put in front stands leftmost.
+//! The rules, in their order. Each rule reads the crash and the current signature, and may change the
+//! signature. If several rules add text in front, the last one is leftmost.
 //!
-//! A rule that fails leaves a note and what it had set, and the list goes on: a crash with an odd
-//! annotation still gets a name. The notes are siggen's, except where they quote Python.
+//! If a rule fails, a note is added, what the rule has set so far stays, and the next rule runs. So a crash
+//! with an odd annotation still gets a signature. The notes are siggen's, except where they quote Python.
 
 use std::borrow::Cow;
 
@@ -10,13 +10,13 @@ use super::crash_data::CrashData;
 use super::value::{Fault, NotInteger, Value};
 use super::{Generator, Ruleset, Signature, java, native, text};
 
-/// The longest signature, in characters.
+/// Limit of a signature, in characters.
 pub(super) const SIGNATURE_CHARS_MAX: usize = 255;
-/// The most of an abort message that goes into a signature, in characters.
+/// Limit of an abort message in a signature, in characters.
 const ABORT_CHARS_MAX: usize = 80;
-/// The most of an IPC channel error that goes into a signature, in characters.
+/// Limit of an IPC channel error in a signature, in characters.
 const IPC_ERROR_CHARS_MAX: usize = 100;
-/// An allocation of more bytes than this is large.
+/// A larger allocation than this is a large one.
 const SMALL_OOM_BYTES_MAX: i64 = 262_144;
 
 /// A named step.
@@ -84,13 +84,13 @@ pub(super) const RULES: [Rule; 13] = [
 
 const GENERATION: &str = "SignatureGenerationRule";
 
-/// Names the crash by its Java stack, its Java exception or the crashing thread's frames.
+/// Takes the signature from the Java stack, the Java exception or the crashing thread's frames.
 fn generation(generator: &Generator, data: &CrashData, out: &mut Signature) -> Result<(), Fault> {
     let (digits, index) = crashing_thread(data);
     generate(generator, data, &digits, index, Lists::Given, out)
 }
 
-/// Which lists the native tool uses.
+/// The lists that apply to the native stack.
 enum Lists {
     Given,
     Watchdog,
@@ -119,7 +119,7 @@ fn generate(
         for note in name.notes {
             out.note(GENERATION, note);
         }
-        // Unlike a native stack, a Java one may set an empty signature.
+        // Unlike a native stack, a Java stack may set an empty signature.
         out.set(GENERATION, name.signature);
         return Ok(());
     }
@@ -143,7 +143,7 @@ fn generate(
     Ok(())
 }
 
-/// The crashing thread as text and as index; what is no number is thread 0.
+/// The crashing thread as text and as index. A value that is not a number means thread 0.
 pub(super) fn crashing_thread(data: &CrashData) -> (String, i64) {
     match data.crashing_thread.int() {
         Ok(integer) => (integer.digits, integer.value),
@@ -151,10 +151,11 @@ pub(super) fn crashing_thread(data: &CrashData) -> (String, i64) {
     }
 }
 
-/// Whether a stack was named by its thread 0, as that of the watchdog tells nothing.
+/// The rule that computes the signature from thread 0, because the watchdog's own stack says nothing about
+/// the hang.
 pub(super) const WATCHDOG: &str = "SignatureRunWatchDog";
 
-/// Says why there is no stack. Difference `status-ok`: that the walk went well is no reason.
+/// Adds the reason why there is no stack. Difference `status-ok`: a successful walk is not a reason.
 fn stackwalker_error(
     generator: &Generator,
     data: &CrashData,
@@ -178,10 +179,9 @@ fn bad_hardware(_: &Generator, data: &CrashData, out: &mut Signature) -> Result<
     Ok(())
 }
 
-/// Sorts out-of-memory crashes by the size of the allocation that failed.
+/// Classifies out-of-memory crashes by the size of the failed allocation.
 ///
-/// A small allocation that fails says nothing of the code that asked for it, so the signature is
-/// thrown away.
+/// If a small allocation fails, the code that requested it is not the cause, so the signature is discarded.
 fn out_of_memory(_: &Generator, data: &CrashData, out: &mut Signature) -> Result<(), Fault> {
     if !is_out_of_memory(data, out)? {
         return Ok(());
@@ -232,7 +232,7 @@ fn is_out_of_memory(data: &CrashData, out: &Signature) -> Result<bool, Fault> {
     Ok(is_any(&data.reason, &REASONS) || data.js_large_allocation_failure.is_text("Reporting"))
 }
 
-/// Puts what the program said before it aborted in front.
+/// Adds the program's abort message in front.
 fn abort(generator: &Generator, data: &CrashData, out: &mut Signature) -> Result<(), Fault> {
     let message = &data.abort_message;
     if !message.is_truthy() {
@@ -269,7 +269,7 @@ fn abort(generator: &Generator, data: &CrashData, out: &mut Signature) -> Result
     Ok(())
 }
 
-/// A list is taken for a text that lies in single characters; the rest of it counts for nothing.
+/// Treats a list as a text of single characters. Other items are ignored.
 fn joined_chars<'v>(items: impl Iterator<Item = &'v Value<'v>>) -> String {
     let chars = items.filter_map(|item| match item {
         Value::Text(c) if c.chars().count() == 1 => Some(&**c),
@@ -278,9 +278,9 @@ fn joined_chars<'v>(items: impl Iterator<Item = &'v Value<'v>>) -> String {
     chars.collect()
 }
 
-/// The part of an abort message that does not vary: no source position, no font names.
+/// The part of an abort message that does not vary, without source position and font names.
 ///
-/// Difference `font-brackets`: brackets that enclose nothing double nothing.
+/// Difference `font-brackets`: nothing is doubled if the brackets are in the wrong order.
 fn abort_text(message: &str, ruleset: Ruleset) -> String {
     let mut message = Cow::Borrowed(match message.split_once("###!!! ABORT:") {
         Some((_, rest)) => rest,
@@ -293,7 +293,7 @@ fn abort_text(message: &str, ruleset: Ruleset) -> String {
         && let (Some(open), Some(close)) = (message.find('('), message.rfind(')'))
         && (open < close || ruleset == Ruleset::Socorro)
     {
-        // Quirk: with the last `)` before the first `(` the text between is there twice.
+        // Quirk: if the last `)` is before the first `(`, the text between them appears twice.
         message = format!("{}{}", &message[..open], &message[close + 1..]).into();
     }
     let printable: String = message.chars().filter(|c| matches!(c, ' '..='~')).collect();
@@ -308,7 +308,7 @@ fn shortened(text: &str, chars_max: usize) -> String {
     text::first_chars(text, chars_max - ELLIPSIS.len()).to_string() + ELLIPSIS
 }
 
-/// Names a shutdown that took too long by its phase and what it waited for.
+/// Names a shutdown that took too long by its phase and the conditions that it waited for.
 fn shutdown_timeout(_: &Generator, data: &CrashData, out: &mut Signature) -> Result<(), Fault> {
     const NAME: &str = "SignatureShutdownTimeout";
     let timeout = match &data.async_shutdown_timeout {
@@ -338,8 +338,8 @@ fn shutdown_timeout(_: &Generator, data: &CrashData, out: &mut Signature) -> Res
     Ok(())
 }
 
-/// Adds phase and conditions as far as they can be read. The inner error ends the signature there,
-/// the outer one fails the rule.
+/// Adds phase and conditions as far as they can be read. The inner error ends the signature there, the outer
+/// error fails the rule.
 fn shutdown_parts(timeout: &str, parts: &mut String) -> Result<Result<(), String>, Fault> {
     let timeout = match Value::parse(timeout) {
         Ok(timeout) => timeout,
@@ -379,7 +379,7 @@ fn shutdown_parts(timeout: &str, parts: &mut String) -> Result<Result<(), String
         Some(other) if other.is_truthy() => return Err(other.not_iterable()),
         _ => (),
     }
-    // UTF-8 sorts as code points do.
+    // Byte order of UTF-8 is the order of code points.
     names.sort_unstable();
     parts.push_str(" | ");
     parts.push_str(&if names.is_empty() {
@@ -390,10 +390,10 @@ fn shutdown_parts(timeout: &str, parts: &mut String) -> Result<Result<(), String
     Ok(Ok(()))
 }
 
-/// Names a crash of the watchdog by what hung: thread 0.
+/// Names a crash of the watchdog by the thread that hung, thread 0.
 ///
-/// Quirk: this always uses the built-in lists, and thread 0's signature replaces what the rules
-/// before this one added.
+/// Quirk: this always uses the built-in lists, and the signature of thread 0 replaces what earlier rules
+/// added.
 fn run_watchdog(generator: &Generator, data: &CrashData, out: &mut Signature) -> Result<(), Fault> {
     if !out.text.contains("RunWatchdog") {
         return Ok(());
@@ -449,7 +449,7 @@ fn stack_overflow(_: &Generator, data: &CrashData, out: &mut Signature) -> Resul
     Ok(())
 }
 
-/// Difference `empty-hang`: an annotation without a value says nothing.
+/// Difference `empty-hang`: an annotation without a value is ignored.
 fn hung_process(generator: &Generator, data: &CrashData, out: &mut Signature) -> Result<(), Fault> {
     let says_nothing = generator.ruleset() != Ruleset::Socorro && data.hang.is_text("");
     if data.hang != Value::Null && !says_nothing {
@@ -461,7 +461,7 @@ fn hung_process(generator: &Generator, data: &CrashData, out: &mut Signature) ->
     Ok(())
 }
 
-/// Makes all white space single spaces.
+/// Replaces all white space by single spaces.
 fn fix_whitespace(_: &Generator, _: &CrashData, out: &mut Signature) -> Result<(), Fault> {
     let bytes = out.text.as_bytes();
     let is_tidy = bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))

@@ -1,5 +1,5 @@
-//! A site's own rules, beyond the lists that siggen knows: one rule a line, each for all products
-//! or for one.
+//! A site's own rules, in addition to the lists that siggen has. One rule per line, each for all products or
+//! for one.
 //!
 //! ```text
 //! irrelevant  [@PRODUCT] PATTERN        one more entry of that list
@@ -11,11 +11,10 @@
 //! split       [@PRODUCT] SIGNATURE by ANNOTATION
 //! ```
 //!
-//! A product whose name holds spaces stands in quotes: `@"Lynx Reader"`. The signature that a rule
-//! is for may end in `*`, which stands for any end. These rules come after siggen's thirteen:
-//! first at most one `rename`, then `merge` by `merge` until none holds, then at most one `split`,
-//! which puts the annotation's value behind the signature. Of several that hold the first in the
-//! file counts.
+//! A product name with spaces is quoted: `@"Lynx Reader"`. The signature of a rule may end in `*`, which
+//! matches any end. These rules run after siggen's thirteen rules: first at most one `rename`, then `merge`
+//! repeatedly until none matches, then at most one `split`, which appends the annotation's value to the
+//! signature. If several rules match, the first one in the file applies.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -26,14 +25,14 @@ use super::text;
 
 pub const SITE_RULES: &str = "site_rules.txt";
 
-/// Site rules of one kind; the bound keeps a lookup short.
+/// Limit of site rules of one kind, so that a look-up is short.
 const RULES_MAX: usize = 5_000;
-/// Merges that may follow one another.
+/// Limit of merges in a sequence.
 const MERGES_MAX: usize = 16;
-/// Characters of an annotation's value in a signature.
+/// Limit of characters of an annotation's value in a signature.
 const VALUE_CHARS_MAX: usize = 60;
 
-/// A list that site rules add to: its word, and the file of which it is one more entry.
+/// The lists that site rules can add to: the word in a rule, and the list's file.
 const LISTS: [(&str, &str); 4] = [
     ("irrelevant", IRRELEVANT),
     ("prefix", PREFIX),
@@ -43,7 +42,7 @@ const LISTS: [(&str, &str); 4] = [
 
 #[derive(Debug, Default)]
 pub(super) struct SiteRules {
-    /// By product; `""` is for those that have none of their own.
+    /// By product; `""` is for products without their own entries.
     quads: BTreeMap<String, Quad>,
     additions: Vec<Addition>,
     renames: Vec<Change>,
@@ -51,7 +50,7 @@ pub(super) struct SiteRules {
     splits: Vec<Change>,
 }
 
-/// One more entry of a list.
+/// An additional entry of a list.
 #[derive(Debug)]
 struct Addition {
     product: Option<String>,
@@ -61,13 +60,13 @@ struct Addition {
     text: String,
 }
 
-/// What becomes of a signature.
+/// A rule that changes a signature.
 #[derive(Debug)]
 struct Change {
     product: Option<String>,
     line: usize,
     signature: String,
-    /// Whether `signature` is only a beginning.
+    /// Whether `signature` is only the start of the signatures that it matches.
     is_start: bool,
     /// The new signature, or the annotation.
     to: String,
@@ -90,7 +89,7 @@ fn is_for(rule: &Option<String>, product: &str) -> bool {
 /// A site rule that changed a signature.
 pub(super) struct Applied {
     pub rule: &'static str,
-    /// Where the rule stands.
+    /// The rule's line.
     pub line: usize,
     pub signature: String,
 }
@@ -162,7 +161,7 @@ impl SiteRules {
                 return Err(wrong(entry, 0, reason));
             }
         };
-        // A signature may hold the separator; what is behind it does not.
+        // A signature may contain the separator, but the text after it cannot.
         let Some((from, to)) = rest.rsplit_once(separator) else {
             let reason = format!(
                 "a {kind} needs `{}` between its two sides",
@@ -204,7 +203,7 @@ impl SiteRules {
         Ok(())
     }
 
-    /// Merges that lead back to where they began would never end.
+    /// Refuses merges that form a circle, because they would never end.
     fn refuse_circles(&self) -> Result<(), ListError> {
         for merge in &self.merges {
             let product = merge.product.as_deref().unwrap_or_default();
@@ -246,7 +245,7 @@ impl SiteRules {
         })
     }
 
-    /// What the site adds to the lists for a product.
+    /// The site's additions to the lists for a product.
     pub fn quad(&self, product: &str) -> Option<&Quad> {
         self.quads.get(product).or_else(|| self.quads.get(""))
     }
@@ -270,14 +269,14 @@ impl SiteRules {
         found.map(|a| a.line)
     }
 
-    /// Whether a signature that the other rules are done with is split.
+    /// Whether a signature is split. The other rules must already be applied.
     pub fn splits(&self, signature: &str, product: &str) -> bool {
         self.splits
             .iter()
             .any(|split| split.holds(signature, product))
     }
 
-    /// Splits a signature that the other rules are done with.
+    /// Splits a signature. The other rules must already be applied.
     pub fn split(
         &self,
         signature: &str,
@@ -293,7 +292,7 @@ impl SiteRules {
         if value.is_empty() {
             return None;
         }
-        // The value is what tells the groups apart: the signature gives way to it.
+        // The value distinguishes the groups, so the signature is truncated and not the value.
         let end = format!(" | {}={value}", split.to);
         let room = SIGNATURE_CHARS_MAX.saturating_sub(end.chars().count());
         Some(Applied {
@@ -303,7 +302,7 @@ impl SiteRules {
         })
     }
 
-    /// What becomes of a signature, one step each.
+    /// The changes of a signature, one step each.
     pub fn apply(
         &self,
         signature: &str,
@@ -361,7 +360,7 @@ fn wrong(entry: Entry, at: usize, reason: impl Into<String>) -> ListError {
     }
 }
 
-/// Where a part of a text begins in it.
+/// Offset of a part within its text.
 fn offset_in(whole: &str, part: &str) -> usize {
     (part.as_ptr() as usize)
         .saturating_sub(whole.as_ptr() as usize)
@@ -375,7 +374,7 @@ fn split_word(line: &str) -> (&str, &str) {
     }
 }
 
-/// Takes `@PRODUCT` or `@"PRODUCT"` off the front.
+/// Parses `@PRODUCT` or `@"PRODUCT"` at the start.
 fn product<'l>(entry: Entry<'l>, rest: &'l str) -> Result<(Option<String>, &'l str), ListError> {
     let Some(scope) = rest.strip_prefix('@') else {
         return Ok((None, rest));

@@ -1,15 +1,15 @@
-//! Text as Python sees it: its white space, its decimal digits, its `int()`.
+//! Text as Python treats it: white space, decimal digits, `int()`.
 //!
-//! siggen is written in Python, and a signature is a grouping key: a space more or less makes
-//! another group. Rust's own notions differ in corners (`char::is_whitespace` lacks
-//! U+001C..U+001F), so the few that matter are spelled out here.
+//! siggen is written in Python, and a signature is a grouping key, so one more or one less space would make a
+//! different group. Rust differs in corner cases (`char::is_whitespace` lacks U+001C..U+001F), so the
+//! relevant functions are written out here.
 
 use std::borrow::Cow;
 
-/// The longest text, in digits, that Python's `int()` takes in base 10.
+/// Limit of digits that Python's `int()` accepts in base 10.
 const INT_DIGITS_MAX: usize = 4300;
 
-/// The zeros of Unicode 14's decimal digits; each is followed by its one to nine.
+/// The zeros of Unicode 14's decimal digits. Each is followed by its digits one to nine.
 const DECIMAL_ZEROS: [u32; 66] = [
     0x30, 0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66,
     0xde6, 0xe50, 0xed0, 0xf20, 0x1040, 0x1090, 0x17e0, 0x1810, 0x1946, 0x19d0, 0x1a80, 0x1a90,
@@ -19,7 +19,7 @@ const DECIMAL_ZEROS: [u32; 66] = [
     0x1d7ce, 0x1d7d8, 0x1d7e2, 0x1d7ec, 0x1d7f6, 0x1e140, 0x1e2f0, 0x1e950, 0x1fbf0,
 ];
 
-/// Whether Python's `str.isspace` holds for the character.
+/// Whether Python's `str.isspace` is true for the character.
 pub(super) fn is_space(c: char) -> bool {
     matches!(c,
         '\t'..='\r' | '\x1c'..=' ' | '\u{85}' | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}'
@@ -31,7 +31,7 @@ pub(super) fn strip(text: &str) -> &str {
     text.trim_matches(is_space)
 }
 
-/// Python's `str.splitlines()`: more line ends than Rust's `lines`, none of them kept.
+/// Python's `str.splitlines()`: it knows more line ends than Rust's `lines`, and removes all of them.
 pub(super) fn split_lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -64,7 +64,7 @@ pub(super) fn first_chars(text: &str, count: usize) -> &str {
     }
 }
 
-/// The beginning of a text, of at most `bytes_max` bytes.
+/// The start of a text, at most `bytes_max` bytes.
 pub(super) fn first_bytes(text: &str, bytes_max: usize) -> &str {
     match text.len() > bytes_max {
         true => &text[..text.floor_char_boundary(bytes_max)],
@@ -72,7 +72,7 @@ pub(super) fn first_bytes(text: &str, bytes_max: usize) -> &str {
     }
 }
 
-/// The text with every run of white space as one space.
+/// The text with every run of white space replaced by one space.
 pub(super) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
@@ -100,7 +100,7 @@ pub(super) fn decimal_digit(c: char) -> Option<u32> {
     (value < 10).then_some(value)
 }
 
-/// What Python's `int(text, radix)` reads.
+/// The result of Python's `int(text, radix)`.
 #[derive(Debug, PartialEq)]
 pub(super) struct Digits {
     pub negative: bool,
@@ -108,13 +108,13 @@ pub(super) struct Digits {
     pub digits: String,
 }
 
-/// Python's `int(text, radix)` for radix 10 and 16: white space around, one sign, `0x` before
-/// base 16, single underscores between digits, digits of any script. `None` is its `ValueError`.
+/// Python's `int(text, radix)` for radix 10 and 16: white space around, one sign, `0x` before base 16, single
+/// underscores between digits, digits of any script. `None` is its `ValueError`.
 pub(super) fn parse_int(text: &str, radix: u32) -> Option<Digits> {
     let text: Cow<str> = if text.is_ascii() {
         Cow::Borrowed(text)
     } else {
-        // Only a text with a character beyond ASCII has its odd spaces and digits replaced.
+        // Unusual spaces and digits only occur in a text with non-ASCII characters.
         let ascii = |c: char| match c {
             c if c < '\x7f' => c,
             c if is_space(c) => ' ',
@@ -161,7 +161,7 @@ pub(super) fn parse_int(text: &str, radix: u32) -> Option<Digits> {
     })
 }
 
-/// An address text as `0x` and lower-case hex without leading zeros, if it is one.
+/// An address as `0x` and lower-case hex without leading zeros, if the text is an address.
 pub(super) fn plain_hex(text: &str) -> Option<String> {
     let Digits { negative, digits } = parse_int(text, 16)?;
     Some(format!("{}0x{digits}", if negative { "-" } else { "" }))

@@ -1,27 +1,27 @@
-//! A JSON value with the habits of Python: truth, `str()`, `int()`, `in`.
+//! A JSON value with the behaviour of Python: truth, `str()`, `int()`, `in`.
 //!
-//! Crash data comes from many clients and old versions; a line number may be a string, a size a
-//! boolean. siggen lets Python decide what that means, so the answer is part of the contract.
-//! [`Value`] borrows its text from the line it was read from; a server fills it with `into()`.
+//! Crash data comes from many clients and old versions: a line number may be a string, a size may be a
+//! boolean. siggen leaves the meaning to Python, so we must give the same results. [`Value`] borrows its text
+//! from the line from which it was read. A server fills it with `into()`.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::text;
 
-/// One value of crash data. `Null` also stands for a key that is not there.
+/// One value of crash data. `Null` also represents an absent key.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Value<'a> {
     #[default]
     Null,
     Bool(bool),
     Int(i64),
-    /// An integer beyond `i64`: its digits, with `-` if negative.
+    /// An integer outside the range of `i64`: its digits, with `-` if negative.
     BigInt(Cow<'a, str>),
     Float(f64),
     Text(Cow<'a, str>),
     List(Vec<Value<'a>>),
-    /// Entries in reading order. Of equal keys the last counts, in the place of the first.
+    /// Entries in reading order. If a key occurs twice, the last value counts, at the position of the first.
     Object(Vec<(Cow<'a, str>, Value<'a>)>),
 }
 
@@ -35,7 +35,7 @@ impl Fault {
     }
 }
 
-/// What Python's `int()` makes of a value.
+/// The result of Python's `int()`.
 pub(super) struct Integer {
     /// Clamped to the range of `i64`.
     pub value: i64,
@@ -69,7 +69,7 @@ impl<'a> Value<'a> {
         matches!(self, Value::Text(text) if text == expected)
     }
 
-    /// The text if there is one, none for a falsy value, else the fault of using `attribute`.
+    /// The text if there is one, `None` for a falsy value, otherwise the fault of using `attribute`.
     pub(super) fn text(&self, attribute: &str) -> Result<Option<&str>, Fault> {
         match self {
             Value::Text(text) if !text.is_empty() => Ok(Some(text)),
@@ -113,7 +113,7 @@ impl<'a> Value<'a> {
             .map(|(_, value)| value)
     }
 
-    /// The entries of an object with each key once. Linear in their number.
+    /// The entries of an object, each key once. The time is linear in their number.
     pub(super) fn entries(&self) -> Vec<(&str, &Value<'a>)> {
         let Value::Object(entries) = self else {
             return Vec::new();
@@ -130,7 +130,7 @@ impl<'a> Value<'a> {
         unique
     }
 
-    /// Python's `needle in value`; a falsy value holds nothing.
+    /// Python's `needle in value`. A falsy value contains nothing.
     pub(super) fn holds(&self, needle: &str) -> Result<bool, Fault> {
         match self {
             Value::Text(text) => Ok(text.contains(needle)),
@@ -206,7 +206,7 @@ impl<'a> Value<'a> {
         out
     }
 
-    // Recursion is bounded by the depth that the reader of JSON allows.
+    // The JSON reader limits the depth, so recursion is limited.
     fn write_repr(&self, out: &mut String) {
         match self {
             Value::Null => out.push_str("None"),
@@ -242,7 +242,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Python's `repr` of a float: the shortest digits, an exponent below 1e-4 and from 1e16 on.
+/// Python's `repr` of a float: the shortest digits, with an exponent below 1e-4 and from 1e16 on.
 fn float_repr(value: f64) -> String {
     if value.is_nan() {
         return "nan".to_string();
@@ -294,8 +294,8 @@ fn write_text_repr(text: &str, out: &mut String) {
     out.push(quote);
 }
 
-/// Python's `str.isprintable`, for the characters that occur: controls, spaces other than the
-/// plain one and format characters are not; unassigned code points are taken for printable.
+/// Python's `str.isprintable`, for the characters that occur. Controls, format characters and spaces other
+/// than the plain one are not printable. Unassigned code points count as printable.
 fn is_printable(c: char) -> bool {
     let is_format = matches!(c,
         '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{180e}'

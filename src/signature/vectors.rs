@@ -1,4 +1,4 @@
-//! Parity with siggen, measured: its recorded answers must come out.
+//! Checks that the results are the same as siggen's recorded results.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn generator() -> Generator {
     Generator::new(Ruleset::Socorro, Arc::new(Lists::builtin()))
 }
 
-/// The notes but for those that quote Python's exceptions.
+/// The notes, except those that quote Python's exceptions.
 fn plain_notes<'n>(notes: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
     let is_quote = |note: &&str| {
         note.contains("Rule failed:") || note.contains("Error parsing AsyncShutdownTimeout")
@@ -22,7 +22,7 @@ fn plain_notes<'n>(notes: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
     notes.filter(|note| !is_quote(note)).collect()
 }
 
-/// Says in what an answer differs from the expected one.
+/// Describes the difference between a result and the expected one.
 fn difference(signature: &Signature, expected: &serde_json::Value) -> Option<String> {
     let strings = |key: &str| -> Vec<&str> {
         let list = expected[key]
@@ -66,7 +66,7 @@ fn every_recorded_answer_of_siggen_comes_out() {
     let mut differences = Vec::new();
     for line in vectors.lines() {
         let vector: serde_json::Value = serde_json::from_str(line).unwrap();
-        // Read twice: the text as a command reads it, the value as a server hands it over.
+        // Read in two ways: as text, like a command, and as a value, like a server.
         let whole = Value::parse(line).unwrap();
         let data = CrashData::from_value(whole.get("input").unwrap().clone());
         let signature = generator.generate(&data);

@@ -1,9 +1,9 @@
-//! Unwinding on x86-64, where most crashes come from.
+//! Unwinding on x86-64, where most crashes come from (ADR 20).
 //!
-//! The same frames as minidump-unwind 0.27 finds, by the same three ways and in the same order (unwind
-//! rules, frame pointers, scanning), held against it on mutated stacks in the tests. The crate
-//! moves all 1.8 KB of a frame several times for each, and keeps the valid registers in a hash
-//! set; a caller here is seventeen words and a mask.
+//! It finds the same frames as minidump-unwind 0.27, by the same three methods in the same order: unwind
+//! rules, frame pointers, scanning. Tests compare the two on mutated stacks. For each frame, the crate moves
+//! 1.8 KB several times and keeps the known registers in a hash set. Here a caller is seventeen words and a
+//! mask.
 
 use minidump::UnifiedMemory;
 use minidump::system_info::Os;
@@ -14,15 +14,15 @@ use super::frame::{Frame, Reach, Stack};
 use super::provider::Provider;
 
 const WORD: u64 = 8;
-/// Return addresses below are none: the stack has ended.
+/// A return address below this is invalid: the stack has ended.
 const NULL_PAGE_END: u64 = 4096;
-/// Words that are looked at for a return address.
+/// Number of words that are scanned for a return address.
 const SCAN_WORDS: u64 = 40;
-/// The same from a frame that is sure: what is in between may be code made at run time.
+/// The same for a frame that is certain: there may be code made at run time between it and the next frame.
 const SCAN_WORDS_FROM_SURE: u64 = 160;
-/// A frame pointer that leads further than this from where it lies is none.
+/// Limit of the distance between a saved frame pointer and the place where it is saved.
 const FRAME_BYTES_MAX: u64 = 128 * 1024;
-/// On Windows the frame pointer may point into the middle of the frame, by a multiple of 16 up to 240.
+/// On Windows the frame pointer may point into the middle of the frame, at a multiple of 16 bytes up to 240.
 const WINDOWS_FRAME_OFFSETS: u64 = 16;
 const WINDOWS_FRAME_STEP: u64 = 16;
 
@@ -33,10 +33,10 @@ const NAMES: [&str; 17] = [
 const RBP: usize = 6;
 const RSP: usize = 7;
 const RIP: usize = 16;
-/// Registers that a function leaves as it found them: rbx, rbp, r12 to r15.
+/// Callee-saved registers: rbx, rbp, r12 to r15.
 const SAVED: u32 = 1 << 3 | 1 << RBP | 0b1111 << 12;
 
-/// A name of at most seven bytes as one word, with a one before it to tell its length.
+/// A name of at most seven bytes as one word. A leading one marks its length.
 const fn word_of(name: &str) -> u64 {
     let (bytes, mut word, mut at) = (name.as_bytes(), 1, 0);
     while at < bytes.len() {
@@ -55,7 +55,7 @@ const WORDS: [u64; NAMES.len()] = {
     words
 };
 
-/// Unwind rules name several registers for each frame.
+/// The number of a register. It must be fast, because unwind rules name several registers for each frame.
 fn number(name: &str) -> Option<usize> {
     if name.len() > 7 {
         return None;
@@ -80,7 +80,7 @@ impl Registers {
         for (register, name) in NAMES.iter().enumerate() {
             match context.get_register(name) {
                 Some(value) => registers.set(register, value),
-                // The crate reads what is not known, too.
+                // The crate also reads registers that are not known.
                 None => registers.values[register] = context.get_register_always(name),
             }
         }
@@ -107,7 +107,7 @@ impl Registers {
         self.is_known(register).then_some(self.values[register])
     }
 
-    /// Where a caller goes on, its stack begins, and its frame lies if that is known.
+    /// The registers of a caller: its instruction, its stack pointer, and its frame pointer if known.
     fn caller(rip: u64, rsp: u64, rbp: Option<u64>) -> Self {
         let mut caller = Self::unknown();
         caller.set(RIP, rip);
@@ -119,7 +119,7 @@ impl Registers {
     }
 }
 
-/// What the unwinding of one thread reads.
+/// The data that unwinding one thread reads.
 pub(super) struct Unwinder<'a, 's> {
     pub(super) modules: &'a MinidumpModuleList,
     pub(super) memory: Option<UnifiedMemory<'s, 's>>,
@@ -128,7 +128,8 @@ pub(super) struct Unwinder<'a, 's> {
 }
 
 impl<'a> Unwinder<'a, '_> {
-    /// Fills the stack from the registers of its innermost frame on. False if they are not x86-64's.
+    /// Fills the stack, starting with the registers of its innermost frame. Returns false if they are not
+    /// those of x86-64.
     pub(super) fn unwind(
         &self,
         stack: &mut Stack<'a>,
@@ -146,9 +147,9 @@ impl<'a> Unwinder<'a, '_> {
             let mut frame = Frame::new(instruction, trust, self.modules);
             let module = frame.module;
             if let Some(module) = module {
-                // Without symbols, a frame has no name.
+                // The result does not matter: without symbols, a frame has no name.
                 let _ = self.provider.name(module, &mut frame);
-                // Told from the outermost inwards.
+                // Symbols report inlined calls from the outermost inwards.
                 frame.inlines.reverse();
             }
             let parameter_size = frame.function.as_ref().map_or(0, |f| f.parameter_size);
@@ -172,12 +173,12 @@ impl<'a> Unwinder<'a, '_> {
                 break;
             };
             let (rip, rsp) = (caller.values[RIP], caller.values[RSP]);
-            // A stack that does not grow outwards would have no end.
+            // The stack pointer must increase from frame to frame. Otherwise unwinding might not end.
             if rip < NULL_PAGE_END || rsp <= registers.values[RSP] {
                 break;
             }
             (registers, trust) = (caller, found_by);
-            // Within the call: what follows it may be another function.
+            // An address within the call, because the instruction after it may belong to another function.
             instruction = rip - 1;
             grand_callee = Some(parameter_size);
         }
@@ -208,7 +209,7 @@ impl<'a> Unwinder<'a, '_> {
         Some(walk.caller)
     }
 
-    /// The frame pointer points to the caller's, with the return address behind.
+    /// The frame pointer points to the saved frame pointer of the caller, and the return address follows it.
     fn by_frame_pointer(&self, callee: &Callee) -> Option<Registers> {
         let (rbp, rsp) = (callee.registers.get(RBP)?, callee.registers.get(RSP)?);
         if rbp >= u64::MAX - 2 * WORD {
@@ -251,14 +252,14 @@ impl<'a> Unwinder<'a, '_> {
             }
             let caller_rsp = at.checked_add(WORD)?;
             let mut caller_rbp = None;
-            // The first word is the whole frame then; no frame pointer lies in it.
+            // If the first word is the return address, the frame has no room for a frame pointer.
             if let (Some(rbp), 1..) = (rbp, word) {
                 let before = at - WORD;
                 let saved = callee.word(before)?;
                 if rbp == before && saved > at && saved - before <= FRAME_BYTES_MAX {
                     caller_rbp = callee.word(saved).map(|_| saved);
                 } else if rbp >= caller_rsp {
-                    // Left as the callee found it.
+                    // The callee has not changed it.
                     caller_rbp = Some(rbp);
                 }
             }
@@ -268,7 +269,8 @@ impl<'a> Unwinder<'a, '_> {
     }
 
     fn may_return_to(&self, address: u64) -> bool {
-        // A call that never returns may be the last of its function: within the call, as above.
+        // A call that never returns may be the last instruction of its function. So look within the call, as
+        // above.
         let instruction = address.saturating_sub(1);
         let module = || self.modules.module_at_address(instruction);
         is_canonical(address)
@@ -277,12 +279,12 @@ impl<'a> Unwinder<'a, '_> {
     }
 }
 
-/// Bits 48 to 63 repeat bit 47.
+/// Whether bits 48 to 63 repeat bit 47.
 fn is_canonical(address: u64) -> bool {
     !(0x8000_0000_0000..0xffff_8000_0000_0000).contains(&address)
 }
 
-/// A frame whose caller is looked for.
+/// A frame whose caller we look for.
 struct Callee<'s> {
     registers: Registers,
     instruction: u64,
@@ -299,7 +301,7 @@ impl Callee<'_> {
     }
 }
 
-/// A caller in the making, by unwind rules.
+/// A caller while unwind rules are applied.
 struct Walk<'s> {
     callee: &'s Callee<'s>,
     caller: Registers,
@@ -347,7 +349,7 @@ impl FrameWalker for Walk<'_> {
         Some(())
     }
 
-    /// Of interest where a return address may be in a register.
+    /// Only needed on CPUs where a return address may be in a register.
     fn set_cfi_rules_start_address(&mut self, _: Option<u64>) {}
 }
 

@@ -1,7 +1,7 @@
-//! What mapped symbols say of a frame, told to the unwinder as breakpad-symbols 0.27 tells it.
+//! Passes the contents of mapped symbols to the unwinder, exactly as breakpad-symbols 0.27 does.
 //!
-//! Its evaluator of STACK WIN is used as it is, reached through a symbol file of one record, for its own
-//! type has no public name; only x86 Windows pays for that.
+//! The crate's evaluator of STACK WIN is used unchanged. It is called through a symbol file of one record,
+//! because its own type has no public name. Only x86 Windows pays for that.
 
 use breakpad_symbols::SymbolFile;
 use minidump::Module;
@@ -10,12 +10,12 @@ use minidump_unwind::{FrameSymbolizer, FrameWalker};
 use super::cfi;
 use crate::symbols::mapped::{Function, Mapped, Win};
 
-/// What is known of the function at an address of the module.
+/// The function at an address of the module.
 pub(super) struct Enclosing<'a> {
     pub(super) name: &'a str,
     address: u64,
     parameter_size: u32,
-    /// None where only a public symbol tells.
+    /// `None` if there is only a public symbol.
     record: Option<Function>,
 }
 
@@ -24,7 +24,7 @@ pub(super) fn function(symbols: &Mapped, address: u64) -> Option<Enclosing<'_>> 
     let Some(function) = symbols.function(address) else {
         return public(symbols, address);
     };
-    // Parameter sizes of FUNC are often wrong, and x86 frames are unwound by them.
+    // Parameter sizes in FUNC records are often wrong, and x86 frames are unwound with them.
     let win = symbols.framedata(address).or_else(|| symbols.fpo(address));
     Some(Enclosing {
         name: symbols.string(function.name)?,
@@ -34,7 +34,8 @@ pub(super) fn function(symbols: &Mapped, address: u64) -> Option<Enclosing<'_>> 
     })
 }
 
-/// A public symbol has no end. One that begins before the last function does ended there.
+/// The public symbol for an address. Public symbols have no size: one that starts before the last function
+/// ends at that function.
 fn public(symbols: &Mapped, address: u64) -> Option<Enclosing<'_>> {
     let public = symbols.public(address)?;
     let function = symbols.function_before(address);
@@ -49,9 +50,8 @@ fn public(symbols: &Mapped, address: u64) -> Option<Enclosing<'_>> {
     })
 }
 
-/// Names the frame's instruction: function, source line, and inlined calls from the outermost
-/// inwards. Sets nothing if the address lies in no function, which makes the stack scanner reject
-/// it as a return address.
+/// Names the frame's instruction: function, source line, and inlined calls from the outermost inwards. Sets
+/// nothing if the address is in no function. The stack scanner then rejects it as a return address.
 pub(super) fn fill_symbol(symbols: &Mapped, module: &dyn Module, frame: &mut dyn FrameSymbolizer) {
     let base = module.base_address();
     let address = frame.get_instruction().checked_sub(base);
@@ -64,8 +64,8 @@ pub(super) fn fill_symbol(symbols: &Mapped, module: &dyn Module, frame: &mut dyn
     }
 }
 
-/// An INLINE names a function and the place it is called from; a frame wants names each with the
-/// place inside. So each name goes with the place of the next INLINE, and the last with the line.
+/// An INLINE record has a function and the place of its call, but a frame needs each function with the place
+/// inside it. So each function gets the place of the next INLINE, and the last one gets the line record.
 fn fill_source(
     symbols: &Mapped,
     function: &Function,
@@ -103,7 +103,7 @@ fn fill_source(
     }
 }
 
-/// Finds the caller's registers by unwind rules, or `None` where there are none.
+/// Finds the caller's registers with unwind rules; `None` if there are none.
 pub(super) fn walk_frame(
     symbols: &Mapped,
     module: &dyn Module,
@@ -132,8 +132,8 @@ fn walk_with_cfi(
         .map(|rules| symbols.string(rules))
         .collect();
     let rules = rules?;
-    // Without the start of the range the unwinder trusts a guessed link register on ARM64 and
-    // invents frames; and it must not outlive this evaluation.
+    // Without the start of the range, the unwinder trusts a guessed link register on ARM64 and invents
+    // frames. The start must not remain set after this evaluation.
     walker.set_cfi_rules_start_address(Some(base + cfi.address));
     let walked = cfi::walk(&rules, walker);
     walker.set_cfi_rules_start_address(None);

@@ -1,14 +1,13 @@
-//! Mapped symbol files that are open, shared by all walks of a process and bounded in bytes and
-//! number.
+//! Open mapped symbol files, shared by all walks of a process and limited in bytes and number.
 //!
-//! A dump asks for a module's symbols once (its [`Provider`](super::provider) remembers the
-//! answer); the cache then looks at the folders anew, so symbols that arrived since the last dump
-//! are found. Only what was found is kept: a miss costs a few `stat` calls, and a remembered miss
-//! would hide late symbols for ever.
+//! A dump looks up the symbols of a module once, because its [`Provider`](super::provider) remembers the
+//! result. The cache then checks the folders again, so symbols that arrived since the last dump are found.
+//! Only files that were found are kept. A miss costs only a few `stat` calls, and a remembered miss would
+//! hide late symbols as long as the process lives.
 //!
-//! An entry is used only while the text's length and time of change are those that the mapped file
-//! was made from, so a symbol file that was replaced is looked at again; and only until it is known to be
-//! damaged.
+//! An entry is used only while the text still has the length and modification time from which the mapped file
+//! was made, so a replaced symbol file is opened again. An entry that is known to be damaged is not used
+//! either.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -21,30 +20,30 @@ use crate::symbols::{SymbolDirs, SymbolFile};
 
 /// Mapped symbols kept open between dumps, in bytes.
 pub const MAP_BYTES_MAX: u64 = 256 << 20;
-/// Mapped files kept open between dumps; the system allows a process 65,530 mappings in all.
+/// Number of mapped files kept open between dumps. The system allows a process 65,530 mappings in total.
 pub const MAPS_MAX: u64 = 1024;
 
-/// What becomes of a symbol file that has no mapped form.
+/// What to do with a symbol file that has no mapped form.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Unmapped {
-    /// It is converted in memory, for those who may write nowhere.
+    /// Convert it in memory. For processes that cannot have it mapped.
     Held,
-    /// It is reported as wished for, and somebody converts it before the next try.
+    /// Report it as wished for. The server converts it before the next try.
     Wished,
 }
 
-/// What a look-up found.
+/// The result of a look-up.
 #[derive(Clone)]
 pub enum Lookup {
     Found(Arc<Mapped>),
-    /// There is a file, but one of its lines makes no sense: none of it is used.
+    /// The symbol file is corrupt, so none of it is used.
     Corrupt,
     Missing,
-    /// There is a file, and no mapped form of it yet.
+    /// The symbol file has no mapped form yet.
     Wished,
 }
 
-/// Symbol folders and what is open of them, least recently used out first.
+/// Symbol folders and the open files from them. The least recently used file is closed first.
 pub struct SymbolCache {
     dirs: SymbolDirs,
     mapped: Option<PathBuf>,
@@ -59,7 +58,7 @@ struct Shelf {
     entries: HashMap<PathBuf, Entry>,
     /// Sum of the entries' lengths.
     bytes: u64,
-    /// Counts look-ups; the entry with the smallest `used_at` is the first to go.
+    /// Counts look-ups. The entry with the smallest `used_at` is closed first.
     now: u64,
 }
 
@@ -69,8 +68,8 @@ struct Entry {
 }
 
 impl SymbolCache {
-    /// `bytes_max` bounds what stays open between dumps. A dump in progress holds what it uses, so
-    /// a file larger than the bound is still used, by that dump alone.
+    /// `bytes_max` limits what stays open between dumps. A dump in progress keeps the files that it uses, so
+    /// a file larger than the limit is still used, but only by that dump.
     pub fn new(dirs: SymbolDirs, bytes_max: u64) -> Self {
         Self {
             dirs,
@@ -82,7 +81,7 @@ impl SymbolCache {
         }
     }
 
-    /// Uses the mapped files below `root`, too, at most `count_max` at a time between dumps.
+    /// Also uses the mapped files below `root`, and keeps at most `count_max` of them open between dumps.
     pub fn with_mapped(self, root: Option<PathBuf>, count_max: u64) -> Self {
         Self {
             mapped: root,
@@ -91,7 +90,7 @@ impl SymbolCache {
         }
     }
 
-    /// Converts no longer text than this in memory, which takes about twice its bytes.
+    /// Limits the length of a text that is converted in memory. The conversion needs about twice this length.
     pub fn with_held_text_bytes_max(self, held_text_bytes_max: u64) -> Self {
         Self {
             held_text_bytes_max,
@@ -99,17 +98,17 @@ impl SymbolCache {
         }
     }
 
-    /// Whether there is anywhere to look at all; if not, no module's symbols are called missing.
+    /// Whether there are any folders. If not, no module's symbols are reported as missing.
     pub(super) fn can_look(&self) -> bool {
         !self.dirs.is_empty()
     }
 
-    /// The debug id of the module of a program; see [`SymbolDirs::debug_id_of`].
+    /// The debug id of a program's module; see [`SymbolDirs::debug_id_of`].
     pub fn debug_id_of(&self, code_id: &str) -> Option<String> {
         self.dirs.debug_id_of(code_id)
     }
 
-    /// The symbols of a module by debug file (a leaf or a whole path) and Breakpad debug id.
+    /// The symbols of a module by debug file (a name or a whole path) and Breakpad debug id.
     pub fn find(&self, debug_file: &str, debug_id: &str, unmapped: Unmapped) -> Lookup {
         let Some((text, metadata)) = self.dirs.find_with_metadata(debug_file, debug_id) else {
             return Lookup::Missing;
@@ -135,7 +134,7 @@ impl SymbolCache {
             return Ok(lookup_of(symbols));
         }
         let check = match unmapped {
-            // Who can have it made again may learn in the middle of a walk that it is damaged.
+            // If the file can be made again, it is enough to find out about damage during the walk.
             Unmapped::Wished => Check::Pieces,
             Unmapped::Held => Check::Whole,
         };
@@ -170,7 +169,7 @@ impl SymbolCache {
         Mapped::from_text(text.reader, text.stamp)
     }
 
-    /// A walk that panicked leaves the shelf whole: every change to it is a single step.
+    /// A panic in a walk leaves the shelf consistent, because every change to it is a single step.
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -230,7 +229,7 @@ mod tests {
         format!("{n:033X}")
     }
 
-    /// A store of `count` symbol files of at least `bytes` each, named `m0`, `m1` ...
+    /// A folder with `count` symbol files of at least `bytes` each, named `m0`, `m1` ...
     fn store(count: usize, bytes: usize) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for n in 0..count {
@@ -358,7 +357,7 @@ mod tests {
     #[test]
     fn a_damaged_piece_is_found_when_it_is_read_and_the_file_opened_anew() {
         let root = store(1, 0);
-        // More text than a piece holds, so that records lie in another one.
+        // More text than fits into one piece, so that there are records in another piece.
         let name = "x".repeat(40_000);
         let id_0 = id(0);
         let mut text = format!("MODULE Linux x86_64 {id_0} m0\n");
@@ -398,7 +397,7 @@ mod tests {
         let path = MappedDir::path_in(&root.path().join("mapped"), "m0", &id(0)).unwrap();
         let whole = std::fs::read(&path).unwrap();
         let mut flipped = whole.clone();
-        // Of the checksums.
+        // A byte of the checksums.
         flipped[whole.len() - 4] ^= 1;
         for damaged in [&flipped[..], &whole[..whole.len() - 1], &whole[..20], b""] {
             // Replaced as a server does it, and not in place.
@@ -406,7 +405,7 @@ mod tests {
             std::fs::write(&path, damaged).unwrap();
             let cache = cache(&root, MAP_BYTES_MAX);
             assert!(matches!(wish(&cache, 0), Lookup::Wished));
-            // Who has none made again reads the text.
+            // A process that cannot have it made again reads the text.
             assert!(matches!(find(&cache, 0), Lookup::Found(_)));
             convert(&root, 0);
             assert!(matches!(wish(&cache, 0), Lookup::Found(_)));

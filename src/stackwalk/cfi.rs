@@ -1,21 +1,21 @@
-//! STACK CFI rules, evaluated where they lie in the mapped symbols.
+//! Evaluates STACK CFI rules in place, in the mapped symbols (ADR 16).
 //!
-//! The same language and the same answers as breakpad-symbols 0.27, which owns each rule's text,
-//! gathers the registers in a hash map and evaluates on a heap; a third of the time of a walk went
-//! there. Rules of compilers set a handful of registers by expressions of a few words; what is larger
-//! than that goes to the crate.
+//! The language and the results are those of breakpad-symbols 0.27. The crate copies each rule's text,
+//! collects the registers in a hash map and evaluates on the heap, which took a third of the time of a walk.
+//! Compilers' rules set a handful of registers with expressions of a few words. Larger rules are passed to
+//! the crate.
 
 use breakpad_symbols::CfiRules;
 use breakpad_symbols::walker::walk_with_stack_cfi;
 use minidump_unwind::FrameWalker;
 
-/// Registers that one frame's rules set; x86-64 has 17, ARM64 33 without its vectors.
+/// Limit of registers that one frame's rules set. x86-64 has 17, ARM64 33 without its vectors.
 const REGISTERS_MAX: usize = 48;
-/// Words of one expression, and so values that wait on its stack.
+/// Limit of words in an expression, and so of values on its stack.
 const WORDS_MAX: usize = 16;
 
-/// Sets the caller's registers by the rules of a range and those of the changes after it, in
-/// order. `None` where they make no sense or lack a value.
+/// Sets the caller's registers by the rules of a range and the changes after it, in order. Returns `None` if
+/// the rules are invalid or lack a value.
 pub(super) fn walk(rules: &[&str], walker: &mut dyn FrameWalker) -> Option<()> {
     let mut registers = Registers::default();
     for text in rules {
@@ -30,7 +30,7 @@ pub(super) fn walk(rules: &[&str], walker: &mut dyn FrameWalker) -> Option<()> {
     walker.set_cfa(cfa)?;
     walker.set_ra(ra)?;
     for &(name, expression) in registers.all() {
-        // A register that cannot be found is lost, and with it what the callee had in it.
+        // If a register cannot be computed, it is unknown. The callee's value of it is not used.
         match (name, evaluate(expression, walker, Some(cfa))) {
             (".cfa" | ".ra", _) => {}
             (name, Some(value)) => {
@@ -54,7 +54,7 @@ fn walk_large(rules: &[&str], walker: &mut dyn FrameWalker) -> Option<()> {
     walk_with_stack_cfi(first, changes, walker)
 }
 
-/// Registers are named with a dollar or without.
+/// Register names have a dollar sign or not.
 fn plain(name: &str) -> &str {
     name.strip_prefix('$').unwrap_or(name)
 }
@@ -86,7 +86,7 @@ impl<'a> Registers<'a> {
         let (mut name, after) = word(rest).ok_or(Unread::Nonsense)?;
         rest = after;
         loop {
-            // The first word must be a register; later ones are told by their colon.
+            // The first word must be a register. Later registers are recognised by their colon.
             let register = name.strip_suffix(':').ok_or(Unread::Nonsense)?;
             let begin = rest;
             let mut words = 0;
@@ -141,7 +141,7 @@ impl<'a> Registers<'a> {
     }
 }
 
-/// `$rbx` and `rbx` are one register; `.cfa` and `$.cfa` are not.
+/// `$rbx` and `rbx` are the same register; `.cfa` and `$.cfa` are not.
 fn is_same(a: &str, b: &str) -> bool {
     let is_special = |name: &str| matches!(name, ".cfa" | ".ra");
     match is_special(a) || is_special(b) {
@@ -150,7 +150,7 @@ fn is_same(a: &str, b: &str) -> bool {
     }
 }
 
-/// The next word and what follows it.
+/// The next word, and the text after it.
 fn word(text: &str) -> Option<(&str, &str)> {
     let text = text.trim_ascii_start();
     let end = text
@@ -196,7 +196,7 @@ fn value(word: &str, walker: &dyn FrameWalker) -> Option<u64> {
     }
     match word.parse::<i64>() {
         Ok(number) => Some(number as u64),
-        // Registers of ARM have no dollar.
+        // Registers of ARM have no dollar sign.
         Err(_) => walker.get_callee_register(word),
     }
 }
@@ -230,7 +230,7 @@ mod tests {
 
     use super::*;
 
-    /// A callee with some registers, and a stack of which each word is its address times three.
+    /// A callee with some registers, and a stack in which each word is three times its address.
     #[derive(Default, PartialEq, Debug)]
     struct Frames {
         caller: BTreeMap<String, Option<u64>>,

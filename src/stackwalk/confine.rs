@@ -1,18 +1,18 @@
-//! The limits a walker puts on itself before it reads a byte of a dump.
+//! The limits that a walker sets on itself before it reads a byte of a dump.
 //!
 //! | limit | what it stops | how it shows |
 //! |---|---|---|
 //! | data | a dump that multiplies into gigabytes | an allocation fails, the process aborts |
 //! | address space | the same through mappings | the same |
 //! | CPU, per job | a walk that does not end | SIGXCPU |
-//! | core 0 | dumps of dumps on the disk | |
+//! | core 0 | core dumps on the disk | |
 //! | parent death | a walker that outlives its server | SIGKILL |
 //!
-//! Only on Linux; elsewhere the parent's deadline is all there is.
+//! Only on Linux. On other systems the parent's deadline is the only limit.
 
 use std::io;
 
-/// Limits in bytes; `None` leaves what the process came with.
+/// Limits in bytes; `None` leaves the limit that the process started with.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub(super) struct Confinement {
     pub(super) heap_bytes: Option<u64>,
@@ -28,7 +28,7 @@ mod linux {
     };
     use rustix::time::{ClockId, clock_gettime};
 
-    /// Confines this process for good: the hard limits go down with the soft ones.
+    /// Sets the limits permanently: the hard limits are lowered together with the soft ones.
     pub(in super::super) fn confine(confinement: &Confinement) -> io::Result<()> {
         set_parent_process_death_signal(Some(Signal::KILL))?;
         lower(Resource::Core, Some(0))?;
@@ -38,7 +38,7 @@ mod linux {
 
     fn lower(resource: Resource, limit: Option<u64>) -> io::Result<()> {
         let Some(limit) = limit else { return Ok(()) };
-        // A limit already lower, such as a container's, cannot be raised and need not be.
+        // A limit that is already lower, such as a container's, cannot be raised and does not have to be.
         let limit = getrlimit(resource)
             .maximum
             .map_or(limit, |max| max.min(limit));
@@ -49,17 +49,17 @@ mod linux {
         Ok(setrlimit(resource, limit)?)
     }
 
-    /// Bounds every file that this process writes.
+    /// Limits the size of every file that this process writes.
     pub(in super::super) fn allow_file(bytes: u64) -> io::Result<()> {
         lower(Resource::Fsize, Some(bytes))
     }
 
-    /// Allows `seconds` of CPU from now on. The kernel counts a process's whole life, so each job
-    /// moves the soft limit; the hard one stays where it was.
+    /// Allows `seconds` of CPU time from now on. The kernel counts the CPU time of the whole process, so each
+    /// job moves the soft limit. The hard limit does not change.
     pub(in super::super) fn allow_cpu(seconds: u64) -> io::Result<()> {
         let used = clock_gettime(ClockId::ProcessCPUTime).tv_sec.max(0) as u64;
         let maximum = getrlimit(Resource::Cpu).maximum;
-        // Whole seconds only: one more, so that a job never gets less than its budget.
+        // The limit has whole seconds only. One more, so that a job never gets less than its budget.
         let limit = used.saturating_add(seconds).saturating_add(1);
         let limit = Rlimit {
             current: Some(maximum.map_or(limit, |max| max.min(limit))),
@@ -79,11 +79,11 @@ pub(super) fn confine(_: &Confinement) -> io::Result<()> {
     Ok(())
 }
 
-/// Limits for a process that converts one file of symbols and ends: it may open nothing.
+/// Sets limits for a process that converts one symbol file and ends. It may open no files.
 pub fn confine_converter(heap_bytes: u64, file_bytes: u64, cpu_seconds: u64) -> io::Result<()> {
     confine(&Confinement {
         heap_bytes: Some(heap_bytes),
-        // The file is mapped, so its size counts here, and not as heap.
+        // The file is mapped, so it counts as address space and not as heap.
         address_bytes: None,
     })?;
     allow_file(file_bytes)?;

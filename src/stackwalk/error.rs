@@ -1,18 +1,18 @@
-//! Why a dump has no stack: the dump's own fault, in the field's word and in a sentence.
+//! Why a dump has no walk: the error in the dump, as a word of the field and as a sentence.
 
 use std::borrow::Cow;
 
 use minidump_processor::ProcessError;
 use serde::{Deserialize, Serialize};
 
-/// A dump that cannot be walked. Trying the same bytes again gives the same answer.
+/// A dump that cannot be walked. Trying the same bytes again gives the same result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WalkError {
-    /// One CamelCase word, the same as Socorro's `mdsw_status_string`: `EmptyMinidump`,
-    /// `MissingHeader`, `HeaderMismatch`, `VersionMismatch`, `MissingDirectory`,
-    /// `MissingThreadList`, `MissingSystemInfo`. Ours on top: `OutputTooLarge`, `Panic`.
+    /// One CamelCase word, the same as Socorro's `mdsw_status_string`: `EmptyMinidump`, `MissingHeader`,
+    /// `HeaderMismatch`, `VersionMismatch`, `MissingDirectory`, `MissingThreadList`, `MissingSystemInfo`. We
+    /// add `BadPacking`, `OutputTooLarge` and `Panic`, and `UnknownError` for anything else.
     pub status: Cow<'static, str>,
-    /// For a reader: lower case, no full stop, with the value and the limit where there is one.
+    /// For a user: lower case, no full stop, with the value and the limit if there is one.
     pub sentence: String,
 }
 
@@ -24,7 +24,7 @@ impl WalkError {
         }
     }
 
-    /// A walk that panicked: our bug, contained to this dump.
+    /// A walk that panicked. This is our bug, and affects only this dump.
     pub(super) fn panic(message: &str) -> Self {
         Self::new("Panic", format!("panic: {message}"))
     }
@@ -39,7 +39,7 @@ impl std::fmt::Display for WalkError {
 impl std::error::Error for WalkError {}
 
 impl From<minidump::Error> for WalkError {
-    /// What the preflight did not foresee keeps the reader's own words.
+    /// An error that the preflight does not check keeps the reader's own text.
     fn from(error: minidump::Error) -> Self {
         Self::new(error.name(), format!("the dump cannot be read: {error}"))
     }

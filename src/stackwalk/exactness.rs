@@ -1,4 +1,4 @@
-//! Mapped symbols against breakpad-symbols' own: what each tells a frame, address by address.
+//! Compares mapped symbols with breakpad-symbols: what each reports for a frame, address by address.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::symbols::mapped::{Mapped, Stamp};
 /// Random addresses for each symbol file.
 const ADDRESSES: usize = 100_000;
 
-/// Everything that a frame is told.
+/// All data that symbols report for a frame.
 #[derive(Debug, Default, PartialEq)]
 struct Frame {
     instruction: u64,
@@ -42,8 +42,8 @@ impl FrameSymbolizer for Frame {
     }
 }
 
-/// A callee whose registers and memory are functions of their names and addresses, so that two
-/// rules that differ leave two callers that differ.
+/// A callee whose registers and memory are computed from their names and addresses. So two different rules
+/// give two different callers.
 #[derive(Debug, Default, PartialEq)]
 struct Walk {
     instruction: u64,
@@ -120,7 +120,7 @@ fn mapped(text: &[u8]) -> Mapped {
     Mapped::from_text(text, stamp).unwrap()
 }
 
-/// Compares at `count` addresses: random ones, and those at and beside each that the file names.
+/// Compares at `count` addresses: random ones, and all addresses in the file and their neighbours.
 fn check(name: &str, text: &[u8], count: usize) {
     let theirs = SymbolFile::from_bytes(text);
     let ours = mapped(text);
@@ -206,8 +206,8 @@ fn broken_symbol_files_are_taken_and_refused_as_breakpad_symbols_does() {
     }
 }
 
-/// Lines of real files, cut, swapped, doubled and mixed, are taken or refused alike and mean the
-/// same: overlaps, second definitions and records out of place among them.
+/// Lines of real files are cut, swapped, doubled and mixed. Both implementations must accept or refuse the
+/// same files and find the same data. The files include overlaps, second definitions and misplaced records.
 #[test]
 fn mixed_up_symbol_files_answer_as_breakpad_symbols_does() {
     let mut files = vec![];

@@ -1,20 +1,19 @@
-//! Faults that a walker commits when it is told to, so that what comes of them can be tried.
+//! Faults that a walker commits on request, so that tests can check the handling of faults.
 //!
-//! Only a walker that was started with `--plant-faults` has them, which no server asks for; then a dump
-//! that begins with [`MAGIC`] and one of the words below is no dump but an order.
+//! Only a walker that was started with `--plant-faults` commits them, and no server starts one with it. Then
+//! a dump that consists of [`MAGIC`] and one of the words below is an order.
 
 use std::hint::black_box;
 use std::io::Write;
 
-/// What an order begins with.
+/// The first bytes of an order.
 pub(super) const MAGIC: &[u8] = b"CKFAULT ";
 
-/// Processor time, in seconds: more than slow walks may take where others are quick, and less than
-/// any deadline.
+/// CPU time in seconds: more than a slow walk may use beside quick ones, and less than any deadline.
 #[cfg(unix)]
 const BUSY_FOR: i64 = 2;
 
-/// Obeys, if the dump is an order. Returns only where the order is to go on as if nothing were.
+/// Commits the fault if the dump is an order. If it returns, the walk continues as usual.
 pub(super) fn obey(dump: &[u8], output: &mut impl Write) {
     match dump.strip_prefix(MAGIC) {
         Some(b"abort") => std::process::abort(),
@@ -25,14 +24,14 @@ pub(super) fn obey(dump: &[u8], output: &mut impl Write) {
             black_box(());
         },
         Some(b"memory") => {
-            // A page at a time, as a walk would that keeps too much.
+            // One page at a time, like a walk that keeps too much.
             let mut kept = Vec::new();
             for _ in 0..(10_u64 << 30) / 4096 {
                 kept.push(black_box(vec![1_u8; 4096]));
             }
         }
         Some(b"garbage") => {
-            // The parent may be gone already; then nobody reads it.
+            // If the parent is gone already, nobody reads it.
             let _ = output
                 .write_all(&[0xa5; 4096])
                 .and_then(|()| output.flush());
@@ -43,7 +42,7 @@ pub(super) fn obey(dump: &[u8], output: &mut impl Write) {
     }
 }
 
-/// Deeper than any stack.
+/// Recurses deeper than any stack.
 #[allow(unconditional_recursion)]
 fn descend(depth: u64) -> u64 {
     let room = black_box([depth; 64]);
@@ -53,7 +52,7 @@ fn descend(depth: u64) -> u64 {
 #[cfg(unix)]
 fn stop() {
     let own = rustix::process::getpid();
-    // A process that cannot stop itself walks on, and the order fails as no dump.
+    // If the process cannot stop itself, the walk continues and refuses the order, because it is not a dump.
     let _ = rustix::process::kill_process(own, rustix::process::Signal::STOP);
 }
 

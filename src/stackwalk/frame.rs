@@ -1,7 +1,7 @@
-//! A frame of a stack, as much of it as the answer tells, and the stack that keeps some of them.
+//! A frame of a stack with only the data that the answer needs, and a stack that keeps some of its frames.
 //!
-//! The frames of the minidump crates carry all registers and a copy of their module, 1.8 KB each.
-//! Only the innermost frame's registers are told.
+//! Frames of the minidump crates contain all registers and a copy of their module, 1.8 KB each. The answer
+//! has only the registers of the innermost frame.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -9,15 +9,16 @@ use minidump::{MinidumpContext, MinidumpModule, MinidumpModuleList};
 use minidump_unwind::{FrameSymbolizer, FrameTrust, InlineFrame, StackFrame};
 
 pub(super) struct Frame<'a> {
-    /// Within the call, not after it, but for the innermost frame.
+    /// An address within the call and not after it, except for the innermost frame.
     pub(super) instruction: u64,
     pub(super) trust: FrameTrust,
     pub(super) module: Option<&'a MinidumpModule>,
     pub(super) function: Option<Function>,
     pub(super) source: Option<Source>,
-    /// Inlined calls, the innermost first.
+    /// Inlined calls, innermost first.
     pub(super) inlines: Vec<InlineFrame>,
-    /// What lay there before, with all offsets in it; empty where there is a module.
+    /// Modules that were at this address before they were unloaded, with all offsets in them. Empty if there
+    /// is a loaded module.
     pub(super) unloaded_modules: BTreeMap<String, BTreeSet<u64>>,
 }
 
@@ -49,7 +50,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Takes a frame over from the minidump crates, whose module is a copy of one of `modules`.
+    /// Converts a frame of the minidump crates. Its module is a copy of one of `modules`.
     pub(super) fn of(frame: StackFrame, modules: &'a MinidumpModuleList) -> Self {
         let function = frame.function_name.zip(frame.function_base);
         let source = frame.source_file_name.zip(frame.source_line);
@@ -93,16 +94,16 @@ impl FrameSymbolizer for Frame<'_> {
     }
 }
 
-/// What is kept of a stack, and how far it is followed.
+/// How much of a stack is followed, and how much of it is kept.
 #[derive(Clone, Copy)]
 pub(super) struct Reach {
-    /// Frames after which the unwinding stops; at least 1.
+    /// Number of frames after which unwinding stops; at least 1.
     pub(super) frames_max: usize,
-    /// Of a stack with more frames than this, half of it at either end is kept.
+    /// If a stack has more frames than this, half of this number is kept from each end.
     pub(super) kept_max: usize,
 }
 
-/// A thread, unwound.
+/// The stack of a thread.
 pub(super) struct Stack<'a> {
     pub(super) thread_id: u32,
     pub(super) name: Option<String>,
@@ -110,13 +111,13 @@ pub(super) struct Stack<'a> {
     pub(super) last_error: Option<String>,
     /// Registers of the innermost frame.
     pub(super) context: Option<MinidumpContext>,
-    /// Frames from the innermost on.
+    /// Frames, starting with the innermost.
     pub(super) head: Vec<Frame<'a>>,
-    /// The outermost frames; empty if `head` has all.
+    /// The outermost frames; empty if `head` has all frames.
     pub(super) tail: VecDeque<Frame<'a>>,
-    /// Frames found, kept or not.
+    /// Number of frames found, kept or not.
     pub(super) count: usize,
-    /// The stack went on where the unwinding stopped.
+    /// Unwinding stopped although the stack has more frames.
     pub(super) is_unfinished: bool,
 }
 
@@ -134,7 +135,7 @@ impl<'a> Stack<'a> {
         }
     }
 
-    /// Takes the next frame outwards.
+    /// Adds the next frame, which is the caller of the last one.
     pub(super) fn push(&mut self, frame: Frame<'a>, kept_max: usize) {
         self.count += 1;
         if self.count <= kept_max {
@@ -151,7 +152,7 @@ impl<'a> Stack<'a> {
         }
     }
 
-    /// Frames that were found and are not here.
+    /// Number of frames that were found but not kept.
     pub(super) fn omitted(&self) -> usize {
         self.count - self.head.len() - self.tail.len()
     }

@@ -1,11 +1,11 @@
-//! What the processor says of a dump beside its stacks: the crash, the system, the process.
+//! What the processor reports about a dump apart from its stacks: the crash, the system, the process.
 //!
-//! The processor of the minidump crates unwinds all threads at once and to their ends, however many
-//! frames that gives. So it is shown the dump without them: the thread list holds the crashing
-//! thread alone, whose stack the analysis of the crashing instruction reads, and that one is named as
-//! the thread that wrote the dump, which the processor never walks. What costs most to read and is
-//! read by [`threads`](super::threads) anyway (modules, names, handles) is left out, too. The bytes
-//! are changed in place and put back: a dump may be 250 MB.
+//! The processor of the minidump crates unwinds all threads in parallel to their ends, however many frames
+//! that gives. So it gets the dump without the threads (ADR 16). The thread list contains only the crashing
+//! thread, because the analysis of the crashing instruction reads its stack. This thread is named as the
+//! thread that wrote the dump, which the processor never walks. The streams that are the most expensive to
+//! read (modules, names, handles) are left out, too, because [`threads`](super::threads) reads them anyway.
+//! The bytes are changed in place and restored, because a dump may be 250 MB.
 
 use minidump::Minidump;
 use minidump_processor::{ProcessState, process_minidump};
@@ -14,13 +14,13 @@ use super::provider::Provider;
 use super::raw::{DIRECTORY_ENTRY_BYTES, Raw, THREAD_BYTES, Undo, kind};
 use super::{WalkError, complete};
 
-/// Where the flags of the header lie, which nobody reads: here they become a BreakpadInfo stream of
-/// twelve bytes, the last four of which do not count.
+/// Offset of the header's flags, which nothing reads. Here they become a BreakpadInfo stream of twelve bytes.
+/// Its last four bytes are not used.
 const FLAGS_AT: usize = 24;
 const BREAKPAD_INFO_BYTES: u32 = 12;
-/// BreakpadInfo: its field of the thread that wrote the dump counts.
+/// BreakpadInfo: its field for the thread that wrote the dump is valid.
 const HAS_DUMP_THREAD: u32 = 1;
-/// Streams that the head does not come from; their directory entries are free for other use.
+/// Streams that the head does not need. Their directory entries are free for other use.
 const LEFT_OUT: [u32; 5] = [
     kind::BREAKPAD_INFO,
     kind::THREAD_NAMES,
@@ -29,7 +29,7 @@ const LEFT_OUT: [u32; 5] = [
     kind::HANDLE_DATA,
 ];
 
-/// A state without threads, modules and handles. The dump is as it was afterwards.
+/// Returns a state without threads, modules and handles. The dump's bytes are restored afterwards.
 pub(super) fn read(raw: &mut Raw, provider: &Provider) -> Result<ProcessState, WalkError> {
     let mut undo = Undo::new();
     take_out_threads(raw, &mut undo);
@@ -48,7 +48,7 @@ fn process(dump: &[u8], provider: &Provider) -> Result<ProcessState, WalkError> 
 }
 
 fn take_out_threads(raw: &mut Raw, undo: &mut Undo) {
-    // A list that the reader will refuse stays as it is, to be refused by it.
+    // A list that the reader would refuse is not changed, so that the reader refuses it.
     let Some(stream) = raw.stream(kind::THREAD_LIST) else {
         return;
     };
@@ -66,7 +66,7 @@ fn take_out_threads(raw: &mut Raw, undo: &mut Undo) {
         .stream(kind::EXCEPTION)
         .and_then(|exception| raw.word(exception.at))
         .and_then(|id| {
-            // Of several threads with one id the reader knows the last.
+            // If several threads have this id, the reader uses the last one.
             let at = (0..list.count)
                 .rev()
                 .map(|index| list.at + index * THREAD_BYTES)

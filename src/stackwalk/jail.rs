@@ -1,20 +1,21 @@
-//! What a walker may ask of the system once it has begun: to read symbols, and nothing else.
+//! Restricts a walker, after its start, to reading symbols (ADR 16).
 //!
-//! Two fences, either of which holds by itself where the kernel has it. Landlock (Linux 5.13, networks
-//! 6.7) refuses every file that does not lie below the symbol folders, and every port. Seccomp refuses
-//! every system call that a walk does not need; of those it needs, opening is for reading alone, limits
-//! and signals are for the walker itself, and files are asked four things. What is refused answers "not permitted" instead of
-//! killing: a C library of tomorrow may try a call that we do not know and do without it.
+//! There are two restrictions, each used if the kernel supports it. Either of them alone prevents writing
+//! files, TCP connections, starting programs and signals to the parent. Landlock (Linux 5.13, networks 6.7)
+//! refuses every file outside the symbol folders, and every TCP port. Seccomp refuses every system call that
+//! a walk does not need. Of the calls that a walk needs, open is limited to reading, limits and signals to
+//! the walker itself, and fcntl to four commands. A refused call returns "not permitted" and does not kill
+//! the process, because a future C library may try a call that we do not know and work without it.
 //!
-//! A kernel without them is no reason not to walk. `crashkeep walker --self-test` says what holds.
+//! A kernel without them still runs walks. `crashkeep walker --self-test` reports what is refused.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Which fences stand.
+/// Which restrictions are active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fences {
-    /// Files, and ports where the kernel can.
+    /// Files, and TCP ports if the kernel supports that.
     pub(super) has_landlock: bool,
     pub(super) has_seccomp: bool,
 }
@@ -45,9 +46,9 @@ mod linux {
 
     use super::*;
 
-    /// Closes this process in for good. Folders that do not exist yet will not be readable.
+    /// Restricts this process permanently. Folders that do not exist yet will not be readable.
     pub(in super::super) fn close(readable: &[PathBuf]) -> Fences {
-        // In this order: the second fence refuses to build the first.
+        // In this order: seccomp refuses the calls that set up Landlock.
         let has_landlock =
             landlock(readable).is_ok_and(|status| status != RulesetStatus::NotEnforced);
         let has_seccomp = seccomp().is_ok();
@@ -58,7 +59,7 @@ mod linux {
     }
 
     fn landlock(readable: &[PathBuf]) -> Result<RulesetStatus, RulesetError> {
-        // What an older kernel does not know of this is left out.
+        // An older kernel ignores what it does not support of this.
         let abi = ABI::V6;
         let status = Ruleset::default()
             .handle_access(AccessFs::from_all(abi))?
@@ -73,9 +74,9 @@ mod linux {
         Ok(status.ruleset)
     }
 
-    /// System calls of a walk, for whatever arguments.
+    /// System calls of a walk that are allowed with any arguments.
     const CALLS: [i64; 38] = [
-        // Pipes, and the files that opening gave.
+        // Pipes, and files that were opened.
         libc::SYS_read,
         libc::SYS_readv,
         libc::SYS_pread64,
@@ -98,7 +99,7 @@ mod linux {
         libc::SYS_mremap,
         libc::SYS_mprotect,
         libc::SYS_madvise,
-        // Its one thread, and its end.
+        // Its only thread, and its exit.
         libc::SYS_futex,
         libc::SYS_sched_yield,
         libc::SYS_sched_getaffinity,
@@ -119,8 +120,8 @@ mod linux {
         libc::SYS_getrandom,
     ];
 
-    /// What a walk asks of an open file. Others would have the kernel send signals, also to the
-    /// server (F_SETOWN, F_SETSIG, F_NOTIFY), or lock files.
+    /// The fcntl commands of a walk. Other commands make the kernel send signals, also to the server
+    /// (F_SETOWN, F_SETSIG, F_NOTIFY), or lock files.
     const FCNTL_COMMANDS: [i32; 4] = [
         libc::F_DUPFD_CLOEXEC,
         libc::F_GETFD,
@@ -132,7 +133,7 @@ mod linux {
         let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
             CALLS.iter().map(|call| (*call, vec![])).collect();
         let writes = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE;
-        // A temporary file without a name is a folder opened for writing.
+        // O_TMPFILE includes O_DIRECTORY: an unnamed temporary file is a folder opened for writing.
         let writes = (writes & !libc::O_DIRECTORY) as u64;
         rules.insert(
             libc::SYS_openat,
@@ -150,7 +151,7 @@ mod linux {
             SeccompRule::new(vec![condition])
         });
         rules.insert(libc::SYS_fcntl, commands.collect::<Result<_, _>>()?);
-        // Its own limits, by the number 0; and the signal that ends a program that gives up.
+        // Its own limits, by the number 0, and the signal with which an aborting program ends itself.
         rules.insert(libc::SYS_prlimit64, only(0, SeccompCmpOp::Eq, 0)?);
         let own = u64::from(std::process::id());
         rules.insert(libc::SYS_tgkill, only(0, SeccompCmpOp::Eq, own)?);
@@ -176,8 +177,8 @@ mod linux {
     }
 }
 
-/// Tries what a walker must not be able to do, and says of each what came of it; true if all was
-/// refused that a standing fence refuses, and symbols can be read.
+/// Tries what a walker must not be able to do, and writes the result of each. Returns true if the active
+/// restrictions refused everything that they must refuse, and symbols can be read.
 pub(super) fn self_test(
     fences: Fences,
     readable: &[PathBuf],
@@ -258,7 +259,7 @@ fn send_datagram() -> io::Result<()> {
     socket.send_to(b"self-test", ("127.0.0.1", 1)).map(drop)
 }
 
-/// A new process, and a program in it.
+/// Starts a new process with a program.
 fn start_program() -> io::Result<()> {
     let mut child = std::process::Command::new("/proc/self/exe")
         .arg("--version")
@@ -280,7 +281,7 @@ fn signal_parent() -> io::Result<()> {
     Ok(rustix::process::test_kill_process(parent)?)
 }
 
-/// The commands that choose the process and the signal go the same way through the fence.
+/// The commands that choose the process and the signal are checked by the same filter rule.
 #[cfg(target_os = "linux")]
 fn signals_of_files() -> io::Result<()> {
     let (reader, _writer) = rustix::pipe::pipe()?;

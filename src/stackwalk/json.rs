@@ -1,14 +1,13 @@
-//! The walk as JSON, in the schema of `minidump-stackwalk --json` 0.27.
+//! Writes the walk as JSON, in the schema of `minidump-stackwalk --json` 0.27.
 //!
-//! Written straight into one buffer. The crates' own `print_json` builds a tree of the whole
-//! answer first and costs three to four times the walk itself; on a dump of 11,000 frames this
-//! writer takes a twentieth of that. It is still the authority for the head (crash, system, limits:
-//! small, and partly of types that cannot be named from outside): the state is stripped of its bulk
-//! before it prints that.
+//! It writes directly into one buffer. The crates' own `print_json` first builds a tree of the whole answer,
+//! which costs three to four times as much as the walk itself. On a dump of 11,000 frames this writer needs a
+//! twentieth of that. `print_json` still writes the head (crash, system, limits), which is small and has some
+//! types that other crates cannot name. The large parts of the state are removed before that.
 //!
-//! Differences in form only: a key whose value would be null is left out, and
-//! `proc_limits.limits`, which comes out of a hash map, is sorted by name. Address arithmetic wraps:
-//! a module of a hostile dump may end past the last address.
+//! There are two differences, in form only: a key whose value would be null is left out, and
+//! `proc_limits.limits`, which comes from a hash map, is sorted by name. Address arithmetic wraps, because a
+//! module of a hostile dump may end after the last address.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -25,7 +24,7 @@ use serde_json::value::RawValue;
 use super::WalkError;
 use super::frame::{Frame, Stack};
 
-/// The keys taken over from the crates' own writer, in our order.
+/// The keys taken from the crates' own writer, in our order.
 const HEAD: [&str; 12] = [
     "status",
     "pid",
@@ -41,18 +40,18 @@ const HEAD: [&str; 12] = [
     "modules_contains_cert_info",
 ];
 
-/// The answer to one dump in the making: the head, then each thread, then the rest.
+/// The answer for one dump while it is written: the head, then each thread, then the rest.
 pub(super) struct Answer {
     json: Writer,
-    /// The crashing thread, which is walked first and stands among the others later.
+    /// The crashing thread. It is walked first, and written again later among the other threads.
     crashing: Option<(usize, Vec<u8>)>,
-    /// Why the answer is not all that the dump holds.
+    /// Why the answer does not contain everything in the dump.
     notes: Vec<String>,
 }
 
 impl Answer {
-    /// Begins with what the processor says beside stacks. `crashing` is the index of the thread
-    /// that crashed, of `threads`.
+    /// Starts with what the processor reports apart from stacks. `crashing` is the index of the crashing
+    /// thread in a list of `threads` threads.
     pub(super) fn begin(
         mut state: ProcessState,
         threads: usize,
@@ -69,7 +68,8 @@ impl Answer {
             },
             bytes_max,
         };
-        // The head names the crashing thread by index, and its writer looks that thread up.
+        // The head contains the index of the crashing thread, and the crates' writer looks up the thread at
+        // this index.
         state.requesting_thread = crashing;
         state.threads = crashing.map_or(vec![], |index| {
             vec![CallStack::with_info(0, CallStackInfo::Ok); index + 1]
@@ -87,8 +87,8 @@ impl Answer {
         })
     }
 
-    /// The thread that crashed: it stands at the top level, with its index and the registers of its
-    /// first frame, and among the others once more.
+    /// Writes the crashing thread at the top level, with its index and the registers of its first frame.
+    /// Keeps it for the list of threads.
     pub(super) fn crashing_thread(&mut self, index: usize, stack: &Stack) {
         self.note_end(index, stack);
         let json = &mut self.json;
@@ -101,7 +101,7 @@ impl Answer {
         let from = json.out.len();
         let written = json.thread_members(stack);
         let mut thread = vec![b'{'];
-        // The members begin with a comma here, and without one in their own object.
+        // Here the members start with a comma. In their own object they start without one.
         thread.extend_from_slice(&json.out[from + 1..]);
         json.close(b'}');
         thread.push(b'}');
@@ -115,7 +115,7 @@ impl Answer {
         self.json.open(b'[');
     }
 
-    /// The thread that [`Answer::crashing_thread`] wrote, if `index` is its.
+    /// Writes the thread of [`Answer::crashing_thread`] again, if `index` is its index.
     pub(super) fn repeat_crashing_thread(&mut self, index: usize) -> bool {
         match self.crashing.take_if(|(crashing, _)| *crashing == index) {
             Some((_, thread)) => {
@@ -155,7 +155,7 @@ impl Answer {
     }
 
     fn note(&mut self, note: String) {
-        // A dump of many threads runs into one bound in each of them.
+        // A dump with many threads may reach the same limit in each of them.
         match self.notes.len() {
             0..NOTES_MAX => self.notes.push(note),
             NOTES_MAX => self.notes.push("and so on".to_owned()),
@@ -163,7 +163,7 @@ impl Answer {
         }
     }
 
-    /// The modules with what was found of their symbols, the handles, and the notes.
+    /// Writes the modules with the state of their symbols, the handles, and the notes.
     pub(super) fn end(
         mut self,
         modules: &MinidumpModuleList,
@@ -229,21 +229,21 @@ impl Answer {
     }
 }
 
-/// Sentences about what an answer lacks.
+/// Limit of sentences about what an answer lacks.
 const NOTES_MAX: usize = 20;
 
-/// What came of the frames of a thread.
+/// The result of writing the frames of a thread.
 struct Written {
     frames: usize,
-    /// Where the first frame's last bracket stands; 0 if there is none.
+    /// Offset of the first frame's closing bracket; 0 if there is none.
     first_frame_end: usize,
 }
 
-/// A buffer that knows JSON's commas. Every value ends in a byte other than an opening bracket or
-/// a colon, so the last byte tells whether a comma is due.
+/// A buffer that adds JSON's commas. No value ends in an opening bracket or a colon, so the last byte shows
+/// whether a comma is needed.
 struct Writer {
     out: Vec<u8>,
-    /// Hex digits of an address, by the CPU's pointer width.
+    /// Number of hex digits of an address, by the CPU's pointer width.
     address_digits: usize,
     bytes_max: u64,
 }
@@ -285,7 +285,7 @@ impl Writer {
         self.close(b'}');
     }
 
-    /// The members of a thread's object, in an object that is open.
+    /// Writes the members of a thread into the open object.
     fn thread_members(&mut self, stack: &Stack) -> Written {
         self.number("thread_id", u64::from(stack.thread_id));
         self.optional_text("thread_name", stack.name.as_deref());
@@ -326,7 +326,7 @@ impl Writer {
         written
     }
 
-    /// Stands for the frames in the middle of a long stack, as in Socorro's processed crashes.
+    /// Writes the marker for the missing middle of a long stack, as in Socorro's processed crashes.
     fn gap(&mut self, index: usize, omitted: usize) {
         self.open(b'{');
         self.number("frame", index as u64);
@@ -391,7 +391,7 @@ impl Writer {
         self.close(b'}');
     }
 
-    /// Puts registers into the object that ends at `end`.
+    /// Inserts registers into the object that ends at `end`.
     fn insert_registers(&mut self, end: usize, context: &MinidumpContext) {
         if end == 0 {
             return;
@@ -431,7 +431,7 @@ impl Writer {
         self.text("debug_file", leaf(debug_file.as_deref().unwrap_or("")));
         self.text("debug_id", &debug_id.breakpad().to_string());
         self.optional_text("version", module.version().as_deref());
-        // Missing is said only of modules some frame asked for; of the others nothing is known.
+        // Only modules that a frame needed can miss symbols. For the other modules we do not know.
         let is_loaded = stats.is_some_and(|stats| stats.loaded_symbols);
         self.flag("missing_symbols", stats.is_some() && !is_loaded);
         self.flag("loaded_symbols", is_loaded);
@@ -463,7 +463,7 @@ impl Writer {
         self.close(b'}');
     }
 
-    /// Whether more than a share of the room is used up.
+    /// Whether more than a share of the allowed bytes is used.
     fn is_full(&self, share: u64, of: u64) -> bool {
         self.out.len() as u64 > self.bytes_max / of * share
     }
@@ -483,7 +483,7 @@ impl Writer {
         self.out.push(bracket);
     }
 
-    /// A key of the schema: a plain word, nothing to escape.
+    /// Writes a key of the schema: a plain word that needs no escapes.
     fn key(&mut self, key: &str) {
         self.comma();
         self.out.push(b'"');
@@ -520,7 +520,7 @@ impl Writer {
 
     fn text(&mut self, key: &str, value: &str) {
         self.key(key);
-        // Names of functions and files hardly ever need an escape; then they go in as they are.
+        // Names of functions and files rarely need an escape. Then they are copied directly.
         let is_plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
         if value.bytes().all(is_plain) {
             self.out.push(b'"');
@@ -542,7 +542,7 @@ impl Writer {
         self.address_value(address);
     }
 
-    /// `"0x0000dead"`: padded to the pointer width, wider if the value is.
+    /// `"0x0000dead"`: padded to the pointer width, and wider if the value needs it.
     fn address_value(&mut self, address: u64) {
         const HEX: &[u8; 16] = b"0123456789abcdef";
         let needed = (64 - address.leading_zeros() as usize).div_ceil(4);

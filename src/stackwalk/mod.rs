@@ -1,27 +1,27 @@
-//! From the bytes of a dump to threads, frames and names: landlord of the minidump crates.
+//! Turns the bytes of a dump into threads, frames and names. Only this module uses the minidump crates.
 //!
-//! A walk, here in one process:
+//! A walk, within one process:
 //!
-//! 1. `unpack` takes the dump out of what its client packed it in.
-//! 2. `preflight` refuses what is no minidump, in a sentence its sender understands.
-//! 3. `tame` takes out of it what would multiply when it is read.
-//! 4. `head` has the processor of the minidump crates say what crashed, and on which machine.
-//! 5. `threads` unwinds one thread after the other, those of x86-64 by `amd64`; `provider` and
-//!    `answers` tell about symbols out of the shared [`SymbolCache`].
-//! 6. `json` writes each thread as it comes, in the schema of `minidump-stackwalk --json` 0.27.
+//! 1. `unpack` decompresses the dump, if its client compressed or wrapped it.
+//! 2. `preflight` refuses data that is not a minidump, with a sentence that its sender understands.
+//! 3. `tame` removes data from it that would multiply when it is read.
+//! 4. `head` has the processor of the minidump crates report what crashed, and on which machine.
+//! 5. `threads` unwinds one thread after the other, those of x86-64 with `amd64`. `provider` and `answers`
+//!    look up symbols in the shared [`SymbolCache`].
+//! 6. `json` writes each thread as soon as it is unwound, in the schema of `minidump-stackwalk --json` 0.27.
 //!
-//! No walk waits for anything but the disk, so the processor's future is driven by one poll.
+//! A walk waits for nothing but the disk, so one poll runs the processor's future to its end.
 //!
-//! A dump comes from outside and may be made to hurt: 19 KB can ask for 200,000 frames and 1.5 GB.
-//! No thread survives running out of memory, so a server walks in a child process: [`Walker`] is
-//! the parent's side (`sandbox`), [`serve`] the child's (`walker`, under the limits of `confine` and in the `jail`),
-//! and `wire` the frames between them. A child that dies or overruns is a [`WalkerFault`] of that
-//! dump and is replaced at the next walk; a dump that is merely bad is a [`WalkError`].
+//! A dump comes from outside and may be hostile: 19 KB can request 200,000 frames and 1.5 GB. No thread
+//! survives running out of memory, so a server walks in a child process. [`Walker`] is the parent's side
+//! (`sandbox`), [`serve`] is the child's (`walker`, with the limits of `confine` and in the `jail`), and
+//! `wire` defines the frames between them. A child that dies or exceeds a limit is a [`WalkerFault`] of that
+//! dump, and the next walk starts a new child. A dump that is merely bad is a [`WalkError`].
 //!
-//! Walkers write no files. One that comes by a symbol file without a mapped form answers with its
-//! name instead of a walk; the parent maps the file and asks again (`sandbox`).
+//! Walkers write no files. If a walker needs a symbol file that has no mapped form, it answers with the name
+//! of that file instead of a walk. The parent maps the file and sends the dump again (`sandbox`).
 //!
-//! This room never opens a connection or keeps a dump.
+//! This module never opens a connection and never stores a dump.
 
 mod amd64;
 mod answers;
@@ -64,22 +64,22 @@ use provider::Provider;
 use raw::Raw;
 use threads::Threads;
 
-/// What a walk may take and produce. Past a bound the walk is not refused: it says in `partial` what
-/// it lacks.
+/// Limits of what a walk may use and produce. If a walk reaches a limit, it is not refused: its field
+/// `partial` says what is missing (ADR 16).
 #[derive(Debug, Clone, Copy)]
 pub struct WalkLimits {
-    /// Bytes of JSON; half of it for frames.
+    /// Bytes of JSON. Frames may use half of it.
     pub json_bytes_max: u64,
-    /// Frames that are followed, of all threads; each thread has at least one.
+    /// Total number of frames in all threads. Each thread has at least one.
     pub frames_max: usize,
-    /// Frames of one thread that are kept: half of them at either end.
+    /// Frames kept per thread: half of them from each end of the stack.
     pub kept_frames_max: usize,
-    /// Questions to the symbols; past them the symbols know nothing.
+    /// Number of symbol look-ups. After that, look-ups find nothing.
     pub lookups_max: u64,
 }
 
 impl WalkLimits {
-    /// For a person who asked for one dump and wants all of it.
+    /// For a user who requests the complete walk of one dump.
     pub const NONE: Self = Self {
         json_bytes_max: u64::MAX,
         frames_max: usize::MAX,
@@ -87,8 +87,8 @@ impl WalkLimits {
         lookups_max: u64::MAX,
     };
 
-    /// For walks that are stored. No dump of a real crash that we know comes near these bounds: a stack
-    /// of 8 MB that overflowed has some ten thousand frames.
+    /// For walks that are stored. No real crash that we know comes near the limits for frames and look-ups: a
+    /// stack of 8 MB that overflowed has some ten thousand frames. Such a stack loses its middle.
     pub fn stored(json_bytes_max: u64) -> Self {
         Self {
             json_bytes_max,
@@ -101,8 +101,10 @@ impl WalkLimits {
 
 /// Walks a dump and returns the JSON, UTF-8 without a final newline.
 ///
-/// May exhaust memory or take minutes on a dump made for that: use a [`Walker`] for bytes from
-/// outside.
+/// It may exhaust memory or take minutes on a hostile dump. Use a [`Walker`] for bytes from outside.
+///
+/// # Errors
+/// The dump cannot be walked. Trying again gives the same error.
 pub fn walk(dump: &[u8], symbols: &SymbolCache, limits: &WalkLimits) -> Result<Vec<u8>, WalkError> {
     let bounds = Bounds {
         inflated_bytes_max: PERSONS_DUMP_BYTES_MAX,
@@ -117,18 +119,18 @@ pub fn walk(dump: &[u8], symbols: &SymbolCache, limits: &WalkLimits) -> Result<V
     }
 }
 
-/// Bytes that a packed dump may have once it is unpacked for a person: no whole dump is larger.
+/// Limit of the size of a decompressed dump in `walk`. No complete dump is larger.
 const PERSONS_DUMP_BYTES_MAX: u64 = 4 << 30;
 
-/// What came of a walk.
+/// The result of one try to walk a dump.
 #[derive(Debug, PartialEq, Eq)]
 enum Attempt {
     Walked(Vec<u8>),
-    /// Stacks came by symbol files that are not mapped. Never empty.
+    /// Stacks need symbol files that are not mapped. Never empty.
     Wished(Vec<wire::Wish>),
 }
 
-/// The dump's bytes are scratch paper afterwards.
+/// One try. It uses the dump's bytes as scratch space, so they are changed afterwards.
 fn attempt(
     dump: &mut [u8],
     symbols: &SymbolCache,
@@ -156,7 +158,7 @@ fn attempt(
         frames_left = frames_left.saturating_sub(stack.count);
         stack
     };
-    // First, so that the others leave it its share.
+    // The crashing thread goes first, so that the other threads cannot use up the limits before it.
     if let Some(index) = crashing {
         answer.crashing_thread(index, &walk(index));
     }
@@ -181,7 +183,7 @@ fn attempt(
         .map(Attempt::Walked)
 }
 
-/// Drives a future that never waits. `None` would be one that does, and nothing here wakes it.
+/// Runs a future that never waits. `None` means that it did wait, because nothing here would wake it.
 fn complete<F: Future>(future: F) -> Option<F::Output> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),

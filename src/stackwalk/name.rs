@@ -1,9 +1,8 @@
-//! Names single addresses, for those who have a stack but no dump.
+//! Looks up the functions of single addresses, for clients that have a stack but no dump.
 //!
-//! A server maps no files ([`crate::symbols::Map`]) and shall not hold symbols in its memory, which
-//! may be larger than it is. So it has the modules mapped, and a child of the same binary, confined
-//! as a walker, looks the addresses up and ends. Its start costs some milliseconds, whatever the
-//! size of the symbols.
+//! A server maps no files ([`crate::symbols::Map`]), and symbols may be too large for its own memory. So it
+//! has the modules mapped, and starts a child of the same binary, restricted like a walker. The child looks
+//! up the addresses and ends. Its start takes some milliseconds, whatever the size of the symbols.
 
 use std::io::{self, Read, Seek, Write};
 use std::path::PathBuf;
@@ -23,14 +22,14 @@ use crate::child;
 use crate::symbols::SymbolDirs;
 use crate::symbols::mapped::MappedDir;
 
-/// For one request, conversions aside.
+/// Time limit of one request, without conversions.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Memory of the child.
 const HEAP_BYTES: u64 = 512 << 20;
-/// Texts that are not mapped are held in the child's memory, up to a quarter of it.
+/// Texts that are not mapped are converted in the child's memory, up to a quarter of it.
 const HELD_TEXT_BYTES_MAX: u64 = HEAP_BYTES / 4;
 
-/// Addresses in a module, from its start.
+/// Addresses in a module, relative to its start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     pub debug_file: String,
@@ -38,29 +37,32 @@ pub struct Question {
     pub offsets: Vec<u64>,
 }
 
-/// What each address is; `None` inside where it is in no function, outside where the module has no
-/// symbols.
+/// The function at each address. The inner `None` means that the address is in no function, the outer one
+/// that the module has no symbols.
 pub type Names = Option<Vec<Option<Named>>>;
 
-/// Asks a child.
+/// Starts a child for each request.
 pub struct Namer {
-    /// `crashkeep` itself.
+    /// The `crashkeep` binary itself.
     pub program: PathBuf,
-    /// Symbol folders, first hit wins.
+    /// Symbol folders. The first one that has a file wins.
     pub symbols: Vec<PathBuf>,
-    /// Where symbols are mapped; `None` where nothing may be written.
+    /// The folder of mapped symbols; `None` if nothing may be written.
     pub mapped: Option<Arc<MappedDir>>,
 }
 
 impl Namer {
     /// Answers each question, in order.
+    ///
+    /// # Errors
+    /// The child could not be started, took too long or died. No question is answered then.
     pub fn names(&self, questions: &[Question]) -> io::Result<Vec<Names>> {
         let dirs = SymbolDirs::new(self.symbols.clone());
         for question in questions {
             if let Some(mapped) = &self.mapped
                 && let Err(error) = mapped.convert(&dirs, &question.debug_file, &question.debug_id)
             {
-                // The child may still hold it in memory.
+                // The child may still convert it in memory.
                 tracing::warn!(debug_file = question.debug_file, %error, "symbols cannot be mapped");
             }
         }
@@ -94,7 +96,7 @@ impl Namer {
     }
 }
 
-/// The child's side: confines this process, then answers what is on `input`.
+/// The child's side: restricts this process, then answers the questions on `input`.
 pub fn serve_names(
     symbols: Vec<PathBuf>,
     mapped: Option<PathBuf>,
@@ -113,7 +115,7 @@ pub fn serve_names(
         .with_mapped(mapped, 0)
         .with_held_text_bytes_max(HELD_TEXT_BYTES_MAX);
     let questions: Vec<Question> = serde_json::from_reader(io::BufReader::new(input))?;
-    // One module at a time: together they may be more than fits.
+    // One module at a time, because together they may not fit into memory.
     let answers: Vec<Names> = questions
         .iter()
         .map(|question| names(&cache, question))
@@ -143,15 +145,15 @@ fn names(cache: &SymbolCache, question: &Question) -> Names {
     Some(question.offsets.iter().map(name).collect())
 }
 
-/// A function that an address lies in, and where in its source.
+/// The function at an address, and the place in its source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Named {
     pub function: String,
-    /// Where the function begins, from the start of its module.
+    /// Start of the function, relative to the start of its module.
     pub function_start: u64,
     pub file: Option<String>,
     pub line: Option<u32>,
-    /// Calls that were inlined there, from the innermost outwards.
+    /// Inlined calls at the address, from the innermost outwards.
     pub inlines: Vec<Inlined>,
 }
 
@@ -190,7 +192,7 @@ impl FrameSymbolizer for Address {
             file: file.map(str::to_owned),
             line,
         };
-        // They come from the outermost inwards.
+        // They arrive from the outermost inwards.
         self.named
             .get_or_insert_default()
             .inlines

@@ -1,17 +1,17 @@
 //! Cheap checks of a dump's first bytes, before the reader sees them.
 //!
-//! They find what the reader would find too, in the same order and under the same names, but say
-//! it so that the person who sent the file knows what happened to it.
+//! The reader would find the same errors, in the same order and with the same names. But these sentences tell
+//! the sender of the file what is wrong with it.
 
 use super::WalkError;
 use super::raw::DIRECTORY_ENTRY_BYTES;
 
 /// Header: magic, version, stream count, directory offset, checksum, time, flags.
 const HEADER_BYTES: usize = 32;
-/// The low 16 bits of the version word; the high ones belong to whoever wrote the dump.
+/// The low 16 bits of the version word. The program that wrote the dump may use the high bits.
 const FORMAT_VERSION: u16 = 0xa793;
 
-/// What else arrives under the name of a dump, by its first bytes.
+/// Other files that clients send as dumps, by their first bytes.
 const LOOKALIKES: [(&[u8], &str); 11] = [
     (b"\x1f\x8b", "gzip-compressed data"),
     (b"\x28\xb5\x2f\xfd", "zstd-compressed data"),
@@ -26,7 +26,7 @@ const LOOKALIKES: [(&[u8], &str); 11] = [
     (b"--", "a multipart body that was not taken apart"),
 ];
 
-/// Refuses bytes that are no minidump or end before their stream directory does.
+/// Refuses bytes that are not a minidump, or that end before the end of their stream directory.
 pub(super) fn check(dump: &[u8]) -> Result<(), WalkError> {
     if dump.is_empty() {
         return Err(WalkError::new(
@@ -91,7 +91,7 @@ fn not_a_minidump(dump: &[u8]) -> String {
     }
 }
 
-/// Whether the first bytes read as lines of text, such as an Android microdump's.
+/// Whether the first bytes are lines of text, such as those of an Android microdump.
 fn is_text(dump: &[u8]) -> bool {
     dump[..dump.len().min(256)]
         .iter()

@@ -1,11 +1,11 @@
-//! The unwinder's view of the symbols: one provider a dump, over the shared cache.
+//! The unwinder's view of the symbols: one provider per dump, over the shared cache.
 //!
-//! Kept per dump: which symbols a module has (so that it cannot change in the middle of a walk),
-//! and the statistics that end up in the JSON. A provider shared by dumps would report another
-//! dump's build of a DLL as this one's, for statistics are keyed by bare file name.
+//! For its dump, a provider stores which symbols a module has, so that this cannot change during a walk, and
+//! the statistics for the JSON. A provider must not be shared by dumps: statistics are keyed by bare file
+//! name, so it would report another dump's build of a DLL as this one's.
 //!
-//! The unwinder's trait is async for those who fetch symbols over a network. Nothing here ever
-//! waits, so the future of a walk is ready at its first poll.
+//! The unwinder's trait is async because some implementations download symbols. Nothing here ever waits, so
+//! the future of a walk is ready at its first poll.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -26,23 +26,23 @@ use crate::symbols::mapped::Mapped;
 pub(super) struct Provider<'a> {
     cache: &'a SymbolCache,
     unmapped: Unmapped,
-    /// Questions that are still answered.
+    /// Number of look-ups that are still answered.
     lookups_left: AtomicU64,
-    /// A mutex because the trait wants `Sync`; never contended, and a lock costs 20 ns.
+    /// A mutex because the trait requires `Sync`. It is never contended, and a lock costs 20 ns.
     session: Mutex<Session>,
 }
 
 #[derive(Default)]
 pub(super) struct Session {
-    /// By the module's base address: loaded modules do not overlap.
+    /// By the module's base address. Loaded modules do not overlap.
     by_base: BTreeMap<u64, Option<Arc<Mapped>>>,
-    /// What was found mapped, by the name under which it can be made again.
+    /// Mapped files that were found, with the names under which they can be made again.
     mapped: Vec<(Arc<Mapped>, Wish)>,
-    /// The module asked about last, and mostly next: a frame is named and then unwound.
+    /// The module of the last look-up, and usually of the next: a frame is named and then unwound.
     last: Option<(u64, Option<Arc<Mapped>>)>,
-    /// By the leaf of the code file, as the JSON looks them up.
+    /// By the file name of the code file, because the JSON looks them up that way.
     pub(super) stats: HashMap<String, SymbolStats>,
-    /// Symbols to be mapped before the walk is worth anything; empty if it is.
+    /// Symbols that must be mapped before the walk is useful; empty if it is useful.
     pub(super) wishes: Vec<Wish>,
 }
 
@@ -56,7 +56,7 @@ impl<'a> Provider<'a> {
         }
     }
 
-    /// What was asked for, once the walk is done.
+    /// The collected data, once the walk is done.
     pub(super) fn end(self) -> Session {
         let session = self.session.into_inner();
         let mut session = session.unwrap_or_else(PoisonError::into_inner);
@@ -69,7 +69,7 @@ impl<'a> Provider<'a> {
         session
     }
 
-    /// Whether the question at hand is one too many. A stack that asks so often was made for that.
+    /// Whether this look-up exceeds the limit. Only a hostile stack needs so many.
     fn is_exhausted(&self) -> bool {
         let left = self.lookups_left.load(Ordering::Relaxed);
         self.lookups_left
@@ -77,8 +77,8 @@ impl<'a> Provider<'a> {
         left == 0
     }
 
-    /// Names a frame. `Err` means that the module has no symbols at all, `Ok` without a name that
-    /// it has, and this address is in no function.
+    /// Names a frame. `Err` means that the module has no symbols at all. `Ok` without a name means that it
+    /// has symbols, but this address is in no function.
     pub(super) fn name(
         &self,
         module: &dyn Module,
@@ -92,7 +92,8 @@ impl<'a> Provider<'a> {
         Ok(())
     }
 
-    /// Whether there may be code at an address of a module: any, if the module has no symbols.
+    /// Whether there may be code at an address of a module. Any address may be code if the module has no
+    /// symbols.
     pub(super) fn is_code(&self, module: &dyn Module, address: u64) -> bool {
         if self.is_exhausted() {
             return false;
@@ -105,7 +106,7 @@ impl<'a> Provider<'a> {
         })
     }
 
-    /// Finds the caller's registers by unwind rules.
+    /// Finds the caller's registers with unwind rules.
     pub(super) fn unwind(&self, module: &dyn Module, walker: &mut dyn FrameWalker) -> Option<()> {
         if self.is_exhausted() {
             return None;
@@ -141,7 +142,7 @@ impl<'a> Provider<'a> {
             _ => {}
         }
         let stats = SymbolStats {
-            // A corrupt file counts as loaded: it was there, and that is what the schema says.
+            // A corrupt file counts as loaded: it was found, and the schema defines it that way.
             loaded_symbols: !matches!(lookup, Lookup::Missing),
             corrupt_symbols: matches!(lookup, Lookup::Corrupt),
             symbol_url: match &lookup {
@@ -167,7 +168,7 @@ impl<'a> Provider<'a> {
         let Some((debug_file, debug_id)) = named else {
             return self.look_up_by_code(module);
         };
-        // Programs built by MinGW name no debug file at all; their symbols go by the program.
+        // Programs built with MinGW name no debug file at all. Their symbols have the program's name.
         let file = match debug_file.is_empty() {
             true => module.code_file(),
             false => debug_file,
@@ -181,7 +182,7 @@ impl<'a> Provider<'a> {
         (lookup, Some(wish))
     }
 
-    /// Of a module whose dump has no record of its debug file: what the program's own id leads to.
+    /// Looks up the symbols by the program's code id, if the dump has no record of the debug file.
     fn look_up_by_code(&self, module: &dyn Module) -> (Lookup, Option<Wish>) {
         let found = module.code_identifier().and_then(|code_id| {
             let debug_id = self.cache.debug_id_of(code_id.as_str())?;
@@ -207,7 +208,7 @@ fn leaf(path: &str) -> &str {
 
 #[async_trait]
 impl SymbolProvider for Provider<'_> {
-    /// Where it is `Err`, the stack scanner takes any address in the module.
+    /// On `Err`, the stack scanner accepts any address in the module.
     async fn fill_symbol(
         &self,
         module: &(dyn Module + Sync),

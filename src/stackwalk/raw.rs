@@ -1,8 +1,9 @@
-//! The bytes of a dump before a reader sees them: header, directory, and the means to change both.
+//! The bytes of a dump before a reader sees them: access to the header and the directory, and the means to
+//! change them.
 //!
-//! The minidump crates read what a dump says, however much that is, and offer no way to ask for
-//! less. What a dump may not ask for is taken out of its bytes instead ([`tame`](super::tame),
-//! [`head`](super::head)). Every access is checked: no offset in here can be trusted.
+//! The minidump crates read everything that a dump requests, however much that is, and cannot be told to read
+//! less. So excessive requests are removed from the dump's bytes ([`tame`](super::tame),
+//! [`head`](super::head)). Every access is checked, because no offset in a dump can be trusted.
 
 /// A directory entry: stream type, size, offset.
 pub(super) const DIRECTORY_ENTRY_BYTES: usize = 12;
@@ -11,7 +12,7 @@ pub(super) const THREAD_BYTES: usize = 48;
 const STREAM_COUNT_AT: usize = 8;
 const DIRECTORY_AT: usize = 12;
 
-/// Stream types, as minidumpapiset.h and Breakpad number them.
+/// Stream types, with the numbers of minidumpapiset.h and Breakpad.
 pub(super) mod kind {
     pub const UNUSED: u32 = 0;
     pub const THREAD_LIST: u32 = 3;
@@ -29,16 +30,16 @@ pub(super) struct Raw<'a> {
     is_big_endian: bool,
 }
 
-/// A stream of the directory whose bytes are all there.
+/// A stream of the directory that is completely in the dump.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stream {
-    /// Where its directory entry lies.
+    /// Offset of its directory entry.
     pub(super) entry: usize,
     pub(super) at: usize,
     pub(super) bytes: usize,
 }
 
-/// What some bytes were before they were changed.
+/// Bytes before they were changed, with their offsets.
 pub(super) struct Undo(Vec<(usize, Vec<u8>)>);
 
 impl<'a> Raw<'a> {
@@ -67,7 +68,7 @@ impl<'a> Raw<'a> {
         })
     }
 
-    /// Changes a number; past the end nothing happens.
+    /// Changes a number. Does nothing past the end.
     pub(super) fn put(&mut self, at: usize, value: u32) {
         let bytes = match self.is_big_endian {
             false => value.to_le_bytes(),
@@ -78,7 +79,7 @@ impl<'a> Raw<'a> {
         }
     }
 
-    /// Moves bytes within the dump; both ranges must lie in it.
+    /// Moves bytes within the dump. Both ranges must be inside it.
     pub(super) fn shift(&mut self, from: usize, bytes: usize, to: usize) {
         self.bytes.copy_within(from..from + bytes, to);
     }
@@ -91,14 +92,14 @@ impl<'a> Raw<'a> {
         self.put(STREAM_COUNT_AT, count);
     }
 
-    /// Where the directory's entries lie, in order.
+    /// Offsets of the directory's entries, in order.
     pub(super) fn entries(&self) -> impl Iterator<Item = usize> + use<> {
         let directory = self.word(DIRECTORY_AT).unwrap_or(0) as usize;
         (0..self.stream_count() as usize)
             .map(move |index| directory + index * DIRECTORY_ENTRY_BYTES)
     }
 
-    /// The stream of a type; of several the last, as the reader has it.
+    /// The stream of a type. Of several, the last one, as the reader does it.
     pub(super) fn stream(&self, kind: u32) -> Option<Stream> {
         let entry = self
             .entries()
@@ -116,7 +117,7 @@ impl<'a> Raw<'a> {
         self.put(stream.entry + 4, bytes as u32);
     }
 
-    /// Remembers a range that is about to be changed.
+    /// Saves a range before it is changed.
     pub(super) fn keep(&self, undo: &mut Undo, at: usize, bytes: usize) {
         let end = at.saturating_add(bytes).min(self.bytes.len());
         if let Some(range) = self.bytes.get(at..end) {
@@ -124,7 +125,7 @@ impl<'a> Raw<'a> {
         }
     }
 
-    /// Puts back what was kept, the last first: ranges of a hostile dump may overlap.
+    /// Restores the saved ranges in reverse order, because the ranges of a hostile dump may overlap.
     pub(super) fn undo(&mut self, undo: Undo) {
         for (at, bytes) in undo.0.into_iter().rev() {
             self.bytes[at..at + bytes.len()].copy_from_slice(&bytes);
@@ -138,15 +139,15 @@ impl Undo {
     }
 }
 
-/// How a list begins: its number of entries, then the entries after 4 or 8 bytes.
+/// A list: the number of entries, then the entries after 4 or 8 bytes.
 pub(super) struct List {
     pub(super) count: usize,
-    /// Where the first entry lies.
+    /// Offset of the first entry.
     pub(super) at: usize,
 }
 
 impl Stream {
-    /// A list of fixed entries behind a count, if its size fits; writers may pad the count.
+    /// A list of fixed-size entries after a count, if its size matches. Writers may pad the count.
     pub(super) fn list(&self, raw: &Raw, entry_bytes: usize) -> Option<List> {
         let count = raw.word(self.at)? as usize;
         let padding = self

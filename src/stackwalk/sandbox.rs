@@ -1,20 +1,19 @@
-//! The parent's side of a walker: a long-lived child process that may die of a dump.
+//! The parent's side of a walker: a long-lived child process that a dump may kill.
 //!
-//! A walk through it: start a child if none is alive, write the request, read the reply. Any fault -
-//! death, overrun, a reply that makes no sense - ends the child; it is killed, reaped and replaced by
-//! the next walk, so no dump ever meets what another left behind.
+//! For a walk it starts a child if none is running, writes the request, and reads the reply. Any fault (the
+//! child's death, an exceeded limit, an invalid reply) ends the child. The child is killed and reaped, and
+//! the next walk starts a new one. So no dump is affected by what an earlier dump left behind.
 //!
-//! A child writes no files. If it comes by symbol files that are not mapped, it answers with their
-//! names; the worker's thread maps them and hands the dump in again. That it is the server who
-//! converts has three gains: a walk never pays for reading text, neither in memory nor in its time;
-//! walkers that want the same file have it converted once; and nobody guesses beforehand which
-//! files stacks will want. Where a file cannot be mapped, say on a full disk, the child converts it
-//! in its own memory for as long as it lives.
+//! A child writes no files. If it needs symbol files that are not mapped, it answers with their names. The
+//! worker's thread maps them and sends the dump again. The server converts, for three reasons. A walk never
+//! spends memory or time on reading text. Several walkers that need the same file have it converted once.
+//! Nobody has to guess beforehand which files stacks will need. If a file cannot be mapped, for example
+//! because the disk is full, the child converts it in its own memory and keeps it as long as it lives.
 //!
-//! Two threads besides the caller, for the life of a child: `walker-watch` kills it when a walk takes too
-//! long (`watch`), which closes its pipes and so frees a caller that waits for a child that neither reads
-//! nor writes; `walker-stderr` keeps the child's last words. Both are joined when the child is buried;
-//! that holds because a walker starts no processes of its own.
+//! Each child has two threads in this process. `walker-watch` kills the child when a walk takes too long
+//! (`watch`). This closes the child's pipes, so that a caller does not wait for a child that neither reads
+//! nor writes. `walker-stderr` keeps the last output on stderr. Both are joined when the child is cleaned up.
+//! This cannot block, because a walker starts no processes of its own.
 
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsString;
@@ -32,46 +31,48 @@ use crate::limits;
 use crate::symbols::SymbolDirs;
 use crate::symbols::mapped::MappedDir;
 
-/// How much of a child's stderr is kept: enough for a panic message or an allocation failure.
+/// Bytes of a child's stderr that are kept: enough for a panic message or an allocation failure.
 const STDERR_BYTES_KEPT: usize = 4096;
-/// How long a child that closed its output gets to exit by itself, so that its status is its own.
+/// How long a child that closed its output may take to exit, so that we get its own exit status.
 const EXIT_GRACE: Duration = Duration::from_millis(500);
-/// Times that one dump is handed in again for symbols; with more of them, stacks lead to others.
+/// How often one dump is sent again because of symbols. With more symbols, stacks may lead to further
+/// modules.
 const WISH_ROUNDS_MAX: usize = 16;
 
 /// How walkers are started and what they may use.
 #[derive(Debug, Clone)]
 pub struct WalkerOptions {
-    /// The program: `crashkeep` itself, which is started as `crashkeep walker ...`.
+    /// The `crashkeep` binary itself, which is started as `crashkeep walker ...`.
     pub program: PathBuf,
-    /// Symbol folders, first hit wins. Relative ones start at the server's working directory.
+    /// Symbol folders. The first one that has a file wins. Relative paths start at the server's working
+    /// directory.
     pub symbols: Vec<PathBuf>,
     /// Private memory of the child, in bytes.
     pub heap_bytes: u64,
     /// Address space of the child, in bytes.
     pub address_bytes: u64,
-    /// CPU time a dump, in whole seconds; one second more may pass.
+    /// CPU time per dump, in whole seconds. The kernel may allow one second more.
     pub cpu_seconds: u64,
-    /// Time a dump, start of the child included, but not that in which others had the processors.
+    /// Time limit per dump, including the start of the child, but not counting time spent waiting for a CPU.
     pub deadline: Duration,
-    /// JSON a dump, in bytes.
+    /// JSON per dump, in bytes.
     pub output_bytes_max: u64,
-    /// Bytes of a dump that came packed, once unpacked.
+    /// Limit of the size of a compressed dump after decompression, in bytes.
     pub unpacked_bytes_max: u64,
-    /// Most times that a packed dump may grow, beyond its first MiB.
+    /// Limit of the ratio by which decompression may enlarge a dump, beyond its first MiB.
     pub ratio_max: u64,
-    /// Where symbols are mapped; without it the child converts them in its memory.
+    /// The folder of mapped symbols. Without it, the child converts symbols in its memory.
     pub mapped: Option<Arc<MappedDir>>,
     /// Mapped symbols that the child keeps open between dumps, in bytes.
     pub map_bytes_max: u64,
-    /// Mapped files that it keeps open between dumps.
+    /// Number of mapped files that it keeps open between dumps.
     pub maps_max: u64,
-    /// The child lets other processes go first.
+    /// The child runs at the lowest priority.
     pub gives_way: bool,
 }
 
 impl WalkerOptions {
-    /// Defaults that fit any honest dump: 1 GiB of heap, 30 s of CPU, 60 s in all.
+    /// Defaults that are sufficient for any honest dump: 1 GiB of heap, 30 s of CPU time, 60 s in total.
     pub fn new(program: PathBuf) -> Self {
         Self {
             program,
@@ -114,28 +115,28 @@ impl WalkerOptions {
     }
 }
 
-/// What a walker that did its work says: the walk's JSON, or why this dump has none.
+/// The answer of a walker that worked: the walk's JSON, or why this dump has none.
 pub type WalkReply = Result<Vec<u8>, WalkError>;
 
-/// A walk that ended without an answer. The child is gone; the next walk starts another.
+/// A walk that ended without an answer. The child is gone; the next walk starts another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WalkerFault {
-    /// The child could not be started: no fault of the dump, try again later.
+    /// The child could not be started. This is not a fault of the dump; try again later.
     Unstarted { reason: String },
-    /// The child died on this dump. `end` reads `signal 11` or `exit code 3`; `stderr` is the last
-    /// of what it said, often empty.
+    /// The child died on this dump. `end` is for example `signal 11` or `exit code 3`. `stderr` is the end of
+    /// its output there, often empty.
     Died { end: String, stderr: String },
-    /// The dump took more than it may.
+    /// The dump exceeded a limit.
     Overran(Overrun),
-    /// The child answered something that is no answer.
+    /// The child sent an invalid answer.
     Garbled { reason: String },
-    /// The walk takes longer than was to be tried, see [`Walker::walk_within`]: no fault yet.
+    /// The walk exceeded its budget, see [`Walker::walk_within`]. This is not a fault.
     Slow,
     /// The walker was told to stop.
     Stopped,
 }
 
-/// The limit a walk ran into.
+/// The limit that a walk exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overrun {
     Deadline(Duration),
@@ -156,13 +157,13 @@ impl std::fmt::Display for Overrun {
 }
 
 impl WalkerFault {
-    /// Whether the dump at hand is what brought the walker down, as far as can be told.
+    /// Whether this dump probably brought the walker down.
     pub fn is_of_the_dump(&self) -> bool {
         !matches!(self, Self::Unstarted { .. } | Self::Slow | Self::Stopped)
     }
 
-    /// Whether the same dump would end the same way again. A walk takes as much memory and processor
-    /// time each time; how long it waits for a disk hangs on what else the machine does.
+    /// Whether the same dump would end in the same way again. A walk needs the same memory and CPU time each
+    /// time, but the time that it waits for a disk depends on what else the machine does (ADR 17).
     pub fn is_final(&self) -> bool {
         matches!(
             self,
@@ -191,19 +192,19 @@ impl std::error::Error for WalkerFault {}
 
 /// One walker, for one worker thread.
 ///
-/// Start and use it on the thread that owns it: on Linux a child is killed when the *thread* that
-/// started it ends.
+/// Start it and use it on the thread that owns it. On Linux, a child is killed when the *thread* that started
+/// it ends.
 pub struct Walker {
     options: WalkerOptions,
     /// Started by the first walk, and again after each fault.
     child: Option<Running>,
-    /// The last job handed out, over all children.
+    /// Number of the last request, counted over all children.
     job: u64,
     used: Option<Duration>,
     stop: WalkerStop,
 }
 
-/// Ends a walker from another thread: the walk at hand and every later one ends with
+/// Stops a walker from another thread. The current walk and every later one end with
 /// [`WalkerFault::Stopped`].
 #[derive(Clone, Default)]
 pub struct WalkerStop(Arc<Mutex<Stopping>>);
@@ -223,7 +224,7 @@ impl WalkerStop {
         }
     }
 
-    /// Has this child be stopped, if any is; false where that has been told already.
+    /// Makes `stop` end this child from now on. Returns false if `stop` was already called.
     fn covers(&self, child: &Arc<Watch>) -> bool {
         let mut stopping = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         stopping.child = Some(child.clone());
@@ -255,23 +256,26 @@ impl Walker {
         self.stop.clone()
     }
 
-    /// The process id of the child that the last walk left alive, if any: for logs and metrics.
+    /// The process id of the child that the last walk left running, if any. For logs and metrics.
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(|child| child.pid)
     }
 
-    /// Processor time of the last try, where the system says so.
+    /// CPU time of the last try, if the system reports it.
     pub fn used(&self) -> Option<Duration> {
         self.used
     }
 
-    /// Walks a dump in the child. Each try returns at the latest a moment after the deadline.
+    /// Walks a dump in the child. Each try returns shortly after the deadline at the latest.
+    ///
+    /// # Errors
+    /// See [`WalkerFault`]. The inner result is the walker's own verdict about the dump.
     pub fn walk(&mut self, dump: &[u8]) -> Result<WalkReply, WalkerFault> {
         self.walk_within(dump, None)
     }
 
-    /// The same, or [`WalkerFault::Slow`] as soon as a try has taken the processor time of `budget` or
-    /// does nothing.
+    /// The same, but ends with [`WalkerFault::Slow`] as soon as a try has used the CPU time of `budget` or is
+    /// idle (ADR 17).
     pub fn walk_within(
         &mut self,
         dump: &[u8],
@@ -284,7 +288,7 @@ impl Walker {
                 Ok(Attempt::Wished(wishes)) => wishes,
                 Err(error) => return Ok(Err(error)),
             };
-            // A file that was mapped and is wished for again changes as we look at it.
+            // If a file was mapped and the walker asks for it again, the file is changing at this moment.
             let is_met = wishes
                 .into_iter()
                 .all(|wish| self.map(&wish) && mapped.insert(wish));
@@ -303,7 +307,7 @@ impl Walker {
         }
     }
 
-    /// Whether the walker will find these symbols mapped, if they are there at all.
+    /// Whether the walker will now find these symbols mapped, if they exist at all.
     fn map(&self, wish: &wire::Wish) -> bool {
         let Some(dir) = &self.options.mapped else {
             return false;
@@ -335,7 +339,7 @@ impl Walker {
         let bytes_max = self.options.output_bytes_max;
         child.watch.begin(begun, self.options.deadline, budget);
         let reply = child.exchange(self.job, unmapped, dump, bytes_max);
-        // A reply that was complete at the last moment may be cut short: the child was killed.
+        // The reply may be truncated although it seems complete, because the child was killed.
         let Watching { cut, used } = child.watch.end();
         self.used = used;
         let fault = match (cut, reply) {
@@ -366,8 +370,8 @@ impl Walker {
         })
     }
 
-    /// The child of the last walk, or a new one. A child that died while idle is replaced without
-    /// a word: the dump at hand had no part in it.
+    /// The child of the last walk, or a new one. A child that died while idle is replaced silently, because
+    /// this dump did not cause it.
     fn alive(&mut self) -> Result<Running, WalkerFault> {
         if let Some(child) = self.child.take() {
             if matches!(child.watch.lock().process.try_wait(), Ok(None)) {
@@ -384,7 +388,7 @@ impl Walker {
         if is_cpu_overrun(status) {
             return WalkerFault::Overran(Overrun::CpuSeconds(self.options.cpu_seconds));
         }
-        // The standard library's last words before it aborts on a failed allocation.
+        // The standard library writes this before it aborts on a failed allocation.
         if stderr.contains("memory allocation of") {
             return WalkerFault::Overran(Overrun::HeapBytes(self.options.heap_bytes));
         }
@@ -408,19 +412,19 @@ impl Drop for Walker {
 }
 
 enum Interrupted {
-    /// The child was killed.
+    /// The watch killed the child.
     Cut(Cut),
     Reply(wire::ReplyError),
 }
 
-/// Lets other processes go first; there is no way back without privileges.
+/// Sets the lowest priority. Raising it again needs privileges.
 #[cfg(unix)]
 fn give_way(process: &Child) {
-    /// The lowest: a seventieth of what a process of usual priority gets beside it.
+    /// The lowest priority: beside a process of normal priority it gets a seventieth of the CPU.
     const NICE: i32 = 19;
     let pid = i32::try_from(process.id()).ok();
     let pid = pid.and_then(rustix::process::Pid::from_raw);
-    // Where that is refused the walk competes as before.
+    // If this is refused, the walk competes for the CPU as usual.
     let _ = rustix::process::setpriority_process(pid, NICE);
 }
 
@@ -436,17 +440,17 @@ impl Running {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        // Windows cannot load its own libraries without this one.
+        // Without this variable, Windows cannot load its own libraries.
         if let Some(root) = cfg!(windows)
             .then(|| std::env::var_os("SystemRoot"))
             .flatten()
         {
             command.env("SystemRoot", root);
         }
-        // Ctrl-C at a terminal reaches the whole group: it is for the server to end its walkers.
+        // Ctrl-C at a terminal signals the whole process group, but the server must end its walkers itself.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        // A walker can read no folder that comes after it has closed itself in.
+        // A walker cannot read folders that are created after it has restricted itself.
         if let Some(mapped) = &options.mapped {
             let _ = std::fs::create_dir_all(mapped.root());
         }
@@ -463,7 +467,7 @@ impl Running {
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             unreachable!("all three were asked for as pipes");
         };
-        // Room for most dumps and walks, so that neither side waits for the other in between.
+        // Larger pipe buffers for most dumps and walks, so that the two sides rarely wait for each other.
         child::widen(&stdin);
         child::widen(&stdout);
         let answers = Answers::of(&stdout).inspect_err(|_| killed(&mut process))?;
@@ -497,7 +501,7 @@ impl Running {
         Ok((watcher, stderr))
     }
 
-    /// One request and its reply, under watch. Where that kills the child, either ends.
+    /// Sends one request and reads its reply, while the watch runs. If the watch kills the child, both fail.
     fn exchange(
         &mut self,
         job: u64,
@@ -530,7 +534,7 @@ impl Running {
     }
 }
 
-/// Reads to the end and keeps the last [`STDERR_BYTES_KEPT`].
+/// Reads to the end and returns the last [`STDERR_BYTES_KEPT`] bytes.
 fn tail_of(mut stderr: ChildStderr) -> Vec<u8> {
     let mut tail = VecDeque::with_capacity(STDERR_BYTES_KEPT);
     let mut chunk = [0; 1024];

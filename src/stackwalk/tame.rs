@@ -1,29 +1,29 @@
-//! Takes out of a dump's bytes what would multiply when it is read.
+//! Removes data from a dump's bytes that would multiply when it is read.
 //!
-//! A list's entries name their texts by offset, so a thousand entries of twenty bytes can name the
-//! same megabyte a thousand times, and the reader copies it each time: 1.2 MB become 2.9 GB. Entries
-//! that go beyond the bounds are taken out of their lists here; the bounds are far above what any
-//! honest writer of dumps produces, and what was taken out is said in the walk.
+//! Entries of a list refer to their texts by offset. So a thousand entries of twenty bytes can refer to the
+//! same megabyte a thousand times, and the reader copies it each time: 1.2 MB become 2.9 GB. This module
+//! removes entries that exceed the limits from their lists. The limits are far above what any honest writer
+//! of dumps produces, and the walk says what was removed.
 //!
-//! Also: a handle of the longer kind points to a chain of further descriptions, which the reader
-//! follows to its end. Nobody shows these, and a chain may have none, so all handles lose theirs. And
-//! handles of no bytes each: the reader makes room for as many as the dump says before it reads the first,
-//! and four billion of them fit into nothing.
+//! Two more cases concern handles. A handle of the longer kind refers to a chain of further descriptions,
+//! which the reader follows to its end. Nothing shows these descriptions, and a chain may have no end, so all
+//! handles lose theirs. And handles may claim to have no bytes each: the reader allocates memory for as many
+//! as the dump claims before it reads the first one, and four billion of them fit into an empty list.
 
 use super::raw::{List, Raw, Stream, THREAD_BYTES, kind};
 
-/// Streams of one dump; real ones have 10 to 40.
+/// Limit of streams in a dump. Real dumps have 10 to 40.
 const STREAMS_MAX: u32 = 1_024;
-/// Threads of one dump, as Breakpad bounds them.
+/// Limit of threads in a dump, the same as Breakpad's.
 const THREADS_MAX: usize = 4_096;
 const MODULES_MAX: usize = 8_192;
 const THREAD_NAMES_MAX: usize = 8_192;
-/// Windows remembers 64. Each frame outside of all modules is held against every one.
+/// Windows keeps 64. Each frame outside of all modules is compared with every one.
 const UNLOADED_MODULES_MAX: usize = 512;
 const HANDLES_MAX: usize = 65_536;
-/// Bytes of the texts that one entry names: a path of Windows' greatest length.
+/// Limit of bytes of the texts of one entry: the longest path that Windows allows.
 const ENTRY_TEXT_BYTES_MAX: u64 = 64 << 10;
-/// Bytes of all texts that the lists name, each counted as often as it is named.
+/// Limit of bytes of all texts in the lists. Each text counts as often as an entry refers to it.
 const TEXTS_BYTES_MAX: u64 = 8 << 20;
 
 const MODULE_BYTES: usize = 108;
@@ -32,7 +32,7 @@ const THREAD_NAME_BYTES: usize = 12;
 const HANDLE_BYTES: usize = 32;
 const HANDLE_2_BYTES: usize = 40;
 
-/// Takes out what is too much, and says what that was: one sentence a list.
+/// Removes what exceeds the limits. Returns one sentence for each list that was changed.
 pub(super) fn tame(raw: &mut Raw) -> Vec<String> {
     let mut notes = Vec::new();
     let streams = raw.stream_count();
@@ -107,10 +107,11 @@ pub(super) fn tame(raw: &mut Raw) -> Vec<String> {
     notes
 }
 
-/// Takes out handles in a form that the reader does not know and would refuse, once it has made room.
+/// Removes handles in an unknown form. The reader would refuse them only after it has allocated memory for
+/// them.
 fn without_unknown_handles(raw: &mut Raw) -> Option<String> {
     let mut note = None;
-    // Behind the last stream of a type the one before it counts.
+    // If the last stream of a type is removed, the one before it becomes valid.
     while let Some(stream) = raw.stream(kind::HANDLE_DATA)
         && described_list(raw, kind::HANDLE_DATA).is_none()
     {
@@ -120,13 +121,13 @@ fn without_unknown_handles(raw: &mut Raw) -> Option<String> {
     note
 }
 
-/// Bounds on one list.
+/// Limits for one list.
 struct Rule {
     what: &'static str,
     kind: u32,
     entry_bytes: usize,
     count_max: usize,
-    /// Bytes of the texts that the entry at an offset names.
+    /// Bytes of the texts of the entry at an offset.
     texts: fn(&Raw, usize) -> u64,
 }
 
@@ -140,7 +141,7 @@ impl Rule {
         Some(self.taken_out(kept, found.list.count))
     }
 
-    /// Moves the entries within the bounds to the front of their list, in order, and counts them.
+    /// Moves the entries within the limits to the front of their list, in order. Returns their number.
     fn sift(&self, raw: &mut Raw, list: &List, left: &mut u64) -> usize {
         let mut kept = 0;
         for index in 0..list.count {
@@ -175,9 +176,10 @@ fn simple_list(raw: &Raw, kind: u32, entry_bytes: usize) -> Option<(Stream, List
     Some((stream, stream.list(raw, entry_bytes)?))
 }
 
-/// A list behind a header that gives its own length, the entries' and their number.
+/// A list after a header that contains the length of the header, the length of an entry and the number of
+/// entries.
 struct Described {
-    /// Where the number of entries lies.
+    /// Offset of the number of entries.
     count_at: usize,
     list: List,
     entry_bytes: usize,
@@ -203,13 +205,13 @@ fn described_list(raw: &Raw, kind: u32) -> Option<Described> {
     })
 }
 
-/// The reader takes a list only if its size fits its count.
+/// Shortens a list. The reader accepts a list only if its size matches its count.
 fn shorten(raw: &mut Raw, stream: &Stream, list: &List, count: usize, entry_bytes: usize) {
     raw.put(stream.at, count as u32);
     raw.resize(stream, list.at - stream.at + count * entry_bytes);
 }
 
-/// Length of the text at the offset that stands at `at`; 0 where the reader finds none.
+/// Length of the text whose offset is at `at`; 0 if the reader finds none.
 fn text(raw: &Raw, at: usize) -> u64 {
     raw.word(at).map_or(0, |rva| text_at(raw, u64::from(rva)))
 }
@@ -225,7 +227,7 @@ fn text_at(raw: &Raw, rva: u64) -> u64 {
     }
 }
 
-/// The name, and the CodeView record, which holds the name of the debug file.
+/// The name, and the CodeView record, which contains the name of the debug file.
 fn module_texts(raw: &Raw, at: usize) -> u64 {
     text(raw, at + 20) + raw.word(at + 76).map_or(0, u64::from)
 }

@@ -1,4 +1,4 @@
-//! Whole dumps against what `minidump-stackwalk --json` 0.27.0 says of them.
+//! Compares walks of whole dumps with the output of `minidump-stackwalk --json` 0.27.0.
 
 use std::fs;
 use std::io::Read;
@@ -25,7 +25,7 @@ fn gunzip(path: &Path) -> Vec<u8> {
     bytes
 }
 
-/// Every `.sym.gz` below `from`, unpacked to the same place below `to`.
+/// Unpacks every `.sym.gz` below `from` to the same place below `to`.
 fn unpack(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
@@ -83,7 +83,7 @@ fn without_nulls(value: Value) -> Value {
     }
 }
 
-/// In the typed form an absent list and an empty one are the same, too.
+/// In the typed form, an absent list and an empty one are the same, too.
 fn without_empty_lists(value: Value) -> Value {
     let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
     match value {
@@ -97,7 +97,7 @@ fn without_empty_lists(value: Value) -> Value {
     }
 }
 
-/// Where two values first differ, as a path and both sides.
+/// The first difference between two values, as a path and both sides.
 fn difference(path: &str, ours: &Value, theirs: &Value) -> Option<String> {
     match (ours, theirs) {
         (Value::Object(a), Value::Object(b)) => {
@@ -121,7 +121,7 @@ fn difference(path: &str, ours: &Value, theirs: &Value) -> Option<String> {
     }
 }
 
-/// Compares every dump of the corpus; lists the first difference of each that has one.
+/// Compares every dump of the corpus. Lists the first difference of each dump that has one.
 fn check_against(kind: &str, symbols: &SymbolCache) {
     let mut differing = Vec::new();
     for (name, dump) in dumps() {
@@ -144,7 +144,7 @@ fn check_against(kind: &str, symbols: &SymbolCache) {
     assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
 
-/// The typed form of a walk loses nothing of what it names.
+/// Checks that the typed form of a walk loses no data that it has fields for.
 fn check_typed(name: &str, json: &[u8], value: &Value) {
     let typed: Walk = serde_json::from_slice(json).unwrap_or_else(|e| panic!("{name}: {e}"));
     assert_eq!(typed.threads.len() as u64, typed.thread_count, "{name}");
@@ -240,7 +240,7 @@ fn broken_dumps_end_as_the_reference_says() {
         ("memory_size_max", 4),
         ("exception_unknown_thread", 0),
         ("lldb_bad_overlapping_streams", 2),
-        // The reference reads no packed dump.
+        // The reference does not read compressed dumps.
         ("gzipped", 4),
     ];
     let fail = [
@@ -335,7 +335,7 @@ fn the_limits_of_stored_walks_change_nothing_for_the_corpus_but_the_middle_of_lo
     }
 }
 
-/// A stack in pieces, cut in the middle, against the whole of it.
+/// Compares a stack without its middle with the whole stack.
 fn check_cut(thread: &Thread, all: &Thread) {
     assert_eq!(thread.frame_count, all.frame_count);
     if all.frames.len() <= 500 {

@@ -1,15 +1,15 @@
-//! The threads of a dump, unwound one after the other.
+//! Unwinds the threads of a dump, one after the other (ADR 16).
 //!
-//! The same steps as in minidump-processor 0.27, which unwinds all threads side by side and holds
-//! every frame, 1.8 KB each, until the end. Here a thread's frames live until they are written, and
-//! of a long stack only those that are kept.
+//! The steps are those of minidump-processor 0.27, which unwinds all threads in parallel and holds every
+//! frame, 1.8 KB each, until the end. Here the frames of a thread exist only until they are written, and of a
+//! long stack only some are kept.
 //!
-//! Stacks of x86-64 are unwound by `amd64`, all others by the crate. Its unwinder cannot be told to
-//! stop: it follows a stack for as long as the stack leads on, which 8 MB of it do for a million
-//! frames. It does call back at each frame, though, and a panic from there (not a real one: no hook
-//! sees it) ends it with all frames so far in place. As it looks at the last two frames only, it can be
-//! started again from them: a stack is walked in pieces of bounded size, and the result is that of
-//! one walk.
+//! `amd64` unwinds stacks of x86-64, and the crate all others. The crate's unwinder has no way to stop it: it
+//! follows a stack to its end, which may be a million frames in a stack of 8 MB. But it calls a callback for
+//! each frame. A panic from the callback ends it and leaves all frames so far in place. (`resume_unwind`
+//! raises it, so no panic hook is called.) The unwinder looks only at the last two frames, so it can be
+//! started again from them. In this way a stack is walked in pieces of limited size, with the same result as
+//! in one walk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -28,12 +28,12 @@ use super::{WalkError, complete};
 
 /// Frames of a piece, each 1.8 KB and the names of its module.
 const PIECE_FRAMES: usize = 512;
-/// Frames of most stacks, at least.
+/// Initial capacity for frames: enough for most stacks.
 const FRAMES_USUAL: usize = 32;
-/// What the unwinder looks at to find the next frame: the last one and its callee.
+/// The unwinder finds the next frame from these: the last frame and its callee.
 const CARRIED_FRAMES: usize = 2;
 
-/// Everything that the unwinding of a thread reads.
+/// The data that unwinding a thread reads.
 pub(super) struct Threads<'a> {
     list: MinidumpThreadList<'a>,
     names: MinidumpThreadNames,
@@ -43,7 +43,7 @@ pub(super) struct Threads<'a> {
     dump_system: MinidumpSystemInfo,
     misc: Option<MinidumpMiscInfo>,
     exception: Option<MinidumpException<'a>>,
-    /// The thread that wrote the dump, which is of no interest.
+    /// The thread that wrote the dump. It is not walked.
     writer_id: Option<u32>,
     requesting_id: Option<u32>,
     system: &'a SystemInfo,
@@ -76,7 +76,7 @@ impl<'a> Threads<'a> {
         self.list.threads.len()
     }
 
-    /// Index of the thread that crashed or asked for the dump: of several with its id the last.
+    /// Index of the thread that crashed or requested the dump. If several threads have its id, the last one.
     pub(super) fn crashing(&self) -> Option<usize> {
         let id = self.crashing_id()?;
         let is_crashing = |thread: &MinidumpThread| thread.raw.thread_id == id;
@@ -123,7 +123,7 @@ impl<'a> Threads<'a> {
         stack
     }
 
-    /// The registers of a thread: of the crashing one those at the crash, not in the handler.
+    /// The registers of a thread. For the crashing thread, those at the crash and not those in the handler.
     fn context(&self, thread: &MinidumpThread) -> Option<MinidumpContext> {
         let misc = self.misc.as_ref();
         let at_crash = (self.crashing_id() == Some(thread.raw.thread_id))
@@ -134,7 +134,7 @@ impl<'a> Threads<'a> {
         Some(context.into_owned())
     }
 
-    /// The memory that the stack pointer points into, or else the one that the thread names.
+    /// The memory to which the stack pointer points. If there is none, the memory that the thread names.
     fn memory<'m>(
         &'m self,
         thread: &'m MinidumpThread<'a>,
@@ -152,7 +152,7 @@ impl<'a> Threads<'a> {
         }
     }
 
-    /// Fills the stack by the unwinder of the minidump crates.
+    /// Fills the stack with the unwinder of the minidump crates.
     fn unwind<'s>(
         &'s self,
         stack: &mut Stack<'s>,
@@ -162,12 +162,12 @@ impl<'a> Threads<'a> {
         provider: &Provider,
     ) {
         let mut piece = CallStack::with_info(stack.thread_id, CallStackInfo::Ok);
-        // Room for most stacks: frames are large, and copied when the room grows.
+        // Enough for most stacks: frames are large, and are copied when the vector grows.
         piece.frames = Vec::with_capacity(FRAMES_USUAL);
         piece
             .frames
             .push(StackFrame::from_context(context, FrameTrust::Context));
-        // What lies at the front of a piece from the one before.
+        // Number of frames at the start of a piece that belong to the piece before.
         let mut carried = 0;
         loop {
             let frames = match reach.kept_max {
@@ -189,14 +189,14 @@ impl<'a> Threads<'a> {
                 break;
             }
             carried = piece.frames.len();
-            // The unwinder names the last frame again, and appends to its inlined calls.
+            // The unwinder names the last frame again, and would append to its inlined calls.
             if let Some(last) = piece.frames.last_mut() {
                 last.inlines.clear();
             }
         }
     }
 
-    /// Unwinds until a piece has so many frames; returns whether that stopped it.
+    /// Unwinds until a piece has this many frames. Returns true if that stopped it.
     fn unwind_piece(
         &self,
         piece: &mut CallStack,
@@ -204,7 +204,8 @@ impl<'a> Threads<'a> {
         memory: Option<UnifiedMemory<'_, 'a>>,
         provider: &Provider,
     ) -> bool {
-        /// Tells the end of a piece from a panic.
+        /// Distinguishes the end of a piece from a real panic. A panic from the callback is the only way to
+        /// stop the crate's unwinder (ADR 16).
         struct End;
 
         let at_frame = move |index: usize, _: &StackFrame| {
@@ -230,7 +231,7 @@ impl<'a> Threads<'a> {
         }
     }
 
-    /// Modules that lay at an address before they were unloaded, with all offsets in them.
+    /// Modules that were at an address before they were unloaded, with all offsets in them.
     fn unloaded_at(&self, address: u64) -> BTreeMap<String, BTreeSet<u64>> {
         let mut offsets: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
         for module in self.unloaded_modules.modules_at_address(address) {
@@ -253,7 +254,7 @@ mod tests {
     use super::super::{SymbolCache, Unmapped, head};
     use super::*;
 
-    /// Places of RSP, RBP and RIP in a CONTEXT_AMD64.
+    /// Offsets of RSP, RBP and RIP in a CONTEXT_AMD64.
     const REGISTERS: [usize; 3] = [0x98, 0xa0, 0xf8];
 
     struct Random(u64);
@@ -267,7 +268,7 @@ mod tests {
         }
     }
 
-    /// Words in stacks and registers become others that mean something there.
+    /// Replaces words in stacks and registers by other values that mean something there.
     fn mutate(dump: &mut [u8], system: &SystemInfo, random: &mut Random) {
         let mut places = Vec::new();
         let mut words = vec![0, 1, 0x1000, u64::MAX, 1 << 47, u64::MAX << 47];
@@ -279,7 +280,7 @@ mod tests {
                     continue;
                 };
                 let at = stack.bytes().as_ptr() as usize - dump.as_ptr() as usize;
-                // Frames are where the stack begins.
+                // The frames are at the start of the stack.
                 let length = stack.bytes().len().min(2048) / 8;
                 places.extend((0..length).map(|word| at + word * 8));
                 let length = stack.bytes().len() / 8 + 4;
@@ -321,7 +322,7 @@ mod tests {
         frames.chain([end]).collect()
     }
 
-    /// Returns how many frames were found by each way.
+    /// Returns how many frames each method found.
     fn check(name: &str, dump: &[u8], symbols: &SymbolCache, rounds: usize) -> [usize; 3] {
         let mut ways = [0; 3];
         let mut random = Random(0x9e37_79b9_7f4a_7c15);

@@ -1,9 +1,9 @@
-//! Takes a minidump out of what clients wrap it in.
+//! Unpacks a minidump from what clients wrap it in.
 //!
-//! Many programs send a dump packed inside its part (gzip, xz, bzip2, zstd, a zip of one file), and old
-//! Electron on Linux sends a whole multipart body as the dump. The store keeps the bytes as they came;
-//! only the walk sees what is in them. It is unpacked here, in the walker's process: a packed file that
-//! is made to hurt meets the walker's limits on memory and time, and costs its own report alone.
+//! Many programs send a dump compressed inside its part (gzip, xz, bzip2, zstd, a zip of one file), and old
+//! Electron on Linux sends a whole multipart body as the dump. The store keeps the bytes as received. Only
+//! the walk unpacks them, in the walker's process. So a hostile compressed file meets the walker's limits on
+//! memory and time, and affects only its own report.
 
 use super::WalkError;
 use crate::crash::raw::MAIN_DUMP;
@@ -11,7 +11,7 @@ use crate::limits::DUMP_LAYERS_MAX;
 use crate::multipart::{Multipart, PartHead, PartSink, leading_boundary};
 use crate::symbols::{self, Bounds};
 
-/// The dump in `bytes`, which are returned as they are where nothing is wrapped around them.
+/// Returns the dump in `bytes`, or `bytes` unchanged if nothing is wrapped around it.
 pub(super) fn unwrap(mut bytes: Vec<u8>, bounds: Bounds) -> Result<Vec<u8>, WalkError> {
     for _ in 0..DUMP_LAYERS_MAX {
         if let Some(unpacked) = symbols::unpack(&bytes, bounds) {
@@ -30,7 +30,7 @@ pub(super) fn unwrap(mut bytes: Vec<u8>, bounds: Bounds) -> Result<Vec<u8>, Walk
 /// The dump in a multipart body.
 fn dump_of_form(body: &[u8]) -> Option<Vec<u8>> {
     let boundary = leading_boundary(body)?;
-    // A body that is cut off may still hold a dump, so it gets the end that it lacks.
+    // A truncated body may still contain a dump, so we add the missing end.
     let end = format!("\r\n--{boundary}--\r\n");
     let mut parser = Multipart::new(boundary);
     let mut dump = DumpPart::default();
@@ -50,7 +50,7 @@ struct DumpPart {
     found: Option<Vec<u8>>,
 }
 
-/// The rest of the body does not matter.
+/// Stops the parser, because the rest of the body does not matter.
 struct Found;
 
 impl PartSink for DumpPart {

@@ -1,8 +1,8 @@
-//! The child's side of a walker: reads dumps, answers with walks, until its parent hangs up.
+//! The child's side of a walker: reads dumps and answers with walks, until its parent closes the pipe.
 //!
-//! It keeps one [`SymbolCache`] for its whole life, which is why it lives longer than a dump.
-//! Its output carries frames of `wire` and nothing else; what it has to say goes to stderr, where
-//! the parent keeps the last of it for the text of a fault.
+//! It keeps one [`SymbolCache`] for its whole life. This is why it handles more than one dump. It writes only
+//! frames of `wire` to its output. Messages go to stderr, where the parent keeps the last of them for the
+//! text of a fault.
 
 use std::io::{self, BufReader, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,50 +15,51 @@ use super::{SymbolCache, Unmapped, WalkError, WalkLimits, attempt, unpack, wire}
 use crate::limits;
 use crate::symbols::{Bounds, SymbolDirs};
 
-/// What a walker is told on its command line. A limit of `None` is none.
+/// The settings that a walker gets on its command line. `None` means no limit.
 #[derive(Debug, Clone)]
 pub struct WalkerSettings {
-    /// Symbol folders, first hit wins.
+    /// Symbol folders. The first one that has a file wins.
     pub symbols: Vec<PathBuf>,
     /// Private memory, in bytes.
     pub heap_bytes: Option<u64>,
-    /// Address space, in bytes; must exceed `heap_bytes` by the program and its mappings.
+    /// Address space, in bytes. It must exceed `heap_bytes` by the size of the program and its mappings.
     pub address_bytes: Option<u64>,
-    /// CPU time a dump, in seconds.
+    /// CPU time per dump, in seconds.
     pub cpu_seconds: Option<u64>,
-    /// JSON a dump, in bytes.
+    /// JSON per dump, in bytes.
     pub output_bytes_max: u64,
-    /// Bytes of a dump that came packed, once unpacked.
+    /// Limit of the size of a compressed dump after decompression, in bytes.
     pub unpacked_bytes_max: u64,
-    /// Most times that a packed dump may grow, beyond [`limits::INFLATE_FREE_BYTES`].
+    /// Limit of the ratio by which decompression may enlarge a dump, beyond [`limits::INFLATE_FREE_BYTES`].
     pub ratio_max: u64,
     /// The folder of mapped symbols, if there is one.
     pub mapped: Option<PathBuf>,
     /// Mapped symbols kept open between dumps, in bytes.
     pub map_bytes_max: u64,
-    /// Mapped files kept open between dumps.
+    /// Number of mapped files kept open between dumps.
     pub maps_max: u64,
     /// Obey dumps that order a fault, see `faults`.
     pub obeys_faults: bool,
 }
 
 impl WalkerSettings {
-    /// All that a walker reads.
+    /// All folders that a walker reads.
     fn folders(&self) -> Vec<PathBuf> {
         self.symbols.iter().chain(&self.mapped).cloned().collect()
     }
 }
 
-/// Closes this process in, then walks what comes in until the input ends.
+/// Puts this process into its sandbox, then walks incoming dumps until the input ends.
 ///
-/// Errors mean that the parent is gone or speaks another protocol: there is no one left to answer.
+/// # Errors
+/// The parent is gone or uses another protocol. There is no process left to answer.
 pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write) -> io::Result<()> {
     close_in(&settings)?;
-    // Without a folder of mapped symbols nobody would hear a wish.
+    // Without a folder of mapped symbols, the parent does not answer wishes.
     let has_mapped = settings.mapped.is_some();
     let symbols = SymbolCache::new(SymbolDirs::new(settings.symbols), settings.map_bytes_max)
         .with_mapped(settings.mapped, settings.maps_max)
-        // A quarter: its mapped form is built up beside what it is built of.
+        // A quarter of the heap, because the mapped form is built in memory beside its text.
         .with_held_text_bytes_max(settings.heap_bytes.map_or(u64::MAX, |bytes| bytes / 4));
     let walk_limits = WalkLimits::stored(settings.output_bytes_max);
     let bounds = Bounds {
@@ -89,8 +90,8 @@ pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write)
     Ok(())
 }
 
-/// Closes this process in as a walker is, tries what a walker must not be able to do, and writes what
-/// came of it; true if every fence holds.
+/// Puts this process into the sandbox of a walker, tries what a walker must not be able to do, and writes the
+/// results. Returns true if everything that must be refused was refused.
 pub fn self_test(settings: &WalkerSettings, output: &mut impl Write) -> io::Result<bool> {
     let fences = close_in(settings)?;
     jail::self_test(fences, &settings.folders(), output)
@@ -104,7 +105,8 @@ fn close_in(settings: &WalkerSettings) -> io::Result<Fences> {
     Ok(jail::close(&settings.folders()))
 }
 
-/// Turns a panic into a refusal. The cache is whole after one, and nothing else outlives a walk.
+/// Turns a panic into a refusal. The cache is still consistent after a panic, and nothing else survives a
+/// walk.
 fn contained(walk: impl FnOnce() -> wire::Reply) -> wire::Reply {
     catch_unwind(AssertUnwindSafe(walk)).unwrap_or_else(|panic| {
         let message = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {

@@ -1,10 +1,9 @@
-//! Who watches over a walk, on a thread of its own for the life of a child: it ends the child at the
-//! deadline of a walk, where it is told to stop, and, where the walk has a budget, as soon as it turns
-//! out to be slow.
+//! Watches a child on a thread that lives as long as the child. It kills the child at the deadline of a walk,
+//! when the walker is stopped, and, if the walk has a budget, as soon as the walk is slow (ADR 17).
 //!
-//! A walk is slow when it has used the processor time that it was allowed, or does nothing: a walker
-//! has one thread, and nothing to wait for but its parent. Time in which others had the processor is
-//! not held against it, neither as slow nor at the deadline.
+//! A walk is slow if it has used its budget of CPU time, or if it is idle. A walker has one thread and waits
+//! only for its parent, so an idle walker hangs. Time spent waiting for a CPU counts neither toward the
+//! budget nor toward the deadline: on a busy machine, a walk of a second at low priority takes over a minute.
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -14,19 +13,20 @@ use std::time::{Duration, Instant};
 
 use crate::child::Answers;
 
-/// Between two looks at what a walk does.
+/// Time between two checks of a walk.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// What a walk may take on the wall, but for waiting for a processor, before it counts as slow whatever
-/// it does; or twice its budget, if that is more.
+/// Wall-clock time, without time spent waiting for a CPU, after which a walk is slow whatever it does. If
+/// twice its budget is more, that counts instead. It ends walks that wait for a disk, and it is the only
+/// criterion on systems that do not report CPU time (ADR 17).
 const SLOW_AFTER: Duration = Duration::from_secs(2);
 
-/// A child, and what it may do with its time.
+/// A child, and the limits of its current walk.
 pub(super) struct Watch {
     state: Mutex<Watched>,
     changed: Condvar,
 }
 
-/// Why a child was killed in the middle of a walk.
+/// Why a child was killed during a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cut {
     Deadline,
@@ -34,10 +34,10 @@ pub(super) enum Cut {
     Stop,
 }
 
-/// How a walk ended.
+/// The result of watching a walk.
 pub(super) struct Watching {
     pub(super) cut: Option<Cut>,
-    /// Processor time that it used, where the system says so.
+    /// CPU time that it used, if the system reports it.
     pub(super) used: Option<Duration>,
 }
 
@@ -46,32 +46,32 @@ pub(super) struct Watched {
     answers: Answers,
     usage: Usage,
     walk: Option<Walk>,
-    /// When the watcher looks by itself; `None` while it sleeps until it is woken. Mostly that is
-    /// soon enough, so that a walk costs no waking of a thread.
+    /// When the watcher wakes by itself; `None` while it waits for a notification. The next wake-up is
+    /// usually early enough for a new walk, so that most walks do not have to wake a thread.
     wakes_at: Option<Instant>,
     cut: Option<Cut>,
-    /// The child is being buried.
+    /// The child is being cleaned up.
     is_over: bool,
 }
 
-/// The walk at hand.
+/// The current walk.
 struct Walk {
     begun: Instant,
     deadline: Duration,
-    /// Processor time after which it is slow.
+    /// CPU time after which it is slow; `None` if it may take until the deadline.
     budget: Option<Duration>,
-    /// The child's times when it began.
+    /// The child's times when the walk started.
     times: Times,
-    /// Processor time of the child at the last look.
+    /// CPU time of the child at the last check.
     cpu_seen: Duration,
     seen_at: Instant,
     looks_at: Instant,
-    /// The child has all that it needs, and has said nothing yet: where it sleeps, it does nothing.
+    /// The child has received everything and has not answered yet. If it sleeps now, it is idle.
     is_its_turn: bool,
 }
 
 impl Watch {
-    /// Over a child and the pipe by which it answers.
+    /// A watch over a child and the pipe on which it answers.
     pub(super) fn over(process: Child, answers: Answers) -> Self {
         let usage = Usage::of(&process);
         Self {
@@ -92,8 +92,8 @@ impl Watch {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Watches over a walk that began at `begun`. `budget` is the processor time after which it is
-    /// slow, if it may be.
+    /// Starts to watch a walk that began at `begun`. `budget` is the CPU time after which the walk is slow,
+    /// if there is such a limit.
     pub(super) fn begin(&self, begun: Instant, deadline: Duration, budget: Option<Duration>) {
         let mut state = self.lock();
         let now = Instant::now();
@@ -116,12 +116,12 @@ impl Watch {
         }
     }
 
-    /// The child has been told all.
+    /// The child has received the whole request.
     pub(super) fn is_its_turn(&self) {
         self.set_turn(true);
     }
 
-    /// The child has begun to answer, and may have to wait for who reads it.
+    /// The child has started to answer. It may have to wait until the parent reads.
     pub(super) fn answers(&self) {
         self.set_turn(false);
     }
@@ -132,7 +132,7 @@ impl Watch {
         }
     }
 
-    /// Ends the watch over a walk.
+    /// Stops watching the walk.
     pub(super) fn end(&self) -> Watching {
         let mut state = self.lock();
         let walk = state.walk.take();
@@ -144,18 +144,18 @@ impl Watch {
         }
     }
 
-    /// Ends the child, and with it the walk at hand.
+    /// Kills the child, and so ends the current walk.
     pub(super) fn stop(&self) {
         self.lock().kill(Cut::Stop);
     }
 
-    /// Lets [`run`](Self::run) return.
+    /// Makes [`run`](Self::run) return.
     pub(super) fn finish(&self) {
         self.lock().is_over = true;
         self.changed.notify_one();
     }
 
-    /// Watches until the child is buried.
+    /// Watches until [`finish`](Self::finish) is called.
     pub(super) fn run(&self) {
         let mut state = self.lock();
         while !state.is_over {
@@ -184,7 +184,8 @@ impl Watch {
 }
 
 impl Walk {
-    /// At the deadline, and shortly before it, for what a child does shows between two looks.
+    /// The time of the next check. There is one at the deadline and one shortly before it, because two checks
+    /// are needed to see what a child does.
     fn next_look(&self, now: Instant, waited: Duration) -> Instant {
         let end = self.begun + self.deadline + waited;
         let usual = match self.budget {
@@ -195,16 +196,17 @@ impl Walk {
         ahead.min().unwrap_or(now + LOOK_EVERY)
     }
 
-    /// Why to end the walk, if so, and sets the time of the next look.
+    /// Decides whether to end the walk, and why. Also sets the time of the next check.
     fn judge(&mut self, now: Instant, seen: &Seen) -> Option<Cut> {
         let times = seen.times.unwrap_or(self.times);
-        // The system keeps the account of a processor that is in use by the clock's tick.
+        // The kernel updates the CPU time of a running process only at clock ticks.
         let has_rested =
             seen.times.is_some() && times.cpu == self.cpu_seen && now - self.seen_at >= LOOK_EVERY;
         (self.cpu_seen, self.seen_at) = (times.cpu, now);
         let waited = times.waited.saturating_sub(self.times.waited);
         self.looks_at = self.next_look(now, waited);
-        // It waits for a processor, and how long is said only when it has got one.
+        // The child waits for a CPU. The kernel reports how long only when the child has got one, so this
+        // check decides nothing.
         if has_rested && seen.state == State::Runnable {
             return None;
         }
@@ -226,7 +228,7 @@ impl Watched {
         let _ = self.process.kill();
     }
 
-    /// Looks, if it is time to. Why to end the walk, if so.
+    /// Checks the walk if it is time to do so. Returns why to end the walk, if it must end.
     fn look(&mut self, now: Instant) -> Option<Cut> {
         if self.cut.is_some() {
             return None;
@@ -241,33 +243,33 @@ impl Watched {
     }
 }
 
-/// A child at a look.
+/// The state of a child at a check.
 struct Seen {
     times: Option<Times>,
     state: State,
     has_answered: bool,
 }
 
-/// What the system says of a child. Elsewhere than on Linux it says nothing.
+/// What the system reports about a child. Other systems than Linux report nothing.
 struct Usage {
     schedstat: Option<File>,
     stat: Option<File>,
 }
 
-/// Of a child, since it was started.
+/// Times of a child since it was started.
 #[derive(Clone, Copy, Default)]
 struct Times {
-    /// It had a processor.
+    /// Time on a CPU.
     cpu: Duration,
-    /// It waited for one; without a wait that still goes on.
+    /// Time waiting for a CPU, without a wait that has not ended yet.
     waited: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// It has a processor or waits for one.
+    /// It runs on a CPU or waits for one.
     Runnable,
-    /// It waits for something else than a processor or a disk, or has been stopped.
+    /// It waits for something other than a CPU or a disk, or is stopped.
     Asleep,
     Other,
 }
@@ -281,7 +283,7 @@ impl Usage {
         }
     }
 
-    /// The first two numbers, in nanoseconds. A system that keeps no account says 0.
+    /// The first two numbers of schedstat, in nanoseconds. A system that does not account for them reports 0.
     fn times(&mut self) -> Option<Times> {
         let mut bytes = [0; 64];
         let text = read(self.schedstat.as_mut()?, &mut bytes)?;
@@ -296,7 +298,7 @@ impl Usage {
     fn state(&mut self) -> State {
         let mut bytes = [0; 512];
         let letter = self.stat.as_mut().and_then(|stat| {
-            // The name before it is ours, and has no such bracket.
+            // The command name before it is ours, and does not contain `) `.
             read(stat, &mut bytes)?.rsplit_once(") ")?.1.chars().next()
         });
         match letter {
@@ -333,7 +335,7 @@ mod tests {
         }
     }
 
-    /// Looks at these milliseconds of the walk: the last answer.
+    /// Checks a walk at these times, in ms (time, CPU time, time waited, state). Returns the last result.
     fn judged(mut walk: Walk, looks: &[(u32, u32, u32, State)], has_answered: bool) -> Option<Cut> {
         let begun = walk.begun;
         let answers = looks.iter().map(|&(at, cpu, waited, state)| {
@@ -359,10 +361,10 @@ mod tests {
         for (looks, expected) in [
             (&[(5, 5, 0, Runnable), (20, 19, 0, Runnable)][..], None),
             (&[(5, 5, 0, Runnable), (21, 20, 0, Runnable)], slow),
-            // Others had the processor.
+            // Other processes had the CPU.
             (&[(5, 1, 3, Runnable), (500, 1, 3, Runnable)], None),
             (&[(500, 10, 490, Asleep)], None),
-            // It does nothing, and the system says so twice.
+            // It is idle, and two checks show it.
             (&[(5, 1, 0, Asleep)], None),
             (&[(5, 1, 0, Asleep), (10, 1, 0, Asleep)], slow),
             (&[(5, 1, 0, Asleep), (7, 1, 0, Asleep)], None),
@@ -395,7 +397,7 @@ mod tests {
                 &[(1_045, 940, 50, Runnable), (1_050, 944, 50, Runnable)],
                 deadline,
             ),
-            // How long it has been waiting now is not said yet.
+            // The kernel does not report the current wait yet.
             (&[(1_045, 1, 9, Runnable), (1_050, 1, 9, Runnable)], None),
             (&[(9_000, 1, 9, Runnable), (9_005, 1, 8_995, Asleep)], None),
             (&[(995, 1, 0, Asleep), (1_000, 1, 0, Asleep)], deadline),

@@ -1,4 +1,4 @@
-//! The frames between a server and its walker: one request, one reply, in turn, on two pipes.
+//! The frames between a server and its walker: one request, one reply, alternating, on two pipes.
 //!
 //! ```text
 //! request   0  4  magic "CKWQ"           reply   0  4  magic "CKWA"
@@ -10,8 +10,8 @@
 //!                                                      or {"status", "sentence"},
 //!                                                      or [{"debug_file", "debug_id"}]
 //! ```
-//! Numbers are little-endian. The request's header may grow keys: a reader ignores those it does
-//! not know. A reply repeats the job so that a late one cannot pass for the next dump's.
+//! Numbers are little-endian. New keys may be added to the request's header; a reader ignores keys that it
+//! does not know. A reply repeats the job, so that a late reply cannot be taken for that of the next dump.
 
 use std::io::{self, Read, Write};
 
@@ -27,7 +27,7 @@ const HEADER_BYTES_MAX: u32 = 64 << 10;
 /// A refusal is a word and a sentence.
 const REFUSAL_BYTES_MAX: u64 = 64 << 10;
 
-/// Symbols wished for at once, each named in a few hundred bytes. The next try wishes the rest.
+/// Limit of symbols in one reply, each named in a few hundred bytes. The next try asks for the rest.
 pub(super) const WISHES_MAX: usize = 64;
 const WISHES_BYTES_MAX: u64 = 1 << 20;
 
@@ -38,20 +38,20 @@ const WISHED: u8 = 2;
 #[derive(Serialize, Deserialize)]
 struct Header {
     job: u64,
-    /// Convert what is not mapped in memory, and wish for nothing.
+    /// Convert symbols without a mapped form in memory, and wish for nothing.
     #[serde(default)]
     hold: bool,
 }
 
-/// The symbols of a module, by their names in the folders. They come out of a dump: whoever makes
-/// a path of them checks them.
+/// The symbols of a module, by their names in the folders. The names come from a dump, so code that makes a
+/// path from them must check them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Wish {
     pub(super) debug_file: String,
     pub(super) debug_id: String,
 }
 
-/// What a walker answers.
+/// The answer of a walker.
 pub(super) type Reply = Result<Attempt, WalkError>;
 
 pub(super) struct Request {
@@ -60,12 +60,12 @@ pub(super) struct Request {
     pub(super) dump: Vec<u8>,
 }
 
-/// Why no reply came.
+/// Why there is no reply.
 #[derive(Debug)]
 pub(super) enum ReplyError {
-    /// The pipe closed or broke: the child is gone or going.
+    /// The pipe was closed or broke: the child has ended or is about to end.
     Ended,
-    /// What came is no reply to this request.
+    /// The data is not a reply to this request.
     Garbled(String),
 }
 
@@ -94,7 +94,7 @@ pub(super) fn write_request(
     pipe.flush()
 }
 
-/// The next request, or `None` where the parent closed the pipe between two.
+/// Reads the next request; `None` if the parent closed the pipe after the last one.
 pub(super) fn read_request(pipe: &mut impl Read) -> io::Result<Option<Request>> {
     let mut magic = [0; 4];
     if pipe.read(&mut magic[..1])? == 0 {
@@ -120,7 +120,7 @@ pub(super) fn read_request(pipe: &mut impl Read) -> io::Result<Option<Request>> 
     pipe.read_exact(&mut header)?;
     let Header { job, hold } = serde_json::from_slice(&header)?;
     let dump_bytes = read_u64(pipe)?;
-    // In one piece: growing by doubling would need three times a large dump's memory.
+    // Allocated in one piece: growing by doubling would need three times the memory of a large dump.
     let mut dump = vec![0; usize::try_from(dump_bytes).map_err(io::Error::other)?];
     pipe.read_exact(&mut dump)?;
     let unmapped = match hold {
@@ -158,7 +158,7 @@ pub(super) fn write_reply(pipe: &mut impl Write, job: u64, reply: &Reply) -> io:
     pipe.flush()
 }
 
-/// The reply to `job`. Never holds more than `bytes_max` of JSON, whatever the length says.
+/// Reads the reply to `job`. Never holds more than `bytes_max` of JSON, whatever the length field says.
 pub(super) fn read_reply(
     pipe: &mut impl Read,
     job: u64,
@@ -194,7 +194,7 @@ pub(super) fn read_reply(
         let text = format!("reply is {bytes} bytes, more than {bytes_max}");
         return Err(ReplyError::Garbled(text));
     }
-    // Bounded above, so it fits; its pages are touched as far as bytes come.
+    // The length was checked above, so this fits. Memory is used only as bytes arrive.
     let mut body = vec![0; bytes as usize];
     pipe.read_exact(&mut body)?;
     let garbled = |error| ReplyError::Garbled(format!("reply cannot be read: {error}"));

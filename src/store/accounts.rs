@@ -1,14 +1,14 @@
-//! Accounts, the keys by which their holders are known, and the searches that they saved.
+//! Accounts, the keys that identify their holders, and the searches that they saved.
 //!
 //! ```text
 //! users        name -> UserRow
 //! keys         id   -> KeyRow        a token
-//! key_hashes   hash -> id            SHA-256 of the secret; the secret itself is nowhere
-//! sessions     hash -> SessionRow    SHA-256 of what a browser's cookie holds
-//! searches     id   -> SearchRow     searches that somebody saved under a name
+//! key_hashes   hash -> id            SHA-256 of the secret; the secret itself is not stored
+//! sessions     hash -> SessionRow    SHA-256 of the value of a browser's cookie
+//! searches     id   -> SearchRow     searches that a user saved under a name
 //! ```
 //!
-//! Tokens, sessions and saved searches end with their user; a session also ends with the token
+//! Tokens, sessions and saved searches are deleted with their user. A session is also deleted with the token
 //! that opened it.
 
 use redb::{ReadableTable, ReadableTableMetadata};
@@ -35,7 +35,7 @@ impl UserRow {
         }
     }
 
-    /// A role that this program does not know is the least.
+    /// The user's role. A role that this version does not know becomes the one with the fewest rights.
     pub fn role(&self) -> Role {
         let known = Role::ALL.into_iter().find(|role| *role as u8 == self.role);
         known.unwrap_or(Role::Viewer)
@@ -43,13 +43,13 @@ impl UserRow {
 }
 
 impl KeyRow {
-    /// Never more than what its user may do at the time of asking: see [`Holder::rights`].
+    /// The rights of the key alone. [`Holder::rights`] limits them to the current rights of its user.
     pub fn rights(&self) -> Rights {
         Rights::from_bits(self.rights)
     }
 }
 
-/// A key that is to be made.
+/// A new key for [`AccountChange::AddKey`].
 #[derive(Clone, Debug)]
 pub struct NewKey {
     pub user: String,
@@ -60,17 +60,17 @@ pub struct NewKey {
     pub expires_at: Option<Timestamp>,
 }
 
-/// Who holds a key.
+/// A key and its user.
 #[derive(Clone, Debug)]
 pub struct Holder {
     pub key_id: u64,
     pub key: KeyRow,
-    /// `None`: the account is gone.
+    /// `None` if the account does not exist any more.
     pub user: Option<UserRow>,
 }
 
 impl Holder {
-    /// What both the key and its user may do.
+    /// The rights that both the key and its user have.
     pub fn rights(&self) -> Rights {
         let role = self.user.as_ref().map(|user| user.role().rights());
         role.unwrap_or(Rights::NONE).and(self.key.rights())
@@ -81,7 +81,7 @@ impl Holder {
     }
 }
 
-/// A session, and who holds the token that opened it.
+/// A session, and the holder of the token that opened it.
 #[derive(Clone, Debug)]
 pub struct OpenSession {
     pub row: SessionRow,
@@ -89,27 +89,27 @@ pub struct OpenSession {
     pub holder: Option<Holder>,
 }
 
-/// Sessions of one token; opening another one ends the oldest.
+/// Sessions per token. Opening another one ends the oldest.
 const SESSIONS_PER_KEY_MAX: usize = 20;
 
-/// A step in what is known of accounts. Carrying it out twice is the same as once, but for ids.
+/// One change of accounts. Applying a change twice has the same effect as once, except for ids.
 #[derive(Clone, Debug)]
 pub enum AccountChange {
-    /// A new account, or another role for a known one.
+    /// Adds an account, or changes the role of an existing one.
     PutUser(UserRow),
-    /// With all its keys.
+    /// Removes an account with all its keys.
     RemoveUser(String),
     AddKey(NewKey),
     RemoveKey(u64),
     PutSession(KeyHash, SessionRow),
     RemoveSession(KeyHash),
-    /// Takes the place of the same owner's search of the same name.
+    /// Replaces the search of the same owner with the same name.
     PutSearch(SearchRow),
     RemoveSearch(u64),
 }
 
 impl Store {
-    /// Changes accounts, all of it in one transaction. Gives the id of the last key added.
+    /// Changes accounts, all in one transaction. Returns the id of the last key added.
     pub fn change_accounts(&self, changes: Vec<AccountChange>) -> Result<u64, StoreError> {
         self.ask(|reply| Command::Accounts { changes, reply })
     }
@@ -136,7 +136,7 @@ impl Store {
         self.read(|read| Ok(!read.open_table(USERS)?.is_empty()?))
     }
 
-    /// Every token, or those of one user, with its id.
+    /// Every token with its id, or only the tokens of one user.
     pub fn tokens(&self, user: Option<&str>) -> Result<Vec<(u64, KeyRow)>, StoreError> {
         self.read(|read| {
             let mut tokens = Vec::new();
@@ -163,7 +163,7 @@ impl Store {
         })
     }
 
-    /// Who holds the key with this hash.
+    /// The holder of the key with this hash.
     pub fn holder(&self, hash: &KeyHash) -> Result<Option<Holder>, StoreError> {
         self.read(|read| {
             let key_id = read.open_table(KEY_HASHES)?.get(hash)?.map(|id| id.value());
@@ -171,7 +171,7 @@ impl Store {
         })
     }
 
-    /// The session whose cookie has this hash. `None` also where its token is gone.
+    /// The session whose cookie has this hash; `None` also if its token was removed.
     pub fn session(&self, hash: &KeyHash) -> Result<Option<OpenSession>, StoreError> {
         self.read(|read| {
             let Some(row) = read.open_table(SESSIONS)?.get(hash)? else {
@@ -189,8 +189,8 @@ impl Store {
         })
     }
 
-    /// Held while accounts are checked and then changed, so that two requests at once cannot
-    /// remove the last two admins or make more tokens than are allowed.
+    /// A lock for checking accounts and then changing them. It prevents two simultaneous requests from
+    /// removing the last two admins or creating more tokens than are allowed.
     pub fn lock_accounts(&self) -> std::sync::MutexGuard<'_, ()> {
         self.accounts_lock
             .lock()
@@ -240,7 +240,7 @@ impl Txn<'_> {
     }
 
     fn add_key(&mut self, new: &NewKey) -> Result<u64, StoreError> {
-        // A batch that is tried again must not leave two.
+        // A batch that is tried again must not add the key twice.
         if let Some(known) = self.key_hashes.get(&new.hash)? {
             return Ok(known.value());
         }
@@ -280,8 +280,8 @@ impl Txn<'_> {
         })
     }
 
-    /// Adds a session. Those that have expired by then end, and the oldest of one token's where
-    /// it has too many.
+    /// Adds a session. Removes sessions that have expired, and the oldest session of the token if it has too
+    /// many.
     fn put_session(&mut self, hash: &KeyHash, new: &SessionRow) -> Result<(), StoreError> {
         let mut of_key = Vec::new();
         for entry in self.sessions.iter()? {

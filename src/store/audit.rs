@@ -1,7 +1,6 @@
-//! The audit: is every crash in exactly the tables that its state names, and are the counts right?
+//! The audit: is every crash in exactly the tables that its state requires, and are the counts right?
 //!
-//! It reads one snapshot, so it sees no half-done step, and writes nothing; what it finds, the
-//! writer puts right.
+//! It reads one snapshot, so it sees no half-done step. It writes nothing; the writer repairs what it finds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,14 +11,14 @@ use super::error::StoreError;
 use super::rows::{self, State};
 use super::tables::*;
 
-/// What an audit found, and put right.
+/// What an audit found and the writer repaired.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audit {
     pub crashes: u64,
-    /// Crashes (by sequence number) in the wrong table, in none or in several, or without their
-    /// way from crash id to row.
+    /// Sequence numbers of crashes that are in the wrong table, in none or in several, or that cannot be
+    /// found by their crash id.
     pub misplaced: Vec<u64>,
-    /// Crashes whose row cannot be read: they are left as they are.
+    /// Crashes whose rows cannot be read. They are not changed.
     pub damaged: Vec<u64>,
     /// States whose count was wrong.
     pub miscounted: Vec<State>,
@@ -31,11 +30,11 @@ impl Audit {
     }
 }
 
-/// Reads everything; returns the findings, and by how much each count is off.
+/// Reads everything. Returns the findings, and the correction for each wrong count.
 pub fn examine(read: &ReadTransaction) -> Result<(Audit, Vec<(State, i64)>), StoreError> {
     let mut audit = Audit::default();
     let mut misplaced = BTreeSet::new();
-    // What the tables of states say, to be crossed off crash by crash.
+    // The entries of the state tables. Each crash removes its own; the entries that remain are wrong.
     let mut queued: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
     for entry in read.open_table(READY)?.iter()? {
         let (lane, seq) = entry?.0.value();
@@ -81,7 +80,7 @@ pub fn examine(read: &ReadTransaction) -> Result<(Audit, Vec<(State, i64)>), Sto
             misplaced.insert(seq);
         }
     }
-    // Entries of crashes that are not there.
+    // Entries of crashes that do not exist.
     misplaced.extend(queued.keys().chain(working.keys()).chain(deferred.keys()));
     audit.misplaced = misplaced.into_iter().collect();
     let states = read.open_table(STATES)?;
@@ -89,7 +88,7 @@ pub fn examine(read: &ReadTransaction) -> Result<(Audit, Vec<(State, i64)>), Sto
     for state in State::ALL {
         let stored = states.get(state as u8)?.map_or(0, |v| v.value()) as i64;
         let by = counted[state as usize] - stored;
-        // A damaged crash is counted under a state that nobody can tell any more.
+        // A damaged crash is counted under a state that we cannot read.
         if by != 0 && audit.damaged.is_empty() {
             audit.miscounted.push(state);
             off.push((state, by));

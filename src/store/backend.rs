@@ -1,4 +1,4 @@
-//! redb on the store's disk trait.
+//! redb's storage backend on the store's disk trait.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,24 +11,24 @@ use super::disk::DiskFile;
 use super::error::StoreError;
 use super::overlay::OverlayFile;
 
-/// Of redb's magic number at the start of its file.
+/// Length of redb's magic number at the start of its file.
 const MAGIC_BYTES: usize = 9;
 
-/// One life of the open database file.
+/// The lifetime of one handle of the open database file.
 ///
-/// After an I/O error redb refuses to work until it is opened again, while readers may still
-/// hold the old handle. [`Life::end`] makes sure that the old handle never touches the file again:
-/// it cannot write when its last reader drops it, so that two handles never write one file, and
-/// it cannot read pages that the new handle has used for something else since.
+/// After an I/O error redb refuses to work until it is opened again, but readers may still hold the old
+/// handle. After [`Life::end`] the old handle never touches the file again. It cannot write when its last
+/// reader drops it, so two handles never write the same file. It also cannot read pages that the new handle
+/// has reused since.
 ///
-/// A failed sync may leave its pages readable from memory though no later sync writes them. redb
-/// survives that as we commit, in two phases: a header points at pages only once they are synced,
-/// and the header itself is written again by each open and commit.
+/// After a failed sync, the kernel may still return the pages from memory although no later sync writes them.
+/// redb survives this because we commit in two phases: a header points at pages only after they are synced,
+/// and each open and each commit writes the header again.
 #[derive(Clone, Debug, Default)]
 pub struct Life(Arc<RwLock<bool>>);
 
 impl Life {
-    /// Waits for running operations, and refuses all others from now on.
+    /// Waits for running operations, and refuses all later ones.
     pub fn end(&self) {
         *self.0.write().unwrap_or_else(|e| e.into_inner()) = true;
     }
@@ -72,11 +72,11 @@ impl StorageBackend for Backend {
     }
 }
 
-/// Empties a database file whose making was cut short by a kill or a power cut.
+/// Empties a database file if a kill or a power cut interrupted its creation.
 ///
-/// redb writes its magic number last, once everything else of a new database is synced, and
-/// refuses a file that has a length but no magic number. Such a file was never a database, unless
-/// its first bytes were destroyed later: so nothing is done where the store holds payloads.
+/// redb writes its magic number last, when everything else of a new database is synced, and refuses a file
+/// that has a length but no magic number. Such a file was never a database, unless its first bytes were
+/// destroyed later. So this function does nothing if the store has payloads.
 pub fn clear_unmade(
     file: &dyn DiskFile,
     has_payloads: impl FnOnce() -> io::Result<bool>,
@@ -95,9 +95,9 @@ pub fn clear_unmade(
     Ok(())
 }
 
-/// An open database. redb writes when it is closed. On a damaged file that can panic, and panic
-/// again while the first panic unwinds, which ends the process: such a database is left as a kill
-/// would leave it.
+/// An open database. redb writes to the file when it is closed. On a damaged file that can panic, and panic
+/// again while the first panic unwinds, which ends the process. So a damaged database is not closed: its file
+/// stays as a kill would leave it.
 pub struct Open {
     /// `None` only while it is dropped.
     database: Option<Database>,
@@ -105,7 +105,7 @@ pub struct Open {
 }
 
 impl Open {
-    /// Has it not closed in order.
+    /// Prevents the database from being closed in order.
     pub fn mark_damaged(&self) {
         self.is_damaged.store(true, Ordering::Relaxed);
     }
@@ -138,8 +138,8 @@ impl Drop for Open {
     }
 }
 
-/// Opens the database in `file`, repairing what a kill or a power cut left; an empty file becomes
-/// a new database. `cache_bytes` bounds redb's page cache.
+/// Opens the database in `file` and repairs it after a kill or a power cut. An empty file becomes a new
+/// database. `cache_bytes` limits redb's page cache.
 pub fn open(file: Arc<dyn DiskFile>, cache_bytes: usize, life: &Life) -> Result<Open, StoreError> {
     let life = life.clone();
     let database = Database::builder()
@@ -151,8 +151,8 @@ pub fn open(file: Arc<dyn DiskFile>, cache_bytes: usize, life: &Life) -> Result<
     })
 }
 
-/// Opens what is committed in `file` for reading, without writing to it: what redb has to repair
-/// first stays in memory.
+/// Opens the committed data in `file` for reading and does not write to it. Repairs that redb makes first
+/// stay in memory.
 pub fn open_for_reading(
     file: Arc<dyn DiskFile>,
     cache_bytes: usize,

@@ -3,12 +3,12 @@
 //! ```text
 //! bugs            (id, tracker)            -> BugRow
 //! bug_signatures  (id, tracker, signature) -> by hand | polled     one bit each, or both
-//! signature_bugs  (signature, id, tracker) -> ()                   the same, the other way round
+//! signature_bugs  (signature, id, tracker) -> ()                   the same, by signature
 //! trackers        tracker                  -> ms of the last pass over it that succeeded
 //! ```
 //!
-//! A bug has a row while it is about a signature. Signatures are texts and may be those of no
-//! crash: a tracker can know one before we do, and a bug outlives its crashes.
+//! A bug has a row while it is about at least one signature. Signatures are texts and may belong to no crash:
+//! a tracker can have a signature before we do, and a bug outlives its crashes.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -23,16 +23,16 @@ use super::writer::Command;
 use crate::bugs::{Bug, BugKey, Standing};
 use crate::clock::Timestamp;
 
-/// Who says that a bug is about a signature.
+/// The source of the statement that a bug is about a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Somebody here.
+    /// A user of this server.
     Hand = 1,
     /// The tracker.
     Polled = 2,
 }
 
-/// That a bug is about a signature.
+/// A bug and a signature that it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Association {
     pub bug: Bug,
@@ -41,22 +41,21 @@ pub struct Association {
     pub polled: bool,
 }
 
-/// A step in what is known of bugs. Carrying it out twice is the same as once.
+/// One change of bugs. Applying a change twice has the same effect as once.
 #[derive(Clone, Debug)]
 pub enum BugChange {
-    /// Somebody says that the bug is about the signature.
+    /// A user states that the bug is about the signature.
     Attach { bug: Bug, signature: String },
-    /// Somebody takes that back; what the tracker says stays.
+    /// A user undoes this. The tracker's statement stays.
     Detach { key: BugKey, signature: String },
-    /// The tracker says that the bug is about these signatures and no others; what people said
-    /// stays.
+    /// The tracker states that the bug is about these signatures and no others. Statements by users stay.
     Polled {
         bug: Bug,
         signatures: BTreeSet<String>,
     },
-    /// The tracker says how the bug stands. Nothing happens where the bug is not known.
+    /// The tracker reports the current state of the bug. Ignored if the bug is not known.
     Stands { bug: Bug, at: Timestamp },
-    /// A pass over the tracker that began at this moment has succeeded.
+    /// A pass over the tracker has succeeded; it began at this time.
     PassEnded { tracker: String, began: Timestamp },
 }
 
@@ -91,12 +90,12 @@ impl BugRow {
 }
 
 impl Store {
-    /// Changes what is known of bugs, all of it in one transaction.
+    /// Changes bugs, all in one transaction.
     pub fn change_bugs(&self, changes: Vec<BugChange>) -> Result<(), StoreError> {
         self.ask(|reply| Command::Bugs { changes, reply })
     }
 
-    /// The bugs of each of these signatures, newest first; those without bugs are left out.
+    /// The bugs of each of these signatures, newest first. Signatures without bugs are left out.
     pub fn bugs_of(
         &self,
         signatures: &[String],
@@ -123,7 +122,7 @@ impl Store {
         })
     }
 
-    /// What the bugs of these ids, in whatever tracker, are about.
+    /// The signatures of the bugs with these ids, in any tracker.
     pub fn signatures_of(&self, ids: &[String]) -> Result<Vec<Association>, StoreError> {
         self.read(|read| {
             let by_bug = read.open_table(BUG_SIGNATURES)?;
@@ -157,7 +156,7 @@ impl Store {
         })
     }
 
-    /// When the last pass over a tracker began that succeeded.
+    /// When the last successful pass over a tracker began.
     pub fn last_pass(&self, tracker: &str) -> Result<Option<Timestamp>, StoreError> {
         self.read(|read| {
             let began = read.open_table(TRACKERS)?.get(tracker)?;
@@ -166,7 +165,7 @@ impl Store {
     }
 }
 
-/// `None` where the bug's row is damaged, so that the others are shown.
+/// `None` if the bug's row is damaged, so that the other bugs are still shown.
 fn association(
     read: &ReadTransaction,
     id: &str,
@@ -197,7 +196,8 @@ fn association(
     }))
 }
 
-/// Newest first: trackers count up. Bugs of one tracker stand together.
+/// Sorts newest first, because trackers number their bugs in ascending order. Bugs of one tracker stay
+/// together.
 fn sort(associations: &mut [Association]) {
     associations.sort_by_cached_key(|association| {
         let BugKey { id, tracker } = association.bug.key.clone();
@@ -241,7 +241,7 @@ impl Txn<'_> {
     fn associate(&mut self, bug: &Bug, signature: &str, by: Source) -> Result<(), StoreError> {
         let (id, tracker) = (bug.key.id.as_str(), bug.key.tracker.as_str());
         let row = self.bugs.get((id, tracker))?;
-        // A damaged row begins anew; the next pass tells how the bug stands.
+        // A damaged row is replaced. The next pass updates it.
         if row.is_none_or(|row| rows::decode::<BugRow>(row.value()).is_err()) {
             let row = rows::encode(&BugRow::new(bug, None));
             self.bugs.insert((id, tracker), row.as_slice())?;
@@ -267,7 +267,7 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Signatures of a bug with who says so.
+    /// The signatures of a bug, each with its sources.
     fn signatures_of(&self, bug: &BugKey) -> Result<Vec<(String, u8)>, StoreError> {
         let from = (bug.id.as_str(), bug.tracker.as_str(), "");
         let mut found = Vec::new();
@@ -288,7 +288,7 @@ impl Txn<'_> {
         Ok(polled.map(|(signature, _)| signature).collect())
     }
 
-    /// Deletes the row of a bug that is about nothing any more.
+    /// Deletes the row of a bug that is not about any signature any more.
     fn forget_unused(&mut self, bug: &BugKey) -> Result<(), StoreError> {
         if self.signatures_of(bug)?.is_empty() {
             self.bugs.remove((bug.id.as_str(), bug.tracker.as_str()))?;

@@ -1,9 +1,9 @@
 //! Panics of the database become errors.
 //!
-//! redb trusts the pages of its file: on some that are damaged it panics instead of answering an
-//! error. Such a panic must end neither the start of a server without an explanation nor a thread.
-//! redb may panic once more while the first panic unwinds, in what it does when a transaction is
-//! dropped. Rust ends the process then, whatever we do: so it ends with the explanation.
+//! redb trusts the pages of its file. On some damaged pages it panics instead of returning an error. Such a
+//! panic must not end a thread, and must not end the start of a server without an explanation. redb may panic
+//! again while the first panic unwinds, when it drops a transaction. Rust then ends the process in any case,
+//! so we print the explanation before it ends.
 
 use std::cell::{Cell, RefCell};
 use std::io::Write;
@@ -14,18 +14,22 @@ use super::error::StoreError;
 use crate::vital;
 
 thread_local! {
-    /// Whether this thread is inside of [`contained`].
+    /// Whether this thread is inside [`contained`].
     static INSIDE: Cell<bool> = const { Cell::new(false) };
-    /// What the database panicked with inside, where it did.
+    /// The text of redb's panic inside [`contained`], if there was one.
     static FOUND: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 static HOOK: Once = Once::new();
 
-/// Runs work on the database. A panic of redb is the damage that it found; any other goes on.
+/// Runs work on the database. A panic of redb becomes an error that reports the damage. Any other panic
+/// continues to unwind.
+///
+/// # Errors
+/// The error of `work`, or [`StoreError::Corrupt`] if redb panicked.
 pub fn contained<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     HOOK.call_once(keep_quiet);
-    // What is dropped while a panic unwinds may come here, too.
+    // Destructors that run while a panic unwinds may call this function, too.
     let outer = (INSIDE.replace(true), FOUND.take());
     let result = panic::catch_unwind(AssertUnwindSafe(work));
     INSIDE.set(outer.0);
@@ -40,7 +44,7 @@ fn damage(found: &str) -> StoreError {
     StoreError::Corrupt(format!("redb found {found}"))
 }
 
-/// Has the panics that [`contained`] turns into errors print nothing by themselves.
+/// Prevents the panic hook from printing the panics that [`contained`] turns into errors.
 fn keep_quiet() {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -57,8 +61,8 @@ fn keep_quiet() {
     }));
 }
 
-/// Whether a panic came from redb, or from the standard library below it. Our own files have
-/// paths relative to the crate.
+/// Whether a panic comes from redb, or from the standard library that redb calls. Our own files have paths
+/// relative to the crate.
 fn is_of_database(location: &Location) -> bool {
     let file = location.file();
     file.contains("/redb-") || file.starts_with("/rustc/") || file.contains("/library/")
@@ -70,8 +74,8 @@ fn text(info: &PanicHookInfo) -> String {
         .to_owned()
 }
 
-/// The last words where the process cannot be saved. A printing macro would panic on a standard
-/// error that is closed.
+/// Prints the error and ends the process when it cannot be saved. A print macro would panic if standard error
+/// is closed.
 fn end_process(error: &StoreError) -> ! {
     let _ = writeln!(std::io::stderr(), "crashkeep: {error}");
     std::process::exit(vital::EXIT_CODE)
@@ -90,10 +94,10 @@ mod tests {
         assert!(contained(|| Ok(1)).is_ok());
     }
 
-    /// Set in the process that is to end.
+    /// Set in the child process that must end.
     const ENDING: &str = "CRASHKEEP_TEST_CONTAIN";
 
-    /// Panics inside of the standard library, as redb may.
+    /// Panics inside the standard library, as redb may do.
     fn panic_below() {
         let zero = std::hint::black_box(Duration::ZERO);
         std::hint::black_box(zero - Duration::from_secs(1));

@@ -1,14 +1,14 @@
-//! Counts that outlive the crashes they were made from.
+//! Counts that outlive the crashes from which they were made.
 //!
 //! ```text
-//! names        text -> id, and back           every text of the keys below, once
+//! names        text -> id, and back           each text used in the keys below, once
 //! counters     (product, day, version, build) -> Tallies
 //! decisions    (day, rule, outcome, product, version) -> reports
 //! ```
 //!
-//! A crash is counted when its processing ends, on the day of its receipt, in the transaction
-//! that stores the result. Its row keeps what it was counted as, so that processing it again
-//! moves the count instead of adding one. Deleting a crash leaves its count where it is.
+//! A crash is counted when its processing ends, under the day of its receipt, in the transaction that stores
+//! the result. Its row keeps the keys under which it was counted. So reprocessing moves the count instead of
+//! adding one. Deleting a crash does not change its count (ADR 7).
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -28,10 +28,10 @@ use crate::clock::Day;
 use crate::limits;
 use crate::throttle::Outcome;
 
-/// Number of a text in `names`.
+/// The id of a text in `names`.
 pub type NameId = u32;
 
-/// Families of operating systems that counters tell apart.
+/// Operating systems that the counters distinguish.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum System {
     Windows = 0,
@@ -53,7 +53,7 @@ impl System {
         }
     }
 
-    /// By the name of a platform, such as `Windows NT`: its first three letters decide.
+    /// The system of a platform name such as `Windows NT`. Only its first three letters count.
     pub fn of(platform: &str) -> Self {
         let begins = |with: &str| {
             let head = platform.as_bytes().get(..with.len());
@@ -68,20 +68,20 @@ impl System {
     }
 }
 
-/// Products that are read for one list.
+/// Limit of products that are read for one list.
 const PRODUCTS_READ_MAX: usize = 200_000;
 
-/// What counting needs to know of a processed crash beside its row.
+/// The data of a processed crash that counting needs in addition to its row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Empty where the client named none.
+    /// Empty if the client sent no build.
     pub build: String,
     pub system: System,
-    /// From the start of the process to the crash; `None` where nobody knows.
+    /// Seconds from the start of the process to the crash; `None` if unknown.
     pub uptime_s: Option<u64>,
 }
 
-/// As what a crash stands in the counters.
+/// The keys under which the counters count a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted {
     product: NameId,
@@ -120,7 +120,7 @@ impl Counted {
         self.signature
     }
 
-    /// As what it stands in the sightings, being received on that day.
+    /// The key of the crash's sighting, if it was received on that day.
     pub(super) fn sighting(&self, day: Day) -> SightingKey {
         (
             self.signature,
@@ -132,13 +132,13 @@ impl Counted {
     }
 }
 
-/// Crashes, and how long their processes had run.
+/// A number of crashes, and how long their processes had run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub crashes: u64,
-    /// Those among them whose uptime is known.
+    /// The crashes whose uptime is known.
     pub with_uptime: u64,
-    /// Sum of the known uptimes.
+    /// Sum of the known uptimes, in seconds.
     pub uptime_s: u64,
 }
 
@@ -155,13 +155,13 @@ impl Tally {
         self.uptime_s = self.uptime_s.saturating_sub(other.uptime_s);
     }
 
-    /// Mean time between failures: how long a process ran until it crashed.
+    /// Mean time between failures: how long a process ran until it crashed, in seconds.
     pub fn mean_uptime_s(&self) -> Option<f64> {
         (self.with_uptime > 0).then(|| self.uptime_s as f64 / self.with_uptime as f64)
     }
 }
 
-/// What a row of `counters` counts: a tally for each of [`System::ALL`].
+/// The value of a row of `counters`: a tally for each of [`System::ALL`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tallies([Tally; System::ALL.len()]);
 
@@ -190,7 +190,7 @@ impl Tallies {
         self.0[system as usize]
     }
 
-    /// Of all systems.
+    /// The sum over all systems.
     pub fn total(&self) -> Tally {
         let mut total = Tally::default();
         self.0.iter().for_each(|tally| total.add(*tally));
@@ -204,7 +204,7 @@ impl Tallies {
     }
 }
 
-/// What one row of `counters` counts.
+/// The key of a row of `counters`, without the product.
 #[derive(Clone, Copy, Debug)]
 pub struct CounterKey {
     pub day: Day,
@@ -212,7 +212,7 @@ pub struct CounterKey {
     pub build: NameId,
 }
 
-/// Reports that a throttle rule decided about.
+/// The number of reports that a throttle rule decided about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decided {
     pub day: Day,
@@ -223,7 +223,7 @@ pub struct Decided {
     pub reports: u64,
 }
 
-/// A report that was not kept.
+/// A report that was not stored.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Discard {
     pub day: Day,
@@ -233,21 +233,21 @@ pub struct Discard {
     pub version: String,
 }
 
-/// Stands for the product and version of discarded reports beyond [`DISCARD_KEYS_MAX`].
+/// Replaces the product and version of discarded reports beyond [`DISCARD_KEYS_MAX`].
 pub const OTHERS: &str = "(others)";
 
-/// Products and versions of a day whose discarded reports are told apart: their names are the
-/// client's, and nothing else bounds how many there are.
+/// Keys (rule, outcome, product and version) under which the discarded reports of one day are counted
+/// separately. The client chooses product and version, and nothing else limits their number.
 const DISCARD_KEYS_MAX: usize = 1_000;
-/// Discarded reports are written down at most so often: they must not cost a disk sync each.
+/// Minimum time between two writes of discarded reports, because they must not cost a disk sync each.
 const DISCARDS_EVERY: Duration = Duration::from_secs(1);
 
-/// Discarded reports that wait to be written down. A kill loses those of the last second.
+/// Discarded reports that are not stored yet. A kill loses those of the last second.
 pub struct Discards {
     waiting: HashMap<Discard, u64>,
     told_at: Option<Instant>,
     day: Day,
-    /// Keys of the day, in this life of the server.
+    /// Keys of the current day that this process has seen.
     seen: HashSet<Discard>,
 }
 
@@ -296,7 +296,7 @@ impl Shared {
 }
 
 impl Store {
-    /// Counts a report that is not kept. Does not wait for the disk.
+    /// Counts a report that is not stored. Does not wait for the disk.
     pub fn discarded(&self, discard: Discard) {
         let due = {
             let mut discards = self.shared.discards();
@@ -304,12 +304,12 @@ impl Store {
             discards.is_due().then(|| discards.take())
         };
         if let Some(counts) = due {
-            // A store that is closing takes no more.
+            // A store that is closing accepts no more counts.
             let _ = self.tell(Command::Discards(counts));
         }
     }
 
-    /// Hands the writer what has been discarded since it was last told.
+    /// Sends the discarded reports since the last call to the writer.
     pub(super) fn tell_discards(&self) {
         let counts = self.shared.discards().take();
         if !counts.is_empty() {
@@ -317,7 +317,7 @@ impl Store {
         }
     }
 
-    /// Makes every discard until now durable.
+    /// Makes all discards so far durable.
     fn settle_discards(&self) -> Result<(), StoreError> {
         if self.shared.discards().waiting.is_empty() {
             return Ok(());
@@ -326,7 +326,7 @@ impl Store {
         self.ask(|reply| Command::Flush { reply })
     }
 
-    /// Reports by the rule that decided about them on these days.
+    /// Reports of these days, by the rule that decided about them.
     pub fn decisions(&self, days: RangeInclusive<Day>) -> Result<Vec<Decided>, StoreError> {
         self.settle_discards()?;
         self.read(|read| {
@@ -354,8 +354,8 @@ impl Store {
         })
     }
 
-    /// Sums the counters of a product over days, a sum for each key that `key` gives; those for
-    /// which it gives none are left out.
+    /// Sums the counters of a product over days, one sum for each key that `key` returns. Rows for which it
+    /// returns `None` are left out.
     pub fn counters<K: Eq + Hash>(
         &self,
         product: &str,
@@ -386,9 +386,9 @@ impl Store {
         })
     }
 
-    /// Products that have ever been counted, the [`limits::PRODUCTS_MAX`] with the most crashes, in
-    /// the order of their names; and how many there are beside them. Clients choose these names, so
-    /// that there may be any number.
+    /// Products that have ever been counted: the [`limits::PRODUCTS_MAX`] products with the most crashes,
+    /// sorted by name, and the number of further products. Clients choose these names, so there may be any
+    /// number of them.
     pub fn counted_products(&self) -> Result<(Vec<String>, u64), StoreError> {
         self.read(|read| {
             let totals = read.open_table(PRODUCT_TOTALS)?;
@@ -409,7 +409,7 @@ impl Store {
         })
     }
 
-    /// The texts of names, in the order of the ids.
+    /// The texts of these ids, in the same order.
     pub fn names(&self, ids: &[NameId]) -> Result<Vec<String>, StoreError> {
         self.read(|read| {
             let mut names = Names::open(read)?;
@@ -422,7 +422,7 @@ pub(super) fn name_id(read: &ReadTransaction, text: &str) -> Result<Option<NameI
     Ok(read.open_table(NAMES)?.get(text)?.map(|id| id.value()))
 }
 
-/// Texts of names, each read once.
+/// Texts of names. Each is read once.
 pub(super) struct Names {
     texts: redb::ReadOnlyTable<u32, &'static str>,
     known: HashMap<NameId, String>,
@@ -449,7 +449,7 @@ impl Names {
 }
 
 impl Txn<'_> {
-    /// The number of a text, a new one for a new text.
+    /// The id of a text. A new text gets a new id.
     pub(super) fn name(&mut self, text: &str) -> Result<NameId, StoreError> {
         if let Some(id) = self.names.get(text)? {
             return Ok(id.value());
@@ -461,7 +461,7 @@ impl Txn<'_> {
         Ok(id)
     }
 
-    /// Counts a crash whose processing has ended, in place of what it was counted as before.
+    /// Counts a crash whose processing has ended. Replaces its previous count.
     pub(super) fn count_crash(
         &mut self,
         seq: u64,
@@ -489,7 +489,7 @@ impl Txn<'_> {
         Ok(counted)
     }
 
-    /// Counts a crash under another signature than before.
+    /// Counts a crash under a new signature.
     pub(super) fn recount(
         &mut self,
         seq: u64,
@@ -525,7 +525,7 @@ impl Txn<'_> {
             found
                 .unwrap_or(Ok(Tallies::default()))
                 .unwrap_or_else(|error| {
-                    // A crash is worth more than the sum that it would be part of.
+                    // A crash is worth more than the sum that it is part of.
                     tracing::error!(%error, ?key, "a damaged counter begins anew");
                     Tallies::default()
                 });
@@ -556,7 +556,7 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Sums up the crashes of each product, in a store of before these sums.
+    /// Computes the sums per product in a store that was made before these sums existed.
     pub(super) fn fill_product_totals(&mut self) -> Result<(), StoreError> {
         if !self.product_totals.is_empty()? || self.counters.is_empty()? {
             return Ok(());

@@ -1,4 +1,4 @@
-//! A crash as the store knows it, and how it becomes a row.
+//! A crash as the store represents it, and its conversion to and from a row.
 
 use super::counters::Counted;
 use super::rows::{BlobRef, CrashRow, Lane, PartKindRow, PartRow, ProcessedRow, State, Stored};
@@ -6,14 +6,14 @@ use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
 use crate::crash::raw::{Part, PartKind};
 
-/// A file of a report, and the place of its bytes.
+/// A file of a report, and where its bytes are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredPart {
     pub part: Part,
     pub blob: BlobRef,
 }
 
-/// The result of processing, as far as lists and states need it.
+/// The part of a result that lists and state changes need.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredResult {
     pub blob: BlobRef,
@@ -21,29 +21,29 @@ pub struct StoredResult {
     pub processed_at_ms: i64,
 }
 
-/// One crash: the record from which everything else about it is found.
+/// One crash. Everything else about the crash is found from this record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredCrash {
     pub id: CrashId,
     pub state: State,
     pub received_at_ms: i64,
-    /// From the annotations, cut to `limits::NAME_CHARS_MAX`; empty if the client named none.
+    /// From the annotations, truncated to `limits::NAME_CHARS_MAX`; empty if the client sent none.
     pub product: String,
     pub version: String,
     pub throttle_rule: String,
     pub raw: BlobRef,
     pub parts: Vec<StoredPart>,
     pub processed: Option<StoredResult>,
-    /// How often a worker took it.
+    /// How often a worker took the crash.
     pub attempts: u32,
-    /// How often its walker died or ran out of time since it was last asked for.
+    /// How often its walker died or exceeded a limit since a user last requested the crash.
     pub faults: u8,
-    /// How often the server died while a worker had it, since it was last finished.
+    /// How often the server died while a worker had the crash, since processing last finished.
     pub server_deaths: u8,
-    /// Why it failed, or why the last attempt did.
+    /// Why it failed, or why the last attempt failed.
     pub reason: Option<String>,
     pub lane: Lane,
-    /// Key in `deferred` while it is there.
+    /// Time part of its key in `deferred`, while it is deferred.
     pub deferred_until_ms: Option<i64>,
     /// The keys under which the counters count it, once it is processed.
     pub counted: Option<Counted>,
@@ -54,7 +54,7 @@ impl StoredCrash {
         Timestamp::from_ms(self.received_at_ms)
     }
 
-    /// The places of all its payloads.
+    /// The locations of all its payloads.
     pub fn blobs(&self) -> impl Iterator<Item = BlobRef> + '_ {
         std::iter::once(self.raw)
             .chain(self.parts.iter().map(|p| p.blob))

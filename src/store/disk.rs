@@ -1,8 +1,8 @@
 //! The small disk trait below the store.
 //!
-//! redb and the segment files stand on it alike, so that one simulated disk can lose syncs, fill
-//! up, fail at the Nth call or lose power under both. Paths are relative to the data directory,
-//! with `/` between their parts, and never come from a client.
+//! Both redb and the segment files use it. So tests can put one simulated disk behind both that loses syncs,
+//! fills up, fails at the Nth call or loses power. Paths are relative to the data directory, use `/` as
+//! separator, and never come from a client.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -10,47 +10,47 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A directory of files. Nothing that it does is durable before the matching sync has returned.
+/// A directory of files. No change is durable before the matching sync has returned.
 pub trait Disk: fmt::Debug + Send + Sync {
-    /// Makes a new, empty file; `AlreadyExists` if there is one. Its name is durable after
+    /// Creates a new, empty file; `AlreadyExists` if there is one. Its name is durable after
     /// [`Disk::sync_dir`].
     fn create(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
     /// Opens an existing file for reading and writing.
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
-    /// Names in a folder, in no order.
+    /// The names in a folder, in no particular order.
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;
     fn remove(&self, path: &str) -> io::Result<()>;
-    /// Makes a folder (and what is above it) if there is none.
+    /// Creates a folder and its parents if they do not exist.
     fn create_dir(&self, dir: &str) -> io::Result<()>;
     /// Makes the names in a folder durable. `""` is the data directory itself.
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
 }
 
-/// An open file, read and written at offsets by any thread.
+/// An open file that any thread can read and write at offsets.
 pub trait DiskFile: fmt::Debug + Send + Sync {
     fn len(&self) -> io::Result<u64>;
     /// Fills `out`, or fails with `UnexpectedEof`.
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
-    /// Writes all of `bytes`, growing the file where it has to.
+    /// Writes all of `bytes`. Grows the file if necessary.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
-    /// Cuts, or grows with zeros.
+    /// Truncates the file, or extends it with zeros.
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Makes all bytes and the length written so far durable.
     fn sync_data(&self) -> io::Result<()>;
 
-    /// Whether the path that it was opened by still leads to this file. False once somebody has
-    /// removed, moved or replaced it.
+    /// Whether the path with which it was opened still leads to this file. False if the file was removed,
+    /// moved or replaced.
     fn is_in_place(&self) -> io::Result<bool> {
         Ok(true)
     }
 
-    /// Takes the operating system's lock on the file, for as long as it is open. False where
-    /// another process has it.
+    /// Takes the operating system's lock on the file, for as long as it is open. False if another process has
+    /// the lock.
     fn try_lock(&self) -> io::Result<bool> {
         Ok(true)
     }
 
-    /// Gives the lock back before the file is closed.
+    /// Releases the lock before the file is closed.
     fn unlock(&self) -> io::Result<()> {
         Ok(())
     }
@@ -67,7 +67,7 @@ pub struct OsDisk {
 }
 
 impl OsDisk {
-    /// Takes `root`, made with mode 0700 where it is missing.
+    /// Uses `root`. Creates it with mode 0700 if it does not exist.
     pub fn new(root: &Path) -> io::Result<Self> {
         make_private_dir(root)?;
         Ok(Self {
@@ -76,8 +76,8 @@ impl OsDisk {
     }
 }
 
-/// Makes a folder that only its owner may enter, and what is above it, so that a power cut leaves
-/// its name; an existing one keeps its mode.
+/// Creates a folder that only its owner can enter, with its parents. Syncs the parents, so that a power cut
+/// does not lose the name. An existing folder keeps its mode.
 pub fn make_private_dir(dir: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = dir
         .ancestors()
@@ -94,7 +94,7 @@ pub fn make_private_dir(dir: &Path) -> io::Result<()> {
             _ => Path::new("."),
         };
         match sync_names(above) {
-            // One may make names in a folder that one may not read.
+            // A process may create names in a folder that it must not read.
             Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
             _ => {}
         }
@@ -102,8 +102,8 @@ pub fn make_private_dir(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the rights of others from a folder of ours that has them, as versions of before made it.
-/// A link, and a folder of somebody else's, stay as they are.
+/// Removes the access rights of group and others from one of our folders. Earlier versions created folders
+/// with these rights. Links and folders of other users do not change.
 pub fn make_private(dir: &Path) {
     #[cfg(unix)]
     {
@@ -123,7 +123,7 @@ pub fn make_private(dir: &Path) {
 }
 
 fn sync_names(dir: &Path) -> io::Result<()> {
-    // Windows has no handle on a folder to flush; its rename and create are journalled.
+    // Windows cannot flush a folder handle. Its rename and create are journalled.
     if cfg!(unix) {
         File::open(dir)?.sync_all()?;
     }
@@ -174,7 +174,7 @@ impl Disk for OsDisk {
     }
 }
 
-/// An existing file that nothing will be written to, wherever it lies.
+/// Opens an existing file at any path for reading only.
 pub(super) fn open_read_only(path: &Path) -> io::Result<Arc<dyn DiskFile>> {
     Ok(Arc::new(OsFile {
         file: File::open(path)?,
@@ -203,20 +203,20 @@ fn read_exact_at(file: &File, mut offset: u64, mut out: &mut [u8]) -> io::Result
     Ok(())
 }
 
-/// Whether two files are one.
+/// Whether two metadata describe the same file.
 #[cfg(unix)]
 fn is_same_file(a: &fs::Metadata, b: &fs::Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
     (a.dev(), a.ino()) == (b.dev(), b.ino())
 }
 
-/// An open file cannot be removed or replaced on Windows.
+/// Windows does not allow removing or replacing an open file.
 #[cfg(windows)]
 fn is_same_file(_: &fs::Metadata, _: &fs::Metadata) -> bool {
     true
 }
 
-/// Takes a lock; false where another process has it. An error means that there are no locks here.
+/// Takes a lock; false if another process has it. An error means that there are no locks here.
 pub(super) fn try_lock(file: &File) -> io::Result<bool> {
     locked(file.try_lock())
 }

@@ -1,4 +1,4 @@
-//! What can go wrong in the store, by what the caller should do.
+//! The errors of the store, by what the caller should do.
 
 use std::fmt;
 use std::io;
@@ -6,13 +6,13 @@ use std::io;
 /// An error of a running store.
 #[derive(Debug, Clone)]
 pub enum StoreError {
-    /// The disk refused; the store is read-only until it has reopened itself. Try again later.
+    /// The disk failed. The store is read-only until it has reopened itself. Try again later.
     Unavailable(String),
-    /// Bytes on the disk are not those that were written. Other crashes are not touched by it.
+    /// Bytes on the disk are not the bytes that were written. Other crashes are not affected.
     Damaged(String),
     /// The database itself is damaged. Trying again does not help.
     Corrupt(String),
-    /// The store is being closed.
+    /// The store is closing.
     Stopping,
 }
 
@@ -50,7 +50,7 @@ macro_rules! from_redb {
     )+};
 }
 
-/// Tells damage from what passes. redb opens every table that it was asked for, so a table that
+/// Separates damage from temporary errors. The store creates all its tables when it opens, so a table that
 /// is missing or has another type is damage, too.
 fn of_redb(error: redb::Error) -> StoreError {
     use redb::Error::{
@@ -63,7 +63,7 @@ fn of_redb(error: redb::Error) -> StoreError {
         | TableIsMultimap(_)
         | TableTypeMismatch { .. }
         | TypeDefinitionChanged { .. } => StoreError::Corrupt(text),
-        // No page lies behind the end of an undamaged file.
+        // An undamaged file has no page after its end.
         Io(error)
             if matches!(
                 error.kind(),
@@ -98,7 +98,7 @@ pub enum OpenError {
     InUse {
         holder: String,
     },
-    /// The file system has no locks, so that nobody can tell whether another process has it open.
+    /// The file system has no locks, so we cannot know whether another process has it open.
     NoLock {
         why: String,
     },
@@ -109,7 +109,7 @@ pub enum OpenError {
     },
     /// There are segments, but no database that says what is in them.
     Orphaned,
-    /// The folder holds something that is no store.
+    /// The folder has a FORMAT file that is not ours.
     Foreign {
         found: String,
     },
@@ -139,7 +139,7 @@ impl fmt::Display for OpenError {
                 "segments/ holds the bytes of crashes, but store.redb, which says what they are, is missing or empty: put it back from a copy, or move segments/ away to begin anew",
             ),
             Self::Store(StoreError::Unavailable(why)) => write!(f, "cannot be opened: {why}"),
-            // A row that cannot be read keeps the store from opening as much as a page that cannot.
+            // A row that cannot be read prevents opening the store just like a damaged page.
             Self::Store(StoreError::Damaged(row)) => {
                 write!(f, "{}", StoreError::Corrupt(row.clone()))
             }

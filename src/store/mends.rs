@@ -1,19 +1,19 @@
-//! History is done again behind everything new: crashes that lacked symbols which came late, and
-//! crashes that somebody asked for by a search.
+//! Mends: a mend reprocesses many crashes, either those that lacked symbols when they were processed, or
+//! those that a user selected with a search (ADR 11).
 //!
 //! ```text
-//! lacks            (seq, lack)              -> ()     what a walk asked for in vain
-//! lacking          (lack, seq)              -> ()     the same, the other way round
+//! lacks            (seq, lack)              -> ()     what a walk needed and did not find
+//! lacking          (lack, seq)              -> ()     the same, by lack
 //! lack_totals      lack                     -> crashes
 //! lack_releases    (lack, product, version) -> crashes
-//! mending          newest seq first         -> mend   processed crashes that are to be done again
-//! in_mending       seq                      -> mend   those that a worker has
+//! mending          newest seq first         -> mend   processed crashes that wait to be reprocessed
+//! in_mending       seq                      -> mend   crashes of a mend that a worker has
 //! mends            mend                     -> MendRow
 //! mend_signatures  (mend, side, signature)  -> crashes
 //! ```
 //!
-//! A crash that waits here keeps its state and its old result; it is handed out when nothing else
-//! waits. A mend counts every crash once, whatever becomes of it, and so always ends.
+//! A crash in `mending` keeps its state and its old result. It is handed out when nothing else waits. A mend
+//! counts every crash once, whether it succeeds, fails or is deleted, so every mend ends.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -48,7 +48,7 @@ impl MendRow {
     }
 }
 
-/// A mend as pages show it.
+/// A mend, as pages show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mend {
     pub id: u64,
@@ -58,23 +58,23 @@ pub struct Mend {
     pub signatures_after: u64,
 }
 
-/// What a walk asked for in vain. Written `<debug file>/<debug id>`, and what it is behind a blank
-/// where there are other symbols of the module.
+/// What a walk needed and did not find. Written as `<debug file>/<debug id>`. If the module has symbols but
+/// they are incomplete, a blank and the missing part follow.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lack {
     pub debug_file: String,
-    /// Where the dump has no record of the debug file: the code id, with the program as the file.
+    /// If the dump has no record of the debug file: the code id, with the program as the file.
     pub debug_id: String,
     pub what: What,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum What {
-    /// Anything at all.
+    /// The module has no symbols.
     Symbols,
-    /// Only what is exported has names.
+    /// The symbols have no functions: only exported functions have names.
     Functions,
-    /// Frames are found by guessing.
+    /// The symbols have no unwind rules: frames are found by guessing.
     Unwind,
 }
 
@@ -82,7 +82,7 @@ impl What {
     const ENDINGS: [(What, &'static str); 2] =
         [(What::Functions, " functions"), (What::Unwind, " unwind")];
 
-    /// How much a crash lacks by it: symbols without one of their halves are better than none.
+    /// How much the crash lacks. Symbols that have functions or unwind rules only are better than none.
     fn weight(self) -> u64 {
         match self {
             Self::Symbols => 3,
@@ -100,12 +100,12 @@ impl fmt::Display for Lack {
 }
 
 impl Lack {
-    /// Whether only the program is known. Its ids are shorter.
+    /// Whether only the program is known. Code ids are shorter than debug ids.
     pub fn is_of_program(&self) -> bool {
         self.debug_id.len() < *DEBUG_ID_DIGITS.start()
     }
 
-    /// Reads what `Display` writes.
+    /// Parses the text that `Display` writes.
     pub fn parse(text: &str) -> Option<Self> {
         let (what, module) = What::ENDINGS
             .iter()
@@ -120,27 +120,27 @@ impl Lack {
     }
 }
 
-/// Counts that are read for one list of what is lacking. Clients choose the names of modules and
-/// products, so that there may be any number.
+/// Limit of counts that are read for one list of lacks. Clients choose the names of modules and products, so
+/// there may be any number of them.
 const LACKS_READ_MAX: usize = 200_000;
-/// Releases that are read of one lack.
+/// Limit of releases that are read for one lack.
 const LACK_RELEASES_READ_MAX: usize = 1_000;
 
 const BEFORE: u8 = 0;
 const AFTER: u8 = 1;
-/// Mends that are remembered.
+/// Number of mends that are kept.
 const MENDS_MAX: u64 = 1_000;
 
 impl Store {
-    /// Has every crash that lacked one of these processed again, the newest first. Returns how many
-    /// there are; without any, no mend is made.
+    /// Reprocesses every crash that lacked one of these, newest first. Returns the number of crashes. If
+    /// there are none, no mend is created.
     pub fn mend(&self, lacks: Vec<Lack>) -> Result<u64, StoreError> {
         self.ask(|reply| Command::Mend { lacks, reply })
     }
 
-    /// Has these crashes processed again behind everything else, the newest first, as somebody
-    /// `asked`; more of them go `into` a mend that an earlier call has begun. Gives the mend, or
-    /// none where all of them wait already.
+    /// Reprocesses these crashes after all other work, newest first. `asked` describes the request. With
+    /// `into`, the crashes are added to a mend that an earlier call created. Returns the mend; `None` if all
+    /// the crashes wait already.
     pub fn redo(
         &self,
         seqs: Vec<u64>,
@@ -156,7 +156,7 @@ impl Store {
         })
     }
 
-    /// A mend, unless it is forgotten.
+    /// A mend; `None` if it is no longer kept.
     pub fn mend_of(&self, id: u64) -> Result<Option<Mend>, StoreError> {
         self.read(|read| {
             let row = read.open_table(MENDS)?.get(id)?;
@@ -176,7 +176,7 @@ impl Store {
         })
     }
 
-    /// Everything that some crash lacks.
+    /// All lacks of all crashes.
     pub fn lacks(&self) -> Result<Vec<Lack>, StoreError> {
         self.read(|read| {
             let lacking = read.open_table(LACKING)?;
@@ -195,7 +195,7 @@ impl Store {
         })
     }
 
-    /// The crash that came last of those that lack this.
+    /// The newest crash that has this lack.
     pub fn newest_lacking(&self, lack: &Lack) -> Result<Option<StoredCrash>, StoreError> {
         let seq = self.read(|read| {
             let names = read.open_table(NAMES)?;
@@ -213,7 +213,7 @@ impl Store {
         }
     }
 
-    /// What most crashes lack, with how many do; of a product and version where these are given.
+    /// The most frequent lacks with their numbers of crashes, of one product and version if given.
     pub fn lacking(
         &self,
         product: Option<&str>,
@@ -286,7 +286,7 @@ impl Store {
     }
 }
 
-/// A mend's row with what is counted beside it.
+/// A mend's row with its numbers of signatures.
 fn mend(read: &ReadTransaction, id: u64, row: &[u8]) -> Result<Mend, StoreError> {
     let signatures = read.open_table(MEND_SIGNATURES)?;
     let distinct = |side: u8| -> Result<u64, StoreError> {
@@ -301,22 +301,22 @@ fn mend(read: &ReadTransaction, id: u64, row: &[u8]) -> Result<Mend, StoreError>
     })
 }
 
-/// What crashes lack.
+/// A lack and the crashes that have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lacking {
     pub lack: Lack,
     pub crashes: u64,
-    /// Whose crashes, the most first.
+    /// The releases of these crashes, most crashes first.
     pub releases: Vec<(Release, u64)>,
 }
 
-/// Newest first.
+/// A key that sorts the newest crash first.
 fn order(seq: u64) -> u64 {
     u64::MAX - seq
 }
 
 impl Txn<'_> {
-    /// Finds the crashes that lack one of these and lets them wait to be done again.
+    /// Finds the crashes that have one of these lacks and marks them for reprocessing.
     pub(super) fn mend(&mut self, lacks: &[Lack], now: Timestamp) -> Result<u64, StoreError> {
         let mut affected = BTreeSet::new();
         for lack in lacks {
@@ -341,7 +341,7 @@ impl Txn<'_> {
         Ok(begun.map_or(0, |(_, row)| row.affected))
     }
 
-    /// Lets these crashes wait to be done again.
+    /// Marks these crashes for reprocessing.
     pub(super) fn redo(
         &mut self,
         seqs: &[u64],
@@ -358,14 +358,14 @@ impl Txn<'_> {
         Ok(enlarged.map_or(into, |(mend, _)| Some(mend)))
     }
 
-    /// Puts crashes into a mend that goes on or has ended, or into a new one that begins as `row`.
+    /// Adds crashes to an existing mend (running or ended), or to a new one that starts as `row`.
     fn enlarge_mend(
         &mut self,
         affected: BTreeSet<u64>,
         into: Option<u64>,
         row: MendRow,
     ) -> Result<Option<(u64, MendRow)>, StoreError> {
-        // What waits in an earlier mend, or is being done, will find what came since too.
+        // A crash that waits in an earlier mend, or is being processed, will use the new symbols too.
         let mut fresh = Vec::new();
         for seq in affected {
             if self.mending.get(order(seq))?.is_none() && self.is_finished(seq)? {
@@ -409,7 +409,7 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Hands out the newest crash that is to be mended.
+    /// Hands out the newest crash that waits in a mend.
     pub(super) fn claim_mend(&mut self, now: Timestamp) -> Result<Option<Job>, StoreError> {
         loop {
             let first = self.mending.pop_first()?;
@@ -422,12 +422,12 @@ impl Txn<'_> {
                 let row = self.row(seq)?;
                 return self.hand_out(seq, row, Lane::Mend).map(Some);
             }
-            // Somebody asked for it since, and it will find the symbols by itself.
+            // The crash was requested since, and that processing uses the new symbols.
             self.count_mended(mend, None, now)?;
         }
     }
 
-    /// Writes down what a finished crash lacks, and what it means for a mend that it is part of.
+    /// Stores what a processed crash lacks, and counts the crash in its mend, if any.
     pub(super) fn finish_lacking(
         &mut self,
         seq: u64,
@@ -458,7 +458,7 @@ impl Txn<'_> {
         self.count_mended(mend, Some((lacks_less, signatures)), now)
     }
 
-    /// A deleted crash lacks nothing and is part of no mend.
+    /// Removes a deleted crash from the lacks and from its mend.
     pub(super) fn delete_lacking(
         &mut self,
         seq: u64,
@@ -474,7 +474,7 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Returns what there was.
+    /// Returns the removed lacks.
     fn forget_lacks(&mut self, seq: u64, release: &Release) -> Result<Vec<NameId>, StoreError> {
         let mut modules = Vec::new();
         for entry in self.lacks.range((seq, 0)..=(seq, NameId::MAX))? {
@@ -504,7 +504,7 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Counts what crashes lack, in a store of before these counts.
+    /// Counts the lacks in a store that was made before these counts existed.
     pub(super) fn fill_lack_counts(&mut self) -> Result<(), StoreError> {
         if !self.lack_totals.is_empty()? || self.lacking.is_empty()? {
             return Ok(());
@@ -522,7 +522,7 @@ impl Txn<'_> {
                             version: row.version,
                         },
                     )),
-                    // Nothing is counted of a crash that cannot be read.
+                    // A crash whose row cannot be read is not counted.
                     Err(StoreError::Damaged(_)) => None,
                     Err(error) => return Err(error),
                 };
@@ -537,8 +537,8 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// One crash of a mend is done, unless it is gone with whether it lacks less, and its
-    /// signatures before and after.
+    /// Counts one crash of a mend as done. `outcome` is `None` if the crash was not mended; otherwise it says
+    /// whether the crash lacks less than before, and has the signatures before and after.
     fn count_mended(
         &mut self,
         mend: u64,

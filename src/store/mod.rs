@@ -1,16 +1,16 @@
 //! The store: the record of every crash, and the only place where bytes become durable.
 //!
-//! `store.redb` holds all state; payload bytes lie in append-only segment files that only this
-//! module writes, reads and deletes. Together they are one store. The steps of a crash through it:
+//! `store.redb` holds all state. Payload bytes are in append-only segment files, which only this module
+//! writes, reads and deletes. Together they are one store. A crash goes through these steps:
 //!
-//! 1. [`Store::accept`] returns when the crash is durable: payloads synced, then redb committed.
-//! 2. The writer hands it out through the [`JobSink`] in a batch that it commits anyway.
-//! 3. [`Store::finish`] or [`Store::fault`] brings the worker's answer, which counts only while
-//!    the attempt is the current one.
-//! 4. [`Store::changes`] tells the indexer.
+//! 1. [`Store::accept`] returns when the crash is durable: payloads are synced, then redb is committed.
+//! 2. The writer sends the crash to a worker through the [`JobSink`], in a batch that it commits anyway.
+//! 3. [`Store::finish`] or [`Store::fault`] hands in the worker's answer. It counts only if the attempt is
+//!    still the current one.
+//! 4. [`Store::changes`] lists the changed crashes for the indexer.
 //!
-//! Readers take short transactions of their own; no guard or transaction leaves this module. It
-//! never looks into a dump and never answers a client.
+//! Each read is one short transaction. No guard and no transaction leaves this module. The module never looks
+//! into a dump and never answers a client.
 
 pub mod accounts;
 mod audit;
@@ -67,27 +67,31 @@ pub use writer::{Finished, NewCrash};
 
 const DATABASE: &str = "store.redb";
 const FORMAT: &str = "FORMAT";
-/// Layout of the data directory. 1: the first.
+/// Version of the layout of the data directory. 1: the first.
 const LAYOUT: u32 = 1;
-/// Commands that may wait for the writer before their senders have to.
+/// Commands that can be queued for the writer. Senders block when the queue is full.
 const COMMANDS_MAX: usize = 1_024;
 
-/// Where the writer hands out jobs. Only the writer sends, so room can only grow behind its back.
+/// Where the writer sends jobs. Only the writer sends, so the room can only grow between `room` and `send`.
 pub trait JobSink: Send {
-    /// Jobs of a lane that can be sent now without waiting.
+    /// Number of jobs of a lane that can be sent now without blocking.
     fn room(&self, lane: Lane) -> usize;
     fn send(&self, job: Job);
-    /// Whether the last jobs were all that there was room for, but for those that take long.
+    /// Called after each batch with true if at least one lane of the fast workers is full.
     fn is_behind(&self, is_behind: bool);
 }
 
-/// Holds the data directory for this process alone.
+/// A lock on the data directory, so that only this process uses it.
 #[derive(Debug)]
 pub struct DirectoryLock(#[allow(dead_code, reason = "the lock is the open file")] File);
 
 impl DirectoryLock {
-    /// Takes the lock in `root/lock`. The pid in the file is only text for people; the operating
-    /// system frees the lock with the process.
+    /// Takes the lock in `root/lock`. The pid in the file is only information for people. The operating
+    /// system releases the lock when the process ends.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`] if another process has the lock, [`OpenError::NoLock`] if the file system has no
+    /// locks.
     pub fn take(root: &Path) -> Result<Self, OpenError> {
         disk::make_private_dir(root)?;
         let mut file = OpenOptions::new()
@@ -117,23 +121,23 @@ impl DirectoryLock {
 
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
-    /// Bound of redb's page cache, in bytes.
+    /// Limit of redb's page cache, in bytes.
     pub cache_bytes: usize,
-    /// An operating-system folder for large payloads on their way in.
+    /// A folder for large payloads while a report arrives.
     pub spill_dir: PathBuf,
 }
 
-/// What the writer thread and readers share.
+/// The state that the writer thread and readers share.
 struct Shared {
     disk: Arc<dyn Disk>,
-    /// The database's file with our lock on it.
+    /// The database file, which we keep locked.
     file: Arc<dyn DiskFile>,
-    /// The damage of the database that was met first, if any was.
+    /// The first damage found in the database, if any.
     damage: Mutex<Option<String>>,
     clock: Arc<dyn Clock>,
     database: RwLock<Arc<backend::Open>>,
     readers: segments::Readers,
-    /// Why the store cannot be written just now.
+    /// Why the store cannot be written now; `None` if it can.
     latched: Mutex<Option<String>>,
     last_change: AtomicU64,
     change_signal: Sender<()>,
@@ -152,8 +156,8 @@ impl Shared {
         *self.database.write().unwrap_or_else(|e| e.into_inner()) = Arc::new(database);
     }
 
-    /// Fails where `store.redb` is no longer the file that we have open and locked: another
-    /// process may be writing the one that is there now.
+    /// Fails if `store.redb` is no longer the file that we have open and locked. Another process may be
+    /// writing the file that has this name now.
     fn check_in_place(&self) -> Result<(), StoreError> {
         match self.file.is_in_place()? {
             true => Ok(()),
@@ -163,7 +167,7 @@ impl Shared {
         }
     }
 
-    /// Remembers the first damage for the status page and the health check.
+    /// Stores the first damage for the status page and the health check.
     fn note(&self, error: &StoreError) {
         if let StoreError::Corrupt(_) = error {
             self.database().mark_damaged();
@@ -177,7 +181,7 @@ impl Shared {
         *self.latched.lock().unwrap_or_else(|e| e.into_inner()) = Some(error.to_string());
     }
 
-    /// Returns whether it was latched.
+    /// Returns true if it was latched.
     fn unlatch(&self) -> bool {
         let mut latched = self.latched.lock().unwrap_or_else(|e| e.into_inner());
         latched.take().is_some()
@@ -189,44 +193,44 @@ impl Shared {
 
     fn tell_change(&self, change: u64) {
         self.last_change.store(change, Ordering::Release);
-        // A full channel means that the indexer has been told already.
+        // A full channel means that the indexer has a signal that it has not read yet.
         let _ = self.change_signal.try_send(());
     }
 }
 
-/// A change of a crash, as the indexer sees it.
+/// A change of a crash, for the indexer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
     pub change: u64,
     pub seq: u64,
 }
 
-/// How the store is, for the status page and the health checks.
+/// The state of the store, for the status page and the health checks.
 #[derive(Clone, Debug)]
 pub struct StoreStatus {
-    /// Why it cannot be written just now.
+    /// Why the store cannot be written now; `None` if it can.
     pub latched: Option<String>,
-    /// The damage of the database that was met first since the start.
+    /// The first damage found in the database since the start.
     pub damage: Option<String>,
-    /// Segments whose files are not there: the payloads in them are lost.
+    /// Segments whose files are missing. Their payloads are lost.
     pub missing_segments: Vec<String>,
-    /// Crashes in each state, in the order of [`State::ALL`].
+    /// Number of crashes in each state, in the order of [`State::ALL`].
     pub states: Vec<(State, u64)>,
     pub oldest_queued_at: Option<Timestamp>,
     pub segments: u64,
     /// Bytes of all segments.
     pub segment_bytes: u64,
-    /// Bytes in them that a crash still needs.
+    /// Bytes in the segments that a crash still needs.
     pub live_bytes: u64,
     pub database_bytes: u64,
     /// Number of the newest change.
     pub last_change: u64,
-    /// Changes that the index has not taken over durably.
+    /// Changes that are not yet durable in the index.
     pub changes_waiting: u64,
 }
 
 impl StoreStatus {
-    /// What is wrong with it: a short name and a sentence for each fault.
+    /// The faults of the store, each with a short name and a sentence.
     pub fn faults(&self) -> impl Iterator<Item = (&'static str, String)> {
         let missing = (!self.missing_segments.is_empty()).then(|| {
             let named = &self.missing_segments[..self.missing_segments.len().min(5)];
@@ -262,8 +266,11 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store on `disk`, making a new one where there is none, and takes back what was
-    /// in flight when the server last died. Jobs start to flow into `sink` at once.
+    /// Opens the store on `disk` and creates one if there is none. Returns the crashes to the queue that were
+    /// in flight when the server last stopped or died. Jobs flow into `sink` at once.
+    ///
+    /// # Errors
+    /// See [`OpenError`], which says what an operator must change first.
     pub fn open(
         disk: Arc<dyn Disk>,
         options: StoreOptions,
@@ -279,7 +286,7 @@ impl Store {
             },
             other => other?,
         };
-        // The lock on the directory alone is gone when somebody removes its file.
+        // The lock on the directory alone is lost if somebody deletes the lock file.
         if !file.try_lock().map_err(no_lock)? {
             return Err(OpenError::InUse {
                 holder: format!("it has {DATABASE} locked"),
@@ -320,7 +327,7 @@ impl Store {
             .spawn(move || {
                 let _ending = ending;
                 let vital = Vital::new("store-writer");
-                // Requests under way must learn that nothing is taken any more.
+                // Requests in progress must learn that the store accepts nothing more.
                 match catch_unwind(AssertUnwindSafe(|| writer.run())) {
                     Ok(()) => vital.finish(),
                     Err(_) => watched.latch(&StoreError::Unavailable(
@@ -339,13 +346,17 @@ impl Store {
         })
     }
 
-    /// Where large payloads may spill on their way in.
+    /// The folder for large payloads while a report arrives.
     pub fn spill_dir(&self) -> &Path {
         &self.spill_dir
     }
 
-    /// Makes a crash durable. When this has returned `Ok`, no kill and no power cut loses it. Returns its id,
-    /// or that of the crash whose report came again.
+    /// Makes a crash durable. After `Ok`, no kill and no power cut loses it. Returns its id, or the id of the
+    /// stored crash if the client has sent the same report before.
+    ///
+    /// # Errors
+    /// Nothing may be acknowledged. [`StoreError::Unavailable`] is temporary: the client should send the
+    /// report again later.
     pub fn accept(&self, crash: NewCrash) -> Result<CrashId, StoreError> {
         self.ask(|reply| Command::Accept {
             crash: Box::new(crash),
@@ -353,12 +364,13 @@ impl Store {
         })
     }
 
-    /// Brings a crash to the priority lane: promotes a deferred one, does a finished one again.
+    /// Moves a crash to the priority lane. Promotes a deferred crash and reprocesses a finished one.
     pub fn request(&self, id: CrashId) -> Result<Requested, StoreError> {
         self.ask(|reply| Command::Request { id, reply })
     }
 
-    /// The same for many crashes, in as few transactions as they fit into; answers in order.
+    /// Does the same for many crashes, in as few transactions as possible. The answers are in the order of
+    /// `ids`.
     pub fn request_all(&self, ids: &[CrashId]) -> Result<Vec<Requested>, StoreError> {
         let mut answers = Vec::with_capacity(ids.len());
         for &id in ids {
@@ -372,7 +384,11 @@ impl Store {
             .collect()
     }
 
-    /// Hands in a worker's result. It is durable soon; a late answer is dropped.
+    /// Hands in a worker's result. It becomes durable soon. The result is dropped if the attempt is no longer
+    /// the current one.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopping`] only. If the disk fails, the writer keeps the result and tries again.
     pub fn finish(&self, job: Job, finished: Finished) -> Result<(), StoreError> {
         self.tell(Command::Finish {
             job,
@@ -380,22 +396,23 @@ impl Store {
         })
     }
 
-    /// Counts a walker's death or overrun against the crash and puts it back.
+    /// Counts a walker's death or exceeded limit as a fault of the crash, and requeues the crash.
     pub fn fault(&self, job: Job, reason: String) -> Result<(), StoreError> {
         self.tell(Command::Fault { job, reason })
     }
 
-    /// Puts a crash back, behind no other, for those who have time for it.
+    /// Moves a crash that takes long to the next slower lane (ADR 17).
     pub fn set_back(&self, job: Job) -> Result<(), StoreError> {
         self.tell(Command::SetBack { job })
     }
 
-    /// The index is durable up to this change: the feed before it may be forgotten.
+    /// Tells the store that the index is durable up to this change. The store may forget the changes before
+    /// it.
     pub fn indexed(&self, up_to: u64) -> Result<(), StoreError> {
         self.tell(Command::Indexed { up_to })
     }
 
-    /// Deletes the crashes among these that are in one of `states` still; returns how many.
+    /// Deletes those of the crashes that are still in one of `states`. Returns how many it deleted.
     pub fn delete(&self, seqs: Vec<u64>, states: &'static [State]) -> Result<u64, StoreError> {
         self.ask(|reply| Command::Delete {
             seqs,
@@ -404,13 +421,13 @@ impl Store {
         })
     }
 
-    /// Gives back the files of segments that no crash needs; returns how many.
+    /// Deletes the files of segments that no crash needs. Returns how many it deleted.
     pub fn sweep(&self) -> Result<u64, StoreError> {
         self.ask(|reply| Command::Sweep { reply })
     }
 
-    /// Checks that every crash stands in exactly the tables that its state names and that the
-    /// counts are right, and puts right what is not. Intake goes on meanwhile.
+    /// Checks that every crash is in exactly the tables that its state requires and that the counts are
+    /// right. Repairs what is wrong. The store accepts reports meanwhile.
     pub fn audit(&self) -> Result<Audit, StoreError> {
         let (audit, counts) = self.read(audit::examine)?;
         if !audit.is_clean() {
@@ -424,7 +441,7 @@ impl Store {
         Ok(audit)
     }
 
-    /// Up to `limit` deferred crashes whose time is up at `now`.
+    /// Up to `limit` deferred crashes that expire at `now` or before.
     pub fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<u64>, StoreError> {
         self.read(|read| {
             let deferred = read.open_table(DEFERRED)?;
@@ -436,8 +453,8 @@ impl Store {
         })
     }
 
-    /// Crashes that were accepted and have no result yet, those that workers have first, and how
-    /// many there are; the first `skip` are left out, and those after `limit`.
+    /// Crashes that are queued or being processed, and the total number of them. Crashes that workers have
+    /// come first. The result leaves out the first `skip` crashes and has at most `limit`.
     pub fn awaited(
         &self,
         skip: usize,
@@ -464,19 +481,19 @@ impl Store {
         })
     }
 
-    /// Hands out no more jobs; the senders of the [`JobSink`] are dropped.
+    /// Stops handing out jobs. The senders of the [`JobSink`] are dropped.
     pub fn pause(&self) {
         let _ = self.tell(Command::Pause);
     }
 
-    /// Takes back what is still in flight and ends the writer. Later calls answer `Stopping`.
+    /// Returns the crashes in flight to the queue and ends the writer. Later calls return `Stopping`.
     pub fn close(&self) {
         self.tell_discards();
         let _ = self.tell(Command::Close);
         let writer = self.writer.lock().unwrap_or_else(|e| e.into_inner()).take();
         if let Some(writer) = writer {
             let _ = writer.join();
-            // Readers may still hold the file; nobody writes it any more.
+            // Readers may still hold the file, but no thread writes it any more.
             let _ = self.shared.file.unlock();
         }
     }
@@ -495,7 +512,7 @@ impl Store {
 
     /// Waits for the writer's answer to a command.
     fn answered<T>(&self, answer: &Receiver<Result<T, StoreError>>) -> Result<T, StoreError> {
-        // A command that was sent as the writer ended stays in the channel: nobody drops its reply.
+        // A command sent just as the writer ended stays in the channel, and its reply is never dropped.
         select! {
             recv(answer) -> answer => answer,
             recv(self.ended) -> _ => answer.try_recv().map_err(|_| RecvError),
@@ -503,8 +520,8 @@ impl Store {
         .map_err(|_| StoreError::Stopping)?
     }
 
-    /// A read transaction. One that meets an I/O error has the writer look at the database: redb
-    /// answers nothing after it until it is opened anew.
+    /// Runs a read transaction. After an I/O error it has the writer check the database, because redb refuses
+    /// all work after such an error until it is opened again.
     fn read<T>(
         &self,
         work: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>,
@@ -514,24 +531,24 @@ impl Store {
             self.shared.note(error);
         }
         if matches!(result, Err(StoreError::Unavailable(_))) && self.latched().is_none() {
-            // A full channel means that the writer is busy, and will notice by itself.
+            // If the channel is full, the writer is busy and will meet the error itself.
             let _ = self.commands.try_send(Command::Check);
         }
         result
     }
 
-    /// Why the store cannot be written just now; `None` while it can.
+    /// Why the store cannot be written now; `None` if it can.
     pub fn latched(&self) -> Option<String> {
         let latched = self.shared.latched.lock();
         latched.unwrap_or_else(|e| e.into_inner()).clone()
     }
 
-    /// Receives whenever there may be new changes.
+    /// Receives a message whenever there may be new changes.
     pub fn change_signal(&self) -> Receiver<()> {
         self.change_signal.clone()
     }
 
-    /// A crash by its id.
+    /// A crash by its id, with its sequence number.
     pub fn crash(&self, id: CrashId) -> Result<Option<(u64, StoredCrash)>, StoreError> {
         self.read(|read| {
             let Some(seq) = read.open_table(IDS)?.get(id.bits())?.map(|v| v.value()) else {
@@ -557,7 +574,7 @@ impl Store {
         })
     }
 
-    /// The crashes received last, newest first.
+    /// The newest crashes by receipt, newest first.
     pub fn newest(&self, limit: usize) -> Result<Vec<StoredCrash>, StoreError> {
         self.read(|read| {
             let crashes = read.open_table(CRASHES)?;
@@ -573,8 +590,8 @@ impl Store {
         })
     }
 
-    /// The next `limit` crashes with sequence numbers above `after`, ascending; fewer at the end
-    /// alone. Those whose rows are damaged are passed over.
+    /// The next `limit` crashes with sequence numbers above `after`, ascending. There are fewer only at the
+    /// end of the table. Crashes with damaged rows are left out.
     pub fn scan(&self, after: u64, limit: usize) -> Result<Vec<(u64, StoredCrash)>, StoreError> {
         self.read(|read| {
             let crashes = read.open_table(CRASHES)?;
@@ -590,7 +607,7 @@ impl Store {
         })
     }
 
-    /// Up to `limit` changes above `after`, ascending. A crash appears once for each change.
+    /// Up to `limit` changes above `after`, ascending. A crash appears once for each of its changes.
     pub fn changes(&self, after: u64, limit: usize) -> Result<Vec<Change>, StoreError> {
         self.read(|read| {
             let changes = read.open_table(CHANGES)?;
@@ -606,7 +623,7 @@ impl Store {
         })
     }
 
-    /// Number of the newest change, and of the oldest one that is still in the feed (if any is).
+    /// The number of the newest change, and of the oldest change that is still in the feed, if any.
     pub fn change_range(&self) -> Result<(u64, Option<u64>), StoreError> {
         self.read(|read| {
             let last = read
@@ -621,7 +638,7 @@ impl Store {
         })
     }
 
-    /// The store's own id, made once.
+    /// The store's own id, created once.
     pub fn id(&self) -> Result<u128, StoreError> {
         self.read(|read| {
             let id = read
@@ -632,14 +649,20 @@ impl Store {
         })
     }
 
-    /// Annotations and metadata of a crash.
+    /// The annotations and metadata of a crash.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if this crash's bytes are damaged. Other crashes are not affected.
     pub fn raw(&self, row: &StoredCrash) -> Result<RawCrash, StoreError> {
         let json = self.shared.readers.read(row.raw)?.read_all()?;
         serde_json::from_slice(&json)
             .map_err(|e| StoreError::Damaged(format!("raw crash of {}: {e}", row.id)))
     }
 
-    /// The processed crash, JSON as it was handed in; `None` before its first processing.
+    /// The processed crash, as the JSON that was handed in; `None` before it was first processed.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if this crash's bytes are damaged. Other crashes are not affected.
     pub fn processed(&self, row: &StoredCrash) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(processed) = &row.processed else {
             return Ok(None);
@@ -647,12 +670,12 @@ impl Store {
         Ok(Some(self.shared.readers.read(processed.blob)?.read_all()?))
     }
 
-    /// A dump's or attachment's bytes, exactly as they came.
+    /// The bytes of a dump or attachment, exactly as received.
     pub fn part(&self, part: &StoredPart) -> Result<PayloadReader, StoreError> {
         self.shared.readers.read(part.blob)
     }
 
-    /// Names of the segments whose files somebody has removed.
+    /// Names of the segments that have a row but no file.
     fn missing_segments(&self) -> Result<Vec<String>, StoreError> {
         let known = || {
             self.read(|read| {
@@ -678,7 +701,7 @@ impl Store {
         };
         let mut missing: Vec<u32> = rows.into_iter().filter(|n| !there.contains(n)).collect();
         if !missing.is_empty() {
-            // Retention may have removed some since we read the rows.
+            // Retention may have removed some segments since we read the rows.
             let still: HashSet<u32> = known()?.into_iter().collect();
             missing.retain(|segment| still.contains(segment));
         }
@@ -686,7 +709,7 @@ impl Store {
     }
 
     pub fn status(&self) -> Result<StoreStatus, StoreError> {
-        // A server at rest writes nothing, and would not notice.
+        // An idle server writes nothing, so its writer would not notice that the file was replaced.
         let displaced = || self.shared.check_in_place().err().map(|e| e.to_string());
         let latched = self.latched().or_else(displaced);
         let damage = self.shared.damage.lock();
@@ -701,7 +724,7 @@ impl Store {
             let ready = read.open_table(READY)?;
             let crashes = read.open_table(CRASHES)?;
             let mut oldest_queued_at: Option<Timestamp> = None;
-            // A crash that is to be mended has a result.
+            // A crash in the mend lane already has a result.
             for lane in Lane::ALL.into_iter().filter(|&lane| lane != Lane::Mend) {
                 let lane = lane as u8;
                 let Some(entry) = ready.range((lane, 0)..=(lane, u64::MAX))?.next() else {
@@ -751,7 +774,7 @@ impl Drop for Store {
     }
 }
 
-/// The row of a crash in a list: a damaged one is left out, so that the others are shown.
+/// The row of a crash for a list. A damaged row is left out so that the others are still shown.
 fn readable(seq: u64, row: &[u8]) -> Option<StoredCrash> {
     rows::decode(row)
         .inspect_err(|error| tracing::error!(seq, %error, "a crash is left out of a list"))
@@ -771,7 +794,7 @@ fn has_segments(disk: &dyn Disk) -> std::io::Result<bool> {
     Ok(names.iter().any(|name| segments::number_in(name).is_some()))
 }
 
-/// Writes FORMAT in a new directory, and refuses one that is not ours.
+/// Writes FORMAT in a new directory. Refuses a directory that is not ours.
 fn check_format(disk: &dyn Disk) -> Result<(), OpenError> {
     let ours = format!("crashkeep {LAYOUT}\n");
     let file = match disk.open(FORMAT) {
@@ -794,7 +817,8 @@ fn check_format(disk: &dyn Disk) -> Result<(), OpenError> {
             found,
             known: LAYOUT,
         }),
-        // Its writing was cut short: nothing of it, a part, or its length alone was kept.
+        // A kill interrupted the writing of FORMAT: the file is empty, has only the first part of the text,
+        // or has only zeros.
         _ if ours.starts_with(&found) => {
             file.write_at(0, ours.as_bytes())?;
             Ok(file.sync_data()?)

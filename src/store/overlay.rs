@@ -1,8 +1,8 @@
-//! A directory that is only read: what would be written stays in memory.
+//! A read-only directory with an overlay: changes stay in memory.
 //!
-//! redb refuses to open a file read-only that was not closed cleanly, and a copy of a running or
-//! killed server never was. Here it repairs the copy in memory, and not one byte below the root
-//! changes, whoever owns it and whatever it is mounted on.
+//! redb refuses to open a file read-only that was not closed cleanly, and a copy of a running or killed
+//! server never was. With the overlay, redb repairs the copy in memory. No byte below the root changes,
+//! whoever owns it and however it is mounted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -114,7 +114,7 @@ impl Disk for OverlayDisk {
     }
 }
 
-/// A file that is read from its base and written to memory.
+/// A file that is read from its base. Writes go to memory.
 #[derive(Debug)]
 pub struct OverlayFile {
     base: Option<Arc<dyn DiskFile>>,
@@ -124,9 +124,10 @@ pub struct OverlayFile {
 #[derive(Debug)]
 struct State {
     len: u64,
-    /// Bytes of the base that still count: cutting the file and growing it again reads as zeros.
+    /// Length of the base that is still visible. If the file is truncated and grows again, the new part reads
+    /// as zeros.
     base_len: u64,
-    /// Pages that were written to, by their number.
+    /// Pages that were written, by page number.
     pages: BTreeMap<u64, Vec<u8>>,
 }
 
@@ -155,7 +156,7 @@ impl OverlayFile {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// A page as it is without the overlay.
+    /// A page of the base, without the overlay.
     fn base_page(&self, number: u64, base_len: u64) -> io::Result<Vec<u8>> {
         let mut page = vec![0; PAGE as usize];
         let start = number * PAGE;
@@ -169,7 +170,7 @@ impl OverlayFile {
     }
 }
 
-/// The parts of `offset..offset + len`, page by page: page, start in it, length.
+/// The pages that `offset..offset + len` touches: page number, start in the page, length.
 fn pieces(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, usize)> {
     let end = offset + len as u64;
     let mut at = offset;

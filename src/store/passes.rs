@@ -1,4 +1,4 @@
-//! The last pass of retention: when it was, and by which settings.
+//! The last pass of retention: when it ran, and with which settings.
 //!
 //! ```text
 //! passes      "last"               -> PassRow
@@ -16,11 +16,11 @@ use crate::clock::Timestamp;
 const LAST: &str = "last";
 
 impl Store {
-    /// The last pass that went through; `None` where none was written down yet.
+    /// The last pass that succeeded; `None` if none is stored yet.
     pub fn last_retention(&self) -> Result<Option<PassRow>, StoreError> {
         self.read(|read| {
             let table = match read.open_table(PASSES) {
-                // A store of before that is only read has no such table.
+                // An older store that is opened only for reading does not have this table.
                 Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
                 table => table?,
             };
@@ -29,12 +29,12 @@ impl Store {
         })
     }
 
-    /// Writes down that a pass went through.
+    /// Stores that a pass succeeded.
     pub fn retained(&self, pass: PassRow) -> Result<(), StoreError> {
         self.ask(|reply| Command::Retained { pass, reply })
     }
 
-    /// How many deferred crashes are to go after `after`, up to and with `up_to`.
+    /// Number of deferred crashes that expire after `after` and not later than `up_to`.
     pub fn deferred_between(
         &self,
         after: Option<Timestamp>,

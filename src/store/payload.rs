@@ -1,11 +1,12 @@
-//! Payloads: the bytes of dumps, attachments, raw and processed crashes, as segments keep them.
+//! Payloads: the bytes of dumps, attachments, raw and processed crashes, in the form in which segments store
+//! them.
 //!
-//! A payload is cut into chunks of up to 256 KiB, each compressed with lz4 by the thread that
-//! brings it, so that the writer thread only copies. A large one spills into an unnamed file, so
-//! that memory does not grow with what a client sends.
+//! A payload is split into chunks of up to 256 KiB. The thread that supplies the payload compresses each
+//! chunk with lz4, so the writer thread only copies. A large payload spills into an unnamed file, so memory
+//! does not grow with the size of a report.
 //!
 //! ```text
-//! chunk   u32 bytes when unpacked | u32 bytes that follow, top bit set where they are stored plain | bytes
+//! chunk   u32 bytes when unpacked | u32 bytes that follow, top bit set if they are stored plain | bytes
 //! ```
 
 use std::fs::File;
@@ -19,7 +20,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::disk::DiskFile;
 use super::error::StoreError;
 
-/// Bytes of a payload that are compressed at once.
+/// Bytes of a payload that are compressed together.
 pub const CHUNK_BYTES: usize = 256 * 1024;
 /// Bytes of a spilled payload that are copied at once.
 const COPY_BYTES: usize = 1024 * 1024;
@@ -43,7 +44,7 @@ enum Body {
 }
 
 impl Payload {
-    /// Packs bytes that are in memory already.
+    /// Packs bytes that are already in memory.
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let mut builder = PayloadBuilder::in_memory();
         for chunk in bytes.chunks(CHUNK_BYTES) {
@@ -57,7 +58,7 @@ impl Payload {
         self.raw_bytes
     }
 
-    /// Bytes that it holds in memory.
+    /// Bytes that it uses in memory.
     pub fn memory_bytes(&self) -> usize {
         match &self.body {
             Body::Memory(bytes) => bytes.len(),
@@ -70,7 +71,7 @@ impl Payload {
         self.sha256
     }
 
-    /// Hands the packed bytes to `sink` in order. May be called again.
+    /// Passes the packed bytes to `sink` in order. Can be called more than once.
     pub(super) fn copy_to(&self, mut sink: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         match &self.body {
             Body::Memory(bytes) => sink(bytes),
@@ -93,10 +94,10 @@ impl Payload {
     }
 }
 
-/// Takes a payload in pieces of any size.
+/// Builds a payload from pieces of any size.
 pub struct PayloadBuilder {
-    /// Where the payload goes when its packed form grows over so many bytes; `None` keeps all
-    /// in memory.
+    /// The folder to which the payload spills when its packed form exceeds this number of bytes; `None` keeps
+    /// all of it in memory.
     spill: Option<(PathBuf, usize)>,
     pending: Vec<u8>,
     raw_bytes: u64,
@@ -107,7 +108,7 @@ pub struct PayloadBuilder {
 }
 
 impl PayloadBuilder {
-    /// A payload that goes to an unnamed file below `dir` when it grows over `memory_bytes_max`.
+    /// A payload that spills to an unnamed file below `dir` when it exceeds `memory_bytes_max`.
     pub fn spilling(dir: &Path, memory_bytes_max: usize) -> Self {
         Self {
             spill: Some((dir.to_path_buf(), memory_bytes_max)),
@@ -127,7 +128,7 @@ impl PayloadBuilder {
         }
     }
 
-    /// Bytes that it holds in memory.
+    /// Bytes that it uses in memory.
     pub fn memory_bytes(&self) -> usize {
         let kept = match &self.body {
             Body::Memory(bytes) => bytes.len(),
@@ -136,7 +137,7 @@ impl PayloadBuilder {
         kept + self.pending.len()
     }
 
-    /// Bytes taken so far.
+    /// Bytes written so far, before packing.
     pub fn bytes(&self) -> u64 {
         self.raw_bytes + self.pending.len() as u64
     }
@@ -203,7 +204,7 @@ impl PayloadBuilder {
             && bytes.len() + packed.len() > *memory_bytes_max
         {
             let mut file = match tempfile::tempfile_in(dir) {
-                // Somebody has cleared the folder away.
+                // Somebody has removed the folder.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {
                     super::disk::make_private_dir(dir)?;
                     tempfile::tempfile_in(dir)?
@@ -221,8 +222,8 @@ impl PayloadBuilder {
     }
 }
 
-/// Unpacks a stored payload chunk by chunk: its items are the bytes as they came. The last item
-/// is an error where the checksum of the whole does not hold.
+/// Unpacks a stored payload chunk by chunk. Its items are the original bytes. The last item is an error if
+/// the checksum of the whole does not match.
 pub struct PayloadReader {
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) offset: u64,
@@ -240,7 +241,10 @@ impl PayloadReader {
         self.raw_bytes
     }
 
-    /// The whole payload; the caller bounds it by what it has let in.
+    /// The whole payload in memory. Its size is limited only by what the caller accepted before.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if the bytes are not the bytes that were written.
     pub fn read_all(self) -> Result<Vec<u8>, StoreError> {
         let mut all = Vec::with_capacity(usize::try_from(self.raw_bytes).unwrap_or(0));
         for chunk in self {

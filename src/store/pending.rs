@@ -10,8 +10,8 @@
 //!                        `--- request (promotion, reprocessing) <---------'
 //! ```
 //!
-//! A worker's answer counts only while its (seq, attempt) still stands in `working`: execution
-//! is at-least-once, effects are exactly-once.
+//! A worker's answer counts only while its (seq, attempt) is in `working`. Execution is at-least-once,
+//! effects are exactly-once.
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
@@ -25,29 +25,30 @@ use crate::clock::{DAY_MS, Timestamp};
 use crate::crash::id::CrashId;
 use crate::limits;
 
-/// A crash handed to a worker.
+/// A crash that was handed to a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     pub seq: u64,
     pub id: CrashId,
-    /// Counts the times that the crash was handed out; an answer must carry it back.
+    /// How often the crash was handed out, including this time. The worker's answer must contain it.
     pub attempt: u32,
     /// Faults counted before this attempt.
     pub faults: u8,
     pub lane: Lane,
-    /// The server died over it too often: finish it without walking it.
+    /// True if the server died too often while it processed this crash. The worker then finishes the crash
+    /// without a walk.
     pub set_aside: bool,
 }
 
-/// What asking for a crash again did.
+/// The result of requesting a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requested {
     Unknown,
-    /// It waits in the priority lane, or is being walked already.
+    /// The crash is queued: in the priority lane, or in the suspects' lane if it is a suspect.
     Queued,
 }
 
-/// The tables, open for writing.
+/// All tables, open for writing.
 pub struct Txn<'t> {
     pub meta: Table<'t, &'static str, u128>,
     pub ids: Table<'t, u128, u64>,
@@ -105,7 +106,7 @@ pub struct Txn<'t> {
 }
 
 impl<'t> Txn<'t> {
-    /// Opens every table, making those that do not exist yet.
+    /// Opens every table. Creates those that do not exist yet.
     pub fn open(txn: &'t WriteTransaction) -> Result<Self, StoreError> {
         Ok(Self {
             meta: txn.open_table(META)?,
@@ -164,7 +165,7 @@ impl<'t> Txn<'t> {
         })
     }
 
-    /// The next number of a counter in `meta`, the first being 1.
+    /// The next number of a counter in `meta`. The first is 1.
     pub fn next(&mut self, counter: &'static str) -> Result<u64, StoreError> {
         let number = self.meta.get(counter)?.map_or(1, |v| v.value());
         self.meta.insert(counter, number + 1)?;
@@ -195,7 +196,7 @@ impl<'t> Txn<'t> {
         Ok(())
     }
 
-    /// Takes the crash out of the table that its state names.
+    /// Removes the crash from the table of its state.
     fn leave(&mut self, seq: u64, row: &StoredCrash) -> Result<(), StoreError> {
         match row.state {
             State::Queued => drop(self.ready.remove((row.lane as u8, seq))?),
@@ -210,7 +211,7 @@ impl<'t> Txn<'t> {
         Ok(())
     }
 
-    /// Puts the crash into the table that its state names.
+    /// Inserts the crash into the table of its state.
     fn enter(&mut self, seq: u64, row: &StoredCrash) -> Result<(), StoreError> {
         match row.state {
             State::Queued => drop(self.ready.insert((row.lane as u8, seq), ())?),
@@ -225,7 +226,7 @@ impl<'t> Txn<'t> {
         Ok(())
     }
 
-    /// A new crash, its payloads appended already. Returns its sequence number.
+    /// Inserts a new crash whose payloads are already appended.
     pub fn insert(&mut self, seq: u64, row: &StoredCrash) -> Result<(), StoreError> {
         self.ids.insert(row.id.bits(), seq)?;
         self.enter(seq, row)?;
@@ -236,7 +237,7 @@ impl<'t> Txn<'t> {
         self.put(seq, row)
     }
 
-    /// Moves a crash between states: `change` edits the row, the tables and counts follow it.
+    /// Moves a crash between states. `change` edits the row; tables and counts follow it.
     fn transition(
         &mut self,
         seq: u64,
@@ -252,8 +253,8 @@ impl<'t> Txn<'t> {
         Ok(row)
     }
 
-    /// Hands out the oldest crash of a lane. One whose row is damaged leaves the queue, so that
-    /// it does not stand in the way of the others.
+    /// Hands out the oldest crash of a lane. A crash with a damaged row is removed from the queue, so that it
+    /// does not block the others.
     pub fn claim(&mut self, lane: Lane) -> Result<Option<Job>, StoreError> {
         loop {
             let first = self
@@ -278,7 +279,7 @@ impl<'t> Txn<'t> {
         }
     }
 
-    /// Makes a job of a crash.
+    /// Moves a crash to `working` and returns its job.
     pub(super) fn hand_out(
         &mut self,
         seq: u64,
@@ -300,7 +301,7 @@ impl<'t> Txn<'t> {
         })
     }
 
-    /// The row of a job, unless its answer comes too late to count.
+    /// The row of a job; `None` if its answer comes too late to count.
     fn in_flight(&self, job: &Job) -> Result<Option<StoredCrash>, StoreError> {
         let current = self
             .working
@@ -314,8 +315,9 @@ impl<'t> Txn<'t> {
         Ok(self.in_flight(job)?.is_some())
     }
 
-    /// Ends a job by its result, whose payload lies at `blob`. Returns the payload that the new result replaces; `None` inside where there
-    /// was none, `None` outside where the answer came too late.
+    /// Ends a job with its result, whose payload is at `blob`. Returns the payload that the new result
+    /// replaces. The inner `None` means that there was no earlier result, the outer one that the answer came
+    /// too late.
     pub fn finish(
         &mut self,
         job: &Job,
@@ -369,7 +371,7 @@ impl<'t> Txn<'t> {
         Ok(Some(replaced))
     }
 
-    /// Counts a fault and puts the crash back in its lane.
+    /// Counts a fault and returns the crash to its lane.
     pub fn fault(&mut self, job: &Job, reason: &str) -> Result<(), StoreError> {
         let Some(row) = self.in_flight(job)? else {
             return Ok(());
@@ -382,7 +384,7 @@ impl<'t> Txn<'t> {
         Ok(())
     }
 
-    /// Puts the crash into the lane of those that take longer. A suspect stays one.
+    /// Moves the crash to the next slower lane (ADR 17). A suspect stays in the suspects' lane.
     pub fn set_back(&mut self, job: &Job) -> Result<(), StoreError> {
         let Some(row) = self.in_flight(job)? else {
             return Ok(());
@@ -398,20 +400,20 @@ impl<'t> Txn<'t> {
         Ok(())
     }
 
-    /// Somebody wants the crash now: promotes a deferred one, moves a queued one forward, does a
-    /// finished one again, starts one in flight anew.
+    /// Requests a crash: promotes a deferred one, moves a queued one forward, reprocesses a finished one, and
+    /// restarts one that is being processed.
     pub fn request(&mut self, id: CrashId) -> Result<Requested, StoreError> {
         let Some(seq) = self.seq_of(id)? else {
             return Ok(Requested::Unknown);
         };
         let row = self.row(seq)?;
         if row.state == State::Deferred {
-            // Searches found it as one.
+            // The index has it as a deferred crash.
             self.changed(seq)?;
         }
         self.transition(seq, row, |row| {
             row.state = State::Queued;
-            // A suspect stays one: being asked for does not make it harmless.
+            // A suspect stays a suspect: a request does not make it harmless.
             if row.lane != Lane::Suspect {
                 row.lane = Lane::Priority;
             }
@@ -421,8 +423,8 @@ impl<'t> Txn<'t> {
         Ok(Requested::Queued)
     }
 
-    /// Deletes a crash that is in one of `states` still. Returns its row, whose payloads are now
-    /// dead; `None` where it is gone or in another state.
+    /// Deletes a crash if it is still in one of `states`. Returns its row, whose payloads are now dead;
+    /// `None` if the crash does not exist or is in another state.
     pub fn delete(
         &mut self,
         seq: u64,
@@ -452,8 +454,8 @@ impl<'t> Txn<'t> {
         Ok(Some(row))
     }
 
-    /// Puts a crash that stands in the wrong tables where its state says. A crash that counts as
-    /// processing though no worker has it waits again.
+    /// Moves a crash to the table of its state. A crash that counts as processing although no worker has it
+    /// is queued again.
     pub fn heal(&mut self, seq: u64, handed_out: bool) -> Result<(), StoreError> {
         for lane in Lane::ALL {
             self.ready.remove((lane as u8, seq))?;
@@ -475,15 +477,15 @@ impl<'t> Txn<'t> {
         self.enter(seq, &row)
     }
 
-    /// Corrects the counts of states by what an audit found them off.
+    /// Corrects the counts of states by the differences that an audit found.
     pub fn correct_counts(&mut self, off: &[(State, i64)]) -> Result<(), StoreError> {
         off.iter()
             .try_for_each(|(state, by)| self.count(*state, *by))
     }
 
-    /// Takes back what is in flight, but for the crashes (seq and attempt) that `keep` names.
-    /// `died`: the server did not stop by itself, so that each of them is suspected. Returns how
-    /// many there were.
+    /// Returns the crashes in flight to the queue, except those (seq and attempt) for which `keep` returns
+    /// true. If `died`, the server did not stop in order, so its death counts against each of them. Returns
+    /// their number.
     pub fn take_back(
         &mut self,
         died: bool,
@@ -519,20 +521,20 @@ impl<'t> Txn<'t> {
         Ok(in_flight.len())
     }
 
-    /// Tells the indexer that a crash reads otherwise than before.
+    /// Adds a change for the indexer.
     pub(super) fn changed(&mut self, seq: u64) -> Result<(), StoreError> {
         let change = self.next(meta::NEXT_CHANGE)?;
         self.changes.insert(change, seq)?;
         Ok(())
     }
 
-    /// Forgets the changes that the index has taken over durably.
+    /// Deletes the changes that are durable in the index.
     pub fn forget_changes(&mut self, up_to: u64) -> Result<(), StoreError> {
         self.changes.retain_in(..=up_to, |_, _| false)?;
         Ok(())
     }
 
-    /// The end of a deferred crash's life, counted from its receipt.
+    /// The time in ms at which a deferred crash expires, `keep_days` after its receipt.
     pub fn deferred_until(received_at: Timestamp, keep_days: u32) -> i64 {
         received_at
             .ms()

@@ -1,13 +1,13 @@
-//! Reports that came not long ago, so that one that is sent again is answered and not stored again.
+//! Recent reports. A report that a client sends again is acknowledged but not stored again.
 //!
 //! ```text
 //! repeats         digest -> (seq, received ms)   of reports with a dump, the newest
 //! repeat_digests  seq    -> digest
 //! ```
 //!
-//! Crash clients send a report again whose answer they did not get. A digest is of all that makes two
-//! reports the same; whoever makes it decides that. It is written in the transaction of its crash and
-//! goes with it.
+//! Crash clients send a report again if they did not get an answer. Two reports with the same digest count as
+//! the same report; the code that computes the digest decides what it covers. A digest is written in the
+//! transaction of its crash and deleted with the crash.
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
@@ -21,30 +21,29 @@ use super::tables::*;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::crash::id::CrashId;
 
-/// How long a report counts as the same when it comes again.
+/// How long a repeated report counts as the same report.
 pub const REPEAT_MS_MAX: i64 = DAY_MS;
-/// Reports that are remembered.
+/// Number of reports that are remembered.
 pub const REPEATS_MAX: u64 = 1_000_000;
-/// Reports that are forgotten whenever one comes: one in, at most so many out.
+/// Limit of reports that are forgotten each time a new one arrives.
 const FORGOTTEN_AT_ONCE_MAX: usize = 16;
 
-/// What is known of a report's digest.
+/// The result of looking up a report's digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
-    /// No such report came within the last day.
+    /// No such report arrived within the last day.
     New,
-    /// The crash of the report that came, with all its bytes.
+    /// The crash of the earlier report. All its bytes are stored.
     Stored(CrashId),
-    /// Such a report came, but somebody removed the files that its bytes were in: this one is needed.
+    /// Such a report arrived, but somebody removed the files with its bytes. The new report must be stored.
     Lost,
 }
 
 impl Store {
-    /// Whether the report with this digest came within the last day.
+    /// Whether a report with this digest arrived within the last day.
     ///
     /// # Errors
-    /// Also where the store is not the file that is at its place any more: nothing may be
-    /// acknowledged then.
+    /// Also fails if `store.redb` was replaced while the server runs. Nothing may be acknowledged then.
     pub fn repeated(&self, digest: u128, now: Timestamp) -> Result<Repeat, StoreError> {
         let row = self.read(|read| {
             let found = read.open_table(REPEATS)?.get(digest)?;
@@ -94,7 +93,7 @@ impl Txn<'_> {
         }
     }
 
-    /// Remembers a report, and forgets some of those that are too old or too many.
+    /// Remembers a report, and forgets some of the reports that are too old or too many.
     pub(super) fn remember(
         &mut self,
         digest: u128,
@@ -128,13 +127,13 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// A crash is gone: a report like it is a new one.
+    /// Forgets the report of a deleted crash. The same report counts as new after this.
     pub(super) fn forget_repeat(&mut self, seq: u64) -> Result<(), StoreError> {
         let digest = self.repeat_digests.remove(seq)?.map(|of| of.value());
         let Some(digest) = digest else {
             return Ok(());
         };
-        // Another crash may have come with it since.
+        // A newer crash may have the same digest.
         let known = self.repeats.get(digest)?.map(|known| known.value().0);
         if known == Some(seq) {
             self.repeats.remove(digest)?;
@@ -167,7 +166,7 @@ mod tests {
                 .collect();
             assert_eq!(left, (90..100).collect::<Vec<u64>>());
             assert_eq!(txn.repeats.len().expect("rows"), 10);
-            // A day later all of them are too old, however few there are.
+            // A day later all of them are too old, even if they are few.
             let later = Timestamp::from_ms(REPEAT_MS_MAX);
             txn.remember_up_to(100, 1, 100, later).expect("remembered");
             assert_eq!(txn.repeat_digests.len().expect("rows"), 1);

@@ -1,15 +1,16 @@
 //! Segment files: append-only logs of payloads, `segments/NNNNNNNN.pack`.
 //!
-//! Only the writer thread appends; any thread reads. A record is reached through a row of redb
-//! alone, and a row is committed only after the bytes that it points at are synced. What lies
-//! behind the committed length of a segment was never answered for and is overwritten or cut.
+//! Only the writer thread appends; any thread reads. A record is found only through a row of redb, and a row
+//! is committed only after the bytes that it points at are synced. Bytes after the committed length of a
+//! segment were never acknowledged. After an I/O error the writer cuts them off; at the start of the server
+//! they stay (ADR 5). In both cases the segment takes no more records.
 //!
 //! ```text
 //! record  "CKP1" | u8 kind | 3 bytes 0 | u64 seq | u64 raw bytes | u64 packed bytes
 //!         | u64 xxh3 of the packed bytes | u64 xxh3 of the header before it | packed bytes
 //! ```
 //!
-//! Record starts are not aligned on purpose: appending whole pages costs the kernel more.
+//! Record starts are deliberately not aligned: appending whole pages costs the kernel more.
 
 use std::collections::HashMap;
 use std::io;
@@ -23,17 +24,18 @@ use super::payload::{Payload, PayloadReader};
 use super::rows::BlobRef;
 
 pub const DIR: &str = "segments";
-/// A segment that has grown to this takes no more records.
+/// A segment of this size takes no more records.
 pub const SEGMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
-/// Nor does one that is older: so a segment spans a bounded time, and retention can unlink it.
+/// A segment of this age takes no more records. So a segment spans a limited time, and retention can delete
+/// it.
 pub const SEGMENT_AGE_MAX_MS: i64 = crate::clock::DAY_MS;
 
 const MAGIC: [u8; 4] = *b"CKP1";
 const HEADER_BYTES: usize = 48;
-/// Open files kept for reading.
+/// Limit of files kept open for reading.
 const READERS_MAX: usize = 128;
 
-/// What a record holds; only for tools that read a segment without its rows.
+/// What a record contains. Only tools that read a segment without its rows need this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordKind {
     /// Annotations and metadata, JSON.
@@ -52,12 +54,12 @@ pub fn number_in(name: &str) -> Option<u32> {
     name.strip_suffix(".pack")?.parse().ok()
 }
 
-/// A segment that records are being appended to.
+/// A segment to which records are appended.
 #[derive(Debug)]
 pub struct Appender {
     pub segment: u32,
     file: Arc<dyn DiskFile>,
-    /// Where the next record goes.
+    /// Offset of the next record.
     pub bytes: u64,
     pub created_at_ms: i64,
     dirty: bool,
@@ -107,8 +109,8 @@ impl Appender {
         })
     }
 
-    /// Fails where records were appended to a file that is no longer under its name: nobody would
-    /// find them again.
+    /// Fails if records were appended to a file that no longer has its name, because nobody would find these
+    /// records again.
     pub fn check_in_place(&mut self) -> Result<(), StoreError> {
         if self.unchecked && !self.file.is_in_place()? {
             let name = file_name(self.segment);
@@ -130,7 +132,7 @@ impl Appender {
     }
 }
 
-/// Reads payloads, keeping a bounded number of files open.
+/// Reads payloads and keeps a limited number of files open.
 #[derive(Debug)]
 pub struct Readers {
     disk: Arc<dyn Disk>,
@@ -145,7 +147,11 @@ impl Readers {
         }
     }
 
-    /// A reader of one payload. The record's header is checked here, its body while it is read.
+    /// Returns a reader of one payload. The record's header is checked here, its body while it is read.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if the file is missing or its bytes do not match; other records are not
+    /// affected. [`StoreError::Unavailable`] if the disk failed.
     pub fn read(&self, blob: BlobRef) -> Result<PayloadReader, StoreError> {
         let name = file_name(blob.segment);
         let file = self.file(blob.segment, &name)?;
@@ -182,7 +188,7 @@ impl Readers {
         })
     }
 
-    /// Forgets an open file, so that a removed segment's space is given back.
+    /// Closes the open file of a removed segment, so that the system frees its space.
     pub fn forget(&self, segment: u32) {
         self.open
             .lock()

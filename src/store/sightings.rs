@@ -1,4 +1,4 @@
-//! When each signature was seen, and in what: this too outlives the crashes.
+//! When each signature was seen, and in which releases and builds. Sightings outlive the crashes (ADR 7).
 //!
 //! ```text
 //! sightings    (signature, day, product, version, build)          -> (crashes, first ms, last ms)
@@ -6,9 +6,9 @@
 //! gone         (signature, day, product, version, build)          -> (first ms, last ms)
 //! ```
 //!
-//! A signature can lose its first crash to another one: processing again and new lists do that.
-//! Which one is then its first, `seen` tells of crashes that are stored, and `gone` of those that
-//! were deleted, which never move again.
+//! Reprocessing and new lists can move the first crash of a signature to another signature. Then the next
+//! crash becomes the first. `seen` has the candidates among the stored crashes. `gone` has the times of
+//! deleted crashes, which never move again.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -24,7 +24,7 @@ use super::rows::{self};
 use super::tables::*;
 use crate::clock::{Day, Timestamp};
 
-/// Crashes of a signature on a day, of one build.
+/// The crashes of a signature on one day, of one build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sighting {
     pub day: Day,
@@ -32,13 +32,13 @@ pub struct Sighting {
     pub version: String,
     pub build: String,
     pub crashes: u64,
-    /// Receipt of the first and the last of them.
+    /// Receipt of the first and of the last of them.
     pub first_at: Timestamp,
     pub last_at: Timestamp,
 }
 
 impl Store {
-    /// The crashes of a signature, by day.
+    /// The sightings of a signature, by day.
     pub fn sightings(&self, signature: &str) -> Result<Vec<Sighting>, StoreError> {
         self.read(|read| {
             let Some(id) = name_id(read, signature)? else {
@@ -64,7 +64,7 @@ impl Store {
         })
     }
 
-    /// When each of these signatures was counted first; those that never were are left out.
+    /// When each of these signatures was first counted. Signatures that were never counted are left out.
     pub fn first_seen(
         &self,
         signatures: &[String],
@@ -96,13 +96,13 @@ impl Store {
     }
 }
 
-/// The keys of all sightings of a signature.
+/// The range of the keys of all sightings of a signature.
 fn days_of(signature: NameId) -> RangeInclusive<SightingKey> {
     const MAX: u32 = u32::MAX;
     (signature, 0, 0, 0, 0)..=(signature, MAX, MAX, MAX, MAX)
 }
 
-/// As what a crash is seen, being counted as that.
+/// The sighting of a crash that was counted as `counted`.
 fn key_of(row: &StoredCrash, counted: Counted) -> SightingKey {
     counted.sighting(row.received_at().day())
 }
@@ -163,7 +163,7 @@ impl Txn<'_> {
         })
     }
 
-    /// A crash that is deleted stays seen.
+    /// Keeps the sighting of a crash that is deleted.
     pub(super) fn outlive(&mut self, seq: u64, row: &StoredCrash) -> Result<(), StoreError> {
         let Some(counted) = row.counted else {
             return Ok(());
@@ -176,8 +176,8 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Writes down who was seen when in a store that did not yet do so. Of what was deleted before,
-    /// the bounds of each sighting are all that is known.
+    /// Fills `seen` in a store that was made before this table existed. Of crashes deleted before that, only
+    /// the first and last time of each sighting are known.
     pub(super) fn fill_seen(&mut self) -> Result<(), StoreError> {
         if !self.seen.is_empty()? || self.sightings.is_empty()? || !self.gone.is_empty()? {
             return Ok(());

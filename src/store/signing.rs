@@ -1,4 +1,4 @@
-//! What crashes were named by, the lists that named them, and naming them again.
+//! The inputs from which signatures were computed, the lists that were used, and re-signing (ADR 15).
 //!
 //! ```text
 //! signed          seq           -> (input, signature, revision)   input 0: too large to be kept
@@ -7,21 +7,21 @@
 //! input_ids       hash          -> input
 //! frames          frame         -> StoredFrame
 //! frame_ids       hash          -> frame
-//! list_revisions  revision      -> Revision    0 stands for the built-in lists and has no row
+//! list_revisions  revision      -> Revision    revision 0 means the built-in lists and has no row
 //! resigns         revision      -> ResignRow
-//! outdated        seq           -> ()             named by older lists than those in force
-//! moves           (from, to)    -> crashes        signatures that crashes had, and have instead
+//! outdated        seq           -> ()             signed with older lists than those in force
+//! moves           (from, to)    -> crashes        old and new signature of crashes
 //! moved_from      (to, from)    -> ()
 //! ```
 //!
-//! An input is everything that rules read of a crash, so equal crashes share one, and programs
-//! share frames. A hash only finds a candidate: the bytes decide, as names come from uploads.
+//! An input is everything that the rules read of a crash, so equal crashes share one input, and programs
+//! share frames. A hash only finds a candidate. The bytes are then compared, because names come from uploads.
 //!
-//! A revision begins its re-sign in the transaction that stores it. The re-sign goes through
-//! `signed` in order; a crash and its place in that order become durable in the order in which
-//! they were sent, and a crash counts as changed only when its signature does. So a kill makes some
-//! of them be looked at twice, and none be counted twice or left out. A crash that was being
-//! processed under older lists meanwhile waits in `outdated`.
+//! A revision starts its re-sign in the transaction that stores it. The re-sign goes through `signed` in
+//! order. New signatures and the position of the re-sign become durable in the order in which they were sent,
+//! and a crash counts as changed only when its signature changes. So after a kill some crashes are looked at
+//! twice, but none is counted twice or skipped. A crash that was processed with older lists in the meantime
+//! waits in `outdated`.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -49,33 +49,33 @@ pub struct Revision {
     pub author: String,
     pub at_ms: i64,
     pub comment: String,
-    /// The revision whose lists these are again.
+    /// The earlier revision that this one restores.
     pub restores: Option<u64>,
 }
 
-/// Lists that are to be put in force.
+/// Lists to put in force.
 #[derive(Clone, Debug)]
 pub struct NewRevision {
     pub texts: ListTexts,
     pub author: String,
     pub comment: String,
     pub restores: Option<u64>,
-    /// The revision that the author saw; where another one is in force nothing is done.
+    /// The revision that the author saw. If another one is in force, nothing changes.
     pub based_on: u64,
 }
 
-/// A new name for a crash.
+/// A new signature for a crash.
 #[derive(Debug)]
 pub struct Resigned {
     pub seq: u64,
-    /// The processed crash that was read; where another one is there by now nothing is done.
+    /// The processed crash that was read. If the crash has another one by now, nothing changes.
     pub read: BlobRef,
     pub processed: Payload,
     pub signature: String,
     pub revision: u64,
 }
 
-/// How far a re-sign has come since it was last told.
+/// The progress of a re-sign since the last report of it.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
     pub revision: u64,
@@ -83,30 +83,31 @@ pub struct Progress {
     pub looked_at: u64,
     pub unreadable: u64,
     pub is_ended: bool,
-    /// Crashes of `outdated` that are done with.
+    /// Crashes of `outdated` that are done.
     pub caught_up: Vec<u64>,
 }
 
-/// A crash with a name.
+/// A crash and its signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signed {
     pub seq: u64,
-    /// 0 where it is too large to be kept.
+    /// 0 if it is too large to be kept.
     pub input: u64,
     pub signature: NameId,
 }
 
-/// Signatures that crashes of one are found under now, or were before, and how many.
+/// Signatures, each with a number of crashes: those that the crashes of one signature have now, or had
+/// before.
 pub type Moves = Vec<(String, u64)>;
 
-/// Revisions that are remembered.
+/// Number of revisions that are kept.
 const REVISIONS_MAX: u64 = 1_000;
-/// Steps from a former name to the present one.
+/// Limit of steps from an old signature to the current ones.
 const MOVES_DEPTH_MAX: usize = 32;
-/// Signatures on such a way.
+/// Limit of signatures that are found on the way.
 const MOVES_MAX: usize = 200;
 
-/// A look at the names of all crashes, in one snapshot.
+/// A view of the signatures of all crashes, in one snapshot.
 pub struct SignedView {
     signed: ReadOnlyTable<u64, (u64, u32, u64)>,
     inputs: ReadOnlyTable<u64, &'static [u8]>,
@@ -139,7 +140,7 @@ impl SignedView {
         Ok(found)
     }
 
-    /// What a crash was named by.
+    /// The input of a signature.
     pub fn input(&self, id: u64) -> Result<Input<u32>, StoreError> {
         match self.inputs.get(id)? {
             Some(bytes) => rows::decode(bytes.value()),
@@ -162,7 +163,7 @@ impl SignedView {
 }
 
 impl Store {
-    /// Looks at the names of all crashes as they are at one moment.
+    /// Calls `look` with a view of the signatures of all crashes, in one snapshot.
     pub fn signed<T>(
         &self,
         look: impl FnOnce(&mut SignedView) -> Result<T, StoreError>,
@@ -170,7 +171,7 @@ impl Store {
         self.read(|read| look(&mut SignedView::open(read)?))
     }
 
-    /// What a crash was named by; `None` where that is not kept.
+    /// The signature input of a crash; `None` if it was not kept.
     pub fn signature_input(&self, seq: u64) -> Result<Option<Input<StoredFrame>>, StoreError> {
         self.signed(|view| {
             let row = view.signed.get(seq)?.map(|row| row.value());
@@ -181,8 +182,8 @@ impl Store {
         })
     }
 
-    /// Up to `limit` finished crashes above `after` of which it is not written down what named
-    /// them, and the last crash that was looked at.
+    /// Looks at up to `limit` crashes above `after`. Returns those that have no row in `signed`, and the last
+    /// crash that it looked at.
     pub fn without_input(
         &self,
         after: u64,
@@ -203,7 +204,7 @@ impl Store {
         })
     }
 
-    /// Crashes that were named by older lists than those in force, up to `limit`.
+    /// Up to `limit` crashes that were signed with older lists than those in force.
     pub fn outdated(&self, limit: usize) -> Result<Vec<u64>, StoreError> {
         self.read(|read| {
             let outdated = read.open_table(OUTDATED)?;
@@ -251,8 +252,8 @@ impl Store {
         })
     }
 
-    /// Stores lists as the newest revision and begins to re-sign by them. `None` where another
-    /// revision is in force than the author saw.
+    /// Stores lists as the newest revision and starts a re-sign with them. Returns `None` if another revision
+    /// is in force than the one that the author saw.
     pub fn revise(&self, new: NewRevision) -> Result<Option<u64>, StoreError> {
         self.ask(|reply| Command::Revise {
             new: Box::new(new),
@@ -260,12 +261,12 @@ impl Store {
         })
     }
 
-    /// Gives a crash a new name. Durable soon, and before what is sent after it.
+    /// Gives a crash a new signature. It becomes durable soon, and before everything that is sent after it.
     pub fn resign(&self, resigned: Resigned) -> Result<(), StoreError> {
         self.tell(Command::Resign(Box::new(resigned)))
     }
 
-    /// Writes down what named a crash that was finished before that was kept.
+    /// Stores the signature input of a crash that was processed before inputs were kept.
     pub fn keep_input(
         &self,
         seq: u64,
@@ -277,7 +278,8 @@ impl Store {
         })
     }
 
-    /// Writes down how far a re-sign is, once everything sent before is durable, too.
+    /// Stores the progress of a re-sign. Returns when it is durable, and with it everything that was sent
+    /// before.
     pub fn resign_progress(&self, progress: Progress) -> Result<(), StoreError> {
         self.ask(|reply| Command::ResignProgress {
             progress: Box::new(progress),
@@ -285,7 +287,7 @@ impl Store {
         })
     }
 
-    /// Forgets the frames of crashes that are gone; returns how many.
+    /// Deletes the frames that no input uses any more. Returns their number.
     pub fn forget_frames(&self) -> Result<u64, StoreError> {
         let (unused, newest) = self.read(|read| {
             let mut unused = BTreeSet::new();
@@ -313,7 +315,7 @@ impl Store {
         })
     }
 
-    /// Where the crashes are now that once had this signature: the most first.
+    /// The current signatures of crashes that once had this one, most crashes first.
     pub fn moved_to(&self, signature: &str) -> Result<Moves, StoreError> {
         self.read(|read| {
             let moves = read.open_table(MOVES)?;
@@ -330,7 +332,7 @@ impl Store {
         })
     }
 
-    /// Signatures that crashes had before they had this one: the most first.
+    /// The signatures that crashes had before they had this one, most crashes first.
     pub fn moved_from(&self, signature: &str) -> Result<Moves, StoreError> {
         self.read(|read| {
             let moves = read.open_table(MOVES)?;
@@ -350,7 +352,7 @@ impl Store {
     }
 }
 
-/// Follows moves from a signature, step by step, each other signature once.
+/// Follows moves from a signature, step by step, through each other signature once.
 fn ways(
     read: &ReadTransaction,
     signature: &str,
@@ -397,7 +399,7 @@ impl Txn<'_> {
             .map_or(0, |(revision, _)| revision.value()))
     }
 
-    /// Writes down what a crash was named by, and as what, in place of what it was before.
+    /// Stores the signature of a crash and its input. Replaces the previous ones.
     pub(super) fn sign(
         &mut self,
         seq: u64,
@@ -418,7 +420,7 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// The number of an input, with one more crash that has it; 0 where it is too large.
+    /// The number of an input, with one more crash that uses it; 0 if it is too large.
     fn intern(&mut self, input: &Input<StoredFrame>) -> Result<u64, StoreError> {
         let input = input.map(|frame| self.frame(frame))?;
         let bytes = rows::encode(&input);
@@ -462,7 +464,7 @@ impl Txn<'_> {
         Ok(id)
     }
 
-    /// One crash less has an input.
+    /// One crash fewer uses the input.
     fn release(&mut self, id: u64) -> Result<(), StoreError> {
         let uses = self.input_uses.get(id)?.map_or(0, |n| n.value());
         if uses > 1 {
@@ -482,7 +484,7 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// A deleted crash has no name.
+    /// Removes the signature of a deleted crash.
     pub(super) fn unsign(&mut self, seq: u64) -> Result<(), StoreError> {
         let row = self.signed.remove(seq)?.map(|row| row.value());
         if let Some((input, ..)) = row {
@@ -492,8 +494,8 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Forgets frames that no input has any more; returns how many. `inputs` were read in an
-    /// earlier transaction, in which `newest` was the newest input: what came since is looked at
+    /// Deletes those of the `unused` frames that no input uses; returns their number. The caller found
+    /// `unused` in an earlier transaction, in which `newest` was the newest input. Newer inputs are checked
     /// here.
     pub(super) fn forget_frames(
         &mut self,
@@ -523,12 +525,12 @@ impl Txn<'_> {
         Ok(forgotten)
     }
 
-    /// A crash has another signature than before.
+    /// Counts that a crash has a new signature.
     pub(super) fn moved(&mut self, from: NameId, to: NameId) -> Result<(), StoreError> {
         if from == to {
             return Ok(());
         }
-        // One that comes back has not been away.
+        // A crash that moves back cancels its earlier move.
         let back = self.moves.get((to, from))?.map_or(0, |n| n.value());
         if back > 1 {
             self.moves.insert((to, from), back - 1)?;
@@ -592,7 +594,7 @@ impl Txn<'_> {
         row.map(|row| rows::decode(row.value())).transpose()
     }
 
-    /// Whether a new name still is for what is there.
+    /// The row of the crash if the new signature still applies to its current processed crash and lists.
     pub(super) fn can_resign(
         &self,
         resigned: &Resigned,
@@ -606,7 +608,7 @@ impl Txn<'_> {
         Ok((is_same && resigned.revision == self.revision()?).then_some(row))
     }
 
-    /// Gives a crash its new name; `blob` is where the processed crash lies that says so.
+    /// Gives a crash its new signature. `blob` is the location of the processed crash with this signature.
     pub(super) fn resign(
         &mut self,
         resigned: &Resigned,
@@ -640,7 +642,7 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Writes down what named a crash, unless processing has done so since.
+    /// Stores the signature input of a crash, unless processing has stored one since.
     pub(super) fn keep_input(
         &mut self,
         seq: u64,
@@ -654,7 +656,7 @@ impl Txn<'_> {
         };
         let signature = self.name(&signature)?;
         match input {
-            // By which lists it was named nobody knows.
+            // It is not known with which lists it was signed.
             Some(input) => self.sign(seq, input, signature, 0),
             None => {
                 self.signed.insert(seq, (0, signature, 0))?;

@@ -1,16 +1,16 @@
-//! The modules whose symbols are kept, and what crashes make of them.
+//! The modules that have symbols, and their use by crashes.
 //!
 //! ```text
 //! symbols        debug id                 -> StoredSymbols
 //! symbol_names   (debug file, debug id)   -> ()        the file in lower case
 //! symbol_codes   (code id, debug id)      -> ()        the id in lower case
 //! symbol_pins    (product, version)       -> ()        releases whose symbols are never deleted
-//! symbol_misses  (source, debug id)       -> ms        asked for, and not there
+//! symbol_misses  (source, debug id)       -> ms        the source did not have the module
 //! ```
 //!
-//! What a module's folder says of itself is repeated here, so that lists and look-ups by other
-//! names read no files; where the two differ, the folder is right. When a module was last used,
-//! and by which releases, is known here alone.
+//! The row of a module has a copy of its folder's `module.json`, so that lists and look-ups by other names
+//! read no files. If the two differ, the folder is right. Only this table has the time when a module was last
+//! used, and the releases that use it.
 
 use redb::{ReadTransaction, ReadableTable};
 
@@ -26,7 +26,7 @@ use super::writer::Command;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::crash::symbols::{Content, Kind, Module, Upload};
 
-/// Releases that are remembered of a module.
+/// Releases that are kept for a module.
 const RELEASES_MAX: usize = 64;
 
 /// A product and one of its versions.
@@ -36,13 +36,13 @@ pub struct Release {
     pub version: String,
 }
 
-/// What is known of a module that has symbols.
+/// The row of a module that has symbols.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredSymbols {
     pub module: Module,
-    /// When a walk used it last, to the day.
+    /// When a walk last used it, accurate to the day.
     pub used_at_ms: Option<i64>,
-    /// Whose crashes used it, and for which it was uploaded.
+    /// Releases whose crashes used it, and releases for which it was uploaded.
     pub releases: Vec<Release>,
 }
 
@@ -57,22 +57,22 @@ impl StoredSymbols {
         is_new
     }
 
-    /// When it was last of use to anybody.
+    /// When it was last used or uploaded.
     pub fn touched_at_ms(&self) -> i64 {
         let added = self.module.uploads.iter().map(|upload| upload.added_at_ms);
         added.chain(self.used_at_ms).max().unwrap_or(0)
     }
 }
 
-/// A step in what is known of symbols. Carrying it out twice is the same as once.
+/// One change of symbols. Applying a change twice has the same effect as once.
 #[derive(Clone, Debug)]
 pub enum SymbolChange {
-    /// A module's folder says this of itself.
+    /// Stores the content of a module's folder.
     Put {
         module: Module,
         release: Option<Release>,
     },
-    /// A module is gone.
+    /// The module does not exist any more.
     Forget {
         debug_id: String,
     },
@@ -84,19 +84,19 @@ pub enum SymbolChange {
         debug_id: String,
         at: Timestamp,
     },
-    /// What was missed up to this moment may be asked for again.
+    /// Deletes the misses up to this time, so that the sources are asked again.
     ForgetMisses {
         up_to: Timestamp,
     },
 }
 
 impl Store {
-    /// Changes what is known of symbols, all of it in one transaction.
+    /// Changes symbols, all in one transaction.
     pub fn change_symbols(&self, changes: Vec<SymbolChange>) -> Result<(), StoreError> {
         self.ask(|reply| Command::Symbols { changes, reply })
     }
 
-    /// The module of a debug id, in upper case.
+    /// The module with this debug id, which must be in upper case.
     pub fn symbols_of(&self, debug_id: &str) -> Result<Option<StoredSymbols>, StoreError> {
         self.read(|read| row(read, debug_id))
     }
@@ -107,7 +107,7 @@ impl Store {
         self.read(|read| rows_by(read, SYMBOL_NAMES, &name))
     }
 
-    /// All modules whose program has this id, in lower case.
+    /// All modules whose program has this code id, which must be in lower case.
     pub fn symbols_by_code(&self, code_id: &str) -> Result<Vec<StoredSymbols>, StoreError> {
         self.read(|read| rows_by(read, SYMBOL_CODES, code_id))
     }
@@ -139,7 +139,7 @@ impl Store {
         })
     }
 
-    /// When a source was asked for a module in vain.
+    /// When a source was last asked for a module that it did not have.
     pub fn missed_at(&self, source: &str, debug_id: &str) -> Result<Option<Timestamp>, StoreError> {
         self.read(|read| {
             let at = read.open_table(SYMBOL_MISSES)?.get((source, debug_id))?;
@@ -250,7 +250,7 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Notes that a crash's walk used these modules, and returns what they could not tell it.
+    /// Stores that a crash's walk used these modules. Returns what their symbols lack.
     pub(super) fn use_symbols(
         &mut self,
         used: &[(String, String)],
@@ -321,7 +321,7 @@ impl Stored for StoredSymbols {
             product: release.product,
             version: release.version,
         };
-        // An index beyond the uploads is found by `Module::is_sound`.
+        // `Module::is_sound` detects an index beyond the uploads.
         let index = |index: u64| usize::try_from(index).unwrap_or(usize::MAX);
         Self {
             module: Module {

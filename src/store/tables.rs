@@ -5,22 +5,21 @@
 //! ids         crash id             -> seq
 //! crashes     seq                  -> StoredCrash
 //! ready       (lane, seq)          -> ()         waits for a worker; lanes in the order of Lane
-//! working     seq                  -> attempt    handed to a worker in this life of the server
+//! working     seq                  -> attempt    a worker of this server process has it
 //! deferred    (kept until ms, seq) -> ()
-//! changes     change               -> seq        what the indexer has not taken over yet
+//! changes     change               -> seq        not yet durable in the index
 //! segments    segment              -> SegmentRow
 //! states      state                -> crashes in it
 //! ```
 //!
-//! The tables of counts are described in [`super::counters`] and [`super::sightings`], those of bugs in [`super::bugs`],
-//! those of late symbols in [`super::mends`], those of symbols in [`super::symbols`], those of signatures in
-//! [`super::signing`], those of reports that come again in [`super::repeats`], those of accounts in [`super::accounts`],
-//! that of retention in [`super::passes`].
+//! These modules describe the other tables: [`super::counters`] and [`super::sightings`] (counts),
+//! [`super::bugs`], [`super::mends`] (late symbols), [`super::symbols`], [`super::signing`] (signatures),
+//! [`super::repeats`] (reports that a client sends again), [`super::accounts`] and [`super::passes`]
+//! (retention).
 //!
-//! A crash is in exactly one of `ready` (queued), `working` (processing), `deferred`, or in none
-//! of them (processed, failed). Sequence numbers ascend with the order of receipt and are the
-//! keys everywhere, since random keys would cost pages. Values with fields are the structs of
-//! [`super::rows`].
+//! A crash is in exactly one of `ready` (queued), `working` (processing) and `deferred`, or in none of them
+//! (processed, failed). Sequence numbers ascend in the order of receipt. They are the keys of all tables,
+//! because random keys would cost pages. Values with fields are the structs of [`super::rows`].
 
 use redb::TableDefinition;
 
@@ -95,7 +94,7 @@ pub const REPEAT_DIGESTS: TableDefinition<u64, u128> = TableDefinition::new("rep
 
 /// Names in `meta`.
 pub mod meta {
-    /// Random, made once: tells an index or a segment of another store from ours.
+    /// Random, created once. It shows whether an index or a segment belongs to this store.
     pub const STORE_ID: &str = "store_id";
     pub const NEXT_SEQ: &str = "next_seq";
     pub const NEXT_CHANGE: &str = "next_change";

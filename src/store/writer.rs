@@ -1,16 +1,14 @@
-//! The one thread that writes.
+//! The only thread that writes.
 //!
-//! It takes a command, then all others that wait (up to [`BATCH_COMMANDS_MAX`] or
-//! [`BATCH_BYTES_MAX`]), applies them in one transaction, syncs the segments that it appended to,
-//! commits redb, and only then answers. So the cost of being durable is shared by everybody who
-//! came in the meantime.
+//! It takes a command and all other commands that wait (up to [`BATCH_COMMANDS_MAX`] or [`BATCH_BYTES_MAX`]),
+//! and applies them in one transaction. Then it syncs the segments that it appended to, commits redb, and
+//! only then answers. So all commands of a batch share the cost of the syncs.
 //!
-//! After an I/O error nothing of the batch was answered for, though all of it may be on the disk.
-//! The database handle is given up, a new one is opened in place, segments are sealed where their
-//! last commit left them, jobs that were claimed but never handed out are taken back, and the
-//! batch is tried once more. If that fails too, clients are told, results of workers are kept for
-//! later, reads are served from what is committed, and the thread tries again every
-//! [`REOPEN_EVERY`].
+//! After an I/O error no command of the batch has been answered, although all of it may be on the disk. The
+//! writer drops the database handle and opens a new one in place. It seals the segments at the end of their
+//! last commit and returns jobs to the queue that were claimed but never handed out. Then it tries the batch
+//! once more. If that fails too, clients get an error, results of workers are kept for later, reads return
+//! what is committed, and the thread tries again every [`REOPEN_EVERY`].
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
@@ -45,13 +43,13 @@ use crate::throttle::Outcome;
 
 const BATCH_COMMANDS_MAX: usize = 256;
 const BATCH_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// How long a result waits for company. Syncs are most of what a transaction costs, and where
-/// uploads come one by one a result alone stands in the way of the next.
+/// How long a result waits for other commands. Syncs are most of the cost of a transaction. If uploads come
+/// one by one, a transaction for a single result would delay the next upload.
 const LINGER: Duration = Duration::from_millis(1);
-/// Between two tries to reopen a store that an I/O error has closed.
+/// Time between two attempts to reopen the store after an I/O error.
 const REOPEN_EVERY: Duration = Duration::from_millis(250);
 
-/// A report that is to become durable.
+/// A new report to store.
 #[derive(Debug)]
 pub struct NewCrash {
     pub id: CrashId,
@@ -59,12 +57,12 @@ pub struct NewCrash {
     pub product: String,
     pub version: String,
     pub throttle_rule: String,
-    /// Kept for so many days without being processed, where the throttle deferred it.
+    /// For how many days the report is kept without being processed, if the throttle deferred it.
     pub deferred_days: Option<u32>,
     /// [`crate::crash::raw::RawCrash`] as JSON.
     pub raw: Payload,
     pub parts: Vec<(Part, Payload)>,
-    /// Of all that makes another report the same as this one; see [`super::repeats`].
+    /// Digest of everything that makes another report the same as this one; see [`super::repeats`].
     pub digest: Option<u128>,
 }
 
@@ -76,13 +74,13 @@ pub struct Finished {
     pub signature: String,
     pub processed_at: Timestamp,
     pub facts: Facts,
-    /// Modules whose symbols the walk asked for in vain.
+    /// Modules for which the walk needed symbols and found none.
     pub lacks: Vec<Lack>,
-    /// Debug file and debug id of the modules whose symbols it used.
+    /// Debug file and debug id of the modules whose symbols the walk used.
     pub used: Vec<(String, String)>,
-    /// What the signature was made from.
+    /// The input from which the signature was computed.
     pub named: Input<StoredFrame>,
-    /// The revision of the lists that made it.
+    /// The revision of the lists with which it was computed.
     pub revision: u64,
     /// Why the crash counts as failed; `None` for a processed one.
     pub failure: Option<String>,
@@ -107,11 +105,11 @@ pub enum Command {
         job: Job,
         reason: String,
     },
-    /// This job takes long: others first.
+    /// Move the job's crash to a slower lane.
     SetBack {
         job: Job,
     },
-    /// Delete these crashes, if they are still in one of the states.
+    /// Delete these crashes if they are still in one of the states.
     Delete {
         seqs: Vec<u64>,
         states: &'static [State],
@@ -121,68 +119,68 @@ pub enum Command {
     Sweep {
         reply: Reply<u64>,
     },
-    /// Put right what an audit found.
+    /// Repair what an audit found.
     Heal {
         seqs: Vec<u64>,
         counts: Vec<(State, i64)>,
         reply: Reply<()>,
     },
-    /// Write down that a pass of retention went through.
+    /// Store that a pass of retention succeeded.
     Retained {
         pass: PassRow,
         reply: Reply<()>,
     },
-    /// Change what is known of bugs. All of it or nothing.
+    /// Change bugs. All of the changes or none.
     Bugs {
         changes: Vec<BugChange>,
         reply: Reply<()>,
     },
-    /// Change what is known of accounts. All of it or nothing.
+    /// Change accounts. All of the changes or none.
     Accounts {
         changes: Vec<AccountChange>,
         reply: Reply<u64>,
     },
-    /// Change what is known of symbols. All of it or nothing.
+    /// Change symbols. All of the changes or none.
     Symbols {
         changes: Vec<SymbolChange>,
         reply: Reply<()>,
     },
-    /// Do these crashes again.
+    /// Reprocess these crashes.
     Redo {
         seqs: Vec<u64>,
         asked: String,
         into: Option<u64>,
         reply: Reply<Option<u64>>,
     },
-    /// Do the crashes again that lacked these.
+    /// Reprocess the crashes that lacked these.
     Mend {
         lacks: Vec<Lack>,
         reply: Reply<u64>,
     },
-    /// Put lists in force, and begin to re-sign by them.
+    /// Put lists in force and start to re-sign with them.
     Revise {
         new: Box<NewRevision>,
         reply: Reply<Option<u64>>,
     },
-    /// Give a crash a new name.
+    /// Give a crash a new signature.
     Resign(Box<Resigned>),
-    /// Write down what named a crash of before that was kept.
+    /// Store the signature input of a crash that was processed before inputs were kept.
     KeepInput {
         seq: u64,
         input: Option<Box<Input<StoredFrame>>>,
     },
-    /// Write down how far a re-sign is.
+    /// Store the progress of a re-sign.
     ResignProgress {
         progress: Box<Progress>,
         reply: Reply<()>,
     },
-    /// Forget frames that no input had when `newest` was the newest.
+    /// Delete frames that no input used when `newest` was the newest input.
     ForgetFrames {
         unused: BTreeSet<u32>,
         newest: u64,
         reply: Reply<u64>,
     },
-    /// Count reports that were not kept.
+    /// Count reports that were discarded.
     Discards(Vec<(Discard, u64)>),
     /// Answer once everything that was sent before is durable.
     Flush {
@@ -192,11 +190,11 @@ pub enum Command {
     Indexed {
         up_to: u64,
     },
-    /// A reader met an error: see whether the database must be opened anew.
+    /// A reader met an error: check whether the database must be opened again.
     Check,
-    /// Hand out nothing more.
+    /// Hand out no more jobs.
     Pause,
-    /// Take back what is in flight, and end.
+    /// Return the crashes in flight to the queue, and end.
     Close,
 }
 
@@ -217,7 +215,7 @@ impl Command {
         }
     }
 
-    /// Whether nobody waits for its end: it is done as well together with the next.
+    /// Whether no caller waits for this command, so that the batch can wait a moment for more commands.
     fn may_wait(&self) -> bool {
         matches!(
             self,
@@ -229,8 +227,8 @@ impl Command {
         )
     }
 
-    /// Tells a client that its command was not carried out. Gives the command back where nobody
-    /// waits for an answer, so that its effect is still owed.
+    /// Tells the caller that its command failed. Returns the command if no caller waits for an answer; it
+    /// must then be carried out later.
     fn refuse(self, error: &StoreError) -> Option<Command> {
         match self {
             Self::Accept { reply, .. } => drop(reply.send(Err(error.clone()))),
@@ -254,23 +252,22 @@ impl Command {
     }
 }
 
-/// What a command's answer will be once the batch is durable.
+/// The answer to a command, sent when the batch is durable.
 enum Answer {
     None,
     Accepted(CrashId),
     Requested(Requested),
     Deleted(u64),
-    /// Crashes that are to be done again.
+    /// Number of crashes that will be reprocessed.
     Mending(u64),
-    /// The new revision, unless another one came before.
-    /// The mend.
+    /// The mend; `None` if all the crashes wait already.
     Redoing(Option<u64>),
-    /// The id of what was added.
+    /// The id of the new key.
     Added(u64),
     Revised(Option<u64>),
     /// Segments whose rows are marked as dead.
     Swept(Vec<u32>),
-    /// This command alone could not be carried out; the others of its batch can.
+    /// Only this command failed. The others of its batch can be carried out.
     Refused(StoreError),
 }
 
@@ -280,13 +277,13 @@ pub struct Writer {
     sink: Option<Box<dyn JobSink>>,
     life: Life,
     appenders: [Option<Appender>; Stream::ALL.len()],
-    /// Attempt of every crash that a worker was given and has not answered for.
+    /// The attempt of every crash that a worker has and has not answered.
     handed_out: HashMap<u64, u32>,
-    /// Seq and attempt of the suspect that is in flight, if one is.
+    /// Seq and attempt of the suspect in flight, if any.
     suspect: Option<(u64, u32)>,
-    /// Segments that were made in this life of the store, committed or not.
+    /// Segments created by this process, committed or not.
     created: HashSet<u32>,
-    /// How far the current handle of the database can be used.
+    /// To what extent the current database handle can be used.
     handle: Handle,
     cache_bytes: usize,
     disk: Arc<dyn Disk>,
@@ -294,17 +291,17 @@ pub struct Writer {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Handle {
-    /// In step with the rest of the writer.
+    /// The handle and the writer's own state agree.
     Good,
-    /// Opened after an I/O error: the next transaction tidies up first.
+    /// Opened after an I/O error: the next transaction cleans up first.
     Fresh,
-    /// Only good for reading, if at all.
+    /// Usable only for reading, if at all.
     Broken,
 }
 
 impl Writer {
-    /// Takes over a freshly opened database: takes back what was in flight, and picks up the
-    /// segments where the last commit left them.
+    /// Starts with a freshly opened database. Returns the crashes to the queue that were in flight, and
+    /// continues the segments at the end of their last commit.
     pub fn new(
         shared: Arc<Shared>,
         life: Life,
@@ -346,9 +343,9 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Runs until [`Command::Close`], or until nobody is left to send commands.
+    /// Runs until [`Command::Close`], or until all senders of commands are dropped.
     pub fn run(mut self) {
-        // Work that waited when the server started is handed out before the first command.
+        // Work that was queued when the server started is handed out before the first command.
         let mut batch = Vec::new();
         loop {
             match self.carry_out(&mut batch) {
@@ -372,8 +369,8 @@ impl Writer {
         }
     }
 
-    /// Adds to the first command of a batch what has come in since, and what comes in soon where
-    /// nobody waits for an answer yet.
+    /// Adds the waiting commands to the first command of a batch. Also waits a moment for more while no
+    /// caller waits for an answer.
     fn gather(&self, first: Command, batch: &mut Vec<Command>) {
         let until = Instant::now() + LINGER;
         let mut bytes = first.bytes();
@@ -393,9 +390,9 @@ impl Writer {
         }
     }
 
-    /// Applies a batch, with one more try after reopening unless that was the first. On success
-    /// the batch is empty and everybody has an answer; the value tells whether the store was
-    /// closed.
+    /// Applies a batch. If it fails, reopens the store and tries once more, unless the store was just
+    /// reopened. After success the batch is empty and every caller has an answer. Returns true if the store
+    /// was closed.
     fn carry_out(&mut self, batch: &mut Vec<Command>) -> Result<bool, StoreError> {
         let result = match self.handle {
             Handle::Broken => self.reopen().and_then(|()| self.apply(batch)),
@@ -416,7 +413,7 @@ impl Writer {
         }
         let mut closing = false;
         for (command, answer) in batch.drain(..).zip(answers) {
-            // A client that has gone away does not wait for its answer.
+            // A client that has disconnected does not wait for its answer, so errors of `send` are ignored.
             match (command, answer) {
                 (command, Answer::Refused(error)) => {
                     tracing::error!(%error, "a command could not be carried out");
@@ -466,8 +463,8 @@ impl Writer {
 
     fn apply(&mut self, batch: &[Command]) -> Result<(Vec<Answer>, HandedOut), StoreError> {
         let changed_before = self.shared.last_change();
-        // An answer frees the suspect's place for the next one in the same batch, also an answer
-        // that comes too late to count: it is the worker that is free again.
+        // A worker's answer for the suspect allows the next suspect in the same batch. This is also true for
+        // an answer that comes too late to count, because that worker is free again.
         let suspect = self
             .suspect
             .filter(|suspect| !batch.iter().any(|c| c.answers() == Some(*suspect)));
@@ -482,8 +479,8 @@ impl Writer {
             let mut answers = Vec::with_capacity(batch.len());
             for command in batch {
                 let answer = match records.apply(txn, command) {
-                    // A damaged row is one crash's misfortune. Rows are read before anything of
-                    // a command is written, so the transaction holds no half of it.
+                    // A damaged row affects only one crash. Each command reads its rows before it writes
+                    // anything, so the transaction contains no half of it.
                     Err(error @ StoreError::Damaged(_)) => Answer::Refused(error),
                     other => other?,
                 };
@@ -523,8 +520,8 @@ impl Writer {
         Ok((answers, handed))
     }
 
-    /// One durable transaction: segments are synced before redb is committed. Fails where the
-    /// files that it wrote are no longer those that the next start would open.
+    /// Runs one durable transaction: segments are synced before redb is committed. Fails if the files that it
+    /// wrote are no longer the files that the next start would open.
     fn in_transaction<R>(
         &mut self,
         work: impl FnOnce(&mut Txn, &mut Records) -> Result<R, StoreError>,
@@ -542,7 +539,8 @@ impl Writer {
         let database = self.shared.database();
         let mut write = database.begin_write()?;
         write.set_durability(redb::Durability::Immediate)?;
-        // Uploads are hostile input to redb's checksums, and a kill must not cost minutes.
+        // Uploads can attack redb's checksums, so we commit in two phases. Quick repair: opening the database
+        // after a kill must not take minutes.
         write.set_two_phase_commit(true);
         write.set_quick_repair(true);
         let result = {
@@ -566,11 +564,11 @@ impl Writer {
         Ok(result)
     }
 
-    /// Opens the database anew after an I/O error.
+    /// Opens the database again after an I/O error.
     fn reopen(&mut self) -> Result<(), StoreError> {
         self.life.end();
-        // What was written behind the last commit may or may not be on the disk: never again
-        // append to a file whose sync has failed.
+        // Bytes written after the last commit may or may not be on the disk. Never append again to a file
+        // whose sync has failed.
         self.appenders = Default::default();
         self.shared.check_in_place()?;
         let file = self.disk.open(super::DATABASE)?;
@@ -581,12 +579,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Opens what is committed for readers, for as long as the disk takes no writes.
+    /// Opens the committed data for readers while the disk does not accept writes.
     fn reopen_for_reading(&mut self) -> Result<(), StoreError> {
         self.life.end();
         let file = match self.shared.check_in_place() {
             Ok(()) => self.disk.open(super::DATABASE)?,
-            // Another file may be in its place by now.
+            // Another file may have this name by now.
             Err(_) => self.shared.file.clone(),
         };
         self.life = Life::default();
@@ -595,12 +593,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Tells clients that their commands were not carried out; what is left is owed.
+    /// Tells callers that their commands failed. Commands without a caller stay in the batch.
     fn refuse(&mut self, batch: &mut Vec<Command>, error: &StoreError) {
         let commands = std::mem::take(batch);
         for command in commands {
             match command.refuse(error) {
-                // Workers must be able to end, whatever the disk does.
+                // Workers must be able to end even if the disk does not work.
                 Some(Command::Pause) => self.sink = None,
                 Some(Command::Indexed { up_to }) => {
                     batch.retain(|c| !matches!(c, Command::Indexed { up_to: u } if *u <= up_to));
@@ -612,15 +610,15 @@ impl Writer {
         }
     }
 
-    /// Lets some time pass before the next try, answering clients with the error. Ends early
-    /// where the store is to be closed.
+    /// Waits before the next attempt and answers clients with the error meanwhile. Ends early if the store is
+    /// to be closed.
     fn sit_out(&mut self, batch: &mut Vec<Command>, error: &StoreError) {
         let until = Instant::now() + REOPEN_EVERY;
         if let Err(error) = self.reopen_for_reading() {
             tracing::error!(%error, "the store cannot be read either");
         }
-        // Clients that try again at once must not keep the store from doing so: the channel may
-        // never be empty.
+        // Clients that retry at once could keep the channel full. They must not prevent the store from trying
+        // again.
         while Instant::now() < until {
             let closing = match self.commands.recv_deadline(until) {
                 Ok(command) => {
@@ -642,9 +640,8 @@ impl Writer {
         }
     }
 
-    /// Removes the files of segments that are marked as dead, then their rows. What a kill or an
-    /// error leaves in between keeps its mark, and the next sweep or start removes it. Returns how
-    /// many files are gone.
+    /// Removes the files of segments that are marked as dead, then their rows. After a kill or an error the
+    /// mark remains, and the next sweep or start removes the segment. Returns how many files are gone.
     fn remove_segments(&mut self, dead: &[u32]) -> Result<u64, StoreError> {
         let mut gone = Vec::with_capacity(dead.len());
         for &segment in dead {
@@ -659,7 +656,7 @@ impl Writer {
         if gone.is_empty() {
             return Ok(0);
         }
-        // A power cut must not bring back a file whose row is gone.
+        // A power cut must not bring back a file whose row is deleted.
         self.disk.sync_dir(segments::DIR)?;
         self.in_transaction(|txn, _| {
             for &segment in &gone {
@@ -670,12 +667,12 @@ impl Writer {
         Ok(gone.len() as u64)
     }
 
-    /// Goes on with the segments that were being appended to, and ends the removal of dead ones.
+    /// Continues the segments that were in use, and finishes the removal of dead ones.
     ///
-    /// Bytes that no commit knows are left where they are: after a kill they were never answered
-    /// for, but where somebody has put an older database beside newer segments they are all that
-    /// is left of crashes that were. Such a segment takes no more records, and such a file's
-    /// number is not given again.
+    /// Bytes that no commit covers stay on the disk (ADR 5). After a kill they were never acknowledged. But
+    /// if somebody restored an older database beside newer segments, they are all that remains of
+    /// acknowledged crashes. Such a segment takes no more records, and the number of such a file is not used
+    /// again.
     fn resume_segments(&mut self) -> Result<(), StoreError> {
         let rows = self.in_transaction(|txn, _| txn.segment_rows())?;
         let (dead, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, row)| row.dead);
@@ -722,10 +719,10 @@ impl Writer {
     }
 }
 
-/// Numbers of segment files that no commit knows. What is no segment by its name is not ours.
+/// Numbers of segment files without a row. A file with any other name is not ours.
 fn unknown_segments(disk: &dyn Disk, rows: &[(u32, SegmentRow)]) -> io::Result<Vec<u32>> {
     let names = match disk.list(segments::DIR) {
-        // Somebody has removed the folder; the next segment makes it again.
+        // Somebody has removed the folder. The next segment creates it again.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         names => names?,
     };
@@ -736,7 +733,7 @@ fn unknown_segments(disk: &dyn Disk, rows: &[(u32, SegmentRow)]) -> io::Result<V
 }
 
 impl Command {
-    /// Seq and attempt of the job that it is a worker's answer for.
+    /// Seq and attempt of the job, if the command is a worker's answer.
     fn answers(&self) -> Option<(u64, u32)> {
         match self {
             Self::Finish { job, .. } | Self::Fault { job, .. } | Self::SetBack { job } => {
@@ -747,7 +744,7 @@ impl Command {
     }
 }
 
-/// What a batch gives to the workers.
+/// The jobs that a batch hands out to workers.
 #[derive(Default)]
 struct HandedOut {
     jobs: Vec<Job>,
@@ -755,20 +752,20 @@ struct HandedOut {
     is_behind: bool,
 }
 
-/// The segments' side of a transaction, and what may be handed out in it.
+/// The segments of a transaction, and the room for the jobs that it may hand out.
 struct Records<'w> {
     disk: &'w Arc<dyn Disk>,
     appenders: &'w mut [Option<Appender>; Stream::ALL.len()],
-    /// Change of live bytes by segment.
+    /// Change of live bytes, by segment.
     live: HashMap<u32, i64>,
     now: Timestamp,
-    /// Jobs that the channel of each lane can take.
+    /// Number of jobs that the channel of each lane can take.
     room: [usize; Lane::ALL.len()],
     /// Whether a suspect is in flight.
     suspect: bool,
     /// Crashes that workers have.
     handed_out: HashSet<u64>,
-    /// Segments that were made in this life of the store, committed or not.
+    /// Segments created by this process, committed or not.
     created: &'w mut HashSet<u32>,
 }
 
@@ -787,7 +784,7 @@ impl Records<'_> {
             Command::Heal { seqs, counts, .. } => {
                 for &seq in seqs {
                     match txn.heal(seq, self.handed_out.contains(&seq)) {
-                        // A damaged row has no state to be put right by.
+                        // A damaged row does not say in which state the crash is.
                         Err(StoreError::Damaged(_)) => {}
                         other => other?,
                     }
@@ -832,7 +829,7 @@ impl Records<'_> {
     }
 
     fn accept(&mut self, txn: &mut Txn, crash: &NewCrash) -> Result<CrashId, StoreError> {
-        // The batch before a reopening may have reached the disk although it was not answered.
+        // The batch may have reached the disk before the store was reopened, although it was not answered.
         if txn.seq_of(crash.id)?.is_some() {
             return Ok(crash.id);
         }
@@ -898,7 +895,7 @@ impl Records<'_> {
         let mut deleted = 0;
         for &seq in seqs {
             let row = match txn.delete(seq, states, self.now) {
-                // Nothing of a damaged row says what would have to be deleted with it.
+                // A damaged row does not say what else to delete.
                 Err(StoreError::Damaged(_)) => continue,
                 other => other?,
             };
@@ -912,8 +909,8 @@ impl Records<'_> {
         Ok(deleted)
     }
 
-    /// Seals segments that have become too old to take more, and marks those as dead that hold
-    /// nothing live. Their files may go once this is committed, and their rows after the files.
+    /// Seals segments that are too old to take more records, and marks segments without live bytes as dead.
+    /// Once this is committed, their files can be deleted, and after the files their rows.
     fn sweep(&mut self, txn: &mut Txn) -> Result<Vec<u32>, StoreError> {
         for slot in self.appenders.iter_mut() {
             let old = slot.as_ref().is_some_and(|appender| {
@@ -992,7 +989,7 @@ impl Records<'_> {
                 let (segment, file) = loop {
                     let segment = txn.next(meta::NEXT_SEGMENT)? as u32;
                     match self.disk.create(&segments::file_name(segment)) {
-                        // Left by another life of the store: never written over.
+                        // A file of an earlier process: never overwrite it.
                         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                         // Somebody has removed the folder.
                         Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -1022,13 +1019,13 @@ impl Records<'_> {
         Ok(blob)
     }
 
-    /// Fills the free places of the workers' channels from the lanes, priority first.
+    /// Fills the workers' channels from the lanes, priority first.
     fn claim(&mut self, txn: &mut Txn) -> Result<HandedOut, StoreError> {
         let mut jobs = Vec::new();
         for lane in Lane::QUICK.into_iter().chain([Lane::Slow]) {
             self.claim_lane(txn, lane, &mut jobs)?;
         }
-        // A suspect has a place of the slowest, for it may be as slow.
+        // A suspect uses a place of the slowest lane, because it may take as long.
         let slowest = Lane::Slowest as usize;
         if !self.suspect
             && self.room[slowest] > 0
@@ -1066,7 +1063,7 @@ impl Records<'_> {
         Ok(())
     }
 
-    /// Seals every segment where its last commit left it, and gives back the room behind that.
+    /// Seals every segment at the end of its last commit, and cuts off the bytes after it.
     fn tidy(&mut self, txn: &mut Txn) -> Result<(), StoreError> {
         let rows = txn.segment_rows()?;
         txn.seal_segments()?;
@@ -1078,7 +1075,7 @@ impl Records<'_> {
                 false => Ok(()),
             }
         });
-        // Nothing hangs on it but room: the next start tries again.
+        // A failure here wastes only disk space, so it is logged and otherwise ignored.
         let failed = unknown_segments(&**self.disk, &rows)?;
         let failed = failed
             .into_iter()
@@ -1090,7 +1087,7 @@ impl Records<'_> {
         Ok(())
     }
 
-    /// Syncs what was appended, then writes down how far each segment counts.
+    /// Syncs what was appended, then stores the new length of each segment.
     fn close(self, txn: &mut Txn) -> Result<(), StoreError> {
         for appender in self.appenders.iter_mut().flatten() {
             appender.sync()?;
@@ -1126,7 +1123,7 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Rewrites a segment's row where `change` alters it.
+    /// Rewrites a segment's row if `change` alters it.
     fn edit_segment(
         &mut self,
         segment: u32,

@@ -1,11 +1,11 @@
-//! What arrives as symbols: one file or an archive of them, packed or not, told by its first
-//! bytes alone and never by its name.
+//! Files that arrive as symbols: a single file or an archive, compressed or not. The format is recognised by
+//! the first bytes only, never by the name.
 //!
-//! Every file gets a verdict of its own, so a bad one does not cost the others. Unpacking is
-//! bounded over the whole arrival, however many streams it is made of.
+//! Every file gets its own verdict, so one bad file does not affect the others. One budget limits the
+//! unpacking of a whole arrival, however many streams it contains.
 //!
-//! Other halves of a program's units (`.dwo`, `.dwp`) mean nothing alone: they wait until all that
-//! arrives together is there, and are then joined with their programs ([`halves`](super::halves)).
+//! The other halves of a program's units (`.dwo`, `.dwp`) are useless alone. They wait until the whole
+//! arrival is read, and are then joined with their programs ([`halves`](super::halves)).
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -23,25 +23,26 @@ use super::native::{Found, Head};
 use super::shelf::{Bundle, Conflict, Incoming, Native, Placed, Shelf, Taken, place_of};
 use super::unpack::{Bounds, Budget, PACKED, Packing};
 
-/// Bytes that are read of a file to tell what it is. A tape archive says so at 257.
+/// Bytes read to recognise the format of a file. A tar archive has its magic at offset 257.
 const MAGIC_BYTES: usize = 264;
-/// Bytes read to find out what is in a zip: its directory is held in memory.
+/// Limit of bytes read for a zip's directory, because it is held in memory.
 const DIRECTORY_BYTES_MAX: u64 = 16 << 20;
-/// Jumps within that directory: a few for each entry, and each throws a buffer away.
+/// Limit of seeks while reading a zip's directory. There are a few for each entry, and each discards a
+/// buffer.
 const DIRECTORY_JUMPS_MAX: u64 = 100_000;
-/// Bytes of the list of what is in a source bundle: a line for each file.
+/// Limit of bytes of a source bundle's manifest, which has a line for each file.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
-/// Characters of a client's name for a file.
+/// Limit of characters in a client's file name.
 const NAME_CHARS_MAX: usize = 300;
-/// Archives and packings within each other: `x.tar.gz` in a zip has three.
+/// Limit of nested archives and compressions: `x.tar.gz` in a zip has three.
 const LAYERS_MAX: usize = 4;
-/// Bytes of what a converter says before a text.
+/// Limit of bytes of a head, which the converter writes before each text.
 const HEAD_BYTES_MAX: u64 = 32 << 20;
 
-/// What became of one file.
+/// The result for one file.
 #[derive(Debug)]
 pub struct Verdict {
-    /// What the client calls it.
+    /// The client's name of the file.
     pub name: String,
     pub result: Result<Taken, Refused>,
 }
@@ -54,7 +55,7 @@ impl Verdict {
         }
     }
 
-    /// A word for what became of the file.
+    /// A word for the result.
     pub fn outcome(&self) -> &'static str {
         match &self.result {
             Ok(taken) => match taken.placed {
@@ -86,15 +87,15 @@ enum Format {
     Native,
     /// A source bundle.
     Sources,
-    /// Symbols, or nothing that we know.
+    /// Symbols as text, or an unknown format.
     Text,
-    /// Its name, and what to do with it.
+    /// A format that we refuse: its name, and what the client can do.
     Other(&'static str, &'static str),
 }
 
 const REPACK: &str = "unpack it and send its files, or a zip or tar of them";
 
-/// First bytes, and what begins so.
+/// First bytes, and the format that starts with them.
 const MAGICS: &[(&[u8], Format)] = &[
     (b"PK\x03\x04", Format::Zip),
     (b"PK\x05\x06", Format::Zip),
@@ -151,7 +152,7 @@ fn unreadable(error: io::Error) -> Refused {
     refused(error.to_string())
 }
 
-/// What takes files in: where they go, and how.
+/// Stores the files of an arrival. The fields say where and how.
 pub struct Receiver<'a> {
     pub shelf: &'a Shelf,
     pub converter: &'a Converter,
@@ -161,7 +162,10 @@ pub struct Receiver<'a> {
 }
 
 impl<'a> Receiver<'a> {
-    /// Takes what lies in `file`. `name` is what the client calls it.
+    /// Stores the contents of `file`. `name` is the client's name of it.
+    ///
+    /// # Errors
+    /// Only if `file` cannot be read or examined. Everything else is in the verdicts.
     pub fn take(&self, file: File, name: &str) -> io::Result<Arrival> {
         let mut together = self.together();
         let mut arrival = together.take(file, name)?;
@@ -169,7 +173,7 @@ impl<'a> Receiver<'a> {
         Ok(arrival)
     }
 
-    /// Takes several files that came together.
+    /// Starts an arrival of several files that belong together.
     pub fn together(&'a self) -> Together<'a> {
         Together {
             receiver: self,
@@ -178,8 +182,8 @@ impl<'a> Receiver<'a> {
         }
     }
 
-    /// Takes each text that a converter wrote, and tells what else it found. `native` makes of a head what
-    /// the text was made of.
+    /// Passes each text that a converter wrote to `each`, and returns what else the converter found. `native`
+    /// returns, for a head, the file from which the text was made.
     pub(super) fn take_texts(
         &self,
         texts: File,
@@ -214,25 +218,25 @@ impl<'a> Receiver<'a> {
     }
 }
 
-/// What a converter found that has no text.
+/// The results of a converter that have no text.
 #[derive(Default)]
 pub(super) struct Others {
-    /// Of other halves of units.
+    /// Ids of other halves of units.
     ids: Vec<u64>,
-    /// Why some of several programs are not taken.
+    /// Why some of several programs were refused.
     refused: Vec<String>,
 }
 
-/// Files that came together: halves of a program's units may be in others than the program.
+/// Files that arrived together. The halves of a program's units may be in other files than the program.
 pub struct Together<'a> {
     receiver: &'a Receiver<'a>,
     parts: Vec<Part>,
-    /// Of the programs among them.
+    /// Debug ids of the programs among them.
     debug_ids: BTreeSet<String>,
 }
 
 impl Together<'_> {
-    /// Takes what lies in `file`, but for halves. `name` is what the client calls it.
+    /// Stores the contents of `file`, except halves. `name` is the client's name of it.
     pub fn take(&mut self, mut file: File, name: &str) -> io::Result<Arrival> {
         file.rewind()?;
         let mut arriving = Arriving {
@@ -253,13 +257,13 @@ impl Together<'_> {
         })
     }
 
-    /// Joins the halves that came with their programs, and says what became of them.
+    /// Joins the halves with their programs, and returns the results.
     pub fn finish(self) -> Vec<Verdict> {
         halves::join(self.receiver, self.parts, &self.debug_ids)
     }
 }
 
-/// An arrival on its way through its layers.
+/// An arrival while its layers are unpacked.
 struct Arriving<'a> {
     receiver: &'a Receiver<'a>,
     budget: Budget,
@@ -273,7 +277,7 @@ impl Arriving<'_> {
         self.verdicts.push(Verdict::new(name, result));
     }
 
-    /// Whether the rest of an archive is better left unread; says so where it is.
+    /// Whether to leave the rest of an archive unread. If so, adds a verdict about it.
     fn is_over(&mut self, name: &str) -> bool {
         let storage_failed = matches!(
             self.verdicts.last(),
@@ -298,7 +302,7 @@ impl Arriving<'_> {
         }
     }
 
-    /// Decides about a file and all that is in it; an error is about the file itself.
+    /// Handles a file and everything in it. An error is about the file itself.
     fn try_take(&mut self, input: &mut dyn Read, name: &str, layers: usize) -> Result<(), Refused> {
         let mut start = Vec::new();
         (&mut *input)
@@ -340,7 +344,7 @@ impl Arriving<'_> {
         }
     }
 
-    /// Writes what comes into `file`. Returns its hash and length.
+    /// Copies the input to `file`. Returns its hash and length.
     fn spool(&self, input: &mut impl Read, file: &mut File) -> Result<([u8; 32], u64), Refused> {
         let mut hash = Sha256::new();
         let mut bytes = 0;
@@ -383,7 +387,7 @@ impl Arriving<'_> {
         Ok(taken)
     }
 
-    /// A program or debug file: the text that is made of it, or each of them, is taken.
+    /// A program or debug file: stores each text that the converter makes of it.
     fn take_native(&mut self, input: &mut impl Read, name: &str) -> Result<(), Refused> {
         let receiver = self.receiver;
         let mut file = (receiver.shelf.incoming_named()).map_err(Refused::Storage)?;
@@ -418,7 +422,8 @@ impl Arriving<'_> {
         Ok(())
     }
 
-    /// A source bundle: a zip behind eight bytes, with a list that names the debug id. Its sources stay packed.
+    /// A source bundle: a zip after eight bytes, with a manifest that names the debug id. It is stored
+    /// without unpacking its sources.
     fn take_sources(&mut self, input: &mut impl Read, name: &str) -> Result<(), Refused> {
         let mut file = (self.receiver.shelf.incoming_file()).map_err(Refused::Storage)?;
         let (sha256, bytes) = self.spool(input, &mut file)?;
@@ -475,7 +480,7 @@ impl Arriving<'_> {
     fn take_tar(&mut self, input: impl Read, name: &str, layers: usize) -> Result<(), Refused> {
         let mut archive = tar::Archive::new(input);
         let entries = archive.entries().map_err(unreadable)?;
-        // Raw, since long names are else read into memory, whatever their length.
+        // Raw, because otherwise the crate reads long names into memory, whatever their length.
         for (count, entry) in entries.raw(true).enumerate() {
             let mut entry =
                 entry.map_err(|e| refused(format!("the archive cannot be read further: {e}")))?;
@@ -503,7 +508,7 @@ impl Arriving<'_> {
     }
 }
 
-/// What the list in a source bundle says of the program.
+/// The part of a source bundle's manifest that describes the program.
 #[derive(serde::Deserialize)]
 struct Manifest {
     #[serde(default)]
@@ -514,7 +519,7 @@ struct Manifest {
     arch: String,
 }
 
-/// `F4B454D9...0` of `f4b454d9-31de-...`, which may have an age behind it.
+/// Converts `f4b454d9-31de-...`, with or without an age, to `F4B454D9...0`.
 fn debug_id_of(text: &str) -> Option<String> {
     let id: String = text.chars().filter(|c| *c != '-').collect();
     let id = id.to_ascii_uppercase();
@@ -539,10 +544,10 @@ fn open_zip(file: File) -> Result<ZipArchive<Metered>, Refused> {
     Ok(archive)
 }
 
-/// The lines up to the next head of a converter's output.
+/// The lines up to the next head in a converter's output.
 struct UntilHead<R> {
     input: R,
-    /// At the start of a line.
+    /// True at the start of a line.
     at_start: bool,
     ended: bool,
 }
@@ -578,7 +583,7 @@ impl<R: BufRead> Read for UntilHead<R> {
 }
 
 impl<R: BufRead> BufRead for UntilHead<R> {
-    /// A line at most, so that none is handed out that is a head.
+    /// At most one line, so that a head is never returned as part of a text.
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         let buffer = self.input.fill_buf()?;
         self.ended |= self.at_start && buffer.first() == Some(&b'{');
@@ -600,9 +605,8 @@ impl<R: BufRead> BufRead for UntilHead<R> {
     }
 }
 
-/// A file of which the bytes that are taken are counted while `left` is bounded. Those that its
-/// buffer reads beside them are not: a reader that jumps, as that of a zip's directory does, throws
-/// most of them away again.
+/// A file that counts the bytes read from it while `left` is limited. Bytes that only its buffer reads are
+/// not counted: a reader that seeks, as for a zip's directory, discards most of them.
 struct Metered {
     file: BufReader<File>,
     left: Rc<Cell<u64>>,
@@ -632,15 +636,15 @@ impl Seek for Metered {
     }
 }
 
-/// What archives of symbols carry that is none: Firefox's list of what is in them, and what stands
-/// around the one file of a dSYM.
+/// Whether a file of an archive is not a symbol file but belongs to one: Firefox's list of the archive's
+/// contents, or the other files of a dSYM.
 fn is_beside_symbols(name: &str) -> bool {
     let is_list = !name.contains('/') && name.ends_with("-symbols.txt");
     let in_dsym = name.contains(".dSYM/") && !name.contains("/DWARF/");
     is_list || in_dsym || name.starts_with("__MACOSX/")
 }
 
-/// The name of a packed file's content.
+/// The name of a compressed file's content.
 fn unpacked_name(name: &str) -> &str {
     [".gz", ".zst", ".xz"]
         .iter()
@@ -648,7 +652,7 @@ fn unpacked_name(name: &str) -> &str {
         .unwrap_or(name)
 }
 
-/// Whether an archive names a file as we do, but for case.
+/// Whether the name in an archive equals our place for the file, ignoring case.
 fn is_place(name: &str, place: &str) -> bool {
     name.eq_ignore_ascii_case(place)
 }

@@ -1,12 +1,12 @@
-//! Reads the text of a Breakpad symbol file line by line, repairs it, and says what it is of.
+//! Reads the text of a Breakpad symbol file line by line, repairs it, and determines its module.
 //!
-//! The unwinder's parser gives up a whole file for one line that it cannot read, and for a last
-//! line without its end. So what is stored is what that parser reads to the end: line ends become
-//! LF, a byte order mark goes, a last line gets its end, and a line that is no record is left
-//! out. Each repair is a note. A file is refused where nothing good can come of it: without a
-//! `MODULE` line, with a name or an id that cannot be a place, or with more bad lines than good.
+//! The unwinder's parser rejects a whole file because of one line that it cannot read, or because the last
+//! line has no line end. So we store only text that this parser reads to the end: line ends become LF, a byte
+//! order mark is removed, the last line gets a line end, and lines that are not records are left out. Each
+//! repair is a note. A file is refused if repairs do not help: without a `MODULE` line, with a name or an id
+//! that cannot be a place, or with more bad lines than good ones.
 //!
-//! What a record is, the converter to the mapped form says, too. Memory is one line.
+//! The converter to the mapped form uses the same definition of a record. Memory is one line.
 
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
@@ -17,16 +17,17 @@ use super::dirs;
 use super::mapped::text::{self, BelowFunction, Record};
 use crate::crash::symbols::Content;
 
-/// Bytes of one line. The unwinder's parser skips lines from 80 KiB on.
+/// Limit of bytes of one line. The unwinder's parser skips lines of 80 KiB and more.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of a debug file's name: with what we append it is still a file name everywhere.
+/// Limit of bytes of a debug file's name. With the suffixes that we append it is still a valid file name on
+/// every system.
 pub const NAME_BYTES_MAX: usize = 200;
-/// Hex digits of a program's id: a build id may be a hash of any sort.
+/// Limit of hex digits of a program's id. A build id may be any kind of hash.
 const CODE_ID_DIGITS_MAX: usize = 128;
-/// Bad lines that are named one by one; the others are counted.
+/// Number of bad lines that are reported one by one. The others are only counted.
 const LINES_NAMED_MAX: usize = 5;
 
-/// Whose symbols a file holds, by its `MODULE` line.
+/// The module of a symbol file, from its `MODULE` line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModuleLine {
     pub os: String,
@@ -40,23 +41,23 @@ pub struct ModuleLine {
 #[derive(Debug)]
 pub struct Checked {
     pub module: ModuleLine,
-    /// Of the repaired text.
+    /// Length of the repaired text.
     pub bytes: u64,
     pub sha256: [u8; 32],
     pub content: Content,
-    /// Of the program, in lower case, and its name; empty where no `INFO CODE_ID` tells.
+    /// Id of the program in lower case, and its name; empty without `INFO CODE_ID`.
     pub code_id: String,
     pub code_file: String,
     /// What was repaired.
     pub notes: Vec<String>,
 }
 
-/// Why a file was not taken.
+/// Why a file was not stored.
 #[derive(Debug)]
 pub enum Refused {
-    /// The file is to blame: the line, if one is, and the reason.
+    /// The file is wrong: the reason, and the line if there is one.
     Bad(String),
-    /// It could not be kept, whatever it is.
+    /// The file could not be stored, whatever it contains.
     Storage(io::Error),
 }
 
@@ -73,7 +74,10 @@ fn bad(why: impl Into<String>) -> Refused {
     Refused::Bad(why.into())
 }
 
-/// Copies the text of a symbol file from `input` to `output`, repaired.
+/// Copies the text of a symbol file from `input` to `output` and repairs it.
+///
+/// # Errors
+/// [`Refused::Bad`] if the file cannot be repaired, [`Refused::Storage`] if writing fails.
 pub fn check(input: &mut impl BufRead, output: &mut impl Write) -> Result<Checked, Refused> {
     let mut lines = Lines::new(input);
     let mut text = Text {
@@ -106,7 +110,7 @@ pub fn check(input: &mut impl BufRead, output: &mut impl Write) -> Result<Checke
                 text.write_line(line)?;
             }
             None => {
-                // What follows a bad head would else be taken for part of the one before.
+                // Otherwise the lines after a bad record would become part of the record before it.
                 if line.starts_with(b"FUNC") || line.starts_with(b"STACK CFI INIT") {
                     within = Within::Nothing;
                 }
@@ -173,15 +177,15 @@ impl<W: Write> Text<'_, W> {
     }
 }
 
-/// The lines of a text without their ends.
+/// The lines of a text without line ends.
 struct Lines<'a, R> {
     input: &'a mut R,
     line: Vec<u8>,
-    /// Of the line that was read last, counted from 1.
+    /// Number of the line that was read last, counted from 1.
     number: u64,
     byte_order_mark: bool,
     carriage_returns: bool,
-    /// The last line had no end.
+    /// The last line had no line end.
     unended: bool,
     not_utf8: u64,
 }
@@ -219,7 +223,7 @@ impl<'a, R: BufRead> Lines<'a, R> {
         } else if read as u64 == limit {
             self.skip_line()
                 .map_err(|error| unreadable(number, error))?;
-            // No record begins like this, so it is left out as a bad line.
+            // No record starts with this byte, so the line is left out as a bad line.
             self.line.clear();
             self.line.push(b'?');
         } else {
@@ -294,7 +298,10 @@ fn module_line(line: &[u8]) -> Result<ModuleLine, String> {
     })
 }
 
-/// A debug id as it is stored: upper case.
+/// A debug id in its stored form, upper case.
+///
+/// # Errors
+/// A sentence for the sender.
 pub fn debug_id(id: &str) -> Result<String, String> {
     let shown: String = id.chars().take(60).collect();
     if dirs::checked_id(id).is_none() {
@@ -326,7 +333,7 @@ fn debug_file(name: &str) -> Result<String, String> {
     Ok(name.to_owned())
 }
 
-/// The record that lines may go on with.
+/// The record to which the next lines may belong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Within {
     Nothing,
@@ -334,7 +341,8 @@ enum Within {
     Cfi,
 }
 
-/// What a line leaves us within, or `None` where it is no record there. Counts what it is.
+/// The record that is open after a line, or `None` if the line is not a record here. Counts the record in
+/// `content`.
 fn record(line: &[u8], within: Within, content: &mut Content) -> Option<Within> {
     let continues = match within {
         Within::Function => match text::below_function(line, |_| {}) {
@@ -359,7 +367,7 @@ fn record(line: &[u8], within: Within, content: &mut Content) -> Option<Within> 
         return Some(Within::Nothing);
     }
     let (counted, next) = match text::record(line)? {
-        // The one of the first line is the one that counts.
+        // Only the MODULE record of the first line counts.
         Record::Module { .. } => return None,
         Record::Function { .. } => (&mut content.functions, Within::Function),
         Record::CfiInit { .. } => (&mut content.cfi, Within::Cfi),

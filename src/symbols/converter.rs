@@ -1,9 +1,9 @@
-//! The parent's side of converting programs and debug files to symbol files: a process of its own
-//! for each, under limits, since these formats are large, intricate and come from outside.
+//! The parent's side of converting programs and debug files to symbol files. Each conversion runs in a child
+//! process with limits, because these formats are large and complicated and come from outside (ADR 13).
 //!
-//! The child (`crashkeep convert-symbols`) reads the file that is its standard input and writes
-//! what [`super::native::convert`] writes to the file that is its standard output. It opens
-//! nothing but other halves of the file's units, where it is given any, before it looks at a byte.
+//! The child (`crashkeep convert-symbols`) reads the file on its standard input and writes the output of
+//! [`super::native::convert`] to the file on its standard output. It opens only one other file, the other
+//! halves of the file's units, if it is given any. It does this before it looks at a byte.
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -14,31 +14,31 @@ use std::time::Duration;
 use super::check::Refused;
 use crate::child;
 
-/// Bytes of what a child says of its failure.
+/// Limit of bytes of a child's error message.
 const REASON_BYTES_MAX: u64 = 4096;
 
-/// What any file may take, and what each of its MiB adds: ten times what large debug files need, so
-/// that a small one that was made to hurt ends soon.
+/// Time and memory for any file, and additional time and memory by its size. This is ten times what large
+/// debug files need, so a small hostile file fails soon.
 const TIME_FREE: Duration = Duration::from_secs(20);
 const TIME_PER_MIB: Duration = Duration::from_millis(500);
 const MEMORY_BYTES_FREE: u64 = 1 << 30;
 const MEMORY_PER_BYTE: u64 = 32;
 
-/// How programs and debug files are converted.
+/// Settings for converting programs and debug files.
 #[derive(Clone, Debug)]
 pub struct Converter {
-    /// `crashkeep` itself.
+    /// The `crashkeep` binary itself.
     pub program: PathBuf,
-    /// Most memory beside the file, which is mapped.
+    /// Upper limit of memory in bytes, without the file, which is mapped.
     pub memory_bytes: u64,
-    /// Most time for one file.
+    /// Upper limit of time for one file.
     pub deadline: Duration,
-    /// Of the text that comes out.
+    /// Upper limit of the resulting text.
     pub text_bytes_max: u64,
 }
 
 impl Converter {
-    /// With room for the debug file of a browser.
+    /// Settings that are sufficient for the debug file of a browser.
     pub fn new(program: PathBuf) -> Self {
         Self {
             program,
@@ -48,8 +48,8 @@ impl Converter {
         }
     }
 
-    /// Converts `native`, writing into `output`. `name` is what the client calls the file; `parts`
-    /// is a file with other halves of its units.
+    /// Converts `native` and writes into `output`. `name` is the client's name of the file. `parts` is a file
+    /// with other halves of its units.
     pub(super) fn convert(
         &self,
         native: &File,
@@ -103,17 +103,17 @@ impl Converter {
         read.map_err(Refused::Storage)?;
         let said = String::from_utf8_lossy(&said);
         Err(Refused::Bad(match status.code() {
-            // What the child says by itself.
+            // The child's own error message.
             Some(1) => said.trim().to_owned(),
             _ => fault(status, said.trim(), memory_bytes),
         }))
     }
 }
 
-/// How a child ended that did not end by itself.
+/// A description of how a child was ended or died.
 fn fault(status: ExitStatus, said: &str, memory_bytes: u64) -> String {
     let how = match status.code() {
-        // What a panic says is of use to nobody but us.
+        // A panic message helps only us, so it goes to the log.
         Some(101) => {
             tracing::warn!(said, "a conversion panicked");
             "stumbled over what it holds".to_owned()

@@ -1,9 +1,9 @@
-//! Folders in which the symbol file of a module is looked for: shelves, where a module has the
-//! folder `<DEBUGID>`, and Breakpad's, laid out as a symbol server's:
+//! Folders in which the symbol file of a module is looked up. There are shelves, where the module's folder is
+//! `<DEBUGID>`, and Breakpad folders, which have the layout of a symbol server:
 //! `<debug file>/<DEBUGID>/<debug file without .pdb>.sym`.
 //!
-//! The names come out of dumps, and a dump is hostile input: every part is reduced to a single
-//! path component or refused, so no lookup can leave the folders it was given.
+//! The names come from dumps, and a dump is hostile input. Every part is reduced to a single path component
+//! or refused, so no look-up can leave its folders.
 
 use std::fs::{File, Metadata};
 use std::io::Read;
@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 use super::file::{DESCRIPTION, SymbolFile};
 use crate::crash::symbols::DEBUG_ID_DIGITS;
 
-/// Length of a program's id in text: of a Windows program at least 9, of a build id 40 and some 64.
+/// Length of a code id in text: at least 9 for a Windows program, 40 for a usual build id, and up to 64.
 const CODE_ID_DIGITS: std::ops::RangeInclusive<usize> = 9..=64;
-/// Bytes of a list of debug ids.
+/// Limit of bytes of a list of debug ids.
 const CODE_BYTES_MAX: u64 = 64 * 1024;
 
-/// An ordered list of symbol folders; the first that has a file wins.
+/// An ordered list of symbol folders. The first folder that has a file wins.
 ///
-/// Folders are looked at anew for each lookup, so symbols that arrive late are seen.
+/// Each look-up reads the folders again, so symbols that arrive late are found.
 #[derive(Debug, Clone, Default)]
 pub struct SymbolDirs {
     dirs: Vec<PathBuf>,
@@ -30,23 +30,23 @@ impl SymbolDirs {
         Self { dirs }
     }
 
-    /// Whether there is nowhere to look.
+    /// Whether there is no folder.
     pub fn is_empty(&self) -> bool {
         self.dirs.is_empty()
     }
 
-    /// Finds the symbol file of a module, or `None` if no folder has it or the names are unusable.
+    /// Finds the symbol file of a module. Returns `None` if no folder has it or the names are unusable.
     ///
-    /// `debug_file` may be a whole path in the style of Windows or Unix; only its leaf counts, and
-    /// on a shelf not even that: an id names one build, and programs that were stripped, renamed or
-    /// linked to have many names. `debug_id` is the Breakpad form, 33 to 40 hex digits; in a folder
-    /// of Breakpad's it is compared as written.
+    /// `debug_file` may be a whole path in Windows or Unix style; only its last component is used. On a shelf
+    /// the name is not used at all: an id names one build, and programs that were stripped, renamed or linked
+    /// to have many names. `debug_id` is the Breakpad form, 33 to 40 hex digits. In a Breakpad folder it is
+    /// compared as written.
     pub fn find(&self, debug_file: &str, debug_id: &str) -> Option<SymbolFile> {
         let (file, _) = self.find_with_metadata(debug_file, debug_id)?;
         Some(file)
     }
 
-    /// The same with what [`SymbolFile::metadata`] says: a walk wants both of each module.
+    /// The same, with [`SymbolFile::metadata`]. A walk needs both for each module.
     pub fn find_with_metadata(
         &self,
         debug_file: &str,
@@ -64,8 +64,7 @@ impl SymbolDirs {
         })
     }
 
-    /// The same where `id` may also be the code id of a program whose dump has no record of its
-    /// debug file.
+    /// The same, but `id` may also be the code id of a program if the dump has no record of its debug file.
     pub fn find_by_either_id(&self, file: &str, id: &str) -> Option<SymbolFile> {
         match checked_id(id) {
             Some(debug_id) => self.find(file, debug_id),
@@ -73,8 +72,8 @@ impl SymbolDirs {
         }
     }
 
-    /// The debug id of a program's module, for those who know only the program: a dump may lack the record
-    /// that names the debug file. Only shelves tell.
+    /// The debug id of a program's module. It is needed if only the program is known, because a dump may lack
+    /// the record that names the debug file. Only shelves have this information.
     pub fn debug_id_of(&self, code_id: &str) -> Option<String> {
         self.dirs.iter().find_map(|dir| {
             let path = code_path(dir, code_id)?;
@@ -91,15 +90,16 @@ impl SymbolDirs {
     }
 }
 
-/// The debug ids of a program's modules, a line each.
+/// The file with the debug ids of a program's modules, one per line.
 pub(super) fn code_path(root: &Path, code_id: &str) -> Option<PathBuf> {
     let is_usable = CODE_ID_DIGITS.contains(&code_id.len())
         && code_id.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_usable.then(|| root.join("by-code-id").join(code_id.to_ascii_lowercase()))
 }
 
-/// What a file below `root` is; `None` where it is none, or a link leads to it. A link may lead
-/// anywhere, and the server sends these files to clients. The root itself may be one.
+/// The metadata of a file below `root`; `None` if it is not a file, or if its path contains a link below
+/// `root`. A link may lead anywhere, and the server sends these files to clients. The root itself may be a
+/// link.
 fn file_below(root: &Path, path: &Path) -> Option<Metadata> {
     let metadata = std::fs::symlink_metadata(path).ok()?;
     let folders = path
@@ -115,17 +115,17 @@ pub(super) fn shelf_folder(root: &Path, debug_id: &str) -> Option<PathBuf> {
     Some(root.join(checked_id(debug_id)?.to_ascii_uppercase()))
 }
 
-/// The folder of a module below `root`, or `None` where its names are unusable.
+/// The folder of a module below `root`; `None` if its names are unusable.
 pub(super) fn module_folder(root: &Path, debug_file: &str, debug_id: &str) -> Option<PathBuf> {
     let (leaf, id) = (checked_leaf(debug_file)?, checked_id(debug_id)?);
     Some(root.join(leaf).join(id))
 }
 
-/// The last component of a path in either style, if it can be a file name at all.
+/// The last component of a path in either style, if it can be a file name.
 pub fn checked_leaf(path: &str) -> Option<&str> {
     let leaf = path.rsplit(['/', '\\']).next()?;
-    // Neither separator is left. `..` and `.` would still climb or stay, NUL ends a C string
-    // early, and a colon names a drive or a second stream where the host is Windows.
+    // No separator is left. But `..` and `.` would still change or keep the folder, NUL ends a C string
+    // early, and on Windows a colon names a drive or an alternate stream.
     let is_usable = !leaf.is_empty()
         && leaf != "."
         && leaf != ".."
@@ -140,7 +140,7 @@ pub(super) fn checked_id(id: &str) -> Option<&str> {
     is_usable.then_some(id)
 }
 
-/// `app.pdb` -> `app.sym`, `libc.so.6` -> `libc.so.6.sym`: only a `.pdb` is replaced, in any case.
+/// `app.pdb` -> `app.sym`, `libc.so.6` -> `libc.so.6.sym`: only `.pdb` is replaced, in any case.
 pub fn symbol_file_name(leaf: &str) -> String {
     let stem = match leaf.rsplit_once('.') {
         Some((stem, extension)) if extension.eq_ignore_ascii_case("pdb") => stem,
@@ -240,7 +240,7 @@ mod tests {
         assert_eq!(dirs.find("file.pdb", ID), None, "a file");
         assert_eq!(dirs.find("folder.pdb", ID), None, "a folder");
         assert!(dirs.find("app.pdb", ID).is_some());
-        // Where the configuration names a link, it means what the link leads to.
+        // If the configuration names a link, it means the target of the link.
         symlink(&symbols, root.path().join("other")).unwrap();
         let dirs = SymbolDirs::new(vec![root.path().join("other")]);
         assert!(dirs.find("app.pdb", ID).is_some());

@@ -1,9 +1,9 @@
-//! The symbol file of a module, as walks and clients read it: a text that lies in a folder as it
-//! is, or one that is put together from what a [`Shelf`](super::Shelf) holds.
+//! The symbol file of a module, as walks and clients read it. It is either a text in a folder, or a text that
+//! is assembled from the files on a [`Shelf`](super::Shelf).
 //!
-//! On a shelf a module has a folder by its debug id, with a description ([`read_module`]) that
-//! names the texts in use. The description is replaced in one step, so its length and time of
-//! change stand for the content of the symbol file.
+//! On a shelf, each module has a folder named by its debug id. Its description ([`read_module`]) names the
+//! texts in use. The description is replaced in one step, so its length and modification time identify the
+//! content of the symbol file.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufRead, BufReader, Read};
@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use super::mapped::Stamp;
 use crate::crash::symbols::{Module, Upload};
 
-/// Describes a module in its folder on a shelf.
+/// The file that describes a module in its folder on a shelf.
 pub(super) const DESCRIPTION: &str = "module.json";
-/// Bytes of a description: some hundred bytes for each upload.
+/// Limit of bytes of a description. Each upload needs some hundred bytes.
 const DESCRIPTION_BYTES_MAX: u64 = 16 << 20;
 /// Hex digits of an upload's hash in the names of its files.
 const HASH_DIGITS: usize = 16;
@@ -22,23 +22,23 @@ const HASH_DIGITS: usize = 16;
 /// The text of a symbol file, from its start.
 pub struct OpenText {
     pub reader: Box<dyn Read + Send>,
-    /// Its length; `None` where nobody knows it before the end.
+    /// Its length in bytes; `None` if it is not known before the end.
     pub bytes: Option<u64>,
-    /// What tells its content from the next.
+    /// Identifies this version of the content.
     pub stamp: Stamp,
 }
 
-/// Where the symbol file of a module is.
+/// The location of a module's symbol file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SymbolFile {
-    /// A text.
+    /// A text file.
     Plain(PathBuf),
     /// The folder of a module on a shelf.
     Shelved(PathBuf),
 }
 
 impl SymbolFile {
-    /// The file that changes with every change of the content.
+    /// The file that changes whenever the content changes.
     pub fn path(&self) -> PathBuf {
         match self {
             Self::Plain(path) => path.clone(),
@@ -50,7 +50,7 @@ impl SymbolFile {
         fs::metadata(self.path())
     }
 
-    /// Bytes of the text, or more.
+    /// Upper bound of the length of the text in bytes.
     pub fn text_bytes(&self) -> io::Result<u64> {
         match self {
             Self::Plain(_) => Ok(self.metadata()?.len()),
@@ -89,7 +89,7 @@ impl SymbolFile {
     }
 }
 
-/// The description in a module's folder.
+/// Reads the description in a module's folder.
 pub(super) fn read_module(folder: &Path) -> io::Result<Module> {
     parse_module(File::open(folder.join(DESCRIPTION))?)
 }
@@ -108,13 +108,13 @@ pub(super) fn text_name(upload: &Upload) -> String {
     format!("{}.sym.zst", &upload.sha256[..HASH_DIGITS])
 }
 
-/// The name of the file with an upload as it came, where it is no text.
+/// The name of the file with an upload as received, if it was not a text.
 pub(super) fn original_name(upload: &Upload) -> String {
     let hash = &upload.sha256[..HASH_DIGITS];
     format!("{hash}.{}.zst", upload.kind.name())
 }
 
-/// The name of the file that says which units' functions an upload's text lacks.
+/// The name of the file that lists the units whose functions are missing in an upload's text.
 pub(super) fn skeletons_name(upload: &Upload) -> String {
     format!("{}.skeletons.json", &upload.sha256[..HASH_DIGITS])
 }
@@ -123,8 +123,8 @@ pub(super) fn unpacked(path: &Path) -> io::Result<impl Read + Send + use<>> {
     zstd::Decoder::new(File::open(path)?)
 }
 
-/// The text in use, put together: names and functions of one upload, and rules of unwinding from
-/// another where that has them.
+/// The text in use: names and functions of one upload, and unwind rules of another if that upload provides
+/// them.
 fn text_of(folder: &Path, module: &Module) -> io::Result<(Box<dyn Read + Send>, Option<u64>)> {
     let Module {
         os,
@@ -158,12 +158,12 @@ fn is_unwind(line: &[u8]) -> bool {
     line.starts_with(b"STACK ")
 }
 
-/// Those lines of a text that are wanted. Its first line has been read.
+/// The selected lines of a text. Its first line has already been read.
 struct Lines<R> {
     input: R,
     keep: fn(&[u8]) -> bool,
     line: Vec<u8>,
-    /// Bytes of `line` that were handed out.
+    /// Number of bytes of `line` that were returned.
     given: usize,
 }
 
@@ -171,7 +171,7 @@ fn lines_of(folder: &Path, upload: &Upload) -> io::Result<Lines<impl BufRead + S
     let text = unpacked(&folder.join(text_name(upload)))?;
     let mut input = BufReader::with_capacity(256 * 1024, text);
     let mut first = Vec::new();
-    // Lines were bounded when the text was checked.
+    // The length of lines was limited when the text was checked.
     input.read_until(b'\n', &mut first)?;
     Ok(Lines {
         input,

@@ -1,13 +1,13 @@
-//! Other halves of units on their way in (`.dwo`, `.dwp`; see [`split`](super::split)): from files
-//! that mean nothing alone to uploads of the modules that their programs are.
+//! Incoming other halves of units (`.dwo`, `.dwp`; see [`split`](super::split)). Such a file is useless
+//! alone. It becomes an upload of the module of its program (ADR 21).
 //!
-//! A program with skeletons lies on the shelf with their ids. Once all that came together is there,
-//! each program that has an id of a half is converted again with it, those that came along first.
-//! What comes of that is an upload of the program's module, kept beside it: so the halves may come
-//! days after the program, as a debug file may.
+//! The shelf stores the skeleton ids of each program that has any. When the whole arrival is read, each
+//! program that has the id of a half is converted again together with it, first the programs of the same
+//! arrival. The result is an upload of the program's module. So the halves may arrive days after the program,
+//! as a debug file may.
 //!
-//! Loose `.dwo` files of one program become one upload, a tar of them. So they must come together:
-//! of two such uploads the one with more functions is in use.
+//! Several `.dwo` files of one program become one upload, a tar of them. So they must arrive together: of two
+//! such uploads, the one with more functions is in use.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
@@ -33,11 +33,11 @@ pub(super) struct Part {
     pub(super) ids: Vec<u64>,
 }
 
-/// Joins `parts` with the programs that have their ids: those of `debug_ids`, and for what is left
-/// any on the shelf.
+/// Joins `parts` with the programs that have their ids: first the programs in `debug_ids`, then, for the
+/// remaining parts, any program on the shelf.
 ///
-/// Ids are made from what a unit says, so the builds of two days share most. A build that lacks
-/// nothing is left alone, unless it is all that a part can be of.
+/// Ids are computed from the content of a unit, so the builds of two days share most ids. A build that lacks
+/// nothing is left alone, unless no other program fits a part.
 pub(super) fn join(
     receiver: &Receiver<'_>,
     parts: Vec<Part>,
@@ -73,7 +73,7 @@ pub(super) fn join(
 struct Joining<'a> {
     receiver: &'a Receiver<'a>,
     parts: &'a [Part],
-    /// Which of them some program was joined with.
+    /// Which of the parts were joined with a program.
     used: Vec<bool>,
     verdicts: Vec<Verdict>,
 }
@@ -98,7 +98,7 @@ impl Joining<'_> {
                 complete.push((debug_id, ids));
             }
         }
-        // Each to the program that it has most of.
+        // Join each part with the program that has most of its ids.
         while self.is_left() {
             let left = self
                 .parts
@@ -123,8 +123,8 @@ impl Joining<'_> {
         }
     }
 
-    /// Joins a module with what it lacks, or, where that is wanted, with what it has already. Where
-    /// it is not joined, the ids of its skeletons, if it has any.
+    /// Joins a module with the parts that it lacks. With `with_complete`, also with parts that it already
+    /// has. If it is not joined, returns the ids of its skeletons, if there are any.
     fn join_with(&mut self, debug_id: &str, with_complete: bool) -> Option<HashSet<u64>> {
         let shelf = self.receiver.shelf;
         let module = shelf.module(debug_id)?;
@@ -144,7 +144,7 @@ impl Joining<'_> {
                 fitting.push((count, at));
             }
         }
-        // Those that have most first, and of the others what they add, in the order that they came.
+        // First the part with the most ids. Of the others only those that add ids, in the order of arrival.
         fitting.sort_by_key(|&(count, at)| (Reverse(count), at));
         let mut open = ids;
         let mut taken = Vec::new();
@@ -164,7 +164,7 @@ impl Joining<'_> {
     }
 }
 
-/// What several files are called together.
+/// The name for several files together.
 fn label(parts: &[&Part]) -> String {
     match parts {
         [] => String::new(),
@@ -173,7 +173,7 @@ fn label(parts: &[&Part]) -> String {
     }
 }
 
-/// Converts a program of `module` with the halves in `parts`, and keeps both text and halves.
+/// Converts a program of `module` with the halves in `parts`, and stores the text and the halves.
 fn take(
     receiver: &Receiver<'_>,
     module: &Module,
@@ -236,7 +236,7 @@ fn bundled(receiver: &Receiver<'_>, parts: &[&Part]) -> io::Result<TempPath> {
     Ok(bundle.into_temp_path())
 }
 
-/// Writes a tar of files, with the names that they are to have in it. One without is `part`.
+/// Writes a tar of files with the given names. A file without a name is called `part`.
 pub fn bundle<'p>(
     files: impl Iterator<Item = (String, &'p Path)>,
     output: &mut impl Write,
@@ -260,7 +260,7 @@ fn units(count: usize) -> String {
     }
 }
 
-/// What a symbol file lacks whose program has skeletons, and what helps.
+/// A note about what the symbol file of a program with skeletons lacks, and what would help.
 pub(super) fn note_of(skeletons: &[Skeleton]) -> Option<String> {
     const NAMED: usize = 5;
     if skeletons.is_empty() {

@@ -1,4 +1,4 @@
-//! A file as bytes in memory, by a mapping: the one unsafe call of the crate.
+//! A file mapped into memory: the only unsafe call of the crate (ADR 9).
 
 use std::fs::File;
 use std::io;
@@ -6,28 +6,28 @@ use std::ops::Deref;
 
 use memmap2::{Advice, Mmap};
 
-/// A file mapped read-only, whole. Its pages belong to the system: they are shared by all
-/// processes that map the file, and go when memory is short.
+/// A whole file, mapped read-only. Its pages belong to the system: all processes that map the file share
+/// them, and the system drops them when memory is short.
 pub struct Map(Mmap);
 
 impl Map {
-    /// Maps a file that is replaced by renaming another over it, never changed in place.
+    /// Maps a file. The file must never change in place; a new version must replace it by rename.
     #[allow(unsafe_code)]
     pub fn of(file: &File) -> io::Result<Self> {
-        // SAFETY: bytes behind a shared slice must not change. Only we write below the folder of
-        // mapped symbols, each file once, under another name, before anybody can open it; what
-        // replaces it is another file, and this mapping keeps the old one. Somebody else who
-        // truncates such a file in place makes a read raise SIGBUS, which ends a walker and no
-        // more: servers map nothing. Somebody who overwrites one in place makes readers see other
-        // bytes, which the reader takes for what they are: it checks every offset on every read,
-        // and every string for UTF-8 each time it hands one out.
+        // SAFETY: the bytes of a shared slice must not change. Only we write below the folder of mapped
+        // symbols. We write each file once, under another name, before any process can open it. Its
+        // replacement is a different file, and this mapping keeps the old one. If someone else truncates such
+        // a file in place, a read raises SIGBUS. That ends a walker and nothing else, because servers map
+        // nothing. If someone overwrites a file in place, readers see other bytes. The reader does not trust
+        // them: it checks every offset on every read, and checks every string for UTF-8 each time it returns
+        // one.
         let map = unsafe { Mmap::map(file)? };
         Ok(Self(map))
     }
 
-    /// From now on single pages are read here and there, so reading ahead is waste.
+    /// Tells the system that single pages will be read at random, so that it does not read ahead.
     pub fn expect_random_reads(&self) {
-        // Only advice: where a system does not take it, reads are slower.
+        // Only advice: if the system ignores it, reads are slower.
         let _ = self.0.advise(Advice::Random);
     }
 }

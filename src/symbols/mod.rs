@@ -1,12 +1,12 @@
-//! Symbols on disk: how they get there, where they lie, and how a module of a dump finds its own.
+//! Symbols on disk: how they arrive, where they are stored, and how the symbols of a dump's module are found.
 //!
-//! What arrives is told apart by [`arrival`], which has it unpacked (`unpack`) and has programs and
-//! debug files turned into the text of a symbol file by a process of its own ([`converter`],
-//! [`native`]), those with split DWARF once the other halves are there (`halves`, [`split`]). Each text is read and repaired by [`check`] and put in its place by [`Shelf`].
-//! [`SymbolDirs`] finds the [`SymbolFile`] of a module again.
+//! [`arrival`] recognises the format of a file and has it unpacked (`unpack`). A separate process converts
+//! programs and debug files into the text of a symbol file ([`converter`], [`native`]). With split DWARF,
+//! this happens when the other halves have arrived (`halves`, [`split`]). [`check`] reads and repairs each
+//! text, and [`Shelf`] stores it. [`SymbolDirs`] finds the [`SymbolFile`] of a module.
 //!
-//! This room knows names, folders and bytes. It never walks a stack and never names the unwinder's
-//! types: `mapped` says what symbols say of an address, and `stackwalk` what that means for a frame.
+//! This module handles names, folders and bytes. It never walks a stack and never uses the unwinder's types.
+//! `mapped` looks up the symbols of an address, and `stackwalk` decides what they mean for a frame.
 
 pub mod arrival;
 pub mod check;

@@ -1,13 +1,12 @@
-//! From a program or its debug file (ELF, Mach-O, PE, PDB) to the text of a symbol file: landlord
-//! of symbolic.
+//! Converts a program or its debug file (ELF, Mach-O, PE, PDB) to the text of a symbol file, with symbolic.
 //!
-//! One file may hold several programs (a fat Mach-O). Each becomes a line of JSON ([`Found`]) and
-//! the text behind it; no line of a symbol file begins with a brace. Other halves of a program's
-//! units ([`split`]) become a line alone; with them the program is read once more.
+//! One file may contain several programs (a fat Mach-O). For each, the output has a line of JSON ([`Found`])
+//! and then its text; no line of a symbol file starts with a brace. A file with other halves of a program's
+//! units ([`split`]) gives only one such line. Later the program is read again together with the halves.
 //!
-//! These formats can be made to hurt: sections that inflate without end, inlined calls nested
-//! without end. What is named here is bounded here; the rest is why this runs in a process of its
-//! own ([`super::converter`]).
+//! A hostile file can make conversion expensive: sections that inflate without end, inlined calls nested
+//! without end. The constants here limit what we know of. For everything else, the conversion runs in a
+//! separate process ([`super::converter`], ADR 13).
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
@@ -25,33 +24,33 @@ use super::dirs::checked_leaf;
 use super::split::{self, Skeleton};
 use crate::crash::symbols::Kind;
 
-/// Bytes of one section after inflation.
+/// Limit of bytes of one section after decompression.
 const SECTION_BYTES_MAX: usize = 2 << 30;
-/// Depth of inlined calls.
+/// Limit of the nesting of inlined calls.
 const INLINE_DEPTH_MAX: u32 = 256;
-/// Windows may chain unwind information.
+/// Limit of chained unwind information on Windows.
 const UNWIND_CHAIN_MAX: usize = 128;
-/// Bytes of a function's name. Names of template-heavy code reach some thousands.
+/// Limit of bytes of a function's name. Names of template-heavy code have some thousand bytes.
 const NAME_BYTES_MAX: usize = 8 * 1024;
 
-/// What a file was found to hold.
+/// The result for one object in a file.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Found {
     /// A program or its debug file; its text follows.
     Program(Head),
     /// Other halves of units, by their ids. No text follows.
     Halves(Vec<u64>),
-    /// Why one of several programs is not taken. No text follows.
+    /// Why one of several programs was refused. No text follows.
     Refused(String),
 }
 
-/// What stands before a text.
+/// The data before a text.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     pub kind: Kind,
     pub holds_code: bool,
     pub notes: Vec<String>,
-    /// The units whose functions are elsewhere and not in the text.
+    /// The units whose functions are in another file and not in the text.
     pub skeletons: Vec<Skeleton>,
 }
 
@@ -62,8 +61,11 @@ fn options() -> ParseObjectOptions {
     options
 }
 
-/// Writes the symbols of every program in `bytes`. `name` is what its sender calls it. `parts` are
-/// other halves of its units: a `.dwo` or `.dwp`, or a tar of them. The error is for the sender.
+/// Writes the symbols of every program in `bytes`. `name` is the sender's name of the file. `parts` has other
+/// halves of its units: a `.dwo` or `.dwp`, or a tar of them.
+///
+/// # Errors
+/// A sentence for the sender.
 pub fn convert(
     bytes: &[u8],
     parts: Option<&[u8]>,
@@ -117,7 +119,7 @@ pub fn convert(
     Ok(())
 }
 
-/// Writes a line that no text follows.
+/// Writes a line that is not followed by a text.
 fn tell(out: &mut impl Write, found: &Found) -> Result<(), String> {
     serde_json::to_writer(&mut *out, found)
         .map_err(io::Error::from)
@@ -125,7 +127,7 @@ fn tell(out: &mut impl Write, found: &Found) -> Result<(), String> {
         .map_err(|e| format!("what it holds cannot be told: {e}"))
 }
 
-/// Other halves of units, as far as they can be read.
+/// The other halves of units that could be read.
 struct Halves<'d> {
     parts: Vec<ElfObject<'d>>,
     notes: Vec<String>,
@@ -149,7 +151,7 @@ impl<'d> Halves<'d> {
     }
 }
 
-/// A program in a file, as far as it can be told without its symbols.
+/// The identity of a program in a file, as far as it is known without reading its symbols.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Identity {
     pub debug_file: String,
@@ -158,8 +160,8 @@ pub struct Identity {
     pub holds_code: bool,
 }
 
-/// The programs in `bytes`; `None` where that is of no format that is taken. For files of one's
-/// own: it reads them in this process.
+/// The programs in `bytes`; `None` if the format is not one of ours. Only for trusted files, because it reads
+/// them in this process.
 pub fn identify(bytes: &[u8], name: &str) -> Option<Vec<Result<Identity, String>>> {
     let archive = Archive::parse(bytes).ok()?;
     let mut found = Vec::new();
@@ -178,7 +180,7 @@ pub fn identify(bytes: &[u8], name: &str) -> Option<Vec<Result<Identity, String>
     Some(found)
 }
 
-/// Who a program is.
+/// The identity and type of a program.
 struct Facts {
     kind: Kind,
     os: &'static str,
@@ -208,7 +210,7 @@ fn facts_of(object: &Object<'_>, name: &str) -> Result<Facts, String> {
     Ok(Facts {
         kind,
         os,
-        // A debug companion keeps the headers of the sections alone.
+        // A debug companion has the section headers of the code, but no code.
         holds_code: kind != Kind::Pdb && object.kind() != ObjectKind::Debug,
         debug_id: debug_id.breakpad().to_string(),
         debug_file,
@@ -217,7 +219,7 @@ fn facts_of(object: &Object<'_>, name: &str) -> Result<Facts, String> {
     })
 }
 
-/// An error with what lies under it.
+/// The text of an error with all its causes.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -229,14 +231,14 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Units of debug information that could not be read, and why the last.
+/// Number of units of debug information that could not be read, and the reason for the last one.
 #[derive(Default)]
 struct Unread {
     units: usize,
     why: String,
 }
 
-/// What becomes of one program.
+/// A program while it is converted.
 struct Program<'o, 'd> {
     head: Head,
     facts: Facts,
@@ -246,7 +248,7 @@ struct Program<'o, 'd> {
     object: &'o Object<'d>,
 }
 
-/// A FUNC with what stands below it.
+/// A FUNC record and the records below it.
 struct Body {
     address: u64,
     size: u64,
@@ -271,7 +273,7 @@ struct Inline {
     origin: usize,
 }
 
-/// Texts that records name by number.
+/// Texts that records refer to by number.
 #[derive(Default)]
 struct Names {
     files: Numbered,
@@ -345,7 +347,7 @@ impl<'o, 'd> Program<'o, 'd> {
         }
     }
 
-    /// Reads the functions of units whose other halves are there.
+    /// Reads the functions of units whose other halves are present.
     fn read_halves(
         &mut self,
         elf: &ElfObject<'_>,
@@ -365,7 +367,7 @@ impl<'o, 'd> Program<'o, 'd> {
         (self.head.skeletons).retain(|skeleton| !found.contains(&skeleton.id));
     }
 
-    /// A unit that cannot be read costs its own functions and no others.
+    /// If a unit cannot be read, only its own functions are lost.
     fn add_all<'f, E: std::error::Error>(
         &mut self,
         functions: impl Iterator<Item = Result<Function<'f>, E>>,
@@ -398,7 +400,7 @@ impl<'o, 'd> Program<'o, 'd> {
         if self.head.kind == Kind::Elf {
             self.functions.retain(|function| function.address > 0);
         }
-        // Of identical functions that the linker folded, the one with most lines.
+        // The linker may fold identical functions: keep the one with the most lines.
         self.functions
             .sort_by_key(|f| (f.address, std::cmp::Reverse(f.lines.len())));
         self.functions.dedup_by_key(|function| function.address);
@@ -424,7 +426,7 @@ impl<'o, 'd> Program<'o, 'd> {
         self.functions.push(body);
     }
 
-    /// What is exported and lies in no function.
+    /// Adds exported symbols that are not inside a function.
     fn read_publics(&mut self, symbols: &SymbolMap<'_>) {
         for symbol in symbols.iter() {
             let covering = self
@@ -514,7 +516,7 @@ impl<'o, 'd> Program<'o, 'd> {
     }
 }
 
-/// Names of the program and of its debug file, as a dump would name them.
+/// Names of the program and of its debug file, as a dump would give them.
 fn file_names(object: &Object<'_>, kind: Kind, name: &str) -> (String, String) {
     let leaf = checked_leaf(name).unwrap_or("unknown");
     match (kind, object) {
@@ -525,7 +527,7 @@ fn file_names(object: &Object<'_>, kind: Kind, name: &str) -> (String, String) {
             (leaf.to_owned(), one_line(pdb))
         }
         _ => {
-            // A companion is named after its program; a file of a build-id folder after its id.
+            // A companion has its program's name. A file of a build-id folder has its id as name.
             let stem = [".debug", ".dbg", ".dSYM"]
                 .iter()
                 .find_map(|ending| leaf.strip_suffix(ending))
@@ -541,7 +543,7 @@ fn file_names(object: &Object<'_>, kind: Kind, name: &str) -> (String, String) {
     }
 }
 
-/// As Breakpad writes it.
+/// The name that Breakpad uses.
 fn arch_name(arch: Arch) -> &'static str {
     match arch.cpu_family() {
         CpuFamily::Amd64 => "x86_64",
@@ -552,7 +554,7 @@ fn arch_name(arch: Arch) -> &'static str {
     }
 }
 
-/// A function as a stack shows it: demangled, with its parameters and without its return type.
+/// A function's name for display: demangled, with its parameters and without its return type.
 fn readable(name: &Name<'_>) -> String {
     let options = DemangleOptions::complete().return_type(false);
     let text = match name.demangle(options) {
@@ -572,15 +574,15 @@ fn one_line(text: &str) -> String {
     }
 }
 
-/// A range of addresses, the second behind it.
+/// A range of addresses; the end is exclusive.
 type Range = (u64, u64);
 
-/// Adds the lines and inlined calls of `function` to `body`. Returns the ranges that have lines, in
-/// order and apart from each other.
+/// Adds the lines and inlined calls of `function` to `body`. Returns the ranges that have lines, sorted and
+/// disjoint.
 ///
-/// symbolic gives each function the lines of its whole range: where something is inlined, the line
-/// of the call. A symbol file wants there the line of what is inlined, and the call beside it. In
-/// a PDB an inlined function may claim more than it has lines for; that is its caller's.
+/// symbolic gives each function the lines of its whole range. Where a call is inlined, that is the line of
+/// the call. A symbol file needs the line of the inlined code there, and the call in a separate record. In a
+/// PDB an inlined function may cover more addresses than it has lines for; the rest belongs to its caller.
 fn flatten(function: &Function<'_>, depth: u32, names: &mut Names, body: &mut Body) -> Vec<Range> {
     let end = function.end_address();
     let path = |line: &LineInfo<'_>, names: &mut Names| {
@@ -591,7 +593,7 @@ fn flatten(function: &Function<'_>, depth: u32, names: &mut Names, body: &mut Bo
     let mut inlined: Vec<Range> = Vec::new();
     if depth < INLINE_DEPTH_MAX {
         for inlinee in &function.inlinees {
-            // In front of those within it, and taken back where it has no lines.
+            // Inserted before the inlined calls within it. Nothing is inserted if it has no lines.
             let at = body.inlines.len();
             let covered = flatten(inlinee, depth + 1, names, body);
             if covered.is_empty() {
@@ -642,7 +644,7 @@ fn flatten(function: &Function<'_>, depth: u32, names: &mut Names, body: &mut Bo
     joined(covered)
 }
 
-/// The same ranges, in order, with those that touch made one.
+/// The same ranges, sorted, with adjacent ranges merged.
 fn joined(mut ranges: Vec<Range>) -> Vec<Range> {
     ranges.sort_unstable();
     let mut joined: Vec<Range> = Vec::with_capacity(ranges.len());
@@ -671,8 +673,8 @@ fn push_line(
     }
 }
 
-/// What compilers put behind the name of a function that they took apart or specialised. Its numbers
-/// differ from build to build, which would part one bug in many.
+/// Suffixes that compilers append to the name of a function that they split or specialised. Their numbers
+/// differ from build to build, which would give one bug many signatures.
 const CLONES: [&str; 7] = [
     ".cold",
     ".constprop.",

@@ -1,22 +1,22 @@
-//! The one place that puts symbols on disk, and answers what is there.
+//! Stores symbols on disk and looks them up. No other module writes symbols.
 //!
 //! ```text
-//! <DEBUGID>/module.json        who the module is, its uploads, and which of them are in use
-//! <DEBUGID>/<hash>.sym.zst     an upload's text: the one that came, or what was made of a program
-//! <DEBUGID>/<hash>.<kind>.zst  the program or debug file that came
-//! <DEBUGID>/<hash>.skeletons.json  the units whose functions its text lacks, where there are any
-//! <DEBUGID>/<hash>.sources.zst  a source bundle as it came
-//! <DEBUGID>/sources.json       the source bundles, which may come without symbols
-//! by-code-id/<code id>         the debug ids of the modules whose program has this id, a line each
+//! <DEBUGID>/module.json        the module's names, its uploads, and which of them are in use
+//! <DEBUGID>/<hash>.sym.zst     an upload's text: as received, or converted from a program
+//! <DEBUGID>/<hash>.<kind>.zst  the program or debug file as received
+//! <DEBUGID>/<hash>.skeletons.json  the units whose functions its text lacks, if any
+//! <DEBUGID>/<hash>.sources.zst  a source bundle as received
+//! <DEBUGID>/sources.json       the source bundles, which may arrive without symbols
+//! by-code-id/<code id>         the debug ids of the modules whose program has this id, one per line
 //! ```
 //!
-//! Files are written under other names, made durable, and renamed; `module.json` is replaced last,
-//! so whoever looks meanwhile, and whatever is killed, sees a module before or after an upload.
+//! Files are written under temporary names, synced, and renamed. `module.json` is replaced last. So every
+//! reader, also after a kill, sees a module either before or after an upload.
 //!
-//! A build has one debug id, and more than one file can tell of it: functions are in the debug
-//! file, rules of unwinding often in the program alone. So each of both is used from where it
-//! came first. A second content of the same sort is somebody's mistake, and nobody here can tell
-//! whose: the first stays in use, and the other is kept beside it until somebody says so.
+//! A build has one debug id, but several files may describe it: functions are in the debug file, unwind rules
+//! often only in the program (ADR 12). So each of the two is used from the upload that had it first. A
+//! second, different file of the same kind is a mistake, and the server cannot know which file is wrong. The
+//! first one stays in use. The second is kept beside it until someone decides.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufWriter, Read, Seek, Write};
@@ -31,48 +31,48 @@ use super::halves;
 use super::split::Skeleton;
 use crate::crash::symbols::{Kind, Module, Upload};
 
-/// Fast, and a quarter of the text.
+/// Fast, and about a quarter of the size of the text.
 const ZSTD_LEVEL: i32 = 3;
 
-/// What is to become of a file whose debug id is taken by another content.
+/// What to do with a different file for a known debug id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Conflict {
     KeepFirst,
-    /// The new one is used from now on, and the first kept beside.
+    /// Use the new one from now on, and keep the first beside it.
     Replace,
 }
 
-/// What became of a file.
+/// The result of storing a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placed {
     New,
-    /// The very same content was there.
+    /// The same content was already stored.
     Same,
-    /// It has what the others of its module lack, which is used from now on.
+    /// It has what the module's other uploads lack. That part is in use from now on.
     Completed,
-    /// It has nothing that the others lack; it is there for debuggers.
+    /// It has nothing that the others lack. It is stored for debuggers.
     Kept,
-    /// Another content of its sort is in use.
+    /// A different file of the same kind is in use. This one is kept beside it.
     Beside,
-    /// It is in use; another content was before.
+    /// It is in use, instead of a different file before.
     Replaced,
 }
 
-/// A file that was taken.
+/// A file that was stored.
 #[derive(Debug)]
 pub struct Taken {
-    /// With this upload.
+    /// The module, with this upload.
     pub module: Module,
-    /// Below the address of symbols: `<debug file>/<DEBUGID>/<file>.sym`.
+    /// Path below the URL of symbols: `<debug file>/<DEBUGID>/<file>.sym`.
     pub place: String,
-    /// Of the file's content.
+    /// Length of the file's content.
     pub bytes: u64,
     pub notes: Vec<String>,
     pub placed: Placed,
 }
 
 impl Taken {
-    /// Whether it is a source bundle, which says nothing of symbols.
+    /// Whether it is a source bundle, which has no symbols.
     pub fn is_sources(&self) -> bool {
         self.module
             .uploads
@@ -81,20 +81,20 @@ impl Taken {
     }
 }
 
-/// A text on its way in, and what it was made of where that is no text.
+/// An incoming text, and the file from which it was converted, if any.
 pub struct Incoming<'a> {
-    /// What the client calls the file.
+    /// The client's name of the file.
     pub name: &'a str,
     pub native: Option<&'a Native>,
     pub notes: Vec<String>,
     pub now_ms: i64,
 }
 
-/// A source bundle on its way in.
+/// An incoming source bundle.
 pub struct Bundle<'a> {
-    /// What the client calls the file.
+    /// The client's name of the file.
     pub name: &'a str,
-    /// The program whose sources are in it.
+    /// The program whose sources it contains.
     pub debug_file: &'a str,
     pub debug_id: &'a str,
     pub arch: &'a str,
@@ -104,41 +104,41 @@ pub struct Bundle<'a> {
     pub now_ms: i64,
 }
 
-/// A program or debug file as it came.
+/// A program or debug file as received.
 pub struct Native {
     pub kind: Kind,
     pub holds_code: bool,
     pub file: File,
     pub sha256: [u8; 32],
     pub bytes: u64,
-    /// The units whose functions are not in the text made of it.
+    /// The units whose functions are missing in the text made from it.
     pub skeletons: Vec<Skeleton>,
 }
 
-/// A module whose program has skeletons of units.
+/// A module whose program has skeleton units.
 pub(super) struct Split<'m> {
-    /// The upload with them.
+    /// The upload with the skeletons.
     pub(super) program: &'m Upload,
     pub(super) skeletons: Vec<Skeleton>,
-    /// Those whose functions what is in use has not.
+    /// The skeletons whose functions are missing in the text in use.
     pub(super) lacking: Vec<Skeleton>,
 }
 
 #[derive(Clone, Debug)]
 pub struct Shelf {
     root: PathBuf,
-    /// For files on their way in; on the same disk.
+    /// Folder for incoming files, on the same disk.
     incoming: PathBuf,
 }
 
 impl Shelf {
-    /// Over the folder `root`, with `incoming` for what is under way. Both must exist before
-    /// anything is taken.
+    /// A shelf in the folder `root`, with `incoming` for files that are not complete yet. Both folders must
+    /// exist before anything is stored.
     pub fn new(root: PathBuf, incoming: PathBuf) -> Self {
         Self { root, incoming }
     }
 
-    /// Where a body can lie that is on its way in. It has no name, so it is gone with its process.
+    /// Creates a file for an incoming body. It has no name, so it disappears with its process.
     pub fn incoming_file(&self) -> io::Result<File> {
         tempfile::tempfile_in(&self.incoming)
     }
@@ -148,18 +148,18 @@ impl Shelf {
         NamedTempFile::new_in(&self.incoming)
     }
 
-    /// A file among those on their way in; it stays until it is removed or the server starts.
+    /// The path of an incoming file. The file stays until it is removed or the server starts.
     pub fn incoming_path(&self, name: &str) -> PathBuf {
         self.incoming.join(name)
     }
 
-    /// Bytes of the files on their way in whose names begin with `prefix`.
+    /// Bytes of the incoming files whose names start with `prefix`.
     pub fn incoming_bytes(&self, prefix: &str) -> io::Result<u64> {
         let mut bytes = 0;
         for entry in fs::read_dir(&self.incoming)? {
             let entry = entry?;
             let is_meant = entry.file_name().to_string_lossy().starts_with(prefix);
-            // One that has gone since takes no room.
+            // A file that was removed in the meantime uses no space.
             if let (true, Ok(metadata)) = (is_meant, entry.metadata()) {
                 bytes += metadata.len();
             }
@@ -167,7 +167,10 @@ impl Shelf {
         Ok(bytes)
     }
 
-    /// Checks the text of a symbol file and puts it in its place. Returns when it is durable.
+    /// Checks the text of a symbol file and stores it. Returns when it is durable.
+    ///
+    /// # Errors
+    /// [`Refused::Bad`] if the file is wrong, [`Refused::Storage`] if the disk failed.
     pub fn take(
         &self,
         text: &mut impl BufRead,
@@ -247,7 +250,7 @@ impl Shelf {
         };
         let placed = admit(&mut module, upload, &checked, conflict);
         fs::create_dir_all(&folder)?;
-        // Also of what was there before skeletons were described.
+        // Also for uploads that were stored before skeletons were described.
         let skeletons_at = folder.join(skeletons_name);
         if !skeletons.is_empty() && !skeletons_at.exists() {
             let mut described = NamedTempFile::new_in(&self.incoming)?;
@@ -263,7 +266,7 @@ impl Shelf {
             }
             self.describe(&folder, &module)?;
         }
-        // Where halves came before, they said what is missing.
+        // If halves are in use, their own notes have said what is missing.
         let is_half = incoming
             .native
             .is_some_and(|native| native.kind == Kind::Split);
@@ -280,7 +283,10 @@ impl Shelf {
         })
     }
 
-    /// Keeps a source bundle beside the symbols of its debug id, whether there are any or not.
+    /// Stores a source bundle beside the symbols of its debug id, whether there are any or not.
+    ///
+    /// # Errors
+    /// [`Refused::Bad`] if the bundle is wrong, [`Refused::Storage`] if the disk failed.
     pub fn take_sources(&self, bundle: Bundle<'_>) -> Result<Taken, Refused> {
         let Some(folder) = shelf_folder(&self.root, bundle.debug_id) else {
             return Err(Refused::Bad("its manifest names no debug id".to_owned()));
@@ -341,19 +347,19 @@ impl Shelf {
         })
     }
 
-    /// The source bundles of a debug id, in the order of their arrival.
+    /// The source bundles of a debug id, in the order of arrival.
     pub fn sources(&self, debug_id: &str) -> Vec<Upload> {
         shelf_folder(&self.root, debug_id).map_or(Vec::new(), |folder| sources_in(&folder))
     }
 
-    /// Debug ids that have source bundles and no symbols.
+    /// Debug ids that have source bundles but no symbols.
     pub fn sources_alone(&self) -> io::Result<Vec<String>> {
         let is_alone =
             |folder: &Path| folder.join(SOURCES).is_file() && !folder.join(DESCRIPTION).is_file();
         self.ids_where(is_alone)
     }
 
-    /// Has the walks that know only the program find its module.
+    /// Adds the module to `by-code-id`, so that walks that know only the program find it.
     pub fn mark_code(&self, module: &Module) -> io::Result<()> {
         let Some(path) = code_path(&self.root, &module.code_id) else {
             return Ok(());
@@ -362,7 +368,7 @@ impl Shelf {
         if known.lines().any(|id| id == module.debug_id) {
             return Ok(());
         }
-        // Those that are gone make room.
+        // Debug ids of modules that no longer exist are dropped.
         let is_there = |id: &&str| {
             shelf_folder(&self.root, id).is_some_and(|folder| folder.join(DESCRIPTION).is_file())
         };
@@ -379,12 +385,12 @@ impl Shelf {
         Ok(())
     }
 
-    /// Puts a module's description in its place, with everything that was put there before.
+    /// Puts a module's description in place. Everything that was put there before becomes durable with it.
     fn describe(&self, folder: &Path, module: &Module) -> io::Result<()> {
         let mut description = NamedTempFile::new_in(&self.incoming)?;
         serde_json::to_writer_pretty(&mut description, module)?;
         description.as_file().sync_all()?;
-        // What it names must be there before it is.
+        // The files that it names must be durable before it exists.
         File::open(folder)?.sync_all()?;
         description.persist(folder.join(DESCRIPTION))?;
         File::open(folder)?.sync_all()?;
@@ -392,14 +398,14 @@ impl Shelf {
         File::open(&self.root)?.sync_all()
     }
 
-    /// Taken while a module's folder changes, by this process and others.
+    /// The lock for changes to a module's folder, by this process or another one.
     fn lock(&self) -> io::Result<File> {
         let folder = File::open(&self.root)?;
         folder.lock()?;
         Ok(folder)
     }
 
-    /// Gives a module another name, where its first upload came without one.
+    /// Renames a module. Needed if its first upload had no name.
     pub fn rename(&self, debug_id: &str, debug_file: &str) -> io::Result<Option<Module>> {
         let (Some(leaf), Some(folder)) =
             (checked_leaf(debug_file), shelf_folder(&self.root, debug_id))
@@ -419,13 +425,13 @@ impl Shelf {
         Ok(Some(module))
     }
 
-    /// Removes a module. What walks have open of it they keep.
+    /// Removes a module. Files that walks have open stay readable for them.
     pub fn remove(&self, debug_id: &str) -> io::Result<()> {
         let Some(folder) = shelf_folder(&self.root, debug_id) else {
             return Ok(());
         };
         let _turn = self.lock()?;
-        // Without its description a module is none, also where this is cut off.
+        // The description goes first: without it there is no module, even if the removal is interrupted.
         for path in [folder.join(DESCRIPTION)] {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -443,13 +449,13 @@ impl Shelf {
         file::read_module(&shelf_folder(&self.root, debug_id)?).ok()
     }
 
-    /// Opens the symbol file in use for a debug id, in any case: its text.
+    /// Opens the text of the symbol file in use for a debug id, in any case.
     pub fn open(&self, debug_id: &str) -> Option<OpenText> {
         let folder = shelf_folder(&self.root, debug_id)?;
         SymbolFile::Shelved(folder).open().ok()
     }
 
-    /// Opens an upload as it came.
+    /// Opens an upload as received.
     pub fn open_original(
         &self,
         module: &Module,
@@ -463,7 +469,7 @@ impl Shelf {
         Ok(Box::new(file::unpacked(&path)?))
     }
 
-    /// What a module has of split units; a debug file before a program.
+    /// The skeletons of a module. If both a debug file and a program have them, those of the debug file.
     pub(super) fn split<'m>(&self, module: &'m Module) -> Option<Split<'m>> {
         let folder = self.root.join(&module.debug_id);
         let skeletons_of = |upload: &Upload| -> Option<Vec<Skeleton>> {
@@ -486,7 +492,7 @@ impl Shelf {
         })
     }
 
-    /// The debug ids of all modules that are there, in order.
+    /// The debug ids of all stored modules, sorted.
     pub fn debug_ids(&self) -> io::Result<Vec<String>> {
         self.ids_where(|folder| folder.join(DESCRIPTION).is_file())
     }
@@ -518,10 +524,10 @@ fn sources_in(folder: &Path) -> Vec<Upload> {
     serde_json::from_slice(&described).unwrap_or_default()
 }
 
-/// Adds an upload to a module and says what that means.
+/// Adds an upload to a module and returns the result.
 fn admit(module: &mut Module, mut upload: Upload, checked: &Checked, conflict: Conflict) -> Placed {
     if let Some(at) = (module.uploads.iter()).position(|known| known.sha256 == upload.sha256) {
-        // Sent again to be put in use.
+        // It was sent again to put it in use.
         let is_rival = module.uploads[at].conflict || !module.is_in_use(at);
         if conflict == Conflict::Replace && is_rival && put_in_use(module, at) {
             return Placed::Replaced;
@@ -531,8 +537,8 @@ fn admit(module: &mut Module, mut upload: Upload, checked: &Checked, conflict: C
     if !checked.code_id.is_empty() && (module.code_id.is_empty() || upload.holds_code) {
         module.code_id = checked.code_id.clone();
     }
-    // A program is called as crashes call it, or names its debug file; what a debug file that came
-    // alone is called is its sender's choice.
+    // A program has the name that crashes report, or names its debug file. The name of a debug file that
+    // arrived alone is only its sender's choice.
     let is_first_program = upload.holds_code && !module.uploads.iter().any(|u| u.holds_code);
     if is_first_program && module.uploads.iter().all(|u| u.kind != Kind::Sym) {
         module.debug_file = checked.module.debug_file.clone();
@@ -550,7 +556,8 @@ fn admit(module: &mut Module, mut upload: Upload, checked: &Checked, conflict: C
     }
     let (symbols, unwind) = (module.symbols().content, module.unwind().content);
     let more_publics = !symbols.has_functions() && content.publics > symbols.publics;
-    // Split units have nothing that the program has not, and more: its plain units are among them.
+    // A text with split units contains everything that the program's text has, because it includes the
+    // program's plain units.
     let outdoes = upload.kind == Kind::Split
         && matches!(module.symbols().kind, Kind::Elf | Kind::Split)
         && content.functions > symbols.functions;
@@ -573,7 +580,7 @@ fn admit(module: &mut Module, mut upload: Upload, checked: &Checked, conflict: C
     }
 }
 
-/// Uses everything that an upload has. False where that is nothing.
+/// Puts everything in use that an upload has. Returns false if that changes nothing.
 fn put_in_use(module: &mut Module, at: usize) -> bool {
     let content = module.uploads[at].content;
     let before = (module.symbols_from, module.unwind_from);
@@ -617,7 +624,7 @@ fn note_of(placed: Placed, module: &Module, checked: &Checked, is_split: bool) -
         ));
     }
     let content = module.content();
-    // Of a program that is split it was said where they are.
+    // For a split program, another note has said where the functions are.
     if !content.has_functions() && !is_split {
         notes.push(match content.publics {
             0 => "nothing for this debug id names a function: it is stripped; send its debug file, too".to_owned(),
@@ -632,7 +639,7 @@ fn note_of(placed: Placed, module: &Module, checked: &Checked, is_split: bool) -
     notes
 }
 
-/// Where clients find a module's symbol file.
+/// The path under which clients find a module's symbol file.
 pub fn place_of(module: &Module) -> String {
     let file = symbol_file_name(&module.debug_file);
     format!("{}/{}/{file}", module.debug_file, module.debug_id)

@@ -1,14 +1,14 @@
-//! Split DWARF: a program whose units have their functions in files of their own, `.dwo`, or in a
-//! package of those, `.dwp`.
+//! Split DWARF: a program whose units have their functions in separate files, `.dwo`, or in a package of
+//! those, `.dwp` (ADR 21).
 //!
-//! What stays of such a unit in the program is its skeleton: addresses, lines, and the id of the
-//! other half. symbolic reads whole units alone, so the halves are joined: what is wanted of a unit,
-//! its functions and inlined calls with their names and ranges, is written as plain DWARF
-//! ([`Plain`]) that refers to the program's own lines, and symbolic reads that as it reads any
-//! other. Types, variables and their places, which are most of a unit, are passed over.
+//! The program keeps a skeleton of such a unit: addresses, lines, and the id of the other half. symbolic
+//! reads only whole units, so this module joins the halves. It writes the needed parts of a unit (functions
+//! and inlined calls with their names and ranges) as plain DWARF ([`Plain`]) that refers to the program's own
+//! lines. symbolic reads this like any other unit. Types, variables and their locations, which are most of a
+//! unit, are skipped.
 //!
-//! Halves are matched by their ids; names of files say nothing. Both forms are read: that of DWARF
-//! 5, and the one that GNU had before it (`-gdwarf-4`).
+//! Halves are matched by their ids only, never by file names. Both forms are read: DWARF 5, and the older GNU
+//! form (`-gdwarf-4`).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -22,13 +22,13 @@ use symbolic_debuginfo::SymbolMap;
 use symbolic_debuginfo::dwarf::{Dwarf as HasSections, DwarfDebugSession, DwarfSection};
 use symbolic_debuginfo::elf::ElfObject;
 
-/// Skeletons of one program. A browser has some ten thousand.
+/// Limit of skeletons in one program. A browser has some ten thousand.
 const SKELETONS_MAX: usize = 200_000;
-/// Characters of the name of a `.dwo` file.
+/// Limit of characters in the name of a `.dwo` file.
 const NAME_CHARS_MAX: usize = 60;
 /// Bytes of plain DWARF that are read at a time, so that memory does not grow with the program.
 const PLAIN_BYTES_MAX: usize = 64 << 20;
-/// References from a function to what it is named by: a call to its function, and that to its
+/// Limit of references from a function to its name: a call refers to its function, and the function to its
 /// declaration.
 const REFERENCES_MAX: usize = 16;
 
@@ -40,15 +40,15 @@ type Bytes<'d> = Cow<'d, [u8]>;
 /// A unit with the sections that it refers to.
 type Half<'u, 'a> = Result<(&'u Dwarf<'a>, Unit<'a>), gimli::Error>;
 
-/// A unit that has its functions elsewhere.
+/// A unit whose functions are in another file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skeleton {
     pub id: u64,
-    /// Of the file that the compiler wrote the other half to; its leaf.
+    /// Name of the file to which the compiler wrote the other half, without folders.
     pub name: String,
 }
 
-/// Whether a file holds the other halves of units: a `.dwo`, or a `.dwp`.
+/// Whether a file contains the other halves of units: a `.dwo` or a `.dwp`.
 pub(super) fn is_part(elf: &ElfObject<'_>) -> bool {
     elf.has_section("debug_info.dwo") || elf.has_section("debug_cu_index")
 }
@@ -70,15 +70,15 @@ pub(super) fn ids_of(part: &ElfObject<'_>) -> Result<Vec<u64>, gimli::Error> {
 /// The skeletons of a program, in the order of their units.
 pub(super) fn skeletons_of(elf: &ElfObject<'_>) -> Vec<Skeleton> {
     let mut found = Vec::new();
-    // Halves name addresses by their places in it. Whole programs of gcc and rustc have none,
-    // and inflating and looking through their sections once more is not free.
+    // Halves refer to addresses by index into this section. Ordinary programs of gcc and rustc do not have
+    // it, and decompressing and searching their sections a second time is not free.
     if !elf.has_section("debug_addr") {
         return found;
     }
     let sections = sections_of(elf);
     let dwarf = borrowed(&sections, endian_of(elf));
     let mut headers = dwarf.units();
-    // What cannot be read is told of where functions are read.
+    // Units that cannot be read are reported when functions are read.
     while let (Ok(Some(header)), true) = (headers.next(), found.len() < SKELETONS_MAX) {
         if let Ok(unit) = dwarf.unit(header)
             && let Some(id) = unit.dwo_id
@@ -98,7 +98,7 @@ pub(super) fn skeletons_of(elf: &ElfObject<'_>) -> Vec<Skeleton> {
     found
 }
 
-/// The files in `bytes`, which are one `.dwo` or `.dwp` or a tar of them, with their names.
+/// The files in `bytes`, with their names. `bytes` is one `.dwo` or `.dwp`, or a tar of them.
 pub(super) fn parts_in(bytes: &[u8]) -> Result<Vec<(String, &[u8])>, String> {
     if bytes.starts_with(b"\x7fELF") {
         return Ok(vec![(String::new(), bytes)]);
@@ -117,12 +117,12 @@ pub(super) fn parts_in(bytes: &[u8]) -> Result<Vec<(String, &[u8])>, String> {
     Ok(parts)
 }
 
-/// What came of joining a program and the other halves of its units.
+/// The result of joining a program and the other halves of its units.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Joined {
     /// Ids of the units that were joined.
     pub(super) ids: Vec<u64>,
-    /// Halves that could not be read, and why the last.
+    /// Number of halves that could not be read, and the reason for the last one.
     pub(super) unread: usize,
     pub(super) why: String,
 }
@@ -134,7 +134,7 @@ impl Joined {
     }
 }
 
-/// Joins `elf` with the halves in `parts`, and has `read` take the functions, some units at a time.
+/// Joins `elf` with the halves in `parts`. Calls `read` for the functions of some units at a time.
 pub(super) fn join(
     elf: &ElfObject<'_>,
     symbols: &SymbolMap<'_>,
@@ -205,7 +205,7 @@ fn endian_of(elf: &ElfObject<'_>) -> RunTimeEndian {
     HasSections::endianity(elf)
 }
 
-/// A section, inflated where it is packed; empty where it is not there.
+/// A section, decompressed if necessary; empty if it does not exist.
 fn section<'d>(elf: &ElfObject<'d>, name: &str) -> Bytes<'d> {
     let section = HasSections::section(elf, name.trim_start_matches('.'));
     section.map(|section| section.data).unwrap_or_default()
@@ -237,7 +237,7 @@ enum Content<'d> {
 impl<'d> Part<'d> {
     fn load(elf: &ElfObject<'d>) -> Result<Self, gimli::Error> {
         let load = |id: SectionId| -> Result<Bytes<'d>, gimli::Error> {
-            // What a half does not have is in the program.
+            // A section that a half does not have is in the program.
             Ok(id
                 .dwo_name()
                 .map(|name| section(elf, name))
@@ -251,9 +251,9 @@ impl<'d> Part<'d> {
         Ok(Self { content, endian })
     }
 
-    /// Calls `each` with every unit and the sections that it refers to, of which those that stay
-    /// in the program are `program`'s. What cannot be read costs itself alone, where that can be
-    /// told.
+    /// Calls `each` with every unit and the sections that it refers to. Sections that stay in the program are
+    /// taken from `program`. If a unit cannot be read, the others are still read, as far as their positions
+    /// are known.
     fn each_unit<'a>(&'a self, program: &Dwarf<'a>, each: &mut dyn FnMut(Half<'_, 'a>)) {
         let slice = |bytes: &'a Bytes<'d>| EndianSlice::new(bytes, self.endian);
         match &self.content {
@@ -286,7 +286,7 @@ fn each_of<'a>(dwarf: &Dwarf<'a>, each: &mut dyn FnMut(Half<'_, 'a>)) {
     }
 }
 
-/// Units of plain DWARF with functions and inlined calls alone.
+/// Units of plain DWARF that contain only functions and inlined calls.
 ///
 /// ```text
 /// debug_info     a unit, and within it functions in the nesting of the halves
@@ -294,8 +294,9 @@ fn each_of<'a>(dwarf: &Dwarf<'a>, each: &mut dyn FnMut(Half<'_, 'a>)) {
 /// debug_ranges   the ranges of functions that have several
 /// ```
 ///
-/// It is the form of DWARF 4 with 64-bit offsets, which can say all that is wanted here: names lie
-/// where they are used, and addresses are whole.
+/// The format is DWARF 4 with 64-bit offsets. It is sufficient for this purpose: names are stored in place,
+/// and addresses are complete. gimli's own conversion is not used: it rewrites everything, also types,
+/// variables and lines, and reserves memory for each entry first (ADR 21).
 struct Plain {
     endian: RunTimeEndian,
     info: Vec<u8>,
@@ -303,15 +304,15 @@ struct Plain {
     ranges: Vec<u8>,
 }
 
-/// The abbreviation of a unit; those of functions follow it.
+/// The abbreviation of a unit. Those of functions follow it.
 const UNIT: u64 = 1;
 /// Added for an inlined call.
 const INLINED: u64 = 1;
-/// Added for a name as linkers know it.
+/// Added for a linkage name.
 const MANGLED: u64 = 2;
-/// Added for what has several ranges.
+/// Added if there are several ranges.
 const SCATTERED: u64 = 4;
-/// Added for what has no code: it only parts what stands below it from what stands above.
+/// Added for an entry without code. It only separates the entries below it from those above.
 const BARE: u64 = 8;
 const SHAPES: u64 = 16;
 
@@ -330,7 +331,7 @@ impl Plain {
                 (constants::DW_AT_language, constants::DW_FORM_data2),
                 (constants::DW_AT_name, constants::DW_FORM_string),
                 (constants::DW_AT_comp_dir, constants::DW_FORM_string),
-                // Units without are taken for ones that the linker dropped.
+                // symbolic takes units without ranges for units that the linker dropped.
                 (constants::DW_AT_ranges, constants::DW_FORM_sec_offset),
                 (constants::DW_AT_stmt_list, constants::DW_FORM_sec_offset),
             ],
@@ -385,7 +386,7 @@ impl Plain {
         self.abbrev.extend([0, 0]);
     }
 
-    /// Adds what is wanted of a unit; nothing where part of it cannot be read.
+    /// Adds the needed parts of a unit. Adds nothing if a part of it cannot be read.
     fn add<'a>(
         &mut self,
         dwarf: &Dwarf<'a>,
@@ -409,7 +410,7 @@ impl Plain {
     ) -> Result<(), gimli::Error> {
         let address_bytes = skeleton.encoding().address_size;
         let start = self.info.len();
-        // The length, put in at the end: at 4, behind what says that offsets have 64 bits.
+        // The length, filled in at the end. It is at offset 4, after the mark for 64-bit offsets.
         self.push_number(u64::from(u32::MAX), 4);
         self.push_number(0, 8);
         self.push_number(4, 2);
@@ -432,11 +433,11 @@ impl Plain {
         self.push_text(folder.or(unit.comp_dir.as_ref().map(|folder| folder.slice())));
         self.push_number(0, 8);
         let lines = skeleton.line_program.as_ref();
-        // Past all lines where there are none.
+        // If there are no lines, an offset after the end of all lines.
         let lines = lines.map_or(u64::MAX, |lines| lines.header().offset().0 as u64);
         self.push_number(lines, 8);
 
-        // Depths of the functions around the one that is read.
+        // Depths of the functions that contain the current entry.
         let mut open: Vec<isize> = Vec::new();
         while !entries.is_empty() {
             if !entries.read_entry(&mut entry)? {
@@ -480,7 +481,7 @@ impl Plain {
             if inlined != 0 {
                 let file = match entry.attr_value(constants::DW_AT_call_file) {
                     Some(AttributeValue::FileIndex(file)) => file,
-                    // None has this number.
+                    // No file has this number.
                     _ => u64::MAX,
                 };
                 push_leb(&mut self.info, file);
@@ -489,7 +490,7 @@ impl Plain {
                 push_leb(&mut self.info, line.unwrap_or(0));
             }
         }
-        // Of the functions that are still open, and of the unit.
+        // Ends the functions that are still open, and the unit.
         self.info.extend(std::iter::repeat_n(0, open.len() + 1));
         let length = (self.info.len() - start - 12) as u64;
         let mut bytes = Vec::new();
@@ -526,8 +527,8 @@ fn push_leb(to: &mut Vec<u8>, mut number: u64) {
     to.push(number.to_le_bytes()[0]);
 }
 
-/// The addresses of a function or inlined call. Those that the linker dropped, which it leaves at 0
-/// or at the end of the address space, are left out.
+/// The addresses of a function or inlined call. Functions that the linker dropped are left out; it leaves
+/// their addresses at 0 or at the end of the address space.
 fn ranges_of<'a>(
     dwarf: &Dwarf<'a>,
     unit: &Unit<'a>,
@@ -561,7 +562,8 @@ fn ranges_of<'a>(
     Ok(found)
 }
 
-/// The name of a function, its own or that of what it refers to, and [`MANGLED`] where it is one.
+/// The name of a function, its own or that of the entry that it refers to, and [`MANGLED`] if it is a linkage
+/// name.
 fn name_of<'a>(dwarf: &Dwarf<'a>, unit: &Unit<'a>, entry: &Entry<'a>) -> (Option<&'a [u8]>, u64) {
     let text = |value| {
         let text = dwarf.attr_string(unit, value).ok();
@@ -589,7 +591,8 @@ fn name_of<'a>(dwarf: &Dwarf<'a>, unit: &Unit<'a>, entry: &Entry<'a>) -> (Option
             constants::DW_AT_specification,
         ];
         let target = references.iter().find_map(|name| next.attr_value(*name));
-        // One to another unit is not followed: halves stand alone.
+        // A reference to another unit is not followed, because a half is read alone. Compilers do not write
+        // such references for names by default (ADR 21).
         let Some(AttributeValue::UnitRef(offset)) = target else {
             break;
         };
@@ -601,7 +604,7 @@ fn name_of<'a>(dwarf: &Dwarf<'a>, unit: &Unit<'a>, entry: &Entry<'a>) -> (Option
     (None, 0)
 }
 
-/// Plain units with the lines of the program that they are of.
+/// Plain units, and the lines of the program to which they belong.
 struct Source<'a> {
     plain: &'a Plain,
     program: &'a Dwarf<'a>,

@@ -1,4 +1,4 @@
-//! Packed streams, unpacked within one budget for all that arrives together.
+//! Decompresses streams within one budget for the whole arrival.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -13,23 +13,23 @@ use zip::ZipArchive;
 
 use super::check::Refused;
 
-/// Memory for unpacking zstd, as a power of two: what its most thorough ordinary level needs.
+/// Memory for decompressing zstd, as a power of two: sufficient for its highest ordinary level.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
-/// Memory for unpacking xz, in bytes: its most thorough level needs 65 MiB.
+/// Memory for decompressing xz, in bytes. Its highest level needs 65 MiB.
 const XZ_MEMORY_BYTES_MAX: u64 = 128 << 20;
 
-/// Bounds on one arrival.
+/// Limits for one arrival.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     pub inflated_bytes_max: u64,
-    /// Most times that it may grow by inflation, beyond `free_bytes`.
+    /// Limit of the ratio by which decompression may enlarge the arrival, beyond `free_bytes`.
     pub ratio_max: u64,
     pub free_bytes: u64,
-    /// Files of one archive.
+    /// Limit of files in one archive.
     pub entries_max: usize,
 }
 
-/// The bytes that may still come out of inflation.
+/// The number of bytes that decompression may still produce.
 #[derive(Clone)]
 pub(super) struct Budget {
     left: Rc<Cell<u64>>,
@@ -59,7 +59,7 @@ impl Budget {
     }
 }
 
-/// A reader whose bytes are taken off a budget.
+/// A reader whose bytes are subtracted from a budget.
 pub(super) struct Bounded<R> {
     inner: R,
     budget: Budget,
@@ -81,7 +81,7 @@ impl<R: Read> Read for Bounded<R> {
     }
 }
 
-/// How a stream is packed.
+/// How a stream is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Packing {
     Gzip,
@@ -90,7 +90,7 @@ pub(super) enum Packing {
     Bzip2,
 }
 
-/// How packed streams begin.
+/// The first bytes of compressed streams.
 pub(super) const PACKED: [(&[u8], Packing); 4] = [
     (b"\x1f\x8b", Packing::Gzip),
     (b"\x28\xb5\x2f\xfd", Packing::Zstd),
@@ -99,13 +99,13 @@ pub(super) const PACKED: [(&[u8], Packing); 4] = [
 ];
 const ZIP: &[u8] = b"PK\x03\x04";
 
-/// Whether bytes begin as a packed file does that [`unpack`] knows. The first four are enough.
+/// Whether bytes start like a compressed file that [`unpack`] can read. Four bytes are enough.
 pub fn is_packed(start: &[u8]) -> bool {
     let begins = |magic: &[u8]| start.len() >= 3 && start.starts_with(&magic[..magic.len().min(4)]);
     begins(ZIP) || PACKED.iter().any(|(magic, _)| begins(magic))
 }
 
-/// What is in a packed stream, or in a zip of one file. `None` where the bytes are neither; an error
+/// The content of a compressed stream, or of a zip with one file. `None` if the bytes are neither. An error
 /// is a sentence.
 pub fn unpack(packed: &[u8], bounds: Bounds) -> Option<Result<Vec<u8>, String>> {
     let budget = Budget::new(bounds, packed.len() as u64);
@@ -135,7 +135,7 @@ pub fn unpack(packed: &[u8], bounds: Bounds) -> Option<Result<Vec<u8>, String>> 
 
 type ZipInMemory<'a> = ZipArchive<io::Cursor<&'a [u8]>>;
 
-/// A zip with the index of its one file.
+/// A zip, with the index of its only file.
 fn only_file(packed: &[u8]) -> Result<(ZipInMemory<'_>, usize), String> {
     let archive = ZipArchive::new(io::Cursor::new(packed))
         .map_err(|error| format!("the zip cannot be read: {error}"))?;
@@ -152,7 +152,7 @@ fn only_file(packed: &[u8]) -> Result<(ZipInMemory<'_>, usize), String> {
 }
 
 impl Packing {
-    /// What is in a packed stream, bounded by `budget`.
+    /// The content of a compressed stream, limited by `budget`.
     pub(super) fn unpacked<'a>(
         self,
         packed: impl BufRead + 'a,
@@ -174,7 +174,10 @@ impl Packing {
     }
 }
 
-/// The body of a request that says it is gzip, inflated within `bounds` into `output`.
+/// Decompresses the gzip body of a request into `output`, within `bounds`.
+///
+/// # Errors
+/// [`Refused::Bad`] if the body is damaged or too large, [`Refused::Storage`] if a file failed.
 pub fn inflate(mut input: File, output: &mut File, bounds: Bounds) -> Result<(), Refused> {
     let received = input.metadata().map_err(Refused::Storage)?.len();
     input.rewind().map_err(Refused::Storage)?;

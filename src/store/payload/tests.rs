@@ -1,4 +1,4 @@
-//! What goes into a segment comes out of it, however it was cut into pieces on its way.
+//! A segment returns exactly the payloads that were appended, however they were split into pieces before.
 
 use std::fs::OpenOptions;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::store::disk::{Disk, OsDisk};
 use crate::store::rows::BlobRef;
 use crate::store::segments::{self, Appender, Readers, RecordKind};
 
-/// Small pseudo-random numbers, the same everywhere.
+/// Small pseudo-random numbers, the same on every run.
 struct Random(u64);
 
 impl Random {
@@ -25,7 +25,7 @@ impl Random {
         (self.next() % limit as u64) as usize
     }
 
-    /// Bytes that do not pack, or that do.
+    /// Bytes that do or do not compress.
     fn bytes(&mut self, len: usize, packs: bool) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(len + 8);
         while bytes.len() < len {
@@ -47,7 +47,7 @@ fn packed(payload: &Payload) -> Vec<u8> {
     all
 }
 
-/// A segment in a folder of its own.
+/// A segment in a temporary folder.
 struct Segment {
     root: tempfile::TempDir,
     appender: Appender,
@@ -99,7 +99,7 @@ fn any_size_in_pieces_of_any_size_comes_back_as_it_was() {
     for (at, size) in sizes.into_iter().enumerate() {
         let bytes = random.bytes(size, at % 2 == 0);
         let whole = Payload::from_bytes(&bytes);
-        // The same bytes by another way: pieces of any size, spilled at any size.
+        // The same bytes again, but written in pieces of any size and spilled at any size.
         let spill_at = random.below(1 << 20);
         let mut builder = PayloadBuilder::spilling(spill.path(), spill_at);
         let mut rest = &bytes[..];
@@ -127,7 +127,7 @@ fn any_size_in_pieces_of_any_size_comes_back_as_it_was() {
         stored.push((segment.append(&whole), bytes.clone()));
         stored.push((segment.append(&spilled), bytes));
     }
-    // Nothing that was appended later has touched what was there before.
+    // Later appends have not changed the earlier records.
     for (blob, bytes) in &stored {
         assert!(segment.read(*blob).unwrap() == *bytes, "{blob:?}");
         assert_eq!(
@@ -157,7 +157,7 @@ fn a_spilled_payload_can_be_copied_again() {
     let payload = builder.finish().unwrap();
     assert_eq!(payload.memory_bytes(), 0);
     assert!(packed(&payload) == packed(&payload));
-    // It has no name that could be left behind.
+    // The spilled file has no name, so nothing can be left behind.
     assert_eq!(spill.path().read_dir().unwrap().count(), 0);
 }
 

@@ -1,11 +1,10 @@
-//! From the text of a symbol file to its mapped form, in one pass and bounded memory.
+//! Converts the text of a symbol file to its mapped form, in one pass and with limited memory.
 //!
-//! Lines, inlined calls, CFI deltas and strings leave memory as they come: each has a spool that
-//! spills to a temporary file. What has to be sorted over the whole file stays, within
-//! [`HELD_BYTES_MAX`].
+//! Lines, inlined calls, CFI deltas and strings go to spools, which spill to temporary files. Only what must
+//! be sorted over the whole file stays in memory, up to [`HELD_BYTES_MAX`].
 //!
-//! A text that makes no sense becomes a mapped file that says why, and holds nothing else: what is
-//! known to be corrupt is not read again at every walk.
+//! A corrupt text becomes a mapped file that contains only the reason. So a text that is known to be corrupt
+//! is not read again on every walk.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -18,21 +17,21 @@ use super::Stamp;
 use super::layout::*;
 use super::text::{self, BelowFunction, Record};
 
-/// A longer line is passed over: no symbol is worth it. (breakpad-symbols does so from 80 to 160
-/// KiB on, depending on where in its buffer the line lies.)
+/// Limit of bytes of a line. Longer lines are skipped: no symbol needs them. (breakpad-symbols skips lines
+/// from 80 to 160 KiB on, depending on where in its buffer the line is.)
 const LINE_BYTES_MAX: usize = 160 << 10;
 const BUFFER_BYTES: usize = 1 << 20;
-/// Heap for what is sorted in the end: about ten million functions.
+/// Limit of heap for data that is sorted at the end: about ten million functions.
 const HELD_BYTES_MAX: usize = 512 << 20;
-/// Strings that are known again when they come again; further ones are written each time.
+/// Number of strings that are stored only once. Further strings are written each time they occur.
 const SHARED_STRINGS_MAX: usize = 1 << 20;
-/// Bytes of a spool that stay in memory, where it may spill.
+/// Bytes of a spool that stay in memory, if it may spill.
 const SPOOL_BYTES: usize = 16 << 20;
 
 /// Why a text cannot be converted.
 enum Refusal {
     Io(io::Error),
-    /// For a reader; the text is corrupt.
+    /// The text is corrupt: a reason for the user.
     Corrupt(String),
 }
 
@@ -42,10 +41,11 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// Converts `text` and writes the mapped form to `out`, from its start. Spools spill into
-/// `spill_dir`, or stay in memory without one.
+/// Converts `text` and writes the mapped form to `out`, from its start. Spools spill into `spill_dir`, or
+/// stay in memory without it.
 ///
-/// Errors are those of reading, spilling and writing; corrupt text is none.
+/// # Errors
+/// Only errors of reading, spilling and writing. A corrupt text is not an error.
 pub fn convert(
     text: impl Read,
     stamp: Stamp,
@@ -64,7 +64,7 @@ pub fn convert(
     }
 }
 
-/// The record whose further lines are being read.
+/// The record whose following lines are being read.
 enum Open {
     Nothing,
     Function(Function),
@@ -85,7 +85,7 @@ struct Converter {
     cfi: Vec<Cfi>,
     framedata: Vec<Win>,
     fpo: Vec<Win>,
-    /// Of the open record; `delta_text` holds the rules of its deltas.
+    /// Data of the open record. `delta_text` has the rules of its deltas.
     open_lines: Vec<Line>,
     open_inlines: Vec<Inline>,
     open_deltas: Vec<(u64, std::ops::Range<usize>)>,
@@ -139,7 +139,7 @@ impl Converter {
                 let reason = "it is larger than 4 GiB; strip what walks do not need";
                 return Err(Refusal::Corrupt(reason.into()));
             }
-            // Ends are looked for in what is new only: a long line is not searched again.
+            // Only new bytes are searched for line ends, so a long line is not searched twice.
             let mut begin = 0;
             let mut from = filled;
             filled += count;
@@ -285,7 +285,7 @@ impl Converter {
         self.check_held()
     }
 
-    /// Puts away the record whose lines have ended.
+    /// Stores the open record after its last line.
     fn close(&mut self) -> Result<(), Refusal> {
         match std::mem::replace(&mut self.open, Open::Nothing) {
             Open::Nothing => {}
@@ -298,7 +298,7 @@ impl Converter {
     fn close_function(&mut self, mut function: Function) -> io::Result<()> {
         if function.last().is_some() {
             without_overlaps(&mut self.open_lines);
-            // As they are searched: by depth, then by address.
+            // In the order of look-ups: by depth, then by address.
             self.open_inlines.sort_unstable();
             (function.lines_first, function.lines_count) = self.lines.add_all(&self.open_lines)?;
             (function.inlines_first, function.inlines_count) =
@@ -418,10 +418,10 @@ impl Converter {
     }
 }
 
-/// PDBs have many records that overlap. Often each begins where it should and ends with its
-/// function; then the next one's begin is the true end of the last. One that begins before the
-/// last, or with it and is not the same, is dropped. (Both are breakpad-symbols' rules, as is the
-/// order: of the file, not of addresses.)
+/// PDBs have many overlapping records. Often each record starts at the right address but ends with its
+/// function. Then the start of the next record is the real end of the previous one. A record is dropped if it
+/// starts before the previous one, or at the same address without being identical. (Both rules are those of
+/// breakpad-symbols, and so is the order: that of the file, not of addresses.)
 fn push_win(records: &mut Vec<Win>, win: Win) {
     let Some(end) = win.last() else { return };
     if let Some(last) = records.last_mut() {
@@ -435,7 +435,7 @@ fn push_win(records: &mut Vec<Win>, win: Win) {
     records.push(win);
 }
 
-/// Sorts by range and drops what covers nothing, and what begins inside one that stays.
+/// Sorts by range. Drops records that cover nothing, and records that start inside an earlier one.
 fn without_overlaps<T: Covers>(records: &mut Vec<T>) {
     records.retain(|record| record.last().is_some());
     records.sort_by_key(|record| (record.first(), record.last()));
@@ -458,10 +458,10 @@ fn by_id(names: HashMap<u32, u32>) -> Vec<Named> {
     names
 }
 
-/// Bytes on their way into a section.
+/// The bytes of a section while it is written.
 struct Spool {
     file: SpooledTempFile,
-    /// Not in the file yet: a write of 20 bytes should not be a system call.
+    /// Bytes not yet written to the file, because a write of 20 bytes should not be a system call.
     pending: Vec<u8>,
     bytes: u64,
 }
@@ -479,7 +479,7 @@ impl Spool {
         }
     }
 
-    /// Returns the number of the first and how many they are.
+    /// Returns the number of the first record and the number of records.
     fn add_all<T: Fixed>(&mut self, records: &[T]) -> io::Result<(u32, u32)> {
         let first = self.bytes / T::BYTES as u64;
         for record in records {
@@ -487,11 +487,11 @@ impl Spool {
             self.settle(1 << 16)?;
         }
         self.bytes += (records.len() * T::BYTES) as u64;
-        // A record is longer than its shortest line, and 4 GiB is the most that a text has.
+        // This fits: a record is longer than its shortest line, and a text has at most 4 GiB.
         Ok((fits(first)?, fits(records.len() as u64)?))
     }
 
-    /// Writes what is pending, if it is as much as `bytes_min`.
+    /// Writes the pending bytes if there are at least `bytes_min`.
     fn settle(&mut self, bytes_min: usize) -> io::Result<()> {
         if self.pending.len() >= bytes_min {
             self.file.write_all(&self.pending)?;
@@ -505,10 +505,10 @@ fn fits(number: u64) -> io::Result<u32> {
     u32::try_from(number).map_err(|_| io::Error::other(format!("{number} records are too many")))
 }
 
-/// The section of strings, while it grows.
+/// The section of strings while it grows.
 struct Strings {
     spool: Spool,
-    /// By 128 bits of hash: whoever finds a collision gets a wrong name into a file of their own.
+    /// Keyed by 128 bits of hash. Whoever constructs a collision gets a wrong name in their own file only.
     known: HashMap<u128, u32>,
 }
 
@@ -536,7 +536,8 @@ impl Strings {
         Ok(at)
     }
 
-    /// Of several symbols at one address a look-up finds the last by name, so only that one stays.
+    /// If several symbols have the same address, a look-up finds the last one by name. So only that one
+    /// stays.
     fn last_of_each_address(&mut self, mut publics: Vec<Public>) -> io::Result<Vec<Public>> {
         publics.sort_by_key(|public| public.address);
         let mut kept: Vec<Public> = Vec::with_capacity(publics.len());
@@ -573,7 +574,7 @@ impl Strings {
     }
 }
 
-/// A section as it goes into the file.
+/// The content of a section for the file.
 enum Content {
     Spooled(Spool),
     Bytes(Vec<u8>),
@@ -612,11 +613,11 @@ impl Content {
     }
 }
 
-/// Sums up each piece of what passes through.
+/// Computes a checksum for each piece of the bytes that pass through.
 pub(super) struct Summed<W> {
     out: W,
     sum: Xxh3,
-    /// Bytes of the piece at hand so far.
+    /// Bytes of the current piece so far.
     filled: usize,
     sums: Vec<u8>,
 }
@@ -631,7 +632,7 @@ impl<W: Write> Summed<W> {
         }
     }
 
-    /// The section of sums.
+    /// Returns the section of checksums.
     pub(super) fn end(mut self) -> Vec<u8> {
         if self.filled > 0 {
             self.sum.digest().write(&mut self.sums);

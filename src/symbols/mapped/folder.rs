@@ -1,7 +1,7 @@
 //! The folder of mapped symbol files: `<debug file>/<DEBUGID>/symbols.map`.
 //!
-//! A file is written under another name, synced and renamed into its place, so whoever opens it
-//! sees a whole one. Two threads that want the same file convert it once.
+//! A file is written under a temporary name, synced and renamed, so a reader always sees a whole file. If two
+//! threads want the same file, it is converted once.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -15,13 +15,13 @@ use crate::symbols::dirs::module_folder;
 
 const FILE_NAME: &str = "symbols.map";
 
-/// Where mapped symbol files lie, for those who write them.
+/// The folder of mapped symbol files, for code that writes them.
 #[derive(Debug)]
 pub struct MappedDir {
     root: PathBuf,
-    /// Where files grow; on the same file system, and swept by somebody when a server starts.
+    /// Folder for unfinished files, on the same file system. The server empties it when it starts.
     spill_dir: PathBuf,
-    /// Files that some thread is converting.
+    /// Files that a thread is converting.
     under_way: Mutex<HashSet<PathBuf>>,
     ended: Condvar,
 }
@@ -40,14 +40,18 @@ impl MappedDir {
         &self.root
     }
 
-    /// The mapped file of a module below `root`, whether it is there or not; `None` where the
-    /// names are unusable.
+    /// The path of a module's mapped file below `root`, whether it exists or not; `None` if the names are
+    /// unusable.
     pub fn path_in(root: &Path, debug_file: &str, debug_id: &str) -> Option<PathBuf> {
         Some(module_folder(root, debug_file, debug_id)?.join(FILE_NAME))
     }
 
-    /// Makes the mapped file of a module that has a symbol file, unless there is one that was made
-    /// from that file and is whole. False where the module has no symbol file.
+    /// Creates the mapped file of a module, unless there is a whole one that was made from the current symbol
+    /// file. Returns false if the module has no symbol file.
+    ///
+    /// # Errors
+    /// Reading or writing failed, for example because the disk is full. The caller can convert the text in
+    /// memory with [`Mapped::from_text`](super::Mapped::from_text).
     pub fn convert(
         &self,
         texts: &SymbolDirs,
@@ -70,7 +74,7 @@ impl MappedDir {
         Ok(true)
     }
 
-    /// Removes the mapped files of modules that `texts` has no symbol file of any more.
+    /// Removes the mapped files of modules that have no symbol file in `texts` any more.
     pub fn sweep(&self, texts: &SymbolDirs) -> io::Result<()> {
         for by_name in folders_in(&self.root)? {
             let mut is_empty = true;
@@ -85,7 +89,7 @@ impl MappedDir {
                 }
             }
             if is_empty {
-                // Somebody may have put another one there since: then it stays.
+                // Another thread may have added a file since. Then the folder stays.
                 let _ = fs::remove_dir(&by_name);
             }
         }
@@ -105,7 +109,7 @@ impl MappedDir {
         Ok(())
     }
 
-    /// Waits until nobody else converts this file.
+    /// Waits until no other thread converts this file.
     fn turn(&self, path: PathBuf) -> Turn<'_> {
         let mut under_way = self
             .under_way
@@ -121,7 +125,7 @@ impl MappedDir {
     }
 }
 
-/// The folders in a folder; none where there is none.
+/// The folders in a folder; empty if the folder does not exist.
 fn folders_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

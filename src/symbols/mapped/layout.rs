@@ -2,32 +2,32 @@
 //!
 //! ```text
 //! header      see [`Header`]; bytes 8..16 are the checksum (xxh3) of the rest of it, sections and sums
-//! sections    [`SECTIONS`] entries, see [`Section`]: where each one lies
+//! sections    [`SECTIONS`] entries, see [`Section`]: where each one is
 //! strings     each 4 bytes of length, then UTF-8; a reference is the offset of the length
 //! files       [`Named`], by id                 origins     [`Named`], by id
 //! functions   [`Function`], by address, none overlaps another
 //! lines       [`Line`], those of a function together, by address, none overlaps another
 //! inlines     [`Inline`], those of a function together, by depth, then address
-//! publics     [`Public`], by address, one an address
+//! publics     [`Public`], by address, one per address
 //! cfi         [`Cfi`], by address, none overlaps another
 //! deltas      [`Delta`], those of a `Cfi` together, by address
-//! framedata   [`Win`] of type 4                fpo         [`Win`] of type 0, both as `functions`
+//! framedata   [`Win`] of type 4                fpo         [`Win`] of type 0, both like `functions`
 //! sums        8 bytes (xxh3) for each piece of [`PIECE_BYTES`] between sections and sums
 //! ```
-//! All numbers are little-endian, nothing is aligned, addresses count from the module's start.
+//! All numbers are little-endian. Nothing is aligned. Addresses are relative to the module's start.
 
 /// "CKSYMMAP".
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"CKSYMMAP");
 /// 1: the first. 2: a checksum for each piece, so that opening a file does not read it.
 pub const VERSION: u32 = 2;
-/// The checksum covers what follows from here on.
+/// The header's checksum covers the bytes from this offset on.
 pub(super) const CHECKED_FROM: usize = 16;
-/// What has a checksum of its own; the last piece may be shorter.
+/// Length of a piece, which has its own checksum. The last piece may be shorter.
 pub(super) const PIECE_BYTES: usize = 64 << 10;
 /// A reference to no string.
 pub(super) const NO_TEXT: u32 = u32::MAX;
 
-/// The sections, in the order in which they lie in the file.
+/// The sections, in their order in the file.
 #[derive(Clone, Copy)]
 pub(super) enum Part {
     Strings,
@@ -53,7 +53,7 @@ pub(super) trait Fixed: Sized {
 
     fn write(&self, out: &mut Vec<u8>);
 
-    /// Takes itself off the front, or nothing where too few bytes are left.
+    /// Reads the value from the front of `bytes`; `None` if too few bytes are left.
     fn take(bytes: &mut &[u8]) -> Option<Self>;
 }
 
@@ -78,7 +78,7 @@ macro_rules! numbers {
 
 numbers!(u32, u64);
 
-/// Structs that lie in the file as their fields one after the other.
+/// Structs that are stored as their fields one after the other.
 macro_rules! records {
     ($( $(#[$doc:meta])* $Name:ident { $( $(#[$field_doc:meta])* $field:ident: $type:ty, )* } )*) => { $(
         $(#[$doc])*
@@ -106,21 +106,20 @@ records! {
         magic: u64,
         checksum: u64,
         version: u32,
-        /// Why the text makes no sense, in a string; [`NO_TEXT`] if it does.
+        /// A reference to the reason why the text is corrupt; [`NO_TEXT`] if it is not.
         corrupt: u32,
         /// Length of this file.
         bytes: u64,
-        /// Length and time of change of the text that this was made from, see
-        /// [`Stamp`](super::Stamp).
+        /// Length and modification time of the text from which this was made, see [`Stamp`](super::Stamp).
         text_bytes: u64,
         text_modified_ns: u64,
-        /// The text's debug id, in a string.
+        /// A reference to the text's debug id.
         debug_id: u32,
-        /// Where the text says that it was downloaded from, in a string; often [`NO_TEXT`].
+        /// A reference to the URL from which the text says that it was downloaded; often [`NO_TEXT`].
         url: u32,
     }
 
-    /// Where a section lies: its first byte, from the file's start, and its length.
+    /// The position of a section: offset from the start of the file, and length.
     Section { offset: u64, bytes: u64, }
 
     /// A FILE or INLINE_ORIGIN.
@@ -141,7 +140,7 @@ records! {
     /// A line record; `size` is at least 1.
     Line { address: u64, size: u32, line: u32, file: u32, }
 
-    /// One range of an INLINE; fields in the order in which they are sorted.
+    /// One range of an INLINE. The fields are in sort order.
     Inline {
         depth: u32,
         address: u64,
@@ -166,7 +165,7 @@ records! {
     /// A STACK CFI.
     Delta { address: u64, rules: u32, }
 
-    /// A STACK WIN; `size` is at least 1. `program` is the record's last part as it stands.
+    /// A STACK WIN; `size` is at least 1. `program` is the last part of the record, unchanged.
     Win {
         address: u64,
         size: u32,
@@ -180,12 +179,12 @@ records! {
     }
 }
 
-/// Something that covers addresses from its first to its last.
+/// A record that covers a range of addresses.
 pub(super) trait Covers {
     fn first(&self) -> u64;
     fn size(&self) -> u32;
 
-    /// `None` where it covers nothing, or more than there are addresses.
+    /// The last address; `None` if it covers nothing or exceeds the address space.
     fn last(&self) -> Option<u64> {
         self.first()
             .checked_add(u64::from(self.size().checked_sub(1)?))

@@ -1,17 +1,17 @@
-//! Symbols in a form that is used where it lies: a file in memory by a mapping, and binary search.
+//! Symbols in a form that is used in place: a file mapped into memory, and binary search (ADR 9).
 //!
-//! A Breakpad symbol file is text, and parsing it costs two bytes of heap for each of its own and
-//! a second for every 150 MB. This is the same content sorted once: opening costs a system call,
-//! a look-up half a microsecond, and all walkers share the pages that they touch.
+//! A Breakpad symbol file is text. Parsing it needs two bytes of heap for each of its bytes, and a second for
+//! every 150 MB. The mapped form is the same content, sorted once. Opening it costs a system call, a look-up
+//! costs half a microsecond, and all walkers share the pages that they touch.
 //!
 //! - `layout` draws the bytes; [`VERSION`] is their version.
-//! - `text` takes one line of text apart, `convert` makes the mapped form of a whole text.
-//! - `reader` answers questions ([`Mapped`]).
-//! - `folder` is where the files lie and how they come there ([`MappedDir`]).
+//! - `text` parses one line of text, `convert` makes the mapped form of a whole text.
+//! - `reader` looks things up ([`Mapped`]).
+//! - `folder` stores the files and creates them ([`MappedDir`]).
 //!
-//! The text stays the truth. A mapped file carries the length and time of change of the text that
-//! it was made from ([`Stamp`]); it is made again where these differ, its version is another, or
-//! its checksum is wrong. Deleting the folder costs time, never data.
+//! The text is the truth. A mapped file stores the length and modification time of its text ([`Stamp`]). It
+//! is made again if these or its version differ, or if its checksum is wrong. Deleting the folder costs time,
+//! never data.
 
 mod convert;
 mod folder;
@@ -27,11 +27,11 @@ pub use folder::MappedDir;
 pub use layout::{Cfi, Delta, Function, Inline, Line, Public, VERSION, Win};
 pub use reader::{Check, Mapped};
 
-/// Tells one content of a symbol file from the next.
+/// Identifies one version of a symbol file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     pub bytes: u64,
-    /// Nanoseconds since 1970; 0 where the system does not tell.
+    /// Nanoseconds since 1970; 0 if the system does not provide it.
     pub modified_ns: u64,
 }
 

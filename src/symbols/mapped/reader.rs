@@ -1,10 +1,9 @@
-//! Answers out of a mapped symbol file.
+//! Looks up symbols in a mapped symbol file.
 //!
-//! Nothing in the file is trusted: each offset, length and string is checked when it is used, so a
-//! file with wrong bytes gives wrong answers or none, and never a panic. That it has no wrong bytes
-//! is what its checksums say: of the head when it is opened, of each piece once, when it is first read. A
-//! piece that is damaged answers nothing, and whoever asks at the end learns that the file is to be
-//! made again.
+//! Nothing in the file is trusted. Each offset, length and string is checked when it is used, so a file with
+//! wrong bytes gives wrong answers or none, and never a panic. Checksums detect wrong bytes: that of the head
+//! when the file is opened, and that of each piece when it is first read. A damaged piece gives no answers,
+//! and [`Mapped::is_damaged`] then tells the caller that the file must be made again.
 
 use std::fs::File;
 use std::io::{self, Cursor, Read as _};
@@ -49,17 +48,20 @@ impl Deref for Bytes {
     }
 }
 
-/// Which checksums are looked at when a file is opened.
+/// Which checksums are checked when a file is opened.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Check {
-    /// All, for which the whole file is read.
+    /// All of them, which reads the whole file.
     Whole,
-    /// That of the head; each piece when it is first read. Ask [`Mapped::is_damaged`] in the end.
+    /// That of the head. Each piece is checked when it is first read. Call [`Mapped::is_damaged`] at the end.
     Pieces,
 }
 
 impl Mapped {
-    /// Maps a file. An error of kind `InvalidData` is a file to be made again.
+    /// Maps a file.
+    ///
+    /// # Errors
+    /// An error of kind `InvalidData` means that the file must be made again.
     pub fn open(file: &File, check: Check) -> io::Result<Self> {
         let map = Map::of(file)?;
         if check == Check::Pieces {
@@ -73,19 +75,22 @@ impl Mapped {
         Ok(mapped)
     }
 
-    /// Takes the mapped form of a file from memory.
+    /// Uses the bytes of a mapped file that are already in memory, and checks all checksums.
+    ///
+    /// # Errors
+    /// An error of kind `InvalidData` means that the bytes must be made again.
     pub fn from_bytes(bytes: Vec<u8>) -> io::Result<Self> {
         let mapped = Self::new(Bytes::Held(bytes), UNSEEN)?;
         mapped.check(Check::Whole)?;
         Ok(mapped)
     }
 
-    /// The same without a look at checksums, for those who made the bytes.
+    /// The same without checking checksums, for bytes that the caller has just made.
     pub fn trusted(bytes: Vec<u8>) -> io::Result<Self> {
         Self::new(Bytes::Held(bytes), GOOD)
     }
 
-    /// Converts a text in memory, for those who have nowhere to keep the result.
+    /// Converts a text in memory, for callers that cannot store the result.
     pub fn from_text(text: impl io::Read, stamp: Stamp) -> io::Result<Self> {
         let mut bytes = Cursor::new(Vec::new());
         super::convert(text, stamp, None, &mut bytes)?;
@@ -124,18 +129,18 @@ impl Mapped {
         }
     }
 
-    /// Whether a piece that was asked for has another checksum than it should.
+    /// Whether a piece that was read had a wrong checksum.
     pub fn is_damaged(&self) -> bool {
         self.is_damaged.load(Ordering::Relaxed)
     }
 
-    /// Bytes of the sections, if all pieces that they touch are whole.
+    /// Bytes of the file, if all pieces that they touch have the right checksum.
     #[inline]
     fn read(&self, begin: usize, end: usize) -> Option<&[u8]> {
         let bytes = self.bytes.get(begin..end)?;
         let first = begin.checked_sub(HEAD_BYTES)? / PIECE_BYTES;
         let last = end.checked_sub(HEAD_BYTES + 1)? / PIECE_BYTES;
-        // Most reads are of one piece that was read before.
+        // Most reads are within one piece that was read before.
         let is_whole = match first == last {
             true => {
                 let piece = self.pieces.get(first)?;
@@ -163,7 +168,7 @@ impl Mapped {
             true => GOOD,
             false => BAD,
         };
-        // Two threads that look at the same piece see the same.
+        // Two threads that check the same piece get the same result.
         self.pieces[piece].store(seen, Ordering::Relaxed);
         if !is_whole {
             self.is_damaged.store(true, Ordering::Relaxed);
@@ -171,7 +176,7 @@ impl Mapped {
         is_whole
     }
 
-    /// What the sum of a piece should be, and what it is.
+    /// The expected and the actual checksum of a piece.
     fn sum_of(&self, piece: usize) -> Option<(u64, u64)> {
         let sums = sums_of(&self.sections, self.header.bytes).ok()?;
         let begin = HEAD_BYTES + piece * PIECE_BYTES;
@@ -191,12 +196,12 @@ impl Mapped {
         self.bytes.is_empty()
     }
 
-    /// The text that this was made from.
+    /// Identifies the text from which this was made.
     pub fn stamp(&self) -> Stamp {
         self.header.stamp()
     }
 
-    /// Why the text makes no sense, if it does not; then nothing else is here.
+    /// Why the text is corrupt, if it is. Then the file contains nothing else.
     pub fn corrupt(&self) -> Option<&str> {
         match self.header.corrupt {
             NO_TEXT => None,
@@ -208,7 +213,7 @@ impl Mapped {
         self.string(self.header.debug_id)
     }
 
-    /// Where the text says that it was downloaded from.
+    /// The URL from which the text says that it was downloaded.
     pub fn url(&self) -> Option<&str> {
         self.string(self.header.url)
     }
@@ -247,31 +252,32 @@ impl Mapped {
         self.table(Part::Functions).covering(address)
     }
 
-    /// The last function that begins at an address or before.
+    /// The last function that starts at an address or before it.
     pub fn function_before(&self, address: u64) -> Option<Function> {
         self.table(Part::Functions)
             .last_up_to(|function: &Function| function.address <= address)
     }
 
-    /// The line of a function that covers an address; it belongs to the innermost inlined call.
+    /// The line of a function that covers an address. It belongs to the innermost inlined call.
     pub fn line(&self, function: &Function, address: u64) -> Option<Line> {
         self.table(Part::Lines)
             .slice(function.lines_first, function.lines_count)?
             .covering(address)
     }
 
-    /// The inlined call that covers an address at a depth, from 0 for the outermost.
+    /// The inlined call that covers an address at a depth; 0 is the outermost.
     pub fn inline(&self, function: &Function, depth: u32, address: u64) -> Option<Inline> {
         let inline: Inline = self
             .table(Part::Inlines)
             .slice(function.inlines_first, function.inlines_count)?
             .last_up_to(|inline: &Inline| (inline.depth, inline.address) <= (depth, address))?;
-        // Not `covers`: one that ends with the last address is refused here, and taken there.
+        // Not `covers`: a call that ends with the last address of the address space is refused here but
+        // accepted by `covers`.
         let end = inline.address.checked_add(u64::from(inline.size))?;
         (inline.depth == depth && address < end).then_some(inline)
     }
 
-    /// The last public symbol at an address or before.
+    /// The last public symbol at an address or before it.
     pub fn public(&self, address: u64) -> Option<Public> {
         self.table(Part::Publics)
             .last_up_to(|public: &Public| public.address <= address)
@@ -282,7 +288,7 @@ impl Mapped {
         self.table(Part::Cfi).covering(address)
     }
 
-    /// What changes those rules up to an address, in order.
+    /// The changes of those rules up to an address, in order.
     pub fn deltas(&self, cfi: &Cfi, address: u64) -> impl Iterator<Item = Delta> {
         let table = self.table(Part::Deltas);
         let deltas = table.slice(cfi.deltas_first, cfi.deltas_count);
@@ -302,7 +308,7 @@ impl Mapped {
         self.table(Part::Fpo).covering(address)
     }
 
-    /// Where a section lies, as far as it lies in the file.
+    /// The range of a section, limited to the file.
     fn section(&self, part: Part) -> Range<usize> {
         range_of(&self.sections[part as usize], self.bytes.len())
     }
@@ -327,7 +333,7 @@ fn range_of(section: &Section, file_bytes: usize) -> Range<usize> {
     }
 }
 
-/// The sums, which end the file, one for each piece.
+/// The range of the checksums, one for each piece. They are the end of the file.
 fn sums_of(sections: &[Section; SECTIONS], file_bytes: u64) -> io::Result<Range<usize>> {
     let file_bytes = usize::try_from(file_bytes).unwrap_or(usize::MAX);
     let sums = range_of(&sections[Part::Sums as usize], file_bytes);
@@ -348,8 +354,11 @@ impl Header {
     }
 }
 
-/// Reads a file through and says from which text it was made, if it is whole and of this version.
-/// Maps nothing, so a server can ask.
+/// Reads a whole file and returns the stamp of the text from which it was made. Maps nothing, so a server can
+/// use it.
+///
+/// # Errors
+/// The file is not whole or has another version, and must be made again.
 pub fn stamp_of(mut file: impl io::Read) -> io::Result<Stamp> {
     let mut start = vec![0; HEAD_BYTES];
     file.read_exact(&mut start)?;
@@ -401,7 +410,7 @@ fn invalid(text: String) -> io::Error {
 /// Records of one kind, one after the other.
 struct Table<'a, T> {
     mapped: &'a Mapped,
-    /// Where the first one lies.
+    /// Offset of the first record.
     begin: usize,
     count: usize,
     record: PhantomData<T>,
@@ -413,7 +422,7 @@ impl<'a, T: Fixed> Table<'a, T> {
         if at >= self.count {
             return None;
         }
-        // No overflow: all records lie in the file.
+        // No overflow: all records are inside the file.
         let begin = self.begin + at * T::BYTES;
         T::take(&mut self.mapped.read(begin, begin + T::BYTES)?)
     }
@@ -430,7 +439,8 @@ impl<'a, T: Fixed> Table<'a, T> {
         })
     }
 
-    /// The last record for which `is_before` holds; it holds for the first ones and no others.
+    /// The last record for which `is_before` is true. It must be true for the first records and false for all
+    /// others.
     #[inline]
     fn last_up_to(&self, is_before: impl Fn(&T) -> bool) -> Option<T> {
         let (mut begin, mut end) = (0, self.count);

@@ -1,4 +1,4 @@
-//! Damaged mapped files, and what texts become of.
+//! Tests of damaged mapped files, and of the conversion of texts.
 
 use std::io::Cursor;
 
@@ -32,7 +32,7 @@ fn corrupt(text: &[u8]) -> Option<String> {
     mapped.corrupt().map(str::to_owned)
 }
 
-/// Everything that can be asked, at each address that means something in [`TEXT`].
+/// The answers to all possible look-ups, at each interesting address in [`TEXT`].
 fn ask(mapped: &Mapped) -> String {
     let mut answers = format!(
         "{:?} {:?} {:?} {:?}\n",

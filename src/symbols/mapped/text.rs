@@ -1,19 +1,19 @@
-//! One line of a Breakpad symbol file, taken apart exactly as breakpad-symbols 0.27 does.
+//! Parses one line of a Breakpad symbol file, exactly as breakpad-symbols 0.27 does.
 //!
-//! What it takes we take, and what it refuses we refuse: a dump must not walk differently here and
-//! in `minidump-stackwalk`. So between fields stand one or more spaces or tabs, but nothing may
-//! stand behind a last number; a number of 32 bits has at most 8 hex digits; words after the last
-//! field are part of it; any number of carriage returns may end a line and none may stand in it.
+//! We accept and refuse the same lines, because a dump must not walk differently here and in
+//! `minidump-stackwalk`. So fields are separated by one or more spaces or tabs, but nothing may follow a
+//! number at the end of a line. A 32-bit number has at most 8 hex digits. Words after the last field are part
+//! of it. A line may end with any number of carriage returns, but must not contain any elsewhere.
 
 use super::layout::{Inline, Line, Public, Win};
 
-/// A record that stands by itself, or begins one of several lines.
+/// A record of one line, or the first line of a longer record.
 pub(in crate::symbols) enum Record<'a> {
     Module {
         debug_id: &'a str,
     },
     Url(&'a str),
-    /// Known, and of no use to a walk.
+    /// A known record that a walk does not use.
     Nothing,
     File(u32, &'a str),
     Origin(u32, &'a str),
@@ -37,11 +37,11 @@ pub(in crate::symbols) enum Record<'a> {
 pub(in crate::symbols) enum BelowFunction<'a> {
     Line(Line),
     Origin(u32, &'a str),
-    /// The ranges were handed over one by one.
+    /// An INLINE. Its ranges were passed to the callback.
     Inlines,
 }
 
-/// A line without its end, or `None` where it makes no sense.
+/// Parses a line without its line end. Returns `None` if it is not a record.
 pub(in crate::symbols) fn record(line: &[u8]) -> Option<Record<'_>> {
     let fields = Fields(line);
     match line.first()? {
@@ -63,7 +63,7 @@ pub(in crate::symbols) fn record(line: &[u8]) -> Option<Record<'_>> {
     }
 }
 
-/// A line below a FUNC; `None` ends the function. Ranges of an INLINE go to `inline`.
+/// Parses a line below a FUNC; `None` ends the function. Ranges of an INLINE go to `inline`.
 pub(in crate::symbols) fn below_function<'a>(
     line: &'a [u8],
     mut inline: impl FnMut(Inline),
@@ -107,7 +107,7 @@ pub(in crate::symbols) fn below_function<'a>(
     }))
 }
 
-/// A STACK CFI below its INIT: address and rules; `None` ends the INIT.
+/// Parses a STACK CFI below its INIT: address and rules; `None` ends the INIT.
 pub(in crate::symbols) fn below_cfi(line: &[u8]) -> Option<(u64, &str)> {
     let mut fields = Fields(line);
     fields.tag(b"STACK CFI")?;
@@ -127,7 +127,7 @@ fn info(fields: Fields<'_>) -> Option<Record<'_>> {
     let mut info = fields;
     info.tag(b"INFO")?;
     info.space()?;
-    // Any bytes will do, in no encoding: nobody looks at them.
+    // Any bytes are accepted, in any encoding, because nothing reads them.
     (!info.0.contains(&b'\r')).then_some(Record::Nothing)
 }
 
@@ -193,8 +193,8 @@ fn stack_win(mut fields: Fields<'_>) -> Option<Record<'_>> {
     fields.space()?;
     let has_program = *fields.take(1).first().filter(|b| b.is_ascii_digit())?;
     let program = fields.rest()?;
-    // Some files say that a record has a program where its type says that it has none, and the
-    // other way round. Which one is wrong cannot be told, so the record is not used.
+    // In some files, a record claims to have a program although its type has none, or the opposite. We cannot
+    // know which of the two is wrong, so the record is not used.
     Some(match (kind, has_program == b'1') {
         (b'4', true) => Record::FrameData(info, program),
         (b'0', false) => Record::Fpo(info, program),
@@ -202,7 +202,7 @@ fn stack_win(mut fields: Fields<'_>) -> Option<Record<'_>> {
     })
 }
 
-/// What is left of a line.
+/// The rest of a line.
 #[derive(Clone, Copy)]
 struct Fields<'a>(&'a [u8]);
 
@@ -234,8 +234,8 @@ impl<'a> Fields<'a> {
         field(self)
     }
 
-    /// The `m` of records that stand for several symbols folded into one. The space behind it is
-    /// left for the next field.
+    /// Skips the `m` of records that represent several symbols folded into one. The following space is left
+    /// for the next field.
     fn skip_multiple(&mut self) {
         let mut ahead = *self;
         let has_mark = ahead.space().is_some() && ahead.tag(b"m").is_some();
@@ -287,7 +287,7 @@ impl<'a> Fields<'a> {
         std::str::from_utf8(self.take(count)).ok()
     }
 
-    /// Spaces, then all that is left.
+    /// Spaces, then the rest of the line.
     fn rest(&mut self) -> Option<&'a str> {
         self.space()?;
         self.text()
@@ -304,7 +304,7 @@ impl<'a> Fields<'a> {
 
 const NO_DIGIT: u8 = 0xff;
 
-/// What a byte is worth as a hex digit.
+/// The value of a byte as a hex digit.
 const HEX: [u8; 256] = {
     let mut table = [NO_DIGIT; 256];
     let mut digit = 0;
