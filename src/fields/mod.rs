@@ -271,9 +271,10 @@ pub fn extend(site: &[site::SiteField], installation_keys: &[String]) -> Result<
         installation.expect("it is built in").source = Source::FirstOf(Vec::leak(keys));
     }
     let known = CATALOGUE.get_or_init(|| Catalogue::new(fields.clone()));
-    match known.fields == fields {
-        true => Ok(()),
-        false => Err("the fields of a process cannot change: start it again".to_owned()),
+    if known.fields == fields {
+        Ok(())
+    } else {
+        Err("the fields of a process cannot change: start it again".to_owned())
     }
 }
 

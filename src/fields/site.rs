@@ -102,11 +102,12 @@ pub fn check(entry: &SiteField, before: &[SiteField]) -> Result<(), String> {
         ));
     }
     let clashes = |known: &SiteField| known.name == *name || known.annotation == *annotation;
-    match before.iter().any(clashes) {
-        true => Err(format!(
+    if before.iter().any(clashes) {
+        Err(format!(
             "{name:?} or its annotation {annotation} stands there twice"
-        )),
-        false => Ok(()),
+        ))
+    } else {
+        Ok(())
     }
 }
 
@@ -123,9 +124,10 @@ pub(super) fn field(entry: &SiteField) -> Field {
         kind: entry.kind,
         unit: (!entry.unit.is_empty()).then(|| keep(&entry.unit)),
         source: Source::Annotation(keep(&entry.annotation)),
-        visibility: match entry.public {
-            true => Visibility::Public,
-            false => Visibility::Protected,
+        visibility: if entry.public {
+            Visibility::Public
+        } else {
+            Visibility::Protected
         },
         description: keep(&entry.description),
         example: None,

@@ -41,9 +41,10 @@ impl VersionKey {
                 continue;
             }
             let word = part.to_lowercase();
-            parts.push(match BEFORE.contains(&word.as_str()) {
-                true => Part::Before(word),
-                false => Part::Word(word),
+            parts.push(if BEFORE.contains(&word.as_str()) {
+                Part::Before(word)
+            } else {
+                Part::Word(word)
             });
         }
         parts.push(Part::End);

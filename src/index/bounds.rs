@@ -71,9 +71,10 @@ impl Running {
     /// # Errors
     /// [`IndexError::TimedOut`]
     pub fn check_time(&self) -> Result<(), IndexError> {
-        match Instant::now() >= self.ends_at {
-            true => Err(IndexError::TimedOut),
-            false => Ok(()),
+        if Instant::now() >= self.ends_at {
+            Err(IndexError::TimedOut)
+        } else {
+            Ok(())
         }
     }
 

@@ -148,9 +148,10 @@ impl Pairs {
             (&column.index, docs.first(), docs.last())
         {
             self.docs.extend_from_slice(docs);
-            match (last - first) as usize + 1 == docs.len() {
-                true => column.values.get_range(first.into(), &mut self.values),
-                false => column.values.get_vals(docs, &mut self.values),
+            if (last - first) as usize + 1 == docs.len() {
+                column.values.get_range(first.into(), &mut self.values)
+            } else {
+                column.values.get_vals(docs, &mut self.values)
             }
             return;
         }

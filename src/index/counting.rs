@@ -336,9 +336,10 @@ fn plant<'q>(
             parent,
             level,
             children: Vec::new(),
-            counts: match is_text && level == 0 && !is_unique {
-                true => Counts::Top(Top::default()),
-                false => Counts::Inside(HashMap::default()),
+            counts: if is_text && level == 0 && !is_unique {
+                Counts::Top(Top::default())
+            } else {
+                Counts::Inside(HashMap::default())
             },
             listed: Vec::new(),
             listed_bytes: 0,
@@ -685,9 +686,12 @@ impl Order<'_> {
             let order = versions.get(&a).cmp(&versions.get(&b));
             order.then_with(|| text(a).cmp(&text(b)).then(a.cmp(&b)))
         };
-        let order = |a: &((u32, u64), u64), b: &((u32, u64), u64)| match self.is_histogram {
-            true => by_key(a.0.1, b.0.1),
-            false => b.1.cmp(&a.1).then_with(|| by_key(a.0.1, b.0.1)),
+        let order = |a: &((u32, u64), u64), b: &((u32, u64), u64)| {
+            if self.is_histogram {
+                by_key(a.0.1, b.0.1)
+            } else {
+                b.1.cmp(&a.1).then_with(|| by_key(a.0.1, b.0.1))
+            }
         };
         found.sort_unstable_by_key(|((parent, _), _)| *parent);
         let mut listed = Vec::new();

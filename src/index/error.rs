@@ -37,13 +37,10 @@ impl fmt::Display for IndexError {
                 limits::SEARCHES_BYTES_MAX >> 20
             ),
             Self::Unbuilt(fields) => {
-                let (what, way) = match fields.is_empty() {
-                    true => ("every crash".to_owned(), "come"),
-                    false => (
+                let (what, way) = if fields.is_empty() { ("every crash".to_owned(), "come") } else { (
                         format!("{} of every crash", fields.join(", ")),
                         "leave it out, or come",
-                    ),
-                };
+                    ) };
                 write!(
                     f,
                     "the index does not have {what} yet: {way} again when it is built, /status/ says how far it is"

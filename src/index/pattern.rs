@@ -112,15 +112,19 @@ fn pattern(filter: &Filter, text: &str) -> Result<Pattern, IndexError> {
     let whole = || Pattern::Whole(cut(text, limits::INDEX_VALUE_BYTES_MAX).to_owned());
     Ok(match filter.op {
         // As in Socorro, a beta version without a number means all of its betas.
-        Op::Has if kind == Kind::Version => match text.ends_with('b') {
-            true => Pattern::Starts(text.to_owned()),
-            false => whole(),
-        },
+        Op::Has if kind == Kind::Version => {
+            if text.ends_with('b') {
+                Pattern::Starts(text.to_owned())
+            } else {
+                whole()
+            }
+        }
         Op::Has if kind == Kind::String => {
             let wanted = words(text);
-            match wanted.is_empty() {
-                true => whole(),
-                false => Pattern::Words(wanted),
+            if wanted.is_empty() {
+                whole()
+            } else {
+                Pattern::Words(wanted)
             }
         }
         Op::Contains => Pattern::Contains(Box::new(Finder::new(text).into_owned())),

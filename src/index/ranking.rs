@@ -122,9 +122,10 @@ impl Keys {
         )?;
         let key = |ord: u64| {
             let text = texts.get(&ord).cloned().unwrap_or_default();
-            match is_version {
-                true => SortKey::Version(VersionKey::new(&text), text),
-                false => SortKey::Text(text),
+            if is_version {
+                SortKey::Version(VersionKey::new(&text), text)
+            } else {
+                SortKey::Text(text)
             }
         };
         Ok(values.into_iter().map(|ord| ord.map(key)).collect())
@@ -250,9 +251,10 @@ impl<'q> Best<'q> {
     pub fn bound(&mut self) -> Option<u128> {
         self.thin_out();
         let is_number = matches!(self.keys[0], Keys::Numbers(_));
-        let last = match self.found.len() >= self.limit {
-            true => self.found.iter().map(|(local, _)| local[0]).max(),
-            false => None,
+        let last = if self.found.len() >= self.limit {
+            self.found.iter().map(|(local, _)| local[0]).max()
+        } else {
+            None
         };
         [last.filter(|_| is_number), self.bound]
             .into_iter()

@@ -74,9 +74,10 @@ impl Index {
         let searcher = opened.reader.searcher();
         let segments = searcher.segment_readers();
         let default_sort = newest_first();
-        let sorts = match query.sort.is_empty() {
-            true => &default_sort,
-            false => &query.sort,
+        let sorts = if query.sort.is_empty() {
+            &default_sort
+        } else {
+            &query.sort
         };
         let patterns = patterns(query)?;
         let mut counting = Counting::new(query);

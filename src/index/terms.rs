@@ -180,9 +180,10 @@ impl TextColumn {
     /// The unpacked dictionary, if it is the faster way to this many entries. For many entries it is
     /// unpacked, because it will probably be used again.
     fn terms_for(&self, ords: &[u64], running: &Running) -> Result<Option<Arc<Terms>>, IndexError> {
-        match ords.len() * 8 > self.len() {
-            true => self.terms(running),
-            false => Ok(self.known().flatten()),
+        if ords.len() * 8 > self.len() {
+            self.terms(running)
+        } else {
+            Ok(self.known().flatten())
         }
     }
 
@@ -262,12 +263,11 @@ impl TextColumn {
                 break;
             };
             // A match that extends into the next text is not a match.
-            match found + len <= end as usize {
-                true => {
-                    take(ord as u64, &String::from_utf8_lossy(terms.get(ord)));
-                    at = end as usize;
-                }
-                false => at = found + 1,
+            if found + len <= end as usize {
+                take(ord as u64, &String::from_utf8_lossy(terms.get(ord)));
+                at = end as usize;
+            } else {
+                at = found + 1
             }
         }
         Ok(())

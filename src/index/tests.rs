@@ -888,9 +888,10 @@ fn a_kill_at_any_step_of_taking_over_leaves_an_index_that_answers() {
         }
         step(&bench);
         let bench = bench.reopen(STORE);
-        let (found, seq) = match is_old {
-            true => ("signature==old", 1),
-            false => ("signature==new", 2),
+        let (found, seq) = if is_old {
+            ("signature==old", 1)
+        } else {
+            ("signature==new", 2)
         };
         assert_eq!(bench.answer(found), (vec![seq], Coverage::Whole), "{what}");
         assert_eq!(bench.index.is_up_to_date(), !is_old, "{what}");

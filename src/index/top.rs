@@ -117,9 +117,10 @@ impl Top {
             self.add_texts(column, found, &mut sums)?;
         }
         let mut least: Vec<u64> = sums.counts.values().copied().collect();
-        let threshold = match least.len() >= size {
-            true => *least.select_nth_unstable_by(size - 1, |a, b| b.cmp(a)).1,
-            false => 1,
+        let threshold = if least.len() >= size {
+            *least.select_nth_unstable_by(size - 1, |a, b| b.cmp(a)).1
+        } else {
+            1
         };
         let share = threshold.div_ceil(self.segments.len().max(1) as u64).max(1);
         let share = u32::try_from(share).unwrap_or(u32::MAX);

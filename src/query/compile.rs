@@ -96,15 +96,16 @@ impl Budget {
                 }
             }
         }
-        Err(match self.bytes_left >= limits::REGEX_BYTES_MAX {
-            true => format!(
+        Err(if self.bytes_left >= limits::REGEX_BYTES_MAX {
+            format!(
                 "this one is larger than {} bytes when compiled",
                 limits::REGEX_BYTES_MAX
-            ),
-            false => format!(
+            )
+        } else {
+            format!(
                 "those of one search together are larger than {} bytes when compiled",
                 limits::REGEXES_BYTES_MAX
-            ),
+            )
         })
     }
 }

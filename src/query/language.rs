@@ -82,12 +82,11 @@ pub fn write(name: &str, value: &str) -> String {
         None => ("", value),
     };
     let is_plain = |c: char| !c.is_whitespace() && c != '"' && c != '\\';
-    match !value.is_empty() && value.chars().all(is_plain) {
-        true => format!("{not}{name}:{value}"),
-        false => {
-            let quoted = value.replace('\\', "\\\\").replace('"', "\\\"");
-            format!("{not}{name}:\"{quoted}\"")
-        }
+    if !value.is_empty() && value.chars().all(is_plain) {
+        format!("{not}{name}:{value}")
+    } else {
+        let quoted = value.replace('\\', "\\\\").replace('"', "\\\"");
+        format!("{not}{name}:\"{quoted}\"")
     }
 }
 

@@ -54,9 +54,10 @@ impl Generator {
         });
         let is_of_first_thread = signature.decided_by.contains(&rules::WATCHDOG);
         let is_java = data.java_stack_trace.is_truthy() || data.java_exception.is_truthy();
-        let frames = match is_java {
-            true => Vec::new(),
-            false => self.frame_steps(data, is_of_first_thread),
+        let frames = if is_java {
+            Vec::new()
+        } else {
+            self.frame_steps(data, is_of_first_thread)
         };
         Explanation {
             signature,
@@ -67,9 +68,10 @@ impl Generator {
     }
 
     fn frame_steps(&self, data: &CrashData, is_of_first_thread: bool) -> Vec<FrameStep> {
-        let (index, lists) = match is_of_first_thread {
-            true => (0, self.watchdog_lists(&data.product)),
-            false => (rules::crashing_thread(data).1, self.scoped(&data.product)),
+        let (index, lists) = if is_of_first_thread {
+            (0, self.watchdog_lists(&data.product))
+        } else {
+            (rules::crashing_thread(data).1, self.scoped(&data.product))
         };
         let thread = data.thread(index);
         let is_windows = data.os.is_text("Windows NT");

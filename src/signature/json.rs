@@ -75,9 +75,10 @@ pub(super) fn read<'a, T>(
     };
     let taken = take(Source::Text(&mut reader))?;
     reader.skip_space();
-    match reader.at < text.len() {
-        true => Err(reader.wrong()),
-        false => Ok(taken),
+    if reader.at < text.len() {
+        Err(reader.wrong())
+    } else {
+        Ok(taken)
     }
 }
 

@@ -288,9 +288,10 @@ impl<'l> Scoped<'l> {
     }
 
     fn any(&self, frame: &str, holds: impl Fn(&Quad, &str) -> bool) -> bool {
-        let seen = match self.is_parity() {
-            true => frame,
-            false => text::first_bytes(frame, FRAME_BYTES_MAX),
+        let seen = if self.is_parity() {
+            frame
+        } else {
+            text::first_bytes(frame, FRAME_BYTES_MAX)
         };
         holds(&self.lists.base, seen) || self.site.is_some_and(|site| holds(site, seen))
     }

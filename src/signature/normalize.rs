@@ -139,9 +139,10 @@ fn cpp_function<'f>(function: &'f str, line: &Value, lists: &Scoped) -> Result<N
     }
     replace(&mut name, without_lambda_number);
     let kept = ["name omitted", "IPC::ParamTraits", " in "];
-    match lists.is_parity() {
-        true => replace(&mut name, |name| collapsed(name, b'<', b'>', "<T>", &kept)),
-        false => replace(&mut name, |name| with_operators_kept(name, &kept)),
+    if lists.is_parity() {
+        replace(&mut name, |name| collapsed(name, b'<', b'>', "<T>", &kept))
+    } else {
+        replace(&mut name, |name| with_operators_kept(name, &kept))
     }
     let kept = ["anonymous namespace", "operator"];
     replace(&mut name, |name| collapsed(name, b'(', b')', "", &kept));
@@ -165,9 +166,10 @@ fn rust_function<'f>(function: &'f str, line: &Value, lists: &Scoped) -> Result<
     });
     replace(&mut name, |name| collapsed(name, b'(', b')', "", &[]));
     let has_line = finish(&mut name, line, lists);
-    match lists.is_parity() {
-        true => replace(&mut name, without_hash),
-        false => replace(&mut name, without_whole_hash),
+    if lists.is_parity() {
+        replace(&mut name, without_hash)
+    } else {
+        replace(&mut name, without_whole_hash)
     }
     Ok(Normal {
         text: name,

@@ -75,9 +75,10 @@ struct Change {
 impl Change {
     fn holds(&self, signature: &str, product: &str) -> bool {
         is_for(&self.product, product)
-            && match self.is_start {
-                true => signature.starts_with(&self.signature),
-                false => signature == self.signature,
+            && if self.is_start {
+                signature.starts_with(&self.signature)
+            } else {
+                signature == self.signature
             }
     }
 }

@@ -66,9 +66,10 @@ pub(super) fn first_chars(text: &str, count: usize) -> &str {
 
 /// The start of a text, at most `bytes_max` bytes.
 pub(super) fn first_bytes(text: &str, bytes_max: usize) -> &str {
-    match text.len() > bytes_max {
-        true => &text[..text.floor_char_boundary(bytes_max)],
-        false => text,
+    if text.len() > bytes_max {
+        &text[..text.floor_char_boundary(bytes_max)]
+    } else {
+        text
     }
 }
 

@@ -300,9 +300,10 @@ mod tests {
     fn the_least_recently_used_file_leaves_first_and_the_bounds_hold() {
         let root = store(3, 10_000);
         for by_count in [false, true] {
-            let cache = match by_count {
-                false => cache(&root, 25_000),
-                true => SymbolCache::new(texts(&root), MAP_BYTES_MAX).with_mapped(None, 2),
+            let cache = if by_count {
+                SymbolCache::new(texts(&root), MAP_BYTES_MAX).with_mapped(None, 2)
+            } else {
+                cache(&root, 25_000)
             };
             let (zero, one) = (find(&cache, 0), find(&cache, 1));
             assert!(same(&zero, &find(&cache, 0)));

@@ -144,9 +144,10 @@ impl<'a> Registers<'a> {
 /// `$rbx` and `rbx` are the same register; `.cfa` and `$.cfa` are not.
 fn is_same(a: &str, b: &str) -> bool {
     let is_special = |name: &str| matches!(name, ".cfa" | ".ra");
-    match is_special(a) || is_special(b) {
-        true => a == b,
-        false => plain(a) == plain(b),
+    if is_special(a) || is_special(b) {
+        a == b
+    } else {
+        plain(a) == plain(b)
     }
 }
 

@@ -177,18 +177,20 @@ impl Answer {
         json.key("modules");
         json.open(b'[');
         for module in modules.iter() {
-            match json.is_full(3, 4) {
-                false => json.module(module, symbol_stats),
-                true => left_out[0] += 1,
+            if json.is_full(3, 4) {
+                left_out[0] += 1
+            } else {
+                json.module(module, symbol_stats)
             }
         }
         json.close(b']');
         json.key("unloaded_modules");
         json.open(b'[');
         for module in unloaded_modules.iter() {
-            match json.is_full(7, 8) {
-                false => json.unloaded_module(module),
-                true => left_out[1] += 1,
+            if json.is_full(7, 8) {
+                left_out[1] += 1
+            } else {
+                json.unloaded_module(module)
             }
         }
         json.close(b']');
@@ -196,9 +198,10 @@ impl Answer {
             json.key("handles");
             json.open(b'[');
             for handle in handles.iter() {
-                match json.is_full(7, 8) {
-                    false => json.handle(handle),
-                    true => left_out[2] += 1,
+                if json.is_full(7, 8) {
+                    left_out[2] += 1
+                } else {
+                    json.handle(handle)
                 }
             }
             json.close(b']');
@@ -219,12 +222,13 @@ impl Answer {
             json.member("partial", &self.notes);
         }
         json.close(b'}');
-        match json.out.len() as u64 > bytes_max {
-            false => Ok(self.json.out),
-            true => Err(WalkError::new(
+        if json.out.len() as u64 > bytes_max {
+            Err(WalkError::new(
                 "OutputTooLarge",
                 format!("the walk takes more than {bytes_max} bytes even without its stacks"),
-            )),
+            ))
+        } else {
+            Ok(self.json.out)
         }
     }
 }

@@ -50,9 +50,10 @@ pub(super) fn check(dump: &[u8]) -> Result<(), WalkError> {
     };
     let word = |at: usize| {
         let bytes = [header[at], header[at + 1], header[at + 2], header[at + 3]];
-        match is_big_endian {
-            false => u32::from_le_bytes(bytes),
-            true => u32::from_be_bytes(bytes),
+        if is_big_endian {
+            u32::from_be_bytes(bytes)
+        } else {
+            u32::from_le_bytes(bytes)
         }
     };
     let version = (word(4) & 0xffff) as u16;

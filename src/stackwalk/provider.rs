@@ -169,9 +169,10 @@ impl<'a> Provider<'a> {
             return self.look_up_by_code(module);
         };
         // Programs built with MinGW name no debug file at all. Their symbols have the program's name.
-        let file = match debug_file.is_empty() {
-            true => module.code_file(),
-            false => debug_file,
+        let file = if debug_file.is_empty() {
+            module.code_file()
+        } else {
+            debug_file
         };
         let debug_id = debug_id.breakpad().to_string();
         let lookup = self.cache.find(&file, &debug_id, self.unmapped);

@@ -62,17 +62,19 @@ impl<'a> Raw<'a> {
     /// The number at an offset, or `None` past the end.
     pub(super) fn word(&self, at: usize) -> Option<u32> {
         let bytes = self.bytes.get(at..at.checked_add(4)?)?.try_into().ok()?;
-        Some(match self.is_big_endian {
-            false => u32::from_le_bytes(bytes),
-            true => u32::from_be_bytes(bytes),
+        Some(if self.is_big_endian {
+            u32::from_be_bytes(bytes)
+        } else {
+            u32::from_le_bytes(bytes)
         })
     }
 
     /// Changes a number. Does nothing past the end.
     pub(super) fn put(&mut self, at: usize, value: u32) {
-        let bytes = match self.is_big_endian {
-            false => value.to_le_bytes(),
-            true => value.to_be_bytes(),
+        let bytes = if self.is_big_endian {
+            value.to_be_bytes()
+        } else {
+            value.to_le_bytes()
         };
         if let Some(place) = self.bytes.get_mut(at..at.saturating_add(4)) {
             place.copy_from_slice(&bytes);

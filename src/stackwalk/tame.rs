@@ -221,9 +221,10 @@ fn text_at(raw: &Raw, rva: u64) -> u64 {
     let Some(bytes) = usize::try_from(rva).ok().and_then(|at| raw.word(at)) else {
         return 0;
     };
-    match rva.saturating_add(4 + u64::from(bytes)) <= all {
-        true => u64::from(bytes),
-        false => 0,
+    if rva.saturating_add(4 + u64::from(bytes)) <= all {
+        u64::from(bytes)
+    } else {
+        0
     }
 }
 
@@ -240,9 +241,10 @@ fn thread_name_texts(raw: &Raw, at: usize) -> u64 {
     // Eight bytes of offset, in the dump's byte order.
     match (raw.word(at + 4), raw.word(at + 8)) {
         (Some(first), Some(second)) => {
-            let words = match raw.is_big_endian() {
-                false => [second, first],
-                true => [first, second],
+            let words = if raw.is_big_endian() {
+                [first, second]
+            } else {
+                [second, first]
             };
             text_at(raw, u64::from(words[0]) << 32 | u64::from(words[1]))
         }

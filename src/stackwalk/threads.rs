@@ -146,9 +146,10 @@ impl<'a> Threads<'a> {
             .as_ref()
             .and_then(|memory| memory.get_memory_at_address::<u64>(at))
             .is_some();
-        match is_pointed_to {
-            true => named,
-            false => self.memory.memory_at_address(at).or(named),
+        if is_pointed_to {
+            named
+        } else {
+            self.memory.memory_at_address(at).or(named)
         }
     }
 
@@ -176,9 +177,10 @@ impl<'a> Threads<'a> {
             };
             let is_stopped = self.unwind_piece(&mut piece, frames + carried, memory, provider);
             let is_last = !is_stopped || stack.count + frames >= reach.frames_max;
-            let next = match is_last {
-                true => Vec::new(),
-                false => piece.frames[piece.frames.len().saturating_sub(CARRIED_FRAMES)..].to_vec(),
+            let next = if is_last {
+                Vec::new()
+            } else {
+                piece.frames[piece.frames.len().saturating_sub(CARRIED_FRAMES)..].to_vec()
             };
             let frames = std::mem::replace(&mut piece.frames, next);
             for frame in frames.into_iter().skip(carried) {

@@ -76,9 +76,10 @@ pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write)
         if settings.obeys_faults {
             faults::obey(&request.dump, &mut output);
         }
-        let unmapped = match has_mapped {
-            true => request.unmapped,
-            false => Unmapped::Held,
+        let unmapped = if has_mapped {
+            request.unmapped
+        } else {
+            Unmapped::Held
         };
         let (job, dump) = (request.job, request.dump);
         let reply = contained(|| {

@@ -123,9 +123,10 @@ pub(super) fn read_request(pipe: &mut impl Read) -> io::Result<Option<Request>> 
     // Allocated in one piece: growing by doubling would need three times the memory of a large dump.
     let mut dump = vec![0; usize::try_from(dump_bytes).map_err(io::Error::other)?];
     pipe.read_exact(&mut dump)?;
-    let unmapped = match hold {
-        true => Unmapped::Held,
-        false => Unmapped::Wished,
+    let unmapped = if hold {
+        Unmapped::Held
+    } else {
+        Unmapped::Wished
     };
     Ok(Some(Request {
         job,

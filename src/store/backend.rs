@@ -35,11 +35,12 @@ impl Life {
 
     fn during<R>(&self, operation: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
         let ended = self.0.read().unwrap_or_else(|e| e.into_inner());
-        match *ended {
-            false => operation(),
-            true => Err(io::Error::other(
+        if *ended {
+            Err(io::Error::other(
                 "this handle of the store was given up after an I/O error",
-            )),
+            ))
+        } else {
+            operation()
         }
     }
 }

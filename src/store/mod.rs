@@ -159,11 +159,12 @@ impl Shared {
     /// Fails if `store.redb` is no longer the file that we have open and locked. Another process may be
     /// writing the file that has this name now.
     fn check_in_place(&self) -> Result<(), StoreError> {
-        match self.file.is_in_place()? {
-            true => Ok(()),
-            false => Err(StoreError::Unavailable(format!(
+        if self.file.is_in_place()? {
+            Ok(())
+        } else {
+            Err(StoreError::Unavailable(format!(
                 "{DATABASE} was removed or replaced while the server runs, so nothing is acknowledged; put the file back or restart the server, and stop it before you change its data directory"
-            ))),
+            )))
         }
     }
 
@@ -280,10 +281,13 @@ impl Store {
         disk.create_dir(segments::DIR)?;
         check_format(&*disk)?;
         let file = match disk.open(DATABASE) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => match has_segments(&*disk)? {
-                true => return Err(OpenError::Orphaned),
-                false => disk.create(DATABASE)?,
-            },
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                if has_segments(&*disk)? {
+                    return Err(OpenError::Orphaned);
+                } else {
+                    disk.create(DATABASE)?
+                }
+            }
             other => other?,
         };
         // The lock on the directory alone is lost if somebody deletes the lock file.

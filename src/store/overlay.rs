@@ -100,12 +100,13 @@ impl Disk for OverlayDisk {
     }
 
     fn create_dir(&self, dir: &str) -> io::Result<()> {
-        match self.root.join(dir).is_dir() {
-            true => Ok(()),
-            false => Err(io::Error::new(
+        if self.root.join(dir).is_dir() {
+            Ok(())
+        } else {
+            Err(io::Error::new(
                 io::ErrorKind::NotFound,
                 format!("there is no {dir}: this is no data directory of crashkeep"),
-            )),
+            ))
         }
     }
 

@@ -266,9 +266,10 @@ impl PayloadReader {
 
     fn next_chunk(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
         if self.offset == self.end {
-            return match self.hash.digest() == self.expected_hash {
-                true => Ok(None),
-                false => Err(self.damaged("checksum of the payload does not hold")),
+            return if self.hash.digest() == self.expected_hash {
+                Ok(None)
+            } else {
+                Err(self.damaged("checksum of the payload does not hold"))
             };
         }
         let mut header = [0; CHUNK_HEADER];

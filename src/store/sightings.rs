@@ -138,9 +138,10 @@ impl Txn<'_> {
         let before = self.sightings.get(key)?.map(|found| found.value());
         match before {
             Some((crashes, first, last)) if crashes > 1 => {
-                let (first, last) = match at == first || at == last {
-                    true => self.bounds(key)?.unwrap_or((first, last)),
-                    false => (first, last),
+                let (first, last) = if at == first || at == last {
+                    self.bounds(key)?.unwrap_or((first, last))
+                } else {
+                    (first, last)
                 };
                 self.sightings.insert(key, (crashes - 1, first, last))?;
             }

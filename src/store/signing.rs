@@ -413,9 +413,10 @@ impl Txn<'_> {
         if let Some((input, ..)) = before {
             self.release(input)?;
         }
-        match revision < self.revision()? {
-            true => drop(self.outdated.insert(seq, ())?),
-            false => drop(self.outdated.remove(seq)?),
+        if revision < self.revision()? {
+            drop(self.outdated.insert(seq, ())?)
+        } else {
+            drop(self.outdated.remove(seq)?)
         }
         Ok(())
     }

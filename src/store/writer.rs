@@ -377,9 +377,10 @@ impl Writer {
         let mut may_wait = first.may_wait();
         batch.push(first);
         while batch.len() < BATCH_COMMANDS_MAX && bytes < BATCH_BYTES_MAX {
-            let next = match may_wait {
-                true => self.commands.recv_deadline(until).ok(),
-                false => self.commands.try_recv().ok(),
+            let next = if may_wait {
+                self.commands.recv_deadline(until).ok()
+            } else {
+                self.commands.try_recv().ok()
             };
             let Some(next) = next else {
                 return;
@@ -1070,9 +1071,10 @@ impl Records<'_> {
         let unsealed = rows.iter().filter(|(_, row)| !row.sealed);
         let cut = unsealed.map(|(segment, row)| {
             let file = self.disk.open(&segments::file_name(*segment))?;
-            match file.len()? > row.bytes {
-                true => file.set_len(row.bytes),
-                false => Ok(()),
+            if file.len()? > row.bytes {
+                file.set_len(row.bytes)
+            } else {
+                Ok(())
             }
         });
         // A failure here wastes only disk space, so it is logged and otherwise ignored.
@@ -1140,9 +1142,10 @@ impl Txn<'_> {
         let before: SegmentRow = before;
         let mut after = before.clone();
         change(&mut after);
-        match after == before {
-            true => Ok(()),
-            false => self.put_segment(segment, &after),
+        if after == before {
+            Ok(())
+        } else {
+            self.put_segment(segment, &after)
         }
     }
 

@@ -499,11 +499,12 @@ impl Arriving<'_> {
 
     fn check_entries(&self, count: usize) -> Result<(), Refused> {
         let max = self.budget.bounds.entries_max;
-        match count > max {
-            false => Ok(()),
-            true => Err(refused(format!(
+        if count > max {
+            Err(refused(format!(
                 "the archive has more than {max} entries; send it in parts"
-            ))),
+            )))
+        } else {
+            Ok(())
         }
     }
 }

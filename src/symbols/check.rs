@@ -129,9 +129,10 @@ pub fn check(input: &mut impl BufRead, output: &mut impl Write) -> Result<Checke
                 "line {first}: no record of a symbol file; {left_out_count} lines are none, and only {good} are"
             )));
         }
-        let more = match left_out_count as usize > left_out.len() {
-            true => " and others",
-            false => "",
+        let more = if left_out_count as usize > left_out.len() {
+            " and others"
+        } else {
+            ""
         };
         notes.push(format!(
             "{left_out_count} lines that are no records are left out: line {first}{more}"

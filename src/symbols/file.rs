@@ -97,9 +97,10 @@ pub(super) fn read_module(folder: &Path) -> io::Result<Module> {
 fn parse_module(description: File) -> io::Result<Module> {
     let bytes = BufReader::new(description).take(DESCRIPTION_BYTES_MAX);
     let module: Module = serde_json::from_reader(bytes)?;
-    match module.is_sound() {
-        true => Ok(module),
-        false => Err(io::Error::other("a module's description names no upload")),
+    if module.is_sound() {
+        Ok(module)
+    } else {
+        Err(io::Error::other("a module's description names no upload"))
     }
 }
 

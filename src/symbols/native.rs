@@ -568,9 +568,10 @@ fn readable(name: &Name<'_>) -> String {
 }
 
 fn one_line(text: &str) -> String {
-    match text.contains(char::is_control) {
-        true => text.replace(char::is_control, " "),
-        false => text.to_owned(),
+    if text.contains(char::is_control) {
+        text.replace(char::is_control, " ")
+    } else {
+        text.to_owned()
     }
 }
 

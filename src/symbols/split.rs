@@ -243,9 +243,10 @@ impl<'d> Part<'d> {
                 .map(|name| section(elf, name))
                 .unwrap_or_default())
         };
-        let content = match elf.has_section("debug_cu_index") {
-            true => Content::Package(DwarfPackageSections::load(load)?),
-            false => Content::Single(DwarfSections::load(load)?),
+        let content = if elf.has_section("debug_cu_index") {
+            Content::Package(DwarfPackageSections::load(load)?)
+        } else {
+            Content::Single(DwarfSections::load(load)?)
         };
         let endian = endian_of(elf);
         Ok(Self { content, endian })
@@ -340,18 +341,18 @@ impl Plain {
             let is = |bit| shape & bit != 0;
             let mut attributes = Vec::new();
             if !is(BARE) {
-                attributes.push(match is(MANGLED) {
-                    true => (constants::DW_AT_linkage_name, constants::DW_FORM_string),
-                    false => (constants::DW_AT_name, constants::DW_FORM_string),
+                attributes.push(if is(MANGLED) {
+                    (constants::DW_AT_linkage_name, constants::DW_FORM_string)
+                } else {
+                    (constants::DW_AT_name, constants::DW_FORM_string)
                 });
-                match is(SCATTERED) {
-                    true => {
-                        attributes.push((constants::DW_AT_ranges, constants::DW_FORM_sec_offset))
-                    }
-                    false => attributes.extend([
+                if is(SCATTERED) {
+                    attributes.push((constants::DW_AT_ranges, constants::DW_FORM_sec_offset))
+                } else {
+                    attributes.extend([
                         (constants::DW_AT_low_pc, constants::DW_FORM_addr),
                         (constants::DW_AT_high_pc, constants::DW_FORM_udata),
-                    ]),
+                    ])
                 }
                 if is(INLINED) {
                     attributes.extend([
@@ -360,9 +361,10 @@ impl Plain {
                     ]);
                 }
             }
-            let tag = match is(INLINED) {
-                true => constants::DW_TAG_inlined_subroutine,
-                false => constants::DW_TAG_subprogram,
+            let tag = if is(INLINED) {
+                constants::DW_TAG_inlined_subroutine
+            } else {
+                constants::DW_TAG_subprogram
             };
             plain.describe(UNIT + 1 + shape, tag, &attributes);
         }

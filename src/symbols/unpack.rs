@@ -111,15 +111,16 @@ pub fn unpack(packed: &[u8], bounds: Bounds) -> Option<Result<Vec<u8>, String>> 
     let budget = Budget::new(bounds, packed.len() as u64);
     let read = |mut reader: Box<dyn Read + '_>| {
         let mut bytes = Vec::new();
-        reader
-            .read_to_end(&mut bytes)
-            .map_err(|error| match budget.is_spent() {
-                true => format!(
+        reader.read_to_end(&mut bytes).map_err(|error| {
+            if budget.is_spent() {
+                format!(
                     "it grows by unpacking to more than {} bytes or {} times its size",
                     bounds.inflated_bytes_max, bounds.ratio_max
-                ),
-                false => format!("it cannot be unpacked: {error}"),
-            })?;
+                )
+            } else {
+                format!("it cannot be unpacked: {error}")
+            }
+        })?;
         Ok(bytes)
     };
     if packed.starts_with(ZIP) {

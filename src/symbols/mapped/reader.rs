@@ -123,10 +123,7 @@ impl Mapped {
         sum.update(&self.bytes[sums.clone()]);
         let is_whole = sum.digest() == self.header.checksum
             && (check == Check::Pieces || self.read(HEAD_BYTES, sums.start).is_some());
-        match is_whole {
-            true => Ok(()),
-            false => Err(wrong_sum()),
-        }
+        if is_whole { Ok(()) } else { Err(wrong_sum()) }
     }
 
     /// Whether a piece that was read had a wrong checksum.
@@ -141,12 +138,11 @@ impl Mapped {
         let first = begin.checked_sub(HEAD_BYTES)? / PIECE_BYTES;
         let last = end.checked_sub(HEAD_BYTES + 1)? / PIECE_BYTES;
         // Most reads are within one piece that was read before.
-        let is_whole = match first == last {
-            true => {
-                let piece = self.pieces.get(first)?;
-                piece.load(Ordering::Relaxed) == GOOD || self.is_whole(first)
-            }
-            false => self.are_whole(first, last),
+        let is_whole = if first == last {
+            let piece = self.pieces.get(first)?;
+            piece.load(Ordering::Relaxed) == GOOD || self.is_whole(first)
+        } else {
+            self.are_whole(first, last)
         };
         is_whole.then_some(bytes)
     }
@@ -164,10 +160,7 @@ impl Mapped {
             _ => {}
         }
         let is_whole = self.sum_of(piece).is_some_and(|(sum, is)| sum == is);
-        let seen = match is_whole {
-            true => GOOD,
-            false => BAD,
-        };
+        let seen = if is_whole { GOOD } else { BAD };
         // Two threads that check the same piece get the same result.
         self.pieces[piece].store(seen, Ordering::Relaxed);
         if !is_whole {
@@ -327,10 +320,7 @@ impl Mapped {
 fn range_of(section: &Section, file_bytes: usize) -> Range<usize> {
     let begin = usize::try_from(section.offset).unwrap_or(usize::MAX);
     let end = begin.saturating_add(usize::try_from(section.bytes).unwrap_or(usize::MAX));
-    match end <= file_bytes {
-        true => begin..end,
-        false => 0..0,
-    }
+    if end <= file_bytes { begin..end } else { 0..0 }
 }
 
 /// The range of the checksums, one for each piece. They are the end of the file.
@@ -339,9 +329,10 @@ fn sums_of(sections: &[Section; SECTIONS], file_bytes: u64) -> io::Result<Range<
     let sums = range_of(&sections[Part::Sums as usize], file_bytes);
     let pieces = sums.start.checked_sub(HEAD_BYTES);
     let pieces = pieces.map(|bytes| bytes.div_ceil(PIECE_BYTES));
-    match sums.end == file_bytes && pieces == Some(sums.len() / u64::BYTES) {
-        true => Ok(sums),
-        false => Err(invalid("its checksums are not where they should be".into())),
+    if sums.end == file_bytes && pieces == Some(sums.len() / u64::BYTES) {
+        Ok(sums)
+    } else {
+        Err(invalid("its checksums are not where they should be".into()))
     }
 }
 
@@ -374,9 +365,10 @@ pub fn stamp_of(mut file: impl io::Read) -> io::Result<Stamp> {
     let mut sum = Xxh3::new();
     sum.update(&start[CHECKED_FROM..]);
     sum.update(&stated);
-    match sum.digest() == header.checksum && stated == summed.end() {
-        true => Ok(header.stamp()),
-        false => Err(wrong_sum()),
+    if sum.digest() == header.checksum && stated == summed.end() {
+        Ok(header.stamp())
+    } else {
+        Err(wrong_sum())
     }
 }
 
@@ -446,9 +438,10 @@ impl<'a, T: Fixed> Table<'a, T> {
         let (mut begin, mut end) = (0, self.count);
         while begin < end {
             let middle = begin + (end - begin) / 2;
-            match is_before(&self.get(middle)?) {
-                true => begin = middle + 1,
-                false => end = middle,
+            if is_before(&self.get(middle)?) {
+                begin = middle + 1
+            } else {
+                end = middle
             }
         }
         self.get(begin.checked_sub(1)?)
