@@ -10,7 +10,7 @@ impl From<StoreError> for WebError {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "a request met a store error");
         let status = match error {
-            StoreError::Damaged(_) | StoreError::Corrupt(_) => 500,
+            StoreError::Damaged(_) | StoreError::Newer(_) | StoreError::Corrupt(_) => 500,
             StoreError::Unavailable(_) | StoreError::Stopping => 503,
         };
         Self::new(status, error.to_string())

@@ -480,7 +480,7 @@ impl<'s> Feed<'s> {
 
     fn row(&self, seq: u64) -> Result<Option<StoredCrash>, Broken> {
         match self.shared.store.crash_at(seq) {
-            Err(error @ StoreError::Damaged(_)) => {
+            Err(error @ (StoreError::Damaged(_) | StoreError::Newer(_))) => {
                 tracing::error!(seq, %error, "a crash is left out of the index");
                 Ok(None)
             }
@@ -527,7 +527,7 @@ impl<'s> Feed<'s> {
             Ok(Some(processed)) => processed,
             Ok(None) if row.state == State::Deferred => return Ok(self.deferred(seq, row)?),
             Ok(None) => return Ok(None),
-            Err(error @ StoreError::Damaged(_)) => {
+            Err(error @ (StoreError::Damaged(_) | StoreError::Newer(_))) => {
                 left_out(&error);
                 return Ok(None);
             }
@@ -536,7 +536,7 @@ impl<'s> Feed<'s> {
         let annotations = match store.raw(row) {
             Ok(raw) => raw.annotations,
             // The processed crash alone is still worth finding.
-            Err(StoreError::Damaged(_)) => BTreeMap::new(),
+            Err(StoreError::Damaged(_) | StoreError::Newer(_)) => BTreeMap::new(),
             Err(error) => return Err(error.into()),
         };
         match Document::new(seq, row.id, row.received_at(), &processed, &annotations) {
@@ -551,7 +551,7 @@ impl<'s> Feed<'s> {
     /// A report that was not processed, by what its client said.
     fn deferred(&self, seq: u64, row: &StoredCrash) -> Result<Option<Document>, StoreError> {
         let raw = match self.shared.store.raw(row) {
-            Err(error @ StoreError::Damaged(_)) => {
+            Err(error @ (StoreError::Damaged(_) | StoreError::Newer(_))) => {
                 tracing::error!(crash_id = %row.id, %error, "a crash is left out of the index");
                 return Ok(None);
             }

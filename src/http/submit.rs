@@ -177,7 +177,9 @@ fn answer(app: &App, endpoint: Endpoint, result: Result<Answer, Refusal>) -> (Ou
             };
             (Outcome::Discarded(reason), response)
         }
-        Err(Refusal::Store(error @ (StoreError::Damaged(_) | StoreError::Corrupt(_)))) => {
+        Err(Refusal::Store(
+            error @ (StoreError::Damaged(_) | StoreError::Newer(_) | StoreError::Corrupt(_)),
+        )) => {
             tracing::error!(%error, "a report could not be stored");
             let why = error.to_string();
             let response = match endpoint {

@@ -148,7 +148,7 @@ impl Naming {
             match self.resigned(seq, in_force) {
                 Ok(Some(resigned)) => self.store.resign(resigned)?,
                 Ok(None) => {}
-                Err(StoreError::Damaged(why)) => {
+                Err(StoreError::Damaged(why) | StoreError::Newer(why)) => {
                     tracing::error!(seq, why, "a crash cannot be named again");
                     unreadable += 1;
                 }

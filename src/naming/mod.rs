@@ -184,7 +184,7 @@ fn input_of(
 ) -> Result<Option<Input<StoredFrame>>, StoreError> {
     match store.signature_input(seq) {
         Ok(Some(input)) => Ok(Some(input)),
-        Ok(None) | Err(StoreError::Damaged(_)) => rebuilt(store, row),
+        Ok(None) | Err(StoreError::Damaged(_) | StoreError::Newer(_)) => rebuilt(store, row),
         Err(error) => Err(error),
     }
 }
@@ -207,7 +207,7 @@ fn rebuilt(store: &Store, row: &StoredCrash) -> Result<Option<Input<StoredFrame>
         )))
     };
     match read() {
-        Err(StoreError::Damaged(why)) => {
+        Err(StoreError::Damaged(why) | StoreError::Newer(why)) => {
             tracing::error!(crash_id = %row.id, why, "what named a crash cannot be read");
             Ok(None)
         }
@@ -245,7 +245,7 @@ impl Bases {
                     Ok((kept, signature))
                 });
                 let (kept, signature) = match named {
-                    Err(StoreError::Damaged(why)) => {
+                    Err(StoreError::Damaged(why) | StoreError::Newer(why)) => {
                         tracing::error!(
                             input,
                             why,

@@ -10,6 +10,8 @@ pub enum StoreError {
     Unavailable(String),
     /// Bytes on the disk are not the bytes that were written. Other crashes are not affected.
     Damaged(String),
+    /// A newer program wrote a row, in a version that this one does not know.
+    Newer(String),
     /// The database itself is damaged. Trying again does not help.
     Corrupt(String),
     /// The store is closing.
@@ -23,6 +25,10 @@ impl fmt::Display for StoreError {
                 write!(f, "the store cannot be written or read just now: {why}")
             }
             Self::Damaged(where_) => write!(f, "stored data is damaged: {where_}"),
+            Self::Newer(row) => write!(
+                f,
+                "a newer crashkeep wrote the data directory: {row}; use the version that wrote it"
+            ),
             Self::Corrupt(why) => write!(
                 f,
                 "store.redb is damaged: {why}; stop the server, and put the data directory back from a copy, or keep it as it is for `crashkeep salvage SRC DST`, which a later version brings"
@@ -104,7 +110,7 @@ pub enum OpenError {
     },
     /// A newer crashkeep wrote it.
     Newer {
-        found: String,
+        found: u32,
         known: u32,
     },
     /// There are segments, but no database that says what is in them.
@@ -129,7 +135,7 @@ impl fmt::Display for OpenError {
             ),
             Self::Newer { found, known } => write!(
                 f,
-                "the data directory has layout {found:?}, this program knows up to {known}: use the newer program that wrote it"
+                "a newer crashkeep wrote the data directory: it has layout {found}, this program knows layouts up to {known}; use the version that wrote it"
             ),
             Self::Foreign { found } => write!(
                 f,

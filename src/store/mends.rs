@@ -397,7 +397,7 @@ impl Txn<'_> {
     fn is_finished(&self, seq: u64) -> Result<bool, StoreError> {
         match self.row(seq) {
             Ok(row) => Ok(matches!(row.state, State::Processed | State::Failed)),
-            Err(StoreError::Damaged(_)) => Ok(false),
+            Err(StoreError::Damaged(_) | StoreError::Newer(_)) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -523,7 +523,7 @@ impl Txn<'_> {
                         },
                     )),
                     // A crash whose row cannot be read is not counted.
-                    Err(StoreError::Damaged(_)) => None,
+                    Err(StoreError::Damaged(_) | StoreError::Newer(_)) => None,
                     Err(error) => return Err(error),
                 };
             }

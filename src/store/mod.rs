@@ -817,8 +817,8 @@ fn check_format(disk: &dyn Disk) -> Result<(), OpenError> {
         .to_owned();
     match found.strip_prefix("crashkeep ").map(str::parse::<u32>) {
         Some(Ok(layout)) if layout == LAYOUT => Ok(()),
-        Some(Ok(_)) => Err(OpenError::Newer {
-            found,
+        Some(Ok(layout)) if layout > LAYOUT => Err(OpenError::Newer {
+            found: layout,
             known: LAYOUT,
         }),
         // A kill interrupted the writing of FORMAT: the file is empty, has only the first part of the text,

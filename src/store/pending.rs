@@ -267,7 +267,7 @@ impl<'t> Txn<'t> {
             let (_, seq) = entry.0.value();
             drop(entry);
             let row = match self.row(seq) {
-                Err(error @ StoreError::Damaged(_)) => {
+                Err(error @ (StoreError::Damaged(_) | StoreError::Newer(_))) => {
                     tracing::error!(seq, %error, "a damaged crash leaves the queue");
                     self.ready.remove((lane as u8, seq))?;
                     self.count(State::Queued, -1)?;
@@ -500,7 +500,7 @@ impl<'t> Txn<'t> {
         }
         for &seq in &in_flight {
             let row = match self.row(seq) {
-                Err(error @ StoreError::Damaged(_)) => {
+                Err(error @ (StoreError::Damaged(_) | StoreError::Newer(_))) => {
                     tracing::error!(seq, %error, "a damaged crash is no longer in flight");
                     self.working.remove(seq)?;
                     self.count(State::Processing, -1)?;

@@ -482,7 +482,7 @@ impl Writer {
                 let answer = match records.apply(txn, command) {
                     // A damaged row affects only one crash. Each command reads its rows before it writes
                     // anything, so the transaction contains no half of it.
-                    Err(error @ StoreError::Damaged(_)) => Answer::Refused(error),
+                    Err(error @ (StoreError::Damaged(_) | StoreError::Newer(_))) => Answer::Refused(error),
                     other => other?,
                 };
                 answers.push(answer);
@@ -786,7 +786,7 @@ impl Records<'_> {
                 for &seq in seqs {
                     match txn.heal(seq, self.handed_out.contains(&seq)) {
                         // A damaged row does not say in which state the crash is.
-                        Err(StoreError::Damaged(_)) => {}
+                        Err(StoreError::Damaged(_) | StoreError::Newer(_)) => {}
                         other => other?,
                     }
                 }
@@ -897,7 +897,7 @@ impl Records<'_> {
         for &seq in seqs {
             let row = match txn.delete(seq, states, self.now) {
                 // A damaged row does not say what else to delete.
-                Err(StoreError::Damaged(_)) => continue,
+                Err(StoreError::Damaged(_) | StoreError::Newer(_)) => continue,
                 other => other?,
             };
             if let Some(row) = row {

@@ -336,8 +336,17 @@ fn what_is_no_row_is_damage() {
         error.to_string()
     };
     assert!(damage(&[]).contains("a pass of retention: it is empty"));
-    assert!(damage(&[9, 0]).contains("version 9, known is 1"));
+    assert!(damage(&[0, 0]).contains("version 0 is not known"));
     assert!(damage(&[1, 0xfe]).contains("a pass of retention"));
+}
+
+#[test]
+fn a_row_of_a_newer_program_is_no_damage() {
+    let error = decode::<PassRow>(&[9, 0]).expect_err("a newer row");
+    assert!(matches!(error, StoreError::Newer(_)), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("a pass of retention has version 9"), "{text}");
+    assert!(text.contains("versions up to 1"), "{text}");
 }
 
 const CRASH_2: &str = "\

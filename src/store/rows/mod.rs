@@ -106,7 +106,7 @@ pub fn encode<T: Stored>(value: &T) -> Vec<u8> {
 /// Reads what [`encode`] wrote, in this version of the program or an earlier one.
 ///
 /// # Errors
-/// [`StoreError::Damaged`] if the bytes are no such row, or if a newer program wrote them.
+/// [`StoreError::Newer`] if a newer program wrote them, [`StoreError::Damaged`] if they are no such row.
 pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T, StoreError> {
     let name = T::Row::NAME;
     let Some((&version, bytes)) = bytes.split_first() else {
@@ -119,10 +119,13 @@ pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T, StoreError> {
         older?
     } else {
         let known = T::Row::VERSION;
-        return Err(damaged(
-            name,
-            &format!("version {version}, known is {known}"),
-        ));
+        return Err(if version > known {
+            StoreError::Newer(format!(
+                "the row of {name} has version {version}, this program knows versions up to {known}"
+            ))
+        } else {
+            damaged(name, &format!("version {version} is not known"))
+        });
     };
     Ok(T::from_row(row))
 }
