@@ -302,13 +302,13 @@ impl Parts {
     }
 }
 
-/// What is missed is a file, and a module may have two. The store keeps these keys: they must not
-/// change with the names in this program.
+/// What is missed is a file, and a module may have two. The store keeps these keys, so they stay as
+/// the first version spelt them: after a change every server is asked again for all that it lacks.
 fn miss_key(lack: &Lack) -> String {
     let what = match lack.what {
-        What::Symbols => "symbols",
-        What::Functions => "functions",
-        What::Unwind => "unwind",
+        What::Symbols => "Symbols",
+        What::Functions => "Functions",
+        What::Unwind => "Unwind",
     };
     format!("{} {what}", lack.debug_id.to_ascii_uppercase())
 }
@@ -327,6 +327,6 @@ mod tests {
             })
         };
         let keys = [What::Symbols, What::Functions, What::Unwind].map(key);
-        assert_eq!(keys, ["AB1 symbols", "AB1 functions", "AB1 unwind"]);
+        assert_eq!(keys, ["AB1 Symbols", "AB1 Functions", "AB1 Unwind"]);
     }
 }
