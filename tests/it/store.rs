@@ -37,7 +37,7 @@ const START: Timestamp = Timestamp::from_ms(1_795_338_764_123);
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 #[derive(Clone, Debug, PartialEq)]
-enum Note {
+pub enum Note {
     Sent(usize),
     Acked(usize),
     /// The crash was seen to be finished with this result.
@@ -45,7 +45,7 @@ enum Note {
     Requested(usize),
 }
 
-type Disks = SimDisk<Note>;
+pub type Disks = SimDisk<Note>;
 
 /// What a client sends.
 struct Sent {
@@ -370,6 +370,13 @@ impl Known {
         known
     }
 
+    /// The check of a cut: what is known from the changes until it.
+    fn checking(
+        crashes: &[Sent],
+    ) -> impl Fn(&[Change<Note>], &Disks) -> Result<(), String> + Sync + '_ {
+        |until, disk| Self::from(until).check(disk, crashes)
+    }
+
     /// Opens the store that is on a disk and holds it against what is known.
     fn check(&self, disk: &Disks, crashes: &[Sent]) -> Result<(), String> {
         let server = Server::with_places(disk, 0).map_err(|e| format!("does not open: {e}"))?;
@@ -473,7 +480,7 @@ impl redb::StorageBackend for Behind {
     }
 }
 
-fn database_on(disk: &Disks) -> Database {
+pub fn database_on(disk: &Disks) -> Database {
     let file = disk.open("store.redb").unwrap();
     Database::builder()
         .create_with_backend(Behind(file))
@@ -482,7 +489,7 @@ fn database_on(disk: &Disks) -> Database {
 
 /// Holds the tables of a closed store against each other: each crash in exactly one state, every
 /// payload inside its segment, every count right.
-fn audit(image: &Image) -> Result<(), String> {
+pub fn audit(image: &Image) -> Result<(), String> {
     let database = database_on(&Disks::of(image.clone()));
     let read = database.begin_read().map_err(|e| e.to_string())?;
     let mut places: BTreeMap<u64, Vec<(State, Option<Lane>)>> = BTreeMap::new();
@@ -564,33 +571,30 @@ fn audit(image: &Image) -> Result<(), String> {
     Ok(())
 }
 
-/// Cuts the power after every change of a history, and again inside of the recoveries. Gives the
-/// number of single and double cuts.
-fn cut_everywhere(
+/// Cuts the power after every change of a history, and again inside of the recoveries. `check` opens
+/// the store on a disk that a cut has left, given all changes until then. Gives the number of single
+/// and double cuts.
+pub fn cut_everywhere(
     first: &Image,
     changes: &[Change<Note>],
-    crashes: &[Sent],
     one_in: u64,
+    check: impl Fn(&[Change<Note>], &Disks) -> Result<(), String> + Sync,
 ) -> Result<(u64, u64), String> {
     let (single, double) = (AtomicU64::new(0), AtomicU64::new(0));
     let cut_some = |turn: usize| -> Result<(), String> {
-        let (mut image, mut known) = (first.clone(), Known::default());
+        let mut image = first.clone();
         for (at, change) in changes.iter().enumerate() {
             image.apply(change);
-            if let Change::Note(note) = change {
-                known.learn(note);
-                continue;
-            }
             let random = Random(at as u64).next();
-            if at % 2 != turn || !random.is_multiple_of(one_in) {
+            let is_note = matches!(change, Change::Note(_));
+            if is_note || at % 2 != turn || !random.is_multiple_of(one_in) {
                 continue;
             }
+            let until = &changes[..=at];
             for seed in 0..CUTS_EACH {
                 let disk = Disks::of(image.power_cut(3 * random.wrapping_shr(8) + seed));
                 let place = format!("cut {seed} after change {at} ({})", kind_of(change));
-                known
-                    .check(&disk, crashes)
-                    .map_err(|e| format!("{place}: {e}"))?;
+                check(until, &disk).map_err(|e| format!("{place}: {e}"))?;
                 single.fetch_add(1, Ordering::Relaxed);
                 let (mut again, recovery) = disk.history();
                 for (step, change) in recovery.iter().enumerate() {
@@ -600,8 +604,7 @@ fn cut_everywhere(
                         continue;
                     }
                     let disk = Disks::of(again.power_cut(random >> 8));
-                    known
-                        .check(&disk, crashes)
+                    check(until, &disk)
                         .map_err(|e| format!("{place}, again after change {step}: {e}"))?;
                     double.fetch_add(1, Ordering::Relaxed);
                 }
@@ -629,7 +632,7 @@ fn power_cuts_at_every_step_lose_nothing_that_was_answered_for() {
     let disk = Disks::empty();
     run_short_script(&disk, &crashes);
     let (first, changes) = disk.history();
-    let (single, double) = cut_everywhere(&first, &changes, &crashes, 1).unwrap();
+    let (single, double) = cut_everywhere(&first, &changes, 1, Known::checking(&crashes)).unwrap();
     eprintln!(
         "{} changes: {single} single cuts, {double} double",
         changes.len()
@@ -642,7 +645,8 @@ fn power_cuts_of_a_busy_store_lose_nothing_that_was_answered_for() {
     for seed in 0..2 {
         let (disk, crashes) = long_script(seed);
         let (first, changes) = disk.history();
-        let (single, double) = cut_everywhere(&first, &changes, &crashes, 17).unwrap();
+        let (single, double) =
+            cut_everywhere(&first, &changes, 17, Known::checking(&crashes)).unwrap();
         eprintln!(
             "{} changes: {single} single cuts, {double} double",
             changes.len()
@@ -661,7 +665,7 @@ fn a_sync_that_lies_is_found_by_the_same_checks() {
         });
         run_short_script(&disk, &crashes);
         let (first, changes) = disk.history();
-        let found = cut_everywhere(&first, &changes, &crashes, 1);
+        let found = cut_everywhere(&first, &changes, 1, Known::checking(&crashes));
         eprintln!("{liar}: {found:?}");
         assert!(found.is_err(), "{liar} lied and nothing was missed");
     }
