@@ -482,7 +482,9 @@ impl Writer {
                 let answer = match records.apply(txn, command) {
                     // A damaged row affects only one crash. Each command reads its rows before it writes
                     // anything, so the transaction contains no half of it.
-                    Err(error @ (StoreError::Damaged(_) | StoreError::Newer(_))) => Answer::Refused(error),
+                    Err(error @ (StoreError::Damaged(_) | StoreError::Newer(_))) => {
+                        Answer::Refused(error)
+                    }
                     other => other?,
                 };
                 answers.push(answer);

@@ -9,6 +9,7 @@ mod chromium;
 mod clients;
 mod collector;
 mod commands;
+mod compat;
 mod counters;
 mod fake_bugzilla;
 mod fat;
