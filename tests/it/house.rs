@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// From the top down. A module may use what stands in its own row or below.
-const ROWS: [&[&str]; 11] = [
+const ROWS: [&[&str]; 12] = [
     &["main", "cli", "appliance", "demo"],
     &["http"],
     &["ingest", "report_parts", "shape", "pages", "api"],
     &["upload"],
     &["access", "app", "errors"],
+    &["web"],
     &[
         "workers",
         "indexer",
