@@ -1,7 +1,7 @@
 //! What all handlers share: the parts of a running server.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::access::commands::CommandKey;
 use crate::access::local_key::LocalKey;
@@ -21,6 +21,7 @@ use crate::symbols::converter::Converter;
 use crate::symbols::{Shelf, SymbolDirs};
 use crate::web::Request;
 use crate::workers::Pool;
+use parking_lot::Mutex;
 
 /// Everything that a handler may use.
 pub struct App {
@@ -82,13 +83,13 @@ impl Remembered {
     const MAX: usize = 1_024;
 
     pub fn get(&self, key: &str) -> Option<serde_json::Value> {
-        let known = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let known = self.0.lock();
         let found = known.iter().find(|(known, _)| known == key);
         found.map(|(_, answer)| answer.clone())
     }
 
     pub fn put(&self, key: String, answer: serde_json::Value) {
-        let mut known = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let mut known = self.0.lock();
         known.push_back((key, answer));
         if known.len() > Self::MAX {
             known.pop_front();

@@ -14,7 +14,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, TryRecvError};
@@ -28,6 +28,7 @@ use crate::outbound::{Outbound, OutboundError};
 use crate::periodic::{Left, PeriodicTask};
 use crate::store::bugs::BugChange;
 use crate::store::{Store, StoreError};
+use parking_lot::Mutex;
 
 /// Between two tries after one that failed, unless the setting is shorter.
 const RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
@@ -131,10 +132,7 @@ impl Poller {
     }
 
     pub fn status(&self) -> PollStatus {
-        self.status
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .clone()
+        self.status.lock().clone()
     }
 
     /// Ends it; a request under way is waited for, within its bounds.
@@ -144,7 +142,7 @@ impl Poller {
 }
 
 fn tell(told: &Mutex<PollStatus>, url: &str, now: Timestamp, result: Result<Pass, PollError>) {
-    let mut status = told.lock().unwrap_or_else(|e| e.into_inner());
+    let mut status = told.lock();
     match result {
         Ok(pass) => {
             tracing::debug!(url, ?pass, "asked the bug tracker");

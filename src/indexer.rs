@@ -16,8 +16,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::process;
 use crate::store::{State, Store, StoreError, StoredCrash};
 use crate::vital::Vital;
+use parking_lot::Mutex;
 
 /// Changes or rows between two looks at the clock and at the stop signal.
 const BATCH: usize = 200;
@@ -126,13 +127,13 @@ impl Indexer {
             change,
             changes_waiting: last.saturating_sub(change),
             building: self.building(),
-            error: lock(&self.shared.error).clone(),
+            error: self.shared.error.lock().clone(),
         }
     }
 
     /// What is being built just now.
     pub fn building(&self) -> Option<Building> {
-        *lock(&self.shared.building)
+        *self.shared.building.lock()
     }
 
     /// Has the index built anew beside itself. Searches go on; where one is being built already,
@@ -145,8 +146,8 @@ impl Indexer {
 
     /// Commits what is written and ends the thread.
     pub fn stop(&self) {
-        drop(lock(&self.stop).take());
-        if let Some(thread) = lock(&self.thread).take()
+        drop(self.stop.lock().take());
+        if let Some(thread) = self.thread.lock().take()
             && thread.join().is_err()
         {
             tracing::error!("the indexer panicked");
@@ -158,10 +159,6 @@ impl Drop for Indexer {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 /// Why a writer was closed.
@@ -244,7 +241,7 @@ impl Shared {
                 Err(broken) => broken,
             };
             tracing::error!(error = %broken, "indexing pauses");
-            *lock(&self.error) = Some(broken.to_string());
+            *self.error.lock() = Some(broken.to_string());
             let removed = match broken {
                 Broken::Index(IndexError::Damaged(_)) => self.index.reset(),
                 Broken::Next(IndexError::Damaged(_)) => self.index.drop_next(),
@@ -271,7 +268,7 @@ impl Shared {
             let is_behind = feed.advance()?;
             if feed.commit_due() {
                 feed.commit()?;
-                *lock(&self.error) = None;
+                *self.error.lock() = None;
             }
             if feed.lines.len() > 1 && !feed.is_building() && !is_behind {
                 feed.commit()?;
@@ -307,7 +304,7 @@ impl Shared {
     }
 
     fn set_building(&self, building: Option<Building>) {
-        *lock(&self.building) = building;
+        *self.building.lock() = building;
     }
 
     /// Whether the feed of changes goes on behind this mark.

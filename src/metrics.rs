@@ -3,9 +3,9 @@
 //! Labels come from fixed sets and from the configuration's rule names, never from clients. The
 //! collector's counters keep one identity: received = stored + discarded + failed.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bounds of the buckets of a duration, in seconds.
@@ -34,16 +34,11 @@ pub struct Family(Mutex<BTreeMap<String, u64>>);
 
 impl Family {
     pub fn add(&self, label: &str) {
-        *self
-            .0
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .entry(label.to_owned())
-            .or_default() += 1;
+        *self.0.lock().entry(label.to_owned()).or_default() += 1;
     }
 
     pub fn get(&self) -> BTreeMap<String, u64> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner()).clone()
+        self.0.lock().clone()
     }
 
     pub fn total(&self) -> u64 {

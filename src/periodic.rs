@@ -2,13 +2,13 @@
 //! to, until it is stopped.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::vital::Vital;
+use parking_lot::Mutex;
 
 /// What a round leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl PeriodicTask {
 
     /// A round now, or right after the one under way.
     pub fn wake(&self) {
-        let wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner);
+        let wake = self.wake.lock();
         if let Some(wake) = &*wake {
             let _ = wake.try_send(());
         }
@@ -71,10 +71,10 @@ impl PeriodicTask {
 
     /// Ends the thread after the round under way.
     pub fn stop(&self) {
-        let mut wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wake = self.wake.lock();
         wake.take();
         drop(wake);
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut thread = self.thread.lock();
         if let Some(thread) = thread.take() {
             // A round that panics ends the process: see `Vital`.
             let _ = thread.join();

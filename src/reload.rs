@@ -4,10 +4,11 @@
 //! cannot be used changes nothing. Settings on which threads, files or sockets were opened stay as
 //! they were until the next start, and are named.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::config::{Config, ConfigError};
+use parking_lot::RwLock;
 
 pub struct InForce {
     config: RwLock<Arc<Config>>,
@@ -31,18 +32,12 @@ impl InForce {
     }
 
     pub fn get(&self) -> Arc<Config> {
-        self.config
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.config.read().clone()
     }
 
     /// The last reload since the server started.
     pub fn last_reload(&self) -> Option<Reload> {
-        self.last
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.last.read().clone()
     }
 
     /// Puts what was read in force, or keeps the last good one.
@@ -50,7 +45,7 @@ impl InForce {
         let outcome = match read {
             Ok(mut config) => {
                 let waiting = config.keep_started(&self.get());
-                *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+                *self.config.write() = Arc::new(config);
                 tracing::info!(?waiting, "the configuration was read again");
                 Ok(waiting)
             }
@@ -59,7 +54,7 @@ impl InForce {
                 Err(error.to_string())
             }
         };
-        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(Reload { at, outcome });
+        *self.last.write() = Some(Reload { at, outcome });
     }
 }
 

@@ -13,8 +13,8 @@
 //! do. So dumps that hang hold nobody up, however many there are, and an honest dump that takes long is
 //! walked whole, only later. Where all dumps are quick, only the quick start walkers.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,7 @@ use crate::queue::{Jobs, Stop};
 use crate::stackwalk::{Walker, WalkerFault, WalkerOptions, WalkerStop};
 use crate::store::{Finished, Job, Payload, Store, StoredCrash};
 use crate::vital::Vital;
+use parking_lot::Mutex;
 
 /// Between two tries to start a walker that cannot be started.
 const RESTART_EVERY: Duration = Duration::from_secs(1);
@@ -127,7 +128,7 @@ impl Pool {
     pub fn status(&self) -> Vec<WorkerStatus> {
         self.statuses
             .iter()
-            .map(|s| s.lock().unwrap_or_else(|e| e.into_inner()).clone())
+            .map(|s| s.lock().clone())
             .enumerate()
             .filter(|(index, s)| *index < self.count || s.busy_with.is_some() || s.finished > 0)
             .map(|(_, status)| status)
@@ -142,19 +143,14 @@ impl Pool {
     /// Lets each quick worker end its job, for at most `grace`. What is then still being walked is
     /// taken back by the store when it closes, and walked again after the next start.
     pub fn stop(&self, grace: Duration) {
-        self.stop.lock().unwrap_or_else(|e| e.into_inner()).take();
+        self.stop.lock().take();
         let (quick, others) = self.walkers.split_at(self.count);
         others.iter().for_each(WalkerStop::stop);
         if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(grace) {
             tracing::warn!("a walk outlasts the stop; it will be done again after the next start");
             quick.iter().for_each(WalkerStop::stop);
         }
-        for thread in self
-            .threads
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .drain(..)
-        {
+        for thread in self.threads.lock().drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a worker panicked");
             }
@@ -286,7 +282,7 @@ impl Worker {
     }
 
     fn update(&self, change: impl FnOnce(&mut WorkerStatus)) {
-        change(&mut self.status.lock().unwrap_or_else(|e| e.into_inner()));
+        change(&mut self.status.lock());
     }
 
     /// Does one job and hands in its result; returns the outcome's name.

@@ -6,10 +6,10 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use super::accounts::{hash_of, new_secret};
 use crate::store::accounts::KeyHash;
+use parking_lot::Mutex;
 
 /// The file's name in the data directory.
 pub const FILE: &str = "local-key";
@@ -54,8 +54,8 @@ impl LocalKey {
         Self(Mutex::new(Some(Key { secret, hash, file })))
     }
 
-    fn key(&self) -> std::sync::MutexGuard<'_, Option<Key>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn key(&self) -> parking_lot::MutexGuard<'_, Option<Key>> {
+        self.0.lock()
     }
 
     /// Whether this is the hash of the key.

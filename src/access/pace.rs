@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Timestamp;
 use crate::store::accounts::KeyHash;
+use parking_lot::{Mutex, MutexGuard};
 
 const WINDOW_MS: i64 = 60_000;
 /// Callers that are told apart in one minute; those beyond share one count.
@@ -79,11 +79,11 @@ fn wait_s(now: Timestamp) -> i64 {
 
 impl Pace {
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock()
     }
 
     fn proven(&self) -> MutexGuard<'_, HashSet<KeyHash>> {
-        self.proven.lock().unwrap_or_else(PoisonError::into_inner)
+        self.proven.lock()
     }
 
     /// Counts a request. `Err`: there have been `limit` already; seconds until the next minute.

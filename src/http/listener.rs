@@ -4,7 +4,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::addresses::Listen;
 use crate::web::Door;
+use parking_lot::RwLock;
 
 /// Bytes in both directions.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -139,16 +140,12 @@ impl Tls {
     /// the files cannot be used, so do new ones.
     pub fn reload(&self, files: &TlsFiles) -> io::Result<()> {
         let acceptor = acceptor(files)?;
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = acceptor;
+        *self.0.write() = acceptor;
         Ok(())
     }
 
     pub async fn handshake(&self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
-        let acceptor = self
-            .0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let acceptor = self.0.read().clone();
         Ok(Box::new(acceptor.accept(stream).await?))
     }
 }

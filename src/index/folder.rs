@@ -12,8 +12,8 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use tantivy::directory::MmapDirectory;
 use tantivy::{IndexReader, IndexSettings, ReloadPolicy};
@@ -23,6 +23,7 @@ use super::keys::Keys;
 use super::schema::{self, Layout};
 use super::writer::{self, Watermark};
 use crate::fields::Field;
+use parking_lot::Mutex;
 
 const CURRENT: &str = "current";
 /// The new content of [`CURRENT`], before the rename.
@@ -66,20 +67,20 @@ impl Opened {
     }
 
     pub fn watermark(&self) -> Option<Watermark> {
-        *self.watermark.lock().unwrap_or_else(|e| e.into_inner())
+        *self.watermark.lock()
     }
 
     /// Which annotations have columns; `None` if the index does not store this.
     pub fn keys(&self) -> Option<Arc<Keys>> {
-        self.keys.lock().unwrap_or_else(|e| e.into_inner()).clone()
+        self.keys.lock().clone()
     }
 
     pub fn set_keys(&self, keys: Keys) {
-        *self.keys.lock().unwrap_or_else(|e| e.into_inner()) = Some(Arc::new(keys));
+        *self.keys.lock() = Some(Arc::new(keys));
     }
 
     pub fn set_watermark(&self, watermark: Watermark) {
-        *self.watermark.lock().unwrap_or_else(|e| e.into_inner()) = Some(watermark);
+        *self.watermark.lock() = Some(watermark);
     }
 
     /// The last change that it contains.

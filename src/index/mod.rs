@@ -42,11 +42,12 @@ mod words;
 mod writer;
 
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use crate::fields::{self, Field};
 use bounds::SharedBytes;
 use folder::{Folders, Opened};
+use parking_lot::RwLock;
 use terms::Dictionaries;
 
 pub use bounds::SearchBounds;
@@ -217,13 +218,13 @@ impl Index {
     }
 
     fn sides(&self) -> Sides {
-        self.sides.read().unwrap_or_else(|e| e.into_inner()).clone()
+        self.sides.read().clone()
     }
 
     /// Changes which indexes are open, and removes the folders of all others.
     fn change(&self, change: impl FnOnce(&mut Sides)) -> Result<(), IndexError> {
         let numbers = {
-            let mut sides = self.sides.write().unwrap_or_else(|e| e.into_inner());
+            let mut sides = self.sides.write();
             change(&mut sides);
             sides.numbers()
         };

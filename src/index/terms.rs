@@ -5,7 +5,7 @@
 //! unpacked dictionaries are kept, the most recently used ones up to [`KEPT_BYTES_MAX`].
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use memchr::memmem::Finder;
 use tantivy::columnar::{Column, StrColumn};
@@ -14,6 +14,7 @@ use tantivy::index::SegmentId;
 use super::bounds::Running;
 use super::error::IndexError;
 use super::unique::hash_text;
+use parking_lot::Mutex;
 
 /// Limit of bytes of all dictionaries that are kept.
 const KEPT_BYTES_MAX: usize = 64 << 20;
@@ -274,11 +275,7 @@ impl TextColumn {
     }
 
     fn known(&self) -> Option<Option<Arc<Terms>>> {
-        let mut kept = self
-            .dictionaries
-            .0
-            .lock()
-            .unwrap_or_else(|e| e.into_inner());
+        let mut kept = self.dictionaries.0.lock();
         kept.get(&self.key)
     }
 
@@ -307,11 +304,7 @@ impl TextColumn {
             terms.ends.shrink_to_fit();
             Arc::new(terms)
         });
-        let mut kept = self
-            .dictionaries
-            .0
-            .lock()
-            .unwrap_or_else(|e| e.into_inner());
+        let mut kept = self.dictionaries.0.lock();
         kept.put(self.key.clone(), terms.clone());
         Ok(terms)
     }

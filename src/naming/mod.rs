@@ -15,7 +15,7 @@ mod preview;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::crash::processed::ProcessedCrash;
@@ -27,6 +27,7 @@ use crate::signature::{
 };
 use crate::store::signing::{NewRevision, SignedView};
 use crate::store::{Store, StoreError, StoredCrash};
+use parking_lot::{Mutex, RwLock};
 
 pub use preview::{Group, Groups, Part, Preview};
 
@@ -110,12 +111,12 @@ impl Naming {
             }
             Left::Nothing
         })?;
-        *self.task.lock().unwrap_or_else(|e| e.into_inner()) = Some(task);
+        *self.task.lock() = Some(task);
         Ok(())
     }
 
     pub fn stop(&self) {
-        let task = self.task.lock().unwrap_or_else(|e| e.into_inner()).take();
+        let task = self.task.lock().take();
         if let Some(task) = task {
             task.stop();
         }
@@ -123,10 +124,7 @@ impl Naming {
 
     /// The generator with which crashes are signed now.
     pub fn in_force(&self) -> InForce {
-        self.in_force
-            .read()
-            .unwrap_or_else(|e| e.into_inner())
-            .clone()
+        self.in_force.read().clone()
     }
 
     /// Checks lists, stores them as the newest revision and puts them in force. Returns its number.
@@ -137,7 +135,7 @@ impl Naming {
         let generator = self
             .generator(new.texts.clone())
             .map_err(ReviseError::List)?;
-        let mut in_force = self.in_force.write().unwrap_or_else(|e| e.into_inner());
+        let mut in_force = self.in_force.write();
         let Some(revision) = self.store.revise(new)? else {
             return Err(ReviseError::Outdated {
                 in_force: in_force.revision,
@@ -148,7 +146,7 @@ impl Naming {
             revision,
         };
         drop(in_force);
-        if let Some(task) = &*self.task.lock().unwrap_or_else(|e| e.into_inner()) {
+        if let Some(task) = &*self.task.lock() {
             task.wake();
         }
         Ok(revision)

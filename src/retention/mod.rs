@@ -14,7 +14,7 @@ mod plan;
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, DAY_MS, Timestamp};
@@ -24,6 +24,7 @@ use crate::store::symbols::{Release, StoredSymbols, SymbolChange};
 use crate::store::{Audit, State, Store, StoreError};
 use crate::symbols::mapped::MappedDir;
 use crate::symbols::{Shelf, SymbolDirs};
+use parking_lot::Mutex;
 
 pub use plan::{Held, Plan, Planned, plan};
 
@@ -124,14 +125,14 @@ impl Retention {
         let (told, confirmed) = (retention.status.clone(), retention.confirmed.clone());
         let task = PeriodicTask::start("retention", PASS_EVERY, move |_| {
             let now = clock.now();
-            let mut status = lock(&told).clone();
-            let confirmed = lock(&confirmed).take();
+            let mut status = told.lock().clone();
+            let confirmed = confirmed.lock().take();
             let result = look(&store, &symbols, &keep(), now, confirmed, &mut status);
             status.error = result.err().map(|error| {
                 tracing::error!(%error, "a pass of retention failed; the next one goes on");
                 error.to_string()
             });
-            *lock(&told) = status;
+            *told.lock() = status;
             Left::Nothing
         })?;
         retention.task = Some(task);
@@ -148,7 +149,7 @@ impl Retention {
     }
 
     pub fn status(&self) -> RetentionStatus {
-        lock(&self.status).clone()
+        self.status.lock().clone()
     }
 
     /// Lets the pass go on that waits, as it was shown. Returns whether one waits.
@@ -157,7 +158,7 @@ impl Retention {
             return false;
         };
         tracing::info!(plan = %held.plan, "a pass of retention was confirmed");
-        *lock(&self.confirmed) = Some(held.plan);
+        *self.confirmed.lock() = Some(held.plan);
         if let Some(task) = &self.task {
             task.wake();
         }
@@ -169,10 +170,6 @@ impl Retention {
             task.stop();
         }
     }
-}
-
-fn lock<T>(value: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn look(

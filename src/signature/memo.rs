@@ -6,11 +6,11 @@
 //! limited; when it is reached, all are forgotten.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use super::lists::Scoped;
 use super::native::Name;
 use super::normalize::Language;
+use parking_lot::Mutex;
 
 /// Limit of functions that are kept. With [`FUNCTION_BYTES_MAX`] this is at most 80 MiB, and a tenth of that
 /// with usual functions.
@@ -24,9 +24,7 @@ pub(super) struct Memo([Mutex<HashMap<Box<str>, Name<'static>>>; 2]);
 
 impl Memo {
     pub fn get(&self, function: &str, language: Language) -> Option<Name<'static>> {
-        let known = self.0[language as usize]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let known = self.0[language as usize].lock();
         known.get(function).cloned()
     }
 
@@ -42,9 +40,7 @@ impl Memo {
             return name;
         }
         let name = name.shared(lists);
-        let mut known = self.0[language as usize]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0[language as usize].lock();
         if known.len() >= FUNCTIONS_MAX {
             known.clear();
         }

@@ -13,10 +13,11 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::symbols::mapped::{Check, Mapped, MappedDir, Stamp};
 use crate::symbols::{SymbolDirs, SymbolFile};
+use parking_lot::{Mutex, MutexGuard};
 
 /// Mapped symbols kept open between dumps, in bytes.
 pub const MAP_BYTES_MAX: u64 = 256 << 20;
@@ -171,7 +172,7 @@ impl SymbolCache {
 
     /// A panic in a walk leaves the shelf consistent, because every change to it is a single step.
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shelf.lock()
     }
 }
 

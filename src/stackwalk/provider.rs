@@ -9,8 +9,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use minidump::Module;
@@ -22,6 +22,7 @@ use super::answers;
 use super::cache::{Lookup, SymbolCache, Unmapped};
 use super::wire::{WISHES_MAX, Wish};
 use crate::symbols::mapped::Mapped;
+use parking_lot::Mutex;
 
 pub(super) struct Provider<'a> {
     cache: &'a SymbolCache,
@@ -59,7 +60,7 @@ impl<'a> Provider<'a> {
     /// The collected data, once the walk is done.
     pub(super) fn end(self) -> Session {
         let session = self.session.into_inner();
-        let mut session = session.unwrap_or_else(PoisonError::into_inner);
+        let mut session = session;
         if self.unmapped == Unmapped::Wished {
             let damaged = session.mapped.drain(..).filter(|(of, _)| of.is_damaged());
             let damaged: Vec<Wish> = damaged.map(|(_, wish)| wish).collect();
@@ -119,7 +120,7 @@ impl<'a> Provider<'a> {
             return None;
         }
         let base = module.base_address();
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut session = self.session.lock();
         match &session.last {
             Some((last, symbols)) if *last == base => return symbols.clone(),
             _ => {}
@@ -235,7 +236,7 @@ impl SymbolProvider for Provider<'_> {
     }
 
     fn stats(&self) -> HashMap<String, SymbolStats> {
-        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = self.session.lock();
         session.stats.clone()
     }
 }

@@ -20,7 +20,7 @@ use std::ffi::OsString;
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,7 @@ use crate::child::{self, Answers};
 use crate::limits;
 use crate::symbols::SymbolDirs;
 use crate::symbols::mapped::MappedDir;
+use parking_lot::Mutex;
 
 /// Bytes of a child's stderr that are kept: enough for a panic message or an allocation failure.
 const STDERR_BYTES_KEPT: usize = 4096;
@@ -217,7 +218,7 @@ struct Stopping {
 
 impl WalkerStop {
     pub fn stop(&self) {
-        let mut stopping = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stopping = self.0.lock();
         stopping.is_told = true;
         if let Some(child) = stopping.child.take() {
             child.stop();
@@ -226,7 +227,7 @@ impl WalkerStop {
 
     /// Makes `stop` end this child from now on. Returns false if `stop` was already called.
     fn covers(&self, child: &Arc<Watch>) -> bool {
-        let mut stopping = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stopping = self.0.lock();
         stopping.child = Some(child.clone());
         !stopping.is_told
     }

@@ -8,10 +8,10 @@
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::process::Child;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::child::Answers;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// Time between two checks of a walk.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -89,7 +89,7 @@ impl Watch {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Watched> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Starts to watch a walk that began at `begun`. `budget` is the CPU time after which the walk is slow,
@@ -167,17 +167,10 @@ impl Watch {
                 None => state.walk.as_ref().map(|walk| walk.looks_at),
                 Some(_) => None,
             };
-            state = match state.wakes_at {
-                None => self
-                    .changed
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(at) => {
-                    let left = at.saturating_duration_since(now);
-                    let woken = self.changed.wait_timeout(state, left);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            match state.wakes_at {
+                None => self.changed.wait(&mut state),
+                Some(at) => drop(self.changed.wait_until(&mut state, at)),
+            }
             state.wakes_at = None;
         }
     }

@@ -1,8 +1,8 @@
 //! redb's storage backend on the store's disk trait.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, RwLock};
 
 use redb::{Database, StorageBackend};
 
@@ -10,6 +10,7 @@ use super::contain::contained;
 use super::disk::DiskFile;
 use super::error::StoreError;
 use super::overlay::OverlayFile;
+use parking_lot::RwLock;
 
 /// Length of redb's magic number at the start of its file.
 const MAGIC_BYTES: usize = 9;
@@ -30,11 +31,11 @@ pub struct Life(Arc<RwLock<bool>>);
 impl Life {
     /// Waits for running operations, and refuses all later ones.
     pub fn end(&self) {
-        *self.0.write().unwrap_or_else(|e| e.into_inner()) = true;
+        *self.0.write() = true;
     }
 
     fn during<R>(&self, operation: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
-        let ended = self.0.read().unwrap_or_else(|e| e.into_inner());
+        let ended = self.0.read();
         if *ended {
             Err(io::Error::other(
                 "this handle of the store was given up after an I/O error",

@@ -290,8 +290,8 @@ impl Discards {
 }
 
 impl Shared {
-    fn discards(&self) -> std::sync::MutexGuard<'_, Discards> {
-        self.discards.lock().unwrap_or_else(|e| e.into_inner())
+    fn discards(&self) -> parking_lot::MutexGuard<'_, Discards> {
+        self.discards.lock()
     }
 }
 

@@ -40,8 +40,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, RecvError, Sender, bounded, select};
@@ -53,6 +53,7 @@ use crate::crash::raw::RawCrash;
 use crate::vital::Vital;
 use counters::Discards;
 use disk::{Disk, DiskFile};
+use parking_lot::{Mutex, RwLock};
 use rows::*;
 use tables::*;
 use writer::{Command, Writer};
@@ -146,14 +147,11 @@ struct Shared {
 
 impl Shared {
     fn database(&self) -> Arc<backend::Open> {
-        self.database
-            .read()
-            .unwrap_or_else(|e| e.into_inner())
-            .clone()
+        self.database.read().clone()
     }
 
     fn replace_database(&self, database: backend::Open) {
-        *self.database.write().unwrap_or_else(|e| e.into_inner()) = Arc::new(database);
+        *self.database.write() = Arc::new(database);
     }
 
     /// Fails if `store.redb` is no longer the file that we have open and locked. Another process may be
@@ -172,19 +170,19 @@ impl Shared {
     fn note(&self, error: &StoreError) {
         if let StoreError::Corrupt(_) = error {
             self.database().mark_damaged();
-            let mut damage = self.damage.lock().unwrap_or_else(|e| e.into_inner());
+            let mut damage = self.damage.lock();
             damage.get_or_insert_with(|| error.to_string());
         }
     }
 
     fn latch(&self, error: &StoreError) {
         self.note(error);
-        *self.latched.lock().unwrap_or_else(|e| e.into_inner()) = Some(error.to_string());
+        *self.latched.lock() = Some(error.to_string());
     }
 
     /// Returns true if it was latched.
     fn unlatch(&self) -> bool {
-        let mut latched = self.latched.lock().unwrap_or_else(|e| e.into_inner());
+        let mut latched = self.latched.lock();
         latched.take().is_some()
     }
 
@@ -494,7 +492,7 @@ impl Store {
     pub fn close(&self) {
         self.tell_discards();
         let _ = self.tell(Command::Close);
-        let writer = self.writer.lock().unwrap_or_else(|e| e.into_inner()).take();
+        let writer = self.writer.lock().take();
         if let Some(writer) = writer {
             let _ = writer.join();
             // Readers may still hold the file, but no thread writes it any more.
@@ -544,7 +542,7 @@ impl Store {
     /// Why the store cannot be written now; `None` if it can.
     pub fn latched(&self) -> Option<String> {
         let latched = self.shared.latched.lock();
-        latched.unwrap_or_else(|e| e.into_inner()).clone()
+        latched.clone()
     }
 
     /// Receives a message whenever there may be new changes.
@@ -717,7 +715,7 @@ impl Store {
         let displaced = || self.shared.check_in_place().err().map(|e| e.to_string());
         let latched = self.latched().or_else(displaced);
         let damage = self.shared.damage.lock();
-        let damage = damage.unwrap_or_else(|e| e.into_inner()).clone();
+        let damage = damage.clone();
         let missing_segments = self.missing_segments()?;
         self.read(|read| {
             let counts = read.open_table(STATES)?;

@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::disk::{self, Disk, DiskFile};
+use parking_lot::Mutex;
 
 const PAGE: u64 = 4096;
 
@@ -33,8 +34,8 @@ impl OverlayDisk {
         }
     }
 
-    fn changes(&self) -> std::sync::MutexGuard<'_, Changes> {
-        self.changes.lock().unwrap_or_else(|e| e.into_inner())
+    fn changes(&self) -> parking_lot::MutexGuard<'_, Changes> {
+        self.changes.lock()
     }
 }
 
@@ -153,8 +154,8 @@ impl OverlayFile {
         }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    fn state(&self) -> parking_lot::MutexGuard<'_, State> {
+        self.state.lock()
     }
 
     /// A page of the base, without the overlay.

@@ -14,7 +14,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -22,6 +22,7 @@ use super::disk::{Disk, DiskFile};
 use super::error::StoreError;
 use super::payload::{Payload, PayloadReader};
 use super::rows::BlobRef;
+use parking_lot::Mutex;
 
 pub const DIR: &str = "segments";
 /// A segment of this size takes no more records.
@@ -190,14 +191,11 @@ impl Readers {
 
     /// Closes the open file of a removed segment, so that the system frees its space.
     pub fn forget(&self, segment: u32) {
-        self.open
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .remove(&segment);
+        self.open.lock().remove(&segment);
     }
 
     fn file(&self, segment: u32, name: &str) -> Result<Arc<dyn DiskFile>, StoreError> {
-        let mut open = self.open.lock().unwrap_or_else(|e| e.into_inner());
+        let mut open = self.open.lock();
         if let Some(file) = open.get(&segment) {
             return Ok(file.clone());
         }

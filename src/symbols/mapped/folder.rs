@@ -7,11 +7,11 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::{Stamp, convert, reader};
 use crate::symbols::SymbolDirs;
 use crate::symbols::dirs::module_folder;
+use parking_lot::{Condvar, Mutex};
 
 const FILE_NAME: &str = "symbols.map";
 
@@ -111,15 +111,9 @@ impl MappedDir {
 
     /// Waits until no other thread converts this file.
     fn turn(&self, path: PathBuf) -> Turn<'_> {
-        let mut under_way = self
-            .under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = self.under_way.lock();
         while !under_way.insert(path.clone()) {
-            under_way = self
-                .ended
-                .wait(under_way)
-                .unwrap_or_else(PoisonError::into_inner);
+            self.ended.wait(&mut under_way);
         }
         Turn { dir: self, path }
     }
@@ -148,11 +142,7 @@ struct Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let mut under_way = self
-            .dir
-            .under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = self.dir.under_way.lock();
         under_way.remove(&self.path);
         self.dir.ended.notify_all();
     }
