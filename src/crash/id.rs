@@ -72,18 +72,9 @@ impl fmt::Debug for CrashId {
 }
 
 /// The text is not a crash id.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a crash id: expected 36 characters like 5c3f1b52-9a0e-4d1f-8a77-2f10c0261122")]
 pub struct BadCrashId;
-
-impl fmt::Display for BadCrashId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "not a crash id: expected 36 characters like 5c3f1b52-9a0e-4d1f-8a77-2f10c0261122",
-        )
-    }
-}
-
-impl std::error::Error for BadCrashId {}
 
 impl FromStr for CrashId {
     type Err = BadCrashId;

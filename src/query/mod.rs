@@ -10,7 +10,6 @@ mod dates;
 pub mod language;
 mod parse;
 
-use std::fmt;
 
 use crate::clock::Timestamp;
 use crate::fields::{self, Field, Kind, Visibility};
@@ -19,7 +18,8 @@ pub use compile::{Budget, Compiled};
 pub use dates::{Interval, parse_moment};
 
 /// Why parameters are not a query. `message` is the API's answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
 pub struct QueryError {
     /// The parameter.
     pub field: String,
@@ -61,14 +61,6 @@ impl QueryError {
         }
     }
 }
-
-impl fmt::Display for QueryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for QueryError {}
 
 /// A field of the catalogue, or an annotation without a field.
 #[derive(Clone, Debug, PartialEq)]

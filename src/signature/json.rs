@@ -36,24 +36,15 @@ fn plain_bytes(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Why a text is not JSON.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum JsonError {
     /// A syntax error at this byte.
+    #[error("not JSON at byte {at}")]
     Syntax { at: usize },
     /// It is nested too deeply.
+    #[error("JSON nests deeper than {DEPTH_MAX} levels")]
     Depth,
 }
-
-impl std::fmt::Display for JsonError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            JsonError::Syntax { at } => write!(f, "not JSON at byte {at}"),
-            JsonError::Depth => write!(f, "JSON nests deeper than {DEPTH_MAX} levels"),
-        }
-    }
-}
-
-impl std::error::Error for JsonError {}
 
 impl<'a> Value<'a> {
     /// Reads one JSON text. White space around it is allowed.

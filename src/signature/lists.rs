@@ -11,7 +11,6 @@
 //! be missing.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -133,7 +132,8 @@ pub(super) struct Quad {
 }
 
 /// Why lists cannot be used. Shown as `<file>:<line>:<column>: <reason>`, or without a position.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{file}{}: {reason}", position(*line, *column))]
 pub struct ListError {
     pub file: String,
     /// Counts from 1; `None` if the whole file is wrong.
@@ -141,6 +141,12 @@ pub struct ListError {
     /// In characters, counts from 1.
     pub column: Option<usize>,
     pub reason: String,
+}
+
+/// `:<line>:<column>`, as far as they are known.
+fn position(line: Option<usize>, column: Option<usize>) -> String {
+    let numbers = [line, column].into_iter().flatten();
+    numbers.map(|number| format!(":{number}")).collect()
 }
 
 impl ListError {
@@ -153,18 +159,6 @@ impl ListError {
         }
     }
 }
-
-impl fmt::Display for ListError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
-        for number in [self.line, self.column].into_iter().flatten() {
-            write!(f, ":{number}")?;
-        }
-        write!(f, ": {}", self.reason)
-    }
-}
-
-impl std::error::Error for ListError {}
 
 impl Lists {
     /// The lists of siggen 2.2.20241029.

@@ -62,16 +62,9 @@ pub enum Ruleset {
 }
 
 /// A name that is not the name of a ruleset.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("no ruleset `{0}`: use socorro or crashkeep")]
 pub struct UnknownRuleset(String);
-
-impl fmt::Display for UnknownRuleset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no ruleset `{}`: use socorro or crashkeep", self.0)
-    }
-}
-
-impl std::error::Error for UnknownRuleset {}
 
 impl FromStr for Ruleset {
     type Err = UnknownRuleset;

@@ -6,7 +6,8 @@ use minidump_processor::ProcessError;
 use serde::{Deserialize, Serialize};
 
 /// A dump that cannot be walked. Trying the same bytes again gives the same result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{sentence} ({status})")]
 pub struct WalkError {
     /// One CamelCase word, the same as Socorro's `mdsw_status_string`: `EmptyMinidump`, `MissingHeader`,
     /// `HeaderMismatch`, `VersionMismatch`, `MissingDirectory`, `MissingThreadList`, `MissingSystemInfo`. We
@@ -29,14 +30,6 @@ impl WalkError {
         Self::new("Panic", format!("panic: {message}"))
     }
 }
-
-impl std::fmt::Display for WalkError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({})", self.sentence, self.status)
-    }
-}
-
-impl std::error::Error for WalkError {}
 
 impl From<minidump::Error> for WalkError {
     /// An error that the preflight does not check keeps the reader's own text.

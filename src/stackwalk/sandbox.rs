@@ -120,40 +120,44 @@ impl WalkerOptions {
 pub type WalkReply = Result<Vec<u8>, WalkError>;
 
 /// A walk that ended without an answer. The child is gone; the next walk starts another one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WalkerFault {
     /// The child could not be started. This is not a fault of the dump; try again later.
+    #[error("the walker cannot be started: {reason}")]
     Unstarted { reason: String },
     /// The child died on this dump. `end` is for example `signal 11` or `exit code 3`. `stderr` is the end of
     /// its output there, often empty.
+    #[error("the walker died of this dump ({end}){}", after_colon(stderr))]
     Died { end: String, stderr: String },
     /// The dump exceeded a limit.
+    #[error(transparent)]
     Overran(Overrun),
     /// The child sent an invalid answer.
+    #[error("the walker answered nonsense: {reason}")]
     Garbled { reason: String },
     /// The walk exceeded its budget, see [`Walker::walk_within`]. This is not a fault.
+    #[error("the walk takes longer than most")]
     Slow,
     /// The walker was told to stop.
+    #[error("the walker was stopped")]
     Stopped,
 }
 
 /// The limit that a walk exceeded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Overrun {
+    #[error("the walk took longer than {0:?}")]
     Deadline(Duration),
+    #[error("the walk took more than {0} s of CPU time")]
     CpuSeconds(u64),
+    #[error("the walk took more than {} MiB of memory", .0 >> 20)]
     HeapBytes(u64),
 }
 
-impl std::fmt::Display for Overrun {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Deadline(limit) => write!(f, "the walk took longer than {limit:?}"),
-            Self::CpuSeconds(limit) => write!(f, "the walk took more than {limit} s of CPU time"),
-            Self::HeapBytes(limit) => {
-                write!(f, "the walk took more than {} MiB of memory", limit >> 20)
-            }
-        }
+fn after_colon(stderr: &str) -> String {
+    match stderr.trim() {
+        "" => String::new(),
+        text => format!(": {text}"),
     }
 }
 
@@ -172,24 +176,6 @@ impl WalkerFault {
         )
     }
 }
-
-impl std::fmt::Display for WalkerFault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Unstarted { reason } => write!(f, "the walker cannot be started: {reason}"),
-            Self::Died { end, stderr } => match stderr.trim() {
-                "" => write!(f, "the walker died of this dump ({end})"),
-                stderr => write!(f, "the walker died of this dump ({end}): {stderr}"),
-            },
-            Self::Overran(overrun) => overrun.fmt(f),
-            Self::Garbled { reason } => write!(f, "the walker answered nonsense: {reason}"),
-            Self::Slow => f.write_str("the walk takes longer than most"),
-            Self::Stopped => f.write_str("the walker was stopped"),
-        }
-    }
-}
-
-impl std::error::Error for WalkerFault {}
 
 /// One walker, for one worker thread.
 ///

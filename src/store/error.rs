@@ -1,44 +1,28 @@
 //! The errors of the store, by what the caller should do.
 
-use std::fmt;
 use std::io;
 
 /// An error of a running store.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The disk failed. The store is read-only until it has reopened itself. Try again later.
+    #[error("the store cannot be written or read just now: {0}")]
     Unavailable(String),
     /// Bytes on the disk are not the bytes that were written. Other crashes are not affected.
+    #[error("stored data is damaged: {0}")]
     Damaged(String),
     /// A newer program wrote a row, in a version that this one does not know.
+    #[error("a newer crashkeep wrote the data directory: {0}; use the version that wrote it")]
     Newer(String),
     /// The database itself is damaged. Trying again does not help.
+    #[error(
+        "store.redb is damaged: {0}; stop the server, and put the data directory back from a copy, or keep it as it is for `crashkeep salvage SRC DST`, which a later version brings"
+    )]
     Corrupt(String),
     /// The store is closing.
+    #[error("the store is being closed")]
     Stopping,
 }
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unavailable(why) => {
-                write!(f, "the store cannot be written or read just now: {why}")
-            }
-            Self::Damaged(where_) => write!(f, "stored data is damaged: {where_}"),
-            Self::Newer(row) => write!(
-                f,
-                "a newer crashkeep wrote the data directory: {row}; use the version that wrote it"
-            ),
-            Self::Corrupt(why) => write!(
-                f,
-                "store.redb is damaged: {why}; stop the server, and put the data directory back from a copy, or keep it as it is for `crashkeep salvage SRC DST`, which a later version brings"
-            ),
-            Self::Stopping => f.write_str("the store is being closed"),
-        }
-    }
-}
-
-impl std::error::Error for StoreError {}
 
 impl From<io::Error> for StoreError {
     fn from(error: io::Error) -> Self {
@@ -98,63 +82,45 @@ from_redb!(
 );
 
 /// The data directory cannot be opened.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it open.
-    InUse {
-        holder: String,
-    },
+    #[error(
+        "the data directory is open in another process ({holder}); stop that one, or name another directory with --data"
+    )]
+    InUse { holder: String },
     /// The file system has no locks, so we cannot know whether another process has it open.
-    NoLock {
-        why: String,
-    },
+    #[error(
+        "the data directory cannot be locked ({why}): keep it on a file system with file locks, such as a local disk, or have the network file system's lock service started"
+    )]
+    NoLock { why: String },
     /// A newer crashkeep wrote it.
-    Newer {
-        found: u32,
-        known: u32,
-    },
+    #[error(
+        "a newer crashkeep wrote the data directory: it has layout {found}, this program knows layouts up to {known}; use the version that wrote it"
+    )]
+    Newer { found: u32, known: u32 },
     /// There are segments, but no database that says what is in them.
+    #[error(
+        "segments/ holds the bytes of crashes, but store.redb, which says what they are, is missing or empty: put it back from a copy, or move segments/ away to begin anew"
+    )]
     Orphaned,
     /// The folder has a FORMAT file that is not ours.
-    Foreign {
-        found: String,
-    },
+    #[error(
+        "the data directory's FORMAT file reads {found:?}, not \"crashkeep 1\": name an empty directory or a crashkeep one with --data"
+    )]
+    Foreign { found: String },
+    #[error("{}", unopened(.0))]
     Store(StoreError),
 }
 
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InUse { holder } => write!(
-                f,
-                "the data directory is open in another process ({holder}); stop that one, or name another directory with --data"
-            ),
-            Self::NoLock { why } => write!(
-                f,
-                "the data directory cannot be locked ({why}): keep it on a file system with file locks, such as a local disk, or have the network file system's lock service started"
-            ),
-            Self::Newer { found, known } => write!(
-                f,
-                "a newer crashkeep wrote the data directory: it has layout {found}, this program knows layouts up to {known}; use the version that wrote it"
-            ),
-            Self::Foreign { found } => write!(
-                f,
-                "the data directory's FORMAT file reads {found:?}, not \"crashkeep 1\": name an empty directory or a crashkeep one with --data"
-            ),
-            Self::Orphaned => f.write_str(
-                "segments/ holds the bytes of crashes, but store.redb, which says what they are, is missing or empty: put it back from a copy, or move segments/ away to begin anew",
-            ),
-            Self::Store(StoreError::Unavailable(why)) => write!(f, "cannot be opened: {why}"),
-            // A row that cannot be read prevents opening the store just like a damaged page.
-            Self::Store(StoreError::Damaged(row)) => {
-                write!(f, "{}", StoreError::Corrupt(row.clone()))
-            }
-            Self::Store(error) => write!(f, "{error}"),
-        }
+/// A row that cannot be read prevents opening the store just like a damaged page.
+fn unopened(error: &StoreError) -> String {
+    match error {
+        StoreError::Unavailable(why) => format!("cannot be opened: {why}"),
+        StoreError::Damaged(row) => StoreError::Corrupt(row.clone()).to_string(),
+        error => error.to_string(),
     }
 }
-
-impl std::error::Error for OpenError {}
 
 impl<E: Into<StoreError>> From<E> for OpenError {
     fn from(error: E) -> Self {

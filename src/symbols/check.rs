@@ -8,7 +8,6 @@
 //!
 //! The converter to the mapped form uses the same definition of a record. Memory is one line.
 
-use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 
 use sha2::{Digest, Sha256};
@@ -53,21 +52,14 @@ pub struct Checked {
 }
 
 /// Why a file was not stored.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// The file is wrong: the reason, and the line if there is one.
+    #[error("{0}")]
     Bad(String),
     /// The file could not be stored, whatever it contains.
-    Storage(io::Error),
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bad(why) => f.write_str(why),
-            Self::Storage(error) => write!(f, "the file cannot be stored: {error}"),
-        }
-    }
+    #[error("the file cannot be stored: {0}")]
+    Storage(#[source] io::Error),
 }
 
 fn bad(why: impl Into<String>) -> Refused {
