@@ -664,11 +664,11 @@ mod tests {
     use serde_json::json;
 
     use crate::clock::{Clock, SystemClock, Timestamp};
+    use crate::crash::facts::Facts;
     use crate::crash::id::{CrashId, Kept};
     use crate::crash::raw::RawCrash;
     use crate::query::Query;
     use crate::queue::{Jobs, Stop, queue};
-    use crate::store::counters::Facts;
     use crate::store::disk::OsDisk;
     use crate::store::{Finished, NewCrash, Payload, StoreOptions};
 

@@ -9,8 +9,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::crash::lack::{Lack, What};
 use crate::periodic::{Left, PeriodicTask};
-use crate::store::mends::{Lack, What};
 use crate::store::{Store, StoreError};
 use crate::symbols::{Shelf, SymbolDirs};
 

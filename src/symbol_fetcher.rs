@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
+use crate::crash::lack::{Lack, What};
 use crate::crash::processed::ProcessedCrash;
 use crate::crash::symbols::Module;
 use crate::metrics::Metrics;
 use crate::outbound::{Bounds, Outbound, OutboundError};
 use crate::periodic::{Left, PeriodicTask};
-use crate::store::mends::{Lack, What};
 use crate::store::symbols::SymbolChange;
 use crate::store::{Store, StoreError};
 use crate::symbol_source::{SourceKind, SymbolSource, Wanted};

@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crashkeep::clock::{Clock, SystemClock};
+use crashkeep::crash::facts::Facts;
 use crashkeep::crash::id::{CrashId, Kept};
 use crashkeep::naming::Naming;
 use crashkeep::queue::queue;
 use crashkeep::signature::{CrashData, Generator, Input, ListTexts, Lists, Ruleset, StoredFrame};
-use crashkeep::store::counters::Facts;
 use crashkeep::store::disk::OsDisk;
 use crashkeep::store::{Finished, NewCrash, Payload, Store, StoreOptions};
 

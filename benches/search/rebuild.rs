@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crashkeep::clock::Timestamp;
+use crashkeep::crash::facts::Facts;
 use crashkeep::crash::raw::RawCrash;
 use crashkeep::index::Index;
 use crashkeep::indexer;
 use crashkeep::queue::queue;
-use crashkeep::store::counters::Facts;
 use crashkeep::store::{Finished, NewCrash, Payload};
 use rustix::time::ClockId;
 use serde_json::json;

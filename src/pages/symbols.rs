@@ -9,9 +9,10 @@ use super::controls::option;
 use super::{Page, ago, bytes_text, counted, number, shown, span_text};
 use crate::app::App;
 use crate::clock::Timestamp;
+use crate::crash::lack::Lack;
 use crate::fields::name;
 use crate::missing_symbols::{self, Cause, Finding};
-use crate::store::mends::{Lack, Mend};
+use crate::store::mends::Mend;
 use crate::store::symbols::{Release, StoredSymbols, SymbolChange};
 use crate::web::{Params, Request, Response, WebError};
 

@@ -17,9 +17,10 @@ use super::{Page, counted, day_text, number, shown, span_text};
 use crate::api::table;
 use crate::app::App;
 use crate::clock::{Day, Timestamp};
+use crate::crash::facts::System;
 use crate::fields::version::VersionKey;
 use crate::fields::{self, name};
-use crate::store::counters::{NameId, System, Tallies, Tally};
+use crate::store::counters::{NameId, Tallies, Tally};
 use crate::web::{Params, Request, Response, WebError};
 
 const DAYS: [u32; 6] = [7, 14, 28, 60, 180, 365];

@@ -21,15 +21,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
+use crate::crash::facts::{Facts, System};
 use crate::crash::id::CrashId;
+use crate::crash::lack::Lack;
 use crate::crash::processed::ProcessedCrash;
 use crate::crash::raw::{MAIN_DUMP, Part, PartKind, RawCrash};
 use crate::crash::walk::{Thread, Walk};
 use crate::fields;
 use crate::limits;
 use crate::signature::{Generator, Input as Named, Signature, StoredFrame};
-use crate::store::counters::{Facts, System};
-use crate::store::mends::Lack;
 
 /// What the walk of the main dump came to.
 #[derive(Debug)]

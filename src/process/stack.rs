@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::Draft;
+use crate::crash::lack::{Lack, What};
 use crate::crash::walk::Module;
 use crate::fields::name;
 use crate::limits;
-use crate::store::mends::{Lack, What};
 
 pub fn crashing_thread(draft: &mut Draft) -> Result<(), String> {
     let Some(walk) = draft.walk.take() else {

@@ -10,7 +10,6 @@ mod dates;
 pub mod language;
 mod parse;
 
-
 use crate::clock::Timestamp;
 use crate::fields::{self, Field, Kind, Visibility};
 

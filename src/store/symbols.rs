@@ -16,7 +16,6 @@ use redb::{ReadTransaction, ReadableTable};
 
 use super::Store;
 use super::error::StoreError;
-use super::mends::{Lack, What};
 use super::pending::Txn;
 use super::rows::{
     self, ContentRow, KindRow, ModuleRow, ReleaseRow, Stored, SymbolsRow, UploadRow,
@@ -24,6 +23,7 @@ use super::rows::{
 use super::tables::*;
 use super::writer::Command;
 use crate::clock::{DAY_MS, Timestamp};
+use crate::crash::lack::{Lack, What};
 use crate::crash::symbols::{Content, Kind, Module, Upload};
 
 /// Releases that are kept for a module.

@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex};
 
 use crashkeep::clock::{Clock, Day, ManualClock, Timestamp};
 use crashkeep::crash::id::CrashId;
+use crashkeep::crash::lack::Lack;
 use crashkeep::queue::queue;
 use crashkeep::rights::{Rights, Scope};
 use crashkeep::store::disk::Disk;
-use crashkeep::store::mends::Lack;
 use crashkeep::store::symbols::Release;
 use crashkeep::store::{OpenError, Store, StoreError, StoreOptions, StoredCrash, tables};
 use redb::{ReadableDatabase, ReadableTable, TableHandle};

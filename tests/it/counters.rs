@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crashkeep::clock::{Clock, DAY_MS, Day, Timestamp};
+use crashkeep::crash::facts::{Facts, System};
 use crashkeep::crash::id::CrashId;
 use crashkeep::store::State;
-use crashkeep::store::counters::{Discard, Facts, OTHERS, System, Tallies, Tally};
+use crashkeep::store::counters::{Discard, OTHERS, Tallies, Tally};
 use crashkeep::throttle::Outcome;
 
 use redb::TableHandle as _;

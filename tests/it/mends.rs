@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crashkeep::crash::facts::Facts;
 use crashkeep::crash::id::CrashId;
+use crashkeep::crash::lack::Lack;
 use crashkeep::store::State;
-use crashkeep::store::counters::Facts;
-use crashkeep::store::mends::Lack;
 
 use crate::retention::House;
 use crate::server::{Server, fixture, wait_for};

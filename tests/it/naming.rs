@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crashkeep::crash::facts::Facts;
 use crashkeep::naming::Naming;
 use crashkeep::signature::{Input, ListTexts, Ruleset, StoredFrame};
-use crashkeep::store::counters::Facts;
 use crashkeep::store::signing::NewRevision;
 use crashkeep::store::{Finished, Payload, State};
 use serde_json::{Value, json};

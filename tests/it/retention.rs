@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crashkeep::clock::{Clock, DAY_MS, ManualClock, Timestamp};
+use crashkeep::crash::facts::Facts;
 use crashkeep::crash::id::{CrashId, Kept};
+use crashkeep::crash::lack::Lack;
 use crashkeep::queue::{Jobs, Stop, queue};
 use crashkeep::retention::{Held, Keep, Pass, SymbolPlaces, guarded_pass, pass, plan};
-use crashkeep::store::counters::Facts;
 use crashkeep::store::disk::OsDisk;
-use crashkeep::store::mends::Lack;
 use crashkeep::store::{Finished, NewCrash, Payload, State, Store, StoreOptions};
 use crashkeep::symbols::mapped::MappedDir;
 use crashkeep::symbols::{Shelf, SymbolDirs};

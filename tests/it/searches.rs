@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crashkeep::clock::{Clock, DAY_MS, ManualClock, Timestamp};
+use crashkeep::crash::facts::Facts;
 use crashkeep::crash::id::{CrashId, Kept};
 use crashkeep::crash::raw::RawCrash;
 use crashkeep::fields::{self, Field, Kind, Source};
@@ -13,7 +14,6 @@ use crashkeep::indexer::Indexer;
 use crashkeep::metrics::Metrics;
 use crashkeep::query::{FieldRef, Query};
 use crashkeep::queue::{Jobs, Stop, queue};
-use crashkeep::store::counters::Facts;
 use crashkeep::store::disk::OsDisk;
 use crashkeep::store::signing::Resigned;
 use crashkeep::store::{Finished, NewCrash, Payload, State, Store, StoreOptions, StoredCrash};

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crashkeep::clock::{ManualClock, Timestamp};
+use crashkeep::crash::facts::Facts;
 use crashkeep::crash::id::{CrashId, Kept};
 use crashkeep::crash::raw::{Part, PartKind, RawCrash};
 use crashkeep::queue::{Jobs, Stop, queue};
-use crashkeep::store::counters::Facts;
 use crashkeep::store::disk::{Disk, DiskFile, OsDisk};
 use crashkeep::store::{
     DirectoryLock, Finished, Job, JobSink, Lane, NewCrash, OpenError, Payload, PayloadBuilder,
