@@ -1,57 +1,15 @@
-//! The rules of the house, read off the sources: which way imports point, and who may name what.
+//! The rules of the house, checked against the sources: which way imports point, who may name a library, and
+//! that files of a folder can be put in an order. ARCHITECTURE.md holds the lists.
 
-use std::collections::BTreeMap;
+mod sources;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-/// From the top down. A module may use what stands in its own row or below.
-const ROWS: [&[&str]; 12] = [
-    &["main", "cli", "appliance", "demo"],
-    &["http"],
-    &["ingest", "report_parts", "shape", "pages", "api"],
-    &["upload"],
-    &["access", "app", "errors"],
-    &["web"],
-    &[
-        "workers",
-        "indexer",
-        "retention",
-        "bugzilla",
-        "late_symbols",
-        "symbol_fetcher",
-        "missing_symbols",
-    ],
-    &["naming"],
-    &["queue", "process"],
-    &[
-        "store",
-        "index",
-        "stackwalk",
-        "symbols",
-        "outbound",
-        "client",
-    ],
-    &[
-        "addresses",
-        "bugs",
-        "config",
-        "fields",
-        "query",
-        "throttle",
-        "signature",
-        "dialect",
-        "envelope",
-        "multipart",
-        "reload",
-        "sentry",
-        "symbol_source",
-        "unreal",
-    ],
-    &[
-        "child", "crash", "clock", "periodic", "limits", "metrics", "rights", "vital",
-    ],
-];
+use sources::Source;
 
-/// Modules that may not use each other although they stand in one row: landlords.
+/// Modules that must not use each other although they are in one row: each owns a part of the data.
 const APART: [(&str, &[&str]); 4] = [
     ("store", &["index", "stackwalk", "symbols"]),
     ("index", &["store", "stackwalk", "symbols"]),
@@ -59,166 +17,208 @@ const APART: [(&str, &[&str]); 4] = [
     ("outbound", &["store", "index", "stackwalk", "symbols"]),
 ];
 
-/// Who alone may name a crate.
-const LANDLORDS: [(&str, &[&str]); 30] = [
-    ("landlock", &["stackwalk"]),
-    ("seccompiler", &["stackwalk"]),
-    ("libc", &["stackwalk"]),
-    ("redb", &["store"]),
-    ("bincode", &["store"]),
-    ("lz4_flex", &["store"]),
-    ("tantivy", &["index"]),
-    ("hyper", &["http"]),
-    ("tokio", &["http"]),
-    ("rustls", &["http"]),
-    ("tokio_rustls", &["http"]),
-    ("base64", &["access"]),
-    ("maud", &["pages"]),
-    ("csv", &["api"]),
-    ("minidump_processor", &["stackwalk"]),
-    ("minidump_unwind", &["stackwalk"]),
-    ("breakpad_symbols", &["stackwalk"]),
-    ("memmap2", &["symbols"]),
-    ("clap", &["cli"]),
-    ("ureq", &["outbound", "client"]),
-    (
-        "flate2",
-        &[
-            "api",
-            "demo",
-            "report_parts",
-            "ingest",
-            "process",
-            "stackwalk",
-            "signature",
-            "symbols",
-        ],
-    ),
-    ("zip", &["symbols"]),
-    ("tar", &["symbols"]),
-    ("zstd", &["symbols"]),
-    ("liblzma", &["symbols"]),
-    ("bzip2", &["symbols"]),
-    ("symbolic_debuginfo", &["symbols"]),
-    ("gimli", &["symbols"]),
-    ("symbolic_cfi", &["symbols"]),
-    ("symbolic_demangle", &["symbols"]),
+/// Folders in which files use each other in a circle, with the number of files in circles. A folder leaves
+/// this list when its circles are broken; none may be added, and no number may grow.
+const IN_CIRCLES: [(&str, usize); 13] = [
+    ("access", 2),
+    ("cli", 9),
+    ("fields", 3),
+    ("http", 9),
+    ("index", 9),
+    ("naming", 3),
+    ("pages", 2),
+    ("process", 7),
+    ("query", 4),
+    ("signature", 9),
+    ("stackwalk", 6),
+    ("store", 10),
+    ("symbols", 3),
 ];
 
-/// Every source file with the module that it belongs to. Tests below `#[cfg(test)]` do not count.
-fn sources() -> Vec<(PathBuf, String, String)> {
-    fn visit(folder: &Path, root: &Path, found: &mut Vec<(PathBuf, String, String)>) {
-        for entry in std::fs::read_dir(folder).expect("a source folder") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                visit(&path, root, found);
-            } else if path.extension().is_some_and(|e| e == "rs") {
-                let relative = path.strip_prefix(root).expect("below src");
-                let first = relative.components().next().expect("a name").as_os_str();
-                let module = first.to_string_lossy().trim_end_matches(".rs").to_owned();
-                let text = std::fs::read_to_string(&path).expect("readable");
-                let code = text
-                    .split("#[cfg(test)]")
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned();
-                if module != "lib" {
-                    found.push((relative.to_path_buf(), module, code));
-                }
-            }
-        }
-    }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut found = Vec::new();
-    visit(&root, &root, &mut found);
-    assert!(found.len() > 40, "the sources were found");
-    found
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
 }
 
-/// Lines of code, without comments.
-fn code_lines(text: &str) -> impl Iterator<Item = &str> {
-    text.lines()
-        .map(|line| line.split("//").next().unwrap_or_default())
+fn all_sources() -> &'static [Source] {
+    static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(|| {
+        let found = sources::sources(&root().join("src"));
+        assert!(found.len() > 200, "the sources were found");
+        found
+    });
+    &SOURCES
+}
+
+fn architecture() -> String {
+    std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md")
+}
+
+/// The names in backticks, without a slash at their end.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    let inside = text.split('`').skip(1).step_by(2);
+    inside.map(|name| name.trim_end_matches('/'))
+}
+
+/// The row of each module, counted from the top.
+fn rows() -> BTreeMap<String, usize> {
+    let text = architecture();
+    let (_, list) = text
+        .split_once("Imports point down only:")
+        .expect("the list");
+    let (list, _) = list.split_once("\n\n").expect("an end");
+    let rows = list.split('>').enumerate();
+    rows.flat_map(|(row, names)| {
+        let names: Vec<&str> = quoted(names).flat_map(str::split_whitespace).collect();
+        names.into_iter().map(move |name| (name.to_owned(), row))
+    })
+    .collect()
+}
+
+/// The table of modules: the names of each line, and the libraries that it owns.
+fn table() -> Vec<(Vec<String>, Vec<String>)> {
+    let text = architecture();
+    let (_, table) = text.split_once("| module |").expect("the table");
+    let lines = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    lines
+        .map(|line| {
+            let cells: Vec<&str> = line.trim_matches('|').split('|').collect();
+            let libraries = cells[2]
+                .split(',')
+                .map(str::trim)
+                .filter(|name| !name.is_empty());
+            (
+                quoted(cells[0]).map(str::to_owned).collect(),
+                libraries.map(|name| name.replace('-', "_")).collect(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn every_module_is_in_the_table_and_in_the_order() {
+    let there: BTreeSet<String> = all_sources()
+        .iter()
+        .map(|source| source.top().to_owned())
+        .filter(|top| top != "lib")
+        .collect();
+    let listed: BTreeSet<String> = table().into_iter().flat_map(|(names, _)| names).collect();
+    assert_eq!(there, listed, "the table of modules");
+    let ordered: BTreeSet<String> = rows().into_keys().collect();
+    assert_eq!(there, ordered, "the order of imports");
 }
 
 #[test]
 fn imports_point_down() {
-    let row_of: BTreeMap<&str, usize> = ROWS
-        .iter()
-        .enumerate()
-        .flat_map(|(row, names)| names.iter().map(move |n| (*n, row)))
-        .collect();
-    for (path, module, code) in sources() {
-        let own = row_of
-            .get(module.as_str())
-            .unwrap_or_else(|| panic!("{module} has no row"));
-        for line in code_lines(&code) {
-            for used in line.split("crate::").skip(1) {
-                let used: String = used
-                    .chars()
-                    .take_while(|c| c.is_alphanumeric() || *c == '_')
-                    .collect();
-                let Some(row) = row_of.get(used.as_str()) else {
-                    continue;
-                };
-                assert!(
-                    row >= own,
-                    "{}: {module} may not use {used}: {line}",
-                    path.display()
-                );
-                let apart = APART
-                    .iter()
-                    .any(|(a, others)| *a == module && others.contains(&used.as_str()));
-                assert!(
-                    !apart,
-                    "{}: {module} and {used} stay apart: {line}",
-                    path.display()
-                );
-            }
-        }
-    }
-}
-
-#[test]
-fn a_library_is_named_by_its_landlord_alone() {
-    for (path, module, code) in sources() {
-        for (library, landlords) in LANDLORDS {
-            let path_use = format!("{library}::");
-            for line in code_lines(&code) {
-                let named = line.match_indices(&path_use).any(|(at, _)| {
-                    !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
-                });
-                assert!(
-                    !named || landlords.contains(&module.as_str()),
-                    "{}: {line}",
-                    path.display()
-                );
-            }
-        }
-    }
-}
-
-#[test]
-fn async_functions_live_in_http_alone() {
-    for (path, module, code) in sources() {
-        for line in code_lines(&code) {
-            let provider = path.ends_with("stackwalk/provider.rs");
+    let rows = rows();
+    for source in all_sources().iter().filter(|source| source.top() != "lib") {
+        let own = source.top();
+        for path in source
+            .uses
+            .iter()
+            .filter(|path| path[0] == "crate" || path[0] == "crashkeep")
+        {
+            let Some(used) = path.get(1).filter(|used| rows.contains_key(*used)) else {
+                continue;
+            };
+            let place = source.path.display();
             assert!(
-                !line.contains("async fn") || module == "http" || provider,
-                "{}: {line}",
-                path.display()
+                rows[used] >= rows[own],
+                "{place}: {own} must not use {used}: {path:?}"
+            );
+            let is_apart = APART
+                .iter()
+                .any(|(a, others)| *a == own && others.contains(&used.as_str()));
+            assert!(!is_apart, "{place}: {own} must not use {used}: {path:?}");
+        }
+    }
+}
+
+#[test]
+fn only_its_owner_names_a_library() {
+    let table = table();
+    let owners = |library: &str| -> BTreeSet<&str> {
+        let owns = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(start) => library.starts_with(start),
+            None => library == pattern,
+        };
+        let lines = table
+            .iter()
+            .filter(|(_, libraries)| libraries.iter().any(owns));
+        lines
+            .flat_map(|(names, _)| names.iter().map(String::as_str))
+            .collect()
+    };
+    let mut seen = BTreeSet::new();
+    for source in all_sources() {
+        for path in source.uses.iter().filter(|path| path[0] != "crate") {
+            let owners = owners(&path[0]);
+            if owners.is_empty() {
+                continue;
+            }
+            seen.insert(path[0].clone());
+            assert!(
+                owners.contains(source.top()),
+                "{}: {path:?} is for {owners:?}",
+                source.path.display()
+            );
+        }
+    }
+    for (_, libraries) in &table {
+        for library in libraries.iter().filter(|library| !library.ends_with('*')) {
+            assert!(
+                seen.contains(library),
+                "ARCHITECTURE.md names {library}, the sources do not"
             );
         }
     }
 }
 
 #[test]
-fn only_maud_writes_markup() {
-    for (path, _, code) in sources() {
+fn files_of_a_folder_do_not_use_each_other_in_a_circle() {
+    let mut in_circles: BTreeMap<&str, Vec<&Path>> = BTreeMap::new();
+    for circle in sources::circles(all_sources()) {
+        let folder = circle[0]
+            .iter()
+            .next()
+            .and_then(|name| name.to_str())
+            .expect("a folder");
+        in_circles.entry(folder).or_default().extend(circle);
+    }
+    let known: BTreeMap<&str, usize> = IN_CIRCLES.into_iter().collect();
+    for (folder, files) in &in_circles {
+        let known = known.get(folder).copied().unwrap_or(0);
+        assert_eq!(files.len(), known, "{folder}: {files:?}");
+    }
+    for (folder, _) in IN_CIRCLES {
         assert!(
-            !code.contains("PreEscaped"),
+            in_circles.contains_key(folder),
+            "{folder} has no circle any more: take it off the list"
+        );
+    }
+}
+
+#[test]
+fn async_functions_are_in_http_alone() {
+    for source in all_sources() {
+        // The trait of symbol providers is async.
+        let may = source.top() == "http" || source.path.ends_with("stackwalk/provider.rs");
+        assert!(may || !source.has_async, "{}", source.path.display());
+    }
+}
+
+#[test]
+fn only_maud_writes_markup() {
+    for source in all_sources() {
+        let writes = source
+            .uses
+            .iter()
+            .any(|path| path.last().is_some_and(|name| name == "PreEscaped"));
+        assert!(
+            !writes,
             "{}: texts are escaped by maud",
-            path.display()
+            source.path.display()
         );
     }
 }
