@@ -1,9 +1,10 @@
-//! The rules of the house, read off the sources: which way imports point, and who may name what.
+//! The rules of ARCHITECTURE.md, checked in the sources: the direction of imports, and which module may use
+//! which crate.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// From the top down. A module may use what stands in its own row or below.
+/// From top to bottom. A module may use modules in its own row or below.
 const ROWS: [&[&str]; 11] = [
     &["main", "cli", "appliance", "demo"],
     &["http"],
@@ -50,7 +51,7 @@ const ROWS: [&[&str]; 11] = [
     ],
 ];
 
-/// Modules that may not use each other although they stand in one row: landlords.
+/// Modules in one row that must not use each other, because each owns a library.
 const APART: [(&str, &[&str]); 4] = [
     ("store", &["index", "stackwalk", "symbols"]),
     ("index", &["store", "stackwalk", "symbols"]),
@@ -58,7 +59,7 @@ const APART: [(&str, &[&str]); 4] = [
     ("outbound", &["store", "index", "stackwalk", "symbols"]),
 ];
 
-/// Who alone may name a crate.
+/// The owners of crates. No other module may name the crate.
 const LANDLORDS: [(&str, &[&str]); 30] = [
     ("landlock", &["stackwalk"]),
     ("seccompiler", &["stackwalk"]),
@@ -104,7 +105,7 @@ const LANDLORDS: [(&str, &[&str]); 30] = [
     ("symbolic_demangle", &["symbols"]),
 ];
 
-/// Every source file with the module that it belongs to. Tests below `#[cfg(test)]` do not count.
+/// All source files, each with its module. Tests below `#[cfg(test)]` are excluded.
 fn sources() -> Vec<(PathBuf, String, String)> {
     fn visit(folder: &Path, root: &Path, found: &mut Vec<(PathBuf, String, String)>) {
         for entry in std::fs::read_dir(folder).expect("a source folder") {
@@ -134,7 +135,7 @@ fn sources() -> Vec<(PathBuf, String, String)> {
     found
 }
 
-/// Lines of code, without comments.
+/// The lines of code, without comments.
 fn code_lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines()
         .map(|line| line.split("//").next().unwrap_or_default())
