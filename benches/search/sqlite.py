@@ -61,7 +61,7 @@ for line in lines:
     if len(rows) == 20000:
         write()
 write()
-# The shapes of the questions below, each covered; and what a single count runs over.
+# Covering indexes for the questions below, and indexes for counts of a single field.
 for index in (
     "product, date, version, signature, platform, install_time",
     "product, version, date, signature, platform, install_time",
