@@ -1,4 +1,4 @@
-"""The baseline of the search figures: the same crashes and the same questions in SQLite.
+"""The baseline of the search benchmark: the same crashes and the same questions in SQLite.
 
 Reads lines on stdin. Until a line "." each is a crash: tab-separated values in the order of COLUMNS.
 Then each is a question as JSON: {"statements": [[sql, values], ...]}. In the second statement "{top}"
