@@ -50,6 +50,9 @@ pub enum Sent {
 }
 
 /// Posts `body`. Returns the status and the text of the answer.
+///
+/// # Errors
+/// The same as for [`ask`].
 pub fn post(url: &str, content_type: &str, body: Vec<u8>) -> Result<(u16, String), PostError> {
     let content_type = content_type.to_owned();
     ask(url, Sent::Post { content_type, body }, None)
@@ -57,6 +60,10 @@ pub fn post(url: &str, content_type: &str, body: Vec<u8>) -> Result<(u16, String
 
 /// Sends a request with any method, and with a token if the server requires one. Returns the status and the
 /// text of the answer.
+///
+/// # Errors
+/// There is no answer. The message names the URL and the reason. An answer with an error status is not an
+/// error.
 pub fn ask(url: &str, sent: Sent, token: Option<&str>) -> Result<(u16, String), PostError> {
     exchange(url, sent, token).map_err(|error| PostError(format!("{url}: {error}")))
 }

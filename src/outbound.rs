@@ -104,6 +104,9 @@ impl Outbound {
     }
 
     /// Sends a GET request. Every status except a redirect is an answer.
+    ///
+    /// # Errors
+    /// There is no answer within the limits of the client. Only [`OutboundError::Failed`] may go away later.
     pub fn get(&self, address: &str) -> Result<Answer, OutboundError> {
         let mut response = self.call(address)?;
         if let Some(to) = redirection(&response) {

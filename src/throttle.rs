@@ -20,7 +20,7 @@ pub enum Outcome {
     Defer = 1,
     /// Not stored. The client is told.
     Reject = 2,
-    /// Not stored. The client is told that it was.
+    /// Not stored. The client gets the answer for a stored report.
     FakeAccept = 3,
 }
 

@@ -33,7 +33,11 @@ pub struct Upload {
 }
 
 /// Stores the symbols in a request, and has the crashes that lacked them reprocessed. `name` is the file
-/// name in the URL, if any.
+/// name in the URL, if any. A file that is refused is not an error: its verdict is in the result.
+///
+/// # Errors
+/// The body is not valid, or storage failed. The error is the answer to the client. With status 503 the
+/// client should send the upload again later.
 pub fn take(
     app: &App,
     request: &Request,

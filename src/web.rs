@@ -88,7 +88,7 @@ pub struct Arrival {
     pub is_tls: bool,
     /// True if the peer is a proxy whose forwarding headers we trust.
     pub is_proxied: bool,
-    /// Address of the client, if necessary from that proxy; `None` if it is unknown.
+    /// Address of the client: that of the peer, or as the proxy reports it; `None` if it is unknown.
     pub client: Option<IpAddr>,
 }
 

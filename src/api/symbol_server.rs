@@ -4,12 +4,12 @@
 //! |---|---|
 //! | `/symbols/<debug file>/<DEBUGID>/<name>.sym` | the symbol file that walks use |
 //! | `/symbols/<program>/<code id>/<name>.sym` | 302 to the same, found by the program |
-//! | `/symbols/<pdb>/<DEBUGID>/<pdb>` | the debug file as it came |
-//! | `/symbols/<program>/<code id>/<program>` | the program as it came (PE, ELF, Mach-O) |
+//! | `/symbols/<pdb>/<DEBUGID>/<pdb>` | the debug file as uploaded |
+//! | `/symbols/<program>/<code id>/<program>` | the program as uploaded (PE, ELF, Mach-O) |
 //! | `/symbols/<name>/elf-buildid[-sym]-<id>/<name>`, `mach-uuid[-sym]-<id>` | the same by SSQP keys |
 //! | `/buildid/<id>/debuginfo`, `/buildid/<id>/executable` | ELF files by build id |
 //!
-//! All of these paths also exist at the root, as on Tecken: `/<debug file>/<DEBUGID>/<name>.sym`.
+//! All paths below `/symbols` also exist at the root, as on Tecken: `/<debug file>/<DEBUGID>/<name>.sym`.
 //!
 //! A debug id identifies a build. So names are compared only if two files of one build differ in them.
 

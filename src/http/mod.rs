@@ -154,6 +154,9 @@ impl Server {
 }
 
 /// Checks that the settings of the listeners are consistent.
+///
+/// # Errors
+/// The message names the settings, and what to change.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
     let http = &config.http;
     routes::check_submit_paths(&http.submit_paths.0)
