@@ -1,13 +1,13 @@
-//! What the appliance costs, against the least that its promises could cost on the same disk.
+//! The cost of the appliance, compared with the minimum that its guarantees cost on the same disk.
 //!
-//! `cargo bench --bench appliance` prints one line a figure:
-//! `figure NAME VALUE UNIT baseline NAME VALUE`. Every upload is another one. Baselines run in
-//! the same process on the same directory: a file a crash with fsync, and one raw append with
-//! fdatasync after each report. Figures are medians of `ROUNDS` rounds, which alternate between
-//! what is measured and its baselines, so that noisy neighbours hit all alike.
+//! `cargo bench --bench appliance` prints one line per figure: `figure NAME VALUE UNIT baseline NAME VALUE`.
+//! All uploads are different. The baselines run in the same process on the same directory: one file per
+//! crash with fsync, and one raw append with fdatasync after each report. Figures are medians of `ROUNDS`
+//! rounds. The rounds alternate between the measurement and its baselines, so that noise from other
+//! processes affects both.
 //!
-//! The walk is held against the program `minidump-stackwalk` (`cargo install minidump-stackwalk`),
-//! found on PATH or by `MINIDUMP_STACKWALK`; without it that figure is left out.
+//! The walk is compared with the program `minidump-stackwalk` (`cargo install minidump-stackwalk`), from
+//! PATH or from `MINIDUMP_STACKWALK`. Without the program this figure is omitted.
 
 mod containment;
 mod naming;
@@ -27,15 +27,15 @@ use crashkeep::stackwalk::{Walker, WalkerOptions};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_crashkeep");
 const ROUNDS: usize = 5;
-/// Crashes of the directory that a server is started on.
+/// Number of crashes in the directory on which the server is started.
 const FILLED_CRASHES: usize = 10_000;
-/// Clock ticks of /proc/PID/stat in a second, on every Linux that we know.
+/// Clock ticks per second in /proc/PID/stat. The value is the same on every Linux that we know.
 const TICKS: f64 = 100.0;
 
 fn main() {
     let root = tempfile::tempdir().expect("a directory");
     println!("machine: {} cores; medians of {ROUNDS} rounds", cores());
-    // `cargo bench --bench appliance -- symbols` runs the parts that are named alone.
+    // `cargo bench --bench appliance -- symbols` runs only the named parts.
     let named: Vec<_> = std::env::args()
         .skip(1)
         .filter(|argument| !argument.starts_with('-'))
@@ -97,7 +97,7 @@ fn figure(name: &str, value: f64, unit: &str, baseline: &str, against: f64) {
 }
 
 struct Server {
-    /// Absent where the server runs in this process.
+    /// `None` if the server runs in this process.
     child: Option<Child>,
     address: String,
 }
@@ -125,7 +125,7 @@ impl Server {
         }
     }
 
-    /// One that runs already.
+    /// A server that is already running.
     fn at(address: &str) -> Self {
         Self {
             child: None,
@@ -137,7 +137,7 @@ impl Server {
         self.child.as_ref().map_or_else(std::process::id, Child::id)
     }
 
-    /// Processor time of the server itself so far, without its walkers.
+    /// CPU time of the server so far, without its walkers.
     fn cpu_ms(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("Linux");
         let fields: Vec<&str> = stat
@@ -153,7 +153,7 @@ impl Server {
         ticks / TICKS * 1000.0
     }
 
-    /// A counter or gauge of `/metrics`.
+    /// The value of a counter or gauge in `/metrics`.
     fn metric(&self, name: &str) -> f64 {
         let mut connection = TcpStream::connect(&self.address).expect("a connection");
         let request = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
@@ -189,7 +189,7 @@ impl Server {
     }
 }
 
-/// A report with this file, as one request on a connection that is kept.
+/// A report with this file, as one request on a keep-alive connection.
 fn request(file: &[u8]) -> Vec<u8> {
     let head = "--b\r\nContent-Disposition: form-data; name=\"ProductName\"\r\n\r\nBench\r\n\
                 --b\r\nContent-Disposition: form-data; name=\"upload_file_minidump\"; filename=\"d\"\r\n\r\n";
@@ -231,7 +231,7 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Runs `work` for each number below `count` on so many threads; returns the runs per second.
+/// Calls `work` for each number below `count` on this many threads. Returns the calls per second.
 fn rate(threads: usize, count: usize, work: impl Fn(usize, usize) + Sync) -> f64 {
     let next = AtomicUsize::new(0);
     let begun = Instant::now();
@@ -314,7 +314,7 @@ fn collector(root: &Path, name: &str, bytes: usize, connections: usize) {
     );
 }
 
-/// Every dump of the corpus.
+/// All dumps of the corpus.
 fn dumps() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/dumps");
     let mut names: Vec<_> = std::fs::read_dir(folder)
@@ -361,8 +361,8 @@ fn pipeline(root: &Path) {
     );
 }
 
-/// Every dump of the corpus with its symbols: in a worker's walker, which lives on, against the
-/// usual program, started for each dump.
+/// All dumps of the corpus with their symbols: in a worker's walker, which keeps running, compared with the
+/// usual program, which is started for each dump.
 fn walk(root: &Path) {
     let program = std::env::var("MINIDUMP_STACKWALK").unwrap_or("minidump-stackwalk".into());
     if Command::new(&program).arg("--version").output().is_err() {
@@ -410,7 +410,7 @@ fn walk(root: &Path) {
     );
 }
 
-/// Symbol files as they lie on a symbol server.
+/// Unpacks symbol files into the layout of a symbol server.
 fn unpack(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a folder");
     for entry in std::fs::read_dir(from).expect("symbols") {
@@ -431,8 +431,8 @@ fn unpack(from: &Path, to: &Path) {
     }
 }
 
-/// From exec to the listening line and what an idle server holds, on an empty directory and on
-/// one with crashes.
+/// Time from exec to the listening line, and memory of an idle server, with an empty directory and with one
+/// that contains crashes.
 fn start(root: &Path) {
     starts("empty", |round| root.join(format!("start-{round}")));
     let filled = root.join("filled");

@@ -1,5 +1,4 @@
-//! How the server is reached: the addresses it binds, the URL under which users know it, and the
-//! proxies whose word about a client counts.
+//! The addresses that the server binds, its public URL, and the proxies whose forwarding headers it trusts.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -8,7 +7,7 @@ use std::str::FromStr;
 
 use crate::bugs::reference;
 
-/// What a listener binds: `127.0.0.1:8000`, or `unix:/run/crashkeep.sock` for a proxy on the same
+/// An address that a listener binds: `127.0.0.1:8000`, or `unix:/run/crashkeep.sock` for a proxy on the same
 /// machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
@@ -17,7 +16,7 @@ pub enum Listen {
 }
 
 impl Listen {
-    /// Whether only this machine reaches it.
+    /// True if only this machine can connect to it.
     pub fn is_local(&self) -> bool {
         match self {
             Self::Tcp(address) => address.ip().is_loopback(),
@@ -52,7 +51,7 @@ impl fmt::Display for Listen {
     }
 }
 
-/// The URL under which users reach the pages, without a slash at its end; empty where none is set.
+/// The URL under which users reach the pages, without a trailing slash; empty if none is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PublicUrl(String);
 
@@ -69,13 +68,13 @@ impl PublicUrl {
         self.0.starts_with("https://")
     }
 
-    /// Host and port, as a Host header has them.
+    /// Host and port, in the form of a Host header.
     pub fn host(&self) -> &str {
         let (origin, _) = self.split();
         origin.split_once("://").map_or("", |(_, host)| host)
     }
 
-    /// `/crashes` of `https://example.org/crashes`; empty for a URL without a path.
+    /// The path of the URL: `/crashes` for `https://example.org/crashes`, empty if the URL has no path.
     pub fn base_path(&self) -> &str {
         self.split().1
     }
@@ -110,16 +109,16 @@ impl FromStr for PublicUrl {
     }
 }
 
-/// Peers that forward for others: networks, and whoever connects through our Unix socket.
+/// Peers that forward requests for clients: networks, and every peer on our Unix socket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies {
-    /// Address and length of the prefix in bits.
+    /// Network address, and length of the prefix in bits.
     networks: Vec<(IpAddr, u8)>,
     unix: bool,
 }
 
 impl TrustedProxies {
-    /// Reads words such as `127.0.0.1`, `10.0.0.0/8` and `unix`.
+    /// Reads words such as `127.0.0.1`, `10.0.0.0/8` and `unix`. Returns `None` if a word is none of these.
     pub fn read<'a>(words: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         let mut proxies = Self::default();
         for word in words {
@@ -141,7 +140,7 @@ impl TrustedProxies {
         Some(proxies)
     }
 
-    /// Whether what this peer says about the client counts; `None` is a peer of the Unix socket.
+    /// True if we believe the forwarding headers of this peer. `None` is a peer on the Unix socket.
     pub fn trusts(&self, peer: Option<IpAddr>) -> bool {
         match peer.map(|address| address.to_canonical()) {
             None => self.unix,
@@ -152,9 +151,9 @@ impl TrustedProxies {
         }
     }
 
-    /// The client behind `peer`, by the `X-Forwarded-For` headers in the order received. Each proxy
-    /// appends the address that it sees, so the last one that is no proxy of ours is the client:
-    /// what stands before it the client may have made up.
+    /// The address of the client behind `peer`. `forwarded_for` holds the `X-Forwarded-For` headers in the
+    /// order received. Each proxy appends the address that it sees. So the last address that is not one of
+    /// our proxies is the client. The client may have invented the entries before it.
     pub fn client<'a>(
         &self,
         peer: Option<IpAddr>,
@@ -199,11 +198,11 @@ fn contains(network: IpAddr, bits: u8, address: IpAddr) -> bool {
         _ => return false,
     };
     let shift = width - u32::from(bits);
-    // A shift by the whole width is not defined: a prefix of 0 bits holds everything.
+    // A shift by the full width is undefined. A prefix of 0 bits contains every address.
     network.checked_shr(shift) == address.checked_shr(shift)
 }
 
-/// The address in an entry of `X-Forwarded-For`, which some proxies write with a port.
+/// The address in an entry of `X-Forwarded-For`. Some proxies add a port.
 fn address_of(word: &str) -> Option<IpAddr> {
     let word = word.trim_matches('"');
     let parsed = word.parse::<IpAddr>().ok().or_else(|| {
@@ -267,7 +266,7 @@ mod tests {
         assert_eq!(client("127.0.0.1", local, &["203.0.113.9"]), "203.0.113.9");
         assert_eq!(client("127.0.0.1", local, &[]), "127.0.0.1");
         assert_eq!(client("10.0.0.0/8", local, &["203.0.113.9"]), "127.0.0.1");
-        // What a client claims stands in front of what the proxy saw.
+        // The client's own claims come before the address that the proxy saw.
         assert_eq!(
             client("127.0.0.1", local, &["1.1.1.1, 203.0.113.9"]),
             "203.0.113.9"

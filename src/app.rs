@@ -1,4 +1,4 @@
-//! What all handlers share: the parts of a running server.
+//! The parts of a running server that all handlers share.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,40 +26,40 @@ use parking_lot::Mutex;
 /// Everything that a handler may use.
 pub struct App {
     pub config: Arc<InForce>,
-    /// Nothing may be changed.
+    /// True if the server must not change anything.
     pub read_only: bool,
     pub store: Arc<Store>,
     pub index: Arc<Index>,
     pub indexer: Arc<Indexer>,
     pub retention: Arc<Retention>,
-    /// `None` where nothing may be changed.
+    /// `None` if the server is read-only.
     pub late_symbols: Option<Arc<PeriodicTask>>,
-    /// Where the configuration names symbol servers.
+    /// `None` if the configuration names no symbol servers.
     pub symbol_fetcher: Option<PeriodicTask>,
     pub naming: Arc<Naming>,
-    /// Where a tracker is set, and may be asked.
+    /// `None` if no bug tracker is configured, or if the server is read-only.
     pub bugzilla: Option<Poller>,
     pub pool: Arc<Pool>,
     pub symbols: Shelf,
     /// The shelf and all other folders of symbols.
     pub symbol_dirs: SymbolDirs,
     pub converter: Converter,
-    /// What became of files that came in chunks, by their hash.
+    /// The results of files that were uploaded in chunks, by the hash of the file.
     pub assembled: Remembered,
-    /// Looks single addresses up in them.
+    /// Looks up single addresses in symbol files.
     pub namer: Namer,
-    /// Counts requests by caller.
+    /// Counts requests per caller.
     pub pace: Pace,
-    /// What makes somebody an admin while there is no account.
+    /// The key that makes its holder an admin while no account exists.
     pub local_key: LocalKey,
-    /// What commands on this machine show.
+    /// The key with which commands on this machine authenticate.
     pub command_key: CommandKey,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
 }
 
 impl App {
-    /// The address under which a client reaches this server, without a slash at its end.
+    /// The URL under which a client reaches this server, without a trailing slash.
     pub fn address(&self, request: &Request) -> String {
         let config = self.config.get();
         let public = config.http.public_url.as_str();
@@ -75,7 +75,7 @@ impl App {
     }
 }
 
-/// The last answers to questions that clients ask more than once.
+/// The most recent answers to requests that clients repeat.
 #[derive(Default)]
 pub struct Remembered(Mutex<VecDeque<(String, serde_json::Value)>>);
 

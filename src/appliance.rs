@@ -1,8 +1,8 @@
-//! The composition root: every part is opened, started and stopped here, in written order.
+//! The composition root. It opens, starts and stops every part, in a fixed order.
 //!
-//! Stopping goes the way of a crash, from the front: no new requests, no new jobs, workers end
-//! theirs, the index takes over what is done, and the store closes last. Each step is bounded in
-//! time, and none of them is needed for the next start to be clean.
+//! The server stops in the order in which a crash passes through it. First it accepts no new requests, then
+//! it starts no new jobs. Workers finish their jobs, the indexer takes over the results, and the store
+//! closes last. Each step has a time limit. The next start is clean even if no step completed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,18 +43,19 @@ use crate::symbols::{Shelf, SymbolDirs};
 use crate::upload;
 use crate::workers::{Pool, PoolParts};
 
-/// For requests under way when the server stops.
+/// How long requests in progress may continue when the server stops.
 const REQUEST_GRACE: Duration = Duration::from_secs(20);
-/// For walks under way when the server stops.
+/// How long walks in progress may continue when the server stops.
 const WALK_GRACE: Duration = Duration::from_secs(10);
-/// Address space of a walker beyond its symbols.
+/// Address space of a walker, not counting symbols.
 const WALKER_ADDRESS_BYTES: u64 = 1 << 30;
-/// Heap of a walker beyond its symbols and the dump: several times what any dump was seen to take.
+/// Heap of a walker, not counting symbols and the dump. Several times the most that any dump has needed so
+/// far.
 const WALKER_HEAP_BYTES: u64 = 256 << 20;
-/// The part of a walk's deadline that it may use the processor.
+/// A walk may use 1/4 of its deadline as CPU time.
 const WALK_CPU_PART: u64 = 4;
-/// What the symbols of one dump may take of a walker's address space, beyond those kept open.
-/// Mapped files are no memory, so this need not be tight.
+/// Address space in a walker for the symbols of one dump, in addition to the files that it keeps open.
+/// Mapped files use no memory, so this limit need not be tight.
 const WALKER_MAP_BYTES: u64 = 16 << 30;
 
 /// A running server.
@@ -66,24 +67,27 @@ pub struct Appliance {
     _ground: Ground,
 }
 
-/// What is not configuration: where the data are, and which program walks dumps.
+/// Settings that are not part of the configuration: the data directory, and the program that walks dumps.
 #[derive(Clone, Debug)]
 pub struct Place {
     pub data: PathBuf,
-    /// Our own binary, run again as walkers.
+    /// Our own binary. Workers run it as walkers.
     pub program: PathBuf,
-    /// Show what is there and change nothing: no uploads, no workers, not a byte written below
-    /// `data`. Needs no lock, so it works on read-only media and for another user.
+    /// Show the existing data and change nothing: no uploads, no workers, no writes below `data`. Needs no
+    /// lock, so it works on read-only media and as a different user.
     pub read_only: bool,
 }
 
 impl Appliance {
     /// Opens everything in `place` and listens.
+    ///
+    /// # Errors
+    /// The message says which part cannot be opened and why. The operator must fix the cause.
     pub fn start(config: Config, place: &Place) -> anyhow::Result<Self> {
         Self::start_at(config, place, Arc::new(SystemClock))
     }
 
-    /// The same with a clock of the caller's.
+    /// Does the same with the given clock.
     pub fn start_at(config: Config, place: &Place, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         fields::extend(&config.fields.value, &config.installations.told_by.0)
             .map_err(anyhow::Error::msg)?;
@@ -233,17 +237,17 @@ impl Appliance {
         })
     }
 
-    /// What it listens on, with the port that the system chose.
+    /// The address on which the server listens, with the port that the system chose.
     pub fn address(&self) -> &Listen {
         &self.server.bound
     }
 
-    /// The same as a URL, without a slash at its end.
+    /// The same address as a URL, without a trailing slash.
     pub fn url(&self) -> &str {
         &self.server.url
     }
 
-    /// The key that makes its holder an admin, while there is no account.
+    /// The key that makes its holder an admin while no account exists.
     pub fn local_key(&self) -> Option<String> {
         self.app.local_key.secret()
     }
@@ -252,13 +256,13 @@ impl Appliance {
         self.app.config.get()
     }
 
-    /// Puts another configuration in force, where it can be used.
+    /// Puts another configuration in force if it is valid.
     pub fn reload(&self, read: Result<Config, ConfigError>) {
         self.app.config.replace(read, self.app.clock.now());
         self.server.reload_certificate();
     }
 
-    /// Waits until every crash that came in is processed and can be found, or `patience` is over.
+    /// Waits until every stored crash is processed and indexed, or until `patience` is over.
     pub fn wait_idle(&self, patience: Duration) {
         let until = Instant::now() + patience;
         let busy = || {
@@ -273,12 +277,12 @@ impl Appliance {
                 || self.app.indexer.status().changes_waiting > 0
         };
         while busy() && Instant::now() < until {
-            // Nothing tells when the last of many crashes is done; looking is cheap.
+            // No signal says when the last crash is done. Polling is cheap.
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
-    /// Ends requests, walks and writes under way, and closes the store.
+    /// Ends the requests, walks and writes in progress, and closes the store.
     pub fn stop(self) {
         drop(self.announcement);
         self.server.stop(REQUEST_GRACE);
@@ -300,7 +304,7 @@ impl Appliance {
     }
 }
 
-/// The key for a server that has no account yet and that only its own machine reaches.
+/// The key for a server that has no account yet and that listens only on its own machine.
 fn local_key(place: &Place, store: &Store, listen: &Listen) -> anyhow::Result<LocalKey> {
     let is_wanted = !store.has_users()? && listen.is_local();
     Ok(match (is_wanted, place.read_only) {
@@ -318,7 +322,10 @@ fn worker_count(config: &Config) -> usize {
     }
 }
 
-/// Builds the search index anew, for a data directory that no server has open.
+/// Rebuilds the search index of a data directory that no server has open.
+///
+/// # Errors
+/// The data directory is in use, or it cannot be read or written.
 pub fn reindex(
     config: &Config,
     data: &Path,
@@ -332,7 +339,7 @@ pub fn reindex(
     built.map_err(|error| anyhow::anyhow!("the search index: {error}"))
 }
 
-/// How long the configuration keeps things.
+/// The retention periods of the configuration.
 fn keep(config: &Config) -> Keep {
     let settings = &config.retention;
     Keep {
@@ -343,8 +350,11 @@ fn keep(config: &Config) -> Keep {
     }
 }
 
-/// One pass of retention over a data directory that no server has open. Without `confirm` it
-/// only says what it would do.
+/// Runs one pass of retention over a data directory that no server has open. Without `confirm` it only
+/// returns what it would do.
+///
+/// # Errors
+/// The data directory is in use, or it cannot be read or written.
 pub fn retain(config: &Config, data: &Path, confirm: bool) -> anyhow::Result<(Plan, Option<Pass>)> {
     let StoreAlone { store, .. } = store_alone(config, data)?;
     let places = SymbolPlaces {
@@ -363,13 +373,13 @@ pub fn retain(config: &Config, data: &Path, confirm: bool) -> anyhow::Result<(Pl
     Ok((plan, done))
 }
 
-/// What the parts stand on: the folders that they write to, and the lock on them.
+/// The base of all other parts: the folders that they write to, and the lock on them.
 struct Ground {
     disk: Arc<dyn Disk>,
     index_dir: PathBuf,
     spill_dir: PathBuf,
     _lock: Option<DirectoryLock>,
-    /// Where a read-only server keeps what it derives.
+    /// The folder where a read-only server stores what it derives.
     _temporary: Option<tempfile::TempDir>,
 }
 
@@ -404,7 +414,7 @@ impl Ground {
     }
 }
 
-/// Removes what was on its way in when the server before this one ended.
+/// Removes reports that the previous server had not finished receiving.
 fn sweep(spill_dir: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(spill_dir)? {
         let path = entry?.path();
@@ -415,12 +425,12 @@ fn sweep(spill_dir: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Breakpad symbols, laid out as on a symbol server.
+/// The folder of symbols, in the layout of a Breakpad symbol server.
 fn symbol_dir(data: &Path) -> PathBuf {
     data.join("symbols")
 }
 
-/// Where temporary files lie until they are stored.
+/// The folder of temporary files, until they are stored.
 fn incoming_dir(data: &Path) -> PathBuf {
     data.join("incoming")
 }
@@ -431,7 +441,10 @@ pub struct StoreAlone {
     ground: Ground,
 }
 
-/// Opens the store without anything around it: no workers, no index, no listener.
+/// Opens only the store: no workers, no index, no listener.
+///
+/// # Errors
+/// The configured fields are invalid, the data directory is in use, or the store cannot be opened.
 pub fn store_alone(config: &Config, data: &Path) -> anyhow::Result<StoreAlone> {
     fields::extend(&config.fields.value, &config.installations.told_by.0)
         .map_err(anyhow::Error::msg)?;
@@ -441,7 +454,7 @@ pub fn store_alone(config: &Config, data: &Path) -> anyhow::Result<StoreAlone> {
         read_only: false,
     })
     .with_context(|| format!("data directory {}", data.display()))?;
-    // Without a place in the queue no crash is handed out.
+    // A queue without capacity receives no jobs.
     let (lanes, _jobs, _stop) = queue::queue(0);
     let options = StoreOptions {
         cache_bytes: config.store.cache_bytes.0 as usize,
@@ -453,30 +466,30 @@ pub fn store_alone(config: &Config, data: &Path) -> anyhow::Result<StoreAlone> {
     Ok(StoreAlone { store, ground })
 }
 
-/// The symbols of a data directory without a server, which may run meanwhile.
+/// The shelf of a data directory, without a server. A server may run at the same time.
 pub fn shelf(data: &Path) -> std::io::Result<Shelf> {
     make_private_dir(&symbol_dir(data))?;
     make_private_dir(&incoming_dir(data))?;
     Ok(shelf_to_read(data))
 }
 
-/// The same for those who put nothing there: it makes no folder.
+/// The same for read access: creates no folder.
 pub fn shelf_to_read(data: &Path) -> Shelf {
     Shelf::new(symbol_dir(data), incoming_dir(data))
 }
 
-/// Every folder in which symbols lie; our own first.
+/// All folders with symbols, our own first.
 fn symbol_folders(config: &Config, data: &Path) -> Vec<PathBuf> {
     let others = config.symbol_source.iter().filter_map(SymbolSource::folder);
     std::iter::once(symbol_dir(data)).chain(others).collect()
 }
 
-/// Symbols as walkers use them.
+/// The mapped symbol files that walkers use.
 fn mapped_dir(data: &Path) -> MappedDir {
     MappedDir::new(data.join("symbols-mapped"), incoming_dir(data))
 }
 
-/// What turns programs and debug files into symbols, run by `program`.
+/// The converter of programs and debug files into symbols. It runs `program`.
 pub fn converter(config: &Config, program: PathBuf) -> Converter {
     Converter {
         memory_bytes: config.symbols.convert_bytes_max.0,
@@ -487,10 +500,10 @@ pub fn converter(config: &Config, program: PathBuf) -> Converter {
 }
 
 fn walker_options(config: &Config, place: &Place, mapped: Arc<MappedDir>) -> WalkerOptions {
-    // Kept open as mappings, or in the heap where they cannot be mapped.
+    // Walkers keep symbols open as mappings, or on the heap if they cannot be mapped.
     let symbols = config.symbols.map_bytes.0;
     let deadline = config.workers.walk_deadline.0;
-    // A report holds no larger dump; one that came packed is held twice while it is unpacked.
+    // A report cannot contain a larger dump. A compressed dump is in memory twice while it is unpacked.
     let dump = config.http.inflated_bytes_max.0;
     let heap_bytes = WALKER_HEAP_BYTES + 2 * dump + symbols;
     WalkerOptions {

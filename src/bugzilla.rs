@@ -1,15 +1,15 @@
-//! Asks a Bugzilla which bugs are about which signatures, and how its bugs stand.
+//! Asks a Bugzilla which bugs are about which signatures, and what status its bugs have.
 //!
-//! A thread of its own makes a pass at the start and then at every interval of the setting:
+//! A separate thread makes a pass at the start and then at the configured interval. A pass has these steps:
 //!
-//! 1. Bugs that were made, or whose crash-signature field was changed, since the day of the last
-//!    pass that succeeded. What the field names replaces what it named before; what people
-//!    attached by hand stays.
-//! 2. How all other known bugs of the tracker stand, in batches.
-//! 3. The moment of the pass, so that the next one goes on there, also after a restart.
+//! 1. Fetch the bugs that were created, or whose crash-signature field changed, since the day of the last
+//!    successful pass. The signatures in the field replace those that the field named before. Signatures
+//!    that people attached by hand stay.
+//! 2. Fetch the status of all other known bugs of the tracker, in batches.
+//! 3. Store the time of the pass, so that the next one continues from there, also after a restart.
 //!
-//! A pass that fails is told and made again; all its steps may be repeated. Without an address in
-//! the configuration there is no thread. Source: Bugzilla 5's REST API, and Socorro's use of it.
+//! A pass that fails is reported and repeated. All its steps can be repeated safely. If the configuration
+//! names no tracker, the thread does not exist. Source: Bugzilla 5's REST API, and Socorro's use of it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -30,34 +30,34 @@ use crate::store::bugs::BugChange;
 use crate::store::{Store, StoreError};
 use parking_lot::Mutex;
 
-/// Between two tries after one that failed, unless the setting is shorter.
+/// Pause after a failed pass, unless the configured interval is shorter.
 const RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
-/// How far before the last pass changes are asked for. Bugzilla takes a day, in a time zone of
-/// its own: with the very day, a server behind UTC would leave out some hours of each.
+/// How far before the last pass we ask for changes. Bugzilla accepts only a day, in its own time zone.
+/// Without the overlap, a Bugzilla behind UTC would omit some hours of each day.
 const OVERLAP_MS: i64 = DAY_MS;
-/// Bugs of one answer.
+/// Bugs per answer.
 const PAGE_BUGS: usize = 200;
-/// Answers to one question: so many bugs do not change between two passes.
+/// Answers per question. More bugs than that do not change between two passes.
 const PAGES_MAX: usize = 500;
-/// Bugs that one request asks for by their ids.
+/// Bugs that one request asks for by id.
 const IDS_BATCH: usize = 100;
-/// What is asked of a bug.
+/// The fields of a bug that we request.
 const STANDING_FIELDS: &str = "id,status,resolution,summary,is_open";
 
-/// What a pass found.
+/// The result of a pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pass {
-    /// Bugs made or changed since the pass before.
+    /// Bugs that were created or changed since the previous pass.
     pub changed: usize,
-    /// Other bugs that were asked for.
+    /// Other bugs whose status was requested.
     pub refreshed: usize,
 }
 
-/// For the status page.
+/// The state of the poller, for the status page.
 #[derive(Clone, Debug, Default)]
 pub struct PollStatus {
     pub last_pass: Option<(Timestamp, Pass)>,
-    /// Why the last try failed, if it did.
+    /// Why the last pass failed; `None` if it succeeded.
     pub error: Option<String>,
 }
 
@@ -65,9 +65,9 @@ pub struct PollStatus {
 pub enum PollError {
     Outbound(OutboundError),
     Store(StoreError),
-    /// It answered something else than bugs.
+    /// The answer was not a list of bugs.
     Answer(String),
-    /// The server stops.
+    /// The server is stopping.
     Stopping,
 }
 
@@ -96,7 +96,7 @@ impl From<StoreError> for PollError {
     }
 }
 
-/// The thread that asks.
+/// The polling thread.
 pub struct Poller {
     task: PeriodicTask,
     status: Arc<Mutex<PollStatus>>,
@@ -126,7 +126,7 @@ impl Poller {
         Ok(Self { task, status })
     }
 
-    /// Has it ask soon: somebody waits to see how a bug stands.
+    /// Starts a pass soon, because a user wants to see the status of a bug.
     pub fn wake(&self) {
         self.task.wake();
     }
@@ -135,7 +135,7 @@ impl Poller {
         self.status.lock().clone()
     }
 
-    /// Ends it; a request under way is waited for, within its bounds.
+    /// Ends the thread. Waits for a request in progress, within its time limit.
     pub fn stop(&self) {
         self.task.stop();
     }
@@ -156,15 +156,15 @@ fn tell(told: &Mutex<PollStatus>, url: &str, now: Timestamp, result: Result<Pass
     }
 }
 
-/// A Bugzilla, and where its answers go.
+/// A Bugzilla, and the store that receives its answers.
 pub struct Tracker {
     pub store: Arc<Store>,
     pub outbound: Outbound,
-    /// Its address, without a slash at the end.
+    /// URL of the tracker, without a trailing slash.
     pub url: String,
 }
 
-/// Answers of `/rest/bug`. An error is answered as a document too, at times with status 200.
+/// An answer of `/rest/bug`. Bugzilla reports errors in the same document, sometimes with status 200.
 #[derive(Deserialize)]
 struct Found {
     #[serde(default)]
@@ -193,7 +193,7 @@ impl FoundBug {
             summary: cut(&self.summary),
             status: cut(&self.status),
             resolution: cut(&self.resolution),
-            // Bugs have a resolution from their closing to their reopening.
+            // A closed bug has a resolution until it is reopened.
             is_open: self
                 .is_open
                 .or(self.resolution.as_ref().map(String::is_empty)),
@@ -206,8 +206,12 @@ impl FoundBug {
 }
 
 impl Tracker {
-    /// Asks for everything that may have changed at `now`. Ends early, with nothing half done,
-    /// when the other end of `woken` is dropped.
+    /// Asks for everything that may have changed at `now`. Ends early if the sender of `woken` is dropped.
+    /// No change is then half done.
+    ///
+    /// # Errors
+    /// After [`PollError::Stopping`] the thread must end. After any other error the caller tries again
+    /// later.
     pub fn pass(&self, now: Timestamp, woken: &Receiver<()>) -> Result<Pass, PollError> {
         let before = self.store.last_pass(&self.url)?;
         let from = Timestamp::from_ms(before.unwrap_or(now).ms() - OVERLAP_MS);
@@ -215,7 +219,7 @@ impl Tracker {
         let changed = self.changed_since(&day, now, woken)?;
         let mut others = Vec::new();
         for id in self.store.bugs_in(&self.url)? {
-            // Only numbers are bugs of a Bugzilla.
+            // Only a number is the id of a bug in Bugzilla.
             others.extend(id.parse::<u64>().ok().filter(|id| !changed.contains(id)));
         }
         for ids in others.chunks(IDS_BATCH) {
@@ -240,7 +244,7 @@ impl Tracker {
         })
     }
 
-    /// Takes over what the fields of new and changed bugs say; returns those bugs' ids.
+    /// Stores the crash-signature fields of new and changed bugs. Returns the ids of those bugs.
     fn changed_since(
         &self,
         day: &str,
@@ -278,7 +282,7 @@ impl Tracker {
                 changes.push(BugChange::Stands { bug, at: now });
             }
             self.store.change_bugs(changes)?;
-            // A server that knows no offsets answers the same again.
+            // A server that ignores the offset repeats its first answer.
             if found.len() < PAGE_BUGS || changed.len() == known {
                 return Ok(changed);
             }
@@ -294,7 +298,7 @@ impl Tracker {
         params: &[(&str, &str)],
         woken: &Receiver<()>,
     ) -> Result<Vec<FoundBug>, PollError> {
-        // A wish to ask at once is being fulfilled.
+        // A wake-up needs no action here: the pass is already running.
         if let Err(TryRecvError::Disconnected) = woken.try_recv() {
             return Err(PollError::Stopping);
         }

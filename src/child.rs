@@ -1,37 +1,37 @@
-//! Children that are started for one piece of work: files go in and out, and time is bounded.
+//! Child processes that do one piece of work: input and output are files, and time is limited.
 
 use std::io;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-/// Between two looks at whether a child has ended: portable, and nothing to the milliseconds that
-/// a start takes.
+/// Pause between two checks whether a child has ended. Polling is portable. This pause is short compared
+/// with the milliseconds that it takes to start a process.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-/// A child that does not outlive us.
+/// A child that is killed when this value is dropped.
 struct Killed(Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        // Both fail where it has ended, which is what is wanted.
+        // Both calls fail if the child has already ended. That is fine.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Makes room in a pipe, so that those at its ends wait for each other less often.
+/// Makes the buffer of a pipe larger, so that reader and writer block each other less often.
 #[cfg(target_os = "linux")]
 pub fn widen(pipe: &impl std::os::fd::AsFd) {
-    /// What the system allows to everybody.
+    /// The limit for unprivileged processes.
     const PIPE_BYTES: usize = 1 << 20;
-    // Where that is refused, or this is no pipe, all goes on as it was.
+    // If the system refuses, or this is not a pipe, the buffer keeps its size.
     let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
 }
 
 #[cfg(not(target_os = "linux"))]
 pub fn widen<T>(_: &T) {}
 
-/// Whether a child has begun to answer, told without reading any of it.
+/// Checks whether a child has begun to answer, without reading the answer.
 #[cfg(unix)]
 pub struct Answers(std::os::fd::OwnedFd);
 
@@ -45,7 +45,7 @@ impl Answers {
         Self::look(&self.0, Some(&rustix::event::Timespec::default()))
     }
 
-    /// Waits until they are there, or the child has closed the pipe.
+    /// Waits until the child answers or closes the pipe.
     pub fn wait(pipe: &impl std::os::fd::AsFd) {
         while !Self::look(pipe, None) {}
     }
@@ -54,12 +54,12 @@ impl Answers {
         use rustix::event::{PollFd, PollFlags, poll};
         use rustix::io::Errno;
         let result = poll(&mut [PollFd::new(pipe, PollFlags::IN)], wait);
-        // An error is for who reads to meet, but a signal is none.
+        // The reader will see any error. A signal (EINTR) is not an error.
         !matches!(result, Ok(0) | Err(Errno::INTR))
     }
 }
 
-/// Elsewhere nobody asks what a child does.
+/// On other systems we do not check what a child does.
 #[cfg(not(unix))]
 pub struct Answers;
 
@@ -76,8 +76,8 @@ impl Answers {
     pub fn wait<T>(_: &T) {}
 }
 
-/// Runs a command to its end. `None` where it took longer than `deadline`, and was killed. Its
-/// output must go to files: nobody reads pipes here.
+/// Runs a command to its end. Kills it and returns `None` if it takes longer than `deadline`. The command
+/// must write its output to files, because nothing here reads pipes.
 pub fn run(command: &mut Command, deadline: Duration) -> io::Result<Option<ExitStatus>> {
     let until = Instant::now() + deadline;
     let mut child = Killed(command.spawn()?);

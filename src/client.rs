@@ -1,7 +1,8 @@
 //! The HTTP client of our own commands, for http:// and https://.
 //!
-//! Unlike `outbound`, which a server uses, it asks whatever address a person types. Files are sent as
-//! they are read, so that a command's memory does not grow with them, and a terminal shows how far it is.
+//! It connects to any address that the user types. (`outbound`, which a server uses, does not.) It reads
+//! files while it sends them, so that memory use does not grow with file size. It shows the progress on a
+//! terminal.
 
 use std::fmt;
 use std::fs::File;
@@ -12,15 +13,16 @@ use std::time::{Duration, Instant};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, SendBody, http};
 
-/// Bytes of an answer that are read.
+/// Maximum bytes of an answer that we read.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// For files: a large one may take an hour, and a server converts symbols before it answers.
+/// For files: sending a large file may take an hour, and a server converts symbols before it answers.
 const FILE_TIMEOUT: Duration = Duration::from_secs(4 * 60 * 60);
-/// Longer bodies are sent once the server has read the head and not refused it.
+/// For bodies of at least this size we send `Expect: 100-continue`, so that the server can refuse the
+/// request before we send the body.
 const EXPECT_BYTES_MIN: u64 = 1024 * 1024;
-/// Shorter bodies are sent before anybody could read how far they are.
+/// Smaller bodies are sent before a user could read the progress.
 const SHOWN_BYTES_MIN: u64 = 4 * 1024 * 1024;
 const SHOW_EVERY: Duration = Duration::from_millis(200);
 
@@ -35,7 +37,7 @@ impl fmt::Display for PostError {
 
 impl std::error::Error for PostError {}
 
-/// What is sent.
+/// The method of a request and its body.
 pub enum Sent {
     Get,
     Post {
@@ -47,13 +49,21 @@ pub enum Sent {
     Put(File),
 }
 
-/// Posts `body`; returns the status and the answer's text.
+/// Posts `body`. Returns the status and the text of the answer.
+///
+/// # Errors
+/// The same as for [`ask`].
 pub fn post(url: &str, content_type: &str, body: Vec<u8>) -> Result<(u16, String), PostError> {
     let content_type = content_type.to_owned();
     ask(url, Sent::Post { content_type, body }, None)
 }
 
-/// The same with any method, and with a token where the server wants one.
+/// Sends a request with any method, and with a token if the server requires one. Returns the status and the
+/// text of the answer.
+///
+/// # Errors
+/// There is no answer. The message names the URL and the reason. An answer with an error status is not an
+/// error.
 pub fn ask(url: &str, sent: Sent, token: Option<&str>) -> Result<(u16, String), PostError> {
     exchange(url, sent, token).map_err(|error| PostError(format!("{url}: {error}")))
 }
@@ -120,8 +130,8 @@ fn said(error: ureq::Error) -> AnyError {
     }
 }
 
-/// A client that follows no redirects. It trusts Mozilla's list of authorities, or those in the file that
-/// `SSL_CERT_FILE` names, as OpenSSL's programs do.
+/// A client that follows no redirects. It trusts Mozilla's list of authorities, or the authorities in the
+/// file that `SSL_CERT_FILE` names, as OpenSSL's programs do.
 fn agent(timeout: Duration) -> Result<Agent, AnyError> {
     let mut tls = TlsConfig::builder();
     if let Some(path) = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) {
@@ -150,10 +160,10 @@ fn agent(timeout: Duration) -> Result<Agent, AnyError> {
         .new_agent())
 }
 
-/// A body, piece by piece.
+/// A body that consists of several pieces.
 #[derive(Default)]
 struct Pieces {
-    /// In reverse: the last is read next.
+    /// In reverse order: the last element is read next.
     left: Vec<Box<dyn Read>>,
     bytes: u64,
 }
@@ -170,7 +180,7 @@ impl Pieces {
         self.left.push(Box::new(io::Cursor::new(bytes)));
     }
 
-    /// Its length is that of now: a file that grows is sent as far as that.
+    /// The length is fixed now. If the file grows, only its current length is sent.
     fn file(&mut self, file: File) -> io::Result<()> {
         let bytes = file.metadata()?.len();
         self.bytes += bytes;
@@ -178,7 +188,7 @@ impl Pieces {
         Ok(())
     }
 
-    /// Nothing more comes; from now on it is read.
+    /// Call this after the last piece and before reading.
     fn finish(mut self) -> Self {
         self.left.reverse();
         self
@@ -198,7 +208,7 @@ impl Read for Pieces {
     }
 }
 
-/// A body that tells a terminal how far it is.
+/// A body that shows its progress on a terminal.
 struct Shown {
     body: Pieces,
     sent: u64,
@@ -226,7 +236,7 @@ impl Shown {
         }
     }
 
-    /// Leaves the line as it was.
+    /// Clears the progress line.
     fn end(&mut self) {
         if self.shown_at.is_some() {
             let _ = write!(io::stderr(), "\r{:40}\r", "");
@@ -243,7 +253,7 @@ impl Read for Shown {
     }
 }
 
-/// A `multipart/form-data` body to be posted.
+/// A `multipart/form-data` body for a POST request.
 pub struct Form {
     boundary: String,
     body: Pieces,
@@ -270,7 +280,7 @@ impl Form {
         self.body.text(b"\r\n".to_vec());
     }
 
-    /// A part that is read while it is sent.
+    /// Adds a file. It is read while it is sent.
     pub fn file(&mut self, name: &str, file_name: &str, file: File) -> io::Result<()> {
         self.head(name, Some(file_name));
         self.body.file(file)?;

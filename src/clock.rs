@@ -1,4 +1,4 @@
-//! Time as an argument: nothing below the composition root asks the operating system.
+//! Time as an argument: no module below the composition root asks the operating system for the time.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A moment in UTC, in milliseconds since 1970-01-01.
+/// A point in time in UTC, in milliseconds since 1970-01-01.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Timestamp(pub i64);
 
@@ -20,7 +20,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Milliseconds from `earlier` to `self`; 0 where the clock was set back in between.
+    /// Milliseconds from `earlier` to `self`; 0 if the clock was set back in between.
     pub fn ms_since(self, earlier: Timestamp) -> i64 {
         self.0.saturating_sub(earlier.0).max(0)
     }
@@ -29,7 +29,7 @@ impl Timestamp {
         Day(u32::try_from(self.0.div_euclid(DAY_MS)).unwrap_or(0))
     }
 
-    /// The calendar view. A moment outside of the years -9999 to 9999 reads as 1970.
+    /// The calendar form. A time outside the years -9999 to 9999 is returned as 1970.
     pub fn utc(self) -> OffsetDateTime {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
             .unwrap_or(OffsetDateTime::UNIX_EPOCH)
@@ -40,7 +40,7 @@ impl Timestamp {
         self.utc().format(&Rfc3339).unwrap_or_default()
     }
 
-    /// Reads what [`Timestamp::rfc3339`] writes, also with another offset.
+    /// Reads what [`Timestamp::rfc3339`] writes. Accepts any UTC offset.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
         i64::try_from(moment.unix_timestamp_nanos() / 1_000_000)
@@ -49,15 +49,14 @@ impl Timestamp {
     }
 }
 
-/// Days in UTC since 1970-01-01; earlier ones count as 0.
+/// A day in UTC, as the number of days since 1970-01-01. Earlier days count as 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Day(pub u32);
 
 pub const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 impl Day {
-    /// Its first moment.
-    /// As `2026-11-22`.
+    /// The day in the form `2026-11-22`.
     pub fn text(self) -> String {
         self.start().rfc3339().chars().take(10).collect()
     }
@@ -66,14 +65,14 @@ impl Day {
         Timestamp(i64::from(self.0) * DAY_MS)
     }
 
-    /// So many days before; not before the first.
+    /// The day that is this many days earlier, but not before day 0.
     pub fn back(self, days: u32) -> Self {
         Self(self.0.saturating_sub(days))
     }
 }
 
 impl fmt::Display for Timestamp {
-    /// `2026-11-22 09:12:44 UTC`, the form of the pages.
+    /// `2026-11-22 09:12:44 UTC`, the form on pages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let t = self.utc();
         write!(
@@ -89,7 +88,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Where the time comes from.
+/// The source of the current time.
 pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 }
@@ -104,7 +103,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is set: for tests that jump.
+/// A clock that changes only when a test sets it.
 pub struct ManualClock(AtomicI64);
 
 impl ManualClock {

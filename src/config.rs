@@ -1,8 +1,8 @@
-//! The configuration: one list of settings, from which parsing, defaults, `config print` and the
-//! commented `appliance.toml` derive.
+//! The configuration: one list of settings. Parsing, defaults and `config print` derive from it. A test
+//! checks that the commented `appliance.toml` contains the same settings and defaults.
 //!
-//! A key that is not in the list, or a value that does not fit, is refused with file, line, and
-//! what would be accepted: a misspelt bound must not become a missing bound.
+//! An unknown key or an invalid value is refused. The error names the file, the line, and what is accepted.
+//! Otherwise a misspelt limit would silently become no limit.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use crate::fields::{self, Kind};
 use crate::symbol_source::{SourceKind, SymbolSource};
 use crate::throttle::{Op, Outcome, Rule};
 
-/// Where a setting's value came from.
+/// Where the value of a setting came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     Default,
@@ -56,29 +56,29 @@ impl<T> std::ops::Deref for Setting<T> {
     }
 }
 
-/// A type of setting: how it is read from TOML, and printed as TOML.
+/// A type of setting: how to read it from TOML and print it as TOML.
 trait Value: Sized {
-    /// What is accepted, for error texts: "a size such as \"100 MiB\"".
+    /// The accepted form, for error texts: "a size such as \"100 MiB\"".
     const FORM: &'static str;
     fn read(value: &DeValue) -> Option<Self>;
     fn print(&self) -> String;
 }
 
-/// A type of table that can stand many times, as `[[name]]`.
+/// A type of table that can occur many times, as `[[name]]`.
 trait Entry: Sized {
-    /// What it is, for error texts: "a throttle rule".
+    /// The name of such a table in error texts: "a throttle rule".
     const WHAT: &'static str;
     const KEYS: &'static [&'static str];
     fn read(found: &Found) -> Result<Self, ConfigError>;
-    /// What is wrong with an entry beside the others, and which it is.
+    /// Checks the entries against each other. An error says which entry is wrong and why.
     fn check(_all: &[Self]) -> Result<(), (usize, String)> {
         Ok(())
     }
-    /// Its keys and values, a line each.
+    /// Its keys and values, one per line.
     fn print(&self) -> String;
 }
 
-/// One line a setting. `at_start` marks those that are read only when the server starts.
+/// One setting per line. `at_start` marks settings that are read only when the server starts.
 macro_rules! settings {
     (@fixed) => { false };
     (@fixed at_start) => { true };
@@ -164,7 +164,7 @@ macro_rules! settings {
             const SECTIONS: &'static [&'static str] = &[$( stringify!($section) ),*];
             const LISTS: &'static [&'static str] = &[$( stringify!($list) ),*];
 
-            /// Every setting: section, key, value as TOML, where it came from.
+            /// All settings: section, key, value as TOML, and the source of the value.
             pub fn entries(&self) -> Vec<(&'static str, &'static str, String, &Source)> {
                 vec![$($( (
                     stringify!($section),
@@ -174,8 +174,8 @@ macro_rules! settings {
                 ), )*)*]
             }
 
-            /// Takes over the settings that a server in motion cannot change. Returns those that
-            /// would have been others.
+            /// Keeps the values of `running` for settings that cannot change while the server runs. Returns
+            /// the names of those settings whose new value differs.
             pub fn keep_started(&mut self, running: &Config) -> Vec<String> {
                 let mut waiting = Vec::new();
                 $($( if settings!(@fixed $($fixed)?) {
@@ -188,7 +188,7 @@ macro_rules! settings {
                 waiting
             }
 
-            /// Every entry of every list: the list's name, the entry as TOML, where it came from.
+            /// All entries of all lists: name of the list, the entry as TOML, and its source.
             pub fn list_entries(&self) -> Vec<(&'static str, String, &Source)> {
                 let mut entries = Vec::new();
                 $(
@@ -202,85 +202,86 @@ macro_rules! settings {
 }
 
 settings! {
-    /// `[http]`: what the server listens on and how much it takes.
+    /// `[http]`: what the server listens on and how much it accepts.
     http: Http {
-        /// Address and port to bind, or `unix:/path`. On any address but loopback the server has
+        /// Address and port to bind, or `unix:/path`. On an address other than loopback the server serves
         /// only the collector and the health URLs until an account exists.
         listen: Listen = Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 8000))), at_start;
-        /// The URL under which users reach the pages; it may have a path. Adds a ViewURL line to
-        /// the collector's answer, and is used in links that leave the server.
+        /// The URL under which users reach the pages; it may have a path. Adds a ViewURL line to the
+        /// collector's answer, and is used in links that leave the server.
         public_url: PublicUrl = PublicUrl::default();
-        /// Proxies whose X-Forwarded-For names the client: addresses, networks, and `unix` for
-        /// whoever connects through our Unix socket.
+        /// Proxies whose X-Forwarded-For names the client: addresses, networks, and `unix` for every peer on
+        /// our Unix socket.
         trusted_proxies: TrustedProxies = TrustedProxies::default();
-        /// A further address that takes crash reports alone, for clients that no proxy
-        /// understands; empty for none.
+        /// A second address that accepts only crash reports, for clients that cannot use a proxy; empty for
+        /// none.
         collector_listen: MaybeListen = MaybeListen(None), at_start;
         /// A certificate with its chain in PEM form; empty for no TLS. SIGHUP reads it again.
         tls_certificate: String = String::new();
         /// The private key of that certificate.
         tls_key: String = String::new();
-        /// The listeners that speak TLS where there is a certificate.
+        /// The listeners that use TLS if there is a certificate.
         tls_for: TlsFor = TlsFor { listen: true, collector_listen: true }, at_start;
-        /// Whether search engines are asked to keep away.
+        /// Whether to ask search engines not to index the pages.
         noindex: bool = true;
-        /// Largest body of a report as it comes over the wire.
+        /// Maximum size of the body of a report as received.
         report_bytes_max: Size = Size(100 << 20);
-        /// Largest body of a report after inflation.
+        /// Maximum size of the body of a report after decompression.
         inflated_bytes_max: Size = Size(200 << 20);
-        /// Most times that a body may grow by inflation, beyond its first MiB.
+        /// Maximum compression ratio of a body, not counting its first MiB.
         ratio_max: u32 = 200;
-        /// Further paths that take reports as /submit does, for clients whose address cannot change.
+        /// Further paths that accept reports like /submit, for clients whose address cannot change.
         submit_paths: Paths = Paths(Vec::new());
-        /// Origins whose pages may read symbols and /symbolicate/v5 in a browser; "*" is every one.
+        /// Origins whose pages may read symbols and /symbolicate/v5 in a browser; "*" means every origin.
         cors_origins: CorsOrigins = CorsOrigins(Vec::new());
     }
     /// `[access]`: who may read, and how often.
     access: Access {
-        /// Whether anybody may read public fields without a token, once there is an account.
+        /// Whether everybody may read public fields without a token once an account exists.
         public_read: bool = false;
-        /// Requests that a token may make in a minute.
+        /// Requests per minute and token.
         requests_per_minute: u32 = 1_000;
-        /// Requests that an address without a token may make in a minute.
+        /// Requests per minute and address without a token.
         anonymous_per_minute: u32 = 100;
-        /// Wrong tokens that an address may show in a minute. After that its tokens are refused
-        /// unseen, but for those that were right before.
+        /// Wrong tokens per minute and address. Above that, tokens from the address are refused unchecked,
+        /// except those that were right before.
         failed_logins_per_minute: u32 = 20;
     }
-    /// `[deferred]`: reports that the throttle set aside.
+    /// `[deferred]`: reports that a throttle rule deferred.
     deferred: Deferred {
-        /// Days that a deferred report is kept for somebody to ask for it.
+        /// Days for which a deferred report is kept.
         keep_days: Days = Days(7);
-        /// Whether a deferred report is processed when anybody opens its page. Without this it takes
-        /// the right to reprocess, and a click.
+        /// Whether opening the page of a deferred report processes it. Otherwise a user with the right to
+        /// reprocess must request it.
         process_on_view: bool = false;
     }
     /// `[installations]`: how installations of a product are told apart and counted.
     installations: Installations {
-        /// Annotations between spaces; the first that a report has tells which installation sent it.
+        /// Annotation names, separated by spaces. The first one that a report has identifies the
+        /// installation.
         told_by: Keys = Keys(fields::INSTALLATION_KEYS.map(str::to_owned).to_vec()), at_start;
     }
-    /// `[retention]`: how long crashes are kept, from their receipt.
+    /// `[retention]`: how long crashes are kept after receipt.
     retention: RetentionSettings {
-        /// Days that a processed crash is kept.
+        /// Days for which a processed crash is kept.
         processed_days: Days = Days(180);
-        /// Days that a crash is kept whose processing was given up.
+        /// Days for which a failed crash is kept.
         failed_days: Days = Days(30);
-        /// Days that symbols are kept from their last use by a walk; 0 is for ever.
+        /// Days for which symbols are kept after the last walk that used them; 0 means no limit.
         symbols_unused_days: u32 = 0;
-        /// Days that symbols are kept from their upload, in use or not; 0 is for ever.
+        /// Days for which symbols are kept after their upload, used or not; 0 means no limit.
         symbols_days: u32 = 0;
     }
     /// `[workers]`: the pool that walks dumps.
     workers: Workers {
-        /// Worker threads, each with a walker process of its own; 0 is one a processor core.
+        /// Worker threads, each with its own walker process; 0 means one per CPU core.
         count: u32 = 0, at_start;
-        /// Time for one dump, but for that in which others had the processors; a quarter of it may be processor time.
+        /// Time limit per dump, not counting time spent waiting for a CPU. A quarter of it may be CPU time.
         walk_deadline: Span = Span(Duration::from_secs(60)), at_start;
     }
-    /// `[signature]`: how crashes are named.
+    /// `[signature]`: how signatures are computed.
     signature: Signature {
-        /// `crashkeep`, or `socorro` for names equal to Mozilla's.
+        /// `crashkeep`, or `socorro` for the same signatures as Mozilla's.
         ruleset: RulesetName = RulesetName("crashkeep"), at_start;
     }
     /// `[store]`: the embedded database.
@@ -288,35 +289,35 @@ settings! {
         /// Memory for its page cache.
         cache_bytes: Size = Size(64 << 20), at_start;
     }
-    /// `[symbols]`: what turns addresses into functions.
+    /// `[symbols]`: the files that map addresses to functions.
     symbols: Symbols {
         /// Symbols that each walker keeps open, in bytes of their mapped files.
         map_bytes: Size = Size(256 << 20), at_start;
-        /// Mapped files that each walker keeps open.
+        /// Maximum number of mapped files that each walker keeps open.
         maps_max: u32 = 1024, at_start;
-        /// Largest upload of symbols as it comes over the wire.
+        /// Maximum size of an upload of symbols as received.
         upload_bytes_max: Size = Size(2 << 30);
-        /// Most bytes that one upload of symbols may have when unpacked; http.ratio_max counts, too.
+        /// Maximum size of one upload of symbols after unpacking; http.ratio_max applies, too.
         inflated_bytes_max: Size = Size(8 << 30);
-        /// Most memory for converting one program or debug file; a small one gets less.
+        /// Memory limit for converting one program or debug file; a small one gets less.
         convert_bytes_max: Size = Size(8 << 30), at_start;
-        /// Most wall-clock time for converting one; a small one gets less.
+        /// Time limit (wall clock) for converting one file; a small one gets less.
         convert_deadline: Span = Span(Duration::from_secs(15 * 60)), at_start;
-        /// Largest file that is fetched from a symbol source, or from an address that an upload names.
+        /// Maximum size of a file that is fetched from a symbol source, or from a URL that an upload names.
         fetch_bytes_max: Size = Size(2 << 30), at_start;
-        /// Wall-clock time for fetching one.
+        /// Time limit (wall clock) for fetching one file.
         fetch_deadline: Span = Span(Duration::from_secs(120)), at_start;
         /// How long a source that did not have a module is not asked for it again.
         miss_kept: Span = Span(Duration::from_secs(24 * 60 * 60)), at_start;
-        /// Origins such as "https://builds.example.org" (several between spaces) from which an
-        /// upload may have its zip fetched; empty for none.
+        /// Origins such as "https://builds.example.org", separated by spaces, from which an upload may have
+        /// its zip fetched; empty for none.
         fetch_from: Origins = Origins(Vec::new());
     }
-    /// `[bugzilla]`: the one bug tracker that the server asks, if any.
+    /// `[bugzilla]`: the one bug tracker that the server polls, if any.
     bugzilla: Bugzilla {
-        /// Its address; empty for none, and then no connection is ever opened.
+        /// URL of the tracker; empty for none. Then the server never opens a connection to a tracker.
         url: TrackerUrl = TrackerUrl(String::new()), at_start;
-        /// Time between two looks at it.
+        /// Time between two passes.
         every: Span = Span(Duration::from_secs(60 * 60)), at_start;
     }
     @lists
@@ -330,7 +331,7 @@ settings! {
     fields: SiteField;
 }
 
-/// A number of bytes. Written as a number, or with a unit: `"100 MiB"`.
+/// A number of bytes, written as a number or with a unit: `"100 MiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
 
@@ -382,7 +383,7 @@ impl Value for Size {
     }
 }
 
-/// A length of time. Written with a unit: `"60 s"`.
+/// A length of time, written with a unit: `"60 s"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
@@ -423,7 +424,7 @@ impl Value for Days {
     }
 }
 
-/// One of the rulesets' names.
+/// The name of a ruleset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RulesetName(pub &'static str);
 
@@ -443,7 +444,7 @@ impl Value for RulesetName {
     }
 }
 
-/// The address of a tracker without a slash at its end; empty for none.
+/// URL of a tracker without a trailing slash; empty for none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrackerUrl(pub String);
 
@@ -462,7 +463,7 @@ impl Value for TrackerUrl {
     }
 }
 
-/// Schemes, hosts and ports without a path.
+/// Scheme, host and port of URLs, without a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origins(pub Vec<String>);
 
@@ -485,7 +486,7 @@ impl Value for Origins {
     }
 }
 
-/// Names of annotations. Written with spaces between them, or as a list.
+/// Names of annotations, written as a list or separated by spaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keys(pub Vec<String>);
 
@@ -509,7 +510,7 @@ fn print_words(words: &[String]) -> String {
     format!("[{}]", printed.join(", "))
 }
 
-/// Paths of this server, without their last slash.
+/// Paths on this server, without a trailing slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths(pub Vec<String>);
 
@@ -546,7 +547,7 @@ impl Value for Paths {
 pub struct CorsOrigins(pub Vec<String>);
 
 impl CorsOrigins {
-    /// Whether pages of this origin are among them.
+    /// True if pages of this origin are allowed.
     pub fn allow(&self, origin: &str) -> bool {
         self.0
             .iter()
@@ -588,7 +589,7 @@ impl Value for Listen {
     }
 }
 
-/// The address of a listener that need not exist.
+/// The address of an optional listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaybeListen(pub Option<Listen>);
 
@@ -608,7 +609,7 @@ impl Value for MaybeListen {
     }
 }
 
-/// Which listeners speak TLS.
+/// The listeners that use TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TlsFor {
     pub listen: bool,
@@ -659,7 +660,7 @@ impl Value for PublicUrl {
     }
 }
 
-/// The words of a text between spaces or commas, or the texts of a list.
+/// The words of a string, separated by spaces or commas, or the strings of a list.
 fn words<'a>(value: &'a DeValue) -> Option<Vec<&'a str>> {
     match value {
         DeValue::String(text) => {
@@ -730,7 +731,7 @@ fn integer(n: &toml::de::DeInteger) -> Option<u64> {
     u64::from_str_radix(n.as_str(), n.radix()).ok()
 }
 
-/// The configuration cannot be used: which file and line, and what would be accepted.
+/// The configuration is invalid. The message names the file and line, and what is accepted.
 #[derive(Debug)]
 pub struct ConfigError(pub String);
 
@@ -768,7 +769,10 @@ impl File<'_> {
 }
 
 impl Config {
-    /// Reads a file over the defaults. A missing file is an error only where `required`.
+    /// Reads a file and applies it over the defaults.
+    ///
+    /// # Errors
+    /// The file is invalid, cannot be read, or is missing although it is `required`.
     pub fn load(path: &Path, required: bool) -> Result<Self, ConfigError> {
         match std::fs::read_to_string(path) {
             Ok(text) => Self::parse(&path.display().to_string(), &text),
@@ -777,7 +781,7 @@ impl Config {
         }
     }
 
-    /// Reads a text over the defaults; `name` stands in errors and sources.
+    /// Reads a text and applies it over the defaults. Errors and sources name the text `name`.
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
         let file = File { name, text };
         let table = DeTable::parse(text)
@@ -812,7 +816,7 @@ impl Config {
     }
 }
 
-/// A table of a list as it stands in the file; its keys are known ones.
+/// One table of a list in the file. Its keys are known to be valid.
 struct Found<'a> {
     file: &'a File<'a>,
     list: &'a str,
@@ -828,7 +832,7 @@ impl<'a> Found<'a> {
             .map(|(_, value)| value)
     }
 
-    /// A text, empty where the key is missing.
+    /// The string of a key; empty if the key is missing.
     fn text(&self, key: &str) -> Result<String, ConfigError> {
         let Some(value) = self.value(key) else {
             return Ok(String::new());
@@ -837,7 +841,7 @@ impl<'a> Found<'a> {
             .ok_or_else(|| self.refused(value, key, format!("must be {}", String::FORM)))
     }
 
-    /// A text that stands for something else; `None` where the key is missing.
+    /// The parsed string of a key; `None` if the key is missing.
     fn parsed<T: FromStr<Err: fmt::Display>>(&self, key: &str) -> Result<Option<T>, ConfigError> {
         let Some(value) = self.value(key) else {
             return Ok(None);
@@ -853,7 +857,7 @@ impl<'a> Found<'a> {
             .error(value, format!("[[{}]] {key} {why}", self.list))
     }
 
-    /// The table as a whole cannot be used.
+    /// An error about the whole table.
     fn error(&self, why: &str) -> ConfigError {
         self.file.error(self.at, format!("[[{}]] {why}", self.list))
     }

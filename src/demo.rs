@@ -1,8 +1,8 @@
-//! A server worth looking at: real dumps of several programs, sent through the collector as if
-//! over the last two weeks, with their symbols in place.
+//! A demo server with data: real dumps of several programs, sent through the collector with times of the
+//! last two weeks, and with their symbols.
 //!
-//! Nothing here is special to the server but the clock, which is set back for each report. What
-//! is sent is the same at every start.
+//! The server has no special code for this. Only its clock is set back for each report. The reports are the
+//! same at every start.
 
 use std::io::BufReader;
 use std::path::Path;
@@ -22,7 +22,7 @@ use crate::symbols::{Conflict, Incoming, Shelf};
 use crate::web::Params;
 
 const DAYS: i64 = 14;
-/// For the last reports to be processed before the server says that it is ready.
+/// How long to wait for the last reports to be processed before the server counts as ready.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 macro_rules! dump {
@@ -37,7 +37,7 @@ macro_rules! symbols {
     };
 }
 
-/// Where a symbol file belongs, and its gzip-compressed text.
+/// The path of a symbol file on the shelf, and its gzip-compressed text.
 const SYMBOLS: &[(&str, &[u8])] = symbols![
     "acmed/135F08D1B8BB3CACF63971E176A8388F0/acmed.sym",
     "acmed/9A3DB037F2C1EFD28025FE267EDCB01E0/acmed.sym",
@@ -48,7 +48,7 @@ const SYMBOLS: &[(&str, &[u8])] = symbols![
     "test_app.pdb/5A9832E5287241C1838ED98914E9B7FF1/test_app.sym",
 ];
 
-/// Threads of the dump that is walked in part: more than anybody keeps.
+/// Number of threads of the dump that is walked only in part: more than a walk keeps.
 const HOSTILE_THREADS: u32 = 20_000;
 
 const RULES: &str = r#"
@@ -70,7 +70,7 @@ outcome = "defer"
 name = "Bugzilla"
 url = "https://bugs.example.org/enter_bug.cgi?cf_crash_signature=%5B%40%20{signature}%5D&short_desc={title}&comment={description}"
 "#;
-/// A signature of these dumps, and the bug that is about it.
+/// A signature of these dumps, and a bug about it.
 const KNOWN: (&str, &str) = (
     "core::ptr::read_volatile",
     "https://bugs.example.org/show_bug.cgi?id=4711",
@@ -81,9 +81,9 @@ struct Product {
     channel: &'static str,
     /// Versions, and how many days ago each was released.
     versions: &'static [(&'static str, i64)],
-    /// Reports on a usual day.
+    /// Reports on an average day.
     daily: u64,
-    /// Dumps, and how often each comes, as shares of a whole.
+    /// Dumps, and the relative frequency of each.
     dumps: &'static [(&'static [u8], u64)],
 }
 
@@ -123,7 +123,7 @@ const PRODUCTS: &[Product] = &[
     },
 ];
 
-/// The system's clock, set back by so many milliseconds.
+/// The system's clock, set back by this many milliseconds.
 struct SetBack(AtomicI64);
 
 impl Clock for SetBack {
@@ -132,7 +132,7 @@ impl Clock for SetBack {
     }
 }
 
-/// Numbers that look random and are the same at every start.
+/// A sequence of pseudo-random numbers that is the same at every start.
 struct Dice(u64);
 
 impl Dice {
@@ -145,8 +145,8 @@ impl Dice {
     }
 }
 
-/// Starts a server on `data`, a fresh directory, and fills it. Returns it with the number of
-/// reports that were sent.
+/// Starts a server on `data`, which must be empty, and fills it. Returns the server and the number of
+/// reports sent.
 pub fn start(
     mut config: Config,
     data: &Path,
@@ -169,7 +169,7 @@ pub fn start(
     Ok((appliance, sent))
 }
 
-/// Says by hand which bug is about a signature.
+/// Attaches a bug to a signature, as a user would do by hand.
 fn attach(appliance: &Appliance) -> anyhow::Result<()> {
     let (signature, bug) = KNOWN;
     let form = Params(vec![
@@ -213,7 +213,7 @@ fn fill(appliance: &Appliance, clock: &SetBack) -> anyhow::Result<usize> {
     let form = annotations(&PRODUCTS[0], 0, clock.now(), &mut dice);
     send(&url, form, &hostile)?;
     for days_ago in (0..DAYS).rev() {
-        // In the order of their time of day, as a clock would have it; today only what is past.
+        // In order of the time of day, as a real clock would produce it. For today, only times in the past.
         let mut day: Vec<(i64, &Product)> = Vec::new();
         for product in PRODUCTS {
             let reports = product.daily / 2 + dice.below(product.daily + 1);
@@ -276,12 +276,12 @@ fn send(url: &str, mut form: Form, dump: &[u8]) -> anyhow::Result<()> {
     }
 }
 
-/// What a client of the product says about a crash.
+/// The annotations that a client of the product sends with a crash.
 fn annotations(product: &Product, days_ago: i64, now: Timestamp, dice: &mut Dice) -> Form {
     let (version, released) = version(product, days_ago, dice);
     let mut form = Form::new();
     let seconds = now.ms() / 1000;
-    // Some users crash more often than others. Each installed a version soon after its release.
+    // Some users crash more often than others. Each user installed a version soon after its release.
     let user = dice.below(10) * dice.below(10);
     let release = SystemClock.now().day().back(released as u32).start();
     let installed = release.ms() / 1000 + user as i64 * 571;
@@ -309,7 +309,7 @@ fn annotations(product: &Product, days_ago: i64, now: Timestamp, dice: &mut Dice
     form
 }
 
-/// Each version was built on the morning of its release, and once more three days later.
+/// Each version was built on the morning of its release, and again three days later.
 fn build_id(release: Timestamp, days_out: i64) -> String {
     let rebuilt = if days_out >= 3 { 3 } else { 0 };
     let day = Timestamp::from_ms(release.ms() + rebuilt * DAY_MS);
@@ -318,7 +318,7 @@ fn build_id(release: Timestamp, days_out: i64) -> String {
     format!("{year}{month:02}{day:02}0930{:02}", 10 + rebuilt)
 }
 
-/// What was open: some pages more often than others.
+/// The URL that was open. Some pages are more frequent than others.
 fn page(dice: &mut Dice) -> String {
     const PAGES: [&str; 6] = [
         "https://app.example.org/orders",
@@ -331,7 +331,7 @@ fn page(dice: &mut Dice) -> String {
     PAGES[(dice.below(6) * dice.below(6) / 5) as usize].to_owned()
 }
 
-/// A version that was out on that day: the newest one gains users day by day.
+/// A version that was released by that day. The newest one gains users day by day.
 fn version(product: &Product, days_ago: i64, dice: &mut Dice) -> (&'static str, i64) {
     let out = product
         .versions
@@ -349,8 +349,8 @@ fn version(product: &Product, days_ago: i64, dice: &mut Dice) -> (&'static str, 
     chosen
 }
 
-/// A dump whose thread list names the first thread of `dump`, stack and registers and all,
-/// `threads` times: 48 bytes in the file for each whole stack in the walk. `dump` is a whole one.
+/// A copy of `dump` whose thread list names the first thread, with its stack and registers, `threads` times.
+/// Each thread costs 48 bytes in the file and one complete stack in the walk. `dump` must be a valid dump.
 fn with_threads(dump: &[u8], threads: u32) -> Vec<u8> {
     const THREAD_LIST: u32 = 3;
     const THREAD_BYTES: usize = 48;

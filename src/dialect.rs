@@ -1,13 +1,13 @@
-//! Client dialects: Breakpad, Crashpad, Electron and Firefox name the same things differently.
+//! Client dialects: Breakpad, Crashpad, Electron and Firefox use different names for the same things.
 //!
-//! [`map`] adds the field's own key beside whatever the client sent; nothing is renamed or lost.
+//! [`map`] adds the standard key beside the key that the client sent. It renames and drops nothing.
 
 use std::collections::BTreeMap;
 
 use crate::crash::raw::key;
 
-/// The field's key, then the keys that clients use for it, best first. Electron sends `prod` =
-/// "Electron" beside the application's own `_productName`, so that one comes before.
+/// The standard key, then the keys that clients use for it, in order of preference. Electron sends `prod` =
+/// "Electron" beside the application's own `_productName`, so `_productName` comes first.
 const DIALECTS: [(&str, &[&str]); 5] = [
     (key::PRODUCT, &["_productName", "prod", "product"]),
     (key::VERSION, &["_version", "ver", "version"]),
@@ -16,7 +16,7 @@ const DIALECTS: [(&str, &[&str]); 5] = [
     (key::BUILD_ID, &["build_id"]),
 ];
 
-/// Adds the vocabulary's keys where the client used others of its own.
+/// Adds a standard key if the client used only another name for it.
 pub fn map(annotations: &mut BTreeMap<String, String>) {
     for (ours, theirs) in DIALECTS {
         if annotations.get(ours).is_some_and(|v| !v.trim().is_empty()) {

@@ -1,5 +1,5 @@
-//! Reads an envelope of Sentry's clients as it comes in, piece by piece, and hands on the items that
-//! are about a crash.
+//! Reads an envelope of Sentry's clients as it arrives, piece by piece, and passes on the items that are
+//! about a crash.
 //!
 //! ```text
 //! {"event_id": "..."}                                          header, JSON on one line
@@ -9,9 +9,9 @@
 //! MDMP.....
 //! ```
 //!
-//! Sessions, transactions and all else that such a client sends is left out, and named in
-//! [`Contents::left_out`]. Like [`multipart`](crate::multipart) it holds one line at most, does no I/O and
-//! knows nothing of crashes but for their names. Source: develop.sentry.dev, "Envelopes".
+//! Sessions, transactions and all other items that such a client sends are left out. [`Contents::left_out`]
+//! lists them. Like [`multipart`](crate::multipart) this module holds at most one line, does no I/O, and
+//! knows nothing about crashes except the names of parts. Source: develop.sentry.dev, "Envelopes".
 
 use std::fmt;
 
@@ -21,12 +21,12 @@ use crate::crash::raw::MAIN_DUMP;
 use crate::multipart::{PartHead, PartSink};
 use crate::sentry::EVENT_PART;
 
-/// Bytes of the line before the items or before one of them.
+/// Maximum bytes of the header line, and of the head line of an item.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Items of one envelope.
+/// Maximum number of items in one envelope.
 pub const ITEMS_MAX: usize = 1_000;
 
-/// Types of items that are counted by their name. Those of others are counted together.
+/// Types of items that are counted by name. All other types are counted together.
 const LEFT_OUT: [&str; 18] = [
     "session",
     "sessions",
@@ -48,25 +48,25 @@ const LEFT_OUT: [&str; 18] = [
     "trace_metric",
 ];
 
-/// What was in an envelope.
+/// The contents of an envelope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
-    /// As its header has it.
+    /// The id from the header of the envelope.
     pub event_id: Option<String>,
-    /// Whether there was an event or a dump.
+    /// True if there was an event or a dump.
     pub has_crash: bool,
-    /// Types of the items that were left out, of a fixed set.
+    /// Types of the items that were left out, from a fixed set.
     pub left_out: Vec<&'static str>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum EnvelopeError<E> {
-    /// A line of JSON is none, or is too long; the text says which.
+    /// A line is not a JSON object, or is too long; the text says which line.
     BadHead(&'static str),
     TooManyItems,
-    /// Something else than a line end follows an item.
+    /// An item is followed by something other than a line end.
     BadEnd,
-    /// The body ended within an item.
+    /// The body ended inside an item.
     Unfinished,
     Sink(E),
 }
@@ -110,7 +110,8 @@ struct ItemHead {
 enum State {
     Header,
     ItemHead,
-    /// Bytes of the item left, or none said: then it ends with its line. Whether it is handed on.
+    /// Remaining bytes of the item, or `None` if its length is unknown and it ends with its line; and
+    /// whether the item is passed on.
     Item(Option<u64>, bool),
     /// After an item of known length.
     ItemEnd,
@@ -191,7 +192,7 @@ impl Envelope {
         Ok(())
     }
 
-    /// The body has ended.
+    /// Call this at the end of the body.
     pub fn finish<S: PartSink>(
         mut self,
         sink: &mut S,
@@ -239,7 +240,7 @@ impl Envelope {
         self.end_item_at_length(sink)
     }
 
-    /// The part that an item becomes; `None` where it is left out.
+    /// The part for an item; `None` if the item is left out.
     fn part_of(&mut self, head: ItemHead) -> Option<PartHead> {
         let kind = head.attachment_type.as_deref().unwrap_or_default();
         let is_dump = kind == "event.minidump" || head.kind == "minidump";

@@ -1,4 +1,4 @@
-//! The HTTP status of each error of a module, and what its reader can do.
+//! The HTTP status of each error of a module, and what the reader of the error can do.
 
 use crate::access::accounts::AccountError;
 use crate::index::IndexError;
@@ -30,7 +30,7 @@ impl From<QueryError> for WebError {
     }
 }
 
-/// As long as searches that hold much go on, or an index takes to be begun.
+/// Roughly the time until large searches finish, or until an index has begun to build.
 const RETRY_AFTER_SECONDS: u64 = 5;
 
 impl From<IndexError> for WebError {

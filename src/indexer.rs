@@ -1,18 +1,18 @@
-//! From the store's changes to the index, on a thread of its own.
+//! Feeds the store's changes to the index, on its own thread.
 //!
-//! 1. At the start the watermark of the last commit is held against the store's feed of changes.
-//!    Where the feed does not continue it, the index is built from the store's rows.
-//! 2. Changes are read in batches, each crash is written as the store has it now, and the index
-//!    is committed: at once after a rest, else not more often than [`COMMIT_PAUSE`].
-//! 3. Only then the store may forget the changes. So a kill at any point makes work be done twice
-//!    and never be left out.
+//! 1. At the start the indexer compares the watermark of the last commit with the store's feed of changes.
+//!    If the feed does not continue from the watermark, it builds the index from the store's rows.
+//! 2. It reads changes in batches, writes the current state of each changed crash, and commits the index: at
+//!    once after an idle time, otherwise at most once per [`COMMIT_PAUSE`].
+//! 3. Only after the commit may the store forget the changes. So a kill at any point repeats work and never
+//!    skips it.
 //!
-//! Building goes on beside the feed, a batch of rows between two looks at it: new crashes are
-//! found as fast as ever, and a restart goes on where the last commit was. On demand, and where the
-//! index was made for another catalogue, a whole index is built anew beside the one that answers,
-//! which takes in what changes meanwhile, too; when it is built, it takes the other's place
-//! ([`Indexer::rebuild`], or [`rebuild`] without a server).
-//! An error closes the writers; after a pause everything begins again at 1.
+//! A build does not stop the feed: the indexer alternates between a batch of changes and a batch of rows. So
+//! new crashes can be found as fast as usual, and a restart continues from the last commit. On request, and
+//! if the index was made for another catalogue, the indexer builds a complete index beside the current one.
+//! The next index also receives the changes that arrive meanwhile. When it is complete, it replaces the
+//! current one ([`Indexer::rebuild`], or [`rebuild`] without a server).
+//! An error closes the writers. After a pause the indexer starts again at step 1.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -32,42 +32,42 @@ use crate::store::{State, Store, StoreError, StoredCrash};
 use crate::vital::Vital;
 use parking_lot::Mutex;
 
-/// Changes or rows between two looks at the clock and at the stop signal.
+/// Changes or rows between two checks of the clock and of the stop signal.
 const BATCH: usize = 200;
-/// Between two commits while changes flow.
+/// Pause between two commits while changes arrive.
 const COMMIT_PAUSE: Duration = Duration::from_millis(500);
-/// Between two commits while only old rows are being written.
+/// Pause between two commits while only old rows are written.
 const BUILD_COMMIT_PAUSE: Duration = Duration::from_secs(10);
-/// After an error, doubled with each that follows.
+/// Pause after an error. Each further error doubles it.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// How far the index is behind, for the status page.
+/// How far the index is behind the store, for the status page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IndexerStatus {
     /// Crashes that a search can find.
     pub documents: u64,
-    /// The last change that is committed.
+    /// The last committed change.
     pub change: u64,
-    /// Changes of the store behind it.
+    /// Number of the store's changes after that one.
     pub changes_waiting: u64,
-    /// While an index is built from the store's rows.
+    /// Set while an index is built from the store's rows.
     pub building: Option<Building>,
-    /// Why it does not go on just now.
+    /// Why the indexer pauses; `None` if it does not.
     pub error: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Building {
-    /// Rows done, since the server started.
+    /// Rows written since the server started.
     pub rows: u64,
-    /// Rows of the store when it began.
+    /// Rows in the store when the build began.
     pub rows_total: u64,
-    /// Searches are answered from another one, which is whole. Else they find too little.
+    /// True if another, complete index answers searches. If false, searches find too little.
     pub is_beside: bool,
 }
 
-/// The running thread.
+/// The indexer thread.
 pub struct Indexer {
     stop: Mutex<Option<Sender<()>>>,
     wake: Sender<()>,
@@ -81,15 +81,15 @@ struct Shared {
     metrics: Arc<Metrics>,
     building: Mutex<Option<Building>>,
     error: Mutex<Option<String>>,
-    /// Somebody wants the index built anew.
+    /// True if a rebuild was requested.
     is_asked: AtomicBool,
 }
 
-/// How one life of the writers ended.
+/// How one run of [`Shared::work`] ended.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     Stopped,
-    /// Others are to be opened.
+    /// New writers must be opened.
     Again,
 }
 
@@ -131,16 +131,16 @@ impl Indexer {
         }
     }
 
-    /// What is being built just now.
+    /// The build in progress, if any.
     pub fn building(&self) -> Option<Building> {
         *self.shared.building.lock()
     }
 
-    /// Has the index built anew beside itself. Searches go on; where one is being built already,
-    /// nothing changes.
+    /// Requests a new index, which is built beside the current one. Searches continue. If a build is already
+    /// in progress, nothing changes.
     pub fn rebuild(&self) {
         self.shared.is_asked.store(true, Ordering::SeqCst);
-        // A full channel has told it already.
+        // If the channel is full, the thread has a signal that it has not read yet.
         let _ = self.wake.try_send(());
     }
 
@@ -161,11 +161,11 @@ impl Drop for Indexer {
     }
 }
 
-/// Why a writer was closed.
+/// The error that closed a writer.
 #[derive(Debug)]
 enum Broken {
     Index(IndexError),
-    /// Of the index that is built beside.
+    /// An error of the next index, which is built beside the current one.
     Next(IndexError),
     Store(StoreError),
 }
@@ -191,11 +191,12 @@ impl std::fmt::Display for Broken {
     }
 }
 
-/// Builds the index anew beside itself and puts it in place, for a store that no server has open.
-/// A kill leaves the old one, and the next server goes on. `tell` is called now and then.
+/// Builds a new index beside the current one and puts it in place, for a store that no server has open.
+/// After a kill the old index remains, and the next server continues the build. `tell` is called from time
+/// to time.
 ///
 /// # Errors
-/// The store cannot be read, or the index not be written.
+/// The store cannot be read, or the index cannot be written. The old index remains.
 pub fn rebuild(
     store: &Arc<Store>,
     index: &Arc<Index>,
@@ -260,7 +261,7 @@ impl Shared {
         }
     }
 
-    /// One life of the writers: until it is time to stop, or for others, or an error.
+    /// Runs one set of writers until the thread must stop, new writers are needed, or an error occurs.
     fn work(&self, stopped: &Receiver<()>, woken: &Receiver<()>) -> Result<End, Broken> {
         let mut signal = self.store.change_signal();
         let mut feed = Feed::open(self)?;
@@ -292,7 +293,7 @@ impl Shared {
                         feed.close()?;
                         return Ok(End::Again);
                     }
-                    // What is being built is as new as can be.
+                    // The build in progress includes all changes, so the request needs no other one.
                     false => self.is_asked.store(false, Ordering::SeqCst),
                 },
                 recv(signal) -> told => if told.is_err() {
@@ -307,7 +308,7 @@ impl Shared {
         *self.building.lock() = building;
     }
 
-    /// Whether the feed of changes goes on behind this mark.
+    /// True if the feed of changes continues after this mark.
     fn continues(&self, mark: Watermark) -> Result<bool, Broken> {
         let (last, first) = self.store.change_range()?;
         let has_next = first.is_some_and(|first| first <= mark.change + 1);
@@ -315,29 +316,29 @@ impl Shared {
     }
 }
 
-/// An index that is written, and how far its rows are.
+/// The writer of one index, and how far its rows are.
 struct Line {
     side: Side,
     writer: Writer,
-    /// As in its watermark.
+    /// As in the watermark.
     rebuilt_to: Option<u64>,
 }
 
-/// The writers, and how far they are ahead of their last commit.
+/// The writers, and what they have not committed yet.
 struct Feed<'s> {
     shared: &'s Shared,
-    /// The current index, and one that is built beside it.
+    /// The current index, and the next one if it is being built.
     lines: Vec<Line>,
-    /// The last change that all have.
+    /// The last change that all indexes have.
     change: u64,
     building: Building,
-    /// Crashes that changed since building began, which have been written as they are by now.
-    /// `None` where it began in another life.
+    /// Crashes that changed since the build began. Their current state is already written. `None` if an
+    /// earlier run began the build.
     written: Option<HashSet<u64>>,
     committed_at: Instant,
-    /// Something new waits for a commit.
+    /// True if changes wait for a commit.
     has_changes: bool,
-    /// Something old does.
+    /// True if rows wait for a commit.
     has_rows: bool,
 }
 
@@ -349,7 +350,7 @@ impl<'s> Feed<'s> {
         let rows_total: u64 = states.iter().map(|(_, crashes)| crashes).sum();
         let fresh = Watermark {
             change: last,
-            // Of a store without a crash it is whole at once.
+            // The index of a store without crashes is complete at once.
             rebuilt_to: (rows_total > 0).then_some(0),
         };
         let mut is_fresh = false;
@@ -357,7 +358,7 @@ impl<'s> Feed<'s> {
             Some(mark) if shared.continues(mark)? => mark,
             mark => {
                 tracing::info!(last_change = last, "the index is built from the store");
-                // Without a mark there is nothing in it.
+                // An index without a mark is empty.
                 if mark.is_some() {
                     index.reset()?;
                 }
@@ -378,7 +379,7 @@ impl<'s> Feed<'s> {
         let is_asked = shared.is_asked.swap(false, Ordering::SeqCst);
         let next = match index.next_watermark() {
             Some(next) if mark.rebuilt_to.is_none() && shared.continues(next)? => Some(next),
-            // One that is built in place is as new as can be.
+            // An index that is being built in place is already up to date.
             _ if mark.rebuilt_to.is_some() || !is_asked && index.is_up_to_date() => {
                 index.drop_next()?;
                 None
@@ -426,7 +427,7 @@ impl<'s> Feed<'s> {
             change,
             building,
             written: is_fresh.then(HashSet::new),
-            // Whatever comes first is committed at once.
+            // So that the first change is committed at once.
             committed_at: committed_at
                 .checked_sub(COMMIT_PAUSE)
                 .unwrap_or(committed_at),
@@ -439,10 +440,10 @@ impl<'s> Feed<'s> {
         self.lines.iter().any(|line| line.rebuilt_to.is_some())
     }
 
-    /// Takes a batch of changes, and one of rows while building. Returns whether there is more.
+    /// Writes a batch of changes, and a batch of rows while building. Returns true if there is more.
     fn advance(&mut self) -> Result<bool, Broken> {
         let changes = self.shared.store.changes(self.change, BATCH)?;
-        // What was written before the last change of a crash need not be written now.
+        // Only the last change of a crash needs to be written.
         let crashes: BTreeMap<u64, u64> = changes.iter().map(|c| (c.seq, c.change)).collect();
         for seq in crashes.into_keys() {
             self.write_change(seq)?;
@@ -464,12 +465,12 @@ impl<'s> Feed<'s> {
             self.write_row(at, seq, &row)?;
         }
         if self.lines[at].rebuilt_to.is_none() {
-            // The end of building is news that should not be forgotten.
+            // The end of the build must be committed.
             self.has_changes = true;
             self.written = None;
             tracing::info!(rows = self.building.rows, "the index is built");
         }
-        // One beside is only of use once it is in place.
+        // A next index is useful only once it is in place.
         let is_shown = self.building.is_beside || self.is_building();
         self.shared.set_building(is_shown.then_some(self.building));
         Ok(true)
@@ -485,7 +486,7 @@ impl<'s> Feed<'s> {
         }
     }
 
-    /// Makes every index say of a crash what the store says: nothing, before its first processing.
+    /// Makes all indexes agree with the store about a crash. An unprocessed crash has no document.
     fn write_change(&mut self, seq: u64) -> Result<(), Broken> {
         let document = match self.row(seq)? {
             Some(row) => self.document(seq, &row)?,
@@ -503,7 +504,7 @@ impl<'s> Feed<'s> {
         Ok(())
     }
 
-    /// Writes a row to the index that is built.
+    /// Writes a row to the index that is being built.
     fn write_row(&mut self, at: usize, seq: u64, row: &StoredCrash) -> Result<(), Broken> {
         let is_new = match &self.written {
             Some(written) if written.contains(&seq) => return Ok(()),
@@ -532,7 +533,7 @@ impl<'s> Feed<'s> {
         };
         let annotations = match store.raw(row) {
             Ok(raw) => raw.annotations,
-            // The processed crash alone is still worth finding.
+            // It is still useful to find the processed crash alone.
             Err(StoreError::Damaged(_) | StoreError::Newer(_)) => BTreeMap::new(),
             Err(error) => return Err(error.into()),
         };
@@ -545,7 +546,7 @@ impl<'s> Feed<'s> {
         }
     }
 
-    /// A report that was not processed, by what its client said.
+    /// The document of a report that was not processed, from what its client sent.
     fn deferred(&self, seq: u64, row: &StoredCrash) -> Result<Option<Document>, StoreError> {
         let raw = match self.shared.store.raw(row) {
             Err(error @ (StoreError::Damaged(_) | StoreError::Newer(_))) => {
@@ -566,7 +567,7 @@ impl<'s> Feed<'s> {
         }
     }
 
-    /// Until the next commit; `None` where there is nothing to commit.
+    /// Time until the next commit; `None` if there is nothing to commit.
     fn commit_in(&self) -> Option<Duration> {
         Some(
             self.commit_pause()?
@@ -580,8 +581,9 @@ impl<'s> Feed<'s> {
 
     fn commit(&mut self) -> Result<(), Broken> {
         let (change, has_changes) = (self.change, self.has_changes);
-        // One that no rows are written to has nothing that is new. The current one comes last, so
-        // that the other lacks nothing that it has, and comes even where the other fails.
+        // An index whose rows are complete has nothing new unless changes arrived. The current index is
+        // committed last, so that the next one has everything that it has. It is committed even if the
+        // commit of the next one fails.
         let due = |line: &&mut Line| has_changes || line.rebuilt_to.is_some();
         let lines = self.lines.iter_mut().rev().filter(due);
         let outcomes: Vec<Result<(), Broken>> = lines.map(|line| line.commit(change)).collect();
@@ -589,19 +591,19 @@ impl<'s> Feed<'s> {
         self.committed_at = Instant::now();
         (self.has_changes, self.has_rows) = (false, false);
         match self.shared.store.indexed(self.change) {
-            // The feed is only kept longer than it need be.
+            // The store only keeps the changes longer than necessary.
             Err(StoreError::Stopping) => Ok(()),
             other => Ok(other?),
         }
     }
 
-    /// Puts the index that was built beside in place, where there is one. Everything is committed.
+    /// Puts the next index in place, if there is one. Everything must be committed.
     fn finish(self) -> Result<(), Broken> {
         let shared = self.shared;
         if self.lines.len() < 2 {
             return Ok(());
         }
-        // Two writers are closed by this, whatever they were merging.
+        // This closes two writers and cancels their merges.
         drop(self);
         shared.index.swap()?;
         shared.set_building(None);
@@ -609,8 +611,9 @@ impl<'s> Feed<'s> {
         Ok(())
     }
 
-    /// Rows that were built are left to the next start: their commit may take too long. So the
-    /// feed is kept for them, and what changed comes to the current index alone.
+    /// Ends the feed. Rows of a build in progress are not committed, because that may take too long; the
+    /// next start writes them again. For that build the store keeps the changes, and only the current index
+    /// commits them.
     fn close(mut self) -> Result<End, Broken> {
         let is_beside = self.lines.len() > 1;
         if self.has_changes && self.lines[0].rebuilt_to.is_none() {
@@ -625,7 +628,8 @@ impl<'s> Feed<'s> {
 }
 
 impl Line {
-    /// Makes the index say this of a crash, which it does not have yet if it `is_new`.
+    /// Writes the document of a crash, or deletes it if there is none. `is_new` means that the index does
+    /// not contain the crash yet.
     fn write(&mut self, seq: u64, document: Option<&Document>, is_new: bool) -> Result<(), Broken> {
         let written = match document {
             Some(document) if is_new => self.writer.add(document),
@@ -748,7 +752,7 @@ mod tests {
             self.index.search(&query).unwrap().total
         }
 
-        /// Waits until a condition holds; milliseconds that it took.
+        /// Waits until a condition is true. Returns the milliseconds that it took.
         fn until(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) -> u128 {
             let began = Instant::now();
             while !condition(self) {
@@ -853,7 +857,7 @@ mod tests {
             house.process("old");
         }
         house.until("all indexed", |h| h.total("signature", "=old") == 650);
-        // What no feed would bring: only a build from the store's rows finds it out.
+        // Damage that no change repairs. Only a build from the store's rows does.
         house.indexer.stop();
         let mut writer = Writer::open(&house.index, Side::Current).unwrap();
         (1..=50).for_each(|seq| writer.delete(seq));
@@ -880,7 +884,7 @@ mod tests {
         house.until("in place", |h| h.indexer.building().is_none());
         assert!(was_beside);
         assert_eq!(house.indexer.status().documents, 651);
-        // It goes on being fed.
+        // The new index receives changes.
         house.accept(651);
         house.process("newer");
         house.until("the newer one", |h| h.total("signature", "=newer") == 1);
@@ -919,7 +923,8 @@ mod tests {
         house.close();
 
         let house = House::open(dir.path());
-        // The first hundred are missing in it, so this shows that it was taken up, not begun anew.
+        // The first hundred are missing in the next index. So this shows that the server continued the build
+        // and did not start again.
         house.until("in place", |h| h.total("signature", "=old") == 200);
         house.until("the new one", |h| h.total("signature", "=new") == 1);
         house.until("done", |h| h.indexer.building().is_none());
@@ -943,7 +948,7 @@ mod tests {
         assert_eq!((built.rows, built.rows_total), (301, 301));
         assert_eq!(house.total("signature", "=old"), 300);
         assert_eq!(house.total("signature", "=new"), 1);
-        // Where there is nothing beside which it could be built.
+        // The same when there is no current index.
         house.index.reset().unwrap();
         let built = rebuild(&house.store, &house.index, |_| {}).unwrap();
         assert_eq!(built.rows, 301);

@@ -1,10 +1,10 @@
 //! From the bytes of a request to a durable report and its answer.
 //!
-//! An [`Intake`] takes a body piece by piece: inflates it within bounds, cuts it into parts as its
-//! [`Shape`] says, and has [`Parts`] sort them. [`accept`] maps the client's dialect, asks the
-//! throttle, and makes the report durable.
+//! An [`Intake`] takes a body piece by piece. It decompresses the body within limits, cuts it into parts
+//! according to its [`Shape`], and passes these to [`Parts`]. [`accept`] maps the client's dialect, applies
+//! the throttle rules, and makes the report durable.
 //!
-//! It never looks into a dump but for texts that stand around it, and it does no network I/O.
+//! This module does no network I/O. It never looks into a dump, except for texts around it.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -34,21 +34,21 @@ use crate::web::Params;
 pub use crate::report_parts::Refusal;
 pub use crate::shape::Contents;
 
-/// Where a report was sent to. It says which bodies are understood, and how they are answered.
+/// The address that received a report. It determines which bodies are understood and how they are answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Endpoint {
-    /// A form, or a dump alone, as Breakpad's and Crashpad's clients send it.
+    /// A form, or only a dump, as Breakpad's and Crashpad's clients send it.
     #[default]
     Submit,
-    /// The same at the address of Sentry's clients.
+    /// The same at the address for Sentry's clients.
     SentryMinidump,
     /// An envelope of Sentry's clients.
     SentryEnvelope,
-    /// A crash file of Unreal, at the address of Sentry's clients.
+    /// A crash file of Unreal, at the address for Sentry's clients.
     SentryUnreal,
 }
 
-/// What the head of a submission says.
+/// The relevant fields of the head of a submission.
 #[derive(Clone, Debug, Default)]
 pub struct SubmitHead {
     pub endpoint: Endpoint,
@@ -57,33 +57,33 @@ pub struct SubmitHead {
     pub content_length: Option<u64>,
     pub user_agent: Option<String>,
     pub query: Params,
-    /// Who sent it.
+    /// Address of the sender.
     pub peer: Option<IpAddr>,
 }
 
-/// The connection ended before the body did.
+/// A refusal because the connection ended before the body did.
 pub fn incomplete_body(why: impl Into<String>) -> Refusal {
     malformed(400, "incomplete_body", why)
 }
 
-/// What the client is to be told.
+/// The answer to the client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Kept durably (or pretended to, by a rule).
+    /// The report is durable (or a rule pretends that it is).
     CrashId(CrashId),
     Discarded {
         rule: String,
     },
-    /// It came not long ago, and is kept under this id.
+    /// The same report arrived recently and is stored under this id.
     Repeated(CrashId),
-    /// It had nothing about a crash: acknowledged, so that its sender does not send it again.
+    /// The request had no crash in it. It is acknowledged, so that its sender does not send it again.
     NoCrash {
-        /// Its own id.
+        /// The id of the event, from its envelope.
         event_id: Option<String>,
     },
 }
 
-/// Bounds on one report.
+/// Limits for one report.
 #[derive(Clone, Debug)]
 pub struct IntakeLimits {
     pub report_bytes_max: u64,
@@ -101,20 +101,20 @@ impl From<&Http> for IntakeLimits {
     }
 }
 
-/// A report that was read whole, before anybody decided about it.
+/// A report that was read completely. The throttle has not decided yet.
 #[derive(Debug)]
 pub struct Report {
     annotations: BTreeMap<String, String>,
     files: Vec<(Part, Payload)>,
-    /// Its `received_at_ms` and `throttle_rule` are still open.
+    /// Its `received_at_ms` and `throttle_rule` are not set yet.
     metadata: Metadata,
-    /// Who sent it.
+    /// Address of the sender.
     peer: Option<IpAddr>,
-    /// What was in its envelope, where it came in one.
+    /// The contents of its envelope, if it came in one.
     envelope: Option<Contents>,
 }
 
-/// A body being read.
+/// A body that is being read.
 pub struct Intake {
     limits: IntakeLimits,
     head: SubmitHead,
@@ -123,7 +123,7 @@ pub struct Intake {
 }
 
 enum Body {
-    /// Too short to tell whether it is compressed.
+    /// Too few bytes to see whether the body is compressed.
     Unknown {
         first: Vec<u8>,
         reader: Box<BodyReader>,
@@ -131,12 +131,16 @@ enum Body {
     Plain(Box<BodyReader>),
     Gzip(Box<MultiGzDecoder<BodyReader>>),
     Zlib(Box<ZlibDecoder<BodyReader>>),
-    /// While it turns from one into another.
+    /// A placeholder while the body changes from one variant to another.
     Taken,
 }
 
 impl Intake {
-    /// Checks the head. Large files spill below `spill_dir`.
+    /// Checks the head. Large files spill to `spill_dir`.
+    ///
+    /// # Errors
+    /// The content type or encoding is not supported, or the body is empty. The refusal is the answer to the
+    /// client.
     pub fn begin(
         head: SubmitHead,
         limits: IntakeLimits,
@@ -154,7 +158,7 @@ impl Intake {
             None | Some("" | "identity") if head.endpoint == Endpoint::SentryUnreal => {
                 Body::Zlib(Box::new(ZlibDecoder::new(reader)))
             }
-            // What is no form may be gzip itself, and is kept as it came.
+            // A body that is not a form may be a gzip file itself. It is stored as it came.
             None | Some("" | "identity") if reader.shape.takes_any_bytes() => {
                 Body::Plain(Box::new(reader))
             }
@@ -198,7 +202,10 @@ impl Intake {
         }
     }
 
-    /// Takes the next piece of the body, as it came over the wire.
+    /// Takes the next piece of the body, as received.
+    ///
+    /// # Errors
+    /// The body is malformed or exceeds a limit. The refusal is the answer to the client.
     pub fn feed(&mut self, piece: &[u8]) -> Result<(), Refusal> {
         self.received_bytes += piece.len() as u64;
         self.check_size(self.received_bytes)?;
@@ -212,7 +219,7 @@ impl Intake {
                     self.body = Body::Unknown { first, reader };
                     return Ok(());
                 }
-                // Crash clients that forget the header do exist; no multipart body begins so.
+                // Some crash clients forget the header. No multipart body begins with these bytes.
                 self.body = if first.starts_with(&[0x1f, 0x8b]) {
                     reader
                         .parts
@@ -250,7 +257,7 @@ impl Intake {
         }
     }
 
-    /// Bytes that the report holds in memory so far.
+    /// Bytes of the report that are in memory now.
     pub fn memory_bytes(&self) -> usize {
         match &self.body {
             Body::Unknown { reader, .. } | Body::Plain(reader) => reader.parts.memory_bytes(),
@@ -260,7 +267,10 @@ impl Intake {
         }
     }
 
-    /// The body has ended.
+    /// Call this at the end of the body.
+    ///
+    /// # Errors
+    /// The body is incomplete or malformed. The refusal is the answer to the client.
     pub fn finish(self) -> Result<Report, Refusal> {
         let compressed = matches!(self.body, Body::Gzip(_) | Body::Zlib(_));
         let reader = match self.body {
@@ -269,7 +279,7 @@ impl Intake {
                 *reader
             }
             Body::Plain(reader) => *reader,
-            // Only a piece that panicked leaves it so, and then nobody asks for the end.
+            // Only a panic in `feed` leaves this state, and then nobody calls `finish`.
             Body::Taken => return Err(incomplete_body("the body was not read to its end")),
             Body::Zlib(mut inflater) => {
                 if let Err(error) = inflater.try_finish() {
@@ -289,7 +299,7 @@ impl Intake {
         let format = reader.shape.name();
         let envelope = reader.shape.finish(&mut parts)?;
         for (key, value) in self.head.query.0 {
-            // Crashpad names product and version in the URL too; the form comes first.
+            // Crashpad also puts product and version into the URL. Annotations in the form take precedence.
             if !key.is_empty() && !parts.annotations.contains_key(&key) {
                 parts.annotate(key, value)?;
             }
@@ -327,7 +337,7 @@ impl Intake {
     }
 }
 
-/// What an error of the inflater means. Behind a whole form there may be anything.
+/// Translates an error of the decompressor. Any bytes may follow a complete form.
 fn gzip_error(reader: &mut BodyReader, error: &io::Error) -> Result<(), Refusal> {
     if reader.failure.is_none() && reader.shape.is_complete() {
         reader
@@ -354,7 +364,11 @@ fn zlib_error(reader: &mut BodyReader, error: &io::Error) -> Refusal {
     })
 }
 
-/// Decides over a report and makes it durable. Blocks until it is.
+/// Applies the throttle rules to a report and makes it durable. Blocks until it is.
+///
+/// # Errors
+/// [`Refusal::Store`] is temporary or a fault of the server. The client must not be told that we have the
+/// report.
 pub fn accept(app: &App, report: Report) -> Result<Answer, Refusal> {
     let Report {
         mut annotations,
@@ -379,14 +393,14 @@ pub fn accept(app: &App, report: Report) -> Result<Answer, Refusal> {
         match app.store.repeated(known, received_at)? {
             Repeat::New => {}
             Repeat::Stored(id) => return Ok(Answer::Repeated(id)),
-            // It is stored as one that nobody knows yet.
+            // The report is stored as a new one that no repeat can match.
             Repeat::Lost => digest = None,
         }
     }
     let random = uuid::Uuid::new_v4().as_u128();
     let config = app.config.get();
     let decision = throttle::decide(&config.throttle.value, &annotations, || {
-        // 53 bits, the precision of the result.
+        // 53 bits are the precision of an f64.
         (uuid::Uuid::new_v4().as_u128() >> 75) as f64 / (1u64 << 53) as f64 * 100.0
     });
     app.metrics.throttled.add(&decision.rule);
@@ -445,8 +459,9 @@ pub fn accept(app: &App, report: Report) -> Result<Answer, Refusal> {
     })
 }
 
-/// What two reports have in common that are the same: sender, annotations and dumps, and attachments,
-/// so that none is lost. `None` without a dump: then nothing says that it was one crash.
+/// A hash that is equal for two copies of the same report. It covers the sender, the annotations, the dumps
+/// and the attachments, so no different report is dropped. `None` without a dump: then nothing proves that
+/// it was the same crash.
 fn digest(
     peer: Option<IpAddr>,
     annotations: &BTreeMap<String, String>,
@@ -462,7 +477,7 @@ fn digest(
         .collect();
     files.sort();
     let mut hash = Sha256::new();
-    // Each with its length, so that nothing can be moved from one into the next.
+    // Each value is hashed with its length, so that bytes cannot move from one value to the next.
     let mut add = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_le_bytes());
         hash.update(bytes);
@@ -481,7 +496,7 @@ fn digest(
     Some(u128::from_le_bytes(half))
 }
 
-/// How the body of a request is made up.
+/// The shape of the body of a request.
 fn shape_of(head: &SubmitHead) -> Result<Shape, Refusal> {
     match head.endpoint {
         Endpoint::SentryEnvelope => return Ok(Shape::envelope()),
@@ -511,7 +526,7 @@ fn shape_of(head: &SubmitHead) -> Result<Shape, Refusal> {
     }
 }
 
-/// Types under which clients post a dump alone.
+/// Content types with which clients post only a dump.
 fn is_dump_type(content_type: &str) -> bool {
     const TYPES: [&str; 7] = [
         "application/octet-stream",
@@ -531,14 +546,14 @@ pub(crate) fn no_content() -> Refusal {
     malformed(400, "no_content_length", "the request has no body")
 }
 
-/// The inflated body, on its way into parts.
+/// The decompressed body, which is cut into parts.
 struct BodyReader {
     shape: Shape,
     parts: Parts,
     limits: IntakeLimits,
     received_bytes: u64,
     inflated_bytes: u64,
-    /// What stopped the inflater, since its own error can carry only text.
+    /// The error that stopped the decompressor. The decompressor's own error can carry only text.
     failure: Option<Refusal>,
 }
 
@@ -554,7 +569,7 @@ impl BodyReader {
         }
     }
 
-    /// Stands where a form was taken out.
+    /// A placeholder for a reader that was moved out.
     fn empty() -> Self {
         let limits = IntakeLimits {
             report_bytes_max: 0,

@@ -1,8 +1,7 @@
-//! Notices symbols that have come for modules whose crashes lacked them, and has those crashes
-//! processed again.
+//! Finds symbols that arrived late for modules whose crashes lacked them, and has those crashes reprocessed.
 //!
-//! It looks at the start, every few seconds, and when it is told that symbols came. So it does not
-//! matter which way a file took into the folder, or whether the server ran.
+//! It checks at the start, every few seconds, and when an upload wakes it. So it finds symbols no matter how
+//! they got into the folder, and also symbols that arrived while the server was stopped.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,10 +13,10 @@ use crate::periodic::{Left, PeriodicTask};
 use crate::store::{Store, StoreError};
 use crate::symbols::{Shelf, SymbolDirs};
 
-/// Between two looks that nobody asked for.
+/// Interval between two checks without a wake-up.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// Where symbols may come to.
+/// The folders where symbols may appear.
 pub struct Places {
     pub shelf: Shelf,
     /// The shelf and all other folders.
@@ -34,8 +33,8 @@ pub fn start(store: Arc<Store>, places: Places) -> io::Result<PeriodicTask> {
     })
 }
 
-/// Symbol files for which a mend was asked. A file that helps nobody, though it is there, must not
-/// have its crashes walked again for ever.
+/// Symbol files for which reprocessing was already requested. A file may exist and still help no crash. Its
+/// crashes must not be walked again and again.
 type Tried = HashMap<Lack, (u64, Option<SystemTime>)>;
 
 fn look(store: &Store, places: &Places, tried: &mut Tried) -> Result<(), StoreError> {

@@ -1,10 +1,10 @@
 #![deny(unsafe_code)]
 //! crashkeep: a crash-report server in one binary.
 //!
-//! The path of a crash is the list of modules: [`http`] reads the request, [`ingest`] makes a
-//! report of it, [`store`] keeps it durably, [`queue`] hands it to [`workers`], [`process`] names
-//! what [`stackwalk`] has walked, [`indexer`] makes it searchable, [`pages`] and [`api`] show it.
-//! `ARCHITECTURE.md` draws the house and its rules.
+//! The modules follow the path of a crash: [`http`] reads the request, [`ingest`] turns it into a report,
+//! [`store`] makes it durable, [`queue`] passes it to [`workers`], [`stackwalk`] walks the dump, [`process`]
+//! makes the processed crash, [`indexer`] makes it searchable, [`pages`] and [`api`] show it.
+//! `ARCHITECTURE.md` describes the modules and their rules.
 
 pub mod access;
 pub mod addresses;

@@ -1,4 +1,4 @@
-//! The `crashkeep` binary: everything lives in the library.
+//! The `crashkeep` binary. All code is in the library.
 
 fn main() -> std::process::ExitCode {
     crashkeep::cli::main()

@@ -1,14 +1,14 @@
-//! Counters of the server's life, and their text form.
+//! Counters since the start of the server, and their text form.
 //!
-//! Labels come from fixed sets and from the configuration's rule names, never from clients. The
-//! collector's counters keep one identity: received = stored + discarded + failed.
+//! Labels come from fixed sets and from the rule names in the configuration, never from clients. For the
+//! counters of the collector this always holds: received = stored + discarded + failed.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bounds of the buckets of a duration, in seconds.
+/// Upper bounds of the buckets of a duration, in seconds.
 const SECONDS: [f64; 8] = [0.001, 0.005, 0.025, 0.1, 0.5, 2.0, 10.0, 60.0];
 
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ impl Counter {
     }
 }
 
-/// A counter by reason.
+/// One counter per label.
 #[derive(Debug, Default)]
 pub struct Family(Mutex<BTreeMap<String, u64>>);
 
@@ -73,41 +73,41 @@ pub struct Metrics {
     pub received: Counter,
     /// Reports made durable.
     pub stored: Counter,
-    /// Reports refused for what they are: rule_<name>, malformed_<code>.
+    /// Reports that were discarded, by reason: rule_<name>, malformed_<code>.
     pub discarded: Family,
-    /// Reports that each throttle rule decided about, kept or not.
+    /// Reports that each throttle rule decided, kept or not.
     pub throttled: Family,
-    /// Reports lost to us for reasons of our own or of the connection.
+    /// Reports that were lost because of an error of ours or of the connection.
     pub failed: Family,
     pub submit_seconds: Durations,
-    /// Items of envelopes that are not about crashes, by their type.
+    /// Items of envelopes that are not about crashes, by type.
     pub sentry_items: Family,
     /// Crashes whose processing ended, by outcome.
     pub processed: Family,
     pub process_seconds: Durations,
-    /// Walkers that died or overran.
+    /// Walkers that died or exceeded a limit.
     pub walker_faults: Counter,
     pub indexed: Counter,
     /// Passes over the bug tracker, by outcome.
     pub polled: Family,
-    /// Symbol files that were uploaded, by what became of them.
+    /// Symbol files that were uploaded, by outcome.
     pub symbols_uploaded: Family,
-    /// Symbol files that were asked for: hit or miss.
+    /// Requests for symbol files, by outcome: hit or miss.
     pub symbols_asked: Family,
-    /// Modules that other symbol servers were asked for, by what came of it.
+    /// Modules that we requested from other symbol servers, by outcome.
     pub symbols_fetched: Family,
-    /// Connections that are open.
+    /// Open connections.
     pub connections_open: Counter,
-    /// Connections that were not taken, by why: share, full.
+    /// Refused connections, by reason: share, full.
     pub connections_refused: Family,
-    /// Slow connections that were closed for new ones.
+    /// Slow connections that were closed to free capacity for new ones.
     pub connections_closed: Counter,
-    /// Handlers that panicked: each is a bug of ours.
+    /// Handlers that panicked. Each panic is a bug of ours.
     pub panics: Counter,
 }
 
 impl Metrics {
-    /// Prometheus text format, with further gauges that the caller reads elsewhere.
+    /// The counters in the Prometheus text format, with additional gauges from the caller.
     pub fn text(&self, gauges: &[(&str, &str, u64)]) -> String {
         let mut out = String::new();
         let mut counter = |name: &str, help: &str, value: u64| {

@@ -1,5 +1,4 @@
-//! What stands between crashes and good stacks: the modules that lack something, why they do, and
-//! what would help.
+//! Reports which modules lack symbols, functions or unwind rules, why, and what would help.
 
 use serde_json::{Value, json};
 
@@ -13,7 +12,7 @@ use crate::symbols::SymbolDirs;
 /// Builds of the same name that are shown.
 const OTHERS_MAX: usize = 3;
 
-/// Beginnings and whole names of debug files that belong to the system, and whose they are.
+/// Names of debug files that belong to a system: the beginning of the name or the full name.
 const SYSTEM: &[(System, &[&str])] = &[
     (
         System::Linux,
@@ -99,10 +98,10 @@ const SYSTEM: &[(System, &[&str])] = &[
     ),
 ];
 
-/// Modules that are pages of the kernel itself: there are no symbols of them to be had.
+/// Modules that are pages of the kernel itself. No symbols exist for them.
 const KERNEL: &[&str] = &["linux-gate.so", "linux-vdso", "[vdso]"];
 
-/// Whose a library is that comes with the machine.
+/// The operating system to which a library belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum System {
     Linux,
@@ -130,19 +129,19 @@ impl System {
 pub enum Cause {
     /// No symbols of this name were ever uploaded.
     NeverUploaded,
-    /// There are symbols of this name, but of other builds.
+    /// There are symbols of this name, but only of other builds.
     OtherBuilds(Vec<OtherBuild>),
-    /// It comes with the machine.
+    /// The module belongs to the operating system.
     System(System),
-    /// What is there has no functions.
+    /// The stored symbols have no functions.
     Stripped,
-    /// What is there has no rules of unwinding.
+    /// The stored symbols have no unwind rules.
     NoUnwind,
-    /// It has come; the crashes that lacked it are being done again, or are none the better.
+    /// The symbols have arrived. The crashes that lacked them are being reprocessed, or do not benefit.
     There,
 }
 
-/// Symbols of the same name that are another build's.
+/// Symbols of the same name for another build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtherBuild {
     pub debug_id: String,
@@ -155,12 +154,12 @@ pub struct OtherBuild {
 pub struct Finding {
     pub lack: Lack,
     pub crashes: u64,
-    /// Whose crashes, the most first.
+    /// The releases whose crashes lack it, most crashes first.
     pub releases: Vec<(Release, u64)>,
     pub cause: Cause,
 }
 
-/// What most crashes lack, in the order of what would help most of them.
+/// The modules that most crashes lack, most crashes first.
 pub fn examine(
     store: &Store,
     dirs: &SymbolDirs,
@@ -205,7 +204,7 @@ fn cause(store: &Store, dirs: &SymbolDirs, lack: &Lack) -> Result<Cause, StoreEr
         (_, Some(_)) => return Ok(Cause::There),
         (_, None) => {}
     }
-    // In a folder of Breakpad's, which nobody tells the store about, the file may be there.
+    // In a folder in Breakpad's layout, which the store does not know, the file may exist.
     if dirs
         .find_by_either_id(&lack.debug_file, &lack.debug_id)
         .is_some()
@@ -238,7 +237,7 @@ fn added_at(row: &StoredSymbols) -> Timestamp {
 }
 
 impl Cause {
-    /// A word for programs.
+    /// The name of the cause in the API.
     pub fn name(&self) -> &'static str {
         match self {
             Self::NeverUploaded => "never_uploaded",
@@ -250,7 +249,7 @@ impl Cause {
         }
     }
 
-    /// For people.
+    /// A sentence for people.
     pub fn sentence(&self) -> String {
         match self {
             Self::NeverUploaded => "No symbols of this name were ever uploaded.".into(),
@@ -272,7 +271,7 @@ impl Cause {
 }
 
 impl Finding {
-    /// The command that would help. `server` is this server's address.
+    /// The command that would help. `server` is the URL of this server.
     pub fn command(&self, server: &str) -> Option<String> {
         let file = &self.lack.debug_file;
         let add = |files: String| Some(format!("crashkeep symbols add --server {server} {files}"));
@@ -354,7 +353,8 @@ impl Finding {
     }
 }
 
-/// The program beside a PDB: `app` may be of `app.exe` or `app.dll`, `app.exe` is one.
+/// The program that belongs to a PDB. `app` may belong to `app.exe` or `app.dll`. `app.exe` is a program
+/// name already.
 fn program(stem: &str) -> String {
     let is_whole = [".exe", ".dll", ".sys", ".ocx"].iter().any(|ending| {
         let start = stem.len().saturating_sub(ending.len());

@@ -1,19 +1,19 @@
-//! Reads `multipart/form-data` as it comes in, piece by piece, and hands its parts on.
+//! Reads `multipart/form-data` as it arrives, piece by piece, and passes its parts on.
 //!
-//! A push parser: it holds at most one part head ([`HEAD_BYTES_MAX`]) or the tail of a piece that
-//! might begin a delimiter, whatever the size of the body. It does no I/O and knows nothing of
-//! crashes. Source: RFC 2046 section 5.1, RFC 7578, and what crash clients really send.
+//! This is a push parser. Whatever the size of the body, it holds at most one part head ([`HEAD_BYTES_MAX`])
+//! or the tail of a piece that might begin a delimiter. It does no I/O and knows nothing about crashes.
+//! Source: RFC 2046 section 5.1, RFC 7578, and what crash clients really send.
 
 use std::fmt;
 
 use memchr::memmem::Finder;
 
-/// Bytes of the head of one part.
+/// Maximum bytes of the head of one part.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Characters of a boundary. RFC 2046 allows 70.
+/// Maximum characters of a boundary. RFC 2046 allows 70.
 pub const BOUNDARY_CHARS_MAX: usize = 200;
 
-/// What a part says about itself.
+/// The name, file name and content type in the head of a part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartHead {
     pub name: Option<String>,
@@ -21,7 +21,7 @@ pub struct PartHead {
     pub content_type: Option<String>,
 }
 
-/// Takes the parts of a body, one after the other.
+/// Receives the parts of a body, one after the other.
 pub trait PartSink {
     type Error;
     fn begin(&mut self, head: PartHead) -> Result<(), Self::Error>;
@@ -35,7 +35,7 @@ pub enum MultipartError<E> {
     HeadTooLarge,
     /// The body ended before its closing boundary.
     Unfinished,
-    /// Something else than a line end or `--` follows a boundary.
+    /// A boundary is followed by something other than a line end or `--`.
     BadDelimiter,
     Sink(E),
 }
@@ -54,11 +54,13 @@ impl<E: fmt::Display> fmt::Display for MultipartError<E> {
     }
 }
 
-/// The boundary that a `Content-Type` header names, for both kinds of multipart that clients use.
+/// The boundary in a `Content-Type` header, for both kinds of multipart that clients use.
 ///
-/// `Err(BadContentType::Wrong)` for any other type.
+/// # Errors
+/// [`BadContentType::Wrong`] for any other type, [`BadContentType::NoBoundary`] if the boundary is missing,
+/// empty or too long.
 pub fn boundary(content_type: &str) -> Result<String, BadContentType> {
-    // Some clients write a comma where a semicolon belongs.
+    // Some clients write a comma instead of a semicolon.
     let (kind, parameters) = content_type
         .split_once([';', ','])
         .unwrap_or((content_type, ""));
@@ -86,12 +88,12 @@ enum State {
     Delimiter,
     Head,
     Body,
-    /// After the closing boundary: whatever follows does not count.
+    /// After the closing boundary. All further bytes are ignored.
     Epilogue,
 }
 
-/// The boundary on the first line of a body whose head is lost: `--boundary`, CR, LF. `None` where the
-/// bytes begin otherwise, or do not hold a whole line.
+/// The boundary on the first line of a body whose head is lost: `--boundary`, CR, LF. `None` if the bytes
+/// begin differently or do not contain a complete line.
 pub fn leading_boundary(body: &[u8]) -> Option<&str> {
     let line = &body[..memchr::memmem::find(body, b"\r\n")?];
     let boundary = std::str::from_utf8(line.strip_prefix(b"--")?).ok()?;
@@ -105,7 +107,7 @@ pub struct Multipart {
     state: State,
     /// CRLF, two dashes, boundary.
     delimiter: Finder<'static>,
-    /// The same without single quotes around the boundary, until the first one was seen.
+    /// The same without the single quotes around the boundary, until the first boundary was seen.
     unquoted: Option<Finder<'static>>,
     head_end: Finder<'static>,
     buffer: Vec<u8>,
@@ -116,8 +118,8 @@ fn delimiter(boundary: &str) -> Finder<'static> {
 }
 
 impl Multipart {
-    /// A boundary may have single quotes around it. They belong to it, by the RFC, but some clients
-    /// mean them as quotes: the body shows which.
+    /// A boundary may have single quotes around it. By the RFC they belong to it, but some clients use them
+    /// as quotation marks. The body shows which is the case.
     pub fn new(boundary: &str) -> Self {
         let unquoted = boundary
             .strip_prefix('\'')
@@ -128,12 +130,15 @@ impl Multipart {
             delimiter: delimiter(boundary),
             unquoted: unquoted.map(delimiter),
             head_end: Finder::new(b"\r\n\r\n").into_owned(),
-            // The first boundary has no line end before it when it opens the body.
+            // The first boundary has no line end before it if it is at the start of the body.
             buffer: b"\r\n".to_vec(),
         }
     }
 
     /// Takes the next piece of the body.
+    ///
+    /// # Errors
+    /// After an error the body cannot be read further.
     pub fn feed<S: PartSink>(
         &mut self,
         piece: &[u8],
@@ -151,12 +156,12 @@ impl Multipart {
         Ok(())
     }
 
-    /// Whether the closing boundary has come.
+    /// True if the closing boundary has arrived.
     pub fn is_complete(&self) -> bool {
         matches!(self.state, State::Epilogue)
     }
 
-    /// The body has ended.
+    /// Call this at the end of the body.
     pub fn finish<E>(self) -> Result<(), MultipartError<E>> {
         match self.state {
             State::Epilogue => Ok(()),
@@ -164,7 +169,7 @@ impl Multipart {
         }
     }
 
-    /// Uses some of the buffer from `at` on; `None` when more bytes are needed first.
+    /// Uses some bytes of the buffer from `at` on. `None` if it needs more bytes first.
     fn step<S: PartSink>(
         &mut self,
         at: usize,
@@ -184,7 +189,7 @@ impl Multipart {
             State::Preamble | State::Body => {
                 let in_part = matches!(self.state, State::Body);
                 let found = self.delimiter.find(rest);
-                // What could be the start of a delimiter waits for the next piece.
+                // Bytes that could begin a delimiter wait for the next piece.
                 let content = found.unwrap_or_else(|| {
                     rest.len().saturating_sub(self.delimiter.needle().len() - 1)
                 });
@@ -211,7 +216,7 @@ impl Multipart {
                     .count();
                 match &rest[padding..] {
                     [b'\r', b'\n', ..] => {
-                        // The line end stays: a part without a head has only the empty line.
+                        // The line end stays in the buffer: a part without headers has only the empty line.
                         self.state = State::Head;
                         Ok(Some(padding))
                     }
@@ -234,7 +239,7 @@ impl Multipart {
     }
 }
 
-/// Reads header lines. What cannot be read is left out: a part without a name is still a part.
+/// Reads header lines and ignores those that it cannot read. A part without a name is still a part.
 fn parse_head(bytes: &[u8]) -> PartHead {
     let mut head = PartHead::default();
     for line in String::from_utf8_lossy(bytes).split("\r\n") {
@@ -255,7 +260,7 @@ fn parse_head(bytes: &[u8]) -> PartHead {
     head
 }
 
-/// The first value of a parameter in `a=b; c="d"`.
+/// The value of the first parameter of this name in `a=b; c="d"`.
 fn parameter(parameters: &str, wanted: &str) -> Option<String> {
     let mut rest = parameters;
     loop {
@@ -269,8 +274,8 @@ fn parameter(parameters: &str, wanted: &str) -> Option<String> {
     }
 }
 
-/// A token or a quoted string, and what follows it. A backslash escapes only a quote or another
-/// backslash: file names with Windows paths come unescaped.
+/// Returns a token or quoted string, and the text after it. A backslash escapes only a quote or another
+/// backslash, because clients send Windows paths in file names unescaped.
 fn value(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find(';').unwrap_or(text.len());
@@ -294,7 +299,7 @@ fn value(text: &str) -> (String, &str) {
     (value, "")
 }
 
-/// Undoes what browsers and Crashpad do to names: only CR, LF, quote and percent are encoded.
+/// Undoes the encoding of names by browsers and Crashpad, which encode only CR, LF, quote and percent.
 fn percent_decode_some(text: &str) -> String {
     let mut text = text.to_owned();
     for (code, plain) in [("%0D", "\r"), ("%0A", "\n"), ("%22", "\""), ("%25", "%")] {
@@ -305,7 +310,7 @@ fn percent_decode_some(text: &str) -> String {
     text
 }
 
-/// RFC 5987: `UTF-8''na%C3%AFve`.
+/// Decodes a value as in RFC 5987: `UTF-8''na%C3%AFve`.
 fn decode_extended(text: &str) -> Option<String> {
     let (charset, rest) = text.split_once('\'')?;
     let (_, encoded) = rest.split_once('\'')?;
@@ -354,7 +359,7 @@ mod tests {
         parser.finish().map(|()| parts)
     }
 
-    /// Parses in pieces of every size and checks that the size does not matter.
+    /// Parses in pieces of every size and checks that the size makes no difference.
     fn check(body: &str) -> Outcome {
         let whole = parse(body.as_bytes(), body.len());
         for step in 1..=body.len().min(80) {

@@ -1,8 +1,9 @@
-//! The one way out: requests to servers that the configuration names.
+//! All outgoing requests of a server. They go only to servers that the configuration names.
 //!
-//! A client is made for certain origins and asks nothing else. It follows redirects to these alone,
-//! and only where a file is fetched; it goes through no proxy of the environment, and bounds the time and the bytes of every answer. Who
-//! sets no address makes no client, and then nothing here ever runs.
+//! A client is created for certain origins and refuses all others. It follows redirects only to these
+//! origins, and only when it fetches a file. It uses no proxy from the environment. It limits the time and
+//! the bytes of every answer. If the configuration names no server, no client exists and nothing here ever
+//! runs.
 
 use std::fmt;
 use std::fs::File;
@@ -13,12 +14,12 @@ use ureq::http::Uri;
 
 use crate::limits;
 
-/// What an answer may take.
+/// Limits for an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// For a connection, TLS included.
+    /// Time to connect, including TLS.
     pub connect: Duration,
-    /// From the request's first byte to the answer's last.
+    /// Time from the first byte of the request to the last byte of the answer.
     pub whole: Duration,
     pub body_bytes: u64,
 }
@@ -39,16 +40,16 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// Why there is no answer.
+/// Why a request has no answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum OutboundError {
-    /// The address is of no origin that was named.
+    /// The origin of the URL is not one of the client's origins.
     Foreign { origin: String },
-    /// The server sends us elsewhere.
+    /// The server redirects to another URL.
     Redirected { to: String },
     /// The answer is larger than this.
     TooLarge { bytes_max: u64 },
-    /// No connection, a time-out, or no HTTP.
+    /// There was no connection, a time-out, or an answer that is not HTTP.
     Failed(String),
 }
 
@@ -83,7 +84,7 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    /// A client that may ask the origins of these addresses.
+    /// A client that may send requests to the origins of these URLs.
     pub fn to(addresses: &[&str], bounds: Bounds) -> Self {
         let origins = addresses.iter().filter_map(|text| text.parse().ok());
         Self {
@@ -102,7 +103,10 @@ impl Outbound {
         }
     }
 
-    /// Asks with GET. Any status but a redirect is an answer.
+    /// Sends a GET request. Every status except a redirect is an answer.
+    ///
+    /// # Errors
+    /// There is no answer within the limits of the client. Only [`OutboundError::Failed`] may go away later.
     pub fn get(&self, address: &str) -> Result<Answer, OutboundError> {
         let mut response = self.call(address)?;
         if let Some(to) = redirection(&response) {
@@ -116,8 +120,8 @@ impl Outbound {
         })
     }
 
-    /// Asks with GET and writes the answer's body into a file. Returns the status. Follows a few
-    /// redirects, to origins that were named.
+    /// Sends a GET request and writes the body of the answer into a file. Returns the status. Follows a few
+    /// redirects to the client's origins.
     pub fn get_into(&self, address: &str, file: &mut File) -> Result<u16, OutboundError> {
         let mut response = self.call(address)?;
         for _ in 0..limits::OUTBOUND_REDIRECTS_MAX {
@@ -166,7 +170,7 @@ impl Outbound {
     }
 }
 
-/// Where a response sends us, if it does.
+/// The target of a redirect; `None` if the response is not a redirect.
 fn redirection(response: &ureq::http::Response<ureq::Body>) -> Option<String> {
     if !response.status().is_redirection() {
         return None;
@@ -189,7 +193,8 @@ mod tests {
 
     #[test]
     fn only_the_origins_that_were_named_are_asked() {
-        // Port 9 of this machine answers nobody, so an error of another kind would be a try.
+        // Nothing listens on port 9 of this machine. A different error would mean that the client tried to
+        // connect.
         let outbound = Outbound::to(&["http://127.0.0.1:9/bz"], Bounds::default());
         for address in [
             "http://127.0.0.1:10/",

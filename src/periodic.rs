@@ -1,5 +1,4 @@
-//! A thread that does one thing again and again: at its start, at intervals, and when it is told
-//! to, until it is stopped.
+//! A thread that repeats one task: at the start, at intervals, and on wake-up, until it is stopped.
 
 use std::io;
 use std::thread::JoinHandle;
@@ -10,15 +9,15 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use crate::vital::Vital;
 use parking_lot::Mutex;
 
-/// What a round leaves.
+/// The result of a round: when to start the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Left {
     Nothing,
-    /// The next round is to begin at once, unless the thread is to stop.
+    /// Start the next round at once, unless the thread must stop.
     More,
-    /// The next round is to begin after this time.
+    /// Start the next round after this time.
     After(Duration),
-    /// It saw that the thread is to stop.
+    /// The round noticed that the thread must stop.
     Ended,
 }
 
@@ -28,15 +27,14 @@ pub struct PeriodicTask {
 }
 
 impl PeriodicTask {
-    /// The thread is called `name`; `every` is the time between the end of one round and the next
-    /// that nobody asked for. A round that takes long looks at its channel: where that is disconnected, the
-    /// thread is to stop.
+    /// Starts a thread called `name`. `every` is the time from the end of one round to the next, if nothing
+    /// wakes the thread. A long round should check its channel: if it is disconnected, the thread must stop.
     pub fn start(
         name: &'static str,
         every: Duration,
         mut round: impl FnMut(&Receiver<()>) -> Left + Send + 'static,
     ) -> io::Result<Self> {
-        // One place: a second call while the first waits says nothing new.
+        // One slot is enough: a second wake-up while the first waits means nothing new.
         let (wake, woken) = bounded::<()>(1);
         let thread = std::thread::Builder::new()
             .name(name.into())
@@ -61,7 +59,7 @@ impl PeriodicTask {
         })
     }
 
-    /// A round now, or right after the one under way.
+    /// Starts a round now, or directly after the current one.
     pub fn wake(&self) {
         let wake = self.wake.lock();
         if let Some(wake) = &*wake {
@@ -69,7 +67,7 @@ impl PeriodicTask {
         }
     }
 
-    /// Ends the thread after the round under way.
+    /// Ends the thread after the current round.
     pub fn stop(&self) {
         let mut wake = self.wake.lock();
         wake.take();

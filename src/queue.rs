@@ -1,10 +1,10 @@
-//! From durable rows to workers, by five bounded channels: a priority lane before the normal one, what
-//! may get a better result behind both; and, for workers of their own, what takes long, and what takes
-//! longer still or may bring the server down.
+//! Passes jobs from durable rows to workers, through five bounded channels. Fast workers take three of them:
+//! the priority lane, the normal lane, then the lane of reprocessing for late symbols. The other two go to
+//! separate workers: slow jobs, and jobs that take even longer or may kill the server.
 //!
-//! The table in the store is the queue; a channel only carries what the store has handed out
-//! durably. [`queue`] makes both ends: the store's writer fills the channels as far as they have
-//! room, workers empty them.
+//! The table in the store is the queue. A channel carries only jobs that the store has handed out durably.
+//! [`queue`] creates both ends. The store's writer fills the channels up to their capacity, and workers
+//! empty them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,11 +36,11 @@ pub struct Jobs {
     stop: Receiver<()>,
 }
 
-/// Stops every [`Jobs`] when it is dropped, jobs in the channels included.
+/// Dropping this stops every [`Jobs`], including the jobs in the channels.
 pub struct Stop(#[allow(dead_code, reason = "dropping it is the signal")] Sender<()>);
 
-/// `places` is how many jobs each lane holds beside those that workers have taken: one a worker
-/// keeps them busy, more would only grow what a kill throws back.
+/// `places` is the capacity of each lane, not counting the jobs that workers have taken. One place per
+/// worker keeps the workers busy. More would only increase the number of jobs that a kill throws back.
 pub fn queue(places: usize) -> (Lanes, Jobs, Stop) {
     let (priority_in, priority) = bounded(places);
     let (normal_in, normal) = bounded(places);
@@ -93,8 +93,8 @@ impl JobSink for Lanes {
     }
 
     fn send(&self, job: Job) {
-        // The writer never sends more than there is room; a job that finds its workers gone is
-        // taken back when the store is closed.
+        // The writer never sends more jobs than there is room for. If the workers are gone, the store
+        // requeues the job when it closes.
         let _ = self.channel(job.lane).try_send(job);
     }
 
@@ -104,22 +104,23 @@ impl JobSink for Lanes {
 }
 
 impl Jobs {
-    /// The next job: the priority lane first, what takes longest last; `None` when it is time to end.
+    /// The next job of any lane: the priority lane first, the slowest lane last. `None` if the queue is
+    /// stopped.
     pub fn next(&self) -> Option<Job> {
         self.take(|_| true)
     }
 
-    /// The same without what takes long.
+    /// The next job for a fast worker.
     pub fn next_quick(&self) -> Option<Job> {
         self.take(|lane| Lane::QUICK.contains(&lane))
     }
 
-    /// The next of those that take long.
+    /// The next job for a slow worker.
     pub fn next_slow(&self) -> Option<Job> {
         self.take(|lane| lane == Lane::Slow)
     }
 
-    /// The next of those that take longest; suspects are among them, so that they too hold nobody up.
+    /// The next job for the last worker: the slowest jobs and suspects. So suspects delay no other crash.
     pub fn next_slowest(&self) -> Option<Job> {
         self.take(|lane| lane == Lane::Slowest)
     }
@@ -164,17 +165,17 @@ impl Jobs {
         }
     }
 
-    /// Waits, and tells whether it is time to end.
+    /// Waits for at most `wait`. Returns true if the queue is stopped.
     pub fn stopped_within(&self, wait: Duration) -> bool {
         !matches!(self.stop.recv_timeout(wait), Err(RecvTimeoutError::Timeout))
     }
 
-    /// Whether more jobs wait than the workers have places for, beside those that take long.
+    /// True if at least one lane of the fast workers is full.
     pub fn is_behind(&self) -> bool {
         self.is_behind.load(Ordering::Relaxed)
     }
 
-    /// Jobs handed out that no worker has taken yet.
+    /// Jobs in the channels, which no worker has taken yet.
     pub fn waiting(&self) -> usize {
         let lanes = [
             &self.priority,

@@ -1,8 +1,8 @@
 //! The configuration in force, and its replacement while the server runs.
 //!
-//! A reader takes it once for what it does, so one request never sees two of them. A file that
-//! cannot be used changes nothing. Settings on which threads, files or sockets were opened stay as
-//! they were until the next start, and are named.
+//! A reader takes the configuration once per operation, so one request never sees two versions. An invalid
+//! file changes nothing. Settings with which threads, files or sockets were opened keep their values until
+//! the next start. The reload lists them.
 
 use std::sync::Arc;
 
@@ -15,11 +15,11 @@ pub struct InForce {
     last: RwLock<Option<Reload>>,
 }
 
-/// What became of the last request to read the file again.
+/// The result of the last request to reload the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reload {
     pub at: Timestamp,
-    /// Changed settings that wait for the next start, or why the file cannot be used.
+    /// Changed settings that wait for the next start, or the reason why the file is invalid.
     pub outcome: Result<Vec<String>, String>,
 }
 
@@ -40,7 +40,7 @@ impl InForce {
         self.last.read().clone()
     }
 
-    /// Puts what was read in force, or keeps the last good one.
+    /// Puts the new configuration in force, or keeps the last valid one.
     pub fn replace(&self, read: Result<Config, ConfigError>, at: Timestamp) {
         let outcome = match read {
             Ok(mut config) => {

@@ -1,9 +1,9 @@
-//! The parts of a form, sorted into annotations, dumps and attachments while they come in.
+//! Sorts the parts of a form into annotations, dumps and attachments as they arrive.
 //!
-//! Nothing that a client sent is dropped: a second part of one name gets another, a text that is
-//! too long or no text becomes an attachment, each with a note. Files are packed as they come and
-//! spill to disk, so that a report's size is not its memory. A dump that its client packed, or that
-//! is a multipart body itself, is kept as it came; the walk takes it apart.
+//! Nothing that a client sent is dropped. A second part with the same name gets another name. A text that is
+//! too long or is not text becomes an attachment. Each such change adds a note. Files are compressed as they
+//! arrive and spill to disk, so that the size of a report does not determine our memory use. A dump that its
+//! client compressed, or that is itself a multipart body, is stored as it came. The walk unpacks it.
 
 mod nested;
 
@@ -25,16 +25,16 @@ use crate::store::{Payload, PayloadBuilder, StoreError};
 use crate::symbols;
 use crate::unreal;
 
-/// Why a report was not taken.
+/// Why a report was not accepted.
 #[derive(Debug)]
 pub enum Refusal {
-    /// The client sent something that is no report, or one over a bound.
+    /// The request is not a report, or it exceeds a limit.
     Malformed {
         status: u16,
         code: &'static str,
         why: String,
     },
-    /// The report may be good; we could not keep it.
+    /// The report may be good, but we could not store it.
     Store(StoreError),
 }
 
@@ -53,7 +53,7 @@ impl From<StoreError> for Refusal {
     }
 }
 
-/// A report over a bound, or none at all.
+/// A refusal for a report that is malformed or exceeds a limit.
 pub fn malformed(status: u16, code: &'static str, why: impl Into<String>) -> Refusal {
     Refusal::Malformed {
         status,
@@ -72,11 +72,11 @@ pub struct Parts {
     memory_bytes: usize,
     pub notes: Vec<String>,
     pub json_seen: bool,
-    /// Values in pieces, by key and by the number of the piece.
+    /// Values that arrive in pieces, by key and by the number of the piece.
     pieces: BTreeMap<String, BTreeMap<u32, Vec<u8>>>,
-    /// Annotations that were inside of a dump.
+    /// Annotations from inside a dump.
     nested: Vec<(String, String)>,
-    /// Files that say something about the crash, by the name of the part.
+    /// Files whose content describes the crash, by the name of the part.
     pub read: Vec<(String, Vec<u8>)>,
     current: Option<Current>,
 }
@@ -93,15 +93,15 @@ enum Current {
     File(Box<FilePart>),
 }
 
-/// A file on its way in.
+/// A file that is arriving.
 struct FilePart {
     part: Part,
     builder: PayloadBuilder,
     /// Its first bytes.
     magic: Vec<u8>,
-    /// Where it is a dump that may be a multipart body.
+    /// Set for a dump that may be a multipart body.
     nested: Option<Nested>,
-    /// Its bytes, where they are read as well as kept.
+    /// The bytes of a file that is read as well as stored.
     copy: Option<Vec<u8>>,
 }
 
@@ -122,7 +122,7 @@ impl Parts {
         }
     }
 
-    /// A note that may come up again and again.
+    /// Adds a note once, although its cause may occur repeatedly.
     pub fn note_once(&mut self, note: &str) {
         if !self.notes.iter().any(|found| found == note) {
             self.note(note);
@@ -135,7 +135,7 @@ impl Parts {
         }
     }
 
-    /// Adds an annotation; a second one of the same key is kept beside the first.
+    /// Adds an annotation. A second one of the same key is stored under another key.
     pub fn annotate(&mut self, key: String, value: String) -> Result<(), Refusal> {
         self.check_annotation_count()?;
         self.annotation_bytes += key.len() + value.len();
@@ -151,8 +151,8 @@ impl Parts {
         Ok(())
     }
 
-    /// Adds an annotation that we made of something else, unless the client sent one. It never costs
-    /// the report: without room for it there is a note.
+    /// Adds an annotation that we derived, unless the client sent one with this key. This never makes the
+    /// report fail: if a limit is reached, it adds a note instead.
     pub fn derive(&mut self, key: &str, value: &str) {
         let is_sent = |text: &String| !text.trim().is_empty();
         if value.trim().is_empty() || self.annotations.get(key).is_some_and(is_sent) {
@@ -171,7 +171,8 @@ impl Parts {
         self.annotations.insert(key, value.replace('\0', ""));
     }
 
-    /// All parts have come: joins values that came in pieces, and adds what was inside of dumps.
+    /// Call this after the last part. Joins values that came in pieces, and adds the annotations from inside
+    /// dumps.
     pub fn complete(&mut self) -> Result<(), Refusal> {
         for (key, pieces) in std::mem::take(&mut self.pieces) {
             let numbers_run = pieces.keys().copied().eq(1..=pieces.len() as u32);
@@ -296,7 +297,7 @@ impl Parts {
         let payload = builder.finish().map_err(StoreError::from)?;
         part.bytes = payload.bytes();
         part.sha256 = payload.sha256();
-        // A client with another name for the dump: what begins like one is one.
+        // Some clients use another name for the dump. A file that begins like a dump is a dump.
         if magic == b"MDMP" || (symbols::is_packed(&magic) && is_called_dump(&part)) {
             part.kind = PartKind::Dump;
         }
@@ -322,16 +323,16 @@ impl Parts {
         Ok(())
     }
 
-    /// Keeps bytes as an attachment that came as something else.
+    /// Stores bytes as an attachment that arrived as a text.
     fn attach(&mut self, name: &str, head: &PartHead, bytes: &[u8]) -> Result<(), Refusal> {
         self.current = Some(self.begin_file(name, head)?);
         self.data(bytes)?;
         self.end()
     }
 
-    /// Takes a text as an annotation, or keeps it for later where it is a piece of one.
+    /// Takes a text as an annotation, or stores it until the other pieces of its value have arrived.
     fn take_text(&mut self, key: String, head: &PartHead, bytes: Vec<u8>) -> Result<(), Refusal> {
-        // Some clients give no file name to their dump.
+        // Some clients send their dump without a file name.
         if bytes.starts_with(b"MDMP") || (is_binary(head) && symbols::is_packed(&bytes)) {
             return self.attach(&key, head, &bytes);
         }
@@ -380,7 +381,7 @@ impl Parts {
         for (key, value) in entries.0 {
             let text = match serde_json::from_str::<String>(value.get()) {
                 Ok(text) => text,
-                // Other values stay JSON; so does a text that is no Unicode.
+                // Other values stay JSON, and so does a string that is not valid Unicode.
                 Err(_) => value.get().to_owned(),
             };
             if text.len() > limits::ANNOTATION_BYTES_MAX {
@@ -401,7 +402,7 @@ impl Parts {
         ));
     }
 
-    /// Bytes held in memory: annotations, and files that have not spilled.
+    /// Bytes in memory: annotations, and files that have not spilled.
     pub fn memory_bytes(&self) -> usize {
         let current = match &self.current {
             Some(Current::Text { bytes, .. } | Current::Json { bytes }) => bytes.len(),
@@ -440,12 +441,12 @@ fn bytes_of(texts: &[(String, String)]) -> usize {
         .sum()
 }
 
-/// Whether a file of this name says something about the crash.
+/// True if a file of this name describes the crash.
 fn is_read(name: &str) -> bool {
     sentry::PARTS.contains(&name) || name == unreal::CONTEXT
 }
 
-/// Whether its names say that a file is a dump.
+/// True if the names of a file say that it is a dump.
 fn is_called_dump(part: &Part) -> bool {
     let file_name = part.file_name.as_deref().unwrap_or_default();
     let file_name = file_name.to_ascii_lowercase();
@@ -454,13 +455,13 @@ fn is_called_dump(part: &Part) -> bool {
         || file_name.contains(".mdmp")
 }
 
-/// Whether a part says that it is no text.
+/// True if the content type of a part says that it is not text.
 fn is_binary(head: &PartHead) -> bool {
     let kind = head.content_type.as_deref().unwrap_or_default();
     kind.starts_with("application/") && !kind.starts_with("application/json")
 }
 
-/// `key__2` is the second piece of `key`: Breakpad cuts values that are longer than 255 bytes.
+/// `key__2` is the second piece of `key`: Breakpad splits values that are longer than 255 bytes.
 fn piece_of(key: &str) -> Option<(&str, u32)> {
     let (base, number) = key.rsplit_once("__")?;
     let is_number = number.bytes().all(|b| b.is_ascii_digit()) && !number.starts_with('0');
@@ -468,8 +469,8 @@ fn piece_of(key: &str) -> Option<(&str, u32)> {
     (!base.is_empty()).then_some((base, number))
 }
 
-/// The members of an object in their order, also those of one name, up to one more than may be
-/// taken. Values stay text: a tree of them can be a hundred times as large.
+/// The members of an object in order, including duplicate names, up to one more than the limit. Values stay
+/// text, because a tree of values can be a hundred times as large.
 struct Entries(Vec<(String, Box<RawValue>)>);
 
 impl<'de> Deserialize<'de> for Entries {
@@ -563,12 +564,12 @@ impl PartSink for Parts {
     }
 }
 
-/// The last component of what may be a path of any system.
+/// The last component of a name that may be a path of any operating system.
 fn leaf(name: &str) -> &str {
     name.rsplit(['/', '\\']).next().unwrap_or_default()
 }
 
-/// A name without control characters and of bounded length.
+/// A name without control characters and with at most `bytes_max` bytes.
 fn clean(name: &str, bytes_max: usize) -> String {
     let mut clean: String = name.chars().filter(|c| !c.is_control()).collect();
     let mut end = clean.len().min(bytes_max);
@@ -582,7 +583,7 @@ fn clean(name: &str, bytes_max: usize) -> String {
     }
 }
 
-/// `name`, or `name_2`, `name_3` and so on.
+/// Returns `name` if it is free, otherwise `name_2`, `name_3` and so on.
 fn free_name(name: &str, taken: impl Fn(&str) -> bool) -> String {
     if !taken(name) {
         return name.to_owned();

@@ -1,11 +1,11 @@
-//! What a caller may do: scopes, sets of them, and the roles that people have.
+//! What a caller may do: scopes, sets of scopes, and the roles of people.
 
 use std::fmt;
 
-/// One thing that a caller may do. The names are those of tokens.
+/// One permission. The names are those in tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Send reports. The collector asks nobody for it.
+    /// Send reports. The collector requires no token for this.
     Submit = 0,
     /// Upload symbols.
     SymbolsWrite = 1,
@@ -13,7 +13,7 @@ pub enum Scope {
     Read = 2,
     /// Also read protected fields, comments and dumps.
     ReadProtected = 3,
-    /// Have crashes processed again.
+    /// Have crashes reprocessed.
     Reprocess = 4,
     /// Everything.
     Admin = 5,
@@ -40,7 +40,7 @@ impl Scope {
         }
     }
 
-    /// What it lets somebody do, for forms.
+    /// A description of what the scope permits, for forms.
     pub fn title(self) -> &'static str {
         match self {
             Self::Submit => "send reports",
@@ -69,8 +69,8 @@ impl Rights {
     pub const NONE: Self = Self(0);
     pub const ALL: Self = Self((1 << Scope::ALL.len()) - 1);
 
-    /// What the scopes give, with what they imply: admin is everything, and who reads protected
-    /// fields reads the public ones.
+    /// The rights that the scopes give, including implied ones: `admin` implies everything, and reading
+    /// protected fields implies reading public ones.
     pub fn of(scopes: impl IntoIterator<Item = Scope>) -> Self {
         let mut rights = Self::NONE;
         for scope in scopes {
@@ -87,7 +87,7 @@ impl Rights {
         self.0 & scope.bit() != 0
     }
 
-    /// What both have.
+    /// The rights that both sets contain.
     pub fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
@@ -100,12 +100,12 @@ impl Rights {
         self.0
     }
 
-    /// Bits that no scope has are dropped.
+    /// Ignores bits that no scope has.
     pub fn from_bits(bits: u8) -> Self {
         Self(bits & Self::ALL.0)
     }
 
-    /// The scopes, and no others that one of them implies.
+    /// The scopes, without those that another one implies.
     pub fn scopes(self) -> Vec<Scope> {
         if self.has(Scope::Admin) {
             vec![Scope::Admin]
@@ -126,7 +126,7 @@ impl fmt::Display for Rights {
     }
 }
 
-/// What an account may do; its tokens may do as much or less. Each includes those before it.
+/// What an account may do. Its tokens may do the same or less. Each role includes the roles before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// Reads public fields.

@@ -1,8 +1,8 @@
-//! What Sentry's clients say beside a dump, made into annotations.
+//! Turns the data that Sentry's clients send with a dump into annotations.
 //!
-//! Their native clients put an event into a file `__sentry-event` and breadcrumbs into two files beside
-//! it, all as MessagePack; others send `sentry={json}` or `sentry[release]=...` with the form, or an
-//! envelope with the event as JSON. Whatever the way, one event comes out of it, and of that:
+//! The native clients write an event into a file `__sentry-event` and breadcrumbs into two more files, all
+//! as MessagePack. Other clients send `sentry={json}` or `sentry[release]=...` in the form, or an envelope
+//! with the event as JSON. All of these yield one event, from which we take:
 //!
 //! ```text
 //! release        ProductName, Version: name@version+build
@@ -15,7 +15,7 @@
 //! breadcrumbs    Breadcrumbs, as JSON
 //! ```
 //!
-//! Pure. Sizes are bounded by who calls; depth and count of values are bounded here.
+//! This module is pure. The caller limits sizes. Depth and number of values are limited here.
 
 use std::collections::BTreeMap;
 
@@ -29,11 +29,11 @@ pub const PARTS: [&str; 3] = [EVENT_PART, "__sentry-breadcrumb1", "__sentry-brea
 pub const EVENT_PART: &str = "__sentry-event";
 
 const DEPTH_MAX: usize = 32;
-/// A value takes up to a hundred bytes of memory, however few it has in a file.
+/// A value uses up to a hundred bytes of memory, however few bytes it has in a file.
 const VALUES_MAX: usize = 100_000;
 
-/// Annotations of a report of one of Sentry's clients: those that came, and files by their part's name.
-/// Empty where it is no such report.
+/// The annotations for a report of one of Sentry's clients. `sent` are the annotations that arrived, `files`
+/// the contents of files by the name of their part. Empty if the report is not from such a client.
 pub fn annotations(
     sent: &BTreeMap<String, String>,
     files: &[(String, Vec<u8>)],
@@ -54,7 +54,7 @@ pub fn annotations(
     from_event(&event, breadcrumbs, sent)
 }
 
-/// Adds what is not there yet.
+/// Adds the members that do not exist yet.
 fn merge(event: &mut Map<String, Value>, other: Option<Value>) {
     if let Some(Value::Object(other)) = other {
         for (key, value) in other {
@@ -104,7 +104,7 @@ fn from_event(
         }
     };
     let text = |key: &str| event.get(key).and_then(plain);
-    // Electron's own name comes after that of the application, but both come before a release.
+    // The application's own name precedes Electron's. Both precede a release.
     let has = |key: &str| sent.get(key).is_some_and(|v| !v.trim().is_empty());
     let is_named = has(key::PRODUCT) || has("_productName");
     let release = text("release");
@@ -142,7 +142,8 @@ fn from_event(
     if let Some(Value::Array(own)) = own {
         breadcrumbs.extend(own.iter().cloned());
     }
-    // Two files take turns, so that the newest are not lost: their order is that of their times.
+    // The client writes to two files in turn, so that the newest breadcrumbs are not lost. Their times give
+    // the order.
     breadcrumbs.sort_by_cached_key(|crumb| crumb.get("timestamp").and_then(plain));
     if !breadcrumbs.is_empty() {
         add("Breadcrumbs", Some(Value::Array(breadcrumbs).to_string()));
@@ -150,10 +151,10 @@ fn from_event(
     found
 }
 
-/// Name and version of `name@version`; of a release without a name only the version.
+/// Name and version of `name@version`. A release without a name is only a version.
 fn split_release(release: &str) -> (Option<String>, Option<String>) {
     let release = release.trim();
-    // A name may begin with the sign itself, as npm's do.
+    // A name may begin with `@` itself, as those of npm do.
     let at = release.char_indices().skip(1).find(|(_, c)| *c == '@');
     match at {
         Some((at, _)) => (
@@ -164,7 +165,7 @@ fn split_release(release: &str) -> (Option<String>, Option<String>) {
     }
 }
 
-/// Tags come as an object, or as a list of pairs.
+/// Tags are an object or a list of pairs.
 fn tags(tags: Option<&Value>) -> Vec<(String, String)> {
     let pairs: Vec<(String, String)> = match tags {
         Some(Value::Object(map)) => map
@@ -180,7 +181,7 @@ fn tags(tags: Option<&Value>) -> Vec<(String, String)> {
     pairs.into_iter().take(limits::SENTRY_TAGS_MAX).collect()
 }
 
-/// A text or number as text.
+/// A string, number or bool as text.
 fn plain(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -198,7 +199,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// The values in a file, JSON or MessagePack, one after the other; up to the first that is broken.
+/// The values in a file, JSON or MessagePack, one after the other, up to the first broken one.
 pub fn read(bytes: &[u8]) -> Vec<Value> {
     let is_json = matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'['));
     if is_json {
@@ -222,7 +223,7 @@ pub fn read(bytes: &[u8]) -> Vec<Value> {
     values
 }
 
-/// Source: the MessagePack specification.
+/// A reader of MessagePack. Source: the MessagePack specification.
 struct MessagePack<'a> {
     rest: &'a [u8],
     values_left: usize,
@@ -240,7 +241,7 @@ impl MessagePack<'_> {
             0xa0..=0xbf => self.text(u64::from(kind & 0x1f))?,
             0xc2 => false.into(),
             0xc3 => true.into(),
-            // Bytes are of no use to people.
+            // Binary data is of no use to readers.
             0xc4..=0xc6 => self.skip(kind - 0xc4, 0)?,
             0xc7..=0xc9 => self.skip(kind - 0xc7, 1)?,
             0xca => f32::from_bits(self.number(4)? as u32).into(),
@@ -277,7 +278,7 @@ impl MessagePack<'_> {
         Some(bytes)
     }
 
-    /// Big-endian, of up to eight bytes.
+    /// A big-endian number of up to eight bytes.
     fn number(&mut self, bytes: usize) -> Option<u64> {
         let bytes = self.bytes(bytes)?;
         Some(bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte)))
@@ -288,7 +289,7 @@ impl MessagePack<'_> {
         Some(String::from_utf8_lossy(bytes).into_owned().into())
     }
 
-    /// Bytes whose count has `1 << size` bytes, and `more` beside.
+    /// Skips a byte string whose length has `1 << size` bytes, plus `more` bytes.
     fn skip(&mut self, size: u8, more: usize) -> Option<Value> {
         let count = usize::try_from(self.number(1 << size)?).ok()?;
         self.bytes(count.checked_add(more)?)?;
@@ -376,7 +377,7 @@ mod tests {
                 ("tag.map", "aztec"),
             ],
         );
-        // The application's own names come first.
+        // The application's own names take precedence.
         check(
             &[
                 ("_productName", "App"),

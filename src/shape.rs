@@ -1,4 +1,4 @@
-//! The shapes that the body of a report has: each knows how to cut it into parts.
+//! The shapes that the body of a report can have. Each one knows how to cut the body into parts.
 
 use crate::crash::raw::MAIN_DUMP;
 use crate::envelope::{Envelope, EnvelopeError};
@@ -12,14 +12,14 @@ pub use crate::envelope::Contents;
 pub enum Shape {
     /// `multipart/form-data`.
     Form(Box<Multipart>),
-    /// A dump and nothing around it; its type, and whether its first byte has come.
+    /// Only a dump: its content type, and whether its first byte has arrived.
     Dump {
         content_type: String,
         has_begun: bool,
     },
-    /// What Sentry's clients send.
+    /// An envelope of Sentry's clients.
     Envelope(Box<Envelope>),
-    /// What Unreal's CrashReportClient sends, inflated.
+    /// A decompressed crash file of Unreal's CrashReportClient.
     Unreal(Box<CrashFile>),
 }
 
@@ -39,7 +39,7 @@ impl Shape {
         Self::Unreal(Box::default())
     }
 
-    /// What the metadata of a report calls it.
+    /// The name of the shape in the metadata of a report.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Form(_) => "multipart",
@@ -49,12 +49,12 @@ impl Shape {
         }
     }
 
-    /// Whether a body of this shape may begin with any bytes, also with those of a packed file.
+    /// True if a body of this shape may begin with any bytes, including those of a compressed file.
     pub fn takes_any_bytes(&self) -> bool {
         matches!(self, Self::Dump { .. })
     }
 
-    /// Whether all that counts has come.
+    /// True if all bytes that matter have arrived.
     pub fn is_complete(&self) -> bool {
         match self {
             Self::Form(multipart) => multipart.is_complete(),
@@ -91,7 +91,7 @@ impl Shape {
         }
     }
 
-    /// The body has ended. What was in an envelope, where it is one.
+    /// Call this at the end of the body. Returns the contents of the envelope, if the body is one.
     pub fn finish(self, parts: &mut Parts) -> Result<Option<Contents>, Refusal> {
         match self {
             Self::Form(multipart) => multipart

@@ -1,9 +1,9 @@
-//! Asks other symbol servers, where the configuration names some, for what crashes lack.
+//! Fetches missing symbols from other symbol servers, if the configuration names any.
 //!
-//! It is behind everything else: a crash is walked with what is there, the fetcher then asks for
-//! what its walk missed, puts what it gets on the shelf, and [`crate::late_symbols`] has the crash reprocessed.
-//! So no walk waits for a network. Each server is asked once for a module; one that did not have
-//! it is asked again after some time.
+//! No walk waits for the network. A crash is walked with the symbols that exist. Then the fetcher requests
+//! what the walk lacked and puts what it gets on the shelf. [`crate::late_symbols`] then has the crash
+//! reprocessed. The fetcher asks each server once for a module. If a server did not have it, the fetcher
+//! asks again after some time.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -25,12 +25,12 @@ use crate::symbols::arrival::Receiver;
 use crate::symbols::converter::Converter;
 use crate::symbols::{self, Conflict, Shelf, SymbolDirs, symbol_file_name};
 
-/// Between two rounds that nobody asked for.
+/// Pause between two rounds without a wake-up.
 const ROUND_EVERY: Duration = Duration::from_secs(10);
-/// Requests of one round, so that a server that stops is not kept from it.
+/// Maximum number of requests per round, so that a round does not delay the stop of the server.
 const ROUND_REQUESTS_MAX: usize = 8;
 
-/// What it works with.
+/// The parts of the server that the fetcher uses.
 pub struct Parts {
     pub store: Arc<Store>,
     pub shelf: Shelf,
@@ -39,7 +39,7 @@ pub struct Parts {
     pub late_symbols: Arc<PeriodicTask>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
-    /// Servers, in the order in which they are asked.
+    /// Servers, in the order in which the fetcher asks them.
     pub sources: Vec<SymbolSource>,
     pub outbound: Bounds,
     pub unpacking: symbols::Bounds,
@@ -47,7 +47,7 @@ pub struct Parts {
     pub miss_kept: Duration,
 }
 
-/// `None` where there is no server to ask: then nothing here ever runs.
+/// Returns `None` if the configuration names no server. Then nothing here ever runs.
 pub fn start(parts: Parts) -> io::Result<Option<PeriodicTask>> {
     let servers: Vec<Server> = parts
         .sources
@@ -65,7 +65,7 @@ pub fn start(parts: Parts) -> io::Result<Option<PeriodicTask>> {
     if servers.is_empty() {
         return Ok(None);
     }
-    // Servers that were of no use since the last wait.
+    // Servers that failed since the last pause.
     let mut down = HashSet::new();
     let task = PeriodicTask::start("symbol-fetcher", ROUND_EVERY, move |_| {
         let left = parts.round(&servers, &mut down).unwrap_or_else(|error| {
@@ -85,22 +85,22 @@ struct Server {
     outbound: Outbound,
 }
 
-/// What a server said of a module.
+/// The answer of a server about a module.
 enum Said {
     Has(File),
     HasNot,
-    /// Nothing that could be used.
+    /// Nothing usable; the text says why.
     Nothing(String),
 }
 
-/// What came of asking a server.
+/// The result of asking a server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
-    /// It was not: it cannot be, or did not have it not long ago.
+    /// No request was sent. Nothing returns this at present.
     Not,
     Helped,
     Missed,
-    /// It is left alone for the rest of the round.
+    /// The server failed. It is not asked again in this round.
     Down,
 }
 
@@ -153,7 +153,7 @@ impl Parts {
         let is_there = || file().is_some();
         match lack.what {
             What::Symbols => !is_there(),
-            // Only what is on the shelf can be completed.
+            // Only symbols on the shelf can be completed.
             What::Functions | What::Unwind => {
                 let module = self.shelf.module(&lack.debug_id);
                 module.is_some_and(|module| match lack.what {
@@ -164,7 +164,8 @@ impl Parts {
         }
     }
 
-    /// What servers want to know of a module. Its program is named by a crash that had it.
+    /// The data about a module that servers need. A crash that had the module supplies the name and id of
+    /// its program.
     fn wanted(&self, lack: &Lack) -> Result<Wanted, StoreError> {
         if lack.is_of_program() {
             return Ok(Wanted {
@@ -302,8 +303,8 @@ impl Parts {
     }
 }
 
-/// What is missed is a file, and a module may have two. The store keeps these keys, so they stay as
-/// the first version spelt them: after a change every server is asked again for all that it lacks.
+/// The key of a miss. A miss is about a file, and a module may have two. The store keeps these keys, so they
+/// stay as the first version spelled them: after a change, every server is asked again for all misses.
 fn miss_key(lack: &Lack) -> String {
     let what = match lack.what {
         What::Symbols => "Symbols",

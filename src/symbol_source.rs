@@ -1,24 +1,24 @@
-//! Where symbols can be had beside one's own: folders, and other servers. There are none unless
-//! the configuration names them.
+//! Other places to get symbols from: folders and servers. There are none unless the configuration names
+//! them.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// A source as it stands in the configuration.
+/// A source, as in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SymbolSource {
     pub name: String,
     pub kind: SourceKind,
-    /// A folder, or the address of a server without its last slash.
+    /// A folder, or the URL of a server without a trailing slash.
     pub at: String,
-    /// Further addresses that the server may send us on to.
+    /// Further URLs to which the server may redirect us.
     pub allow: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceKind {
-    /// A folder in Breakpad's layout, or another data directory's symbols. Read where it lies.
+    /// A folder in Breakpad's layout, or the symbols of another data directory. Files are read in place.
     Folder,
     /// A server in Breakpad's layout.
     Breakpad,
@@ -58,16 +58,16 @@ impl FromStr for SourceKind {
     }
 }
 
-/// A module whose symbols are looked for.
+/// A module whose symbols are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     pub debug_file: String,
     /// In upper case.
     pub debug_id: String,
-    /// Empty where it is not known.
+    /// Empty if unknown.
     pub code_file: String,
     pub code_id: String,
-    /// The program is wanted, and not its debug file.
+    /// True if the program is wanted and not its debug file.
     pub program: bool,
 }
 
@@ -76,13 +76,13 @@ impl SymbolSource {
         (self.kind == SourceKind::Folder).then(|| PathBuf::from(&self.at))
     }
 
-    /// The addresses under which this source may have a module's symbols, likeliest first; none where
-    /// it cannot be asked for it. `symbol_file` is the name of the module's symbol file.
+    /// The URLs at which this source may have a module's symbols, most likely first. Empty if the source
+    /// cannot be asked for the module. `symbol_file` is the name of the module's symbol file.
     pub fn addresses(&self, wanted: &Wanted, symbol_file: &str) -> Vec<String> {
         let mut addresses = Vec::new();
         if self.kind == SourceKind::Symsrv && wanted.program {
-            // Microsoft writes the time in upper case and the size in lower case. Some servers,
-            // and folders of files behind a web server, know no other.
+            // Microsoft writes the time in upper case and the size in lower case. Some servers accept only
+            // this form, and so do web servers that serve a folder of files.
             let (time, size) = wanted
                 .code_id
                 .split_at_checked(8)

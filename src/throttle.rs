@@ -1,31 +1,31 @@
-//! The throttle: an ordered list of rules that decides what becomes of a report.
+//! The throttle: an ordered list of rules that decides what happens to a report.
 //!
-//! The first rule whose condition holds, and whose draw falls within its percentage, decides.
-//! Where none does, the report is accepted by the rule [`DEFAULT_RULE`]. Pure: the random draw is
-//! an argument.
+//! The first rule whose condition holds, and whose random draw is within its percentage, decides. If no rule
+//! decides, the rule [`DEFAULT_RULE`] accepts the report. This module is pure: the random draw is an
+//! argument.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-/// Name of the rule that accepts what no other rule has decided.
+/// Name of the rule that accepts the reports that no other rule decides.
 pub const DEFAULT_RULE: &str = "accept_everything";
 
-/// The numbers stand in the store.
+/// The decision of a rule. The store contains the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// Kept and processed.
+    /// Stored and processed.
     Accept = 0,
-    /// Kept for some days, processed only if somebody asks.
+    /// Stored for some days, and processed only on request.
     Defer = 1,
-    /// Not kept; the client is told.
+    /// Not stored. The client is told.
     Reject = 2,
-    /// Not kept; the client is told that it was.
+    /// Not stored. The client gets the answer for a stored report.
     FakeAccept = 3,
 }
 
 impl Outcome {
-    /// In the order of their numbers.
+    /// In the order of the numbers.
     pub const ALL: [(&'static str, Outcome); 4] = [
         ("accept", Self::Accept),
         ("defer", Self::Defer),
@@ -78,7 +78,7 @@ impl Op {
     }
 }
 
-/// A word that stands for none of a fixed set.
+/// An unknown word where a fixed set is accepted.
 #[derive(Debug, PartialEq, Eq)]
 pub struct UnknownWord {
     pub found: String,
@@ -135,13 +135,13 @@ fn name<T: Copy + PartialEq>(value: T, all: &[(&'static str, T)]) -> &'static st
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
-    /// `[a-z0-9_]+`: it stands in answers and metrics.
+    /// `[a-z0-9_]+`, because it is part of answers and metrics.
     pub name: String,
-    /// An annotation's key, in the field's vocabulary.
+    /// The standard key of an annotation.
     pub field: String,
     pub op: Op,
     pub value: String,
-    /// Share of the matching reports that the rule decides, 0 to 100.
+    /// Percentage of the matching reports that the rule decides, 0 to 100.
     pub percent: f64,
     pub outcome: Outcome,
 }
@@ -152,7 +152,7 @@ pub struct Decision {
     pub outcome: Outcome,
 }
 
-/// Decides over a report. `draw` gives a fresh number in [0, 100) for each rule that asks.
+/// Decides about a report. `draw` returns a new random number in [0, 100) for each rule that needs one.
 pub fn decide(
     rules: &[Rule],
     annotations: &BTreeMap<String, String>,

@@ -1,6 +1,6 @@
-//! Reads the crash file that Unreal's CrashReportClient sends, as it comes in.
+//! Reads the crash file that Unreal's CrashReportClient sends, as it arrives.
 //!
-//! The file is compressed with zlib as a whole; this sees what is in it:
+//! The complete file is compressed with zlib. This module sees the decompressed content:
 //!
 //! ```text
 //! "CR1"                                    in newer versions
@@ -11,9 +11,9 @@
 //! text    u32 bytes, bytes with zeros behind; numbers are little-endian
 //! ```
 //!
-//! Content is handed on in pieces, so that a crash file's size is not our memory. That is why this is
-//! not done by symbolic-unreal, which holds all of it. [`properties`] reads the file that describes
-//! the crash. Source: the Unreal Engine's CrashUpload.cpp and symbolic-unreal.
+//! Content is passed on in pieces, so that the size of a crash file does not determine our memory use. This
+//! is why we do not use symbolic-unreal, which holds the complete file. [`properties`] reads the file that
+//! describes the crash. Source: the Unreal Engine's CrashUpload.cpp and symbolic-unreal.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -24,18 +24,18 @@ use crate::multipart::{PartHead, PartSink};
 /// The file that describes the crash, as XML.
 pub const CONTEXT: &str = "CrashContext.runtime-xml";
 
-/// Bytes of a text. Unreal writes 260.
+/// Maximum bytes of a text. Unreal writes 260.
 const TEXT_BYTES_MAX: u32 = 4096;
-/// A minidump's header. Where Unreal cannot write a dump it sends four bytes in its place.
+/// Size of a minidump's header. If Unreal cannot write a dump, it sends four bytes instead.
 const DUMP_BYTES_MIN: u32 = 32;
-/// Properties that become annotations.
+/// Maximum number of properties that become annotations.
 const PROPERTIES_MAX: usize = 300;
-/// Elements within each other.
+/// Maximum depth of nested elements.
 const DEPTH_MAX: usize = 16;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum UnrealError<E> {
-    /// A text or a number of bytes makes no sense.
+    /// A text or a number of bytes is invalid.
     Bad(&'static str),
     Unfinished,
     Sink(E),
@@ -54,9 +54,9 @@ impl<E: fmt::Display> fmt::Display for UnrealError<E> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Header,
-    /// Before the file of this index, or before the header at the end.
+    /// Before the file with this index, or before the header at the end.
     FileHead(u32),
-    /// Bytes of the file left, and the index of the next.
+    /// Remaining bytes of the file, and the index of the next file.
     Content(u32, u32),
     /// After the last file.
     End,
@@ -66,7 +66,7 @@ pub struct CrashFile {
     state: State,
     /// Bytes of a header or of the head of a file, until it is complete.
     held: Vec<u8>,
-    /// Files that are to come, where the header says so.
+    /// Number of files, if the header contains it.
     count: Option<u32>,
 }
 
@@ -81,7 +81,7 @@ impl Default for CrashFile {
 }
 
 impl CrashFile {
-    /// Takes the next piece of what is in the crash file.
+    /// Takes the next piece of the decompressed crash file.
     pub fn feed<S: PartSink>(
         &mut self,
         piece: &[u8],
@@ -145,7 +145,7 @@ impl CrashFile {
         }
     }
 
-    /// The body has ended.
+    /// Call this at the end of the body.
     pub fn finish<E>(&self) -> Result<(), UnrealError<E>> {
         match self.state {
             State::End => Ok(()),
@@ -164,11 +164,11 @@ enum Read {
         bytes: u32,
         index: u32,
     },
-    /// What follows is the header at the end.
+    /// The header at the end follows.
     Last,
 }
 
-/// Each method is `None` where more bytes are needed.
+/// Each method returns `None` if it needs more bytes.
 struct Reader<'a>(&'a [u8]);
 
 type Step<T> = Result<Option<T>, &'static str>;
@@ -251,8 +251,8 @@ fn part_of(name: String, bytes: u32) -> PartHead {
     }
 }
 
-/// The properties in [`CONTEXT`] as annotations: `unreal.<name>` for each, and those that have a name
-/// in our own vocabulary.
+/// The properties in [`CONTEXT`] as annotations: `unreal.<name>` for each, and also our own key for those
+/// that have one.
 pub fn properties(context: &[u8]) -> Vec<(String, String)> {
     let text = String::from_utf8_lossy(context);
     let mut found = Vec::new();
@@ -263,7 +263,7 @@ pub fn properties(context: &[u8]) -> Vec<(String, String)> {
             "GameName" => Some(key::PRODUCT),
             "BuildVersion" => Some(key::VERSION),
             "UserDescription" => Some("Comments"),
-            // Unreal's client of Sentry.
+            // Sentry's client for Unreal.
             "GameData.__sentry" => Some("sentry"),
             _ => None,
         };
@@ -281,7 +281,7 @@ pub fn properties(context: &[u8]) -> Vec<(String, String)> {
         }
         found.push((format!("unreal.{name}"), value));
     }
-    // Games that do not set a version have that of the engine.
+    // If a game does not set a version, we use the version of the engine.
     let engine = found.iter().find(|(key, _)| key == "unreal.EngineVersion");
     if let Some((_, engine)) = engine {
         found.push((key::VERSION.to_owned(), engine.clone()));
@@ -289,7 +289,8 @@ pub fn properties(context: &[u8]) -> Vec<(String, String)> {
     found
 }
 
-/// Elements with nothing but text in them: their names from the outermost, joined by dots, and the text.
+/// The elements that contain only text: their names from the outermost element, joined by dots, and the
+/// text.
 fn elements(xml: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut open: Vec<&str> = Vec::new();

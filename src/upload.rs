@@ -1,7 +1,7 @@
-//! From the body of a request to symbol files: a form, an archive, or one file alone.
+//! Turns the body of a request into symbol files. The body is a form, an archive, or only one file.
 //!
-//! The body lies in a file already. Parts of a form go to files of their own, so nothing here
-//! holds more than a piece of any of them.
+//! The body is already in a file. Each file in a form goes to its own file, so that only a piece of it is in
+//! memory.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,21 +19,25 @@ use crate::symbols::check::Refused;
 use crate::symbols::{Bounds, Conflict, Shelf};
 use crate::web::{Method, Params, Request, WebError};
 
-/// What a file is called that comes without a name.
+/// The name of a file that arrives without one.
 pub const NAMELESS: &str = "body";
 
-/// What an upload came to.
+/// The result of an upload.
 pub struct Upload {
     pub arrivals: Vec<Arrival>,
-    /// Texts of the form.
+    /// Text fields of the form.
     pub fields: BTreeMap<String, String>,
-    /// What the client calls the first file.
+    /// The client's name for the first file.
     pub name: String,
     pub bytes: u64,
 }
 
-/// Takes what a request brought, and has the crashes that lacked it done again. `name` is what its
-/// address calls the file, if it does.
+/// Stores the symbols in a request, and has the crashes that lacked them reprocessed. `name` is the file
+/// name in the URL, if any. A file that is refused is not an error: its verdict is in the result.
+///
+/// # Errors
+/// The body is not valid, or storage failed. The error is the answer to the client. With status 503 the
+/// client should send the upload again later.
 pub fn take(
     app: &App,
     request: &Request,
@@ -46,7 +50,7 @@ pub fn take(
     Ok(upload)
 }
 
-/// Has the store know what was taken, and the crashes that lacked it done again.
+/// Records the stored symbols in the store, and has the crashes that lacked them reprocessed.
 pub fn record(app: &App, arrivals: &[Arrival], release: Option<Release>) -> Result<(), WebError> {
     let verdicts = arrivals.iter().flat_map(|arrival| &arrival.verdicts);
     let mut changes = Vec::new();
@@ -70,7 +74,7 @@ pub fn record(app: &App, arrivals: &[Arrival], release: Option<Release>) -> Resu
     Ok(())
 }
 
-/// The release that symbols are uploaded for, where the address or the form names one.
+/// The release that the symbols belong to, if the URL or the form names one.
 fn release(request: &Request, fields: &BTreeMap<String, String>) -> Option<Release> {
     let named = |key: &str| {
         let text = request
@@ -89,7 +93,7 @@ fn release(request: &Request, fields: &BTreeMap<String, String>) -> Option<Relea
     })
 }
 
-/// What takes files in for a request.
+/// The receiver that stores the files of a request.
 pub fn receiver<'a>(app: &'a App, config: &Config, conflict: Conflict) -> Receiver<'a> {
     Receiver {
         shelf: &app.symbols,
@@ -157,7 +161,7 @@ fn take_in(
                 bytes,
             });
         }
-        // One file alone; curl calls it a form all the same.
+        // Only one file. curl calls it a form nevertheless.
         Err(BadContentType::Wrong) => {
             let name = name.unwrap_or(NAMELESS).to_owned();
             let arrival = receiver.take(body, &name).map_err(storage)?;
@@ -194,7 +198,7 @@ fn take_in(
     })
 }
 
-/// Whether a body may be a form with the address of an archive, as Tecken takes it.
+/// True if the body may be a form that contains the URL of an archive, as Tecken accepts it.
 fn is_reference(request: &Request, bytes: u64) -> bool {
     let kind = request.header("content-type").unwrap_or_default();
     kind.starts_with("application/x-www-form-urlencoded")
@@ -202,7 +206,7 @@ fn is_reference(request: &Request, bytes: u64) -> bool {
         && request.method == Method::Post
 }
 
-/// The archive whose address a body holds, and its name; the body itself where it holds none.
+/// The archive whose URL the body contains, and its name. The body itself if it contains no URL.
 fn fetched(app: &App, config: &Config, body: &mut File) -> Result<(File, String), WebError> {
     let mut text = String::new();
     let read = body.read_to_string(&mut text);
@@ -240,15 +244,15 @@ fn fetched(app: &App, config: &Config, body: &mut File) -> Result<(File, String)
     }
 }
 
-/// A file of a form.
+/// A file in a form.
 pub struct FilePart {
     pub name: String,
-    /// The part's name where it has none.
+    /// The name of the part if the file has no name.
     pub file_name: String,
     pub file: File,
 }
 
-/// The files of a form, as they are.
+/// The files in a form, unchanged.
 pub fn form_files(app: &App, request: &Request, body: File) -> Result<Vec<FilePart>, WebError> {
     let boundary = multipart::boundary(request.header("content-type").unwrap_or_default())
         .map_err(|_| WebError::new(400, "the body is no multipart form"))?;
@@ -257,7 +261,7 @@ pub fn form_files(app: &App, request: &Request, body: File) -> Result<Vec<FilePa
     Ok(form.files)
 }
 
-/// What fetching a file of symbols may take.
+/// Limits for fetching a file of symbols.
 pub fn fetch_bounds(config: &Config) -> outbound::Bounds {
     outbound::Bounds {
         whole: config.symbols.fetch_deadline.0,
@@ -266,7 +270,7 @@ pub fn fetch_bounds(config: &Config) -> outbound::Bounds {
     }
 }
 
-/// What one upload may grow to.
+/// Limits for one upload after unpacking.
 pub fn bounds(config: &Config) -> Bounds {
     Bounds {
         inflated_bytes_max: config.symbols.inflated_bytes_max.0,
@@ -276,7 +280,7 @@ pub fn bounds(config: &Config) -> Bounds {
     }
 }
 
-/// An upload that could be good, but could not be kept.
+/// The error for an upload that may be good but could not be stored.
 pub fn storage(error: io::Error) -> WebError {
     tracing::error!(%error, "symbols could not be kept");
     WebError::new(

@@ -1,17 +1,16 @@
-//! Threads and tasks without which the process is no server any more. When one of them ends
-//! though nobody stopped it, the process ends, too: a supervisor starts it again, and clients that
-//! are refused meanwhile send their reports later.
+//! Threads and tasks that the server needs. If one of them ends unexpectedly, the process ends too. Then a
+//! supervisor restarts it, and clients that are refused meanwhile send their reports later.
 
 use std::io::Write;
 
-/// The process's exit code where one of them ended (EX_SOFTWARE of sysexits.h).
+/// Exit code of the process if such a thread ended (EX_SOFTWARE of sysexits.h).
 pub const EXIT_CODE: i32 = 70;
 
-/// Held by such a thread. Dropping it ends the process, but for [`Vital::finish`].
+/// A guard that such a thread holds. Dropping it ends the process, unless [`Vital::finish`] was called.
 pub struct Vital {
     name: &'static str,
     is_finished: bool,
-    /// A task is also dropped where its runtime ends, which is no fault: only a panic counts.
+    /// A task is also dropped when its runtime ends, which is not a fault. For a task only a panic counts.
     is_task: bool,
 }
 
@@ -24,7 +23,7 @@ impl Vital {
         }
     }
 
-    /// The same for an asynchronous task.
+    /// The same guard for an asynchronous task.
     pub fn task(name: &'static str) -> Self {
         Self {
             name,
@@ -33,7 +32,7 @@ impl Vital {
         }
     }
 
-    /// The thread ends because it was told to.
+    /// Call this when the thread ends as requested.
     pub fn finish(mut self) {
         self.is_finished = true;
     }
@@ -49,7 +48,7 @@ impl Drop for Vital {
             thread = self.name,
             "a thread ended by itself; the server stops"
         );
-        // The log may be what failed.
+        // The log itself may be broken.
         let text = format!(
             "crashkeep: the thread {} ended by itself; the server stops so that it can be started again\n",
             self.name
@@ -63,7 +62,7 @@ impl Drop for Vital {
 mod tests {
     use super::*;
 
-    /// Set in the process that is to end.
+    /// Set in the child process, which must end.
     const ENDING: &str = "CRASHKEEP_TEST_VITAL";
 
     #[test]

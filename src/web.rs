@@ -1,4 +1,4 @@
-//! Plain requests and responses: what handlers see of HTTP. No hyper in here.
+//! Plain requests and responses: the part of HTTP that handlers see. This module does not use hyper.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,24 +7,24 @@ use crate::clock::Timestamp;
 use crate::rights::{Rights, Scope};
 use crate::store::PayloadReader;
 
-/// Who asks.
+/// Who sends a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     pub rights: Rights,
-    /// The account.
+    /// Name of the account.
     pub user: Option<String>,
-    /// Id of the token that was shown, now or when the session was opened.
+    /// Id of the token in this request, or of the token with which the session was opened.
     pub token: Option<u64>,
-    /// When that token ends.
+    /// When that token expires.
     pub expires_at: Option<Timestamp>,
-    /// Whether the caller came with a session's cookie, which a form can close.
+    /// True if the request has a session cookie. A form can close the session.
     pub has_session: bool,
-    /// Holds the local key, while there is no account, or a command's key.
+    /// True if the caller has a command's key, or the local key while no account exists.
     pub is_local: bool,
 }
 
 impl Caller {
-    /// Anybody.
+    /// A caller without credentials.
     pub fn anonymous() -> Self {
         Self {
             rights: Rights::of([Scope::Submit]),
@@ -36,8 +36,7 @@ impl Caller {
         }
     }
 
-    /// Whoever holds the local key, before the first account exists, or gives a command on this
-    /// machine.
+    /// A caller with the local key before the first account exists, or a command on this machine.
     pub fn local() -> Self {
         Self {
             rights: Rights::ALL,
@@ -46,7 +45,7 @@ impl Caller {
         }
     }
 
-    /// As others are told who did something.
+    /// The name that others see beside the caller's actions.
     pub fn name(&self) -> &str {
         match &self.user {
             Some(user) => user,
@@ -64,32 +63,32 @@ pub enum Method {
 }
 
 impl Method {
-    /// Whether a request may change something.
+    /// True if a request with this method may change something.
     pub fn changes(self) -> bool {
         self != Self::Get
     }
 }
 
-/// The listener that took a connection.
+/// The listener that accepted a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
     /// Pages, API and collector.
     Main,
-    /// The collector and the health URLs alone.
+    /// Only the collector and the health URLs.
     Collector,
     /// `crashkeep` commands on this machine.
     Control,
 }
 
-/// How a request came in.
+/// How a request arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
     pub door: Door,
-    /// Whether our own listener speaks TLS.
+    /// True if our own listener uses TLS.
     pub is_tls: bool,
-    /// Whether the other end is a proxy of ours, whose forwarding headers count.
+    /// True if the peer is a proxy whose forwarding headers we trust.
     pub is_proxied: bool,
-    /// The client's address, as that proxy tells it; `None` where nobody knows one.
+    /// Address of the client: that of the peer, or as the proxy reports it; `None` if it is unknown.
     pub client: Option<IpAddr>,
 }
 
@@ -108,7 +107,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// Whether the caller may do this.
+    /// True if the caller has this scope.
     pub fn may(&self, scope: Scope) -> bool {
         self.caller.rights.has(scope)
     }
@@ -117,12 +116,12 @@ impl Request {
         self.may(Scope::Admin)
     }
 
-    /// Whether the caller may see what is not public.
+    /// True if the caller may see protected fields.
     pub fn sees_protected(&self) -> bool {
         self.may(Scope::ReadProtected)
     }
 
-    /// The first header of this name, given in lower case.
+    /// The value of the first header of this name. `name` must be in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -130,7 +129,7 @@ impl Request {
             .map(|(_, v)| v.as_str())
     }
 
-    /// Host and port under which the client reached us.
+    /// Host and port that the client used to reach the server.
     pub fn host(&self) -> Option<&str> {
         let forwarded = self
             .arrival
@@ -139,7 +138,7 @@ impl Request {
         forwarded.flatten().or_else(|| self.header("host"))
     }
 
-    /// The parameters of a form body, or of the query where the body is none.
+    /// The parameters in a form body, or those of the query if the body is not a form.
     pub fn form(&self) -> Params {
         match self.header("content-type") {
             Some(kind) if kind.starts_with("application/x-www-form-urlencoded") => {
@@ -150,7 +149,7 @@ impl Request {
     }
 }
 
-/// Decoded `key=value` pairs in the order sent.
+/// Decoded `key=value` pairs in the order received.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Params(pub Vec<(String, String)>);
 
@@ -178,7 +177,7 @@ impl Params {
             .map(|(_, v)| v.as_str())
     }
 
-    /// As the query of a URL, without `?`.
+    /// The pairs as the query of a URL, without `?`.
     pub fn to_query(&self) -> String {
         form_urlencoded::Serializer::new(String::new())
             .extend_pairs(&self.0)
@@ -188,9 +187,9 @@ impl Params {
 
 pub enum Body {
     Bytes(Vec<u8>),
-    /// A stored payload, sent as it is read.
+    /// A stored payload. It is read while it is sent.
     Payload(Box<PayloadReader>),
-    /// Sent as it is read; where its length is not known, in chunks.
+    /// Read while it is sent, in chunks if the length is unknown.
     Stream {
         reader: Box<dyn std::io::Read + Send>,
         bytes: Option<u64>,
@@ -200,7 +199,7 @@ pub enum Body {
 pub struct Response {
     pub status: u16,
     pub content_type: &'static str,
-    /// Further headers. Values never hold what a client sent, but percent-encoded in an address.
+    /// Further headers. A value never contains text from a client, except percent-encoded in a URL.
     pub headers: Vec<(&'static str, String)>,
     pub body: Body,
 }
@@ -231,7 +230,7 @@ impl Response {
         Self::new(200, JSON, value.to_string())
     }
 
-    /// Sends the browser on to a path of our own with GET.
+    /// Redirects the browser to a path on this server, with GET.
     pub fn see_other(path: &str) -> Self {
         Self::text(303, "").with("location", path.to_owned())
     }
@@ -242,16 +241,16 @@ impl Response {
     }
 }
 
-/// Why a request was not answered as asked: the status, and what a reader can do about it.
+/// Why a request failed: the status, and what the reader can do about it.
 #[derive(Clone, Debug)]
 pub struct WebError {
     pub status: u16,
-    /// The parameter or field that is to blame, where there is one.
+    /// The parameter or field with the problem, if any.
     pub field: Option<String>,
     /// Its value.
     pub value: Option<Box<str>>,
     pub message: String,
-    /// What is accepted, and what was most likely meant.
+    /// What is accepted, and what the user most likely meant.
     pub hint: Option<Box<str>>,
     /// Further headers of the answer.
     pub headers: Vec<(&'static str, String)>,
@@ -269,7 +268,7 @@ impl WebError {
         }
     }
 
-    /// A parameter that cannot be used.
+    /// The error for an invalid parameter.
     pub fn bad(field: &str, message: impl Into<String>) -> Self {
         Self {
             field: Some(field.to_owned()),
@@ -290,7 +289,7 @@ impl WebError {
         self
     }
 
-    /// As the API answers it. `error` is the key that the field's tools read.
+    /// The answer of the API. Existing tools read the key `error`.
     pub fn to_json(&self) -> Response {
         let mut body = serde_json::json!({ "error": self.message });
         if let Some(field) = &self.field {

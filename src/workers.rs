@@ -1,17 +1,17 @@
-//! The fixed pool: each worker thread takes a job, has its walker walk the dump, and hands the
+//! The fixed pool of workers. Each worker thread takes a job, has its walker walk the dump, and passes the
 //! processed crash to the store.
 //!
-//! A walker is a child process that only its own worker starts, uses and kills. When it dies or
-//! overruns, the fault is counted against the crash; after [`limits::FAULTS_MAX`] the crash is
-//! given up and finished as failed, with the reason. A worker itself never walks and never dies
-//! of a dump.
+//! A walker is a child process. Only its own worker starts, uses and kills it. If it dies or exceeds a
+//! limit, this counts as a fault of the crash. After [`limits::FAULTS_MAX`] faults the crash fails, and the
+//! store keeps the reason. A worker never walks a dump itself, so no dump can kill it.
 //!
-//! Workers differ in patience. As many as are to be busy are quick: they end a walk that takes many times
-//! as long as walks do here, and put the crash back, without a fault. Half as many take those crashes, for
-//! ten times as long, and put back what is not done then; one takes what is left, and suspects, to the
-//! deadline. Their walkers let all others go first, and they rest while the quick have more than they can
-//! do. So dumps that hang hold nobody up, however many there are, and an honest dump that takes long is
-//! walked whole, only later. Where all dumps are quick, only the quick start walkers.
+//! There are three kinds of workers (ADR 17). `count` fast workers abort a walk that takes many times the
+//! average CPU time, and requeue the crash without a fault. Half as many slow workers take those crashes and
+//! allow ten times as much. They requeue what is still not done. One last worker takes those crashes, and
+//! suspects, and allows them the full deadline. The walkers of the slow workers and of the last one have a
+//! lower priority than others. These workers also pause while the lanes of the fast ones are full. So dumps
+//! that hang do not delay other crashes, however many there are. A good dump that takes long is walked
+//! completely, only later. If all dumps are fast, only fast workers start walkers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,39 +33,40 @@ use crate::store::{Finished, Job, Payload, Store, StoredCrash};
 use crate::vital::Vital;
 use parking_lot::Mutex;
 
-/// Between two tries to start a walker that cannot be started.
+/// Pause between two attempts to start a walker.
 const RESTART_EVERY: Duration = Duration::from_secs(1);
-/// Rest after slow work, while others wait: a tenth of a processor each goes to what takes long.
+/// While fast jobs wait, a slow worker pauses this many times as long as it worked. So it uses a tenth of a
+/// CPU.
 const REST_TIMES: u32 = 9;
 const REST_LOOK_EVERY: Duration = Duration::from_millis(20);
-/// What a walk is taken to need that was not done in the time of slow ones.
+/// The assumed CPU time of a walk that slow workers did not finish.
 const SLOWEST_MIN: Duration = Duration::from_secs(1);
 
-/// What a worker does, for the status page.
+/// The state of a worker, for the status page.
 #[derive(Clone, Debug, Default)]
 pub struct WorkerStatus {
     pub busy_with: Option<CrashId>,
     pub busy_since: Option<Timestamp>,
-    /// The walker process, if one is running.
+    /// The walker process, if it runs.
     pub walker_pid: Option<u32>,
     pub finished: u64,
     pub faults: u64,
 }
 
 pub struct Pool {
-    /// Quick workers; those behind them have more patience.
+    /// Number of fast workers. The slow ones and the last one come after them in each list.
     count: usize,
     statuses: Vec<Arc<Mutex<WorkerStatus>>>,
     jobs: Jobs,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Of each worker's walker.
+    /// The stop handle of each worker's walker.
     walkers: Vec<WalkerStop>,
     stop: Mutex<Option<Stop>>,
-    /// Disconnects when every worker has ended.
+    /// Disconnected when every worker has ended.
     ended: Receiver<()>,
 }
 
-/// What all workers share.
+/// The parts of the server that all workers share.
 #[derive(Clone)]
 pub struct PoolParts {
     pub store: Arc<Store>,
@@ -124,7 +125,7 @@ impl Pool {
         })
     }
 
-    /// Every worker; those that are not quick only once they have had something to do.
+    /// The status of every worker. Slow workers and the last one are included only after their first job.
     pub fn status(&self) -> Vec<WorkerStatus> {
         self.statuses
             .iter()
@@ -135,13 +136,13 @@ impl Pool {
             .collect()
     }
 
-    /// Jobs handed out that no worker has taken yet.
+    /// Jobs in the channels, which no worker has taken yet.
     pub fn waiting(&self) -> usize {
         self.jobs.waiting()
     }
 
-    /// Lets each quick worker end its job, for at most `grace`. What is then still being walked is
-    /// taken back by the store when it closes, and walked again after the next start.
+    /// Lets each fast worker finish its job, for at most `grace`. When the store closes, it requeues the
+    /// walks that are not done. They run again after the next start.
     pub fn stop(&self, grace: Duration) {
         self.stop.lock().take();
         let (quick, others) = self.walkers.split_at(self.count);
@@ -158,10 +159,10 @@ impl Pool {
     }
 }
 
-/// How much processor time walks take here, and from it what is too long for a quick worker.
+/// The average CPU time of walks on this server, and the resulting time limit for fast workers.
 ///
-/// A site whose dumps are large has another measure than one whose dumps are small; and where every
-/// walk is slow, none is.
+/// The limit depends on the site: large dumps take longer than small ones. If every walk is slow, none
+/// counts as slow.
 struct Pace {
     /// The running mean, in microseconds.
     mean_us: AtomicU64,
@@ -176,25 +177,25 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// As many times the mean.
+    /// The limit is this many times the mean.
     const TIMES: u32 = 20;
-    /// Whatever the mean.
+    /// Lower and upper bound of the limit.
     const MIN: Duration = Duration::from_millis(20);
     const MAX: Duration = Duration::from_secs(1);
-    /// A slow walk may take so many times as long as a quick one.
+    /// A slow worker allows this many times as much as a fast one.
     const SLOW_TIMES: u32 = 10;
-    /// Before any walk was seen: the first ones open their symbols.
+    /// The mean before the first walk. The first walks take longer because they open their symbols.
     const FIRST_MEAN_US: u64 = 2_500;
-    /// One walk moves the mean by this part of the difference.
+    /// One walk moves the mean by the difference divided by this.
     const WEIGHT: u64 = 16;
 
-    /// The processor time in which a quick worker's walk must end.
+    /// CPU time within which a fast worker's walk must end.
     fn quick(&self) -> Duration {
         let mean = Duration::from_micros(self.mean_us.load(Ordering::Relaxed));
         (mean * Self::TIMES).clamp(Self::MIN, Self::MAX)
     }
 
-    /// The same for the workers behind them.
+    /// CPU time within which a slow worker's walk must end.
     fn slow(&self) -> Duration {
         self.quick() * Self::SLOW_TIMES
     }
@@ -202,24 +203,24 @@ impl Pace {
     fn saw(&self, walk: Duration) {
         let walk = walk.min(Self::MAX / Self::TIMES).as_micros() as u64;
         let mean = self.mean_us.load(Ordering::Relaxed);
-        // Of two that are written at once one may be lost, which a mean does not show.
+        // If two threads write at once, one value may be lost. That hardly changes the mean.
         let next = (mean * (Self::WEIGHT - 1) + walk) / Self::WEIGHT;
         self.mean_us.store(next, Ordering::Relaxed);
     }
 }
 
-/// What a worker takes, and when it puts it back.
+/// Which jobs a worker takes, and when it requeues them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Patience {
-    /// All but what was put back. Puts back what takes long.
+    /// Takes all jobs that were not requeued. Requeues walks that take long.
     Quick,
-    /// What was put back. Puts back what takes much longer.
+    /// Takes requeued jobs. Requeues walks that take much longer.
     Slow,
-    /// What was put back again, and suspects; to the deadline.
+    /// Takes jobs that were requeued twice, and suspects. Walks them up to the deadline.
     Deadline,
 }
 
-/// What became of the dumps beside the main one, by name.
+/// The results of the other dumps of a report, by name.
 type Others = Vec<(String, Walked)>;
 
 struct Worker {
@@ -263,15 +264,15 @@ impl Worker {
                 status.finished += 1;
             });
             if self.patience != Patience::Quick {
-                // One that slept to the deadline took nothing from anybody.
+                // A walk that slept until the deadline used no CPU time.
                 self.rest(self.walker.used().unwrap_or_else(|| begun.elapsed()));
             }
         }
     }
 
-    /// Lets the quick go first after so much slow work, of others on the crash or of us on one before:
-    /// for [`REST_TIMES`] that processor time, or until they are no longer behind. A processor that is lent out, at
-    /// whatever priority, is not at once there when it is wanted.
+    /// Pauses to let fast workers go first, for [`REST_TIMES`] the CPU time of `work`, or until no lane of
+    /// theirs is full. `work` was spent on this crash by other workers, or on the previous crash by this
+    /// one. A low priority alone is not enough: a CPU that runs another process is not available at once.
     fn rest(&self, work: Duration) {
         let until = Instant::now() + work * REST_TIMES;
         while self.jobs.is_behind() && Instant::now() < until {
@@ -285,11 +286,11 @@ impl Worker {
         change(&mut self.status.lock());
     }
 
-    /// Does one job and hands in its result; returns the outcome's name.
+    /// Does one job and hands in its result. Returns the name of the outcome.
     fn work(&mut self, job: &Job, started_at: Timestamp) -> &'static str {
         let row = match self.parts.store.crash_at(job.seq) {
             Ok(Some(row)) => row,
-            // Deleted in the meantime, or its row is damaged: nothing to hand in.
+            // The crash was deleted meanwhile, or its row is damaged. There is nothing to hand in.
             other => {
                 tracing::error!(crash_id = %job.id, ?other, "a job's crash cannot be read");
                 return "unreadable";
@@ -348,13 +349,13 @@ impl Worker {
             revision: in_force.revision,
             failure: processed.failure,
         };
-        // Err only says that the store is being closed: it takes the job back.
+        // The only error is that the store is closing. It then requeues the job.
         let _ = self.parts.store.finish(job.clone(), finished);
         outcome
     }
 
-    /// Walks the dumps, the main one first. Where the job went back to the queue or the pool is stopping,
-    /// the error is the outcome's name.
+    /// Walks the dumps of a crash, the main one first. If the job was requeued or the pool is stopping, the
+    /// error is the name of the outcome.
     fn walk(&mut self, job: &Job, row: &StoredCrash) -> Result<(Walked, Others), &'static str> {
         let parts: Vec<_> = row.parts.iter().map(|p| &p.part).collect();
         let Some(main) = process::main_dump(&parts) else {
@@ -372,7 +373,7 @@ impl Worker {
         };
         let mut others = Vec::new();
         for part in process::other_dumps(&parts).take(limits::OTHER_DUMPS_MAX) {
-            // A fault here is no reason to do without the main dump, so it is not tried again.
+            // A fault here does not affect the main dump, so the walk is not repeated.
             let walked = self.walk_part(job, row, &part.name)?;
             let walked = walked.unwrap_or_else(|fault| given_up(&fault));
             others.push((part.name.clone(), walked));
@@ -380,7 +381,7 @@ impl Worker {
         Ok((main, others))
     }
 
-    /// The memory report, unless there is none that can be read within bounds.
+    /// The memory report; `None` if there is none, or none that can be read within the limits.
     fn memory_report(&self, row: &StoredCrash) -> Option<Vec<u8>> {
         let part = row.parts.iter().find(|p| p.part.name == memory::PART)?;
         if part.part.bytes > limits::MEMORY_REPORT_BYTES_MAX {
@@ -390,7 +391,7 @@ impl Worker {
         reader.read_all().ok()
     }
 
-    /// Walks one dump. The outer error is that of [`walk`](Self::walk).
+    /// Walks one dump. The outer error is the same as for [`walk`](Self::walk).
     fn walk_part(
         &mut self,
         job: &Job,

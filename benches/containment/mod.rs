@@ -1,4 +1,4 @@
-//! What dumps that were made to hurt, or came to harm, cost those who walk them.
+//! The cost of walking dumps that are hostile or damaged.
 
 #[path = "../../tests/it/hostile.rs"]
 mod hostile;
@@ -17,12 +17,12 @@ use super::symbols::{cpu, memory_kb};
 use super::{PROGRAM, ROUNDS, Server, connections, dumps, figure, median, post, rate, request};
 
 const MUTANTS: usize = 10_000;
-/// Good crashes of the bench of faults.
+/// Valid crashes in the benchmark of faults.
 const GOOD: usize = 3_000;
-/// Many times what they take.
+/// Time limit for them, many times what they need.
 const GOOD_SECONDS_MAX: Duration = Duration::from_secs(120);
 
-/// Each kind of hostile dump in a walker of its own: time and memory, against what they may be.
+/// Walks each kind of hostile dump in its own walker. Compares time and memory with the limits.
 pub fn hostile() {
     let small = dumps().into_iter().min_by_key(Vec::len).expect("dumps");
     for (name, dump) in hostile::dumps() {
@@ -55,8 +55,8 @@ pub fn hostile() {
     }
 }
 
-/// Processor time for the text of a frame: a walk that writes all it has against one that may write nothing, and so
-/// unwinds the same frames and writes neither them nor the modules.
+/// CPU time for the text of one frame. Compares a normal walk with one whose output limit is 0, which
+/// unwinds the same frames and writes neither frames nor modules.
 pub fn json(root: &Path) {
     let symbols = root.join("json-symbols");
     super::unpack(
@@ -87,7 +87,7 @@ pub fn json(root: &Path) {
     figure("json", median(per_frame), "cpu_us/frame", "limit", 1.0);
 }
 
-/// Frames of all threads; those of the crashing one stand in the JSON once more.
+/// Number of frames of all threads. The JSON contains those of the crashing thread twice.
 fn frames_of(json: &[u8]) -> usize {
     let json: serde_json::Value = serde_json::from_slice(json).expect("JSON");
     let threads = json["threads"].as_array().expect("threads");
@@ -97,7 +97,7 @@ fn frames_of(json: &[u8]) -> usize {
     frames.sum()
 }
 
-/// Real dumps with bytes changed, through a server: each must come to an end.
+/// Sends real dumps with changed bytes to a server. The processing of each must end.
 pub fn mutants(root: &Path) {
     let dumps: Vec<_> = dumps()
         .into_iter()
@@ -131,7 +131,7 @@ pub fn mutants(root: &Path) {
     server.stop();
 }
 
-/// Some bytes changed; every third time near the beginning, where the lists are.
+/// Changes some bytes. Every third time near the beginning, where the lists are.
 fn mutated(dump: &[u8], seed: u64) -> Vec<u8> {
     let mut state = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut below = |limit: usize| {
@@ -166,8 +166,8 @@ fn mutated(dump: &[u8], seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// The rate of good crashes under a server whose walkers commit a fault at every hundredth crash,
-/// against the same without.
+/// The rate of valid crashes on a server whose walkers commit a fault at every hundredth crash, compared
+/// with the rate without faults.
 pub fn faults(root: &Path) {
     let dumps = dumps();
     let all = ["abort", "loop", "overflow", "stop", "memory", "garbage"];
@@ -221,7 +221,7 @@ fn good_rate(folder: &Path, dumps: &[Vec<u8>], faults: &[&str]) -> f64 {
         }
         post(&mut line, &request(&dumps[n % dumps.len()]));
     });
-    // Good crashes are processed, and those that order a fault are not.
+    // Valid crashes become processed. Crashes that order a fault do not.
     while server.metric("crashkeep_processed") < GOOD as f64 {
         assert!(
             begun.elapsed() < GOOD_SECONDS_MAX,

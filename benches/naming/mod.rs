@@ -1,7 +1,8 @@
-//! What naming costs: the command against siggen itself, and a preview over a large history.
+//! The cost of computing signatures: the command compared with siggen itself, and a preview over many
+//! crashes.
 //!
-//! `SIGGEN_PYTHON` names a Python that has siggen (`pip install siggen==2.2.20241029`); without it
-//! the command's figure is left out.
+//! `SIGGEN_PYTHON` names a Python with siggen (`pip install siggen==2.2.20241029`). Without it, the figure
+//! of the command is omitted.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -21,12 +22,12 @@ use crashkeep::store::{Finished, NewCrash, Payload, Store, StoreOptions};
 
 use super::{PROGRAM, ROUNDS, figure, median};
 
-/// Crashes of the history.
+/// Number of stored crashes.
 const CRASHES: u64 = 100_000;
 /// Frames of a crashing stack and of thread 0.
 const FRAMES: (u64, u64) = (40, 40);
-/// Times that the vectors are named in one run of the command: its start counts, siggen's does not, so
-/// that it should be small beside the naming.
+/// How often the vectors are repeated in one run of the command. The command's start counts and siggen's
+/// does not, so the start should be short compared with the run.
 const REPEATS: usize = 60;
 
 pub fn run(root: &Path) {
@@ -53,7 +54,7 @@ fn vectors() -> Vec<String> {
     text.lines().map(input).collect()
 }
 
-/// Both in one run, in turns, on the same vectors; siggen in one process that is warm.
+/// Runs both in turns on the same vectors. siggen runs in one process that is already warm.
 fn command(vectors: &[String]) {
     let Some(python) = std::env::var_os("SIGGEN_PYTHON") else {
         println!("signature: left out, as SIGGEN_PYTHON is not set");
@@ -88,7 +89,7 @@ fn command(vectors: &[String]) {
     );
 }
 
-/// What a command prints for this input.
+/// The output of a command for this input.
 fn fed(command: &mut Command, input: &str) -> String {
     let mut child = command
         .stdin(Stdio::piped())
@@ -106,7 +107,7 @@ fn fed(command: &mut Command, input: &str) -> String {
     })
 }
 
-/// Real functions, from the stacks of the vectors.
+/// Real functions from the stacks of the vectors.
 fn functions(vectors: &[String]) -> Vec<String> {
     let mut functions = Vec::new();
     for vector in vectors {
@@ -122,7 +123,7 @@ fn functions(vectors: &[String]) -> Vec<String> {
     functions
 }
 
-/// A preview over a history of which `per_input` crashes each were named by the same.
+/// A preview over crashes, of which `per_input` each have the same signature input.
 fn preview(root: &Path, name: &str, per_input: u64, functions: &[String]) {
     std::fs::create_dir_all(root).expect("a folder");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -144,7 +145,7 @@ fn preview(root: &Path, name: &str, per_input: u64, functions: &[String]) {
                     if number > CRASHES {
                         return;
                     }
-                    // Above the bits that every id has in common.
+                    // Above the bits that all ids have in common.
                     let id = CrashId::new(u128::from(number) << 80, Kept::Accepted, clock.now());
                     let accepted = store.accept(NewCrash {
                         id,
@@ -179,7 +180,7 @@ fn preview(root: &Path, name: &str, per_input: u64, functions: &[String]) {
             store.finish(job, finished).expect("the store runs");
         }
     });
-    // The writer's answer comes behind everything that was sent before.
+    // The answer of the writer comes after everything that was sent before.
     store.forget_frames().expect("readable");
     store.audit().expect("readable");
     let naming = Naming::open(store.clone(), Ruleset::Crashkeep).expect("the lists");
@@ -196,7 +197,7 @@ fn preview(root: &Path, name: &str, per_input: u64, functions: &[String]) {
             preview.crashes >= CRASHES - 1_000 && preview.changed > 0,
             "{preview:?}"
         );
-        // The same without what is kept: as many crashes named from their whole data.
+        // The same without stored inputs: the same number of crashes, computed from their complete data.
         let inputs: Vec<_> = (0..1_000).map(|n| input(n, functions)).collect();
         let begun = Instant::now();
         for input in &inputs {
@@ -220,11 +221,11 @@ fn preview(root: &Path, name: &str, per_input: u64, functions: &[String]) {
     store.close();
 }
 
-/// One of many inputs, of real functions in an order of its own.
+/// A signature input: real functions in an order that depends on `number`.
 fn input(number: u64, functions: &[String]) -> Input<StoredFrame> {
     let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut frame = || {
-        // xorshift: the same history in each round.
+        // xorshift: the same crashes in each round.
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;

@@ -1,4 +1,4 @@
-//! Crashes as a large site has them: few signatures that crash a lot and many that hardly do, users
+//! Crashes like those of a large site: few signatures with many crashes and many signatures with few, users
 //! who crash again, versions that come and go.
 
 use std::fmt::Write as _;
@@ -7,16 +7,16 @@ use crashkeep::clock::{DAY_MS, Timestamp};
 use crashkeep::crash::id::{CrashId, Kept};
 use crashkeep::fields;
 
-/// Days that the crashes are spread over.
+/// The period of the crashes, in days.
 pub const DAYS: i64 = 90;
-/// Where those days end.
+/// The end of that period.
 pub const END: Timestamp = Timestamp::from_ms(1_795_338_000_000);
 const SIGNATURES: usize = 20_000;
-/// The skew of signatures: a few hundred make up most crashes.
+/// The skew of signatures: a few hundred cause most crashes.
 const ZIPF: f64 = 1.05;
-/// A version comes each week and is used for some.
+/// A version is released each week and is used for some weeks.
 const VERSIONS: i64 = 16;
-/// Products with their share of 100 crashes.
+/// Products, each with its percentage of the crashes.
 pub const PRODUCTS: [(&str, u64); 8] = [
     ("Lynx", 46),
     ("Lynx Mobile", 24),
@@ -76,7 +76,7 @@ const METHODS: [&str; 28] = [
     "Dispatch", "Init", "Shutdown", "Advance", "Clone", "Mark", "Sweep", "Trace", "Handle",
 ];
 
-/// Numbers that are the same in each run.
+/// Random numbers that are the same in each run.
 pub struct Dice(u64);
 
 impl Dice {
@@ -118,12 +118,12 @@ pub enum Value {
     Bool(bool),
 }
 
-/// One crash: what the index and the baseline both get.
+/// One crash, as input for the index and for the baseline.
 pub struct Crash {
     pub seq: u64,
     pub id: CrashId,
     pub received_at: Timestamp,
-    /// By the field's name, id and date left out.
+    /// Values by the name of the field, without id and date.
     pub values: Vec<(&'static str, Value)>,
 }
 
@@ -139,7 +139,7 @@ impl Crash {
         for (name, value) in &self.values {
             json.push(if json.is_empty() { '{' } else { ',' });
             let key = fields::by_name(name).expect("a field").key;
-            // None of the texts has anything to escape.
+            // None of the texts needs escaping.
             let _ = match value {
                 Value::Text(text) => write!(json, "\"{key}\":\"{text}\""),
                 Value::Integer(number) => write!(json, "\"{key}\":{number}"),
@@ -152,7 +152,7 @@ impl Crash {
 
 struct Signature {
     text: String,
-    /// Stacks that lead to it, the commonest first.
+    /// Stacks with this signature, most frequent first.
     stacks: Vec<String>,
     modules: String,
 }
@@ -160,10 +160,10 @@ struct Signature {
 /// A site with its signatures.
 pub struct Site {
     signatures: Vec<Signature>,
-    /// Up to which share of all crashes each signature goes.
+    /// The cumulative share of all crashes, up to and including each signature.
     shares: Vec<f64>,
     crashes: u64,
-    /// Values a crash.
+    /// Values per crash.
     fields: usize,
 }
 
@@ -229,18 +229,18 @@ impl Site {
         }
     }
 
-    /// A signature by its rank, from 0.
+    /// The signature with this rank, from 0.
     pub fn signature(&self, rank: usize) -> &str {
         &self.signatures[rank].text
     }
 
-    /// The version that came in some week of those days.
+    /// The version that was released in this week of the period.
     pub fn version(product: &str, week: i64) -> String {
         let at = PRODUCTS.iter().position(|(name, _)| *name == product);
         format!("{}.{week}.{}", 100 + at.unwrap_or(0), week % 3)
     }
 
-    /// The crash of a number from 0, in the order of their receipt.
+    /// The crash with this number, from 0, in the order of receipt.
     pub fn crash(&self, number: u64) -> Crash {
         let dice = &mut Dice::new(number.wrapping_mul(0x2545_f491_4f6c_dd1d));
         let age = (self.crashes - number) as i64 * (DAYS * DAY_MS / self.crashes as i64);
@@ -253,7 +253,7 @@ impl Site {
         let week = (DAYS * DAY_MS - age) / (7 * DAY_MS) + 3;
         let week = (week - dice.below(4).min(dice.below(4)) as i64).min(VERSIONS);
         let platform = dice.of(&PLATFORMS);
-        // Some hundred thousand installations; few of them crash daily.
+        // Some hundred thousand installations. Few of them crash daily.
         let client = match dice.below(3) {
             0 => dice.below(self.crashes / 200 + 1),
             _ => dice.below(self.crashes / 2 + 1),
@@ -382,11 +382,11 @@ impl Site {
         }
     }
 
-    /// More fields of the catalogue, up to as many as are asked for: most of them tell about the
+    /// Adds fields of the catalogue until there are as many values as requested. Most of them are about the
     /// machine and its settings.
     fn fill(&self, values: &mut Vec<(&'static str, Value)>, dice: &mut Dice, own: &mut Dice) {
         for field in fields::all() {
-            // Id and date are given beside the values.
+            // Id and date are added separately.
             if values.len() + 2 >= self.fields {
                 return;
             }

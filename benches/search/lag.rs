@@ -1,4 +1,4 @@
-//! How long a crash is not found, while crashes come steadily.
+//! How long it takes until a new crash is found, while crashes arrive steadily.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::{get, percentile_95};
 use crate::{Server, connections, dumps, median, post, request};
 
-/// Crashes a second.
+/// Crashes per second.
 const RATE: u32 = 50;
 const CRASHES: u32 = 1_000;
 
@@ -36,7 +36,8 @@ pub fn run(data: &Path) {
             }
             is_done.store(true, Ordering::SeqCst);
         });
-        // The n-th that is found need not be the n-th that was sent; over all of them it is the same.
+        // The n-th crash that is found need not be the n-th that was sent. The sum over all of them is the
+        // same.
         while found.len() < CRASHES as usize {
             let answer = get(&server, "/api/SuperSearch/?_results_number=0&_facets=");
             let total = answer.split("\"total\":").nth(1).expect("a total");

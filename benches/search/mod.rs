@@ -1,10 +1,10 @@
-//! What searches cost over many crashes, against SQLite on the same crashes.
+//! The cost of searches over many crashes, compared with SQLite on the same crashes.
 //!
-//! `SEARCH_CRASHES` says over how many (1,000,000). The baseline is the `sqlite3` module of
-//! `python3` with covering indexes and FTS5, asked in the same run, in turns; without a `python3`
-//! its figures are left out. Each question is asked with many values; a figure is the median over
-//! all of them in `ROUNDS` rounds, `_p95` the slowest but one in twenty, and `_p95_cpu` the same of
-//! the processor time alone, which is what a machine takes that does nothing else.
+//! `SEARCH_CRASHES` is the number of crashes (1,000,000). The baseline is the `sqlite3` module of `python3`
+//! with covering indexes and FTS5. It runs in turns with the search. Without `python3`, its figures are
+//! omitted. Each question is asked with many values. A figure is the median over all of them in `ROUNDS`
+//! rounds, `_p95` is the 95th percentile, and `_p95_cpu` is the 95th percentile of CPU time alone, which is
+//! the time on an otherwise idle machine.
 
 mod crashes;
 mod lag;
@@ -32,13 +32,13 @@ use super::{ROUNDS, Server, figure, median};
 use crashes::{Crash, END, Site, Value};
 use questions::Question;
 
-/// Values a crash, id and date included.
+/// Values per crash, including id and date.
 const FIELDS: usize = 40;
-/// Values a crash of a site that sends nearly all there is.
+/// Values per crash for a site that sends nearly all fields.
 const FIELDS_MANY: usize = 100;
-/// Crashes between two commits, as when an index is built.
+/// Crashes between two commits, as during a build of the index.
 const COMMIT_EVERY: u64 = 50_000;
-/// Clients that ask the server at once.
+/// Concurrent clients of the server.
 const CLIENTS: usize = 4;
 
 pub fn run(root: &Path) {
@@ -96,7 +96,7 @@ fn seconds(clock: ClockId) -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// Writes an index that a server on this directory takes over.
+/// Writes an index that a server on this directory continues to use.
 fn build(
     data: &Path,
     site: &Site,
@@ -156,7 +156,7 @@ fn build(
     index
 }
 
-/// Waits until nothing is merged any more: that costs, too.
+/// Waits until all merges have ended, because they use CPU time, too.
 fn settle(index: &Index) {
     let mut quiet = Instant::now();
     let mut cpu = seconds(ClockId::ProcessCPUTime);
@@ -208,7 +208,7 @@ fn ask(index: &Index, questions: &[Question], mut baseline: Option<&mut Baseline
                 let result = index.search(&query).expect("an answer");
                 cpu.push((seconds(ClockId::ThreadCPUTime) - before) * 1000.0);
                 ours.push(begun.elapsed().as_secs_f64() * 1000.0);
-                // Broad questions take SQLite long; three rounds give a median.
+                // Broad questions take SQLite a long time. Three rounds are enough for a median.
                 if let Some(baseline) = baseline.as_mut().filter(|_| round < 3) {
                     let answer = baseline.ask(&variant.statements);
                     theirs.push(answer["ms"].as_f64().expect("a time"));
@@ -240,7 +240,7 @@ fn ask(index: &Index, questions: &[Question], mut baseline: Option<&mut Baseline
     }
 }
 
-/// A real server over that index, asked by several clients at once.
+/// A real server over that index, with several concurrent clients.
 fn served(data: &Path, questions: &[Question]) {
     let server = Server::start(data);
     let before = server.resident_mib();
@@ -256,7 +256,7 @@ fn served(data: &Path, questions: &[Question]) {
             let (server, paths, times, peak) = (&server, &paths, &times, &peak);
             scope.spawn(move || {
                 for at in 0..paths.len() {
-                    // Each in an order of its own.
+                    // Each client uses its own order.
                     let path = &paths[(at * 37 + client * 11) % paths.len()];
                     let begun = Instant::now();
                     get(server, path);
@@ -293,7 +293,7 @@ fn get(server: &Server, path: &str) -> String {
     text
 }
 
-/// SQLite in a process of its own.
+/// SQLite in its own process.
 struct Baseline {
     child: Child,
     input: BufWriter<ChildStdin>,
@@ -301,7 +301,7 @@ struct Baseline {
     is_filled: bool,
 }
 
-/// What both sides get of a crash, beside what only pages show.
+/// The fields that both sides get, without those that only pages show.
 const COLUMNS: [&str; 36] = [
     "date",
     "signature",
@@ -386,7 +386,7 @@ impl Baseline {
         self.answer()
     }
 
-    /// What it says of itself once it has all crashes.
+    /// The summary of the baseline after it has all crashes.
     fn read(&mut self) -> Json {
         if !self.is_filled {
             writeln!(self.input, ".").expect("it reads");

@@ -1,4 +1,4 @@
-//! The questions: as parameters of a search and as SQL.
+//! The questions, as parameters of a search and as SQL.
 
 use crashkeep::clock::{DAY_MS, Timestamp};
 use crashkeep::index::{FacetResult, SearchResult};
@@ -14,13 +14,13 @@ pub struct Variant {
 pub struct Question {
     pub name: String,
     pub target_ms: u32,
-    /// What the first statement counts, in our answer.
+    /// The counts of the first statement, read from our answer.
     counts: fn(&SearchResult) -> Vec<u64>,
     pub variants: Vec<Variant>,
 }
 
 impl Question {
-    /// Both must have counted the same.
+    /// Checks that both sides counted the same.
     pub fn compare(&self, result: &SearchResult, mut theirs: Vec<u64>, params: &str) {
         let mut ours = (self.counts)(result);
         ours.sort_unstable();
@@ -48,7 +48,7 @@ fn total(result: &SearchResult) -> Vec<u64> {
     vec![result.total]
 }
 
-/// SQLite is not asked for the total, only for the rows.
+/// SQLite returns only the rows and not the total.
 fn rows(result: &SearchResult) -> Vec<u64> {
     vec![0; result.hits.len()]
 }
@@ -129,7 +129,7 @@ fn crashers() -> Vec<Question> {
     ]
 }
 
-/// One count over everything.
+/// One count over all crashes.
 fn broad(all_days: &str) -> Vec<Question> {
     let question = |name: &str, params: &str, sql: &str| Question {
         name: format!("all_{name}"),
@@ -239,7 +239,7 @@ fn newest(all_days: &str) -> Question {
     }
 }
 
-/// A function anywhere in the stacks, and the signatures that have it.
+/// A function anywhere in the stacks, and the signatures of those crashes.
 fn phrase(site: &Site, all_days: &str) -> Question {
     let variants = (0..20).map(|n| {
         let text = site.signature(n * n * 9 + 1);

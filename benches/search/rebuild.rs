@@ -1,4 +1,4 @@
-//! Building the index anew from the rows of a store.
+//! Rebuilds the index from the rows of a store.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use serde_json::json;
 use super::crashes::{Site, Value};
 use super::{FIELDS, open_store, seconds};
 
-/// Threads of a walk and frames of each: what an index skips of a processed crash.
+/// Threads of a walk, and frames of each thread. The indexer skips this part of a processed crash.
 const THREADS: usize = 30;
 const FRAMES: usize = 8;
 
@@ -47,7 +47,7 @@ pub fn run(root: &Path, crashes: u64) {
                             Value::Integer(number) => number.to_string(),
                             Value::Bool(value) => value.to_string(),
                         };
-                        // Some are fields, some are not.
+                        // Some of these are fields, some are not.
                         raw.annotations.insert(format!("X{}", name.len() % 8), text);
                     }
                     let accepted = store.accept(NewCrash {
@@ -84,11 +84,11 @@ pub fn run(root: &Path, crashes: u64) {
             store.finish(job, finished).expect("the store runs");
         }
     });
-    // The writer's answer comes behind everything that was sent before.
+    // The answer of the writer comes after everything that was sent before.
     store.sweep().expect("the store runs");
     let index = Index::open(&root.join("index"), store.id().expect("an id"));
     let index = Arc::new(index.expect("an index"));
-    // Once in place, so that there is one to build another beside.
+    // The first build creates the current index, so that the second one runs beside it.
     indexer::rebuild(&store, &index, |_| {}).expect("built");
     let (cpu, begun) = (seconds(ClockId::ProcessCPUTime), Instant::now());
     let built = indexer::rebuild(&store, &index, |_| {}).expect("built");

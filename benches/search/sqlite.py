@@ -1,4 +1,4 @@
-"""The baseline of the search figures: the same crashes and the same questions in SQLite.
+"""The baseline of the search benchmark: the same crashes and the same questions in SQLite.
 
 Reads lines on stdin. Until a line "." each is a crash: tab-separated values in the order of COLUMNS.
 Then each is a question as JSON: {"statements": [[sql, values], ...]}. In the second statement "{top}"
@@ -61,7 +61,7 @@ for line in lines:
     if len(rows) == 20000:
         write()
 write()
-# The shapes of the questions below, each covered; and what a single count runs over.
+# Covering indexes for the questions below, and indexes for counts of a single field.
 for index in (
     "product, date, version, signature, platform, install_time",
     "product, version, date, signature, platform, install_time",

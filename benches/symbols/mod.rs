@@ -1,7 +1,7 @@
-//! What symbols cost a walk, against those who parse their text.
+//! The cost of symbols in a walk, compared with programs that parse the text of symbol files.
 //!
-//! The symbol file is a real one of the corpus, made larger behind its last address, so that the
-//! frames are real and the size is a large program's.
+//! The symbol file is a real one of the corpus, extended after its last address. So the frames are real, and
+//! the size is that of a large program.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -47,7 +47,7 @@ pub fn run(root: &Path) {
     }
 }
 
-/// The corpus's own symbols: less than a megabyte.
+/// The unchanged symbols of the corpus: less than a megabyte.
 fn small(root: &Path) {
     let dump = fixture(&format!("dumps/{DUMP}.dmp"));
     let id = module_id(&dump);
@@ -78,8 +78,8 @@ fn module_id(dump: &Path) -> String {
     id.expect("it has an id").to_owned()
 }
 
-/// The corpus's symbol file with functions, lines, inlined calls and CFI behind its end, in the
-/// mixture of a program in C++ or Rust.
+/// The symbol file of the corpus, extended by functions, lines, inlined calls and CFI in the proportions of
+/// a C++ or Rust program.
 fn grown(id: &str, bytes: usize) -> String {
     let packed = File::open(fixture(&format!("symbols/acmed/{id}/acmed.sym.gz"))).expect("symbols");
     let mut text = String::new();
@@ -132,7 +132,7 @@ const STAMP: Stamp = Stamp {
     modified_ns: 0,
 };
 
-/// Text to mapped form, both in memory, against parsing by breakpad-symbols.
+/// Conversion from text to the mapped form, both in memory, compared with parsing by breakpad-symbols.
 fn conversion(megabytes: usize, text: &str) {
     let size = text.len() as f64 / 1e6;
     let (mut ours, mut theirs, mut share) = (vec![], vec![], 0.0);
@@ -158,7 +158,8 @@ fn conversion(megabytes: usize, text: &str) {
     println!("figure symbols_{megabytes}mb_mapped_size {share:.2} of_the_text baseline none 0");
 }
 
-/// Opening: as walkers do, with the checksum of the head, and as those who have nobody to make the file again.
+/// Time to open a mapped file: as walkers do, with the checksum of the head only, and as programs do that
+/// cannot have the file made again.
 fn opening(megabytes: usize, root: &Path, text: &Path, mapped: &MappedDir, id: &str) {
     let begun = Instant::now();
     let texts = SymbolDirs::new(vec![root.join("symbols")]);
@@ -203,11 +204,11 @@ fn opening(megabytes: usize, root: &Path, text: &Path, mapped: &MappedDir, id: &
     );
 }
 
-/// What one crash costs a walker and its worker together, against a process a crash and against one
-/// long-lived symbolizer of the minidump crates.
+/// The cost of one crash for a walker and its worker together. Compared with one process per crash, and with
+/// one long-running symbolizer of the minidump crates.
 ///
-/// In crashes per second of processor time, the system's part included: how long a walk takes on
-/// the wall is the business of whoever else runs on the machine.
+/// The unit is crashes per second of CPU time, including system time. The wall-clock time would depend on
+/// other processes on the machine.
 fn walking(size: &str, root: &Path, dump: &[u8], mapped: MappedDir) {
     let symbols = root.join("symbols");
     let file = root.join("crash.dmp");
@@ -228,7 +229,7 @@ fn walking(size: &str, root: &Path, dump: &[u8], mapped: MappedDir) {
         state.print_json(&mut json, false).expect("JSON");
         json
     };
-    // Both have loaded their symbols before the clock runs.
+    // Both have loaded their symbols before the measurement starts.
     let before = cpu::own();
     let ours = walker.walk(dump).expect("a walker").expect("a walk");
     let theirs = in_process();
@@ -251,7 +252,7 @@ fn walking(size: &str, root: &Path, dump: &[u8], mapped: MappedDir) {
         let Some(program) = &program else { continue };
         let begun = cpu::ended_children();
         let mut runs = 0.0;
-        // The system counts ended children in hundredths of a second.
+        // The system measures ended children in hundredths of a second.
         while cpu::ended_children() - begun < 0.5 {
             let status = Command::new(program)
                 .args(["--json", "--symbols-path"])
@@ -290,7 +291,7 @@ fn walking(size: &str, root: &Path, dump: &[u8], mapped: MappedDir) {
     println!("figure symbols_{size}_private_memory {private:.1} MB baseline none 0");
 }
 
-/// Processor time in seconds, user's and system's.
+/// CPU time in seconds, user plus system.
 pub mod cpu {
     use std::fs;
 
@@ -298,20 +299,20 @@ pub mod cpu {
 
     use crate::TICKS;
 
-    /// Of this process with all its threads.
+    /// CPU time of this process with all its threads.
     pub fn own() -> f64 {
         let time = clock_gettime(ClockId::ProcessCPUTime);
         time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
     }
 
-    /// Of a process with one thread.
+    /// CPU time of a process with one thread.
     pub fn of(pid: u32) -> f64 {
         let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).expect("Linux");
         let nanoseconds = text.split(' ').next().and_then(|n| n.parse::<f64>().ok());
         nanoseconds.expect("a number") / 1e9
     }
 
-    /// Of the children of this process that have ended.
+    /// CPU time of those children of this process that have ended.
     pub fn ended_children() -> f64 {
         let stat = fs::read_to_string("/proc/self/stat").expect("Linux");
         let fields = stat.rsplit(')').next().unwrap_or_default();
@@ -323,7 +324,7 @@ pub mod cpu {
     }
 }
 
-/// A line of what the system says of a process's memory.
+/// The value of one line in /proc/PID/status.
 pub fn memory_kb(pid: u32, key: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix(key));
@@ -331,7 +332,7 @@ pub fn memory_kb(pid: u32, key: &str) -> u64 {
     kb.expect("a number")
 }
 
-/// Function and line of every frame of the crashing thread.
+/// Function and line of all frames of the crashing thread.
 fn frames(json: &[u8]) -> Vec<String> {
     let json: serde_json::Value = serde_json::from_slice(json).expect("JSON");
     let frames = json["crashing_thread"]["frames"]

@@ -1,4 +1,4 @@
-//! What requests and settings say about addresses, and commands about accounts, is read without a panic.
+//! Reads addresses in requests and settings, and commands about accounts. Nothing must panic.
 #![no_main]
 
 use std::net::{IpAddr, Ipv4Addr};

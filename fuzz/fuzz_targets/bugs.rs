@@ -1,4 +1,5 @@
-//! What a tracker or a person writes about bugs: read without harm, and read back as written.
+//! Reads text about bugs from a tracker or a person. Nothing must panic, and written text must be read back
+//! unchanged.
 #![no_main]
 
 use crashkeep::bugs::template::{UrlTemplate, Values};

@@ -1,4 +1,4 @@
-//! An envelope in pieces reads as the whole does, whatever it holds.
+//! An envelope in pieces must give the same result as the complete envelope.
 #![no_main]
 
 use crashkeep::envelope::{Contents, Envelope};

@@ -1,4 +1,5 @@
-//! A connection in pieces reads as the whole does, and nothing that follows a refusal gets through.
+//! The bytes of a connection in pieces must give the same result as all bytes at once. Nothing after a
+//! refusal must get through.
 #![no_main]
 
 use crashkeep::http::head::{Heads, REFUSED_HEADER};
@@ -17,7 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
     for step in [1, 2, 7] {
         assert_eq!(taken(bytes, step), whole);
     }
-    // What was let through reads as itself: there is one form.
+    // The output is in the normal form, so reading it again must not change it.
     let (out, is_over) = whole;
     if !is_over {
         assert_eq!(taken(&out, out.len().max(1)).0, out);

@@ -1,4 +1,4 @@
-//! A body of any endpoint, with any encoding, becomes a report or a refusal, whole or in pieces.
+//! A body for any endpoint, with any encoding, must become a report or a refusal, complete or in pieces.
 #![no_main]
 
 use crashkeep::ingest::{Endpoint, Intake, IntakeLimits, SubmitHead};
@@ -38,7 +38,7 @@ fuzz_target!(|bytes: &[u8]| {
         content_encoding: (kind & 0x80 != 0).then(|| "gzip".to_owned()),
         ..SubmitHead::default()
     };
-    // How much a body may grow hangs on how much of it has come, so that the two may differ.
+    // The permitted growth depends on the bytes received so far, so the two results may differ.
     take(&head, body, body.len().max(1));
     take(&head, body, 7);
 });

@@ -1,4 +1,5 @@
-//! A Java stack without messages has none to lose, and no line that was not in the stack.
+//! Removing the messages of a Java stack twice must change nothing the second time. The result must contain
+//! no line that is not in the stack.
 #![no_main]
 
 use crashkeep::process::java::without_messages;

@@ -1,4 +1,4 @@
-//! A body in pieces reads as the whole does, whatever it holds.
+//! A body in pieces must give the same result as the complete body.
 #![no_main]
 
 use crashkeep::multipart::{Multipart, PartHead, PartSink};

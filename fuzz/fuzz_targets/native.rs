@@ -1,5 +1,5 @@
-//! What a program or debug file is turned into is a symbol file that needs no repair, or it is
-//! refused. Where a second ELF file follows the first, it holds other halves of its units.
+//! The result for a program or debug file must be a symbol file that needs no repair, or a refusal. If a
+//! second ELF file follows the first, it contains the other halves of its units.
 #![no_main]
 
 use crashkeep::symbols::native::{self, Found};
@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let text = &output[head..];
-    // A fat file has several; the first is enough.
+    // A fat file yields several symbol files. Checking the first is enough.
     let end = text.windows(2).position(|pair| pair == b"\n{").map_or(text.len(), |at| at + 1);
     let checked = check::check(&mut &text[..end], &mut Vec::new()).expect("it can be taken");
     assert_eq!(checked.notes, [""; 0]);

@@ -1,4 +1,4 @@
-//! A query that parses prints to parameters that parse to it again.
+//! A valid query, printed as parameters and parsed again, must give the same query.
 #![no_main]
 
 use crashkeep::clock::Timestamp;

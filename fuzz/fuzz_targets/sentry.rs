@@ -1,4 +1,4 @@
-//! Events and breadcrumbs, JSON or MessagePack, become annotations or nothing.
+//! Events and breadcrumbs, JSON or MessagePack, must become annotations or nothing.
 #![no_main]
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Any crash data gets one line of bounded length.
+//! All crash data must get a signature on one line and of limited length.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};

@@ -1,4 +1,4 @@
-//! Lists that people write are refused with a place, or name any crash in one line.
+//! Signature lists must be refused with a line number, or give every crash a signature on one line.
 #![no_main]
 
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crashkeep::signature::{CrashData, FILES, Generator, ListTexts, Lists, Ruleset};
 use libfuzzer_sys::fuzz_target;
 
-// The first line says for which file the lists are; the last one is a function to name.
+// The first line selects the file of the list. The last one is a function for the signature.
 fuzz_target!(|text: &str| {
     let Some((file, rest)) = text.split_once('\n') else { return };
     let Some((list, function)) = rest.rsplit_once('\n') else { return };
@@ -30,7 +30,7 @@ fuzz_target!(|text: &str| {
     if let Ok(imported) = ListTexts::import(list) {
         assert_eq!(ListTexts::import(&imported.export()).as_ref(), Ok(&imported));
     }
-    // A text without a final newline gets one on its way through the one text.
+    // A text without a final newline gets one when it is exported and imported.
     let Ok(again) = ListTexts::import(&texts.export()) else { return };
     for (text, again) in texts.0.iter().zip(&again.0) {
         assert_eq!(text.trim_end_matches('\n'), again.trim_end_matches('\n'));

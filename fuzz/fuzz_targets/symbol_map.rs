@@ -1,4 +1,4 @@
-//! Any bytes answer or do not, and never panic, whatever their checksums would be.
+//! Any bytes must give an answer or none, and never a panic, even if their checksums are not checked.
 #![no_main]
 
 use crashkeep::symbols::mapped::Mapped;
@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let mut bytes = bytes.to_vec();
     if bytes.len() >= 32 {
-        // What a fuzzer does not guess: magic, version and length.
+        // A fuzzer cannot guess these: magic, version and length.
         bytes[..8].copy_from_slice(b"CKSYMMAP");
         bytes[16..20].copy_from_slice(&crashkeep::symbols::mapped::VERSION.to_le_bytes());
         let length = (bytes.len() as u64).to_le_bytes();

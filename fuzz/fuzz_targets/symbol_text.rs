@@ -1,4 +1,4 @@
-//! Any text is taken or refused as a whole, and what is taken answers.
+//! Any text must be accepted or refused as a whole. An accepted one must answer look-ups.
 #![no_main]
 
 use crashkeep::symbols::mapped::{Mapped, Stamp};

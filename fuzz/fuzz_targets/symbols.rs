@@ -1,5 +1,5 @@
-//! Whatever arrives as symbols gets a verdict, and what is kept is whole: the check takes its own
-//! output as it stands.
+//! Every upload of symbols must get a verdict. What is stored must be valid: the check must accept its own
+//! output unchanged.
 #![no_main]
 
 use std::io::{Read, Write};
@@ -30,7 +30,7 @@ fuzz_target!(|body: &[u8]| {
     file.write_all(body).expect("written");
     let receiver = Receiver {
         shelf: &shelf,
-        // Programs have a target of their own; here none is converted.
+        // Programs have their own fuzz target. Here none is converted.
         converter: &Converter::new("/nonexistent".into()),
         bounds: BOUNDS,
         conflict: Conflict::Replace,

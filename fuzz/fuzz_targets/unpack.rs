@@ -1,4 +1,4 @@
-//! A packed dump is unpacked within its bounds, or refused.
+//! A compressed dump must be unpacked within the limits, or refused.
 #![no_main]
 
 use crashkeep::symbols::{Bounds, unpack};

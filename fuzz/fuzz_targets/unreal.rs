@@ -1,4 +1,5 @@
-//! A crash file of Unreal in pieces reads as the whole does; its description never panics.
+//! A crash file of Unreal in pieces must give the same result as the complete file. Its description must
+//! never cause a panic.
 #![no_main]
 
 use crashkeep::multipart::{PartHead, PartSink};

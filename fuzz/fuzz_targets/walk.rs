@@ -1,4 +1,4 @@
-//! Any bytes walk to JSON or to an error, within the bound.
+//! Walking any bytes must give JSON within the limit, or an error.
 #![no_main]
 
 use crashkeep::stackwalk::{SymbolCache, WalkLimits, walk};

@@ -1,7 +1,7 @@
-//! Any dump with any symbols walks to JSON or to an error.
+//! Walking any dump with any symbols must give JSON or an error.
 //!
-//! The first four bytes tell how long the symbol file is that lies in front of the dump. It stands for
-//! the module that the dump `linux-x86_64-null_read_av` crashes in.
+//! The first four bytes are the length of the symbol file, which precedes the dump. It is used for the
+//! module in which the dump `linux-x86_64-null_read_av` crashed.
 #![no_main]
 
 use std::sync::LazyLock;

@@ -1,4 +1,4 @@
-//! Making and ending accounts and tokens: what the command line and the pages have in common.
+//! Creates and ends accounts and tokens. The command line and the pages share this code.
 
 use std::fmt;
 
@@ -17,10 +17,10 @@ const DAY_MS: i64 = crate::clock::DAY_MS;
 /// Ten years.
 pub const TOKEN_DAYS_MAX: u32 = 3_650;
 
-/// Why something was not done to accounts.
+/// Why a change of accounts failed.
 #[derive(Debug)]
 pub enum AccountError {
-    /// The parameter, and what is wrong with it.
+    /// The parameter that is invalid, and why.
     Bad(&'static str, String),
     Store(StoreError),
 }
@@ -46,17 +46,20 @@ fn bad<T>(field: &'static str, why: impl Into<String>) -> Result<T, AccountError
     Err(AccountError::Bad(field, why.into()))
 }
 
-/// A secret that nobody can guess: 32 hexadecimal digits, 122 random bits.
+/// A secret that cannot be guessed: 32 hexadecimal digits, 122 random bits.
 pub fn new_secret() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
-/// How the secret of a token is known to the store.
+/// The hash by which the store knows the secret of a token.
 pub fn hash_of(secret: &str) -> KeyHash {
     Sha256::digest(secret.as_bytes()).into()
 }
 
-/// Adds an account, or gives a known one another role. `true`: it is new.
+/// Adds an account, or changes the role of an existing one. Returns true if the account is new.
+///
+/// # Errors
+/// [`AccountError::Bad`] if the name is invalid or the last admin would lose the role.
 pub fn put_user(
     store: &Store,
     name: &str,
@@ -86,6 +89,9 @@ pub fn put_user(
 }
 
 /// Removes an account with its tokens and saved searches.
+///
+/// # Errors
+/// [`AccountError::Bad`] if the account does not exist or is the last admin.
 pub fn remove_user(store: &Store, name: &str) -> Result<(), AccountError> {
     let _changing = store.lock_accounts();
     if store.user(name)?.is_none() {
@@ -96,7 +102,7 @@ pub fn remove_user(store: &Store, name: &str) -> Result<(), AccountError> {
     Ok(())
 }
 
-/// Without an admin nobody could change anything again.
+/// Refuses the change if no admin would remain. Otherwise nobody could change accounts any more.
 fn keep_an_admin(store: &Store, leaving: &str) -> Result<(), AccountError> {
     let users = store.users()?;
     let is_admin = |user: &&UserRow| user.role() == Role::Admin;
@@ -117,29 +123,29 @@ fn keep_an_admin(store: &Store, leaving: &str) -> Result<(), AccountError> {
     }
 }
 
-/// What a token is to be like.
+/// The properties of a token to be created.
 #[derive(Clone, Debug)]
 pub struct NewToken<'a> {
     pub user: &'a str,
-    /// Empty: all that the user may do.
+    /// Empty for everything that the user may do.
     pub scopes: Vec<Scope>,
     pub label: &'a str,
-    /// `None`: it ends with its parent, or not at all.
+    /// `None` if the token expires with its parent, or never.
     pub days: Option<u32>,
-    /// What its maker may do and until when.
+    /// The rights and the expiry of the creator.
     pub parent: Parent,
 }
 
-/// Bounds that a new token inherits: a token must not make one that may do more or lasts longer.
+/// Limits that a new token inherits. A token must not create one with more rights or a later expiry.
 #[derive(Clone, Copy, Debug)]
 pub struct Parent {
     pub rights: Rights,
-    /// `None`: it does not end.
+    /// `None` if it does not expire.
     pub expires_at: Option<Timestamp>,
 }
 
 impl Parent {
-    /// Whoever makes the token needs none to do so.
+    /// For creators that are not limited by a token.
     pub const UNBOUNDED: Self = Self {
         rights: Rights::ALL,
         expires_at: None,
@@ -155,13 +161,16 @@ impl From<&Caller> for Parent {
     }
 }
 
-/// Whether a caller may make and end the tokens of its own account. A token with fewer rights than
-/// its owner may not: it could end all others, or outlive its own end.
+/// True if a caller may create and end the tokens of its own account. A token with fewer rights than its
+/// owner may not: it could end all other tokens, or replace itself before it expires.
 pub fn manages_own_tokens(caller: &Caller, owner: &UserRow) -> bool {
     caller.rights.contains(owner.role().rights())
 }
 
-/// Makes a token; gives its secret, 32 hexadecimal digits, which is kept nowhere.
+/// Creates a token. Returns its secret, 32 hexadecimal digits, which is not stored anywhere.
+///
+/// # Errors
+/// [`AccountError::Bad`] names the parameter that is invalid.
 pub fn create_token(store: &Store, new: &NewToken, now: Timestamp) -> Result<String, AccountError> {
     let _changing = store.lock_accounts();
     let Some(user) = store.user(new.user)? else {
@@ -237,6 +246,9 @@ pub fn create_token(store: &Store, new: &NewToken, now: Timestamp) -> Result<Str
 }
 
 /// The scopes in a text such as `read,symbols:write`.
+///
+/// # Errors
+/// [`AccountError::Bad`] if a name is not a scope. The message lists the scopes.
 pub fn scopes(text: &str) -> Result<Vec<Scope>, AccountError> {
     let names = text
         .split([',', ' '])

@@ -1,8 +1,9 @@
-//! `crashkeep user` and `crashkeep token`, for a data directory that nobody has open and for one
-//! that a server has: then the command asks the server, which listens for that on loopback.
+//! `crashkeep user` and `crashkeep token`. If no server has the data directory open, the command changes the
+//! store itself. If a server runs, the command sends a request to it; the server listens for this on
+//! loopback.
 //!
-//! The server's address and a key stand in a file of the data directory, which only its owner can
-//! read. Whoever can read it could change the store itself. The key is new at every start.
+//! The address of the server and a key are in a file in the data directory, which only its owner can read.
+//! Everybody who can read it could also change the store directly. The key is new at every start.
 
 use std::fs;
 use std::io::{self, Write};
@@ -17,10 +18,10 @@ use crate::rights::Role;
 use crate::store::Store;
 use crate::store::accounts::{AccountChange, KeyHash};
 
-/// The file's name in the data directory.
+/// Name of the file in the data directory.
 const FILE: &str = "server";
 
-/// What a command asks for.
+/// A command about accounts or tokens.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "command")]
 pub enum AccountCommand {
@@ -34,7 +35,7 @@ pub enum AccountCommand {
     UserList,
     TokenCreate {
         user: String,
-        /// Names between commas; empty: all that the user may do.
+        /// Names separated by commas; empty for everything that the user may do.
         scopes: String,
         label: String,
         days: Option<u32>,
@@ -45,7 +46,7 @@ pub enum AccountCommand {
     TokenList,
 }
 
-/// Carries a command out; what it prints.
+/// Executes a command. Returns the text to print.
 pub fn run(
     store: &Store,
     command: &AccountCommand,
@@ -108,7 +109,7 @@ pub fn run(
     })
 }
 
-/// The role of this name.
+/// The role with this name.
 pub fn role_named(name: &str) -> Result<Role, AccountError> {
     Role::by_name(name).ok_or_else(|| {
         let known = Role::ALL.map(Role::name).join(", ");
@@ -116,7 +117,7 @@ pub fn role_named(name: &str) -> Result<Role, AccountError> {
     })
 }
 
-/// What commands show to the running server.
+/// The key with which commands authenticate to the running server.
 pub struct CommandKey {
     secret: String,
     hash: KeyHash,
@@ -129,7 +130,7 @@ impl CommandKey {
         Self { secret, hash }
     }
 
-    /// Whether this is the hash of the key.
+    /// True if this is the hash of the key.
     pub fn is(&self, hash: &KeyHash) -> bool {
         self.hash == *hash
     }
@@ -141,7 +142,7 @@ impl Default for CommandKey {
     }
 }
 
-/// Where the running server takes commands, and the key for it.
+/// The address for commands of the running server, and the key.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RunningServer {
     pub address: SocketAddr,
@@ -149,7 +150,7 @@ pub struct RunningServer {
 }
 
 impl RunningServer {
-    /// The server that has the data directory open, if it said where it listens.
+    /// The server that has the data directory open, if it wrote its address.
     pub fn find(data: &Path) -> io::Result<Option<Self>> {
         match fs::read(data.join(FILE)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -159,7 +160,7 @@ impl RunningServer {
     }
 }
 
-/// The file that says so. Dropping it removes the file.
+/// The file with the address and the key. Dropping this removes the file.
 pub struct Announcement(PathBuf);
 
 impl Announcement {

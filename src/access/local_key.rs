@@ -1,7 +1,8 @@
-//! The local key: what makes somebody an admin on a server that has no account yet.
+//! The local key, which makes its holder an admin on a server that has no account yet.
 //!
-//! Being on the same machine is not enough, because a reverse proxy is, too. Whoever can read the
-//! key's file could open the data directory as well. The key ends with the first account.
+//! A connection from the same machine is not sufficient, because a reverse proxy also connects from there.
+//! Everybody who can read the key's file could also open the data directory. The key ends with the first
+//! account.
 
 use std::fs;
 use std::io::{self, Write};
@@ -11,24 +12,24 @@ use super::accounts::{hash_of, new_secret};
 use crate::store::accounts::KeyHash;
 use parking_lot::Mutex;
 
-/// The file's name in the data directory.
+/// Name of the file in the data directory.
 pub const FILE: &str = "local-key";
-/// More than any key has: what is longer is not ours.
+/// Longer than any key of ours. A larger file contains no key.
 const FILE_BYTES_MAX: u64 = 256;
 
-/// `None` inside: there is no key, or not any more.
+/// Contains `None` if there is no key, or if the key has ended.
 #[derive(Default)]
 pub struct LocalKey(Mutex<Option<Key>>);
 
 struct Key {
     secret: String,
     hash: KeyHash,
-    /// `None` where nothing may be written: the key is in memory only.
+    /// `None` on a read-only server: the key is only in memory.
     file: Option<PathBuf>,
 }
 
 impl LocalKey {
-    /// Takes the key of the data directory, or makes one.
+    /// Reads the key of the data directory, or creates one.
     pub fn open(data: &Path) -> io::Result<Self> {
         let path = data.join(FILE);
         let secret = match read(data)? {
@@ -38,12 +39,12 @@ impl LocalKey {
         Ok(Self::of(secret, Some(path)))
     }
 
-    /// A key that is written nowhere.
+    /// A key that is not written to a file.
     pub fn in_memory() -> Self {
         Self::of(new_secret(), None)
     }
 
-    /// No key, and none in the data directory: there are accounts.
+    /// No key. Removes the file in the data directory, because accounts exist.
     pub fn none(data: &Path) -> io::Result<Self> {
         remove(&data.join(FILE))?;
         Ok(Self::default())
@@ -58,17 +59,17 @@ impl LocalKey {
         self.0.lock()
     }
 
-    /// Whether this is the hash of the key.
+    /// True if this is the hash of the key.
     pub fn is(&self, hash: &KeyHash) -> bool {
         self.key().as_ref().is_some_and(|key| key.hash == *hash)
     }
 
-    /// The key itself, for the line that the server prints when it starts.
+    /// The key itself, which the server prints when it starts.
     pub fn secret(&self) -> Option<String> {
         self.key().as_ref().map(|key| key.secret.clone())
     }
 
-    /// The first account exists: the key is good for nothing any more.
+    /// Ends the key, because the first account exists.
     pub fn end(&self) {
         let Some(Key {
             file: Some(file), ..
@@ -77,13 +78,13 @@ impl LocalKey {
             return;
         };
         if let Err(error) = remove(&file) {
-            // It opens nothing now; the next start tries again.
+            // The key is invalid already. The next start tries again to remove the file.
             tracing::warn!(%error, file = %file.display(), "the local key's file could not be removed");
         }
     }
 }
 
-/// The key in a data directory; `None` where there is none.
+/// The key in a data directory; `None` if there is none.
 pub fn read(data: &Path) -> io::Result<Option<String>> {
     let path = data.join(FILE);
     let text = match fs::metadata(&path) {
@@ -97,10 +98,10 @@ pub fn read(data: &Path) -> io::Result<Option<String>> {
     Ok(is_key.then(|| key.to_owned()))
 }
 
-/// Writes a new key so that a kill leaves either none or a whole one.
+/// Writes a new key. After a kill there is either no key or a complete one.
 fn write_new(data: &Path, path: &Path) -> io::Result<String> {
     let secret = new_secret();
-    // A temporary file is readable by its owner alone from the start.
+    // Only its owner can read a temporary file, from the start.
     let mut file = tempfile::NamedTempFile::new_in(data)?;
     writeln!(file, "{secret}")?;
     file.as_file().sync_all()?;
@@ -136,7 +137,7 @@ mod tests {
         assert!(again.is(&hash_of(&secret)) && !again.is(&hash_of("other")));
         again.end();
         assert!(!again.is(&hash_of(&secret)) && !path.exists());
-        // What is no key is replaced, not used.
+        // A file that does not contain a key is replaced.
         fs::write(&path, "short").expect("written");
         let new = LocalKey::open(data.path()).expect("a key");
         assert!(!new.is(&hash_of("short")));

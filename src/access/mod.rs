@@ -1,9 +1,9 @@
-//! Who may do what.
+//! Identifies callers and checks what they may do.
 //!
-//! A caller is known by a token, which tools send in a header, or by a session, which a login with
-//! a token opens and a browser keeps in a cookie. Until the first account exists, whoever holds the
-//! [local key](local_key) is admin, on a server that only its own machine reaches; everybody else
-//! may submit reports and ask for the server's health.
+//! A caller is identified by a token, which tools send in a header, or by a session. A login with a token
+//! opens the session, and the browser stores it in a cookie. Until the first account exists, the holder of
+//! the [local key](local_key) is admin, on a server that listens only on its own machine. Everybody else may
+//! submit reports and check the health of the server.
 
 pub mod accounts;
 pub mod commands;
@@ -23,16 +23,16 @@ use crate::web::{Caller, Door, Request, WebError};
 use accounts::hash_of;
 use pace::Who;
 
-/// Addresses of the protocol that sends its key in the query.
+/// Paths of the protocol that sends its key in the query.
 const KEY_IN_QUERY: [&str; 2] = ["/v1/", "/api/v1/"];
-/// How a client that has no token yet is asked for one.
+/// The challenge to a client that sent no token.
 const CHALLENGE: &str = "Basic realm=\"crashkeep: a token is the password\"";
 
-/// Finds out who asks.
+/// Identifies the caller of a request.
 ///
 /// # Errors
-/// A token was shown that is not, or no longer, good for anything; too many such came from this
-/// address; or the store cannot be read.
+/// The token is invalid or has expired, the address sent too many invalid tokens, or the store cannot be
+/// read. The error is the answer to the client.
 pub fn identify(app: &App, request: &Request) -> Result<Caller, WebError> {
     if let Some(shown) = shown_secret(request) {
         let caller = holder_of(app, request, &shown.secret)?;
@@ -50,7 +50,7 @@ pub fn identify(app: &App, request: &Request) -> Result<Caller, WebError> {
     })
 }
 
-/// Why a token is no good. The texts are Socorro's.
+/// Why a token is invalid. The texts are Socorro's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadToken {
     Unknown,
@@ -68,10 +68,10 @@ impl BadToken {
     }
 }
 
-/// The caller whose token, or local key, this is the secret of.
+/// The caller with this token secret, local key or command key.
 ///
 /// # Errors
-/// 429 where too many wrong ones came from the request's address: then nothing is looked up.
+/// 429 if the address of the request sent too many invalid ones. Then the secret is not looked up.
 pub fn holder_of(
     app: &App,
     request: &Request,
@@ -102,7 +102,7 @@ pub fn holder_of(
         Ok(_) => app.pace.prove(hash),
         Err(_) => {
             app.pace.disprove(&hash);
-            // Where the limit was reached meanwhile, the next one is told.
+            // If the limit was reached meanwhile, the next request gets the error.
             let _ = app.pace.count(who, limit, now);
         }
     }
@@ -124,8 +124,8 @@ fn caller_of(holder: Holder, now: Timestamp) -> Result<Caller, BadToken> {
     })
 }
 
-/// The caller whose session's cookie came along; `None` without one that is still good, so that
-/// an old cookie keeps nobody from logging in again.
+/// The caller of the session in the request's cookie. `None` without a valid session, so that an old cookie
+/// does not prevent a new login.
 fn session_of(app: &App, request: &Request) -> Result<Option<Caller>, WebError> {
     let Some(secret) = sessions::cookie(app, request) else {
         return Ok(None);
@@ -133,7 +133,7 @@ fn session_of(app: &App, request: &Request) -> Result<Option<Caller>, WebError> 
     let hash = hash_of(secret);
     let now = app.clock.now();
     if !app.pace.is_proven(&hash) {
-        // Made-up cookies count as requests without a token: they must not cost a look-up each.
+        // Invented cookies count as requests without a token. So their look-ups are limited.
         let limit = *app.config.get().access.anonymous_per_minute;
         let who = Who::at(request.arrival.client);
         let checked = app.pace.check(who, limit, now);
@@ -147,15 +147,15 @@ fn session_of(app: &App, request: &Request) -> Result<Option<Caller>, WebError> 
     Ok(caller)
 }
 
-/// A secret that a program shows.
+/// A secret in the request of a program.
 struct Shown {
     secret: String,
-    /// Whether it stands in `Authorization`: then a client understands a challenge.
+    /// True if it is in `Authorization`. Then the client understands a challenge.
     is_authorization: bool,
 }
 
 impl Shown {
-    /// Clients of `Auth-Token` know 403; those of `Authorization` ask again after 401.
+    /// Clients that use `Auth-Token` understand 403. Clients that use `Authorization` try again after 401.
     fn refused(&self, why: BadToken) -> WebError {
         if self.is_authorization {
             challenge(why.text())
@@ -165,13 +165,13 @@ impl Shown {
     }
 }
 
-/// The answer that asks for a token.
+/// The answer that requests a token.
 pub fn challenge(why: &str) -> WebError {
     WebError::new(401, why).with("www-authenticate", CHALLENGE.to_owned())
 }
 
-/// The secret that a program shows: in Socorro's header, as a bearer, as the password of basic
-/// authentication (which feed readers, wget and debuggers know), or as sym_upload's key.
+/// The secret in the request of a program: in Socorro's header, as a bearer token, as the password of basic
+/// authentication (which feed readers, wget and debuggers support), or as the key of sym_upload.
 fn shown_secret(request: &Request) -> Option<Shown> {
     let plain = |secret: &str| Shown {
         secret: secret.to_owned(),
@@ -204,7 +204,10 @@ fn shown_secret(request: &Request) -> Option<Shown> {
     Some(plain(key))
 }
 
-/// Counts a request against its caller's pace.
+/// Counts a request against the limit of its caller.
+///
+/// # Errors
+/// 429 with the time to wait, if the caller has made too many requests in this minute.
 pub fn pace(app: &App, request: &Request) -> Result<(), WebError> {
     let caller = &request.caller;
     let config = app.config.get();
@@ -225,7 +228,8 @@ fn too_many(limit: String, wait_s: i64) -> WebError {
     WebError::new(429, why).with("retry-after", wait_s.to_string())
 }
 
-/// Why a caller may not use something, and what to do about it; 401 where a token would help.
+/// The refusal for a caller without the scope `needs`, and what the caller can do; 401 if a token would
+/// help.
 pub fn refusal(app: &App, caller: &Caller, needs: Scope) -> Result<WebError, WebError> {
     if caller.user.is_some() || caller.is_local {
         return Ok(WebError::forbidden(format!(

@@ -1,14 +1,14 @@
-//! Whether a request that changes something comes from a page of another site.
+//! Detects requests from pages of other sites that would change something.
 
 use crate::addresses::PublicUrl;
 use crate::web::Request;
 
-/// Why a request counts as another site's; `None` where it does not. Browsers say where a form
-/// comes from in `Sec-Fetch-Site` (on https and on the local machine alone), and in `Origin` or
-/// `Referer`. Programs send none of these, and hold no cookie that another site could use.
+/// Why a request counts as one from another site; `None` if it does not. Browsers send the origin of a form
+/// in `Sec-Fetch-Site` (only on https and on the local machine), and in `Origin` or `Referer`. Programs send
+/// none of these, and have no cookie that another site could use.
 pub fn foreign(request: &Request, public_url: &PublicUrl) -> Option<String> {
     if let Some(site) = request.header("sec-fetch-site") {
-        // `none`: the user typed the address, or used a bookmark.
+        // `none`: the user typed the URL or used a bookmark.
         let is_ours = matches!(site, "same-origin" | "none");
         return (!is_ours).then(|| format!("Sec-Fetch-Site is {site:?}"));
     }
@@ -67,7 +67,7 @@ mod tests {
             &[host, ("referer", "http://evil.example/localhost:8000")],
             false,
         );
-        // As browsers send a form whose page keeps its address to itself.
+        // Browsers send this for a form on a page that hides its URL.
         check(
             "",
             &[host, ("origin", "null"), ("sec-fetch-site", "same-origin")],
@@ -76,7 +76,7 @@ mod tests {
         check("", &[host, ("sec-fetch-site", "cross-site")], false);
         check("", &[host, ("sec-fetch-site", "same-site")], false);
         check("", &[host, ("sec-fetch-site", "none")], true);
-        // A proxy that does not pass the Host header on.
+        // Behind a proxy that does not pass on the Host header.
         let site = "https://crashes.example.org";
         check(site, &[host, ("origin", site)], true);
         check(

@@ -1,4 +1,4 @@
-//! How many requests a caller may make in a minute, and how many wrong tokens an address may show.
+//! Limits the requests per minute and caller, and the invalid tokens per minute and address.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -8,21 +8,21 @@ use crate::store::accounts::KeyHash;
 use parking_lot::{Mutex, MutexGuard};
 
 const WINDOW_MS: i64 = 60_000;
-/// Callers that are told apart in one minute; those beyond share one count.
+/// Callers with their own count in one minute. All others share one count.
 const CALLERS_MAX: usize = 100_000;
-/// Secrets that are remembered as right. When there are more, all are forgotten.
+/// Number of secrets that are known to be valid. Above this, all are forgotten.
 const PROVEN_MAX: usize = 10_000;
 
-/// Who is counted as one.
+/// The subject of a count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Who {
-    /// By the id of a token.
+    /// Requests with a token, by the id of the token.
     Token(u64),
-    /// Requests without a token.
+    /// Requests without a token, by address.
     Address(IpAddr),
-    /// Wrong tokens.
+    /// Invalid tokens, by address.
     FailedLogins(IpAddr),
-    /// Everybody for whom there was no room, and whose address nobody knows.
+    /// Callers above `CALLERS_MAX`, and callers without a known address.
     Others,
 }
 
@@ -36,7 +36,7 @@ impl Who {
     }
 }
 
-/// Whoever has one address of IPv6 has the other 2^64 of its network, too.
+/// The owner of one IPv6 address usually has all 2^64 addresses of its network. So they count as one.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
@@ -44,7 +44,7 @@ pub fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Counts of the minute that goes on.
+/// The counts of the current minute.
 #[derive(Default)]
 pub struct Pace {
     counts: Mutex<Counts>,
@@ -58,7 +58,7 @@ struct Counts {
 }
 
 impl Counts {
-    /// The count of a caller in this minute.
+    /// The count of a caller in the current minute.
     fn of(&mut self, who: Who, now: Timestamp) -> &mut u32 {
         let minute = now.ms().div_euclid(WINDOW_MS);
         if self.minute != minute {
@@ -72,7 +72,7 @@ impl Counts {
     }
 }
 
-/// Seconds until the next minute.
+/// Seconds until the next minute begins.
 fn wait_s(now: Timestamp) -> i64 {
     (WINDOW_MS - now.ms().rem_euclid(WINDOW_MS) + 999) / 1000
 }
@@ -86,7 +86,8 @@ impl Pace {
         self.proven.lock()
     }
 
-    /// Counts a request. `Err`: there have been `limit` already; seconds until the next minute.
+    /// Counts a request. If `limit` requests were counted already, the error is the number of seconds until
+    /// the next minute.
     pub fn count(&self, who: Who, limit: u32, now: Timestamp) -> Result<(), i64> {
         let mut counts = self.counts();
         let count = counts.of(who, now);
@@ -97,7 +98,7 @@ impl Pace {
         Ok(())
     }
 
-    /// The same without counting.
+    /// Checks the limit in the same way, but does not count the request.
     pub fn check(&self, who: Who, limit: u32, now: Timestamp) -> Result<(), i64> {
         if *self.counts().of(who, now) >= limit {
             Err(wait_s(now))
@@ -106,7 +107,8 @@ impl Pace {
         }
     }
 
-    /// Remembers that a secret was right, so that others' wrong ones do not keep its holder out.
+    /// Remembers that a secret is valid. So invalid secrets from the same address do not lock out its
+    /// holder.
     pub fn prove(&self, hash: KeyHash) {
         let mut proven = self.proven();
         if proven.len() >= PROVEN_MAX && !proven.contains(&hash) {

@@ -1,5 +1,5 @@
-//! What a browser's login opens. The cookie holds a random secret, the store its hash; the token
-//! that was shown is in neither.
+//! Sessions of browsers. The cookie contains a random secret, and the store its hash. Neither contains the
+//! token of the login.
 
 use super::accounts::{hash_of, new_secret};
 use crate::app::App;
@@ -10,8 +10,8 @@ use crate::web::{Caller, Request};
 
 const SESSION_DAYS: i64 = 14;
 
-/// Opens a session for whoever `caller` is; the `Set-Cookie` header that hands it to the browser.
-/// It ends with the caller's token, or after two weeks.
+/// Opens a session for `caller`. Returns the `Set-Cookie` header for the browser. The session ends with the
+/// caller's token, but at the latest after two weeks.
 pub fn open(app: &App, request: &Request, caller: &Caller) -> Result<String, StoreError> {
     let now = app.clock.now();
     let longest = Timestamp::from_ms(now.ms().saturating_add(SESSION_DAYS * DAY_MS));
@@ -28,7 +28,7 @@ pub fn open(app: &App, request: &Request, caller: &Caller) -> Result<String, Sto
     Ok(set_cookie(app, request, &secret, seconds))
 }
 
-/// Ends the session of this request, if it has one; the header that makes the browser forget it.
+/// Ends the session of this request, if any. Returns the header that removes the cookie.
 pub fn close(app: &App, request: &Request) -> Result<String, StoreError> {
     if let Some(secret) = cookie(app, request) {
         let change = AccountChange::RemoveSession(hash_of(secret));
@@ -37,7 +37,7 @@ pub fn close(app: &App, request: &Request) -> Result<String, StoreError> {
     Ok(set_cookie(app, request, "", 0))
 }
 
-/// Who opened the session with this hash; `None` where there is none that is still good.
+/// The caller who opened the session with this hash; `None` if there is no valid session.
 pub(super) fn caller(
     app: &App,
     hash: &KeyHash,
@@ -51,7 +51,7 @@ pub(super) fn caller(
     }
     let caller = match session.holder {
         Some(holder) => super::caller_of(holder, now).ok(),
-        // The local key ends with the first account, and so does what it opened.
+        // The local key ends with the first account, and so do the sessions that it opened.
         None => (!app.store.has_users()?).then(Caller::local),
     };
     Ok(caller.map(|caller| Caller {
@@ -76,7 +76,7 @@ fn is_https(app: &App, request: &Request) -> bool {
     request.arrival.is_tls || app.config.get().http.public_url.is_https()
 }
 
-/// Browsers let nobody but the host itself, over https, set a cookie with these prefixes.
+/// With these prefixes, browsers accept a cookie only from the host itself, over https.
 fn cookie_name(app: &App, request: &Request) -> &'static str {
     let config = app.config.get();
     let has_path = !config.http.public_url.base_path().is_empty();

@@ -1,10 +1,10 @@
-//! Accounts and tokens, as `crashkeep user` and `crashkeep token` change them on a running server.
+//! Accounts and tokens: the commands `crashkeep user` and `crashkeep token` for a running server.
 
 use crate::access::commands;
 use crate::app::App;
 use crate::web::{Request, Response, WebError};
 
-/// `POST /api/Accounts/`: one command as JSON; answers what the command prints.
+/// `POST /api/Accounts/`: executes one command, sent as JSON. Returns the text that the command prints.
 pub fn command(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let command = serde_json::from_slice(&request.body)
         .map_err(|e| WebError::new(400, format!("the body is no command for accounts: {e}")))?;

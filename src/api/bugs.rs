@@ -1,5 +1,4 @@
-//! Bugs and the signatures that they are about, in the shapes of Socorro's `Bugs` and
-//! `SignaturesByBugs`.
+//! Bugs and the signatures that they are about, in the format of Socorro's `Bugs` and `SignaturesByBugs`.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +23,7 @@ pub const BUGS: Doc = Doc::new(
     ASSOCIATIONS,
 );
 
-/// The same as a form, for more signatures than an address holds.
+/// The same with a form, for more signatures than fit into a URL.
 pub const BUGS_POSTED: Doc = BUGS.form();
 
 pub const SIGNATURES: Doc = Doc::new(
@@ -33,7 +32,7 @@ pub const SIGNATURES: Doc = Doc::new(
     ASSOCIATIONS,
 );
 
-/// The bugs of signatures, and what else those bugs are about.
+/// The bugs of signatures, and the other signatures of those bugs.
 pub fn of_signatures(app: &App, request: &Request, _: &[String]) -> Answer {
     let signatures = asked(&request.form(), "signatures")?;
     let found = app.store.bugs_of(&signatures)?;
@@ -54,7 +53,7 @@ pub fn signatures(app: &App, request: &Request, _: &[String]) -> Answer {
     Ok(hits(app.store.signatures_of(&ids)?))
 }
 
-/// The values of a list parameter, each once.
+/// The distinct values of a list parameter.
 pub(super) fn asked(params: &Params, name: &str) -> Result<Vec<String>, WebError> {
     let values: BTreeSet<&str> = params.all(name).filter(|v| !v.is_empty()).collect();
     if values.is_empty() {
@@ -81,7 +80,7 @@ fn hits(mut found: Vec<Association>) -> Response {
     Response::json(&json!({ "hits": hits, "total": found.len() }))
 }
 
-/// A number where it is one: Bugzilla's ids, which is what the field's tools expect.
+/// The id as a number if possible. Existing tools expect Bugzilla's ids as numbers.
 fn id(text: &str) -> Value {
     text.parse::<u64>()
         .map_or_else(|_| text.into(), Value::from)

@@ -1,4 +1,4 @@
-//! Single crashes: state, processed crash, raw crash, dump bytes, reprocessing.
+//! Single crashes: state, processed crash, raw crash, bytes of dumps, reprocessing.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ use crate::rights::Scope;
 use crate::store::{Requested, StoredCrash, StoredPart};
 use crate::web::{Body, Params, Request, Response, WebError};
 
-/// Characters of a client's name in the name of a download.
+/// Characters of the client's file name in the name of a download.
 const FILE_NAME_CHARS_MAX: usize = 120;
 
 type Answer = Result<Response, WebError>;
@@ -49,7 +49,7 @@ pub const STATE: Doc = Doc::new(
     }),
 );
 
-/// Where a crash is. Never changes anything.
+/// The state of a crash. Changes nothing.
 pub fn state(app: &App, request: &Request, _: &[String]) -> Answer {
     let row = find(app, crash_id(&request.query)?)?;
     Ok(Response::json(&json!({
@@ -103,7 +103,7 @@ pub const RAW: Doc = Doc::new(
     AnswerDoc::Files(&["application/json", "application/octet-stream"]),
 );
 
-/// The raw crash as JSON, or with `format=raw` the bytes of a dump or attachment.
+/// The raw crash as JSON, or the bytes of a dump or attachment with `format=raw`.
 pub fn raw(app: &App, request: &Request, _: &[String]) -> Answer {
     let row = find(app, crash_id(&request.query)?)?;
     match request.query.get("format").unwrap_or("meta") {
@@ -137,7 +137,7 @@ fn raw_meta(app: &App, row: &StoredCrash, sees_protected: bool) -> Answer {
         .iter()
         .map(|(key, value)| (key.clone(), value.as_str().into()))
         .collect();
-    // Names that the collector owns come last, so that no annotation can pose as them.
+    // The collector's own names come last, so that no annotation can replace them.
     out.insert("uuid".into(), row.id.to_string().into());
     out.insert(
         "submitted_timestamp".into(),
@@ -165,7 +165,7 @@ fn raw_meta(app: &App, row: &StoredCrash, sees_protected: bool) -> Answer {
 
 fn raw_bytes(app: &App, row: &StoredCrash, name: &str) -> Answer {
     let named = |name: &str| row.parts.iter().find(|p| p.part.name == name);
-    // Socorro's files are called so, and its tools ask for the main dump by that name.
+    // Socorro uses this name, and its tools request the main dump by it.
     let found = named(name).or_else(|| named(MAIN_DUMP).filter(|_| name == "dump"));
     let Some(part) = found else {
         let known: Vec<&str> = row.parts.iter().map(|p| p.part.name.as_str()).collect();
@@ -183,8 +183,8 @@ fn raw_bytes(app: &App, row: &StoredCrash, name: &str) -> Answer {
     })
 }
 
-/// The header that names a download, as RFC 6266 has it: a name of plain letters for old clients,
-/// and the name as it is for all others.
+/// The header with the name of a download (RFC 6266): an ASCII name for old clients, and the exact name for
+/// all others.
 fn disposition(row: &StoredCrash, part: &StoredPart) -> String {
     let name = file_name(row, part);
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -200,8 +200,8 @@ fn disposition(row: &StoredCrash, part: &StoredPart) -> String {
     format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{whole}")
 }
 
-/// The crash id, and the name that the client gave the file. It cannot leave a folder, and holds
-/// nothing that turns around how it reads.
+/// The crash id, and the name that the client gave the file. The name contains no path, and no character
+/// that changes the direction of text.
 fn file_name(row: &StoredCrash, part: &StoredPart) -> String {
     let (id, part) = (row.id, &part.part);
     if part.kind == PartKind::Dump && part.name == MAIN_DUMP {
@@ -240,7 +240,7 @@ pub const VERIFY: Doc = Doc::new(
     }),
 );
 
-/// Whether a crash is stored, processed and found by searches; the names are Socorro's.
+/// Whether a crash is stored, processed and in the search index. The names are Socorro's.
 pub fn verify(app: &App, request: &Request, _: &[String]) -> Answer {
     let unknown = || WebError::bad("crash_id", "unknown crash id");
     let text = request.query.get("crash_id").ok_or_else(unknown)?;
@@ -273,7 +273,7 @@ fn is_in_index(app: &App, row: &StoredCrash) -> Result<bool, WebError> {
     Ok(app.index.search(&query)?.total > 0)
 }
 
-/// Crashes of one page.
+/// Crashes per page.
 const AWAITED_PAGE: usize = 1_000;
 
 pub const AWAITED: Doc = Doc::new(
@@ -325,8 +325,8 @@ pub const REPROCESSING: Doc = Doc::new(
     AnswerDoc::Json(|| json!({ "anyOf": [{ "const": true }, any_object()] })),
 ).form();
 
-/// Brings crashes to the priority lane (processes them again, promotes deferred ones), or has all
-/// that a search finds processed again as a job, which is the answer then.
+/// Moves crashes to the priority lane: reprocesses finished ones and promotes deferred ones. With `query`,
+/// starts a job that reprocesses all crashes that the search finds, and returns the job.
 pub fn reprocessing(app: &App, request: &Request, _: &[String]) -> Answer {
     let form = request.form();
     match form.get("query") {
@@ -389,7 +389,7 @@ fn reprocess_ids(app: &App, request: &Request, form: &Params) -> Answer {
     }
     let mut ids = BTreeSet::new();
     for text in texts {
-        // Socorro's clients may name a ruleset behind a colon.
+        // Socorro's clients may append a colon and a ruleset.
         let id = text.split(':').next().unwrap_or_default();
         ids.insert(
             id.parse::<CrashId>()

@@ -1,24 +1,24 @@
-//! What each endpoint of the API is told of: for `/api/openapi.json`, and for people under `/api/`.
+//! The descriptions of the API's endpoints, for `/api/openapi.json` and for the page `/api/`.
 
 use serde_json::{Value, json};
 
 use crate::fields::{self, Field, Kind};
 use crate::limits;
 
-/// An endpoint's description.
+/// The description of an endpoint.
 #[derive(Debug)]
 pub struct Doc {
-    /// What it does, in a sentence.
+    /// What the endpoint does, in one sentence.
     pub title: &'static str,
     pub params: &'static [Param],
-    /// Whether it takes all parameters of a search beside those.
+    /// True if it also accepts all parameters of a search.
     pub is_search: bool,
     pub body: BodyDoc,
     pub answer: AnswerDoc,
 }
 
 impl Doc {
-    /// An endpoint that takes its parameters from the address.
+    /// An endpoint with parameters in the URL.
     pub const fn new(title: &'static str, params: &'static [Param], answer: AnswerDoc) -> Self {
         Self {
             title,
@@ -29,38 +29,38 @@ impl Doc {
         }
     }
 
-    /// It takes the parameters of a search, too.
+    /// The endpoint also accepts the parameters of a search.
     pub const fn search(mut self) -> Self {
         self.is_search = true;
         self
     }
 
-    /// It takes its parameters as a form.
+    /// The parameters are sent as a form.
     pub const fn form(mut self) -> Self {
         self.body = BodyDoc::Form;
         self
     }
 
-    /// It takes JSON of this schema.
+    /// The body is JSON with this schema.
     pub const fn json(mut self, schema: fn() -> Value) -> Self {
         self.body = BodyDoc::Json(schema);
         self
     }
 
-    /// It takes the text of lists.
+    /// The body is signature lists as text.
     pub const fn text(mut self) -> Self {
         self.body = BodyDoc::Text;
         self
     }
 }
 
-/// How a request that changes something, or is long, carries what it has to say.
+/// The body of a request that changes something, or that is too long for a URL.
 #[derive(Clone, Copy, Debug)]
 pub enum BodyDoc {
     None,
     /// The parameters, as a form.
     Form,
-    /// JSON of this schema.
+    /// JSON with this schema.
     Json(fn() -> Value),
     /// Plain text.
     Text,
@@ -68,9 +68,9 @@ pub enum BodyDoc {
 
 #[derive(Clone, Copy, Debug)]
 pub enum AnswerDoc {
-    /// JSON of this schema.
+    /// JSON with this schema.
     Json(fn() -> Value),
-    /// Media types, the first being JSON where there are several.
+    /// Media types. If there are several, the first is JSON.
     Files(&'static [&'static str]),
 }
 
@@ -85,9 +85,9 @@ pub struct Param {
 #[derive(Clone, Copy, Debug)]
 pub enum ParamKind {
     Text,
-    /// Given once for each value.
+    /// Repeated, once per value.
     Texts,
-    /// From 0 up to this.
+    /// From 0 to this number.
     Number(u64),
     CrashId,
     CrashIds,
@@ -109,7 +109,7 @@ impl Param {
         self
     }
 
-    /// JSON Schema of its value.
+    /// The JSON Schema of the value.
     pub fn schema(&self) -> Value {
         let texts = json!({ "type": "array", "items": { "type": "string", "maxLength": 200 } });
         match self.kind {
@@ -127,7 +127,7 @@ fn crash_id() -> Value {
     json!({ "type": "string", "pattern": "^(bp-)?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{5}[0-9][0-9]{6}$" })
 }
 
-/// Parameters of every search that are no field: name, schema, and what it does.
+/// Parameters of every search that are not fields: name, schema, and description.
 pub fn search_params() -> Vec<(&'static str, Value, &'static str)> {
     let names = || -> Vec<&str> { fields::all().iter().map(|field| field.name).collect() };
     let several = |item: Value| json!({ "type": "array", "items": item });
@@ -192,7 +192,7 @@ pub fn search_params() -> Vec<(&'static str, Value, &'static str)> {
     ]
 }
 
-/// JSON Schema of a condition on a field.
+/// The JSON Schema of a condition on a field.
 pub fn condition(field: &Field) -> Value {
     let pattern = match field.kind {
         Kind::String | Kind::Enum | Kind::Version | Kind::Address => {
@@ -218,7 +218,7 @@ pub fn hits(item: Value) -> Value {
     })
 }
 
-/// An object with these members, which are all there; others may be, too.
+/// An object that has all these members, and may have others.
 pub fn object(members: &[(&str, Value)]) -> Value {
     let names: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
     let members: serde_json::Map<String, Value> = members

@@ -1,4 +1,4 @@
-//! All crashes that a search finds, a page at a time, however many there are.
+//! All crashes that a search finds, in pages, without a limit on their number.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,22 +9,23 @@ use crate::index::{Hit, Index, IndexError, SearchResult};
 use crate::limits;
 use crate::query::{FieldRef, Op, Operand, Query};
 
-/// Crashes of one page.
+/// Crashes per page.
 const PAGE: usize = 5_000;
 
-/// Goes through the hits of a search, the newest first: every page asks for what is not newer than
-/// the last crash of the page before. So it holds one page, and what comes or goes meanwhile moves
-/// nothing. With an order of its own a search gives as many as can be paged through.
+/// Iterates over the hits of a search, newest first. Each page searches for crashes that are not newer than
+/// the last crash of the previous page. So only one page is in memory, and crashes that are added or deleted
+/// meanwhile do not shift the pages. If the search has its own order, it ends at the last result that a
+/// client can page to.
 pub struct Everything {
     index: Arc<Index>,
     query: Query,
-    /// At this place of a hit stands its date, which the caller did not ask for.
+    /// Position in a hit of the date, which the caller did not request.
     date_at: usize,
-    /// Crashes of the last moment that were given already.
+    /// Crashes with the date of the last hit that were already returned.
     given: HashSet<u64>,
     has_order: bool,
     is_done: bool,
-    /// Annotations that the search names and no crash is indexed by; known with the first page.
+    /// Annotations in the search that are not indexed for any crash. Set with the first page.
     pub not_indexed: Vec<String>,
 }
 
@@ -52,10 +53,10 @@ impl Everything {
         }
     }
 
-    /// The next hits, their values in the order of the query's columns; none at the end.
+    /// The next hits. Their values are in the order of the query's columns. Empty at the end.
     ///
     /// # Errors
-    /// [`IndexError::Unbuilt`] while an index is built without which some crashes would be left out.
+    /// [`IndexError::Unbuilt`] if an index is being built and some crashes would be missing until then.
     pub fn next_page(&mut self) -> Result<Vec<Hit>, IndexError> {
         while !self.is_done {
             let SearchResult {
@@ -65,7 +66,7 @@ impl Everything {
                 ..
             } = self.index.search(&self.query)?;
             self.not_indexed = not_indexed;
-            // Neither a file nor a job says what it lacks.
+            // A file or a job cannot show that it is incomplete.
             if !coverage.is_whole() {
                 return Err(IndexError::Unbuilt(coverage.fields().to_vec()));
             }
@@ -94,7 +95,7 @@ impl Everything {
         Timestamp::parse_rfc3339(hit.values.get(self.date_at)?.as_str()?)
     }
 
-    /// Moves the upper bound down to `last`.
+    /// Lowers the upper bound of the date to `last`.
     fn go_on_from(&mut self, last: Timestamp, fresh: &[Hit]) {
         let mut has_moved = false;
         for filter in &mut self.query.filters {
@@ -111,7 +112,7 @@ impl Everything {
             self.given.clear();
             self.query.results_offset = 0;
         } else {
-            // More crashes of one millisecond than a page has: on to the next of them.
+            // More crashes than fit into one page have the same millisecond. Continue with the next ones.
             self.query.results_offset += PAGE;
         }
         let at_last = fresh.iter().filter(|hit| self.date_of(hit) == Some(last));

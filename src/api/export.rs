@@ -1,4 +1,5 @@
-//! Any search as a file: CSV, JSON or a JSON line a crash, sent as it is found.
+//! Exports any search as a file: CSV, JSON, or one JSON line per crash. The file is sent while the search
+//! runs.
 
 use std::io::{self, Read};
 
@@ -24,7 +25,7 @@ pub const EXPORT: Doc = Doc::new(
 )
 .search();
 
-/// Header that names the annotations of the search that no crash is indexed by.
+/// Header with the annotations in the search that are not indexed for any crash.
 const NOT_INDEXED: &str = "x-not-indexed";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl Format {
     ];
 }
 
-/// Every crash that the search finds, newest first, with the columns asked for.
+/// All crashes that the search finds, newest first, with the requested columns.
 pub fn export(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let asked = request.query.get("format").unwrap_or("csv");
     let found = Format::ALL.into_iter().find(|(name, ..)| *name == asked);
@@ -72,12 +73,12 @@ pub fn export(app: &App, request: &Request, _: &[String]) -> Result<Response, We
         has_rows: false,
         has_ended: false,
     };
-    // A search that cannot be answered is told with its status, not by a file that breaks off.
+    // If the search fails, the answer has an error status. The client does not get a truncated file.
     file.fill()?;
     let not_indexed = {
         let names = file.all.not_indexed.iter();
         let names = names.map(|name| utf8_percent_encode(name, NON_ALPHANUMERIC).to_string());
-        // The signs of an annotation's name that a header can hold as they are.
+        // Characters in the name of an annotation that need no encoding in a header.
         names
             .collect::<Vec<_>>()
             .join(", ")
@@ -95,7 +96,7 @@ pub fn export(app: &App, request: &Request, _: &[String]) -> Result<Response, We
         "content-disposition",
         format!("attachment; filename=\"crashes.{name}\""),
     );
-    // A file of rows has no place for it.
+    // A file of rows has no place for this list.
     Ok(if not_indexed.is_empty() {
         response
     } else {
@@ -115,7 +116,7 @@ struct File {
 }
 
 impl File {
-    /// Puts the next part where the last one stood.
+    /// Replaces the buffer by the next part of the file.
     fn fill(&mut self) -> Result<(), WebError> {
         self.bytes.clear();
         self.sent = 0;

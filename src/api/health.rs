@@ -1,4 +1,4 @@
-//! Health and metrics, at the URLs of Mozilla's collectors.
+//! Health and metrics, at the same URLs as Mozilla's collectors.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::web::{Request, Response, WebError};
 
 type Answer = Result<Response, WebError>;
 
-/// Ready: the store can be written. 503 with the reason if not.
+/// Ready: the store can be written. Otherwise 503 with the reason.
 pub fn heartbeat(app: &App, _: &Request, _: &[String]) -> Answer {
     let mut errors = Vec::new();
     match app.store.status() {
@@ -20,7 +20,7 @@ pub fn heartbeat(app: &App, _: &Request, _: &[String]) -> Answer {
     }
     let status = if errors.is_empty() { 200 } else { 503 };
     let mut answer = json!({ "errors": errors });
-    // Reports are taken all the same, so this is no reason for a 503.
+    // The server still accepts reports, so this is not a 503.
     if let Some(held) = app.retention.status().held {
         answer["warnings"] = json!([{ "name": "retention", "msg": held.to_string() }]);
     }
@@ -30,7 +30,7 @@ pub fn heartbeat(app: &App, _: &Request, _: &[String]) -> Answer {
     })
 }
 
-/// Alive.
+/// Alive: always 200.
 pub fn lbheartbeat(_: &App, _: &Request, _: &[String]) -> Answer {
     Ok(Response::json(&json!({})))
 }
@@ -44,7 +44,7 @@ pub fn version(_: &App, _: &Request, _: &[String]) -> Answer {
     })))
 }
 
-/// Prometheus text.
+/// The metrics in the Prometheus text format.
 pub fn metrics(app: &App, _: &Request, _: &[String]) -> Answer {
     let status = app.store.status()?;
     let count = |state: State| {

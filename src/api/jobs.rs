@@ -1,4 +1,4 @@
-//! Work that goes on behind the answers: crashes done again, and names given anew.
+//! Background jobs: reprocessing, and computing signatures again.
 
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ pub fn jobs(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
     };
     let mut mends = app.store.mends(limit)?;
     if !request.sees_protected() {
-        // A search can name what its reader may not see.
+        // A search can contain values that this caller may not see.
         for mend in &mut mends {
             mend.row.asked = mend.row.asked.take().map(|_| String::new());
         }

@@ -1,4 +1,4 @@
-//! The JSON API, one file a resource. Names and shapes are Socorro's, so that its tools fit.
+//! The JSON API, one file per resource. Names and formats are Socorro's, so that its tools work.
 
 pub mod accounts;
 pub mod bugs;
@@ -25,7 +25,7 @@ pub mod throttle;
 use crate::crash::id::CrashId;
 use crate::web::{Params, WebError};
 
-/// The crash id in a parameter.
+/// The crash id in the parameter `crash_id`.
 fn crash_id(params: &Params) -> Result<CrashId, WebError> {
     let text = params
         .get("crash_id")

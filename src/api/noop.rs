@@ -1,4 +1,4 @@
-//! An endpoint that does nothing, to try a token or the pace of requests on.
+//! An endpoint that does nothing, to test a token or the request limit.
 
 use serde_json::{Map, Value, json};
 

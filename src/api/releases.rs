@@ -1,4 +1,4 @@
-//! Products and versions, as far as crashes came from them.
+//! Products and versions from which crashes have come.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,9 +32,9 @@ pub const VERSIONS: Doc = Doc::new(
     }),
 );
 
-/// Every version of every product that was ever counted, also past the retention of its crashes.
-/// Of many products and versions those with the most crashes; `left_out` says how many more there
-/// are.
+/// All versions of all products that were ever counted, including those whose crashes have been deleted. If
+/// there are too many products or versions, those with the most crashes. `left_out` is the number of the
+/// others.
 pub fn versions(app: &App, request: &Request, _: &[String]) -> Answer {
     let wanted: Vec<&str> = request
         .query
@@ -50,7 +50,7 @@ pub fn versions(app: &App, request: &Request, _: &[String]) -> Answer {
         (named.into_iter().take(limits::PRODUCTS_MAX).collect(), more)
     };
     for product in products {
-        // By version: first and last day, crashes.
+        // By version: first day, last day, crashes.
         let mut releases: BTreeMap<u32, (Day, Day, u64)> = BTreeMap::new();
         let days = Timestamp::from_ms(0).day()..=app.clock.now().day();
         let by_day = app
@@ -101,7 +101,7 @@ pub const VERSION_STRING: Doc = Doc::new(
     AnswerDoc::Json(|| hits(object(&[("version_string", text())]))),
 );
 
-/// Versions of a build of a channel, in the crashes of the longest time that a search looks back.
+/// Versions of a build of a channel, from the crashes of the longest period that a search may cover.
 pub fn version_string(app: &App, request: &Request, _: &[String]) -> Answer {
     let now = app.clock.now();
     let mut params = Vec::new();

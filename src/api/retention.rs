@@ -1,4 +1,4 @@
-//! The pass of retention that stopped itself: what it would delete, and the word to let it go on.
+//! The pass of retention that is waiting for confirmation: what it would delete, and how to confirm it.
 
 use serde_json::{Value, json};
 
@@ -54,7 +54,7 @@ pub fn confirm(app: &App, _: &Request, _: &[String]) -> Result<Response, WebErro
     Ok(Response::json(&of(held.as_ref())))
 }
 
-/// What would be deleted; all but `waits` is null where no pass waits.
+/// What would be deleted. If no pass waits, everything except `waits` is null.
 fn of(held: Option<&Held>) -> Value {
     let kind = |of: fn(&Held) -> Planned| {
         held.map(|held| {

@@ -1,11 +1,11 @@
-//! What `sentry-cli debug-files upload` needs of Sentry's API.
+//! The part of Sentry's API that `sentry-cli debug-files upload` uses.
 //!
-//! A file comes in chunks, each named by its SHA-1. The client asks which chunks are missing, sends
-//! them, and asks again; a file whose chunks are all there is put together and taken at once, so
-//! the second answer tells what became of it.
+//! A file arrives in chunks, each named by its SHA-1. The client asks which chunks are missing, sends them,
+//! and asks again. When all chunks of a file exist, the server assembles and stores it at once. So the
+//! second answer contains the result.
 //!
-//! Chunks lie among the files that are on their way in, so they are gone when the server starts
-//! anew; a client that has lost some sends them again.
+//! Chunks are in the folder of incoming files, so they are deleted when the server restarts. The client then
+//! sends the missing chunks again.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -27,10 +27,10 @@ use crate::web::{Request, Response, WebError};
 /// Bytes of a chunk.
 const CHUNK_BYTES: u64 = 8 << 20;
 const CHUNKS_PER_REQUEST: usize = 64;
-/// Bytes of a request with chunks, which are packed.
+/// Maximum bytes of a request with chunks, which are compressed.
 const REQUEST_BYTES_MAX: u64 = 32 << 20;
 
-/// `GET /api/0/`: who the token is, for `sentry-cli info`.
+/// `GET /api/0/`: the identity of the token, for `sentry-cli info`.
 pub fn info(_: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let caller = &request.caller;
     if caller.user.is_none() && !caller.is_local {
@@ -124,7 +124,7 @@ fn keep_chunk(app: &App, hash: &Hash, input: &mut dyn Read) -> Result<(), WebErr
     write().map_err(upload::storage)
 }
 
-/// A file that a client wants put together.
+/// A file that a client wants to have assembled.
 #[derive(Deserialize)]
 struct Wanted {
     name: String,
@@ -182,7 +182,7 @@ fn assemble_one(app: &App, hash: &str, wanted: &Wanted) -> Result<Value, WebErro
     let receiver = upload::receiver(app, &config, Conflict::KeepFirst);
     let arrival = receiver.take(file, &wanted.name).map_err(upload::storage)?;
     for chunk in &chunks {
-        // Another file may have had the same chunk.
+        // Ignore errors: another file with the same chunk may have removed it.
         let _ = fs::remove_file(path(chunk));
     }
     let arrivals = [arrival];
@@ -206,7 +206,7 @@ fn assemble_one(app: &App, hash: &str, wanted: &Wanted) -> Result<Value, WebErro
     Ok(answer)
 }
 
-/// What is worth knowing of what became of a file.
+/// The notes and errors about a file.
 fn detail(verdicts: &[Verdict]) -> String {
     let texts: Vec<String> = verdicts
         .iter()
@@ -249,7 +249,7 @@ fn dif(hash: &Hash, taken: &Taken) -> Value {
     })
 }
 
-/// A debug id as Sentry writes it: a UUID in lower case, and the age where it is not 0.
+/// A debug id in Sentry's format: a UUID in lower case, and the age if it is not 0.
 fn dashed(id: &str) -> String {
     let id = id.to_ascii_lowercase();
     let (guid, age) = id.split_at(32);
@@ -266,7 +266,7 @@ fn dashed(id: &str) -> String {
     }
 }
 
-/// What the names of files with chunks begin with.
+/// Prefix of the names of files with chunks.
 const CHUNK_PREFIX: &str = "chunk-";
 
 /// A SHA-1 as 40 hex digits in lower case.

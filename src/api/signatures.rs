@@ -1,5 +1,5 @@
-//! Signatures: crash data named without being stored, the lists as text, what others would change,
-//! and how a crash came to its name.
+//! Signatures: computes them for crash data that is not stored, reads and writes the lists as text, previews
+//! other lists, and explains the signature of a crash.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ use crate::web::{Request, Response, TEXT, WebError};
 
 type Answer = Result<Response, WebError>;
 
-/// Revisions in one answer.
+/// Maximum number of revisions in one answer.
 const REVISIONS_MAX: usize = 200;
 
 pub const CRASH_SIGNATURE: Doc = Doc::new(
@@ -51,7 +51,7 @@ pub const FIRST_DATE: Doc = Doc::new(
     }),
 );
 
-/// The same as a form, for more signatures than an address holds.
+/// The same with a form, for more signatures than fit into a URL.
 pub const FIRST_DATE_POSTED: Doc = FIRST_DATE.form();
 
 pub const EXPLANATION: Doc = Doc::new(
@@ -102,7 +102,8 @@ pub const PREVIEW: Doc = Doc::new(
 )
 .text();
 
-/// Names crash data in siggen's form, `{"jobs": [...]}`, by the rules in force. Stores nothing.
+/// Computes the signatures of crash data in siggen's format, `{"jobs": [...]}`, under the lists in force.
+/// Stores nothing.
 pub fn crash_signature(app: &App, request: &Request, _: &[String]) -> Answer {
     let body: Value = serde_json::from_slice(&request.body)
         .map_err(|e| WebError::new(400, format!("the body is no JSON: {e}")))?;
@@ -140,7 +141,7 @@ fn result(signature: &Signature) -> Value {
     json!({ "signature": signature.text, "notes": signature.notes, "extra": extra })
 }
 
-/// When signatures were seen first and last, and how often, also past the retention of crashes.
+/// When signatures were first and last seen, and how often. Includes crashes that were deleted.
 pub fn first_date(app: &App, request: &Request, _: &[String]) -> Answer {
     let signatures = super::bugs::asked(&request.form(), "signatures")?;
     let mut hits = Vec::new();
@@ -171,7 +172,7 @@ pub fn first_date(app: &App, request: &Request, _: &[String]) -> Answer {
     ))
 }
 
-/// How a crash gets its signature under the lists in force.
+/// Explains how a crash gets its signature under the lists in force.
 pub fn explanation(app: &App, request: &Request, _: &[String]) -> Answer {
     let id = crash_id(&request.query)?;
     let found = app.store.crash(id)?;
@@ -209,7 +210,7 @@ fn explained(told: &Explanation) -> Value {
     })
 }
 
-/// A fate as a word of the API.
+/// The name of a fate in the API.
 fn fate_word(fate: Fate) -> &'static str {
     match fate {
         Fate::Nameless => "nameless",
@@ -232,7 +233,7 @@ pub fn export(app: &App, request: &Request, _: &[String]) -> Answer {
     Ok(Response::new(200, TEXT, texts.export()))
 }
 
-/// Puts lists in force that stand in the body as [`export`] writes them.
+/// Puts the lists in the body in force. The body has the format that [`export`] writes.
 pub fn import(app: &App, request: &Request, _: &[String]) -> Answer {
     let texts = texts_in(&request.body)?;
     let based_on = match request.query.get("based_on") {
@@ -250,7 +251,7 @@ pub fn import(app: &App, request: &Request, _: &[String]) -> Answer {
     Ok(Response::json(&json!({ "revision": revision })))
 }
 
-/// The newest revisions of the lists, and how far history follows each.
+/// The newest revisions of the lists, and the progress of the re-sign for each.
 pub fn revisions(app: &App, _: &Request, _: &[String]) -> Answer {
     let resigns = app.store.resigns(REVISIONS_MAX)?;
     let moment = |ms: i64| Timestamp::from_ms(ms).rfc3339();
@@ -283,7 +284,7 @@ pub fn revisions(app: &App, _: &Request, _: &[String]) -> Answer {
     ))
 }
 
-/// What lists would change that stand in the body as [`export`] writes them.
+/// What would change under the lists in the body. The body has the format that [`export`] writes.
 pub fn preview(app: &App, request: &Request, _: &[String]) -> Answer {
     let texts = texts_in(&request.body)?;
     let preview = app.naming.preview(texts).map_err(refused)?;
@@ -337,7 +338,7 @@ pub fn revision(text: &str) -> Result<u64, WebError> {
     })
 }
 
-/// The lists of a revision; 0 stands for the built-in ones.
+/// The lists of a revision. Revision 0 is the built-in lists.
 pub fn texts_of(app: &App, revision: u64) -> Result<ListTexts, WebError> {
     if revision == 0 {
         return Ok(ListTexts::builtin());
@@ -347,7 +348,7 @@ pub fn texts_of(app: &App, revision: u64) -> Result<ListTexts, WebError> {
         .ok_or_else(|| WebError::not_found(format!("there is no revision {revision} of the lists")))
 }
 
-/// Who changes the lists: by their account, or while there is none in their own words.
+/// The author of a change of lists: the account, or the given name if the caller has no account.
 pub fn author(request: &Request, name: Option<&str>) -> String {
     match name.map(str::trim).filter(|name| !name.is_empty()) {
         Some(name) if request.caller.user.is_none() => {
@@ -364,7 +365,7 @@ pub fn comment(text: &str) -> String {
         .collect()
 }
 
-/// Why lists were not taken, as an answer.
+/// The answer for lists that were refused.
 pub fn refused(error: ReviseError) -> WebError {
     match error {
         ReviseError::List(error) => WebError::bad("lists", error.to_string()),

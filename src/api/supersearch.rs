@@ -1,4 +1,4 @@
-//! SuperSearch: the search of the pages, for programs.
+//! SuperSearch: the search of the pages, as an API.
 
 use serde_json::{Map, Value, json};
 
@@ -43,10 +43,10 @@ pub const UNREDACTED: Doc = Doc::new(
 )
 .search();
 
-/// Searches with Socorro's parameters; hits, total and facets in Socorro's shape. While an index is
-/// built from the store it says so under `rebuilding`: how far it is, whether this answer is
-/// complete all the same, and else because of which fields it is not. Annotations that not every
-/// crash is indexed by are named under `not_indexed`.
+/// Searches with Socorro's parameters. Hits, total and facets have Socorro's format. While an index is built
+/// from the store, `rebuilding` contains the progress, whether this answer is complete nevertheless, and
+/// otherwise the fields that make it incomplete. `not_indexed` lists the annotations that are not indexed
+/// for every crash.
 pub fn supersearch(app: &App, request: &Request, _: &[String]) -> Answer {
     let query = Query::parse(&request.query.0, app.clock.now(), request.sees_protected())?;
     let wants_query = request.query.get("_return_query");
@@ -71,7 +71,7 @@ pub fn supersearch(app: &App, request: &Request, _: &[String]) -> Answer {
     Ok(Response::json(&answer))
 }
 
-/// The query as it was read, with what was added to it; every parameter a list.
+/// The query as the server understood it, with everything that it added. Every parameter is a list.
 fn as_understood(query: &Query) -> Value {
     let mut params: Map<String, Value> = Map::new();
     for (name, value) in query.to_params() {

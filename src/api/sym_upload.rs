@@ -1,11 +1,11 @@
 //! The protocol sym-upload-v2 of Breakpad's `sym_upload`, under `/v1` and `/api/v1`.
 //!
-//! A client asks whether symbols are there, asks for an address, puts the file there, and says
-//! that it is done. Nothing is remembered between these: a file is stored when it is put, and
-//! the last request is answered from what is stored. So a server that was killed in between, or
-//! restored, answers the same.
+//! A client asks whether the symbols exist, requests a URL, uploads the file to it, and reports that it is
+//! done. The server keeps no state between these requests. It stores a file when it is uploaded, and answers
+//! the last request from the stored symbols. So a server that was killed or restored in between gives the
+//! same answer.
 //!
-//! Clients scan the answers for `"name": "value"` with exactly one blank.
+//! Clients search the answers for `"name": "value"` with exactly one space.
 
 use std::fs::File;
 
@@ -31,8 +31,7 @@ pub fn status(app: &App, _: &Request, captures: &[String]) -> Result<Response, W
 pub fn create(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let key = uuid::Uuid::new_v4().simple().to_string();
     let mut url = format!("{}/v1/uploads/{key}", app.address(request));
-    // The client sends its own key with each request but the upload itself, which goes to exactly
-    // this address.
+    // The client sends its key with every request except the upload itself, which goes to exactly this URL.
     if let Some(token) = request.query.get("key") {
         let token: String = form_urlencoded::byte_serialize(token.as_bytes()).collect();
         url += &format!("?key={token}");
@@ -61,7 +60,7 @@ pub fn complete(app: &App, request: &Request, captures: &[String]) -> Result<Res
     let debug_id = value(["debug_id", "debugId"])?;
     match app.symbols.module(debug_id) {
         Some(module) => {
-            // What is put is a file without a name; this request is the first that tells one.
+            // The upload contains a file without a name. This is the first request that contains one.
             if module.debug_file == NAMELESS
                 && let Some(module) =
                     (app.symbols.rename(debug_id, debug_file)).map_err(upload::storage)?
@@ -80,7 +79,7 @@ pub fn complete(app: &App, request: &Request, captures: &[String]) -> Result<Res
     }
 }
 
-/// The text behind a key, which stands with or without quotes: clients send no real JSON.
+/// The value of a key. The key may lack its quotes, because clients send invalid JSON.
 fn bare_value<'a>(body: &'a str, name: &str) -> Option<&'a str> {
     let mut rest = body;
     loop {

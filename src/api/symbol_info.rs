@@ -1,4 +1,4 @@
-//! What is kept of symbols, and what crashes lack, for programs.
+//! Stored symbols, and symbols that crashes lack, for programs.
 
 use serde_json::{Value, json};
 
@@ -39,8 +39,8 @@ pub const SYMBOLS: Doc = Doc::new(
     HITS,
 );
 
-/// `GET /api/MissingSymbols/`: what the symbol doctor finds, of a `product` and `version` where
-/// these are given.
+/// `GET /api/MissingSymbols/`: the missing symbols and their causes. `product` and `version` restrict the
+/// crashes.
 pub fn missing(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let params = &request.query;
     let limit = match params.get("_results_number") {

@@ -1,17 +1,17 @@
-//! Symbols on their way out: a symbol server for Breakpad's and Microsoft's layouts, and debuginfod.
+//! A symbol server with Breakpad's and Microsoft's layouts, and debuginfod.
 //!
 //! | address | what |
 //! |---|---|
 //! | `/symbols/<debug file>/<DEBUGID>/<name>.sym` | the symbol file that walks use |
 //! | `/symbols/<program>/<code id>/<name>.sym` | 302 to the same, found by the program |
-//! | `/symbols/<pdb>/<DEBUGID>/<pdb>` | the debug file as it came |
-//! | `/symbols/<program>/<code id>/<program>` | the program as it came (PE, ELF, Mach-O) |
+//! | `/symbols/<pdb>/<DEBUGID>/<pdb>` | the debug file as uploaded |
+//! | `/symbols/<program>/<code id>/<program>` | the program as uploaded (PE, ELF, Mach-O) |
 //! | `/symbols/<name>/elf-buildid[-sym]-<id>/<name>`, `mach-uuid[-sym]-<id>` | the same by SSQP keys |
 //! | `/buildid/<id>/debuginfo`, `/buildid/<id>/executable` | ELF files by build id |
 //!
-//! All of them lie at the root, too: `/<debug file>/<DEBUGID>/<name>.sym`, as Tecken has them.
+//! All paths below `/symbols` also exist at the root, as on Tecken: `/<debug file>/<DEBUGID>/<name>.sym`.
 //!
-//! A debug id names a build, so names count only where two files of one build differ in them.
+//! A debug id identifies a build. So names are compared only if two files of one build differ in them.
 
 use std::io::Read;
 
@@ -26,13 +26,13 @@ use crate::web::{Body, Request, Response, TEXT, WebError};
 
 const BINARY: &str = "application/octet-stream";
 
-/// Which of a module's files is asked for.
+/// The kind of file that is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
     SymbolFile,
-    /// With the debug information.
+    /// The file with the debug information.
     Debug,
-    /// With the code.
+    /// The file with the code.
     Program,
 }
 
@@ -74,7 +74,7 @@ pub fn debuginfod(app: &App, request: &Request, captures: &[String]) -> Result<R
     answer(app, request, by_code(app, "", id)?, wanted)
 }
 
-/// The id alone, and what is asked for by it.
+/// The id without its SSQP prefix, and the kind of file that is requested.
 fn what_is_asked<'a>(id: &'a str, file: &str) -> (&'a str, Wanted) {
     for (key, wanted) in [
         ("elf-buildid-sym-", Wanted::Debug),
@@ -94,8 +94,8 @@ fn what_is_asked<'a>(id: &'a str, file: &str) -> (&'a str, Wanted) {
     }
 }
 
-/// Debuggers ask a symsrv server for a file packed as a cabinet (`crash.pd_`) and for one with the place
-/// of another (`file.ptr`). We have neither, and the file itself is no answer.
+/// Debuggers ask a symsrv server for a file compressed as a cabinet (`crash.pd_`), and for a file that
+/// contains a path to another (`file.ptr`). We have neither, and the file itself would be a wrong answer.
 fn is_other_form(file: &str) -> bool {
     let file = file.to_ascii_lowercase();
     file == "file.ptr"
@@ -104,7 +104,7 @@ fn is_other_form(file: &str) -> bool {
             .is_some_and(|(_, ending)| ending.ends_with('_'))
 }
 
-/// As Tecken answers who knows only the program: the address by the debug file.
+/// Redirects a client that knows only the program to the path with the debug file, as Tecken does.
 fn moved_to(app: &App, request: &Request, module: &Module) -> Response {
     app.metrics.symbols_asked.add("hit");
     let root = if request.path.starts_with("/symbols/") {
@@ -130,12 +130,12 @@ fn moved_to(app: &App, request: &Request, module: &Module) -> Response {
     Response::text(302, "").with("location", format!("{root}/{}{query}", place.join("/")))
 }
 
-/// Keys that name a program, however long.
+/// True for keys that identify a program, whatever their length.
 fn is_program_id(id: &str) -> bool {
     id.starts_with("elf-buildid-") || id.starts_with("mach-uuid-")
 }
 
-/// Several builds may share a program's id of few digits; then the name tells.
+/// Several builds may have the same short program id. Then the name decides.
 fn by_code(app: &App, name: &str, id: &str) -> Result<Option<Module>, WebError> {
     let rows = app.store.symbols_by_code(&id.to_ascii_lowercase())?;
     let named = rows.iter().position(|row| {
@@ -185,7 +185,7 @@ fn answer(
     Ok(response)
 }
 
-/// The newest upload in use that is what somebody wants, else the newest at all.
+/// The newest matching upload that is in use, otherwise the newest matching one without a conflict.
 fn original(module: &Module, wanted: Wanted) -> Option<&Upload> {
     let fits = |upload: &Upload| match (wanted, upload.kind) {
         (_, Kind::Sym | Kind::Split | Kind::Sources) => false,
@@ -200,7 +200,7 @@ fn original(module: &Module, wanted: Wanted) -> Option<&Upload> {
     in_use.or_else(unflagged).map(|(_, upload)| upload)
 }
 
-/// A symbol file that lies in a folder in Breakpad's layout.
+/// A symbol file in a folder with Breakpad's layout.
 fn plain(app: &App, request: &Request, names: [&str; 3]) -> Result<Response, WebError> {
     let [name, id, file] = names;
     let found = if file.to_ascii_lowercase().ends_with(".sym") {
@@ -242,7 +242,7 @@ fn symbol_file(app: &App, request: &Request, text: OpenText) -> Response {
         response
     }
 }
-/// Whether a client takes gzip: names it, and not with the weight 0.
+/// True if the client accepts gzip: the header names it, and its weight is not 0.
 fn accepts_gzip(header: &str) -> bool {
     header.split(',').any(|coding| {
         let mut parameters = coding.split(';').map(str::trim);

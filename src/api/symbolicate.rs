@@ -1,4 +1,4 @@
-//! `POST /symbolicate/v5`: names the addresses of stacks, as Eliot answers it.
+//! `POST /symbolicate/v5`: symbolicates the addresses of stacks. The answer has Eliot's format.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::limits;
 use crate::stackwalk::{Named, Question};
 use crate::web::{Request, Response, WebError};
 
-/// One job at the top, or several under `jobs`.
+/// Accepts one job at the top level, or several under `jobs`.
 pub fn v5(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let body: Value = serde_json::from_slice(&request.body)
         .map_err(|error| WebError::new(400, format!("the body is no JSON: {error}")))?;
@@ -47,7 +47,7 @@ pub fn v5(app: &App, request: &Request, _: &[String]) -> Result<Response, WebErr
 struct Job {
     /// Debug file and debug id of each module.
     modules: Vec<(String, String)>,
-    /// Of each frame the module's place in `modules`, if it has one, and the offset in it.
+    /// For each frame: the position of its module in `modules`, if any, and the offset in the module.
     stacks: Vec<Vec<(Option<usize>, u64)>>,
 }
 

@@ -1,4 +1,4 @@
-//! Symbols as they come in: taken from any tool.
+//! Uploads of symbols from any tool.
 
 use std::fs::File;
 
@@ -11,8 +11,8 @@ use crate::symbols::check::Refused;
 use crate::upload::{self, Upload};
 use crate::web::{JSON, Request, Response, WebError};
 
-/// `POST /upload/`, `POST /symbols`: what was stored, file by file. A zip is answered 201 as
-/// Tecken answers it, everything else 200, since Breakpad's sym_upload takes nothing else.
+/// `POST /upload/`, `POST /symbols`: returns what was stored, per file. The status for a zip is 201, as with
+/// Tecken, and for everything else 200, because Breakpad's sym_upload accepts only that.
 pub fn upload(
     app: &App,
     request: &Request,
@@ -82,7 +82,7 @@ fn storage_failure(verdict: &Verdict) -> Option<String> {
     }
 }
 
-/// What became of one file; `base` is the path that stands in front of ours.
+/// The result for one file. `base` is the base path of the public URL.
 fn file(base: &str, verdict: &Verdict, upload: &Upload) -> Value {
     let taken = match &verdict.result {
         Ok(taken) => taken,
@@ -95,7 +95,7 @@ fn file(base: &str, verdict: &Verdict, upload: &Upload) -> Value {
         }
     };
     let mut notes = taken.notes.clone();
-    // What a form says beside the file has no say, but a wrong word of it is worth knowing.
+    // The file's own data counts. But if a form field differs from it, the client should know.
     for (field, said) in [
         ("debug_file", &taken.module.debug_file),
         ("debug_identifier", &taken.module.debug_id),
@@ -124,7 +124,7 @@ fn file(base: &str, verdict: &Verdict, upload: &Upload) -> Value {
     })
 }
 
-/// As programs scan it that look for `"name": "value"`.
+/// JSON for clients that search the text for `"name": "value"`.
 pub fn spaced(pairs: &[(&str, &str)]) -> Response {
     let members: Vec<String> = pairs
         .iter()

@@ -1,4 +1,4 @@
-//! Tables as files.
+//! Tables as CSV files.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::web::{Response, WebError};
 
 const CSV: &str = "text/csv; charset=utf-8";
 
-/// A table as CSV (RFC 4180), saved by browsers under `name`, which is ours and not a client's.
+/// A table as CSV (RFC 4180). Browsers save it under `name`, which must not come from a client.
 pub fn csv<Row: IntoIterator<Item = String>>(
     name: &str,
     header: &[&str],
@@ -23,7 +23,7 @@ pub fn csv<Row: IntoIterator<Item = String>>(
     ))
 }
 
-/// Appends a line of CSV.
+/// Appends one line of CSV.
 pub fn row(bytes: &mut Vec<u8>, cells: impl IntoIterator<Item = String>) -> Result<(), WebError> {
     let mut writer = csv::Writer::from_writer(bytes);
     let written = writer.write_record(cells.into_iter().map(inert));
@@ -31,7 +31,7 @@ pub fn row(bytes: &mut Vec<u8>, cells: impl IntoIterator<Item = String>) -> Resu
     written.map_err(|error| WebError::new(500, format!("the table cannot be written: {error}")))
 }
 
-/// A column's value in one cell; a list as its values between semicolons.
+/// The value of a column as one cell. The values of a list are separated by semicolons.
 pub fn cell_of(value: Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -44,7 +44,8 @@ pub fn cell_of(value: Value) -> String {
     }
 }
 
-/// Spreadsheets take a cell that begins so for a formula, and the text is a client's.
+/// Makes a cell safe. A spreadsheet treats a cell that begins with such a character as a formula, and the
+/// text comes from a client.
 fn inert(cell: String) -> String {
     let is_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
     if is_formula && cell.parse::<f64>().is_err() {

@@ -1,4 +1,4 @@
-//! How many reports each throttle rule has decided about.
+//! How many reports each throttle rule has decided.
 
 use serde_json::{Value, json};
 
@@ -64,10 +64,10 @@ pub fn counts(app: &App, request: &Request, _: &[String]) -> Result<Response, We
     ))
 }
 
-/// Product and version of what is counted together, since there are too many to tell apart.
+/// Product and version of the rows that are counted together because there are too many.
 const OTHERS: &str = "(others)";
 
-/// The rows with the most reports; of the others one row for each day, rule and outcome.
+/// The rows with the most reports. The others are summed up in one row per day, rule and outcome.
 fn folded(mut decided: Vec<Decided>) -> Vec<Decided> {
     if decided.len() <= limits::THROTTLE_COUNTS_MAX {
         return decided;

@@ -1,17 +1,17 @@
-//! The crash-signature field of a Bugzilla: signatures as `[@ signature]`, one after the other.
+//! The crash-signature field of a Bugzilla: a sequence of signatures as `[@ signature]`.
 
 use std::collections::BTreeSet;
 
 use crate::limits;
 
-/// The signatures in a field's text. Each begins behind `[@` and ends before the last `]` in
-/// front of the next one, since signatures themselves hold brackets: `[@ f<T[4]>::g ]`. What has
-/// no `]` or is empty is none. Source: Socorro's `find_signatures`.
+/// The signatures in the text of a field. Each begins after `[@` and ends before the last `]` that precedes
+/// the next one, because signatures can contain brackets: `[@ f<T[4]>::g ]`. An empty signature, or one
+/// without `]`, is ignored. Source: Socorro's `find_signatures`.
 pub fn signatures(text: &str) -> BTreeSet<String> {
     text.split("[@")
         .skip(1)
         .filter_map(|piece| piece.rfind(']').map(|end| piece[..end].trim()))
-        // Longer ones name no crash: no rule makes such a signature.
+        // A longer text matches no crash, because no rule creates such a signature.
         .filter(|found| !found.is_empty() && found.len() <= limits::BUG_SIGNATURE_BYTES_MAX)
         .take(limits::BUG_SIGNATURES_MAX)
         .map(str::to_owned)
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_field_that_is_written_is_read_back() {
-        // A walk over many texts of the characters that matter, the same in each run.
+        // Tests many texts from the characters that matter. They are the same in each run.
         let mut seed = 1u64;
         let mut next = |below: u64| {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -73,7 +73,7 @@ mod tests {
             }
             let written: BTreeSet<String> = (0..3)
                 .map(|_| text().replace("[@", "").trim().to_owned())
-                // A bracket at the end would meet the @ of the field's own.
+                // A bracket at the end would join with the @ of the field's syntax.
                 .filter(|s| !s.is_empty() && !s.contains("[@"))
                 .collect();
             let field: String = written.iter().map(|s| format!("[@ {s} ]\n")).collect();

@@ -1,33 +1,33 @@
-//! A crash as a new bug would tell of it: the values of a template's placeholders.
+//! The values of a crash for the placeholders of a template.
 //!
-//! Only public fields enter them, since a tracker may be read by anybody.
+//! They contain only public fields, because a tracker may be public.
 
 use super::template::{UrlTemplate, Values};
 use crate::crash::processed::ProcessedCrash;
 use crate::crash::walk::Walk;
 use crate::limits;
 
-/// Lines of a stack in a bug.
+/// Maximum lines of a stack in a bug.
 const FRAMES_MAX: usize = 10;
-/// Characters of one function, module or source file of a frame.
+/// Maximum characters of one function, module or source file in a frame.
 const FRAME_TEXT_CHARS_MAX: usize = 80;
-/// Characters of any other value.
+/// Maximum characters of any other value.
 const VALUE_CHARS_MAX: usize = 255;
-/// A summary is no longer, since Bugzilla takes none that is.
+/// Maximum characters of a summary. Bugzilla accepts no longer one.
 const TITLE_CHARS_MAX: usize = 255;
 
-/// The crash that a bug is to be filed about.
+/// The crash about which a bug is filed.
 pub struct Filing<'a> {
     pub processed: &'a ProcessedCrash,
-    /// Its report's page, from the scheme on.
+    /// URL of its report, including the scheme.
     pub crash_url: &'a str,
-    /// Its signature's page, from the scheme on.
+    /// URL of the page of its signature, including the scheme.
     pub signature_url: &'a str,
 }
 
 impl Filing<'_> {
-    /// The address of the template for this crash. Frames are left out, from the caller's end,
-    /// until it is short enough for trackers to take.
+    /// The URL of the template for this crash. Removes frames from the outermost end until the URL is short
+    /// enough for trackers.
     pub fn address(&self, template: &UrlTemplate) -> String {
         let mut stack = self.stack();
         loop {
@@ -66,7 +66,7 @@ impl Filing<'_> {
         )
     }
 
-    /// In the words and the order of Socorro's.
+    /// The wording and order are Socorro's.
     fn description(&self, stack: &[String]) -> String {
         let mut text = format!("Crash report: {}\n", self.crash_url);
         let assertion = self.text("moz_crash_reason");
@@ -77,7 +77,7 @@ impl Filing<'_> {
             text += &format!("\nReason: {reason}\n");
         }
         if !stack.is_empty() {
-            // Fenced, since most trackers read Markdown and would join the lines.
+            // In a code block, because most trackers read Markdown and would join the lines.
             let lines = stack.join("\n");
             text += &format!(
                 "\nTop {} frames of crashing thread:\n```\n{lines}\n```\n",
@@ -100,7 +100,8 @@ impl Filing<'_> {
     }
 }
 
-/// Number, module, function and source, calls inlined into a frame above it under its number.
+/// One line per frame: number, module, function and source. Inlined calls come before the frame that
+/// contains them and have its number.
 fn frames(walk: &Walk) -> Vec<String> {
     let Some((_, thread)) = walk.crashing_thread() else {
         return Vec::new();
@@ -131,7 +132,7 @@ fn frames(walk: &Walk) -> Vec<String> {
     lines
 }
 
-/// Cut, and on one line.
+/// A text on one line, truncated to the limit.
 fn frame_text(text: &str) -> String {
     cut(&text.replace(char::is_control, " "), FRAME_TEXT_CHARS_MAX)
 }
@@ -149,7 +150,7 @@ fn cut(text: &str, chars_max: usize) -> String {
     text.chars().take(chars_max).collect()
 }
 
-/// The system as Bugzilla's list calls it: some of our names are finer than its own.
+/// The system's name in Bugzilla's list. Some of our names are more specific.
 fn op_sys(pretty: &str) -> String {
     match pretty {
         "Windows 8.1" => "Windows 8",

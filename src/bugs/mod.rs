@@ -1,39 +1,39 @@
-//! Bugs: what trackers know about signatures. Words and pure functions; no I/O, no store.
+//! Bugs: the formats of trackers, and their data about signatures. Pure functions and plain data; no I/O, no
+//! store.
 //!
-//! [`reference`] reads what somebody typed as a bug, [`field`] what a Bugzilla keeps in its
-//! crash-signature field; [`template`] and [`filing`] make the address under which a new bug is
-//! filed.
+//! [`reference`] reads a bug that a user typed. [`field`] reads the crash-signature field of a Bugzilla.
+//! [`template`] and [`filing`] create the URL that files a new bug.
 
 pub mod field;
 pub mod filing;
 pub mod reference;
 pub mod template;
 
-/// Which bug: its id, and the tracker that the id belongs to.
+/// The key of a bug: its id, and the tracker to which the id belongs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BugKey {
-    /// As people write it: `1234567`, `owner/repo#12`, `APP-7`.
+    /// The usual form of the id: `1234567`, `owner/repo#12`, `APP-7`.
     pub id: String,
-    /// The tracker's address, without a slash at the end.
+    /// URL of the tracker, without a trailing slash.
     pub tracker: String,
 }
 
-/// What the tracker says of a bug; all empty until it has been asked.
+/// The tracker's data about a bug; empty until the first request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     pub summary: String,
-    /// In the tracker's words, such as `RESOLVED`.
+    /// In the tracker's terms, such as `RESOLVED`.
     pub status: String,
-    /// In the tracker's words, such as `FIXED`; empty while the bug is open.
+    /// In the tracker's terms, such as `FIXED`; empty while the bug is open.
     pub resolution: String,
     pub is_open: Option<bool>,
 }
 
-/// A bug as it is known here.
+/// A bug with the data that we have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bug {
     pub key: BugKey,
-    /// Its page.
+    /// URL of its page.
     pub url: String,
     pub standing: Standing,
 }

@@ -1,10 +1,13 @@
-//! What somebody gives as a bug: its address, or its id where the tracker is known.
+//! Reads a bug that a user typed: its URL, or its id if the tracker is known.
 
 use super::{Bug, BugKey, Standing};
 use crate::limits;
 
-/// Splits an address into its origin (`https://host:port`) and the rest. Refuses what is no
-/// plain http address: a link on a page must not carry a script, a password or a line break.
+/// Splits a URL into its origin (`https://host:port`) and the rest.
+///
+/// # Errors
+/// The URL is not a plain http or https URL. A link on a page must not contain a script, a password or a
+/// line break.
 pub fn split(address: &str) -> Result<(&str, &str), String> {
     let refused = |why: &str| Err(format!("{address:?} {why}"));
     if address.len() > limits::BUG_URL_BYTES_MAX {
@@ -39,7 +42,10 @@ pub fn split(address: &str) -> Result<(&str, &str), String> {
     Ok(address.split_at(scheme.len() + host.len()))
 }
 
-/// Reads a bug's address, or its number where `tracker` is the Bugzilla to look in.
+/// Reads the URL of a bug, or its number if `tracker` is a Bugzilla.
+///
+/// # Errors
+/// The text is for the user who typed it.
 pub fn read(text: &str, tracker: Option<&str>) -> Result<Bug, String> {
     let text = text.trim();
     if let Some(number) = number(text) {
@@ -59,7 +65,7 @@ pub fn read(text: &str, tracker: Option<&str>) -> Result<Bug, String> {
     })
 }
 
-/// A bug of a Bugzilla by its number.
+/// The bug of a Bugzilla with this number.
 pub fn in_bugzilla(tracker: &str, number: u64) -> Bug {
     Bug {
         key: BugKey {
@@ -72,13 +78,13 @@ pub fn in_bugzilla(tracker: &str, number: u64) -> Bug {
 }
 
 fn number(text: &str) -> Option<u64> {
-    // `parse` takes a sign, too.
+    // `parse` would also accept a sign.
     let is_plain = text.bytes().all(|b| b.is_ascii_digit());
     is_plain.then(|| text.parse().ok()).flatten()
 }
 
-/// The bug that an address is of. Two addresses of one bug give one key: what stands behind the
-/// id (comments, anchors) does not count. A Bugzilla's address is made anew for the same reason.
+/// The key of the bug at a URL, and for a Bugzilla its normalised URL. Different URLs of one bug give the
+/// same key: the text after the id (comments, anchors) is ignored.
 fn key(origin: &str, path: &str) -> (BugKey, Option<String>) {
     let bug = |id: String, tracker: String| BugKey { id, tracker };
     let origin = origin.to_ascii_lowercase();
@@ -100,7 +106,7 @@ fn key(origin: &str, path: &str) -> (BugKey, Option<String>) {
             let folder: String = folder.iter().map(|word| format!("/{word}")).collect();
             (bug((*id).to_owned(), format!("{origin}{folder}")), None)
         }
-        // GitHub, Gitea; GitLab puts a dash in between and may nest its projects.
+        // GitHub and Gitea. GitLab inserts a dash and may nest projects.
         ([project @ .., "issues" | "work_items", _], Some(number)) if !project.is_empty() => {
             let project = project.iter().copied().filter(|word| *word != "-");
             let project: Vec<&str> = project.collect();

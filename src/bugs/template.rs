@@ -1,8 +1,8 @@
-//! Templates of addresses under which a tracker takes a new bug, such as
+//! Templates of URLs that file a new bug in a tracker, such as
 //! `https://bugs.example.org/enter_bug.cgi?short_desc={title}&comment={description}`.
 //!
-//! A word in braces stands for a value of the crash, quoted for URLs; `{{` and `}}` are braces.
-//! The host is written out: what a client sends must not decide where a link leads.
+//! A word in braces is a placeholder for a value of the crash, which is percent-encoded. `{{` and `}}` are
+//! literal braces. The host must be literal, because data from clients must not decide where a link leads.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::reference;
 
-/// Everything but what RFC 3986 leaves free anywhere.
+/// All characters except those that RFC 3986 permits everywhere.
 const QUOTED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -20,7 +20,7 @@ const QUOTED: &AsciiSet = &NON_ALPHANUMERIC
 
 macro_rules! placeholders {
     ($( #[doc = $doc:literal] $name:ident; )*) => {
-        /// What stands in for the placeholders, unquoted.
+        /// The values of the placeholders, not encoded.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct Values {
             $( #[doc = $doc] pub $name: String, )*
@@ -35,17 +35,17 @@ macro_rules! placeholders {
             }
         }
 
-        /// Every placeholder.
+        /// The names of all placeholders.
         pub const PLACEHOLDERS: &[&str] = &[$( stringify!($name) ),*];
     };
 }
 
 placeholders! {
-    /// The signature alone.
+    /// Only the signature.
     signature;
     /// `Crash in [@ signature]`, of at most 255 characters.
     title;
-    /// The crash in words: address, reason, stack.
+    /// A description of the crash: URL, reason, stack.
     description;
     /// The product's name.
     product;
@@ -55,21 +55,21 @@ placeholders! {
     build_id;
     /// The operating system, such as `Windows NT`.
     platform;
-    /// The operating system as Bugzilla's list has it, such as `Windows 11`.
+    /// The operating system as in Bugzilla's list, such as `Windows 11`.
     op_sys;
     /// The processor's architecture, such as `amd64`.
     rep_platform;
     /// Exception or signal.
     reason;
-    /// The address that the exception names.
+    /// The address in the exception.
     address;
-    /// The report's page.
+    /// URL of the report.
     crash_url;
-    /// The signature's page.
+    /// URL of the page of the signature.
     signature_url;
     /// The crash id.
     uuid;
-    /// The innermost frames, one a line.
+    /// The innermost frames, one per line.
     stack;
 }
 
@@ -79,7 +79,7 @@ enum Piece {
     Placeholder(&'static str),
 }
 
-/// An address with placeholders in it.
+/// A URL with placeholders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UrlTemplate(Vec<Piece>);
 
@@ -131,7 +131,7 @@ impl FromStr for UrlTemplate {
     }
 }
 
-/// What stands before the first placeholder must hold the whole host.
+/// The text before the first placeholder must contain the complete host.
 fn check_start(plain: &str) -> Result<(), String> {
     let (_, path) = reference::split(plain)?;
     if path.is_empty() {
@@ -162,7 +162,7 @@ impl fmt::Display for UrlTemplate {
 }
 
 impl UrlTemplate {
-    /// The address for a crash.
+    /// The URL for a crash.
     pub fn fill(&self, values: &Values) -> String {
         let mut url = String::new();
         for piece in &self.0 {
@@ -177,7 +177,7 @@ impl UrlTemplate {
     }
 }
 
-/// A `[[bug_template]]`.
+/// An entry of `[[bug_template]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     /// Text of the link.

@@ -1,4 +1,4 @@
-//! `crashkeep user` and `crashkeep token`: accounts of a data directory, also while a server has it
+//! `crashkeep user` and `crashkeep token`: the accounts of a data directory, also while a server has it
 //! open.
 
 use std::process::ExitCode;
@@ -98,7 +98,7 @@ pub(super) fn token(args: TokenArgs, common: &Common) -> anyhow::Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// Opens the store, or asks the server that has it open.
+/// Executes a command on the store, or sends it to the server that has the store open.
 fn carry_out(common: &Common, command: &AccountCommand) -> anyhow::Result<String> {
     let config = common.config()?;
     let opened = match appliance::store_alone(&config, &common.data) {

@@ -1,5 +1,5 @@
-//! The hidden `crashkeep convert-symbols`: a program or debug file on standard input becomes the
-//! text of a symbol file on standard output. Started by `symbols::converter`, never by hand.
+//! The hidden `crashkeep convert-symbols`: reads a program or debug file from standard input and writes the
+//! text of a symbol file to standard output. Only `symbols::converter` starts it.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -27,8 +27,8 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    // A copy of the handle, so that the lock on standard input is not held. Nothing can be opened
-    // or copied once the process is confined, and nothing of the file was read before.
+    // A copy of the handle, so that we need not hold the lock on standard input. A confined process can
+    // neither open nor copy a handle. No byte of the file has been read before.
     let input = File::from(rustix::io::dup(io::stdin())?);
     let map = Map::of(&input)?;
     let parts = match &args.parts {

@@ -21,7 +21,7 @@ pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
     let folder = tempfile::tempdir()?;
     let (appliance, sent) = demo::start(config, &folder.path().join("data"), &running.program)?;
     eprintln!("{sent} reports were sent. End with Ctrl-C; nothing is kept.");
-    // Its rules are its own, and gone with it: there is no file to read again.
+    // The rules exist only in this process, so there is no file to reload.
     let config = appliance.config();
     running.serve(appliance, || Ok((*config).clone()))
 }

@@ -1,4 +1,4 @@
-//! The command line: one file a command.
+//! The command line: one file per command.
 
 mod accounts;
 mod config;
@@ -47,7 +47,7 @@ struct Common {
 const CONFIG_FILE: &str = "appliance.toml";
 
 impl Common {
-    /// The effective configuration, before a command's own options.
+    /// The effective configuration, without the command's own options.
     fn config(&self) -> Result<Config, ConfigError> {
         match &self.config {
             Some(path) => Config::load(path, true),
@@ -94,7 +94,7 @@ enum Command {
 /// Parses the command line and runs one command. Errors go to stderr as `crashkeep: <text>`.
 pub fn main() -> ExitCode {
     let Cli { common, command } = Cli::parse();
-    // What we make is for our user alone, also what libraries make.
+    // All files that we or our libraries create are readable only by our user.
     #[cfg(unix)]
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let result = match command {

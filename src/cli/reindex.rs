@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Common;
 use crate::appliance;
 
-/// Between two lines that say how far it is.
+/// Interval between two progress messages.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args)]

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use super::Common;
 use crate::access::local_key;
 
-/// The variable that may hold a token.
+/// The environment variable that may contain a token.
 const VARIABLE: &str = "CRASHKEEP_TOKEN";
 
 /// A running server, and the right to use it.
@@ -32,7 +32,7 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    /// The token to send, if there is any.
+    /// The token to send, if any.
     pub fn token(&self, common: &Common) -> anyhow::Result<Option<String>> {
         let Some(server) = &self.server else {
             return Ok(None);

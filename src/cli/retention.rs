@@ -1,4 +1,4 @@
-//! `crashkeep retention`: says whether a pass of retention waits for somebody, and lets it go on.
+//! `crashkeep retention`: says whether a pass of retention waits for confirmation, and confirms it.
 
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ use super::remote::Remote;
 use crate::appliance;
 use crate::client::{Sent, ask};
 
-/// Nothing was found, something waits, or the command could not run.
+/// Exit codes: no pass waits, a pass waits, the command failed.
 const SUCCESS: u8 = 0;
 const WAITS: u8 = 1;
 const FAILED: u8 = 2;

@@ -41,7 +41,7 @@ pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
     running.serve(Appliance::start(config, &place)?, read)
 }
 
-/// Takes over the address of the command line, if there is one.
+/// Uses the address of the command line, if there is one.
 pub(super) fn listen_on(config: &mut Config, listen: Option<Listen>) {
     if let Some(value) = listen {
         config.http.listen = Setting {
@@ -51,8 +51,8 @@ pub(super) fn listen_on(config: &mut Config, listen: Option<Listen>) {
     }
 }
 
-/// Says where the server listens, and how to open its pages while there is no account. Whoever
-/// started it may have closed standard output: that is no reason to stop.
+/// Prints where the server listens, and while no account exists, a URL that opens its pages. The process
+/// that started us may have closed standard output. That is not an error.
 fn announce(appliance: &Appliance) {
     let url = appliance.url();
     let mut text = format!("listening on {url}\n");
@@ -72,7 +72,7 @@ fn announce(appliance: &Appliance) {
     }
 }
 
-/// What a process needs that runs a server: its log, its signals, the path of its own program.
+/// What every command that runs a server needs: the log, the signals, and the path of its own program.
 pub(super) struct Running {
     signals: Signals,
     pub program: PathBuf,
@@ -80,23 +80,23 @@ pub(super) struct Running {
 
 impl Running {
     pub fn begin() -> anyhow::Result<Self> {
-        // JSON, so that a line end in what a client sent cannot forge a line.
+        // JSON, so that a line end in data from a client cannot forge a line.
         tracing_subscriber::fmt()
             .json()
-            // What cannot be written is lost, and said nowhere: tracing would say so with a panic.
+            // A log line that cannot be written is lost without a message. The message of tracing would be a
+            // panic.
             .log_internal_errors(false)
             .with_writer(std::io::stderr)
             .with_max_level(tracing::Level::INFO)
             .init();
         http::raise_descriptors();
-        // Before anything is opened: a signal that comes early must still end things in order.
+        // Before anything is opened, so that an early signal still causes an orderly stop.
         let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         let program = std::env::current_exe().context("the program's own path")?;
         Ok(Self { signals, program })
     }
 
-    /// Says that the server listens, and serves until a signal comes. On SIGHUP it reads the
-    /// configuration again.
+    /// Prints that the server listens, and serves until a signal arrives. SIGHUP reloads the configuration.
     pub fn serve(
         mut self,
         appliance: Appliance,
@@ -112,7 +112,7 @@ impl Running {
         };
         let signal = self.signals.forever().find(|signal| !reloaded(signal));
         tracing::info!(?signal, "stopping");
-        // A second signal ends at once: every answered crash is durable anyway.
+        // A second signal ends the process at once. Every acknowledged crash is durable.
         std::thread::Builder::new()
             .name("signals".into())
             .spawn(move || {

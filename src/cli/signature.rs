@@ -1,8 +1,8 @@
-//! `crashkeep signature`: names crashes without a server.
+//! `crashkeep signature`: computes signatures without a server.
 //!
-//! One siggen-input JSON object per line on stdin, one line per crash on stdout in the same order:
-//! the signature, or with `--json` an object. A line that cannot be read gives an empty line, an
-//! error with its number on stderr, and exit code 1 once all lines are through.
+//! Input on stdin: one siggen-input JSON object per line. Output on stdout, in the same order: one line per
+//! crash with the signature, or with an object if `--json` is given. An invalid line yields an empty line,
+//! an error with its number on stderr, and exit code 1 after all lines are processed.
 
 use std::io::{Read, Write};
 use std::num::NonZeroUsize;
@@ -15,9 +15,9 @@ use std::thread;
 use crate::child;
 use crate::signature::{CrashData, Generator, Lists, Ruleset, Signature};
 
-/// What is read at once: the lines that are whole in it are a batch.
+/// Bytes of one read. The complete lines in it are a batch.
 const BATCH_BYTES: usize = 1 << 18;
-/// How many batches may wait before a worker, and how many behind it.
+/// Batches that may wait before each worker, and after it.
 const WAITING_BATCHES_MAX: usize = 2;
 const WORKERS_MAX: usize = 8;
 
@@ -54,19 +54,19 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// What a worker made of a batch.
+/// The result of a batch.
 struct Named {
     output: Vec<u8>,
     lines: u64,
-    /// With the number of the line within the batch, from 0.
+    /// The number of the line within the batch, from 0, and the error.
     errors: Vec<(u64, String)>,
 }
 
-/// Names every line; says whether all could be read.
+/// Computes the signature of every line. Returns true if all lines were valid.
 ///
-/// A reader deals batches to the workers in turn, and they are collected in the same turn: order
-/// needs no numbers, and a full channel holds back whoever is ahead. A batch is what one read brings,
-/// so whoever writes line by line is answered line by line.
+/// A reader distributes batches to the workers in turn, and the results are collected in the same order. So
+/// batches need no numbers, and a full channel blocks the side that is ahead. A batch is the result of one
+/// read. So a program that writes line by line gets its answers line by line.
 fn name_all(
     generator: &Generator,
     is_json: bool,
@@ -97,7 +97,7 @@ fn name_all(
             .name("read".to_string())
             .spawn_scoped(scope, move || read_batches(input, &to_workers))?;
         let written = write_named(from_workers, output);
-        // The receivers are gone by now, so a reader that is still busy stops at its next batch.
+        // The receivers no longer exist, so a reader that is still running stops at its next batch.
         match reader.join() {
             Ok(read) => read?,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -106,9 +106,9 @@ fn name_all(
     })
 }
 
-/// Deals the input to the workers, until it ends or nobody takes it any more.
+/// Distributes the input to the workers, until it ends or the workers stop.
 fn read_batches(mut input: impl Read, to_workers: &[SyncSender<Vec<u8>>]) -> std::io::Result<()> {
-    // The beginning of a line.
+    // The incomplete line at the end of the previous batch.
     let mut rest = Vec::new();
     for worker in to_workers.iter().cycle() {
         let mut lines = std::mem::take(&mut rest);
@@ -144,7 +144,7 @@ fn read(input: &mut impl Read, bytes: &mut [u8]) -> std::io::Result<usize> {
     }
 }
 
-/// Writes what the workers made, in their turn.
+/// Writes the results of the workers, in order.
 fn write_named(
     from_workers: Vec<Receiver<Named>>,
     output: &mut impl Write,

@@ -50,7 +50,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `NAME=FILE`, or a file alone, also where its own path has an `=`.
+/// Splits `NAME=FILE`. A text without a name is only a file, also if its path contains `=`.
 fn named_file(text: &str) -> (String, PathBuf) {
     let named = text.split_once('=').filter(|(name, _)| {
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')

@@ -1,5 +1,5 @@
-//! `crashkeep symbols`: adds symbols to a data directory or through a server, lists them, says what
-//! is missing, and checks before a release that nothing will be.
+//! `crashkeep symbols`: adds symbols to a data directory or a server, lists them, reports what is missing,
+//! and checks before a release that nothing will be missing.
 
 use std::fs::File;
 use std::io::Seek;
@@ -21,14 +21,14 @@ use crate::symbols::native::{self, Identity};
 use crate::symbols::{self, Conflict, Map, Shelf};
 use crate::upload;
 
-/// What is taken out of a folder by its name; a file that is named is sent whatever it is called.
+/// Names of the files that are taken from a folder. A file that is given directly may have any name.
 const ENDINGS: [&str; 11] = [
     ".sym", ".sym.gz", ".sym.zst", ".sym.xz", ".zip", ".tar", ".tar.gz", ".tar.zst", ".tar.xz",
     HALVES[0], HALVES[1],
 ];
-/// Other halves of a program's units, which must come together.
+/// The other halves of a program's units, which must arrive in one upload.
 const HALVES: [&str; 2] = [".dwo", ".dwp"];
-/// Bytes of a file that tell whether it is a program or its debug file.
+/// The first bytes of a file that show whether it is a program or debug file.
 const START_BYTES: usize = 20;
 
 #[derive(clap::Args)]
@@ -75,9 +75,9 @@ enum Command {
     },
 }
 
-/// A running server as it is asked.
+/// A running server, and the token for it.
 struct Server {
-    /// Without a slash at its end.
+    /// Without a trailing slash.
     url: String,
     token: Option<String>,
 }
@@ -172,8 +172,8 @@ fn gather(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a file is a program, a library or a debug file, and not one of the object files and
-/// scripts that lie beside them.
+/// True if a file is a program, a library or a debug file. False for object files and scripts, which are
+/// often in the same folder.
 fn is_native(path: &Path) -> bool {
     use std::io::Read;
     let mut start = Vec::new();
@@ -182,7 +182,7 @@ fn is_native(path: &Path) -> bool {
     if read.is_err() || !path.is_file() {
         return false;
     }
-    // An ELF file says at 16 what it is: a program or library (2, 3), or not linked yet (1).
+    // Byte 16 of an ELF file is its type: a program or library (2, 3), or not linked yet (1).
     let is_elf = start.starts_with(b"\x7fELF") && matches!(start.get(16), Some(2 | 3));
     let is_other = [
         &b"Microsoft C/C++ MSF"[..],
@@ -193,8 +193,8 @@ fn is_native(path: &Path) -> bool {
     is_elf || is_other.iter().any(|magic| start.starts_with(magic)) || is_fat(&start)
 }
 
-/// Whether a file is a fat Mach-O, and not a Java class, which begins the same: that has a version
-/// of 45 or more where the other has a number of programs.
+/// True if a file is a fat Mach-O. A Java class begins with the same bytes. It has a version of 45 or more
+/// where the fat Mach-O has its number of programs.
 fn is_fat(start: &[u8]) -> bool {
     start.starts_with(b"\xca\xfe\xba\xbe")
         && start.get(4..8).is_some_and(|n| n < &[0, 0, 0, 40][..])
@@ -228,7 +228,7 @@ fn put(paths: &[PathBuf], replace: bool, common: &Common) -> anyhow::Result<bool
     Ok(all_taken & say_all(&together.finish()))
 }
 
-/// Prints what became of files. Returns whether all were taken.
+/// Prints the results of files. Returns true if all were accepted.
 fn say_all(verdicts: &[Verdict]) -> bool {
     let mut all_taken = true;
     for verdict in verdicts {
@@ -250,7 +250,7 @@ fn say(outcome: &str, place: &str, notes: &[String]) {
     }
 }
 
-/// Sends each file to a server, and other halves last, together.
+/// Sends each file to a server. Sends the other halves last, in one upload.
 fn send_all(
     files: Vec<PathBuf>,
     server: &Server,
@@ -332,7 +332,7 @@ fn send(
     Ok(all_taken)
 }
 
-/// The answer of a server, which is JSON.
+/// The answer of a server, parsed as JSON.
 fn ask(sent: Sent, url: &str, server: &Server) -> anyhow::Result<Value> {
     let (status, answer) = client::ask(url, sent, server.token.as_deref())?;
     serde_json::from_str(&answer).map_err(|_| {
@@ -430,7 +430,7 @@ fn check(paths: &[PathBuf], remote: &Remote, common: &Common) -> anyhow::Result<
         for identity in native::identify(&bytes, &leaf).into_iter().flatten() {
             let verdict = match &identity {
                 Err(why) => Err(why.clone()),
-                // What is shipped are programs; debug files are how they get their symbols.
+                // Only programs are shipped. Debug files supply their symbols.
                 Ok(identity) if !identity.holds_code => continue,
                 Ok(identity) => usable(identity, server.as_ref(), &shelf)?,
             };
@@ -452,7 +452,7 @@ fn check(paths: &[PathBuf], remote: &Remote, common: &Common) -> anyhow::Result<
     })
 }
 
-/// Whether crashes of a program would get good stacks; how, or why not and what helps.
+/// Whether crashes of a program would get good stacks: how, or why not and what would help.
 fn usable(
     identity: &Identity,
     server: Option<&Server>,

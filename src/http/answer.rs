@@ -1,4 +1,4 @@
-//! One request: its route, who asks, and the handler that answers.
+//! Answers one request: finds its route, identifies the caller, and runs the handler.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::limits;
 use crate::pages;
 use crate::web::{Arrival, Caller, Door, Method, Params, Request, Response, WebError};
 
-/// The answer to a request, whatever comes of it.
+/// The answer to a request. There is always one, also after an error.
 pub async fn respond(
     shared: &Arc<Shared>,
     from: From,
@@ -58,7 +58,7 @@ pub async fn respond(
     send(&config.http, response, head_only)
 }
 
-/// The answer of a route, or the answer that says why there is none.
+/// The answer of a route, or the answer that explains the error.
 async fn answer(
     shared: &Arc<Shared>,
     from: From,
@@ -109,7 +109,7 @@ async fn answer(
             "this server shows a data directory read-only: it takes no reports and changes nothing";
         return Err(refuse(WebError::new(503, why)));
     }
-    // Whoever asks for reports to be taken or for health needs no name, nor a store that answers.
+    // Routes that accept reports or report health need no caller, and must not wait for the store.
     let may_change = method.changes() && matches!(route.handler, Handler::Plain(_));
     if route.needs.is_some() || route.is_paced || may_change {
         let app = shared.app.clone();
@@ -124,8 +124,8 @@ async fn answer(
         request = known;
         match checked {
             Err(error) => {
-                // A client that is still sending when the connection closes never sees the answer.
-                // One that waits for our word sends nothing.
+                // A client that is still sending when the connection closes never sees the answer. A client
+                // that sent `Expect: 100-continue` has not sent its body.
                 if request.header("expect").is_none() {
                     body::drain(&mut incoming).await;
                 }
@@ -194,7 +194,7 @@ fn method_of(method: &hyper::Method) -> Option<Method> {
     }
 }
 
-/// What a handler answered, or that it panicked. An error tells the value of its parameter.
+/// The answer of a handler, or the answer after a panic. An error gets the value of its parameter.
 fn ended(
     shared: &Shared,
     path: &str,
@@ -219,8 +219,7 @@ fn panicked(shared: &Shared, path: &str) -> Response {
     error_response(path, &WebError::new(500, why))
 }
 
-/// The path as the route table knows it: a proxy may pass the path of `public_url` on, or take it
-/// off.
+/// The path in the form of the route table. A proxy may pass on the path of `public_url`, or remove it.
 fn own_path<'a>(public_url: &PublicUrl, path: &'a str) -> &'a str {
     let base = public_url.base_path();
     match path.strip_prefix(base) {
@@ -243,8 +242,7 @@ fn arrival(app: &App, from: From, headers: &[(String, String)]) -> Arrival {
     }
 }
 
-/// Finds out who asks, and whether they may. `Some` is the answer where they came with the local
-/// key in the address.
+/// Identifies the caller and checks its rights. Returns the answer if the URL contained the local key.
 fn check_access(
     app: &App,
     route: &Route,
@@ -279,8 +277,8 @@ fn check_access(
     Ok(None)
 }
 
-/// What somebody gets who may not do what they asked for: people a form to log in, where that
-/// helps, programs the reason, and the question for a token where they showed none.
+/// The answer for a caller without the required right. People get a login form if that helps. Programs get
+/// the reason, and a challenge if they sent no token.
 fn refusal_response(request: &Request, error: &WebError) -> Response {
     let is_program = is_for_programs(&request.path);
     if error.status != 401 {
@@ -291,13 +289,13 @@ fn refusal_response(request: &Request, error: &WebError) -> Response {
         return pages::login::ask(request, error);
     }
     if is_program && is_upload(&request.path) {
-        // The status that Tecken's clients know; they send what they have unasked.
+        // Tecken's clients understand this status. They send their credentials without a challenge.
         return WebError::forbidden(error.message.as_str()).to_json();
     }
     access::challenge(&error.message).to_json()
 }
 
-/// Where symbols are sent to, as on Tecken.
+/// True for paths to which clients upload symbols, as with Tecken.
 fn is_upload(path: &str) -> bool {
     path.trim_end_matches('/') == "/upload" || path.starts_with("/upload/")
 }
@@ -310,7 +308,7 @@ fn error_response(path: &str, error: &WebError) -> Response {
     }
 }
 
-/// Whether programs use this address, to whom JSON says more than a page.
+/// True if programs use this path. JSON is more useful to them than a page.
 fn is_for_programs(path: &str) -> bool {
     let by_programs = [
         "/api/",

@@ -1,4 +1,4 @@
-//! The files that pages load: all of them are in the binary.
+//! The files that pages load. All of them are part of the binary.
 
 use crate::app::App;
 use crate::pages;
@@ -12,7 +12,7 @@ pub fn icon(_: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
     Ok(kept("image/svg+xml", pages::ICON))
 }
 
-/// Whether search engines may come.
+/// Tells search engines whether they may index the pages.
 pub fn robots(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
     let rules = if *app.config.get().http.noindex {
         "User-agent: *\nDisallow: /\n"
@@ -22,7 +22,7 @@ pub fn robots(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError
     Ok(Response::text(200, rules))
 }
 
-/// An answer that a browser may keep for ever: its address changes with its content.
+/// An answer that a browser may cache without limit: the URL changes with the content.
 fn kept(content_type: &'static str, content: &str) -> Response {
     Response::new(200, content_type, content).with("cache-control", super::CACHE_FOREVER.into())
 }

@@ -1,4 +1,4 @@
-//! Bodies in both directions: bounded and timed on the way in, streamed on the way out.
+//! Bodies in both directions: requests have limits and time-outs, answers are streamed.
 
 use std::convert::Infallible;
 use std::io;
@@ -15,21 +15,24 @@ use super::connections::{Connection, Stage, is_too_slow};
 use crate::limits;
 use crate::store::PayloadReader;
 
-/// Bytes of a stream that are read at once.
+/// Bytes of a stream that are read at a time.
 const STREAM_PIECE_BYTES: usize = 64 * 1024;
 
 /// Why a body could not be read to its end.
 #[derive(Debug)]
 pub enum ReadError<E> {
-    /// The connection ended, or broke the protocol.
+    /// The connection ended, or the client broke the protocol.
     Incomplete(String),
     TimedOut,
-    /// The consumer does not want more.
+    /// The consumer refuses more data.
     Refused(E),
 }
 
-/// Hands a body's pieces to `take` until it ends. A body that comes too slowly, or not at all for
-/// a while, is given up.
+/// Passes the pieces of a body to `take` until the body ends.
+///
+/// # Errors
+/// [`ReadError::TimedOut`] if the body arrives too slowly or stalls. [`ReadError::Refused`] with the error
+/// of `take`.
 pub async fn pump<E>(
     body: &mut Incoming,
     connection: &Connection,
@@ -56,8 +59,8 @@ pub async fn pump<E>(
     }
 }
 
-/// Reads on for a moment after a refusal: a client that is still sending when the connection
-/// closes never sees the answer.
+/// Reads for a short time after a refusal. A client that is still sending when the connection closes never
+/// sees the answer.
 pub async fn drain(body: &mut Incoming) {
     const BYTES: usize = 1024 * 1024;
     let mut left = BYTES;
@@ -77,7 +80,7 @@ pub enum Outgoing {
     Whole(Option<Bytes>),
     Streamed {
         pieces: mpsc::Receiver<io::Result<Bytes>>,
-        /// Where it is known.
+        /// Remaining bytes, if known.
         left: Option<u64>,
     },
 }
@@ -87,7 +90,7 @@ impl Outgoing {
         Self::Whole(Some(bytes.into()))
     }
 
-    /// For an answer to HEAD: the length without the bytes.
+    /// For an answer to HEAD: the length without a body.
     pub fn length_alone(bytes: Option<u64>) -> Self {
         Self::Streamed {
             pieces: mpsc::channel(1).1,
@@ -95,9 +98,9 @@ impl Outgoing {
         }
     }
 
-    /// Sends a stored payload while it is read. Damage found on the way, or a client that takes
-    /// nothing for a while, cuts the connection: half a dump is never taken for a whole one, and
-    /// a stalled download holds no thread.
+    /// Sends a stored payload while it is read. The connection is cut if the payload is damaged, or if the
+    /// client reads nothing for some time. So no client takes half a dump for a complete one, and a stalled
+    /// download does not hold a thread.
     pub fn payload(reader: Box<PayloadReader>) -> Self {
         let bytes = Some(reader.bytes());
         let pieces = reader.map(|piece| {
@@ -109,7 +112,7 @@ impl Outgoing {
         Self::streamed(bytes, pieces)
     }
 
-    /// Sends what a reader gives, in the same way.
+    /// Sends the content of a reader in the same way.
     pub fn stream(mut reader: Box<dyn io::Read + Send>, bytes: Option<u64>) -> Self {
         let pieces = std::iter::from_fn(move || {
             let mut piece = vec![0; STREAM_PIECE_BYTES];
@@ -184,7 +187,7 @@ impl Body for Outgoing {
     }
 }
 
-/// Reads a small body whole. `Ok(None)` where it is larger than [`limits::SMALL_BODY_BYTES_MAX`].
+/// Reads a small body completely. `Ok(None)` if it is larger than [`limits::SMALL_BODY_BYTES_MAX`].
 pub async fn read_small(
     body: &mut Incoming,
     connection: &Connection,

@@ -1,10 +1,9 @@
-//! The connections that are open: how many each address may have, and which one is closed when
-//! they run short.
+//! The open connections: how many each address may have, and which one is closed when they are scarce.
 //!
-//! A client that sends nothing, or a byte now and then, costs us a place as long as it likes. So
-//! when there is no place left, a new connection takes the place of the one that has waited
-//! longest for its request, or else of the one whose bytes come or go slowest. A request that the
-//! server itself is working on is never cut.
+//! A client that sends nothing, or a byte from time to time, occupies a connection as long as it likes. So
+//! if no more connections are allowed, a new one replaces the one that has waited longest for its request
+//! head. If there is none, it replaces the one with the slowest transfer. A request that the server itself
+//! is working on is never cut.
 
 use std::collections::HashMap;
 use std::io;
@@ -24,16 +23,16 @@ use crate::limits;
 use crate::metrics::Metrics;
 use parking_lot::{Mutex, MutexGuard};
 
-/// What a connection waits for.
+/// What a connection is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// For a request head.
+    /// The request head.
     Head,
-    /// For a request body.
+    /// The request body.
     Body,
     /// For the server.
     Working,
-    /// For the client to take its answer, or to send the next request.
+    /// The client, which must read its answer or send the next request.
     Answer,
 }
 
@@ -41,18 +40,18 @@ pub enum Stage {
 struct Progress {
     stage: Stage,
     since: Instant,
-    /// Bytes that had been moved when the stage began.
+    /// Bytes that were transferred before the stage began.
     bytes_before: u64,
-    /// Whether the body is an upload of symbols, which has places of its own.
+    /// True if the body is an upload of symbols. Uploads have their own limit.
     is_upload: bool,
 }
 
 /// One open connection.
 pub struct Connection {
-    /// The address that its share is counted for; `None` where there is no share.
+    /// The address whose share this connection counts towards; `None` if no share applies.
     counted_for: Option<IpAddr>,
     progress: Mutex<Progress>,
-    /// Bytes in both directions.
+    /// Bytes transferred in both directions.
     bytes: AtomicU64,
     task: OnceLock<AbortHandle>,
     is_short: Arc<AtomicBool>,
@@ -78,7 +77,7 @@ impl Connection {
         self.set(stage, false);
     }
 
-    /// The body of an upload of symbols is to come.
+    /// Call this before the body of an upload of symbols.
     pub fn enter_upload(&self) {
         self.set(Stage::Body, true);
     }
@@ -92,12 +91,12 @@ impl Connection {
         };
     }
 
-    /// Whether time-outs are tight, because few places are left.
+    /// True if connections are scarce, so that time limits are tight.
     pub fn is_short(&self) -> bool {
         self.is_short.load(Ordering::Relaxed)
     }
 
-    /// Called once the connection's task runs.
+    /// Call this once the connection's task runs.
     pub fn started(&self, task: AbortHandle) {
         let _ = self.task.set(task);
     }
@@ -106,7 +105,7 @@ impl Connection {
         self.progress.lock()
     }
 
-    /// How good a candidate for closing it is; `None`: it must stay.
+    /// How suitable the connection is for closing; `None` if it must stay.
     fn weakness(&self, now: Instant) -> Option<Weakness> {
         let progress = *self.progress();
         let waited = now.saturating_duration_since(progress.since);
@@ -123,7 +122,7 @@ impl Connection {
     }
 }
 
-/// A rate over less time says nothing.
+/// A rate over less time is not meaningful.
 const MEASURED_FROM: Duration = Duration::from_secs(1);
 
 fn bytes_a_second(bytes: u64, time: Duration) -> u64 {
@@ -131,8 +130,8 @@ fn bytes_a_second(bytes: u64, time: Duration) -> u64 {
     bytes.saturating_mul(1000) / ms
 }
 
-/// Whether a body of which `received` bytes have come in `elapsed` is too slow to wait for. The
-/// bound is on the rate, not on the whole time: a large report over a slow line is as good as any.
+/// True if a body of which `received` bytes arrived in `elapsed` is too slow. The limit applies to the rate
+/// and not to the total time, so a large report over a slow line is accepted.
 pub fn is_too_slow(received: u64, elapsed: Duration, is_short: bool) -> bool {
     let (grace, rate) = if is_short {
         (limits::BODY_GRACE_SECONDS_SHORT, limits::BODY_RATE_SHORT)
@@ -142,7 +141,7 @@ pub fn is_too_slow(received: u64, elapsed: Duration, is_short: bool) -> bool {
     elapsed > Duration::from_secs(grace) && bytes_a_second(received, elapsed) < rate
 }
 
-/// Larger is closed first: heads before bodies, and of either the slowest.
+/// The larger value is closed first: heads before bodies, and the slowest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Weakness {
     Slow(u64),
@@ -180,7 +179,7 @@ impl Open {
         }
     }
 
-    /// The connection to close first among those that `is_candidate` names.
+    /// The connection to close first among those for which `is_candidate` is true.
     fn weakest(&self, is_candidate: impl Fn(&Connection) -> bool) -> Option<u64> {
         let now = Instant::now();
         let candidates = self.by_id.iter().filter(|(_, c)| is_candidate(c));
@@ -208,8 +207,8 @@ impl Connections {
         self.open.lock()
     }
 
-    /// Gives a new connection a place, if need be another one's. `counted_for` is the address
-    /// whose share it takes. `None`: there is no place for it.
+    /// Admits a new connection, and closes another one for it if necessary. `counted_for` is the address
+    /// whose share it uses. Returns `None` if the connection must be refused.
     pub fn admit(self: &Arc<Self>, counted_for: Option<IpAddr>) -> Option<Place> {
         let counted_for = counted_for.map(network);
         let share = (self.most / limits::CONNECTIONS_SHARE).max(1);
@@ -242,7 +241,7 @@ impl Connections {
         })
     }
 
-    /// Closes the slowest upload of symbols, so that another one has its place.
+    /// Closes the slowest upload of symbols to make place for another one.
     pub fn close_slowest_upload(&self) -> bool {
         let mut open = self.open();
         let weakest = open.weakest(|connection| connection.progress().is_upload);
@@ -269,7 +268,7 @@ impl Connections {
         self.metrics.connections_open.set(open.by_id.len() as u64);
     }
 
-    /// Says at most once a minute that connections are short.
+    /// Logs at most once a minute that connections are scarce.
     fn warn(&self, open: &mut Open, address: Option<IpAddr>) {
         let now = Instant::now();
         let is_new = open
@@ -288,7 +287,7 @@ impl Connections {
     }
 }
 
-/// A connection's place, given back when it is dropped.
+/// The place of one connection. Dropping it frees the place.
 pub struct Place {
     id: u64,
     pub connection: Arc<Connection>,
@@ -303,8 +302,8 @@ impl Drop for Place {
     }
 }
 
-/// A stream that tells its connection how much it moves, and that gives up where the other end
-/// takes nothing for a while.
+/// A stream that reports its transferred bytes to its connection, and that fails if the peer reads nothing
+/// for some time.
 pub struct Measured<T> {
     inner: T,
     connection: Arc<Connection>,
@@ -405,7 +404,7 @@ mod tests {
         Arc::new(Connections::new(most, Arc::default()))
     }
 
-    /// Connections, and addresses that have some.
+    /// Number of connections, and number of addresses that have some.
     fn count(all: &Connections) -> (usize, usize) {
         let open = all.open();
         (open.by_id.len(), open.by_network.len())
@@ -436,11 +435,11 @@ mod tests {
             .fetch_add(200_000, Ordering::Relaxed);
         let fifth = all.admit(None).expect("the slow body's place");
         fifth.connection.enter(Stage::Working);
-        // What is left is fast, or waits for us.
+        // The remaining ones are fast, or wait for the server.
         assert!(all.admit(None).is_none());
         assert_eq!(all.metrics.connections_refused.get()["full"], 1);
         drop(held);
-        // The place of a closed connection was given away: it is not given back twice.
+        // The place of the closed connection is in use again. It must not be freed twice.
         assert_eq!(count(&all).0, 2);
         assert!(all.admit(None).is_some());
     }

@@ -1,7 +1,7 @@
-//! Pages of other sites that may read symbols and names of addresses, such as the Firefox Profiler.
+//! Access for pages of other sites that read symbols or symbolicate addresses, such as the Firefox Profiler.
 //!
-//! Only for routes that are marked so, and for origins that the configuration names. Cookies never count:
-//! such a page sends a token, or sees what anybody may see.
+//! Only marked routes allow it, and only for origins that the configuration names. Cookies are ignored: such
+//! a page sends a token, or sees only what everybody may see.
 
 use hyper::HeaderMap;
 use hyper::header;
@@ -10,16 +10,16 @@ use super::routes::{self, Route};
 use crate::config::Config;
 use crate::web::{Method, Response};
 
-/// Seconds for which a browser need not ask again.
+/// Seconds for which a browser may cache the answer to a preflight request.
 const PREFLIGHT_SECONDS: &str = "86400";
 
-/// The origin whose page sends this request, where it may use the route.
+/// The origin of the page that sent this request, if it may use the route.
 pub fn allowed(config: &Config, route: &Route, headers: &HeaderMap) -> Option<String> {
     let origin = headers.get(header::ORIGIN)?.to_str().ok()?;
     (route.is_shared && config.http.cors_origins.allow(origin)).then(|| origin.to_owned())
 }
 
-/// The answer to a browser that asks before it sends a request.
+/// The answer to a preflight request of a browser.
 pub fn preflight(config: &Config, path: &str, headers: &HeaderMap) -> Option<Response> {
     let method = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
     let method = match method.as_bytes() {
@@ -39,7 +39,7 @@ pub fn preflight(config: &Config, path: &str, headers: &HeaderMap) -> Option<Res
     Some(share(response, origin))
 }
 
-/// Lets a page of this origin read an answer.
+/// Allows pages of this origin to read an answer.
 pub fn share(response: Response, origin: String) -> Response {
     response
         .with("access-control-allow-origin", origin)

@@ -1,44 +1,45 @@
 //! Brings every request head of a connection into one form that no reader can misunderstand.
 //!
-//! hyper refuses some heads that real clients send, with an empty 400, and accepts others that a
-//! proxy in front of us may read in another way (request smuggling). [`Heads`] stands before hyper
-//! and follows the framing of each request, so that it sees every head of a connection:
+//! hyper refuses some heads that real clients send, with an empty 400. It accepts others that a proxy in
+//! front of us may read differently (request smuggling). [`Heads`] processes the bytes before hyper does. It
+//! follows the framing of each request, so it sees every head of a connection:
 //!
-//! - Characters that no URL may hold (`<`, `>`, `"`, `|`, `^`, `{}`, non-ASCII) are percent-encoded
-//!   in the request target, as browsers do. curl and scripts send them raw.
-//! - Stock Crashpad on Linux sends `POST ... HTTP/1.0` with `Transfer-Encoding: chunked`, which
-//!   HTTP/1.0 does not have. Such a head becomes HTTP/1.1 with `Connection: close`.
-//! - An ambiguous head is refused: `Content-Length` beside `Transfer-Encoding`, two of either, a
+//! - Characters that a URL must not contain (`<`, `>`, `"`, `|`, `^`, `{}`, non-ASCII) are percent-encoded
+//!   in the request target, as browsers do. curl and scripts send them unencoded.
+//! - Stock Crashpad on Linux sends `POST ... HTTP/1.0` with `Transfer-Encoding: chunked`, which HTTP/1.0
+//!   does not have. Such a head becomes HTTP/1.1 with `Connection: close`.
+//! - An ambiguous head is refused: `Content-Length` together with `Transfer-Encoding`, two of either, a
 //!   coding other than `chunked`, a space before a colon, folded lines, bare CR or LF, and control
-//!   characters. A refusal is a request of our own, which [`refusal`] recognises; the connection
-//!   takes nothing after it.
+//!   characters. To refuse, [`Heads`] passes on a request of our own, which [`refusal`] recognises. After
+//!   that the connection reads nothing more.
 //!
 //! No I/O and no hyper types, so that a fuzz target can drive it.
 
 use crate::limits::HEAD_BYTES_MAX;
 
-/// The header of our own requests that carry a refusal: status and text. Refused in a client's head.
+/// The header of our own requests that carry a refusal: status and text. A client's head must not contain
+/// it.
 pub const REFUSED_HEADER: &str = "crashkeep-refused";
 
-/// Bytes of the line before a chunk. Clients send a size of at most 16 digits.
+/// Maximum bytes of the line before a chunk. Clients send a size of at most 16 digits.
 const CHUNK_LINE_BYTES_MAX: usize = 256;
-/// Bytes of the lines after the last chunk.
+/// Maximum bytes of the lines after the last chunk.
 const TRAILER_BYTES_MAX: usize = 8 * 1024;
 
 /// What the next byte belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Head,
-    /// A body of known length: bytes left.
+    /// A body of known length: remaining bytes.
     Body(u64),
     ChunkLine,
-    /// Bytes of the chunk left.
+    /// Remaining bytes of the chunk.
     Chunk(u64),
     /// The line end after a chunk.
     ChunkEnd,
-    /// Lines after the last chunk; bytes of them so far.
+    /// Lines after the last chunk: their bytes so far.
     Trailer(usize),
-    /// Refused or broken: nothing more counts.
+    /// Refused or broken: all further bytes are ignored.
     Over,
 }
 
@@ -58,9 +59,9 @@ fn refuse<T>(status: u16, why: impl Into<String>) -> Result<T, Refusal> {
 #[derive(Debug)]
 pub struct Heads {
     state: State,
-    /// A head, or a line between chunks, that is not complete.
+    /// An incomplete head, or an incomplete line between chunks.
     held: Vec<u8>,
-    /// Bytes of `held` that were searched for its end.
+    /// Bytes of `held` that were already searched for its end.
     searched: usize,
 }
 
@@ -75,7 +76,7 @@ impl Default for Heads {
 }
 
 impl Heads {
-    /// Takes the next bytes of a connection; appends to `out` what the server is to read.
+    /// Takes the next bytes of a connection and appends to `out` the bytes for the server.
     pub fn take(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
         while !bytes.is_empty() && self.state != State::Over {
             bytes = match self.state {
@@ -104,7 +105,8 @@ impl Heads {
         }
     }
 
-    /// Bytes that belong to the body, whatever they are: they need not go through [`Self::take`].
+    /// Remaining bytes of the body. They need not go through [`Self::take`], because their content does not
+    /// matter.
     pub fn body_left(&self) -> Option<u64> {
         match self.state {
             State::Body(left) => Some(left),
@@ -112,7 +114,7 @@ impl Heads {
         }
     }
 
-    /// So many bytes of the body went by.
+    /// Tells `Heads` that this many bytes of the body were transferred.
     pub fn passed(&mut self, bytes: usize) {
         if let State::Body(left) = self.state {
             self.state = match left.saturating_sub(bytes as u64) {
@@ -122,13 +124,13 @@ impl Heads {
         }
     }
 
-    /// Whether the connection takes nothing more.
+    /// True if all further bytes of the connection are ignored.
     pub fn is_over(&self) -> bool {
         self.state == State::Over
     }
 
     fn take_head<'a>(&mut self, mut bytes: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
-        // Old clients send a line end after a body. It belongs to no head.
+        // Old clients send a line end after a body. It is not part of the next head.
         loop {
             match (self.held.as_slice(), bytes.first()) {
                 (b"", Some(b'\r')) => self.held.push(b'\r'),
@@ -143,7 +145,8 @@ impl Heads {
         let from = self.searched.saturating_sub(3);
         let end = memchr::memmem::find(&self.held[from..], b"\r\n\r\n");
         let Some(end) = end.map(|at| from + at + 4) else {
-            // What cannot become a head is refused at once: its sender may wait for an answer.
+            // Bytes that cannot become a head are refused at once, because the sender may be waiting for an
+            // answer.
             let bad = bad_start(&self.held, from.saturating_sub(1));
             if let Some(refusal) = bad {
                 self.refuse(&refusal, out);
@@ -167,8 +170,8 @@ impl Heads {
         &bytes[end - before..]
     }
 
-    /// A line between the chunks of a body. One that is not as it must be ends the connection: the
-    /// server then sees a body that stops too early.
+    /// Reads a line between the chunks of a body. A malformed line ends the connection. The server then sees
+    /// a body that ends too early.
     fn take_line<'a>(&mut self, bytes: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
         let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
         let (line, rest) = bytes.split_at(end);
@@ -232,13 +235,13 @@ fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(is_token_byte)
 }
 
-/// Whether a line is `name: value`, without a space before the colon.
+/// True if a line is `name: value`, without a space before the colon.
 fn is_header(line: &[u8]) -> bool {
     let colon = memchr::memchr(b':', line);
     colon.is_some_and(|at| is_token(&line[..at]))
 }
 
-/// The bytes of the chunk that this line announces.
+/// The size of the chunk in its first line.
 fn chunk_bytes(line: &[u8]) -> Option<u64> {
     let digits = line.iter().position(|b| *b == b';').unwrap_or(line.len());
     let digits = line[..digits].trim_ascii_end();
@@ -248,7 +251,7 @@ fn chunk_bytes(line: &[u8]) -> Option<u64> {
     u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// What makes the beginning of a head useless, in its bytes from `from` on.
+/// The error in the beginning of a head, if any. Checks the bytes from `from` on.
 fn bad_start(held: &[u8], from: usize) -> Option<Refusal> {
     let bad = |why: &str| {
         Some(Refusal {
@@ -258,7 +261,7 @@ fn bad_start(held: &[u8], from: usize) -> Option<Refusal> {
     };
     match held {
         [0x16, ..] => return bad("this port speaks HTTP, not TLS; use http://"),
-        // Half of a line end before a head.
+        // This is half of a line end before a head.
         [b'\r'] => return None,
         [first, ..] if !is_token(&[*first]) => {
             return bad("the request does not begin with a method");
@@ -275,7 +278,8 @@ fn bad_start(held: &[u8], from: usize) -> Option<Refusal> {
 
 const BARE: &str = "the request head has a CR or LF alone; lines end with CR LF";
 
-/// Appends a head in its one form and says what follows it. Its lines hold no CR or LF.
+/// Appends a head in the normal form and returns the state after it. The appended lines contain no bare CR
+/// or LF.
 fn normalise(head: &[u8], out: &mut Vec<u8>) -> Result<State, Refusal> {
     let mut lines = Vec::new();
     let mut rest = &head[..head.len() - 2];
@@ -375,7 +379,7 @@ fn request_parts(line: &[u8]) -> Result<RequestParts<'_>, Refusal> {
     Ok((method, target, version))
 }
 
-/// A request target with what no URL may hold percent-encoded.
+/// The request target with all characters percent-encoded that a URL must not contain.
 fn encoded(target: &[u8]) -> Result<Vec<u8>, Refusal> {
     let mut encoded = Vec::with_capacity(target.len());
     for byte in target {
@@ -396,7 +400,7 @@ fn encoded(target: &[u8]) -> Result<Vec<u8>, Refusal> {
 mod tests {
     use super::*;
 
-    /// What the server reads, checked to be the same however the bytes are cut.
+    /// The bytes for the server. Checks that they do not depend on how the input is cut.
     fn taken(bytes: &[u8]) -> String {
         let whole = {
             let mut out = Vec::new();

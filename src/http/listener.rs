@@ -1,4 +1,4 @@
-//! The sockets that the server listens on, and what comes in on each: plain TCP, TLS, or a Unix
+//! The sockets that the server listens on, and the streams that they accept: plain TCP, TLS, or a Unix
 //! socket for a proxy on the same machine.
 
 use std::io;
@@ -17,14 +17,14 @@ use crate::addresses::Listen;
 use crate::web::Door;
 use parking_lot::RwLock;
 
-/// Bytes in both directions.
+/// A stream of bytes in both directions.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 pub struct Listener {
     socket: Socket,
     pub door: Door,
-    /// With the port that the system chose, where 0 was asked for.
+    /// The bound address. If port 0 was requested, it contains the port that the system chose.
     pub bound: Listen,
     pub tls: Option<Arc<Tls>>,
 }
@@ -36,7 +36,7 @@ enum Socket {
 }
 
 impl Listener {
-    /// Binds an address; `setting` is what names it, for errors.
+    /// Binds an address. `setting` names the setting, for errors.
     pub async fn bind(
         listen: &Listen,
         door: Door,
@@ -59,7 +59,7 @@ impl Listener {
         })
     }
 
-    /// The next connection, before any handshake. The address is `None` on a Unix socket.
+    /// Accepts the next connection, before the TLS handshake. The address is `None` on a Unix socket.
     pub async fn accept(&self) -> io::Result<(Box<dyn Stream>, Option<IpAddr>)> {
         match &self.socket {
             Socket::Tcp(listener) => {
@@ -75,7 +75,7 @@ impl Listener {
         }
     }
 
-    /// Under which URL clients reach it, without a slash at its end.
+    /// The URL under which clients reach this listener, without a trailing slash.
     pub fn url(&self) -> String {
         match (&self.bound, &self.tls) {
             (Listen::Tcp(address), None) => format!("http://{address}"),
@@ -102,13 +102,13 @@ async fn bind_tcp(address: SocketAddr) -> io::Result<(Socket, Listen)> {
 #[cfg(unix)]
 fn bind_unix(path: &Path) -> io::Result<(Socket, Listen)> {
     use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-    // A server that was killed leaves its socket behind; one that runs answers.
+    // A server that was killed leaves its socket file. A server that runs accepts connections on it.
     let is_socket = std::fs::metadata(path).is_ok_and(|known| known.file_type().is_socket());
     if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
         std::fs::remove_file(path)?;
     }
     let listener = tokio::net::UnixListener::bind(path)?;
-    // As on a loopback port: whoever may enter the folder may connect, such as the proxy's user.
+    // As on a loopback port, every user who may enter the folder may connect, for example the proxy's user.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
     Ok((Socket::Unix(listener), Listen::Unix(path.to_owned())))
 }
@@ -121,10 +121,10 @@ fn bind_unix(_: &Path) -> io::Result<(Socket, Listen)> {
     ))
 }
 
-/// The certificate in use, which can be replaced while the server runs.
+/// The certificate in use. It can be replaced while the server runs.
 pub struct Tls(RwLock<TlsAcceptor>);
 
-/// Files in PEM form: the certificate with its chain, and its private key.
+/// The certificate with its chain, and its private key, as files in PEM form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     pub certificate: PathBuf,
@@ -136,8 +136,10 @@ impl Tls {
         Ok(Self(RwLock::new(acceptor(files)?)))
     }
 
-    /// Uses what the files hold now. Connections that are open keep what they began with; where
-    /// the files cannot be used, so do new ones.
+    /// Loads the files again. Open connections keep their certificate.
+    ///
+    /// # Errors
+    /// The files cannot be used. New connections then continue to use the previous certificate.
     pub fn reload(&self, files: &TlsFiles) -> io::Result<()> {
         let acceptor = acceptor(files)?;
         *self.0.write() = acceptor;

@@ -1,10 +1,10 @@
-//! The server's HTTP side: the only place with hyper, tokio and async functions.
+//! The HTTP side of the server. Only this module uses hyper and tokio, and only here are async functions.
 //!
-//! A request takes these steps: [`listener`] accepts it and [`connections`] gives it a place; [`serve`] has
-//! [`head`] bring its head into one form and hyper parse it, with bounds and time-outs; [`answer`] finds its
-//! route in [`routes`] and who calls, and hands it to [`submit`] or [`upload`], which stream, or to a
-//! handler on a blocking thread, which sees only plain requests; [`reply`] gives every answer the same
-//! security headers.
+//! A request takes these steps. [`listener`] accepts the connection and [`connections`] admits it. [`serve`]
+//! has [`head`] bring the request head into one form, and hyper parse it, with limits and time-outs.
+//! [`answer`] finds the route in [`routes`], identifies the caller, and calls [`submit`] or [`upload`],
+//! which stream, or a handler on a blocking thread, which sees only plain requests. [`reply`] gives every
+//! answer the same security headers.
 
 mod answer;
 mod assets;
@@ -37,11 +37,11 @@ use crate::web::Door;
 use connections::Connections;
 use listener::{Listener, Tls, TlsFiles};
 
-/// Threads that move bytes; handlers and commits have others.
+/// Threads that transfer bytes. Handlers and commits run on other threads.
 const IO_THREADS: usize = 2;
-/// Handlers and commits at once.
+/// Concurrent handlers and commits.
 const BLOCKING_THREADS_MAX: usize = 256;
-/// Answers that change with the program alone.
+/// For answers that change only when the program changes.
 const CACHE_FOREVER: &str = "public, max-age=31536000, immutable";
 
 /// A listening server. Dropping it without [`Server::stop`] cuts its connections.
@@ -50,21 +50,21 @@ pub struct Server {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     accepting: Vec<tokio::task::JoinHandle<()>>,
-    /// What the main listener is bound to, and its URL.
+    /// The bound address of the main listener, and its URL.
     pub bound: Listen,
     pub url: String,
-    /// What the collector's own listener is bound to, where there is one.
+    /// The bound address of the collector's own listener, if there is one.
     pub collector: Option<Listen>,
-    /// Where commands on this machine are taken; `None` where that could not be opened.
+    /// The address for commands on this machine; `None` if it could not be opened.
     pub control: Option<SocketAddr>,
 }
 
 struct Shared {
     app: Arc<App>,
     connections: Arc<Connections>,
-    /// The certificate, where one is configured.
+    /// The certificate, if one is configured.
     tls: Option<Arc<Tls>>,
-    /// Memory that reports on their way in hold together.
+    /// Memory that all incoming reports use together.
     intake: submit::Budget,
     uploads: upload::Places,
 }
@@ -118,7 +118,7 @@ impl Server {
         })
     }
 
-    /// Uses the certificate that the configuration in force names, as it is now.
+    /// Reloads the certificate that the configuration in force names.
     pub fn reload_certificate(&self) {
         let config = self.shared.app.config.get();
         let (Some(tls), Some(files)) = (&self.shared.tls, tls_files(&config.http)) else {
@@ -135,7 +135,7 @@ impl Server {
         }
     }
 
-    /// Closes the listeners, lets requests under way end for at most `grace`, then cuts the rest.
+    /// Closes the listeners, lets requests in progress finish for at most `grace`, then cuts the rest.
     pub fn stop(self, grace: Duration) {
         let _ = self.stop.send(true);
         let all = async {
@@ -153,7 +153,10 @@ impl Server {
     }
 }
 
-/// Whether the settings of the listener fit together.
+/// Checks that the settings of the listeners are consistent.
+///
+/// # Errors
+/// The message names the settings, and what to change.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
     let http = &config.http;
     routes::check_submit_paths(&http.submit_paths.0)
@@ -179,7 +182,7 @@ fn tls_files(http: &config::Http) -> Option<TlsFiles> {
     })
 }
 
-/// Every socket of the server, bound.
+/// Binds all sockets of the server.
 async fn listeners(http: &config::Http, tls: Option<Arc<Tls>>) -> io::Result<Vec<Listener>> {
     let with_tls = |wanted: bool| tls.clone().filter(|_| wanted);
     let uses = &http.tls_for;
@@ -205,7 +208,7 @@ async fn listeners(http: &config::Http, tls: Option<Arc<Tls>>) -> io::Result<Vec
     Ok(listeners)
 }
 
-/// As many connections as there are descriptors for.
+/// The number of connections for which there are enough file descriptors.
 fn connections_max() -> usize {
     #[cfg(unix)]
     {
@@ -220,8 +223,8 @@ fn connections_max() -> usize {
     limits::CONNECTIONS_MAX
 }
 
-/// Raises the number of descriptors that the process may have open to what the system allows.
-/// Systemd and shells start programs with 1,024, fewer than the connections that we take.
+/// Raises the limit of open file descriptors to the hard limit. Systemd and shells start programs with a
+/// limit of 1,024, which is less than the number of connections that we accept.
 pub fn raise_descriptors() {
     #[cfg(unix)]
     {

@@ -1,5 +1,5 @@
-//! The description of the API, read off the route table and the field catalogue: for programs as
-//! OpenAPI 3.1, for people as a page.
+//! The description of the API, derived from the route table and the field catalogue: as OpenAPI 3.1 for
+//! programs, as a page for people.
 
 use serde_json::{Map, Value, json};
 
@@ -59,7 +59,7 @@ pub fn json(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
     })))
 }
 
-/// Of every answer that is not the one asked for.
+/// The schema of error answers.
 fn error() -> Value {
     json!({
         "type": "object",
@@ -185,7 +185,7 @@ fn responses(doc: &Doc) -> Value {
             "description": why, "content": { "application/json": { "schema": schema } },
         });
     }
-    // Said before there is a route: with no body.
+    // Sent before a route is known, so without a body.
     responses["414"] = json!({ "description": "the address is too long" });
     responses["431"] = json!({ "description": "the address and the headers are too long" });
     responses

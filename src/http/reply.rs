@@ -1,5 +1,5 @@
-//! From a plain answer to one that hyper sends: headers that every answer has, and the path that stands in
-//! front of ours.
+//! Turns a plain answer into one that hyper sends. Adds the headers that every answer has, and the base path
+//! of the public URL.
 
 use hyper::header::{self, HeaderName, HeaderValue};
 
@@ -8,10 +8,10 @@ use crate::config;
 use crate::pages;
 use crate::web::{Body, HTML, Response};
 
-/// No script, no inline style, nothing from elsewhere, no frame around us.
+/// No script, no inline style, no content from other sites, no page of ours in a frame.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
-/// An answer as hyper sends it.
+/// The answer in hyper's form.
 pub fn send(
     http: &config::Http,
     mut response: Response,
@@ -62,8 +62,8 @@ pub fn send(
     built
 }
 
-/// Pages and redirects name our own paths from the root. Where users reach the server below a path,
-/// that stands in front of them.
+/// Pages and redirects contain absolute paths. If users reach the server below a base path, this function
+/// inserts it before them.
 fn under_base_path(base: &str, response: &mut Response) {
     if base.is_empty() {
         return;

@@ -1,5 +1,4 @@
-//! The route table: path, method, the scope that it needs, and its handler. Nothing is reachable
-//! that is not in this list.
+//! The route table: path, method, required scope, and handler. Only routes in this list are reachable.
 
 use std::fs::File;
 
@@ -11,17 +10,17 @@ use crate::rights::Scope;
 use crate::web::{Method, Request, Response, WebError};
 use crate::{api, pages};
 
-/// Sees a request with its body in memory, and the path segments that the route left open.
+/// Receives a request with its body in memory, and the captured path segments.
 pub type PlainHandler = fn(&App, &Request, &[String]) -> Result<Response, WebError>;
 
-/// Sees a request whose body lies in a file, from its start.
+/// Receives a request whose body is in a file, positioned at the start.
 pub type UploadHandler = fn(&App, &Request, &[String], File) -> Result<Response, WebError>;
 
 #[derive(Clone, Copy, Debug)]
 pub enum Handler {
     /// Streams its body: the collector.
     Submit(Endpoint),
-    /// Sees a body of any size in a file.
+    /// Receives a body of any size in a file.
     Upload(UploadHandler),
     Plain(PlainHandler),
 }
@@ -29,30 +28,30 @@ pub enum Handler {
 #[derive(Debug)]
 pub struct Route {
     pub method: Method,
-    /// Segments between slashes; `{}` stands for any one of them, `{id}` for one that is the id of a
-    /// program or debug file.
+    /// Segments between slashes. `{}` matches any one segment, `{id}` one that is the id of a program or
+    /// debug file.
     pub path: &'static str,
-    /// What its caller must be allowed to do; `None`: anybody may use it.
+    /// The scope that the caller needs; `None` if everybody may use the route.
     pub needs: Option<Scope>,
-    /// Whether it counts against the caller's requests a minute.
+    /// True if a request counts against the caller's requests per minute.
     pub is_paced: bool,
-    /// Whether it can change what the server holds.
+    /// True if the route can change stored data.
     pub changes: bool,
-    /// Whether pages of the origins in http.cors_origins may use it.
+    /// True if pages of the origins in http.cors_origins may use the route.
     pub is_shared: bool,
-    /// What the API's description says of it; `None`: it is not part of it.
+    /// The description for the API; `None` if the route is not part of it.
     pub doc: Option<&'static Doc>,
     pub handler: Handler,
 }
 
 impl Route {
-    /// Whether the collector's own port has it, too: what takes reports, and what says that the
-    /// server is well.
+    /// True if the collector's own port also has the route: those that accept reports, and those that report
+    /// health.
     pub fn is_for_collector(&self) -> bool {
         matches!(self.handler, Handler::Submit(_)) || self.path.starts_with("/__")
     }
 
-    /// Tools and browsers ask for these often, and they cost little.
+    /// Tools and browsers send these requests often, and they cost little.
     const fn free(mut self) -> Self {
         self.is_paced = false;
         self
@@ -63,13 +62,13 @@ impl Route {
         self
     }
 
-    /// Pages of other sites may use it, where the configuration names them.
+    /// Pages of other sites may use the route, if the configuration names them.
     const fn shared(mut self) -> Self {
         self.is_shared = true;
         self
     }
 
-    /// It answers from its body alone, or with what is there.
+    /// The route only reads: the answer depends on the body or on stored data.
     const fn reads(mut self) -> Self {
         self.changes = false;
         self
@@ -142,11 +141,11 @@ const fn submit(path: &'static str, endpoint: Endpoint) -> Route {
 
 pub const ROUTES: &[Route] = &[
     submit("/submit", Endpoint::Submit),
-    // As Sentry's clients have it; the segment is the number of a project.
+    // The paths of Sentry's clients. The segment is the number of a project.
     submit("/api/{}/minidump/", Endpoint::SentryMinidump),
     submit("/api/{}/envelope/", Endpoint::SentryEnvelope),
     submit("/api/{}/unreal/{}/", Endpoint::SentryUnreal),
-    // Symbols, in and out.
+    // Symbols: upload and download.
     upload(Method::Post, "/upload/", SYMBOLS, api::symbols::upload),
     upload(Method::Put, "/upload/", SYMBOLS, api::symbols::upload),
     upload(Method::Put, "/upload/{}", SYMBOLS, api::symbols::upload),
@@ -236,8 +235,7 @@ pub const ROUTES: &[Route] = &[
     get("/symbols/", READ, pages::symbols::symbols),
     post("/symbols/pin", ADMIN, pages::symbols::pin),
     post("/symbols/unpin", ADMIN, pages::symbols::unpin),
-    // Others' requests must not keep anybody from logging in: wrong tokens have a limit for
-    // themselves.
+    // Other users' requests must not prevent anybody from logging in. Wrong tokens have their own limit.
     get("/login/", OPEN, pages::login::form).free(),
     post("/login/", OPEN, pages::login::login).reads().free(),
     post("/logout/", OPEN, pages::login::logout).reads().free(),
@@ -328,16 +326,16 @@ pub const ROUTES: &[Route] = &[
     post("/api/SignaturePreview/", ADMIN, api::signatures::preview)
         .reads()
         .doc(&api::signatures::PREVIEW),
-    // Symbols where Tecken has them. Last: pages keep their addresses.
+    // Symbols at Tecken's paths. Last in the list, so that pages keep their paths.
     get("/{}/{id}/{}", READ, api::symbol_server::download)
         .free()
         .shared(),
 ];
 
-/// Paths of `http.submit_paths`.
+/// The route for paths in `http.submit_paths`.
 const FURTHER_SUBMIT: Route = submit("/submit", Endpoint::Submit);
 
-/// The same as [`find`], with the further paths of the collector.
+/// The same as [`find`], including the configured paths of the collector.
 pub fn find_with(
     submit_paths: &[String],
     method: Method,
@@ -351,7 +349,7 @@ pub fn find_with(
     }
 }
 
-/// What is wrong with further paths of the collector: another route has such a path.
+/// Checks the configured paths of the collector. A path that another route has is an error.
 pub fn check_submit_paths(submit_paths: &[String]) -> Result<(), String> {
     for path in submit_paths {
         if let Some(route) = ROUTES
@@ -367,8 +365,8 @@ pub fn check_submit_paths(submit_paths: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// The route for a request, and its captures, percent-decoded. A path without its final slash
-/// finds the route that has one.
+/// The route for a request, and its captured segments, percent-decoded. A path without its final slash
+/// matches the route that has one.
 pub fn find(method: Method, path: &str) -> Result<(&'static Route, Vec<String>), WebError> {
     let mut known = None;
     for route in ROUTES {
@@ -388,8 +386,8 @@ pub fn find(method: Method, path: &str) -> Result<(&'static Route, Vec<String>),
     })
 }
 
-/// A route whose first segment is that of `path`: below such a path nobody could tell which of the
-/// two a request means. `None` also for an empty path.
+/// A route with the same first segment as `path`. Below such a path a request would be ambiguous. `None`
+/// also for an empty path.
 pub fn beginning_like(path: &str) -> Option<&'static str> {
     let first = path.split('/').nth(1)?;
     ROUTES
@@ -398,7 +396,7 @@ pub fn beginning_like(path: &str) -> Option<&'static str> {
         .find(|route| route.split('/').nth(1) == Some(first))
 }
 
-/// Whether a segment can be a debug id, or the id of a program: a build id, a UUID, or the time and size of
+/// True if a segment can be a debug id, or the id of a program: a build id, a UUID, or the time and size of
 /// a Windows program.
 pub fn is_symbol_id(segment: &str) -> bool {
     let digits = [

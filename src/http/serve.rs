@@ -1,4 +1,4 @@
-//! From a listener to single requests: a task for each connection, which hyper drives.
+//! From a listener to single requests: one task per connection, which hyper drives.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -36,7 +36,7 @@ pub async fn accept(listener: Listener, shared: Arc<Shared>, mut stopping: watch
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of descriptors, mostly: existing connections must end first.
+                // Usually the process has no more file descriptors. Open connections must end first.
                 tracing::error!(%error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
@@ -64,8 +64,8 @@ pub async fn accept(listener: Listener, shared: Arc<Shared>, mut stopping: watch
     vital.finish();
 }
 
-/// The address whose share of the connections a peer takes. This machine and our proxies have
-/// none, because many clients can be behind them.
+/// The address whose share of the connections a peer uses. This machine and our proxies have no share,
+/// because many clients can be behind them.
 fn counted_for(proxies: &TrustedProxies, peer: Option<IpAddr>) -> Option<IpAddr> {
     peer.filter(|address| !address.is_loopback() && !proxies.trusts(peer))
 }
@@ -120,9 +120,9 @@ async fn serve(
         .header_read_timeout(head_time)
         .max_headers(limits::HEADERS_MAX)
         .max_buf_size(limits::HEAD_BYTES_MAX)
-        // Crashpad matches `Content-Length` by case.
+        // Crashpad compares the header name `Content-Length` case-sensitively.
         .title_case_headers(true)
-        // Some clients close their side when they have sent everything.
+        // Some clients close their sending side after the request.
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);

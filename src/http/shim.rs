@@ -1,4 +1,4 @@
-//! The socket as hyper reads it: every request head goes through [`Heads`] first.
+//! The socket that hyper reads from. Every request head goes through [`Heads`] first.
 
 use std::io;
 use std::pin::Pin;
@@ -8,13 +8,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::head::Heads;
 
-/// Bytes that are read at once outside of bodies.
+/// Bytes that are read at a time outside bodies.
 const PIECE_BYTES: usize = 4096;
 
 pub struct HeadShim<T> {
     inner: T,
     heads: Heads,
-    /// Bytes for hyper, from `given` on.
+    /// Bytes for hyper. Those before `given` have been passed on.
     ready: Vec<u8>,
     given: usize,
 }
@@ -49,7 +49,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for HeadShim<T> {
             if this.heads.is_over() {
                 return Poll::Ready(Ok(()));
             }
-            // Most bytes are those of bodies, and need no copy.
+            // Most bytes belong to bodies and need no copy.
             if let Some(left) = this.heads.body_left() {
                 let room = usize::try_from(left).unwrap_or(usize::MAX);
                 let room = out.initialize_unfilled_to(room.min(out.remaining()));

@@ -1,4 +1,4 @@
-//! `POST /submit`: pumps a report's body into an [`Intake`] and answers when it is durable.
+//! `POST /submit`: passes the body of a report to an [`Intake`] and answers when the report is durable.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -16,7 +16,7 @@ use crate::store::StoreError;
 use crate::web::Response;
 use hyper::body::Incoming;
 
-/// Books exactly one outcome for each request, also where the client goes away in the middle.
+/// Counts exactly one outcome for each request, even if the client disconnects.
 struct Booking<'a> {
     app: &'a App,
     begun: Instant,
@@ -41,19 +41,19 @@ impl Drop for Booking<'_> {
     }
 }
 
-/// The memory that all reports on their way in may hold together. A report that would need more
-/// is turned away; one that only drips in slowly holds next to none and is in nobody's way.
+/// The memory that all incoming reports may use together. A report that would exceed it is refused. A report
+/// that arrives slowly uses almost none and affects no other.
 #[derive(Default)]
 pub struct Budget(AtomicUsize);
 
-/// A report's share of the budget, given back when it is dropped.
+/// A report's share of the budget. Dropping it returns the share.
 struct Share<'a> {
     budget: &'a Budget,
     bytes: usize,
 }
 
 impl Share<'_> {
-    /// Grows or shrinks the share.
+    /// Changes the share to this many bytes.
     fn set(&mut self, bytes: usize) -> Result<(), Refusal> {
         let used = match bytes.checked_sub(self.bytes) {
             Some(more) => self.budget.0.fetch_add(more, Ordering::Relaxed) + more,
@@ -80,7 +80,7 @@ impl Drop for Share<'_> {
     }
 }
 
-/// Takes a report.
+/// Accepts a report and returns the answer to the client.
 pub async fn submit(
     shared: &Shared,
     connection: &Connection,
@@ -133,8 +133,8 @@ async fn read(
         budget: &shared.intake,
         bytes: 0,
     };
-    // Inflating, hashing and packing take a processor's time, and spilling a disk's: meanwhile
-    // the other connections of this thread go on elsewhere.
+    // Decompressing, hashing and compressing use the CPU, and spilling uses the disk. Meanwhile another
+    // thread serves the other connections of this one.
     let read = body::pump(incoming, connection, |piece| {
         tokio::task::block_in_place(|| intake.feed(piece))?;
         share.set(intake.memory_bytes())
@@ -201,7 +201,7 @@ fn answer(app: &App, endpoint: Endpoint, result: Result<Answer, Refusal>) -> (Ou
     }
 }
 
-/// Every client gets the answer that it can read. Relay's have the id alone, as text or as JSON.
+/// Every client gets an answer that it understands. Relay's clients expect only the id, as text or as JSON.
 fn stored(app: &App, endpoint: Endpoint, id: CrashId) -> Response {
     match endpoint {
         Endpoint::Submit => {
@@ -221,7 +221,7 @@ fn stored(app: &App, endpoint: Endpoint, id: CrashId) -> Response {
     }
 }
 
-/// A refusal as Relay writes it.
+/// A refusal in Relay's format.
 fn refused(status: u16, why: &str, reason: &str) -> Response {
     Response {
         status,

@@ -1,4 +1,4 @@
-//! Bodies of any size, for handlers that read them from a file.
+//! Request bodies of any size, for handlers that read them from a file.
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
@@ -15,8 +15,7 @@ use super::connections::{Connection, Connections, Stage};
 use crate::limits;
 use crate::web::{Request, WebError};
 
-/// Places for uploads, which take room on disk while they come in and processors while they are
-/// unpacked.
+/// Limits concurrent uploads, which use disk space while they arrive and CPU time while they are unpacked.
 pub struct Places {
     coming_in: Arc<Semaphore>,
     unpacked: Arc<Semaphore>,
@@ -33,7 +32,7 @@ impl Default for Places {
 }
 
 impl Places {
-    /// A place for an upload that is to come in, if need be that of the slowest one.
+    /// Waits for permission to receive an upload, and closes the slowest one if necessary.
     async fn come_in(&self, connections: &Connections) -> Option<OwnedSemaphorePermit> {
         if let Ok(place) = self.coming_in.clone().try_acquire_owned() {
             return Some(place);
@@ -47,13 +46,13 @@ impl Places {
     }
 }
 
-/// An upload's places: given back when it is dropped.
+/// Permits of one upload. Dropping them frees its places.
 pub struct Held {
     _coming_in: OwnedSemaphorePermit,
     _unpacked: OwnedSemaphorePermit,
 }
 
-/// Writes a body, as it comes, into a file without a name.
+/// Writes a body into an unnamed file as it arrives.
 pub async fn spill(
     shared: &Shared,
     connection: &Connection,

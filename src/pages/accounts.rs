@@ -1,4 +1,4 @@
-//! Accounts and tokens: one's own, and for admins everybody's.
+//! Accounts and tokens: the caller's own, and all of them for admins.
 
 use maud::{Markup, html};
 
@@ -11,12 +11,12 @@ use crate::rights::{Role, Scope};
 use crate::store::accounts::{AccountChange, KeyRow, UserRow};
 use crate::web::{Caller, Params, Request, Response, WebError};
 
-/// Who the reader is, and their tokens.
+/// The caller's account and tokens.
 pub fn account(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     respond(app, request, "/account/", None)
 }
 
-/// Makes a token for the reader.
+/// Creates a token for the caller's account.
 pub fn create_own(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let user = own_managed(app, request)?;
     let form = request.form();
@@ -24,7 +24,7 @@ pub fn create_own(app: &App, request: &Request, _: &[String]) -> Result<Response
     respond(app, request, "/account/", Some(made))
 }
 
-/// Ends one of the reader's tokens. Any token may end itself.
+/// Revokes one of the caller's tokens. Every token may revoke itself.
 pub fn revoke_own(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let form = request.form();
     let user = match asked_id(&form) {
@@ -35,13 +35,13 @@ pub fn revoke_own(app: &App, request: &Request, _: &[String]) -> Result<Response
     Ok(Response::see_other("/account/"))
 }
 
-/// Everybody's accounts and tokens.
+/// All accounts and tokens.
 pub fn users(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     respond(app, request, "/users/", None)
 }
 
-/// Adds an account or changes a role. The first account is an admin's, and whoever makes it goes on
-/// as that admin.
+/// Adds an account or changes its role. The first account must be an admin. The caller who creates it
+/// continues as that admin.
 pub fn put(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let form = request.form();
     let name = form.get("name").unwrap_or_default().trim();
@@ -82,7 +82,7 @@ pub fn remove(app: &App, request: &Request, _: &[String]) -> Result<Response, We
     Ok(Response::see_other("/users/"))
 }
 
-/// Makes a token for anybody.
+/// Creates a token for any account.
 pub fn create_any(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let form = request.form();
     let user = form.get("user").unwrap_or_default();
@@ -95,7 +95,7 @@ pub fn revoke_any(app: &App, request: &Request, _: &[String]) -> Result<Response
     Ok(Response::see_other("/users/"))
 }
 
-/// The reader's account.
+/// The caller's account.
 fn own(app: &App, request: &Request) -> Result<UserRow, WebError> {
     let user = match request.caller.user.as_deref() {
         Some(name) => app.store.user(name)?,
@@ -106,7 +106,7 @@ fn own(app: &App, request: &Request) -> Result<UserRow, WebError> {
     })
 }
 
-/// The same where the reader may manage its tokens.
+/// The caller's account, if the caller may manage its tokens.
 fn own_managed(app: &App, request: &Request) -> Result<UserRow, WebError> {
     let user = own(app, request)?;
     if accounts::manages_own_tokens(&request.caller, &user) {
@@ -162,11 +162,11 @@ struct View<'a> {
     is_of_all: bool,
     users: Vec<UserRow>,
     tokens: Vec<(u64, KeyRow)>,
-    /// The secret of a token just made: nobody sees it again.
+    /// The secret of a token that was just created. It is shown only this once.
     made: Option<String>,
     now: Timestamp,
     may_change: bool,
-    /// Whether the reader may make and end the tokens shown.
+    /// True if the caller may create and revoke the tokens on the page.
     manages_tokens: bool,
 }
 

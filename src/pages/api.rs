@@ -1,4 +1,4 @@
-//! The API for people: every endpoint with its parameters, a form to try it and a line for a shell.
+//! The API for people: every endpoint with its parameters, a form to try it, and a command line.
 
 use maud::{Markup, html};
 
@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::rights::Scope;
 use crate::web::{Method, Request, Response};
 
-/// An entry of the route table that is described.
+/// An entry of the route table that has a description.
 pub struct Endpoint {
     pub method: Method,
     pub path: &'static str,
@@ -38,7 +38,7 @@ pub fn page(app: &App, request: &Request, endpoints: &[Endpoint]) -> Response {
     Response::html(Page::new("API", "").render(content))
 }
 
-/// `SuperSearch` of `/api/SuperSearch/`.
+/// The name of an endpoint: `SuperSearch` for `/api/SuperSearch/`.
 fn name(endpoint: &Endpoint) -> &str {
     endpoint
         .path

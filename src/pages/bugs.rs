@@ -1,5 +1,5 @@
-//! Bugs on the pages of signatures and reports: which there are, how they stand, where a new one
-//! is filed; and the forms that attach one by hand and take it away again.
+//! Bugs on the pages of signatures and reports: which bugs exist, their status, links that file a new one,
+//! and the forms that attach or detach a bug by hand.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -19,9 +19,9 @@ use crate::limits;
 use crate::store::bugs::{Association, BugChange};
 use crate::web::{Params, Request, Response, WebError};
 
-/// Bugs of one signature that a page lists; the API has all.
+/// Bugs of one signature that a page lists. The API returns all of them.
 const BUGS_MAX: usize = 50;
-/// Bugs of one signature beside others.
+/// Bugs per signature in a table.
 const IDS_MAX: usize = 4;
 
 /// Attaches a bug to a signature.
@@ -45,7 +45,7 @@ pub fn attach(app: &App, request: &Request, _: &[String]) -> Result<Response, We
     Ok(Response::see_other(&page_of(&signature)))
 }
 
-/// Takes away what [`attach`] did.
+/// Detaches a bug, which undoes [`attach`].
 pub fn detach(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let form = request.form();
     let signature = signature_in(&form)?;
@@ -109,7 +109,7 @@ pub(super) fn of_signature(app: &App, signature: &str) -> Result<Vec<Association
         .unwrap_or_default())
 }
 
-/// The same, and those of signatures that crashes of this one had before.
+/// The same, plus the bugs of signatures that crashes of this signature had before.
 fn of_signature_and_former(app: &App, signature: &str) -> Result<Vec<Association>, WebError> {
     let former = app.store.moved_from(signature)?;
     let mut signatures = vec![signature.to_owned()];
@@ -127,18 +127,18 @@ fn of_signature_and_former(app: &App, signature: &str) -> Result<Vec<Association
     Ok(bugs)
 }
 
-/// What a page says about bugs.
+/// The panel about bugs on a page.
 pub(super) struct Panel {
     pub signature: String,
     pub bugs: Vec<Association>,
-    /// Texts and addresses of links that file one.
+    /// Texts and URLs of the links that file a bug.
     pub filing: Vec<(String, String)>,
-    /// Whether the forms are there.
+    /// True if the panel contains the forms.
     pub may_change: bool,
 }
 
 impl Panel {
-    /// For the page of a report.
+    /// The panel for the page of a report.
     pub fn of_report(
         app: &App,
         request: &Request,
@@ -160,7 +160,7 @@ impl Panel {
         })
     }
 
-    /// For the page of a signature, whose newest crashes in `scope` fill the links.
+    /// The panel for the page of a signature. The newest crashes in `scope` supply the values for the links.
     pub fn of_signature(
         app: &App,
         request: &Request,
@@ -259,7 +259,7 @@ impl Panel {
     }
 }
 
-/// A bug's id, or a short form of it, struck through once the bug is resolved.
+/// A link with a bug's id or a short form of it. The link is struck through if the bug is resolved.
 fn link(association: &Association, id: &str) -> Markup {
     let bug = &association.bug;
     let about = format!(
@@ -271,12 +271,12 @@ fn link(association: &Association, id: &str) -> Markup {
     html! { @if bug.is_resolved() { s { (link) } } @else { (link) } }
 }
 
-/// The ids alone, for a cell of a table; `page` has the rest.
+/// Only the ids, for a cell of a table. `page` shows the rest.
 pub(super) fn ids(bugs: &[Association], page: &str) -> Markup {
     html! {
         @for (at, association) in bugs.iter().take(IDS_MAX).enumerate() {
             @if at > 0 { " " }
-            // `owner/repo#12` without its owner: there is little room.
+            // `owner/repo#12` without its owner, because the cell is narrow.
             @let id = &association.bug.key.id;
             (link(association, id.rsplit('/').next().unwrap_or(id)))
         }
@@ -284,7 +284,7 @@ pub(super) fn ids(bugs: &[Association], page: &str) -> Markup {
     }
 }
 
-/// The template's link for a crash.
+/// The text and URL of the template's link for a crash.
 fn filing_link(
     app: &App,
     request: &Request,
@@ -302,7 +302,7 @@ fn filing_link(
     (template.name.clone(), filing.address(&template.url))
 }
 
-/// Each template, filled by the newest crash in `scope` that it is for.
+/// The link of each template, with the values of the newest matching crash in `scope`.
 fn links_of_newest(
     app: &App,
     request: &Request,
@@ -325,14 +325,14 @@ fn links_of_newest(
     Ok(links)
 }
 
-/// The newest crash in `scope` of a product, or of any where it is empty.
+/// The newest crash of a product in `scope`, or of all products if `product` is empty.
 fn newest(
     app: &App,
     request: &Request,
     scope: &Scope,
     product: &str,
 ) -> Result<Option<(CrashId, ProcessedCrash)>, WebError> {
-    // A second product would be an alternative to the one that the reader asks for.
+    // A second condition on the product would be an alternative to the one in the request.
     let scope = match (product, request.query.get(name::PRODUCT)) {
         (product, Some(asked)) if !product.is_empty() && product != asked => return Ok(None),
         (product, None) if !product.is_empty() => scope.with(name::PRODUCT, product),
@@ -351,7 +351,7 @@ fn newest(
     let Some(id) = id.and_then(|id| id.parse::<CrashId>().ok()) else {
         return Ok(None);
     };
-    // The index may know a crash that has just been deleted.
+    // The index may still contain a crash that was just deleted.
     let Some((_, row)) = app.store.crash(id)? else {
         return Ok(None);
     };

@@ -1,4 +1,4 @@
-//! Parameters that several pages take, and the controls that set them.
+//! Parameters that several pages accept, and the controls for them.
 
 use maud::{Markup, html};
 
@@ -8,9 +8,9 @@ use super::shown;
 use crate::fields::name;
 use crate::web::{Params, WebError};
 
-/// What stands for systems and kinds of process that are not listed.
+/// The choice for systems and process types that are not listed.
 pub const OTHER: &str = "other";
-/// Versions that a form offers.
+/// Maximum number of versions in a form.
 pub const VERSIONS_MAX: usize = 12;
 
 pub fn one_of(params: &Params, param: &str, accepted: &[u32]) -> Result<Option<u32>, WebError> {
@@ -24,10 +24,10 @@ pub fn one_of(params: &Params, param: &str, accepted: &[u32]) -> Result<Option<u
         .ok_or_else(|| refused(param, text, &accepted))
 }
 
-/// A word out of a few, by what it is called in a form.
+/// The words that a parameter accepts, each with its label in forms.
 pub type Words = [(&'static str, &'static str)];
 
-/// The word that a parameter names, or the first where it names none.
+/// The word in a parameter. If the parameter is missing, the first word.
 pub fn word(params: &Params, param: &str, words: &Words) -> Result<&'static str, WebError> {
     let Some(text) = params.get(param) else {
         return Ok(words.first().map_or("", |(word, _)| word));
@@ -39,7 +39,7 @@ pub fn word(params: &Params, param: &str, words: &Words) -> Result<&'static str,
     })
 }
 
-/// Chooses a word.
+/// A control that selects a word.
 pub fn words(title: &str, param: &str, words: &Words, chosen: &str) -> Markup {
     html! {
         label { (title) select name=(param) {
@@ -48,7 +48,7 @@ pub fn words(title: &str, param: &str, words: &Words, chosen: &str) -> Markup {
     }
 }
 
-/// Takes a system by its usual name and by that of the field `platform`.
+/// Reads a system. Accepts its usual name and its name in the field `platform`.
 pub fn system(params: &Params) -> Result<Option<&'static str>, WebError> {
     let Some(text) = params.get(name::PLATFORM) else {
         return Ok(None);
@@ -80,7 +80,7 @@ pub fn option(value: &str, text: &str, is_selected: bool) -> Markup {
     html! { option value=(value) selected[is_selected] { (text) } }
 }
 
-/// Crashes of a system that people call so.
+/// The crashes on a system with this usual name.
 pub fn on_system(scope: &Scope, system: &str) -> Scope {
     match SYSTEMS.iter().find(|(label, _)| *label == system) {
         Some((_, platform)) => scope.with(name::PLATFORM, platform),
@@ -90,7 +90,7 @@ pub fn on_system(scope: &Scope, system: &str) -> Scope {
     }
 }
 
-/// Chooses a system.
+/// A control that selects a system.
 pub fn systems(chosen: Option<&str>) -> Markup {
     html! {
         label { "System" select name=(name::PLATFORM) {
@@ -102,7 +102,7 @@ pub fn systems(chosen: Option<&str>) -> Markup {
     }
 }
 
-/// Ticks versions. Those of the address are offered too, whatever they are.
+/// Check boxes for versions. Includes the versions in the URL, even unknown ones.
 pub fn versions(offered: &[&str], chosen: &[String]) -> Markup {
     let mut versions = offered.to_vec();
     for version in chosen {

@@ -15,22 +15,22 @@ use crate::limits;
 use crate::query::Interval;
 use crate::web::{Request, WebError};
 
-/// Days of the chart.
+/// Number of days in a chart.
 pub const CHART_DAYS: i64 = 14;
 
-/// With more days than these a bar is a week.
+/// If a range has more days than this, one bar is one week.
 const BARS_MAX: i64 = 62;
 
-/// The days of a chart.
+/// The range of dates of a chart.
 #[derive(Clone, Copy)]
 pub struct Range {
     pub from: Timestamp,
-    /// The last moment of it.
+    /// The last millisecond of the range.
     pub to: Timestamp,
 }
 
 impl Range {
-    /// Whole days, the last of which is today.
+    /// A range of whole days. The last one is today.
     pub fn days(days: i64, now: Timestamp) -> Self {
         let first = Timestamp::from_ms(now.ms() - (days - 1) * DAY_MS);
         Self {
@@ -47,7 +47,7 @@ impl Range {
         }
     }
 
-    /// When each bar begins.
+    /// The start of each bar.
     pub fn starts(self) -> impl Iterator<Item = Timestamp> {
         let (interval, length_ms) = self.interval();
         let first = interval.floor(self.from).ms();
@@ -56,7 +56,7 @@ impl Range {
             .take_while(move |start| *start <= self.to)
     }
 
-    /// Each bar's name and the crashes in it.
+    /// The name of each bar, and the crashes in it.
     pub fn bars(self, scope: &Scope) -> Vec<(String, Scope)> {
         let length_ms = self.interval().1;
         let bar = |start: Timestamp| {
@@ -66,7 +66,7 @@ impl Range {
         self.starts().map(bar).collect()
     }
 
-    /// What a bar is, for a sentence.
+    /// The unit of a bar, for a sentence.
     pub fn each(self) -> &'static str {
         match self.interval().0 {
             Interval::Week => "week",
@@ -74,7 +74,7 @@ impl Range {
         }
     }
 
-    /// What a bar is, for a table.
+    /// The unit of a bar, for a table heading.
     pub fn bar(self) -> &'static str {
         match self.interval().0 {
             Interval::Week => "Week from",
@@ -135,7 +135,7 @@ fn stack(found: &SearchResult, scope: &Scope, range: Range, field: &Field) -> St
     })
 }
 
-/// The values that get a series of their own: the newest versions first, other values by count.
+/// The values that get their own series: the newest versions first, other values by count.
 fn most(found: &SearchResult, field: &Field) -> Vec<String> {
     let values = buckets(&found.facets, field.name).iter();
     let mut values: Vec<String> = values

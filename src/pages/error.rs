@@ -1,4 +1,4 @@
-//! Error pages: what went wrong, and a way onward.
+//! Error pages: what is wrong, and what the user can do next.
 
 use maud::html;
 

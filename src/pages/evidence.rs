@@ -1,5 +1,6 @@
-//! What a dump tells beside its stacks: the crashing instruction and what it touched, the state of the
-//! process, the system's own words. Shown where there is any of it; most dumps have half.
+//! The content of a dump apart from its stacks: the crashing instruction and the memory that it accessed,
+//! the state of the process, messages of the system. Only what exists is shown. Most dumps contain about
+//! half of it.
 
 use maud::{Markup, html};
 use serde_json::Value;
@@ -7,12 +8,12 @@ use serde_json::Value;
 use super::{counted, shown, shown_whole};
 use crate::crash::walk::{CrashInfo, PossibleBitFlip, Walk};
 
-/// Handles that a page lists; the API has all.
+/// Handles that a page lists. The API returns all of them.
 const HANDLES_MAX: usize = 1_000;
-/// Records of what macOS had to say that a page shows.
+/// macOS crash-info records that a page shows.
 const MAC_RECORDS_MAX: usize = 50;
 
-/// Why the crash happened, as far as its instruction and registers tell.
+/// Why the crash happened, as derived from the instruction and the registers.
 pub fn analysis(walk: &Walk) -> Markup {
     let info = &walk.crash_info;
     let accesses = info.memory_accesses.as_deref().unwrap_or_default();
@@ -108,7 +109,7 @@ fn bit_flip(flip: &PossibleBitFlip) -> Markup {
     }
 }
 
-/// Errors of the dump's writer. Its list is there and empty where there were none.
+/// Errors that the writer of the dump recorded. The list may exist and be empty.
 fn soft_errors(walk: &Walk) -> Option<&Value> {
     let errors = walk.soft_errors.as_ref()?;
     let is_empty = match errors {
@@ -119,7 +120,7 @@ fn soft_errors(walk: &Walk) -> Option<&Value> {
     (!is_empty).then_some(errors)
 }
 
-/// What the system and the writer of the dump said, and what the process held open.
+/// Messages of the system and of the dump writer, and the open handles of the process.
 pub fn process(walk: &Walk) -> Markup {
     let limits = list_of(walk.proc_limits.as_ref(), "limits");
     let handles = walk.handles.as_ref().and_then(Value::as_array);
@@ -182,7 +183,7 @@ fn facts(walk: &Walk) -> Vec<(&'static str, String)> {
         .flatten()
         .filter(|text| !text.is_empty())
     {
-        // The description mostly says it all.
+        // Usually the description contains this text already.
         if !texts.iter().any(|known| known.contains(&text)) {
             texts.push(text);
         }
@@ -220,7 +221,7 @@ fn list_of<'a>(value: Option<&'a Value>, key: &str) -> Vec<&'a Value> {
     list.into_iter().flatten().collect()
 }
 
-/// An object's members, a row each.
+/// The members of an object, one per row.
 fn pairs(object: &Value) -> Markup {
     let members = object.as_object().into_iter().flatten();
     html! {

@@ -1,4 +1,4 @@
-//! Home: which products crash how often, and what came in last.
+//! The home page: crashes per product, and the newest crashes.
 
 use maud::{Markup, html};
 
@@ -16,7 +16,7 @@ use crate::web::{Request, Response, WebError};
 
 const NEWEST: usize = 25;
 const PRODUCTS: usize = 50;
-/// The range of a search without dates.
+/// The default number of days of a search.
 const DAYS: u64 = 7;
 
 pub fn home(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
@@ -44,7 +44,7 @@ pub fn home(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
     Ok(Response::html(Page::new("Crashes", "/").render(content)))
 }
 
-/// Counts of the last seven days.
+/// Counts for the last seven days.
 fn week(app: &App, may_see_protected: bool) -> Result<SearchResult, WebError> {
     let params = [
         ("_aggs.product", name::VERSION),
@@ -57,7 +57,7 @@ fn week(app: &App, may_see_protected: bool) -> Result<SearchResult, WebError> {
     Ok(app.index.search(&query)?)
 }
 
-/// Crashes per day: by product, or by version where there is one product.
+/// Crashes per day: by version if there is only one product, otherwise by product.
 fn per_day(app: &App, request: &Request, week: &SearchResult) -> Result<Markup, WebError> {
     let by = match buckets(&week.facets, name::PRODUCT).len() {
         1 => name::VERSION,
@@ -80,7 +80,7 @@ fn per_day(app: &App, request: &Request, week: &SearchResult) -> Result<Markup, 
     })
 }
 
-/// What to do where there is no crash at all.
+/// Instructions for a server without any crash.
 pub(super) fn first_steps(request: &Request) -> Markup {
     let host = shown(request.header("host").unwrap_or("127.0.0.1:8000")).into_owned();
     html! {

@@ -1,4 +1,4 @@
-//! Logging in with a token, and out again.
+//! Login with a token, and logout.
 
 use maud::{Markup, html};
 
@@ -7,14 +7,14 @@ use crate::access::{self, sessions};
 use crate::app::App;
 use crate::web::{HTML, Params, Request, Response, WebError};
 
-/// Where the form sends people on to.
+/// The parameter with the path to open after the login.
 const NEXT: &str = "next";
-/// The parameter that carries the local key in the address that the server prints.
+/// The parameter with the local key in the URL that the server prints.
 const KEY: &str = "key";
 
-/// The form, in the place of a page that asks for more rights.
+/// The login form, shown instead of a page that needs more rights.
 pub fn ask(request: &Request, error: &WebError) -> Response {
-    // No answer that browsers read as a page may be the one that was asked for.
+    // The status must be an error: a browser must not take the form for the requested page.
     answer(
         error.status,
         &address(request, &request.query),
@@ -51,9 +51,8 @@ pub fn logout(app: &App, request: &Request, _: &[String]) -> Result<Response, We
     Ok(Response::see_other("/login/").with("set-cookie", gone))
 }
 
-/// Lets in whoever opens a page with the local key in its address, and sends the browser on to the
-/// same address without it, so that the key does not stay in sight. `None` without a key that is
-/// right.
+/// Opens a session for a caller with the local key in the URL, and redirects the browser to the same URL
+/// without the key, so that the key is not visible any longer. `None` if there is no valid key.
 pub fn by_key(app: &App, request: &Request) -> Result<Option<Response>, WebError> {
     let Some(key) = request.query.get(KEY) else {
         return Ok(None);
@@ -61,7 +60,7 @@ pub fn by_key(app: &App, request: &Request) -> Result<Option<Response>, WebError
     let Ok(caller) = access::holder_of(app, request, key)? else {
         return Ok(None);
     };
-    // A token in an address would end up in logs and histories; only the local key is meant for it.
+    // A token in a URL would be stored in logs and browser histories. Only the local key may be used there.
     if !caller.is_local {
         return Ok(None);
     }
@@ -83,7 +82,7 @@ fn address(request: &Request, query: &Params) -> String {
     }
 }
 
-/// A path of our own, so that a link to the form cannot send people elsewhere.
+/// Returns only paths on this server, so that a link to the form cannot redirect users elsewhere.
 fn local(next: &str) -> &str {
     let is_path = next.starts_with('/') && !next.starts_with("//");
     let is_plain = next.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
@@ -104,7 +103,7 @@ fn markup(next: &str, problem: Option<&str>) -> Markup {
         section.panel.narrow {
             div.body {
                 form.filters method="post" action="/login/" {
-                    // Browsers keep a password by a name.
+                    // Browsers store a password together with a user name.
                     input type="text" name="account" value="crashkeep" autocomplete="username" aria-label="Account" hidden;
                     label { "Token or local key" input type="password" name="token" required autofocus autocomplete="current-password"; }
                     input type="hidden" name=(NEXT) value=(next);

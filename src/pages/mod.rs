@@ -1,8 +1,8 @@
-//! Server-rendered pages, one file a page: parameters, view, markup.
+//! Server-rendered pages, one file per page: parameters, view, markup.
 //!
-//! No page needs a script or loads anything from elsewhere. Texts that came from clients are
-//! escaped by maud and made visible by [`shown`]. A page adds markup, not colours: those are in
-//! `style.css`.
+//! No page needs a script or loads anything from other sites. maud escapes text from clients, and [`shown`]
+//! makes its invisible characters visible. A page contains markup and no colours; `style.css` defines the
+//! colours.
 
 pub mod accounts;
 pub mod api;
@@ -43,17 +43,17 @@ use crate::crash::text::is_hidden;
 
 pub const STYLE: &str = include_str!("style.css");
 pub const ICON: &str = include_str!("icon.svg");
-/// Stands in the addresses of both, so that browsers may keep them for ever.
+/// Part of the URLs of both files, so that browsers may cache them without limit.
 const ASSETS_HASH: u64 = xxh3_64(STYLE.as_bytes()) ^ xxh3_64(ICON.as_bytes());
 
-/// The frame of every page.
+/// The frame around every page.
 struct Page<'a> {
     title: &'a str,
-    /// Path of the menu's entry that the page belongs to.
+    /// Path of the menu entry that the page belongs to.
     section: &'a str,
-    /// What the search box says.
+    /// Text in the search box.
     query: &'a str,
-    /// Seconds after which the browser asks again, for a page that changes by itself.
+    /// Seconds after which the browser reloads the page, if its content changes by itself.
     refresh_s: Option<u32>,
 }
 
@@ -123,8 +123,8 @@ impl<'a> Page<'a> {
     }
 }
 
-/// A page whose links, forms and assets are below `base` (`/crashes`), instead of the root. Only
-/// our own markup has an attribute that begins so: a quotation mark in a text is escaped.
+/// Changes the links, forms and assets of a page so that they are below `base` (`/crashes`) and not at the
+/// root. Only our own markup contains such attributes, because maud escapes quotation marks in text.
 pub fn below(base: &str, page: &[u8]) -> Vec<u8> {
     const ATTRIBUTES: [&[u8]; 4] = [
         b" href=\"/",
@@ -155,11 +155,11 @@ fn asset(name: &str) -> String {
     format!("/assets/{ASSETS_HASH:016x}/{name}")
 }
 
-/// Characters of one text that stand in a page, where nothing says otherwise.
+/// Default limit for the characters of one text on a page.
 const SHOWN_CHARS_MAX: usize = 1_000;
 
-/// A text from outside, cut to a bound, with what would be invisible or turn the line around
-/// spelt out.
+/// A text from outside, truncated to the limit. Characters that are invisible or change the direction of
+/// text are replaced by their code points.
 fn shown(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         None => shown_whole(text),
@@ -167,7 +167,7 @@ fn shown(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The same without a bound: the caller has one.
+/// The same without a limit. The caller must limit the text.
 fn shown_whole(text: &str) -> Cow<'_, str> {
     let hidden = is_hidden;
     if !text.contains(hidden) {
@@ -184,7 +184,7 @@ fn shown_whole(text: &str) -> Cow<'_, str> {
     Cow::Owned(visible)
 }
 
-/// A signature with its separators set back. A narrow column breaks it between names, where it can.
+/// A signature with its separators in a fainter style. A narrow column can break it between names.
 fn signature(text: &str) -> Markup {
     html! {
         @for (i, part) in text.split(" | ").enumerate() {
@@ -197,7 +197,7 @@ fn signature(text: &str) -> Markup {
     }
 }
 
-/// The search for exactly one value of a field.
+/// A search for exactly one value of a field.
 fn search_for(field: &str, value: &str) -> String {
     scope::Scope::default().with(field, value).search()
 }
@@ -206,7 +206,7 @@ fn report_path(id: impl std::fmt::Display) -> String {
     format!("/report/index/{id}")
 }
 
-/// The page of a product.
+/// The path of a product's page.
 fn product_path(product: &str) -> String {
     use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
     format!(
@@ -215,7 +215,7 @@ fn product_path(product: &str) -> String {
     )
 }
 
-/// `22 Nov`, with the year where it is another one.
+/// `22 Nov`, with the year if it differs.
 fn day_text(day: Timestamp, now: Timestamp) -> String {
     let date = day.utc().date();
     let month = &date.month().to_string()[..3];
@@ -274,7 +274,7 @@ fn counted(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", number(n), if n == 1 { one } else { many })
 }
 
-/// A column's value for people.
+/// The value of a column as text for people.
 fn text_of(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -283,14 +283,14 @@ fn text_of(value: &Value) -> String {
     }
 }
 
-/// `2026-11-22 09:12` of an RFC 3339 moment.
+/// `2026-11-22 09:12` for a time in RFC 3339.
 fn minute(moment: &str) -> String {
     moment
         .get(..16)
         .map_or_else(|| moment.to_owned(), |text| text.replace('T', " "))
 }
 
-/// A share as a bar; drawn with attributes, since the page allows no inline style.
+/// A share as a bar. It is drawn with attributes, because the page allows no inline style.
 fn bar(part: u64, whole: u64) -> Markup {
     let share = (part * 100).checked_div(whole).unwrap_or(0).min(100);
     html! {

@@ -1,4 +1,4 @@
-//! A product's home: how it does from day to day, what is new and what moves.
+//! The page of a product: crashes per day, new signatures, and signatures whose rank changed.
 
 use maud::{Markup, html};
 
@@ -16,13 +16,13 @@ use crate::index::SearchResult;
 use crate::limits;
 use crate::web::{Params, Request, Response, WebError};
 
-/// Days that are compared with as many before.
+/// Number of days that are compared with the same number of days before.
 const WEEK_DAYS: i64 = 7;
-/// Rows of each list.
+/// Rows per list.
 const ROWS: usize = 10;
-/// Signatures that are looked up for whether they are new.
+/// Number of signatures that are checked for being new.
 const CANDIDATES_MAX: usize = 200;
-/// A signature counts as a mover that was or is among so many: further down, ranks are chance.
+/// A signature counts as a mover only if it is or was within this rank. Lower ranks are random.
 const MOVERS_RANK_MAX: usize = 100;
 const VERSIONS: usize = 8;
 
@@ -37,7 +37,7 @@ pub fn product(app: &App, request: &Request, captures: &[String]) -> Result<Resp
 struct View<'a> {
     product: &'a str,
     chart: Stack,
-    /// The week and the one before.
+    /// Counts of the week and of the week before.
     week: SearchResult,
     before: SearchResult,
     scope: Scope,
@@ -228,7 +228,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// Signatures of both weeks whose rank changed most.
+/// The signatures of both weeks whose rank changed most.
 fn movers(rows: &[Row]) -> Vec<Row> {
     let places = |row: &Row| match row.movement {
         Movement::By(places) => places,

@@ -1,5 +1,5 @@
-//! Signatures ranked by their crashes, beside the equal period before. Source: Socorro's top
-//! crashers; ranks count from 1.
+//! Signatures ranked by their number of crashes, compared with the equal period before. Source: Socorro's
+//! top crashers. Ranks count from 1.
 
 use std::collections::HashMap;
 
@@ -8,13 +8,13 @@ use super::text_of;
 use crate::fields::name;
 use crate::index::{FacetBucket, SearchResult};
 
-/// Systems with a column of their own: as people call them, and as the field `platform` does.
+/// Systems with their own column: usual name, and name in the field `platform`.
 pub const SYSTEMS: [(&str, &str); 3] = [
     ("Windows", "Windows NT"),
     ("macOS", "Mac OS X"),
     ("Linux", "Linux"),
 ];
-/// Smaller moves are noise.
+/// Smaller changes of rank are noise.
 const MOVE_MIN: i64 = 5;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -23,25 +23,25 @@ pub struct Row {
     pub movement: Movement,
     pub signature: String,
     pub count: u64,
-    /// Of all crashes, in percent.
+    /// Percentage of all crashes.
     pub share: f64,
-    /// Percentage points since the period before; `None` where that had no crash.
+    /// Difference in percentage points to the period before; `None` if that period has no crash.
     pub difference: Option<f64>,
-    /// By [`SYSTEMS`], then all others.
+    /// Counts in the order of [`SYSTEMS`], then all others.
     pub systems: [u64; 4],
-    /// Distinct times of installation.
+    /// Number of distinct installation times.
     pub installs: u64,
     pub startup_crashes: u64,
-    /// Crashes in the first minute.
+    /// Crashes within the first minute.
     pub early_crashes: u64,
     pub gc_crashes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Movement {
-    /// It was not there.
+    /// The signature had no crash in the period before.
     New,
-    /// Places up; negative: down.
+    /// Number of ranks gained; negative if lost.
     By(i64),
 }
 
@@ -52,7 +52,7 @@ impl Movement {
         })
     }
 
-    /// Whether it went far enough to be shown.
+    /// True if the change is large enough to be shown.
     pub fn is_notable(self) -> bool {
         match self {
             Self::New => true,
@@ -77,14 +77,14 @@ impl Row {
         }
     }
 
-    /// More than half crashed in the first minute.
+    /// True if more than half of the crashes were in the first minute.
     pub fn is_soon_after_start(&self) -> bool {
         self.early_crashes * 2 > self.count
     }
 }
 
-/// Ranks the signatures of a period. `before` has those of the equal period before, `early` those
-/// that crashed in the first minute.
+/// Ranks the signatures of a period. `before` has the signatures of the equal period before, `early` those
+/// of crashes in the first minute.
 pub fn rank(now: &SearchResult, before: &SearchResult, early: &[FacetBucket]) -> Vec<Row> {
     let signatures = |result: &SearchResult| -> Vec<(String, u64)> {
         super::scope::buckets(&result.facets, name::SIGNATURE)
@@ -130,7 +130,7 @@ pub fn rank(now: &SearchResult, before: &SearchResult, early: &[FacetBucket]) ->
         .collect()
 }
 
-/// Percent; 0 of nothing.
+/// Percentage; 0 if `whole` is 0.
 pub fn share(part: u64, whole: u64) -> f64 {
     match whole {
         0 => 0.0,

@@ -1,4 +1,4 @@
-//! A single report: what crashed, where, and everything that came with it.
+//! The page of a single report: what crashed, where, and all data that came with it.
 
 use maud::{Markup, html};
 
@@ -17,27 +17,27 @@ use crate::rights;
 use crate::store::{Requested, State, StoredCrash};
 use crate::web::{Params, Request, Response, WebError};
 
-/// Modules that a page lists; the API has all.
+/// Modules that a page lists. The API returns all of them.
 const MODULES_MAX: usize = 1_000;
-/// Threads beside the crashing one that a page shows.
+/// Threads that a page shows in addition to the crashing one.
 const THREADS_MAX: usize = 300;
 /// Frames of all those threads together.
 const OTHER_FRAMES_MAX: usize = 6_000;
-/// Seconds between two looks at a crash that is not processed yet.
+/// Seconds until the page of an unprocessed crash reloads.
 const REFRESH_S: u32 = 2;
 
 struct View {
     row: StoredCrash,
     raw: RawCrash,
     processed: Option<ProcessedCrash>,
-    /// Damage that was found while reading.
+    /// Damage that was found while reading the crash.
     damage: Vec<String>,
-    /// Whether the reader may see what is not public; else it is not here.
+    /// True if the caller may see protected data. Otherwise the view does not contain it.
     sees_protected: bool,
     may_reprocess: bool,
 }
 
-/// Opening a page changes nothing, unless the configuration lets it ask for a deferred crash.
+/// Opening the page changes nothing, unless the configuration says that it requests a deferred crash.
 pub fn report(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
     let id = parse_id(captures)?;
     if captures[0] != id.to_string() {
@@ -70,7 +70,7 @@ pub fn report(app: &App, request: &Request, captures: &[String]) -> Result<Respo
     Ok(Response::html(page.render(content)))
 }
 
-/// Whether a browser asks on its own, before anybody has opened the page.
+/// True if the browser prefetches the page, which no user has opened yet.
 fn is_prefetch(request: &Request) -> bool {
     ["sec-purpose", "purpose"]
         .iter()
@@ -78,7 +78,7 @@ fn is_prefetch(request: &Request) -> bool {
         .any(|purpose| purpose.contains("prefetch"))
 }
 
-/// Puts the crash into the priority lane and shows it again.
+/// Moves the crash to the priority lane and shows it again.
 pub fn reprocess(app: &App, _: &Request, captures: &[String]) -> Result<Response, WebError> {
     let id = parse_id(captures)?;
     match app.store.request(id)? {
@@ -216,7 +216,7 @@ fn state_chip(row: &StoredCrash) -> Markup {
     }
 }
 
-/// A crash that has no result yet: what it waits for, and what is known of it already.
+/// A crash without a result: what it waits for, and what is already known.
 fn unprocessed(view: &View) -> Markup {
     html! {
         section.panel {
@@ -284,7 +284,7 @@ fn no_walk(notes: &[String]) -> Markup {
     }
 }
 
-/// A dump beside the main one: folded, for it tells about another process.
+/// A dump other than the main one. It is collapsed, because it is about another process.
 fn other_dump(number: usize, name: &str, dump: &OtherDump) -> Markup {
     let name = html! { span.mono { (shown(name)) } };
     html! {
@@ -416,7 +416,7 @@ fn other_threads(walk: &Walk, anchor: &str) -> Markup {
     }
 }
 
-/// The facts that readers look for first, in the catalogue's order.
+/// The facts that readers look for first, in the order of the catalogue.
 const FACTS: [&str; 18] = [
     "date_processed",
     "uptime",
@@ -522,7 +522,7 @@ fn files(view: &View) -> Markup {
     }
 }
 
-/// Characters of long texts on one page, in annotations and in fields each.
+/// Characters of long texts on one page, for annotations and for fields each.
 const LONG_TEXTS_CHARS_MAX: usize = 400_000;
 
 fn annotations(view: &View) -> Markup {
@@ -549,8 +549,8 @@ fn annotations(view: &View) -> Markup {
     }
 }
 
-/// A text of any length: a long one folds behind its beginning, and of a very long one (or when
-/// `budget`, the characters left for texts on this page, is used up) only the beginning stands.
+/// A text of any length. A long text is collapsed behind its first characters. A very long one is truncated,
+/// also if `budget`, the remaining characters for texts on this page, is used up.
 fn long_text(text: &str, budget: &mut usize) -> Markup {
     const FOLDED: usize = 300;
     const WHOLE: usize = 20_000;
@@ -630,7 +630,7 @@ fn modules(walk: &Walk, anchor: &str) -> Markup {
     }
 }
 
-/// What became of a module's symbols; `None` where no stack asked for them.
+/// What happened to the symbols of a module; `None` if no stack needed them.
 fn symbols_word(module: &Module) -> Option<&'static str> {
     match (
         module.corrupt_symbols,

@@ -1,4 +1,4 @@
-//! Crashes chosen by conditions: what a page counts, and the addresses that count the same.
+//! A set of crashes, chosen by conditions: what a page counts, and the URLs that count the same.
 
 use time::Date;
 use time::macros::format_description;
@@ -10,12 +10,12 @@ use crate::index::{FacetBucket, FacetResult, SearchResult};
 use crate::query::{FieldRef, Query};
 use crate::web::{Params, Request, WebError};
 
-/// Conditions as parameters of a search.
+/// Conditions in the form of search parameters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope(Vec<(String, String)>);
 
 impl Scope {
-    /// The conditions of a query, both bounds of the date among them.
+    /// The conditions of a query, including both bounds of the date.
     pub fn of(query: &Query) -> Self {
         let mut conditions: Vec<(String, String)> = query
             .filters
@@ -28,45 +28,45 @@ impl Scope {
         Self(conditions)
     }
 
-    /// Adds a condition, written as a search writes it.
+    /// Adds a condition in the syntax of a search.
     pub fn when(&self, field: &str, condition: impl Into<String>) -> Self {
         let mut scope = self.clone();
         scope.0.push((field.to_owned(), condition.into()));
         scope
     }
 
-    /// Adds one value of a field; a second value of the same field is an alternative.
+    /// Adds the condition that a field has this value. A second value of the same field is an alternative.
     pub fn with(&self, field: &str, value: &str) -> Self {
         self.when(field, exactly(field, value))
     }
 
-    /// Without any condition on a field.
+    /// Removes all conditions on a field.
     pub fn without(&self, field: &str) -> Self {
         let mut scope = self.clone();
         scope.0.retain(|(name, _)| name != field);
         scope
     }
 
-    /// Crashes from `from` on and before `to`.
+    /// Crashes at or after `from` and before `to`.
     pub fn between(&self, from: Timestamp, to: Timestamp) -> Self {
         let date = fields::name::DATE;
         self.when(date, format!(">={}", from.rfc3339()))
             .when(date, format!("<{}", to.rfc3339()))
     }
 
-    /// The search page for it.
+    /// The URL of the search page with these conditions.
     pub fn search(&self) -> String {
         format!("/search/?{}", Params(self.0.clone()).to_query())
     }
 
-    /// The page of one signature, with these conditions.
+    /// The URL of the page of one signature with these conditions.
     pub fn signature_page(&self, signature: &str) -> String {
         let mut params = vec![(fields::name::SIGNATURE.to_owned(), signature.to_owned())];
         params.extend(self.without(fields::name::SIGNATURE).0);
         format!("/signature/?{}", Params(params).to_query())
     }
 
-    /// Counts, with further parameters of a search; no facets and no results but those asked for.
+    /// Runs a search with additional parameters. Returns only the facets and results that these request.
     pub fn ask(
         &self,
         app: &App,
@@ -85,7 +85,7 @@ impl Scope {
     }
 }
 
-/// The condition that a field has this value.
+/// The condition that a field has exactly this value.
 pub fn exactly(field: &str, value: &str) -> String {
     let is_read_otherwise = value.starts_with(['!', '=', '~', '^', '$', '@', '<', '>'])
         || value.starts_with("__")
@@ -105,7 +105,7 @@ pub fn buckets<'a>(facets: &'a [(String, FacetResult)], label: &str) -> &'a [Fac
         .map_or(&[], |(_, facet)| facet.buckets())
 }
 
-/// The crashes of one value of a facet.
+/// The number of crashes with one value of a facet.
 pub fn count_of(facets: &[(String, FacetResult)], label: &str, value: &str) -> u64 {
     buckets(facets, label)
         .iter()
@@ -113,7 +113,7 @@ pub fn count_of(facets: &[(String, FacetResult)], label: &str, value: &str) -> u
         .map_or(0, |bucket| bucket.count)
 }
 
-/// Distinct values of a field.
+/// The number of distinct values of a field.
 pub fn distinct(facets: &[(String, FacetResult)], field: &str) -> u64 {
     let label = format!("cardinality_{field}");
     match facets.iter().find(|(found, _)| *found == label) {
@@ -123,12 +123,12 @@ pub fn distinct(facets: &[(String, FacetResult)], field: &str) -> u64 {
     }
 }
 
-/// When the interval of a date's histogram begins.
+/// The start of an interval in a histogram of dates.
 pub fn moment(bucket: &FacetBucket) -> Option<Timestamp> {
     bucket.term.as_str().and_then(Timestamp::parse_rfc3339)
 }
 
-/// SuperSearch's parameters for those of the page: days become bounds of the date.
+/// Converts the parameters of a page to those of SuperSearch: days become bounds of the date.
 pub fn to_filters(params: &Params) -> Result<Vec<(String, String)>, WebError> {
     let mut filters = Vec::new();
     for (name, value) in params.0.iter().filter(|(_, value)| !value.is_empty()) {
@@ -145,12 +145,12 @@ pub fn to_filters(params: &Params) -> Result<Vec<(String, String)>, WebError> {
     Ok(filters)
 }
 
-/// Whether a parameter of a page is a day that bounds the date.
+/// True if a parameter of a page is a day that limits the date.
 pub fn is_day(name: &str) -> bool {
     matches!(name, "from" | "to")
 }
 
-/// The condition on the date that a day stands for; the last day counts whole.
+/// The condition on the date for a day. The whole last day is included.
 pub fn day_bound(name: &str, text: &str) -> Result<String, String> {
     let day = Date::parse(text, format_description!("[year]-[month]-[day]"))
         .map_err(|_| format!("{text:?} is no day; write it as 2026-11-22"))?;

@@ -1,6 +1,6 @@
-//! One signature: what its crashes have in common, how many there are each day, and the newest.
+//! The page of one signature: what its crashes have in common, crashes per day, and the newest ones.
 //!
-//! Takes every condition that a search takes; `by` counts by any field of the catalogue.
+//! Accepts every condition of a search. `by` counts the values of any field of the catalogue.
 
 use maud::{Markup, html};
 
@@ -19,9 +19,9 @@ use crate::store::signing::Moves;
 use crate::web::{Params, Request, Response, WebError};
 
 const PER_PAGE: usize = 50;
-/// Values that each panel lists.
+/// Values per panel.
 const PANEL_VALUES: usize = 12;
-/// Values that counting by a chosen field lists.
+/// Values in the panel of the chosen field.
 const BY_VALUES: usize = 100;
 const PANELS: [&str; 6] = [
     name::PLATFORM_PRETTY_VERSION,
@@ -42,7 +42,7 @@ const COLUMNS: [&str; 9] = [
     name::ADDRESS,
     name::UPTIME,
 ];
-/// Seconds at which a range of the uptime begins, and what it is called.
+/// The first second of each range of the uptime, and the name of the range.
 const UPTIMES: [(u64, &str); 5] = [
     (0, "below 1 min"),
     (60, "1 to 5 min"),
@@ -51,7 +51,7 @@ const UPTIMES: [(u64, &str); 5] = [
     (3_600, "1 h and longer"),
 ];
 
-/// Other signatures of the same crashes that a page lists.
+/// Maximum number of other signatures of the same crashes on the page.
 const MOVES_MAX: usize = 10;
 
 pub fn report(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
@@ -70,21 +70,21 @@ pub fn report(app: &App, request: &Request, _: &[String]) -> Result<Response, We
 struct View<'a> {
     signature: &'a str,
     params: &'a Params,
-    /// Its crashes, in the range of dates.
+    /// Crashes of the signature in the range of dates.
     scope: Scope,
     range: Range,
     result: SearchResult,
-    /// By [`UPTIMES`].
+    /// Counts in the order of [`UPTIMES`].
     uptimes: [u64; 5],
     first: Option<First>,
     bugs: bugs::Panel,
-    /// Where crashes of this signature are now.
+    /// The signatures that crashes of this signature have now.
     moved_to: Moves,
-    /// What crashes of this signature were called before.
+    /// The signatures that crashes of this signature had before.
     moved_from: Moves,
     chart: super::chart::Stack,
     by: Option<&'static Field>,
-    /// What can be counted by.
+    /// The fields that the user can choose to count by.
     choices: Vec<&'static Field>,
     page: usize,
     now: Timestamp,
@@ -114,7 +114,8 @@ impl<'a> View<'a> {
         let mut conditions = to_filters(params)?;
         conditions.retain(|(name, _)| name != name::SIGNATURE && name != "by");
         conditions.push((name::SIGNATURE.into(), format!("={signature}")));
-        // Bounds of the date that the address leaves out become fixed, so that every link counts the same.
+        // Bounds of the date that the URL lacks become fixed here, so that every link counts the same
+        // crashes.
         let query = Query::parse(&conditions, now, may_see_protected)?;
         let scope = Scope::of(&query);
         let (from, to) = query.date_range();
@@ -202,7 +203,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The conditions with ways to take them away, the days, and what to count by.
+    /// The conditions with links to remove them, the dates, and the field to count by.
     fn form(&self) -> Markup {
         let own = ["from", "to", "by", "page", name::SIGNATURE];
         let conditions: Vec<&(String, String)> = self
@@ -236,7 +237,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// This page's address with its parameters changed, on its first page.
+    /// The URL of this page with changed parameters, at the first page of results.
     fn address(&self, change: impl FnOnce(&mut Vec<(String, String)>)) -> String {
         let mut params = self.params.clone();
         params.0.retain(|(n, v)| n != "page" && !v.is_empty());
@@ -248,7 +249,7 @@ impl<'a> View<'a> {
         let values = buckets(&self.result.facets, field.name);
         let has_installs = field.name == name::VERSION;
         let named: u64 = values.iter().map(|bucket| bucket.count).sum();
-        // A crash can have several values of a split field; then nothing is missing.
+        // A crash can have several values of a split field. Then `named` is larger and nothing is missing.
         let missing = if values.len() < BY_VALUES {
             self.result.total.saturating_sub(named)
         } else {
@@ -361,7 +362,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// Fields of few enough values to be counted by.
+/// The fields with few enough values to count by.
 fn choices(may_see_protected: bool) -> Vec<&'static Field> {
     fields::all()
         .iter()
@@ -395,7 +396,7 @@ fn newest(
     scope.ask(app, request, &further)
 }
 
-/// Crashes of one range of the uptime.
+/// Crashes in one range of the uptime.
 fn uptime_range(scope: &Scope, at: usize) -> Scope {
     let scope = match at {
         0 => scope.clone(),
@@ -407,7 +408,7 @@ fn uptime_range(scope: &Scope, at: usize) -> Scope {
     }
 }
 
-/// Two searches: the first hour by minutes, and what is longer.
+/// Runs two searches: one for the first hour in minutes, one for longer uptimes.
 fn uptimes(scope: &Scope, app: &App, request: &Request) -> Result<[u64; 5], WebError> {
     let last = UPTIMES.len() - 1;
     let hour = scope
@@ -434,10 +435,10 @@ fn uptimes(scope: &Scope, app: &App, request: &Request) -> Result<[u64; 5], WebE
     Ok(counts)
 }
 
-/// The first crash that was ever counted under a signature.
+/// The first crash that was ever counted for a signature.
 struct First {
     at: Timestamp,
-    /// Where it is still there.
+    /// The report of that crash, if it still exists.
     report: Option<String>,
 }
 
@@ -476,7 +477,7 @@ impl First {
     }
 }
 
-/// Signatures that crashes had before or have now, as lists change and symbols come.
+/// Signatures that the crashes had before or have now, because lists changed or symbols arrived.
 fn moves(title: &str, moves: &Moves) -> Markup {
     html! {
         @if !moves.is_empty() {

@@ -1,4 +1,4 @@
-//! How a crash came to its signature: what became of each frame, and what each rule made of it.
+//! Explains the signature of a crash: what happened to each frame, and the result of each rule.
 
 use maud::{Markup, html};
 
@@ -130,7 +130,7 @@ fn frame_row(at: usize, frame: &FrameStep) -> Markup {
     }
 }
 
-/// Whether a frame is part of the signature, and what became of it in words.
+/// Whether a frame is part of the signature, and its fate in words.
 fn fate_text(fate: Fate) -> (bool, &'static str) {
     match fate {
         Fate::Nameless => (false, "skipped: nothing names it"),

@@ -1,5 +1,5 @@
-//! The signature lists: reading them, trying a change on all of history, putting it in force and
-//! going back.
+//! The signature lists: show them, preview a change over all crashes, put it in force, and restore an
+//! earlier revision.
 
 use maud::{Markup, html};
 
@@ -16,11 +16,11 @@ use crate::web::{Params, Request, Response, WebError};
 
 /// Revisions that the page lists.
 const REVISIONS_MAX: usize = 50;
-/// Groups of a kind that the page shows; the API has more.
+/// Groups per kind on the page. The API returns more.
 const GROUPS_MAX: usize = 25;
-/// Parts of a group.
+/// Parts per group.
 const PARTS_MAX: usize = 8;
-/// Seconds between two looks at a re-sign that goes on.
+/// Seconds until the page reloads while a re-sign is running.
 const REFRESH_S: u32 = 3;
 
 pub fn lists(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
@@ -66,7 +66,7 @@ pub fn apply(app: &App, request: &Request, _: &[String]) -> Result<Response, Web
     if refusal.status >= 500 {
         return Err(refusal);
     }
-    // What was typed must not be lost.
+    // The user's input must not be lost.
     let view = View::load(app, draft, Outcome::Refused(refusal.message))?;
     Ok(view.response(refusal.status))
 }
@@ -102,7 +102,7 @@ fn based_on(form: &Params) -> Result<u64, WebError> {
         .and_then(revision)
 }
 
-/// What stands in the form.
+/// The content of the form.
 struct Draft {
     texts: ListTexts,
     comment: String,
@@ -123,7 +123,7 @@ impl Draft {
         for (file, text) in FILES.into_iter().zip(&mut texts.0) {
             let typed = form.all(file).next();
             let typed = typed.ok_or_else(|| WebError::bad(file, format!("{file} is missing")))?;
-            // Browsers send the line ends of text areas as two characters.
+            // Browsers send line ends in text areas as CR LF.
             *text = typed.replace("\r\n", "\n");
         }
         Ok(Self {
@@ -137,7 +137,7 @@ impl Draft {
 enum Outcome {
     None,
     Refused(String),
-    /// With the ids of the crashes that stand for its groups.
+    /// The preview, and the ids of the example crashes of its groups.
     Previewed(Vec<(u64, CrashId)>, Preview),
 }
 
@@ -191,7 +191,7 @@ impl View {
 
     fn response(&self, status: u16) -> Response {
         let mut page = Page::new("Signature lists", "/signatures/");
-        // What is being typed or read must not be taken away.
+        // A reload must not discard what the user types or reads.
         let is_watched = matches!(self.outcome, Outcome::None) && self.running().is_some();
         page.refresh_s = (is_watched && self.may_change).then_some(REFRESH_S);
         Response {
@@ -243,7 +243,7 @@ impl View {
                             summary { span.mono { (file) } " " span.faint { (entries_text(text)) } }
                             div.body {
                                 @if file == SITE_RULES { (site_help()) }
-                                // A browser drops a newline that follows the tag at once.
+                                // A browser ignores a newline directly after the tag.
                                 textarea name=(file) rows="14" spellcheck="false" aria-label=(file) readonly[!self.may_change] { "\n" (text) }
                             }
                         }

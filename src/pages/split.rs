@@ -1,4 +1,4 @@
-//! Bars of crashes split by the values of a field, each part with the search that counts it.
+//! Bars of crashes split by the values of a field. Each part has a link to the search that counts it.
 
 use super::chart::{Bar, Series, Stack};
 use super::scope::{Scope, exactly};
@@ -6,20 +6,20 @@ use crate::fields::Field;
 
 pub struct Split<'a, Count, Total> {
     pub title: String,
-    /// What a bar is, for the table.
+    /// The unit of a bar, for the table.
     pub bar: &'static str,
-    /// Each bar's name and the crashes in it.
+    /// The name of each bar, and the crashes in it.
     pub bars: Vec<(String, Scope)>,
     pub field: &'a Field,
-    /// Values with a series of their own: as they are shown, and as the field has them.
+    /// Values with their own series: as shown, and as in the field.
     pub values: Vec<(&'a str, &'a str)>,
-    /// Crashes of a bar that have this value.
+    /// The number of crashes in a bar with this value.
     pub count: Count,
-    /// All crashes of a bar.
+    /// The number of all crashes in a bar.
     pub total: Total,
 }
 
-/// What has none of the values becomes a last series.
+/// Crashes with none of the values form the last series.
 pub fn split<Count, Total>(from: Split<Count, Total>) -> Stack
 where
     Count: Fn(usize, &str) -> u64,
@@ -30,7 +30,8 @@ where
     for (shown, value) in &from.values {
         let bars = from.bars.iter().enumerate();
         let values = bars.map(|(bar, (_, scope))| {
-            // It is one of those that a condition on the field allows.
+            // The value is one of those that a condition on the field permits, so the condition can be
+            // replaced.
             let scope = scope.without(field.name).with(field.name, value);
             ((from.count)(bar, value), scope.search())
         });

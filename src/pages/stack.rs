@@ -1,14 +1,14 @@
-//! A thread's stack: what a reader of a report came for.
+//! The stack of a thread.
 
 use maud::{Markup, html};
 
 use super::shown;
 use crate::crash::walk::{Frame, Inline, Thread};
 
-/// Frames of one thread that a page shows: all that are kept of a long stack.
+/// Frames of one thread on a page. This includes all stored frames of a long stack.
 const FRAMES_MAX: usize = 501;
 
-/// Modules of operating systems and language runtimes: their frames stand back.
+/// Modules of operating systems and language runtimes. Their frames are shown in a fainter style.
 const SYSTEM_MODULES: [&str; 22] = [
     "libc.so",
     "libc-",
@@ -33,7 +33,7 @@ const SYSTEM_MODULES: [&str; 22] = [
     "appkit",
     "libobjc",
 ];
-/// Functions of language runtimes, wherever they were compiled into.
+/// Functions of language runtimes, in whatever module they were compiled into.
 const SYSTEM_FUNCTIONS: [&str; 8] = [
     "std::", "core::", "alloc::", "__libc_", "__rust_", "<alloc::", "<core::", "<std::",
 ];
@@ -44,8 +44,8 @@ fn is_system(module: Option<&str>, function: Option<&str>) -> bool {
         || function.is_some_and(|f| SYSTEM_FUNCTIONS.iter().any(|name| f.starts_with(name)))
 }
 
-/// The frames of a thread, innermost first, calls inlined into a frame above it. `crashed` marks
-/// the innermost one.
+/// The frames of a thread, innermost first. Inlined calls are above the frame that contains them. `crashed`
+/// highlights the innermost frame.
 pub fn frames(thread: &Thread, crashed: bool) -> Markup {
     let more = thread.frames.len().saturating_sub(FRAMES_MAX);
     html! {
@@ -103,7 +103,7 @@ fn physical(frame: &Frame, hot: bool) -> Markup {
     }
 }
 
-/// Other modules than the first that lay at a frame's address once.
+/// Unloaded modules, except the first, that were once at the address of a frame.
 fn unloaded(frame: &Frame) -> Markup {
     html! {
         @for (index, module) in frame.unloaded_modules.iter().skip(1).enumerate() {
@@ -138,7 +138,7 @@ fn classes(system: bool, nosym: bool, hot: bool, inline: bool) -> String {
         .join(" ")
 }
 
-/// What a trust word means.
+/// The explanation of a trust word.
 fn trust(word: &str) -> &'static str {
     match word {
         "context" => "from the registers: certain",

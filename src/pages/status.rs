@@ -1,4 +1,4 @@
-//! Server status: is intake up, how long is the queue, what do workers, store and index do.
+//! The status of the server: intake, queue, workers, store and index.
 
 use maud::{Markup, html};
 
@@ -130,7 +130,7 @@ fn workers(app: &App) -> Markup {
     }
 }
 
-/// Jobs of each kind that the page lists.
+/// Jobs of each kind on the page.
 const JOBS: usize = 8;
 
 fn jobs(app: &App, request: &Request) -> Result<Markup, WebError> {
@@ -161,7 +161,7 @@ fn jobs(app: &App, request: &Request) -> Result<Markup, WebError> {
                     tbody {
                         @for mend in &mends {
                             @let what = html! { @match &mend.row.asked {
-                                // A search can name what its reader may not see.
+                                // A search can contain values that this caller may not see.
                                 Some(asked) if request.sees_protected() => { "crashes walked again, asked for by " span.mono { (shown(asked)) } },
                                 Some(_) => "crashes walked again, as somebody asked",
                                 None => { a href="/symbols/" { "symbols that came late" } },
@@ -273,13 +273,13 @@ fn retention(app: &App, request: &Request) -> Markup {
     facts("Retention", &rows)
 }
 
-/// Lets the pass of retention go on that has stopped itself.
+/// Confirms the waiting pass of retention.
 pub fn confirm_retention(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
     app.retention.confirm();
     Ok(Response::see_other("/status/"))
 }
 
-/// Nothing until the file was asked for again.
+/// Empty if the configuration was not reloaded since the start.
 fn configuration(app: &App) -> Markup {
     let Some(reload) = app.config.last_reload() else {
         return html! {};
@@ -296,7 +296,7 @@ fn configuration(app: &App) -> Markup {
     )
 }
 
-/// Nothing where no tracker is asked.
+/// Empty if no tracker is configured.
 fn bugzilla(app: &App) -> Result<Markup, WebError> {
     let Some(poller) = &app.bugzilla else {
         return Ok(html! {});
@@ -329,7 +329,7 @@ fn bugzilla(app: &App) -> Result<Markup, WebError> {
     Ok(facts("Bug tracker", &rows))
 }
 
-/// Has the index built anew beside itself, for somebody who does not trust it.
+/// Rebuilds the index beside the current one, for an admin who does not trust it.
 pub fn reindex(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
     app.indexer.rebuild();
     Ok(Response::see_other("/status/"))

@@ -1,5 +1,5 @@
-//! The symbol doctor: what crashes lack, why, and what would help; what became of crashes whose
-//! symbols came late; and which releases the symbols that are kept belong to.
+//! Missing symbols: what crashes lack, why, and what would help. Also the results for crashes whose symbols
+//! arrived late, and the releases of the stored symbols.
 
 use std::collections::BTreeMap;
 
@@ -20,11 +20,11 @@ const MENDS: usize = 50;
 const MODULES: usize = 200;
 const RELEASES: usize = 200;
 const CONFLICTS: usize = 50;
-/// Releases that are named of one module.
+/// Releases that are named per module.
 const RELEASES_NAMED: usize = 2;
-/// Modules that are named of one mend.
+/// Modules that are named per reprocessing job.
 const NAMED: usize = 3;
-/// While a mend goes on, the page asks again.
+/// Seconds until the page reloads while a reprocessing job is running.
 const REFRESH_S: u32 = 2;
 
 pub fn symbols(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
@@ -188,7 +188,7 @@ impl View<'_> {
         }
     }
 
-    /// Uploads that differ from one of their sort that is in use.
+    /// Uploads that differ from another one of the same kind that is in use.
     fn conflicts(&self) -> Markup {
         let rows = self
             .kept

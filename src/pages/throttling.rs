@@ -1,4 +1,4 @@
-//! How reports are throttled: the rules in their order, and what each has decided.
+//! How reports are throttled: the rules in order, and the decisions of each.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,9 +13,9 @@ use crate::store::counters::Decided;
 use crate::throttle::{DEFAULT_RULE, Outcome, Rule};
 use crate::web::{Request, Response, WebError};
 
-/// Days that the counts of decisions go back.
+/// Days for which decisions are counted.
 const DAYS: u32 = 28;
-/// Days that a search goes back that names none.
+/// Default number of days of a search.
 const SEARCH_DAYS: u32 = 7;
 /// Rows of the table of products and versions.
 const VERSIONS_MAX: usize = 200;
@@ -51,7 +51,7 @@ pub fn throttling(app: &App, request: &Request, _: &[String]) -> Result<Response
     Ok(Response::html(Page::new("Throttling", "").render(content)))
 }
 
-/// Reports that a rule decided about.
+/// Number of reports that a rule decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
     today: u64,
@@ -60,9 +60,9 @@ struct Counts {
 
 struct View<'a> {
     rules: &'a [Rule],
-    /// By name and outcome: a rule's outcome may have been another one before.
+    /// By name and outcome, because the outcome of a rule may have changed.
     by_rule: BTreeMap<(String, &'static str), Counts>,
-    /// Crashes that a search finds, by the rule that let them in.
+    /// Crashes in the search index, by the rule that accepted them.
     processed: HashMap<String, u64>,
 }
 
@@ -135,7 +135,7 @@ fn by_rule(decided: &[Decided], today: Day) -> BTreeMap<(String, &'static str), 
     counts
 }
 
-/// Reports of products and versions by what became of them; those that lost most come first.
+/// Reports per product and version, by outcome. Those with the most dropped reports come first.
 fn versions(decided: &[Decided]) -> Markup {
     let mut sums: HashMap<(&str, &str), [u64; Outcome::ALL.len()]> = HashMap::new();
     for one in decided {
@@ -186,7 +186,7 @@ fn condition(rule: &Rule) -> Markup {
     }
 }
 
-/// Crashes that a search without dates finds, by the rule that let them in.
+/// Crashes that a search without dates finds, by the rule that accepted them.
 fn processed(app: &App, may_see_protected: bool) -> Result<HashMap<String, u64>, WebError> {
     let params = [
         ("_facets", name::THROTTLE_RULE),

@@ -1,5 +1,5 @@
-//! Top crashers: the signatures that crash most, and how each stands against the equal period
-//! before. Formulas are in `ranking`.
+//! Top crashers: the signatures with the most crashes, compared with the equal period before. `ranking` has
+//! the formulas.
 
 use std::collections::HashMap;
 
@@ -35,14 +35,14 @@ const PROCESS_TYPES: [&str; 9] = [
     "renderer",
     "gpu-process",
 ];
-/// When the period ends.
+/// The end of the period.
 const MODES: [(&str, &str); 2] = [("realtime", "now"), ("byday", "last midnight")];
-/// What falls into the period.
+/// What the period selects.
 const RANGES: [(&str, &str); 2] = [("report", "reports"), ("build", "builds")];
 const ANY: &str = "any";
 const REPORT_TYPES: [(&str, &str); 3] = [("crash", "crashes"), ("hang", "hangs"), (ANY, "any")];
 const FORMATS: [&str; 1] = ["csv"];
-/// The form offers products and versions of so many days.
+/// Days whose products and versions the form offers.
 const OFFER_DAYS: i64 = 28;
 
 pub fn topcrashers(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
@@ -75,19 +75,19 @@ fn page(title: &str, content: Markup) -> Response {
     Response::html(Page::new(title, "/topcrashers/").render(content))
 }
 
-/// What the address asks for.
+/// The parameters in the URL.
 #[derive(Debug, PartialEq)]
 struct Filters {
     product: Option<String>,
     versions: Vec<String>,
     days: u32,
-    /// Of [`MODES`].
+    /// One of [`MODES`].
     mode: &'static str,
-    /// Of [`RANGES`].
+    /// One of [`RANGES`].
     range: &'static str,
-    /// Of [`REPORT_TYPES`].
+    /// One of [`REPORT_TYPES`].
     report_type: &'static str,
-    /// As people call it, or [`OTHER`].
+    /// The usual name of a system, or [`OTHER`].
     system: Option<&'static str>,
     process_type: Option<&'static str>,
     size: u32,
@@ -109,7 +109,7 @@ impl Filters {
         })
     }
 
-    /// The crashes that are ranked, of any time.
+    /// The crashes to rank, without a range of dates.
     fn scope(&self, product: &str) -> Scope {
         let mut scope = Scope::default().with(name::PRODUCT, product);
         for version in &self.versions {
@@ -131,13 +131,13 @@ impl Filters {
     }
 }
 
-/// Equal periods, the later of which is ranked.
+/// Two equal periods. The later one is ranked.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Periods {
     before: Timestamp,
     from: Timestamp,
     to: Timestamp,
-    /// The last moment of which there can be a crash.
+    /// The time until which crashes can exist.
     now: Timestamp,
 }
 
@@ -156,7 +156,7 @@ impl Periods {
         }
     }
 
-    /// The crashes of the later period, and those of the one before.
+    /// The crashes of the later period, and those of the period before.
     fn scopes(&self, filters: &Filters, timeless: &Scope) -> (Scope, Scope) {
         match filters.range {
             "build" => (
@@ -170,7 +170,7 @@ impl Periods {
         }
     }
 
-    /// Crashes of builds of these moments. None can be older than its build.
+    /// Crashes of builds from this period. No crash is older than its build.
     fn built(&self, scope: &Scope, from: Timestamp, to: Timestamp) -> Scope {
         scope
             .when(name::BUILD_ID, format!(">={}", build_id(from)))
@@ -179,7 +179,7 @@ impl Periods {
     }
 }
 
-/// The build id of a build of that moment.
+/// The build id of a build at this time.
 fn build_id(at: Timestamp) -> String {
     let text = at.rfc3339();
     text.chars().filter(char::is_ascii_digit).take(14).collect()
@@ -199,7 +199,7 @@ fn process_type(params: &Params) -> Result<Option<&'static str>, WebError> {
     }
 }
 
-/// A product that crashed lately, and its versions.
+/// A product with recent crashes, and its versions.
 struct Product {
     name: String,
     versions: Vec<String>,
@@ -211,7 +211,7 @@ impl Product {
     }
 }
 
-/// Products by their crashes, most first.
+/// Products by number of crashes, most first.
 fn offered(app: &App, request: &Request, now: Timestamp) -> Result<Vec<Product>, WebError> {
     let from = Timestamp::from_ms(now.ms() - OFFER_DAYS * DAY_MS);
     let aggs = format!("_aggs.{}", name::PRODUCT);
@@ -242,7 +242,7 @@ struct View {
     filters: Filters,
     product: String,
     offered: Vec<Product>,
-    /// What is ranked.
+    /// The crashes that are ranked.
     scope: Scope,
     scope_before: Scope,
     periods: Periods,
@@ -426,7 +426,7 @@ impl View {
         table::csv("topcrashers", &header, rows)
     }
 
-    /// The table as a file.
+    /// A link to the table as a CSV file.
     fn csv_link(&self) -> Markup {
         let mut params = self.params.clone();
         params
@@ -527,7 +527,7 @@ pub(super) fn movement(movement: Movement) -> Markup {
     }
 }
 
-/// What is special about a signature's crashes, each linked to the search that counts it.
+/// Special properties of a signature's crashes, each with a link to the search that counts it.
 fn marks(row: &Row, scope: &Scope) -> Markup {
     let startup = scope.when(name::STARTUP_CRASH, "__true__").search();
     html! {
@@ -548,7 +548,7 @@ fn marks(row: &Row, scope: &Scope) -> Markup {
     }
 }
 
-/// The signatures of a period with what the table shows of each.
+/// The signatures of a period, with the counts that the table shows.
 fn signatures(
     scope: &Scope,
     app: &App,

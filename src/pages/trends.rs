@@ -1,6 +1,6 @@
-//! Trends of a product: crashes per day and per build, and how long it runs between them.
+//! Trends of a product: crashes per day and per build, and how long it runs between crashes.
 //!
-//! All of it is read from the store's counters, so it reaches back past retention.
+//! All data come from the store's counters, so they include crashes that retention has deleted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -25,10 +25,10 @@ use crate::web::{Params, Request, Response, WebError};
 
 const DAYS: [u32; 6] = [7, 14, 28, 60, 180, 365];
 const DAYS_DEFAULT: u32 = 28;
-/// Days of a version's life that the time between crashes is drawn for.
+/// Days since a version was first seen for which the time between crashes is shown.
 const LIFE_DAYS: u32 = 60;
 const BUILDS_MAX: usize = 20;
-/// Rows of the table of versions.
+/// Rows in the table of versions.
 const VERSIONS_MAX: usize = 100;
 const FORMATS: [&str; 1] = ["csv"];
 
@@ -57,12 +57,12 @@ pub fn trends(app: &App, request: &Request, _: &[String]) -> Result<Response, We
     ))
 }
 
-/// What the address asks for.
+/// The parameters in the URL.
 struct Filters {
     product: Option<String>,
     versions: Vec<String>,
     days: u32,
-    /// As people call it.
+    /// The usual name of a system.
     system: Option<&'static str>,
 }
 
@@ -77,7 +77,7 @@ impl Filters {
         })
     }
 
-    /// The part of a counter that is asked for.
+    /// The part of a counter that the filters select.
     fn tally(&self, row: &Tallies) -> Tally {
         match self.system {
             None => row.total(),
@@ -133,7 +133,7 @@ struct View {
     today: Day,
 }
 
-/// A version, or one build: what it did in the period.
+/// The totals of a version or a build in the period.
 #[derive(Default)]
 struct Sum {
     row: Tallies,
@@ -164,7 +164,7 @@ impl View {
         self.filters.versions.is_empty() || self.filters.versions.iter().any(|v| v == version)
     }
 
-    /// The counters that the filters choose.
+    /// The counters that the filters select.
     fn period(&self) -> impl Iterator<Item = &Count> {
         let chosen = |count: &&Count| count.day >= self.from && self.is_chosen(&count.version);
         self.counts.0.iter().filter(chosen)
@@ -181,7 +181,7 @@ impl View {
         sums
     }
 
-    /// The crashes that a search finds for the filters, on any day.
+    /// The crashes in a search with the same filters, on any day.
     fn scope(&self) -> Scope {
         let scope = Scope::default().with(name::PRODUCT, &self.product);
         let versions = self.filters.versions.iter();
@@ -335,7 +335,7 @@ impl View {
         stack
     }
 
-    /// For each of the newest versions, by the days since it was seen first.
+    /// A chart of the newest versions, by days since each was first seen.
     fn between_failures(&self, versions: &BTreeMap<&str, Sum>) -> Markup {
         let timed = versions.iter().filter(|(_, sum)| sum.tally.with_uptime > 0);
         let timed = timed.map(|(version, _)| *version);
@@ -375,7 +375,7 @@ impl View {
                     .collect(),
             })
             .collect();
-        // No longer than the oldest of them has lived.
+        // The chart ends with the age of the oldest version.
         let lived = lines
             .iter()
             .filter_map(|line| line.values.iter().rposition(Option::is_some));
@@ -486,7 +486,7 @@ impl View {
     }
 }
 
-/// The newest of these versions or builds.
+/// The newest of these versions or builds, newest first.
 fn newest_first<'a>(versions: impl Iterator<Item = &'a str>, most: usize) -> Vec<&'a str> {
     let mut versions: Vec<&str> = versions.collect();
     versions.sort_by_cached_key(|version| std::cmp::Reverse(VersionKey::new(version)));
@@ -494,7 +494,7 @@ fn newest_first<'a>(versions: impl Iterator<Item = &'a str>, most: usize) -> Vec
     versions
 }
 
-/// The unit in which a time of so many seconds reads well, and its seconds.
+/// A readable unit for a time of this many seconds, and the seconds in that unit.
 fn time_unit(seconds: f64) -> (&'static str, f64) {
     match seconds {
         _ if seconds >= 2.0 * 86_400.0 => ("days", 86_400.0),
@@ -504,7 +504,7 @@ fn time_unit(seconds: f64) -> (&'static str, f64) {
     }
 }
 
-/// A build's day where its id begins with one, else the end of the id.
+/// The day of a build if its id begins with one, otherwise the end of the id.
 fn build_tick(build: &str, now: Timestamp) -> String {
     const KEPT: usize = 8;
     let is_dated = build.len() == 14 && build.bytes().all(|b| b.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! The pages that were open when a product crashed, and their domains. Both are protected.
+//! The URLs that were open when a product crashed, and their domains. Both are protected.
 
 use maud::{Markup, html};
 
@@ -17,7 +17,7 @@ const DAYS: [u32; 5] = [1, 3, 7, 14, 28];
 const DAYS_DEFAULT: u32 = 7;
 /// Rows of the table.
 const SIZE: usize = 500;
-/// A page with fewer crashes may tell who the user is, and tells nothing about the page.
+/// A URL with fewer crashes may identify a user, and says nothing about the page.
 const CRASHES_MIN: u64 = 2;
 const KINDS: [(&str, &str); 2] = [("page", name::URL_PAGE), ("domain", name::URL_DOMAIN)];
 

@@ -1,11 +1,11 @@
-//! Steps that read what the client said.
+//! Steps that read the client's annotations.
 
 use super::{Draft, java};
 use crate::clock::Timestamp;
 use crate::crash::raw::{PartKind, key};
 use crate::fields;
 
-/// Takes over every annotation that the catalogue names, as its field's type.
+/// Copies every annotation in the catalogue, converted to the type of its field.
 pub fn copy_annotations(draft: &mut Draft) -> Result<(), String> {
     let raw = draft.input.raw;
     for field in fields::annotation_fields() {
@@ -34,7 +34,7 @@ pub fn copy_annotations(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-/// What a page's address has in common with those of other crashes.
+/// Extracts the parts of a URL that other crashes may share.
 pub fn url_parts(draft: &mut Draft) -> Result<(), String> {
     let url = draft.input.raw.annotation("URL").unwrap_or_default();
     if let Some((page, domain)) = page_and_domain(url) {
@@ -44,7 +44,7 @@ pub fn url_parts(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-/// An address up to its query, and its host in lower case. `None` for one without a protocol.
+/// A URL without its query, and its host in lower case. `None` if the URL has no protocol.
 fn page_and_domain(url: &str) -> Option<(&str, Option<String>)> {
     let page = url.trim().split(['?', '#']).next()?;
     let (protocol, rest) = page.split_once("://")?;
@@ -61,12 +61,12 @@ fn page_and_domain(url: &str) -> Option<(&str, Option<String>)> {
     Some((page, (!host.is_empty()).then_some(host)))
 }
 
-/// A time since 1970 that is not smaller is in milliseconds: in seconds it would be in the year 5138.
+/// A time since 1970 of at least this value is in milliseconds. In seconds it would be in the year 5138.
 const MILLISECONDS_MIN: i64 = 100_000_000_000;
 
 pub fn dates(draft: &mut Draft) -> Result<(), String> {
     let received_at = draft.input.raw.metadata.received_at();
-    // The date of a crash is that of its receipt: processing it again must not move it.
+    // The date of a crash is the date of its receipt, so that reprocessing does not change it.
     draft.set("date_processed", received_at.rfc3339());
     draft.set("submitted_timestamp", received_at.rfc3339());
     draft.set("started_datetime", draft.input.started_at.rfc3339());
@@ -106,7 +106,7 @@ pub fn dates(draft: &mut Draft) -> Result<(), String> {
     }
     let uptime = match has_start {
         true => Some(crash_time.saturating_sub(startup_time).max(0)),
-        // Clients that send no times still have them in the dump.
+        // Clients that send no times have them in the dump.
         false => draft
             .walk
             .as_ref()
@@ -154,14 +154,14 @@ pub fn submitted_from(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-/// Beginnings of assertion texts that quote what the user did.
+/// Prefixes of assertion texts that quote data of the user.
 const REASONS_WITH_USER_DATA: [&str; 3] = [
     "Failed to load module",
     "byte index",
     "do not use eval with system privileges",
 ];
 
-/// The assertion that failed: as sent for those who may see it, and cleaned for everybody.
+/// The failed assertion: the original text is protected, the cleaned text is public.
 pub fn crash_reason_text(draft: &mut Draft) -> Result<(), String> {
     let Some(reason) = draft.input.raw.annotation("MozCrashReason") else {
         return Ok(());
@@ -179,8 +179,8 @@ pub fn crash_reason_text(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-/// A Java stack: as sent for those who may see it, and without the exceptions' messages, which
-/// quote what the program worked on, for everybody.
+/// A Java stack: the original text is protected. The public text lacks the exceptions' messages, which quote
+/// data of the program.
 pub fn java_stack(draft: &mut Draft) -> Result<(), String> {
     let Some(stack) = draft.input.raw.annotation("JavaStackTrace") else {
         return Ok(());

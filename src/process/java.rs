@@ -1,9 +1,10 @@
-//! Java stacks without the messages of their exceptions, which quote what the program worked on.
+//! Java stacks without the messages of their exceptions, which quote data of the program.
 
-/// Keeps frames and the exceptions' classes; `malformed` where there are none.
+/// Keeps frames and the classes of exceptions. Returns `malformed` if there are none.
 ///
-/// A message may have several lines, and any text in them. So a line counts as a frame only where it
-/// is written like one to its end, and as a class only where one has to stand: at the start, or
+/// A message may have several lines with any text. So a line counts as a frame only if all of it has the
+/// syntax of a frame. It counts as a class only where a class must be: at the start, or after `Caused by:`
+/// outside a message.
 /// behind `Caused by:` unless that is inside of a message.
 pub fn without_messages(stack: &str) -> String {
     let mut kept: Vec<String> = Vec::new();
@@ -26,7 +27,7 @@ pub fn without_messages(stack: &str) -> String {
         };
         match class {
             Some(class) => kept.push(format!("{indent}{}{class}", lead.unwrap_or_default())),
-            // What goes on here is a message, until the next frame.
+            // The following lines are a message, until the next frame.
             None => is_in_message = true,
         }
     }
@@ -37,14 +38,14 @@ pub fn without_messages(stack: &str) -> String {
     }
 }
 
-/// What stands behind `Exception in thread "main" `.
+/// The text after `Exception in thread "main" `.
 fn without_thread(text: &str) -> &str {
     let rest = text.strip_prefix("Exception in thread \"");
     rest.and_then(|rest| rest.split_once("\" "))
         .map_or(text, |(_, rest)| rest)
 }
 
-/// The class in front of an exception's message: names with dots between them.
+/// The class before the message of an exception: names separated by dots.
 fn exception_class(text: &str) -> Option<&str> {
     let class = text.split(':').next().unwrap_or_default().trim_end();
     (class.contains('.') && class.split('.').all(is_name)).then_some(class)
@@ -55,7 +56,7 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(is_part)
 }
 
-/// `... 12 more`, `... 12 common frames omitted`.
+/// True for `... 12 more` and `... 12 common frames omitted`.
 fn is_more(text: &str) -> bool {
     let rest = text
         .strip_prefix("... ")
@@ -65,7 +66,7 @@ fn is_more(text: &str) -> bool {
     })
 }
 
-/// `at module/package.Class.method(Source.java:12)`, perhaps with the file of the class behind it.
+/// True for `at module/package.Class.method(Source.java:12)`, optionally followed by the file of the class.
 fn is_frame(text: &str) -> bool {
     let Some((method, rest)) = text
         .strip_prefix("at ")
@@ -76,7 +77,7 @@ fn is_frame(text: &str) -> bool {
     let Some((source, packaging)) = rest.split_once(')') else {
         return false;
     };
-    // Loader and module, as in app//x and java.base@17.0.1/x.
+    // The loader and the module, as in app//x and java.base@17.0.1/x.
     let (modules, method) = method.rsplit_once('/').unwrap_or(("", method));
     let is_module = |c: char| c.is_alphanumeric() || "_$.-@/".contains(c);
     let is_method = |part: &str| is_name(part.trim_start_matches('<').trim_end_matches('>'));
@@ -87,7 +88,7 @@ fn is_frame(text: &str) -> bool {
         && is_packaging(packaging)
 }
 
-/// Where a method stands in the source.
+/// True for the source position of a method.
 fn is_source(text: &str) -> bool {
     if matches!(text, "Native Method" | "Unknown Source" | "Native method") {
         return true;
@@ -101,12 +102,12 @@ fn is_source(text: &str) -> bool {
         || [".java", ".kt", ".kts", ".scala", ".groovy", ".clj"]
             .iter()
             .any(|ending| file.ends_with(ending));
-    // A line number tells a file of any other name, as obfuscators and generators make them.
+    // Obfuscators and generators create file names with other endings. Then a line number must follow.
     let is_file = file.split('.').all(is_name) && (is_known || line.is_some());
     is_line && (is_file || file == "Unknown Source")
 }
 
-/// ` [app.jar:1.2]`, ` ~[app.jar:?]`, as logging frameworks add.
+/// True for ` [app.jar:1.2]` and ` ~[app.jar:?]`, which logging frameworks append.
 fn is_packaging(text: &str) -> bool {
     let inner = text.trim_start().trim_start_matches('~');
     let inner = inner

@@ -1,9 +1,9 @@
-//! Steps about the machine that the crash happened on.
+//! Steps about the machine on which the crash happened.
 
 use super::Draft;
 use crate::crash::walk::SystemInfo;
 
-/// What the dump says of the system; nothing where there is no walk.
+/// The system information in the dump; empty if there is no walk.
 fn system(draft: &Draft) -> SystemInfo {
     let walk = draft.walk.as_ref();
     walk.map(|w| w.system_info.clone()).unwrap_or_default()
@@ -54,7 +54,7 @@ pub fn os(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-/// The system as people call it: `Windows 11`, `macOS 14`, `Debian GNU/Linux 12`.
+/// The usual name of the system: `Windows 11`, `macOS 14`, `Debian GNU/Linux 12`.
 fn pretty_os(name: &str, version: &str, lsb: Option<&str>) -> String {
     let mut numbers = version
         .split(['.', ' '])

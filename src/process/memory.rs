@@ -1,8 +1,8 @@
-//! The step that reads a memory report: what the crashing process used its memory for.
+//! The step that reads a memory report: how the crashing process used its memory.
 //!
-//! Clients of the Firefox family send one as the gzipped JSON attachment `memory_report`: a list of
-//! amounts by process and path, up to hundreds of thousands of them. They are added up while they
-//! are read, so that only sums are held.
+//! Clients of the Firefox family send it as the gzipped JSON attachment `memory_report`. It is a list of
+//! amounts per process and path, with up to hundreds of thousands of entries. The step adds them up while it
+//! reads them, so that only the sums are in memory.
 
 use std::fmt;
 use std::io::Read;
@@ -15,14 +15,14 @@ use serde_json::{Map, Value};
 use super::Draft;
 use crate::limits;
 
-/// The attachment's name.
+/// Name of the attachment.
 pub const PART: &str = "memory_report";
 
-/// What a report's `kind` says of an amount.
+/// Values of the key `kind` of an amount.
 const KIND_NONHEAP: i64 = 0;
 const KIND_HEAP: i64 = 1;
 
-/// Measures that are one path's amount, or the sum of those below it (with `/` at the end).
+/// Measures that are the amount of one path, or the sum of all paths below it (with `/` at the end).
 const PATHS: [(&str, &str); 14] = [
     ("gfx_textures", "gfx-textures"),
     ("ghost_windows", "ghost-windows"),
@@ -43,7 +43,7 @@ const PATHS: [(&str, &str); 14] = [
     ("vsize_max_contiguous", "vsize-max-contiguous"),
 ];
 
-/// One amount of a report.
+/// One amount in a report.
 #[derive(Deserialize)]
 struct Item {
     #[serde(default)]
@@ -53,9 +53,9 @@ struct Item {
     amount: i64,
 }
 
-/// Sums of one process.
+/// The sums of one process.
 struct Sums {
-    /// Stands in the names of the process.
+    /// Part of the name of the process.
     pid: String,
     found: bool,
     by_path: [i64; PATHS.len()],
@@ -87,7 +87,7 @@ pub(super) fn measures(draft: &mut Draft) -> Result<(), String> {
     }
 }
 
-/// The measures of a process, by name, in bytes but for counts of windows and URLs.
+/// The measures of a process by name, in bytes, except for numbers of windows and URLs.
 fn read(packed: &[u8], pid: u64) -> Result<Map<String, Value>, String> {
     let bytes = MultiGzDecoder::new(packed).take(limits::MEMORY_REPORT_INFLATED_BYTES_MAX);
     let mut sums = Sums {
@@ -148,7 +148,7 @@ impl Sums {
     }
 }
 
-/// Reads the object around the list.
+/// Reads the object that contains the list.
 struct Report<'s>(&'s mut Sums);
 
 impl<'de> DeserializeSeed<'de> for Report<'_> {

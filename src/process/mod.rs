@@ -1,10 +1,10 @@
-//! One crash: raw crash and walk in, processed crash out, through an ordered list of small steps.
+//! Turns a raw crash and its walk into a processed crash, through an ordered list of small steps.
 //!
-//! Each step sets a few keys of the processed crash. A step that fails, or even panics, leaves a
-//! note and the list goes on: a crash always comes out, with a signature and with what is known.
-//! Pure: no store, no clock, no process; the walk of the dump was done before.
+//! Each step sets a few keys of the processed crash. If a step fails or panics, the code adds a note and
+//! continues with the next step. So there is always a result, with a signature and all known data. This
+//! module is pure: no store, no clock, no process. The dump was walked before.
 //!
-//! Names and meanings of the keys are those of Socorro's processed crash schema.
+//! The names and meanings of the keys are those of Socorro's processed crash schema.
 
 mod annotations;
 pub mod java;
@@ -31,28 +31,28 @@ use crate::fields;
 use crate::limits;
 use crate::signature::{Generator, Input as Named, Signature, StoredFrame};
 
-/// What the walk of the main dump came to.
+/// The result of walking the main dump.
 #[derive(Debug)]
 pub enum Walked {
     /// The JSON of the walk.
     Whole(Vec<u8>),
     /// The report has no dump.
     NoDump,
-    /// The dump cannot be walked: status word, and a sentence for people.
+    /// The dump cannot be walked: a status word, and a sentence for people.
     Unreadable { status: String, why: String },
-    /// It was given up: the crash counts as failed.
+    /// The walk was given up, so the crash fails.
     GivenUp { status: String, why: String },
 }
 
-/// What is known of a crash when its processing begins.
+/// The input of the processing of a crash.
 pub struct Input<'a> {
     pub id: CrashId,
     pub raw: &'a RawCrash,
     pub parts: Vec<&'a Part>,
     pub walked: Walked,
-    /// The same for other dumps of the report, by name.
+    /// The walks of the other dumps in the report, by name.
     pub others: Vec<(String, Walked)>,
-    /// The attachment [`memory::PART`], as it came.
+    /// The attachment [`memory::PART`], as received.
     pub memory_report: Option<&'a [u8]>,
     pub started_at: Timestamp,
     pub now: Timestamp,
@@ -61,31 +61,31 @@ pub struct Input<'a> {
 /// A processed crash, ready to be stored.
 #[derive(Debug)]
 pub struct Processed {
-    /// One object; `json_dump`, if there is one, stands last.
+    /// One object. `json_dump`, if it exists, is the last member.
     pub json: Vec<u8>,
     pub signature: String,
-    /// What the counters need of it.
+    /// The values for the counters.
     pub facts: Facts,
-    /// What the signature was made from.
+    /// The signature and its input.
     pub named: Named<StoredFrame>,
-    /// Modules whose symbols the walk asked for in vain.
+    /// Modules whose symbols the walk needed and did not find.
     pub lacks: Vec<Lack>,
-    /// Debug file and debug id of the modules whose symbols it used.
+    /// Debug file and debug id of the modules whose symbols the walk used.
     pub used: Vec<(String, String)>,
-    /// Why it counts as failed.
+    /// The reason if the crash fails.
     pub failure: Option<String>,
 }
 
-/// A processed crash in the making.
+/// A processed crash under construction.
 struct Draft<'a> {
     input: &'a Input<'a>,
     generator: &'a Generator,
     walk: Option<Walk>,
-    /// Of each other dump that has one.
+    /// The walks of the other dumps that have one.
     other_walks: Vec<Walk>,
     out: Map<String, Value>,
     notes: Vec<String>,
-    /// What the crash was named by.
+    /// The signature and its input.
     named: Option<Named<StoredFrame>>,
 }
 
@@ -120,8 +120,8 @@ const STEPS: &[Step] = &[
     ("ReportType", name::report_type),
 ];
 
-/// What is known of a report that the throttle has set aside: its annotations, as their fields'
-/// types, in the form of a processed crash.
+/// What is known about a deferred report, in the form of a processed crash: its annotations, converted to
+/// the types of their fields.
 pub fn unprocessed(raw: &RawCrash, throttle_rule: &str) -> Vec<u8> {
     let mut out = Map::new();
     for field in fields::annotation_fields() {
@@ -166,14 +166,14 @@ impl Draft<'_> {
         self.out.insert(name.to_owned(), value.into());
     }
 
-    /// Sets a key unless there is no value.
+    /// Sets a key, if there is a value.
     fn set_some(&mut self, name: &str, value: Option<impl Into<Value>>) {
         if let Some(value) = value {
             self.set(name, value);
         }
     }
 
-    /// What a walk lacks of its dump, because a bound was reached.
+    /// Adds notes about what a walk omits because it reached a limit.
     fn note_lacks(&mut self, walk: &Walk, of_dump: &str) {
         let notes = walk.partial.iter();
         self.notes
@@ -184,7 +184,7 @@ impl Draft<'_> {
         self.out.get(name).and_then(Value::as_i64)
     }
 
-    /// The product, as lists have it.
+    /// The product as in lists.
     fn product(&self) -> String {
         let product = self.input.raw.annotation("ProductName").unwrap_or_default();
         product.chars().take(limits::NAME_CHARS_MAX).collect()
@@ -251,7 +251,7 @@ impl Draft<'_> {
 
 const STACKWALK_VERSION: &str = concat!("crashkeep ", env!("CARGO_PKG_VERSION"));
 
-/// A processed crash under another signature.
+/// A processed crash with another signature.
 pub fn renamed(
     json: &[u8],
     signature: &Signature,
@@ -330,7 +330,7 @@ fn dumps(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-/// The dump that is walked: the one with the usual name, else the first.
+/// The dump to walk: the one with the usual name, otherwise the first.
 pub fn main_dump<'a>(parts: &[&'a Part]) -> Option<&'a Part> {
     let dumps = || {
         parts
@@ -343,7 +343,7 @@ pub fn main_dump<'a>(parts: &[&'a Part]) -> Option<&'a Part> {
         .or_else(|| dumps().next())
 }
 
-/// The dumps beside the main one, in the order of the report.
+/// The dumps other than the main one, in the order of the report.
 pub fn other_dumps<'a>(parts: &[&'a Part]) -> impl Iterator<Item = &'a Part> {
     let main = main_dump(parts).map(|part| part.name.as_str());
     parts

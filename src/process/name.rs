@@ -1,4 +1,4 @@
-//! Steps that say what the crash is: its signature, and whether it is a hang.
+//! Steps that classify the crash: its signature, and whether it is a hang.
 
 use serde_json::{Map, Value};
 
@@ -22,7 +22,7 @@ pub fn name_crash(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-/// What the signature's rules read of a crash. `out` is the processed crash, as far as it is known.
+/// The signature input of a crash. `out` is the part of the processed crash that exists so far.
 pub fn input(
     raw: &RawCrash,
     walk: Option<&Walk>,
@@ -56,7 +56,7 @@ pub fn input(
     input
 }
 
-/// A hang is told by what the client says of it, or by the watchdog on its stack.
+/// Recognises a hang by the client's annotations, or by the watchdog on the stack.
 pub fn report_type(draft: &mut Draft) -> Result<(), String> {
     let raw = draft.input.raw;
     let said = ["ipc_channel_error", "AsyncShutdownTimeout", "Hang"]
@@ -74,12 +74,12 @@ pub fn report_type(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-/// Only the crashing thread and thread 0 can name a crash.
+/// Only the crashing thread and thread 0 can determine a signature.
 fn add_stacks(input: &mut Input<StoredFrame>, walk: &Walk) {
     input.is_windows = walk.system_info.os.as_deref() == Some("Windows NT");
     input.reason = walk.crash_info.reason.clone();
     let crashing = walk.crash_info.crashing_thread;
-    // A dump that names no crashing thread is named by its first.
+    // If a dump names no crashing thread, its first thread is used.
     let index = crashing.unwrap_or(0);
     let stack = |index: usize| -> Option<Vec<StoredFrame>> {
         let frames = walk.threads.get(index)?.frames.iter();

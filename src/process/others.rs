@@ -1,5 +1,5 @@
-//! Dumps beside the main one: those of other processes that the crashing one brought down or waited
-//! for. They are walked, kept and shown; what crashed is told by the main dump alone.
+//! Dumps other than the main one, of processes that the crashing process killed or waited for. They are
+//! walked, stored and shown. The crash itself is described only by the main dump.
 
 use serde_json::json;
 
@@ -28,7 +28,7 @@ pub fn read_walks(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-/// Puts each dump's walk into the object that `json` is, under the dump's name as in Socorro.
+/// Inserts the walk of each dump into the object `json`, under the name of the dump, as in Socorro.
 pub fn write(others: &[(String, Walked)], json: &mut Vec<u8>) {
     for (name, walked) in others {
         let (status, walk) = match walked {
@@ -49,7 +49,7 @@ pub fn write(others: &[(String, Walked)], json: &mut Vec<u8>) {
         json.push(b':');
         json.extend_from_slice(head.to_string().as_bytes());
         if let Some(walk) = walk {
-            // As it came, for the same reason as the main dump's.
+            // The JSON is copied unchanged, for the same reason as that of the main dump.
             json.pop();
             json.extend_from_slice(b",\"json_dump\":");
             json.extend_from_slice(walk.trim_ascii());
@@ -59,7 +59,7 @@ pub fn write(others: &[(String, Walked)], json: &mut Vec<u8>) {
     }
 }
 
-/// Clients choose the names of dumps, and must not choose keys of a processed crash with them.
+/// Clients choose the names of dumps. A name must not become another key of a processed crash.
 fn key(name: &str) -> String {
     if name.starts_with(OTHER_DUMP_PREFIX) {
         name.to_owned()

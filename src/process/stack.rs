@@ -1,4 +1,4 @@
-//! Steps that read the walk: where it crashed, and what the stack names.
+//! Steps that read the walk: where the process crashed, and the functions on its stack.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,8 @@ pub fn crashing_thread(draft: &mut Draft) -> Result<(), String> {
     let info = &walk.crash_info;
     draft.set_some("reason", info.reason.clone());
     let address = match (&info.adjusted_address, &info.address) {
-        // A null pointer with an offset is a null pointer: the offset would part one bug in many.
+        // The address of a null pointer with an offset is set to null. The offset would split one bug into
+        // many.
         (Some(adjusted), Some(address)) if adjusted.kind == "null-pointer" => {
             Some(format!("0x{}", "0".repeat(address.len().saturating_sub(2))))
         }
@@ -145,7 +146,7 @@ pub fn missing_symbols(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-/// Modules that symbols may come for later.
+/// Modules without symbols, for which symbols may arrive later.
 pub fn lacks(draft: &Draft) -> Vec<Lack> {
     let is_missing = |module: &Module| module.missing_symbols == Some(true);
     let mut missing = modules(draft, is_missing, debug_id);
@@ -172,14 +173,14 @@ pub fn used(draft: &Draft) -> Vec<(String, String)> {
     modules(draft, is_loaded, debug_id)
 }
 
-/// Zeros stand for a dump without a record of the debug file.
+/// The debug id of a module. All zeros mean that the dump has no record of the debug file.
 fn debug_id(module: &Module) -> Option<String> {
     let id = module.debug_id.as_ref();
     id.filter(|id| id.bytes().any(|digit| digit != b'0'))
         .cloned()
 }
 
-/// File and id of those modules of the walk that have both.
+/// File and id of the modules in the walk that have both.
 fn modules(
     draft: &Draft,
     wanted: impl Fn(&Module) -> bool,
@@ -200,7 +201,7 @@ fn modules(
     named.into_iter().take(limits::LACKED_MAX).collect()
 }
 
-/// Characters of the dump writer's own errors that are kept.
+/// Maximum characters of the errors that the dump writer recorded.
 const SOFT_ERRORS_CHARS_MAX: usize = 4096;
 
 pub fn soft_errors(draft: &mut Draft) -> Result<(), String> {

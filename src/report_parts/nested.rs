@@ -1,4 +1,4 @@
-//! The texts of a report that came inside of another one's part.
+//! The text parts of a report that arrived inside a part of another report.
 
 use std::io::{self, Write};
 
@@ -7,10 +7,10 @@ use flate2::write::MultiGzDecoder;
 use crate::limits;
 use crate::multipart::{BOUNDARY_CHARS_MAX, Multipart, PartHead, PartSink, leading_boundary};
 
-/// The texts of a multipart body that came as a dump, gzipped or not: old Electron on Linux sends
-/// such.
+/// The texts of a multipart body that was sent as a dump, gzipped or not. Old Electron versions on Linux do
+/// this.
 pub(super) enum Nested {
-    /// Its first bytes, too few to tell.
+    /// The first bytes, too few to recognise the format.
     Start(Vec<u8>),
     Plain(Box<NestedBody>),
     Gzip(Box<MultiGzDecoder<NestedBody>>),
@@ -25,7 +25,7 @@ impl Default for Nested {
 }
 
 impl Nested {
-    /// False where this is no multipart body.
+    /// Returns false if this is not a multipart body.
     pub(super) fn take(&mut self, piece: &[u8]) -> bool {
         if let Self::Start(start) = self {
             start.extend_from_slice(piece);
@@ -51,7 +51,7 @@ impl Nested {
         }
     }
 
-    /// Keys and values; `None` where this was no multipart body.
+    /// The keys and values; `None` if this was not a multipart body.
     pub(super) fn finish(self) -> Option<Vec<(String, String)>> {
         let body = match self {
             Self::Start(_) => return None,
@@ -73,7 +73,7 @@ impl Nested {
     }
 }
 
-/// What an inflater holds: its window, its tables and what it has not given on.
+/// Memory of a decompressor: its window, its tables, and the output that it has not passed on.
 const GZIP_MEMORY_BYTES: usize = 80 << 10;
 
 #[derive(Default)]
@@ -86,7 +86,7 @@ pub(super) struct NestedBody {
 }
 
 impl NestedBody {
-    /// False where this is no multipart body.
+    /// Returns false if this is not a multipart body.
     fn take(&mut self, piece: &[u8]) -> bool {
         if let Some(parser) = &mut self.parser {
             return parser.feed(piece, &mut self.texts).is_ok();
@@ -108,7 +108,7 @@ impl NestedBody {
     }
 }
 
-/// What an inflater writes to.
+/// Receives the output of the decompressor.
 impl Write for NestedBody {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
         self.bytes += piece.len() as u64;
@@ -124,7 +124,7 @@ impl Write for NestedBody {
     }
 }
 
-/// Keeps texts within the bounds of annotations, and leaves files out.
+/// Stores texts within the limits of annotations, and ignores files.
 #[derive(Default)]
 struct Texts {
     current: Option<(String, Vec<u8>)>,

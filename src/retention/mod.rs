@@ -1,14 +1,14 @@
-//! What is kept for how long, and the daily look whether all is in its place.
+//! Deletes what is older than its retention period, and audits the store daily.
 //!
-//! Symbols have a retention of their own, since they are of use to crashes that are still to come:
-//! by the time since a walk used them last, and by age, but never those of a pinned release. The
-//! same pass brings what the store knows of them in line with their folders.
+//! Symbols have their own retention, because they are useful for future crashes. It depends on the time
+//! since a walk last used them, and on their age. Symbols of a pinned release are never deleted. The same
+//! pass makes the store's records about symbols agree with the folders.
 //!
-//! A thread of its own makes a pass at the start and then every hour. It counts what it would
-//! delete first, and waits for a person where that is too much ([`plan`]). Then it deletes
-//! deferred crashes whose time is up, and processed and failed ones that are older than their
-//! settings, in small batches so that intake never waits; at last the files of segments that hold
-//! nothing live any more. Once a day the store audits itself. The clock is an argument.
+//! A separate thread makes a pass at the start and then every hour. The pass first counts what it would
+//! delete. If that is too much, it waits for confirmation ([`plan`]). Then it deletes expired deferred
+//! crashes, and processed and failed crashes that are older than their settings. It does so in small
+//! batches, so that intake never waits. Last, it deletes the files of segments that contain no live data.
+//! Once a day the store audits itself. The clock is an argument.
 
 mod plan;
 
@@ -28,35 +28,35 @@ use parking_lot::Mutex;
 
 pub use plan::{Held, Plan, Planned, plan};
 
-/// Between two passes.
+/// Interval between two passes.
 const PASS_EVERY: Duration = Duration::from_secs(60 * 60);
-/// Between two audits.
+/// Interval between two audits.
 const AUDIT_EVERY_MS: i64 = DAY_MS;
-/// Crashes deleted in one transaction.
+/// Crashes that one transaction deletes.
 const DELETE_BATCH: usize = 64;
-/// Rows looked at between two of them.
+/// Rows that are read in one transaction.
 const SCAN_BATCH: usize = 1_000;
 
-/// Days that things are kept.
+/// Retention periods in days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keep {
-    /// Crashes, by state, from their receipt.
+    /// Crashes, by state, counted from their receipt.
     pub processed_days: u32,
     pub failed_days: u32,
-    /// Symbols, from their last use or upload; 0 is for ever.
+    /// Symbols, counted from their last use or upload; 0 means no limit.
     pub symbols_unused_days: u32,
-    /// Symbols, from their last upload; 0 is for ever.
+    /// Symbols, counted from their last upload; 0 means no limit.
     pub symbols_days: u32,
 }
 
 impl Keep {
-    /// Processed and failed crashes go that were received before these times, in ms.
+    /// Processed and failed crashes are deleted if they were received before these times, in ms.
     fn limits(&self, now: Timestamp) -> (i64, i64) {
         let limit = |days: u32| now.ms().saturating_sub(i64::from(days) * DAY_MS);
         (limit(self.processed_days), limit(self.failed_days))
     }
 
-    /// What a pass went by.
+    /// The periods that a pass used.
     fn of(pass: &PassRow) -> Self {
         Self {
             processed_days: pass.processed_days,
@@ -77,44 +77,44 @@ impl Keep {
     }
 }
 
-/// Where symbols lie.
+/// The folders of symbols.
 pub struct SymbolPlaces {
     pub shelf: Shelf,
     pub dirs: SymbolDirs,
     pub mapped: Arc<MappedDir>,
 }
 
-/// What a pass did.
+/// What a pass deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pass {
     pub deferred_deleted: u64,
     pub processed_deleted: u64,
     pub failed_deleted: u64,
     pub segments_removed: u64,
-    /// Modules.
+    /// Number of modules.
     pub symbols_deleted: u64,
 }
 
-/// The last results, for the status page.
+/// The latest results, for the status page.
 #[derive(Clone, Debug, Default)]
 pub struct RetentionStatus {
     pub last_pass: Option<(Timestamp, Pass)>,
     pub last_audit: Option<(Timestamp, Audit)>,
-    /// The pass that waits for somebody to confirm it.
+    /// The pass that waits for confirmation.
     pub held: Option<Held>,
     pub error: Option<String>,
 }
 
 pub struct Retention {
-    /// `None` where nothing may be changed.
+    /// `None` if the server is read-only.
     task: Option<PeriodicTask>,
     status: Arc<Mutex<RetentionStatus>>,
-    /// What somebody has confirmed and no pass has taken up yet.
+    /// The plan that was confirmed, until a pass takes it.
     confirmed: Arc<Mutex<Option<Plan>>>,
 }
 
 impl Retention {
-    /// `keep` is asked at each pass.
+    /// Starts the thread. It calls `keep` at each pass.
     pub fn start(
         store: Arc<Store>,
         symbols: SymbolPlaces,
@@ -139,7 +139,7 @@ impl Retention {
         Ok(retention)
     }
 
-    /// Retention of a server that changes nothing.
+    /// The retention of a read-only server.
     pub fn idle() -> Self {
         Self {
             task: None,
@@ -152,7 +152,7 @@ impl Retention {
         self.status.lock().clone()
     }
 
-    /// Lets the pass go on that waits, as it was shown. Returns whether one waits.
+    /// Confirms the waiting pass, as it was shown. Returns true if a pass is waiting.
     pub fn confirm(&self) -> bool {
         let Some(held) = self.status().held else {
             return false;
@@ -211,8 +211,8 @@ fn look(
     Ok(())
 }
 
-/// Deletes what is too old at `now`, unless that is too much for a pass that nobody has confirmed.
-/// `is_thorough`: looks at every crash, also behind those that are too young.
+/// Deletes what is too old at `now`. If that is too much and not confirmed, returns [`Held`] instead. With
+/// `is_thorough` it checks every crash, not only the oldest ones.
 pub fn guarded_pass(
     store: &Store,
     symbols: &SymbolPlaces,
@@ -222,17 +222,17 @@ pub fn guarded_pass(
     confirmed: Option<Plan>,
 ) -> Result<Result<Pass, Held>, StoreError> {
     let plan = plan(store, symbols, keep, now, is_thorough)?;
-    // A tenth more may have come due since somebody looked at it.
+    // Up to a tenth more may have become due since the user confirmed.
     let is_confirmed = confirmed.is_some_and(|seen| plan.due() <= seen.due() + seen.due() / 10);
     if plan.must_wait() && !is_confirmed {
-        // What is dead already can go.
+        // Segments without live data can be deleted in any case.
         store.sweep()?;
         return Ok(Err(Held { at: now, plan }));
     }
     let mut done = pass(store, keep, now, is_thorough)?;
     match symbols_pass(store, symbols, keep, now) {
         Ok(deleted) => done.symbols_deleted = deleted,
-        // Crashes do not wait for a folder that somebody else has changed.
+        // Crashes are deleted even if the folder of symbols cannot be read.
         Err(error) => tracing::error!(%error, "symbols could not be looked through"),
     }
     if done != Pass::default() {
@@ -242,16 +242,17 @@ pub fn guarded_pass(
     Ok(Ok(done))
 }
 
-/// Crashes that are due: sequence number and time of receipt in ms.
+/// Crashes that are due: sequence number, and time of receipt in ms.
 struct DueRows {
     processed: Vec<(u64, i64)>,
     failed: Vec<(u64, i64)>,
 }
 
-/// Hands out the processed and failed crashes that are due, some at a time.
+/// Passes the processed and failed crashes that are due to `each`, in batches.
 ///
-/// Sequence numbers ascend with receipt, so a batch in which nothing is due ends the search, unless
-/// it is thorough. Crashes dated in the future say nothing: the clock was wrong when they came.
+/// Sequence numbers ascend with the time of receipt. So the search ends at a batch in which nothing is due,
+/// unless it is thorough. Crashes with a date in the future are ignored: the clock was wrong when they
+/// arrived.
 fn due_rows(
     store: &Store,
     keep: &Keep,
@@ -288,7 +289,7 @@ fn due_rows(
     }
 }
 
-/// Deletes what is too old at `now`, and gives back the room.
+/// Deletes what is too old at `now`, and frees the disk space.
 pub fn pass(
     store: &Store,
     keep: &Keep,
@@ -303,7 +304,7 @@ pub fn pass(
         }
         let deleted = store.delete(overdue, &[State::Deferred])?;
         if deleted == 0 {
-            // Entries without a crash: the audit's business.
+            // These entries have no crash. The audit repairs that.
             break;
         }
         done.deferred_deleted += deleted;
@@ -325,8 +326,8 @@ pub fn pass(
     Ok(done)
 }
 
-/// Brings what the store knows of symbols in line with their folders, and deletes what is too old
-/// at `now`. Returns how many modules that were.
+/// Makes the store's records about symbols agree with the folders, and deletes symbols that are too old at
+/// `now`. Returns the number of deleted modules.
 pub fn symbols_pass(
     store: &Store,
     symbols: &SymbolPlaces,
@@ -354,7 +355,7 @@ pub fn symbols_pass(
             changes.push(SymbolChange::Forget { debug_id });
         }
     }
-    // Put there by the command line, or by a server that died before it wrote that down.
+    // The command line added these, or a server that died before it wrote the records.
     for module in there.iter().filter_map(|id| symbols.shelf.module(id)) {
         changes.push(SymbolChange::Put {
             module,

@@ -1,9 +1,9 @@
 //! What a pass of retention would delete, and whether it may.
 //!
-//! Retention deletes by the clock, and clocks are wrong at times: after a year ahead, nothing would
-//! be left. So a pass first counts. Crashes that fell due since the last pass are explained by the
-//! time that went by, up to [`EXPLAINED_DAYS_MAX`]; what is due beyond that, or only because a
-//! setting has changed, is not. Too much of that, and the pass waits for a person.
+//! Retention deletes by the clock, and clocks are sometimes wrong. A clock that is a year ahead would delete
+//! everything. So a pass first counts. The time since the last pass explains the crashes that became due in
+//! it, up to [`EXPLAINED_DAYS_MAX`]. Crashes that are due beyond that, or only because a setting changed,
+//! are unexplained. If there are too many of them, the pass waits for confirmation.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -13,21 +13,21 @@ use crate::clock::{DAY_MS, Timestamp};
 use crate::store::symbols::Release;
 use crate::store::{State, Store, StoreError};
 
-/// Time since the last pass that explains deletions: a long weekend. A clock that went on by more
-/// was set, or the server was off.
+/// Days since the last pass that can explain deletions: a long weekend. If more time passed, somebody set
+/// the clock, or the server was off.
 const EXPLAINED_DAYS_MAX: i64 = 3;
-/// Part of what is stored that may go without an explanation, as one in so many.
+/// One in this many stored things may be deleted without an explanation.
 const UNEXPLAINED_ONE_IN: u64 = 10;
-/// From so many of one kind on, that part counts for the kind by itself.
+/// If this many crashes of one kind are unexplained, the limit also applies to the kind alone.
 const KIND_MIN: u64 = 100;
 
-/// Things of one kind.
+/// Counts of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Planned {
     pub stored: u64,
-    /// To be deleted now.
+    /// Number to be deleted now.
     pub due: u64,
-    /// Those of them that the time since the last pass does not explain.
+    /// Number of those that the time since the last pass does not explain.
     pub unexplained: u64,
 }
 
@@ -52,12 +52,12 @@ impl Plan {
         [self.deferred, self.processed, self.failed]
     }
 
-    /// All that would go.
+    /// Total number to be deleted.
     pub fn due(&self) -> u64 {
         self.crashes().iter().map(|kind| kind.due).sum::<u64>() + self.symbols.due
     }
 
-    /// Whether a person has to say yes.
+    /// True if the pass needs confirmation.
     pub fn must_wait(&self) -> bool {
         let sum = |of: fn(&Planned) -> u64| self.crashes().iter().map(of).sum();
         let all = Planned {
@@ -95,7 +95,7 @@ impl fmt::Display for Plan {
     }
 }
 
-/// A pass that waits for somebody to let it go on.
+/// A pass that waits for confirmation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     pub at: Timestamp,
@@ -123,7 +123,7 @@ pub fn plan(
     let last = store.last_retention()?;
     let last_at = match last {
         Some(pass) => Timestamp::from_ms(pass.at_ms),
-        // The server was up when the newest crash came in.
+        // The server was running when the newest crash arrived.
         None => newest(store, now)?.unwrap_or(now),
     };
     let kept = last.map_or(*keep, |pass| Keep::of(&pass));
@@ -168,7 +168,7 @@ pub fn plan(
     Ok(plan)
 }
 
-/// When the newest crash came in that is not dated in the future.
+/// Time of receipt of the newest crash that is not dated in the future.
 fn newest(store: &Store, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
     const LOOKED_AT: usize = 1_000;
     let rows = store.newest(LOOKED_AT)?;

@@ -1,4 +1,4 @@
-"""A store with flipped bits must not end in a panic at the start, but in a message that names salvage."""
+"""A store with flipped bits must not cause a panic at the start, but a message that names salvage."""
 import os
 import random
 import shutil

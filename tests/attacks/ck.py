@@ -1,6 +1,6 @@
-"""What the attacks have in common: a server on a fresh directory, requests to it, and a verdict.
+"""Shared code of the attacks: a server on a fresh directory, requests to it, and a verdict.
 
-An attack ends with failed(why) where the server withstood it, and with worked(why) where it did not.
+An attack ends with failed(why) if the server withstood it, and with worked(why) if it did not.
 """
 import http.client
 import json
@@ -27,7 +27,7 @@ _folders = []
 
 
 def folder():
-    """A folder that is gone when the attack ends."""
+    """Returns a new folder, which is deleted when the attack ends."""
     path = tempfile.mkdtemp(prefix="attack-")
     _folders.append(path)
     return path
@@ -49,20 +49,20 @@ def worked(why):
 
 
 def check(is_withstood, why):
-    """Goes on where the server withstood a step."""
+    """Continues if the server withstood a step. Otherwise ends the attack with worked(why)."""
     if not is_withstood:
         worked(why)
 
 
 def cli(data, *arguments):
-    """Runs a command on a data directory: exit code, output, errors."""
+    """Runs a command on a data directory. Returns exit code, output, and errors."""
     done = subprocess.run([PROGRAM, *arguments, "--data", data], capture_output=True, text=True,
                           cwd=os.path.dirname(data))
     return done.returncode, done.stdout.strip(), done.stderr.strip()
 
 
 class Server:
-    """A server on `data`, or on a fresh directory. `key` is its local key, where it has one."""
+    """A server on `data`, or on a fresh directory. `key` is its local key; None if it has none."""
 
     def __init__(self, config="", data=None, arguments=(), wrap=(), env=None):
         place = folder()
@@ -81,7 +81,7 @@ class Server:
         self.key = pathlib.Path(file).read_text().strip() if os.path.exists(file) else None
 
     def ask(self, method, path, headers=None, body=None, timeout=60):
-        """Status, headers in lower case, body."""
+        """Sends a request. Returns the status, the headers with lower-case names, and the body."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         connection.request(method, path, body=body, headers=headers or {})
         answer = connection.getresponse()
@@ -101,7 +101,7 @@ class Server:
         return self.ask("POST", path, headers, urllib.parse.urlencode(fields))
 
     def submit(self, annotations, dump=None, files=(), timeout=60):
-        """The crash id, or status and body. `files` are (name, file name, bytes)."""
+        """Posts a report. Returns the crash id, or status and body. `files` are (name, file name, bytes)."""
         boundary = "-----attack"
         body = b""
         for key, value in annotations.items():
@@ -120,7 +120,7 @@ class Server:
         return found.group(1).decode() if found else (status, answer)
 
     def wait(self, ids, token=None, seconds=60):
-        """Until all are processed."""
+        """Waits until all crashes are processed."""
         end = time.time() + seconds
         for crash in ids:
             while True:
@@ -132,7 +132,7 @@ class Server:
                 time.sleep(0.1)
 
     def wait_found(self, query, count, token=None, seconds=60):
-        """Until a search finds so many."""
+        """Waits until a search finds this many crashes."""
         end = time.time() + seconds
         while True:
             status, _, answer = self.get(f"/api/SuperSearch/?{query}", token or self.key)
@@ -143,7 +143,7 @@ class Server:
             time.sleep(0.1)
 
     def account(self, name, role):
-        """A token of a new account, made while the server runs."""
+        """Creates an account while the server runs. Returns a token of it."""
         check(cli(self.data, "user", "add", name, "--role", role)[0] == 0, f"no account {name}")
         return cli(self.data, "token", "create", "--user", name)[1]
 

@@ -1,4 +1,4 @@
-"""A clock that is years ahead must not have retention delete everything."""
+"""A clock that is years ahead must not make retention delete everything."""
 import json
 import os
 import re
@@ -21,7 +21,7 @@ s.wait([s.submit({"ProductName": "A", "Version": "1", "k": str(k)}) for k in ran
 s.stop()
 for offset in ("-2y", "+0", "+2y", "+0"):
     s = start(data, offset)
-    # The first pass of retention comes at the start.
+    # The first pass of retention runs at the start.
     for _ in range(100):
         heartbeat = json.loads(s.get("/__heartbeat__")[2])
         if offset != "+2y" or heartbeat.get("warnings"):

@@ -1,4 +1,4 @@
-"""Requests with many regular expressions, as parameters or in the search box, must be refused cheaply."""
+"""Requests with many regular expressions, as parameters or in the search box, must be refused at low cost."""
 import threading
 import urllib.parse
 
@@ -29,7 +29,7 @@ for name, path in requests.items():
     took = s.processor_seconds() - was
     check(took < 2, f"{name}: {took:.1f} s of the processor")
     check(status == 400 or path.startswith("/search/"), f"{name}: status {status}")
-# Equal ones are compiled once.
+# Equal patterns are compiled only once.
 path = "/api/SuperSearch/?" + "&".join(["signature=" + quote("@\\w{16}")] * 490)
 threads = [threading.Thread(target=lambda: s.get(path, s.key)) for _ in range(6)]
 for thread in threads:

@@ -1,4 +1,4 @@
-"""Crashes that were received under a clock that was ahead must not stop retention for the others."""
+"""Crashes that were received while the clock was ahead must not stop retention for the others."""
 import http.client
 import json
 import os
@@ -44,7 +44,7 @@ for offset, count in (("+1y", 1000), ("+0", 200)):
     fill(s, count)
     s.stop()
 s = start(data, "+100d")
-# A hundred days at once are for a person to look at.
+# A jump of a hundred days needs confirmation by a person.
 for _ in range(300):
     if json.loads(s.get("/__heartbeat__")[2]).get("warnings"):
         break

@@ -1,9 +1,9 @@
-"""A log that cannot be written (here: a full disk) stops the listener."""
+"""A log that cannot be written (here: a full disk) must not stop the listener."""
 from ck import DUMP, Server, check, failed
 
 server = Server(wrap=["sh", "-c", 'exec "$@" 2>/dev/full', "sh"])
 for number in range(20):
-    # Each of these is worth a line of the log.
+    # Each of these requests writes a line to the log.
     server.ask("POST", "/submit", {"Content-Type": "text/plain"}, b"x")
     server.get("/users/", "0" * 32)
 crash = server.submit({"ProductName": "A", "Version": "1"}, DUMP)

@@ -1,4 +1,4 @@
-"""A sender of invented annotations and products must not hide those of others."""
+"""A client that invents annotations and products must not hide those of other clients."""
 import json
 
 from ck import Server, check, failed

@@ -1,4 +1,4 @@
-"""A token with the fewest rights ends its owner's tokens and makes ones that never end."""
+"""A token with the fewest rights must not revoke its owner's tokens or create tokens that never expire."""
 import re
 
 from ck import Server, check, cli, failed

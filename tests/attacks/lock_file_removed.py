@@ -14,7 +14,7 @@ is_running = second.port is not None
 second.stop()
 check(not is_running, "a second server runs on the same store")
 ids += [s.submit(REPORT, DUMP) for _ in range(3)]
-# Another file in the place of the store: nothing may be acknowledged any more.
+# Replace store.redb with a copy. From now on, nothing may be acknowledged.
 os.rename(s.data + "/store.redb", s.data + "/away")
 shutil.copy(s.data + "/away", s.data + "/store.redb")
 answer = s.submit(REPORT, DUMP)

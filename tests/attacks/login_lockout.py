@@ -1,4 +1,4 @@
-"""One visitor's requests keep everybody behind the same proxy from logging in; tokens are guessed without bound."""
+"""Requests of one client must not prevent logins through the same proxy, and guesses of tokens must be limited."""
 import time
 
 from ck import Server, check, failed

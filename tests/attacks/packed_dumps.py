@@ -1,4 +1,4 @@
-"""Packed dumps and nested bodies that grow without end must cost their own report alone."""
+"""Compressed dumps and nested bodies that expand without limit must affect only their own report."""
 import bz2
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Nothing below a data directory that others may enter must be readable by them."""
+"""In a data directory that other users may enter, no file may be readable by them."""
 import gzip
 import os
 

@@ -1,4 +1,4 @@
-"""Segment files deleted under a running server must be noticed, and no report acknowledged into them."""
+"""A running server must notice deleted segment files, and must not acknowledge a report that it wrote to one."""
 import glob
 import os
 

@@ -1,4 +1,4 @@
-"""One address holds all connections: silent ones, then ones whose body drips in."""
+"""One address opens all connections: first silent ones, then ones that send their body slowly."""
 import resource
 import socket
 import time
@@ -6,14 +6,14 @@ import time
 from ck import DUMP, Server, check, failed
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (8192, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-# Systemd and shells start servers with 1,024 descriptors.
+# Systemd and shells start servers with a limit of 1,024 file descriptors.
 server = Server(wrap=["sh", "-c", 'ulimit -Sn 1024; exec "$@"', "sh"])
 DRIP = (b"POST /submit HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
         b'Content-Length: 100000000\r\n\r\n--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n')
 
 
 def honest(count):
-    """How many of so many reports get in."""
+    """Sends this many reports. Returns how many were accepted."""
     taken = 0
     for number in range(count):
         try:
@@ -60,7 +60,7 @@ check(b"connections are short" in open(server.log_path, "rb").read(), "nobody wa
 for connection in dripping:
     connection.close()
 
-# As many uploads of symbols as there are places, which all drip.
+# More uploads of symbols than the server permits, all of them slow.
 uploads = []
 head = f"PUT /upload/a.sym HTTP/1.1\r\nHost: x\r\nAuth-Token: {server.key}\r\nContent-Length: 100000000\r\n\r\nMODULE "
 for _ in range(20):

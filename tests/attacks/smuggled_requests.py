@@ -1,4 +1,4 @@
-"""Heads and chunks that two readers may understand in two ways must be refused, and the connection closed."""
+"""Heads and chunks that two readers may interpret differently must be refused, and the connection closed."""
 from ck import Server, check, failed
 
 SMUGGLED = b"GET /__version__ HTTP/1.1\r\nHost: h\r\n\r\n"

@@ -1,4 +1,4 @@
-"""What is protected must be in nothing that a viewer can ask for."""
+"""No answer to a viewer may contain protected data."""
 import gzip
 import json
 import re
@@ -23,7 +23,7 @@ private = {'URL': f'https://u:{SECRET}6@ex.org/{SECRET}7?{SECRET}8', 'Comments':
 report = gzip.compress(b'{"version":1,"hasMozMallocUsableSize":true,"reports":"https://bank.example/?session=' + SECRET.encode() + b'31"}')
 files = [('notes' + SECRET + '26', SECRET + '27.txt', SECRET.encode() + b'28'), ('memory_report', SECRET + '30.json.gz', report)]
 s = Server("[access]\nrequests_per_minute = 100000\n")
-# A key that comes twice makes a note of the collector, which names both values.
+# If a key is sent twice, the collector adds a note about it.
 twice = "-----twice"
 parts = [("ProductName", "App"), ("Version", "1"), *private.items(), ("twice", SECRET + "34"), ("twice", SECRET + "35")]
 body = "".join(f'--{twice}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n' for key, value in parts)

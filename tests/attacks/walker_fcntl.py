@@ -1,4 +1,4 @@
-"""A walker that was taken over, on a kernel without Landlock, must not signal the server by fcntl."""
+"""On a kernel without Landlock, a walker under an attacker's control must not signal the server with fcntl."""
 import os
 import shutil
 import signal

@@ -1,4 +1,4 @@
-"""A valid zip with more than 2,109 entries must be taken: its directory was counted many times over."""
+"""A valid zip with more than 2,109 entries must be accepted. Its directory used to be counted many times."""
 import io
 import zipfile
 

@@ -1,4 +1,4 @@
-//! Who gets what: accounts, tokens, scopes, and what is hidden from whom.
+//! Accounts, tokens, scopes, and which data each caller can see.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +9,7 @@ use crashkeep::web::Method;
 
 use crate::server::{Answer, PROGRAM, Server, fixture, wait_for};
 
-/// Runs the program on a data directory; its standard output.
+/// Runs the program on a data directory. Returns its standard output.
 fn crashkeep(data: &Path, arguments: &[&str]) -> String {
     let output = run(data, arguments);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -30,7 +30,7 @@ fn run(data: &Path, arguments: &[&str]) -> std::process::Output {
         .expect("the program runs")
 }
 
-/// A server with an account of each role, and a token of each with all that it may do.
+/// A server with one account per role, and one token per account with all its rights.
 struct World {
     server: Server,
     viewer: String,
@@ -75,7 +75,7 @@ impl World {
 
 const SECRET: &str = "xyzzy-protected";
 
-/// A report with the secret in every place that a client controls and that is not public.
+/// Sends a report with the secret in every field that a client controls and that is not public.
 fn submit(server: &Server) -> String {
     let java = "java.lang.IllegalStateException: xyzzy1\nxyzzy2.example\nat xyzzy3 home\n\tat a.b.C.d(E.java:1)\nCaused by: java.io.IOException: xyzzy4: more\n\tat a.b.F.g(E.java:2)\n";
     let environment = r#"{"xyzzy5": 1}"#;
@@ -96,7 +96,7 @@ fn submit(server: &Server) -> String {
         ("SubmittedFromInfobar", "xyzzy11"),
         ("PHCUsableSize", "xyzzy12"),
         ("guid", "xyzzy13"),
-        // The collector notes that a key came twice.
+        // The collector adds a note if a key came twice.
         ("Twice", "xyzzy14"),
         ("Twice", "xyzzy15"),
         ("AbortMessage", "public-words"),
@@ -138,7 +138,7 @@ fn each_route_asks_for_its_scope() {
         let Some(scope) = route.needs else { continue };
         let is_login = |r: &Route| r.path.starts_with("/users/") || r.path.starts_with("/account/");
         for (rights, token) in &callers {
-            // What would take away the accounts that the rest is asked with.
+            // These would remove the accounts that the test still needs.
             if rights.has(scope) && is_login(route) && route.changes {
                 continue;
             }
@@ -166,7 +166,7 @@ fn each_route_asks_for_its_scope() {
     );
 }
 
-/// A token of the admin with one scope, made through the page as an admin would.
+/// A token of the admin account with one scope, created through the page.
 fn crashkeep_token(world: &World, scope: Scope) -> String {
     let form = format!("user=a-admin&scopes={}", scope.name());
     let headers = [
@@ -200,7 +200,7 @@ fn tokens_are_taken_in_every_usual_place_and_bad_ones_say_why() {
     assert_eq!(answer.status, 401);
     assert!(answer.header("www-authenticate").is_some());
     assert!(answer.text().contains("/login/"), "{}", answer.text());
-    // People get the form, feed readers the question for a password.
+    // People get the form. Feed readers get a challenge for a password.
     let html = [("Accept", "text/html")];
     let page = world
         .server
@@ -246,7 +246,7 @@ fn a_browser_logs_in_with_a_token_and_out_again() {
     assert!(!page.text().contains("a-admin"));
     let answer = form("token=nonsense&next=/account/".into());
     assert_eq!(answer.status, 403);
-    // Another site's form cannot log anybody in or change anything.
+    // A form of another site can neither log in nor change anything.
     let foreign = [("Cookie", cookie), ("Origin", "https://evil.example")];
     for path in ["/login/", "/account/token", "/logout/"] {
         let answer = world.server.request("POST", path, &foreign, b"");
@@ -254,7 +254,7 @@ fn a_browser_logs_in_with_a_token_and_out_again() {
     }
 }
 
-/// Posts a form with a token or cookie.
+/// Posts a form with a token or a cookie.
 fn post(server: &Server, path: &str, body: &str, shown: (&str, &str)) -> Answer {
     let headers = [("Content-Type", "application/x-www-form-urlencoded"), shown];
     server.request("POST", path, &headers, body.as_bytes())
@@ -266,7 +266,7 @@ fn cookie_of(answer: &Answer) -> String {
     cookie.split(';').next().expect("its pair").to_owned()
 }
 
-/// The secret of the token that a page shows once.
+/// The secret of a new token, which a page shows once.
 fn made_token(answer: &Answer) -> String {
     let text = answer.text();
     let secret = text.split("<p class=\"mono\"><b>").nth(1);
@@ -285,7 +285,7 @@ fn only_the_local_key_makes_an_admin_and_it_ends_with_the_first_account() {
         std::fs::read_to_string(&file).expect("its file").trim(),
         key
     );
-    // Loopback, a Host header and forwarding headers say nothing.
+    // Loopback, a Host header and forwarding headers prove nothing.
     for headers in [
         vec![],
         vec![("Host", "localhost")],
@@ -308,7 +308,7 @@ fn only_the_local_key_makes_an_admin_and_it_ends_with_the_first_account() {
         ("Cookie", "a=b"),
     );
     assert!(matches!(made.status, 401 | 403), "{}", made.status);
-    // The key opens a session, and leaves the address.
+    // The key opens a session, and is removed from the URL.
     let answer = server.request(
         "GET",
         &format!("/users/?key={key}"),
@@ -335,7 +335,7 @@ fn only_the_local_key_makes_an_admin_and_it_ends_with_the_first_account() {
     let answer = post(&server, "/users/put", "name=ann&role=admin", shown);
     let admin = cookie_of(&answer);
     let admin = ("Cookie", admin.as_str());
-    // The key, its file and its session are gone; the maker goes on as the admin.
+    // The key, its file and its session no longer exist. The caller continues as the new admin.
     assert!(!file.exists());
     assert_eq!(server.request("GET", "/users/", &[shown], b"").status, 401);
     let answer = server.request("GET", "/users/", &[("Auth-Token", &key)], b"");
@@ -356,7 +356,7 @@ fn only_the_local_key_makes_an_admin_and_it_ends_with_the_first_account() {
         assert_eq!(answer.status, 400, "{path}");
         assert!(answer.text().contains("last admin"), "{}", answer.text());
     }
-    // Also where it is the only account.
+    // Also if it is the only account.
     assert_eq!(
         post(&server, "/users/remove", "name=bob", admin).status,
         303
@@ -364,7 +364,7 @@ fn only_the_local_key_makes_an_admin_and_it_ends_with_the_first_account() {
     let answer = post(&server, "/users/remove", "name=ann", admin);
     assert_eq!(answer.status, 400);
     assert_eq!(server.request("GET", "/users/", &[admin], b"").status, 200);
-    // The collector asks nobody.
+    // The collector needs no token.
     assert!(!submit(&server).is_empty());
 }
 
@@ -403,7 +403,7 @@ fn a_server_that_others_reach_is_set_up_from_its_own_machine() {
     assert!(String::from_utf8_lossy(&bad.stderr).contains("\"a b\""));
     let bad = run(&data, &["user", "remove", "ann"]);
     assert!(String::from_utf8_lossy(&bad.stderr).contains("last admin"));
-    // The key for commands opens nothing on the port that others reach.
+    // The key for commands is not valid on the public port.
     let running = std::fs::read(data.join("server")).expect("a file");
     let running: serde_json::Value = serde_json::from_slice(&running).expect("JSON");
     let key = running["key"].as_str().expect("a key");
@@ -439,13 +439,13 @@ fn a_token_with_fewer_rights_than_its_owner_manages_no_tokens() {
     }
     let answer = post(server, "/account/token", "label=more", shown);
     assert_eq!(answer.status, 403, "{}", answer.text());
-    // Nor does the session that it opens.
+    // Neither can the session of this token.
     let login = post(server, "/login/", &format!("token={least}"), NOTHING);
     let cookie = cookie_of(&login);
     let answer = post(server, "/account/token", "label=more", ("Cookie", &cookie));
     assert_eq!(answer.status, 403, "{}", answer.text());
     assert_eq!(server.request("GET", "/users/", &[admin], b"").status, 200);
-    // It may end itself, and its session ends with it.
+    // It may revoke itself. Its session ends with it.
     let answer = post(server, "/account/revoke", &format!("id={}", ids[0]), shown);
     assert_eq!(answer.status, 303);
     for shown in [shown, ("Cookie", &cookie)] {
@@ -586,7 +586,7 @@ fn below_a_path_every_link_form_and_redirect_is_below_it() {
         "/signatures/",
         &report,
     ] {
-        // A proxy may take the path off, or leave it.
+        // A proxy may remove the path or keep it.
         for path in [path.to_owned(), format!("/crashes{path}")] {
             let page = server.get(&path);
             assert_eq!(page.status, 200, "{path}");
@@ -627,7 +627,7 @@ fn wrong_tokens_are_bounded_and_keep_nobody_else_out() {
         (answer.status == 429).then_some(answer)
     });
     assert!(limited.header("retry-after").is_some());
-    // Whoever was known keeps working, and requests without a token keep nobody from logging in.
+    // Known callers are still served. Requests without a token do not prevent a login.
     assert_eq!(world.get(path, &world.viewer).status, 200);
     let other = World::start("[access]\nfailed_logins_per_minute = 5\nanonymous_per_minute = 5\n");
     for _ in 0..20 {
@@ -660,7 +660,7 @@ fn behind_a_trusted_proxy_each_client_has_its_own_pace() {
         (ask("203.0.113.9") == 429).then_some(())
     });
     assert_eq!(ask("198.51.100.7"), 401);
-    // A made-up address in front of the proxy's is no other client.
+    // An invented address before the proxy's entry does not count as another client.
     wait_for("it to be slowed down again", || {
         (ask("203.0.113.9") == 429 && ask("1.2.3.4, 203.0.113.9") == 429).then_some(())
     });
@@ -752,7 +752,7 @@ fn what_is_not_public_is_nowhere_for_a_viewer() {
         "/about/throttling/".into(),
         "/metrics".into(),
     ];
-    // Somebody else keeps a search, and has crashes done again.
+    // Another user saves searches and has crashes reprocessed.
     for (path, body) in [
         ("/search/save", "name=mine&query=q%3Dxyzzy24"),
         ("/search/save", "name=public&query=signature%3D~xyzzy25"),
@@ -774,7 +774,7 @@ fn what_is_not_public_is_nowhere_for_a_viewer() {
     for path in &paths {
         let public = world.get(path, &world.viewer);
         assert!(public.status < 500, "{path}: {}", public.text());
-        // What was asked for stands in a page's form.
+        // The page repeats the query in its form.
         let text = public.text().replace("~xyzzy", "").replace("%7Exyzzy", "");
         assert!(!text.contains("xyzzy"), "{path}: {text}");
     }
@@ -790,7 +790,7 @@ fn what_is_not_public_is_nowhere_for_a_viewer() {
             "{path}"
         );
     }
-    // A condition that may not be asked changes nothing, true or false.
+    // A condition that this caller may not use has no effect, true or false.
     for value in ["~xyzzy", "~absent", "__null__", "!~xyzzy"] {
         let found = world.get(
             &format!("/api/SuperSearch/?user_comments={value}"),
@@ -853,7 +853,7 @@ fn too_many_requests_are_told_when_to_come_back() {
         "{}",
         limited[3].text()
     );
-    // Another token has a pace of its own, and reports are always taken.
+    // Another token has its own limit. Reports are always accepted.
     assert_eq!(world.get(path, &world.admin).status, 200);
     for _ in 0..5 {
         assert!(!submit(&world.server).is_empty());
@@ -898,7 +898,7 @@ fn accounts_are_made_and_ended_at_the_command_line() {
     );
     let listed = crashkeep(&data, &["token", "list"]);
     assert!(listed.contains("ann") && listed.contains("ci") && !listed.contains(&secret));
-    // Nothing below the data directory holds it.
+    // No file below the data directory contains it.
     let store = std::fs::read(data.join("store.redb")).expect("the store");
     assert!(!store.windows(secret.len()).any(|w| w == secret.as_bytes()));
     let server = Server::start_in(&data, &[]);

@@ -1,7 +1,7 @@
-//! The pages in a real browser, headless Chromium: that they load, fit, can be read and tapped, and
-//! work without script.
+//! The pages in a real browser, headless Chromium: they load, fit the screen, are readable, can be tapped,
+//! and work without scripts.
 //!
-//! To look at a new page, add an address of it to [`addresses`]; without one the first test fails.
+//! To test a new page, add its URL to [`addresses`]. Otherwise the first test fails.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crashkeep::web::Method;
 use crate::chromium::{Browser, is_installed};
 use crate::server::{Server, fixture, wait_for};
 
-/// Where the addresses begin that programs read, not people.
+/// Prefixes of paths that programs use and not people.
 pub const MACHINES: [&str; 10] = [
     "/{}/{id}/{}",
     "/robots.txt",
@@ -27,7 +27,7 @@ pub const MACHINES: [&str; 10] = [
 const WIDTHS: [u32; 2] = [1280, 390];
 const SCHEMES: [&str; 2] = ["light", "dark"];
 
-/// A text that would run, reaches over every edge and turns the line around.
+/// A text that contains a script, is wider than every screen, and changes the direction of text.
 fn hostile() -> String {
     let wide = "W".repeat(2_000);
     format!("<script>alert(1)</script>\u{202e}\u{5e9}\u{5dc}\u{5d5}\u{5dd} \u{645}\u{631}{wide}")
@@ -37,11 +37,11 @@ fn encoded(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
-/// Servers with something in every state.
+/// Servers with crashes in every state.
 pub struct World {
     pub demo: Server,
     empty: Server,
-    /// Whose walkers never have the time for a dump.
+    /// A server whose walkers never have enough time for a dump.
     hasty: Server,
     pub processed: String,
     deferred: String,
@@ -110,16 +110,16 @@ impl World {
     }
 }
 
-/// A page to look at.
+/// A page to test.
 pub struct Address {
     pub host: String,
-    /// What makes the reader an admin there.
+    /// The local key of that server.
     key: String,
     pub path: String,
     pub status: u16,
 }
 
-/// Pages with the status that each answers: all of them, in all their states.
+/// All pages in all their states, each with the expected status.
 pub fn addresses(world: &World) -> Vec<Address> {
     let signature = encoded(&world.demo.processed(&world.processed)["signature"].to_string());
     let signature = signature.trim_matches('"').replace("%22", "");
@@ -202,7 +202,7 @@ pub fn addresses(world: &World) -> Vec<Address> {
     all
 }
 
-/// Routes of pages that none of these addresses shows.
+/// Routes of pages that none of these addresses covers.
 fn forgotten(addresses: &[Address]) -> Vec<&'static str> {
     let shown: BTreeSet<&str> = addresses
         .iter()
@@ -272,7 +272,7 @@ fn a_reader_without_script_gets_from_home_to_a_report_by_clicks() {
         browser.follow("nav a[href='/topcrashers/']", "/topcrashers/");
         assert!(browser.text("h1").starts_with("Top crashers of"));
 
-        // The form: another product, another period.
+        // Use the form: another product, another period.
         browser.click("select[name=product] option[value='Ledger Desktop']");
         browser.click("select[name=days] option[value='14']");
         browser.follow("main form button[type=submit]", "days=14");
@@ -294,12 +294,12 @@ fn a_reader_without_script_gets_from_home_to_a_report_by_clicks() {
         let row = browser.text("table.hits tbody tr:first-child");
         assert!(row.contains("Pipeline"), "{row}");
 
-        // The box on every page takes a crash id.
+        // The search box on every page accepts a crash id.
         let id = report.replace("/report/index/", "");
         browser.fill("header input[name=q]", &format!("{id}\n"));
         wait_for("the report", || (browser.path() == report).then_some(()));
         assert_eq!(browser.text("h1"), name);
-        // Acting works too: the button posts a form, and leads back to the report.
+        // Actions work, too: the button posts a form and returns to the report.
         browser.follow("form.inline button", &report);
         assert_eq!(browser.path(), report);
     }

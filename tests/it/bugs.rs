@@ -1,5 +1,5 @@
-//! Bugs over a real server: links that file them, bugs attached by hand, and those that a
-//! Bugzilla names in its crash-signature field.
+//! Bugs on a real server: links that file them, bugs that users attached, and bugs whose crash-signature
+//! field in a Bugzilla names a signature.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::topcrashers::{plain, section};
 
 const FORM: [(&str, &str); 1] = [("Content-Type", "application/x-www-form-urlencoded")];
 
-/// A server with a configuration.
+/// A server with this configuration.
 fn server(folder: &Path, config: &str) -> Server {
     let file = folder.join("a.toml");
     std::fs::write(&file, config).expect("written");
@@ -47,7 +47,7 @@ fn signature(server: &Server, id: &str) -> String {
     signature.as_str().expect("a signature").to_owned()
 }
 
-/// A form's body or a query.
+/// The body of a form, or a query.
 fn pairs(pairs: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new())
         .extend_pairs(pairs)
@@ -72,7 +72,7 @@ fn bugs_of(server: &Server, signature: &str) -> serde_json::Value {
     server.get(&format!("/api/Bugs/?{query}")).json()
 }
 
-/// The address of the first link with this text.
+/// The URL of the first link with this text.
 fn link(html: &str, text: &str) -> String {
     let end = html
         .find(&format!(">{text}</a>"))
@@ -290,7 +290,7 @@ fn a_bug_s_other_signatures_are_answered_too() {
     assert!(newer.expect("8") < older.expect("7"), "newest first");
 }
 
-/// A store that knows what a fake Bugzilla tells it.
+/// A store that is fed by a fake Bugzilla.
 struct Polling {
     house: House,
     fake: FakeBugzilla,
@@ -327,7 +327,7 @@ impl Polling {
         self.house.clock.set(Timestamp::from_ms(now));
     }
 
-    /// Signatures of a bug, as the store has them.
+    /// The signatures of a bug in the store.
     fn signatures(&self, id: u64) -> Vec<String> {
         let found = self.house.store.signatures_of(&[id.to_string()]);
         let found = found.expect("readable").into_iter();
@@ -653,7 +653,7 @@ fn pages_show_how_the_tracker_s_bugs_stand() {
 fn without_a_tracker_nobody_is_asked() {
     let server = Server::start();
     let threads = format!("/proc/{}/task", server.child.id());
-    // A thread names itself, a moment after it has begun.
+    // A thread sets its name shortly after its start.
     let names = wait_for("the threads", || {
         let tasks = std::fs::read_dir(&threads).expect("threads");
         let names: Vec<String> = tasks

@@ -1,7 +1,7 @@
-//! Every button of every page, pressed in a real browser.
+//! Presses every button of every page in a real browser.
 //!
-//! Browsers add headers that no other client sends (`Origin`, `Sec-Fetch-Site`, cookies): a form that
-//! works for a program can fail for everybody who uses the page.
+//! Browsers add headers that no other client sends (`Origin`, `Sec-Fetch-Site`, cookies). So a form that
+//! works for a program can fail for every user of the page.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::proxies::{self, Proxy};
 use crate::retention::Waiting;
 use crate::server::{Server, wait_for};
 
-/// The buttons of the open page: where each leads, its words, and which inputs want a text first.
+/// The buttons of the open page: target, label, and the required inputs that are empty.
 const BUTTONS: &str = r#"
 for (const fold of document.querySelectorAll("details")) fold.open = true;
 return [...document.querySelectorAll("button, input[type=submit]")].map((button, number) => {
@@ -32,7 +32,7 @@ return [...document.querySelectorAll("button, input[type=submit]")].map((button,
 });
 "#;
 
-/// What is typed into an input that must not be empty.
+/// The text for an input that must not be empty.
 fn filling<'a>(world: &'a World, path: &str, name: &str) -> &'a str {
     match (path, name) {
         (path, "crash_id") if path.starts_with("/api/") => &world.processed,
@@ -47,7 +47,8 @@ fn filling<'a>(world: &'a World, path: &str, name: &str) -> &'a str {
     }
 }
 
-/// Buttons that take away what others need: pressed last, and where there are many, on the newest.
+/// Buttons that remove what other buttons need. They are pressed last. If there are several, the newest is
+/// pressed.
 const TAKES_AWAY: [&str; 7] = [
     "/search/forget",
     "/signature/bugs/detach",
@@ -66,7 +67,7 @@ struct Button {
 }
 
 impl Button {
-    /// The same on every page: the route, and what the button says.
+    /// A name that is the same on every page: the route and the label.
     fn name(&self) -> String {
         let route =
             routes::find(Method::Post, &self.path).or(routes::find(Method::Get, &self.path));
@@ -95,7 +96,7 @@ fn buttons(browser: &Browser) -> Vec<Button> {
     found.as_array().expect("a list").iter().map(read).collect()
 }
 
-/// Presses what has not been pressed yet on one page, each on a page freshly opened.
+/// Presses the buttons of one page that were not pressed yet. Reloads the page for each.
 fn press_all(
     browser: &Browser,
     world: &World,
@@ -139,13 +140,13 @@ fn press_all(
         }
         browser.status();
         browser.click(&format!("[data-number='{}']", button.number));
-        // A file to keep leaves the page as it is: the answer counts, not what is shown.
+        // A downloaded file does not change the page. So the status of the answer counts.
         let what = format!("the answer to {} on {url}", button.name());
         let status = wait_for(&what, || browser.status());
         let works = match button.path.as_str() {
-            // A wrong token is told so.
+            // A wrong token is refused.
             "/login/" => status == 403,
-            // What was typed there is good enough to be read, not to be found.
+            // The texts in these inputs are valid, but need not match anything.
             path if path.starts_with("/api/") => {
                 matches!(status, 200 | 400 | 404 | 409)
             }
@@ -170,7 +171,7 @@ fn every_button_of_every_page_works_for_an_admin() {
     browser.enter(&demo.address, demo.key());
     let mut pressed = BTreeSet::new();
     let mut problems = Vec::new();
-    // The first account, whose maker goes on as its admin; the key is gone after that.
+    // Create the first account. The browser continues as its admin, and the key no longer exists.
     let host = format!("http://{}", demo.address);
     browser.open(&format!("{host}/users/"));
     browser.fill("form[action='/users/put'] [name=name]", "aaron");
@@ -197,7 +198,7 @@ fn every_button_of_every_page_works_for_an_admin() {
             press_all(&browser, &world, page, is_it, &mut pressed, &mut problems);
         }
     }
-    // One button is there only while retention waits for it.
+    // One button exists only while retention waits for confirmation.
     let waiting = Waiting::start();
     browser.enter(&waiting.address, &waiting.key);
     let status = format!("http://{}/status/", waiting.address);
@@ -227,7 +228,7 @@ fn every_button_of_every_page_works_for_an_admin() {
     );
 }
 
-/// Whether a route takes what a page's form sends.
+/// True if a route accepts the form of a page.
 fn is_form(route: &routes::Route) -> bool {
     let is_for_programs = MACHINES.iter().any(|start| route.path.starts_with(start));
     let takes_bodies = ["/symbolicate", "/upload", "/symbols"];
@@ -236,7 +237,7 @@ fn is_form(route: &routes::Route) -> bool {
         && !(takes_bodies.contains(&route.path) || route.path.starts_with("/symbolicate"))
 }
 
-/// As much of a browser as the main forms need.
+/// The operations of a browser that the main forms need.
 trait Reader {
     fn go(&mut self, url: &str);
     fn type_into(&mut self, selector: &str, text: &str);
@@ -281,8 +282,8 @@ impl Reader for Browser {
     }
 }
 
-/// First account, login, reprocess, save a search, apply lists: on a fresh server that is reached
-/// under `site`.
+/// Uses the main forms: first account, login, reprocess, save a search, apply lists. `server` is new and is
+/// reached under the URL `site`.
 fn press_main_forms(reader: &mut impl Reader, site: &str, server: &Server) {
     let dump = crate::server::fixture("dumps/linux-x86_64-firefox_esr.dmp");
     let id = server

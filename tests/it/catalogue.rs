@@ -1,4 +1,4 @@
-//! A site changes its `[[fields]]`: what a server answers while the index is built for them.
+//! A site changes its `[[fields]]`: answers of the server while the index is built for the new ones.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::server::{PROGRAM, Server, send_signal, wait_for};
 
 const CRASHES: u64 = 600;
-/// In what a viewer may not see any more.
+/// The value of a field that a viewer may no longer see.
 const SECRET: &str = "hush";
 
 const BEFORE: &str = "
@@ -59,7 +59,7 @@ fn submit(server: &Server, number: u64) {
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
 
-/// What is found, and whether the answer says that it is complete.
+/// The answer, and whether it says that it is complete.
 fn ask(server: &Server, query: &str, token: &str) -> (Value, bool) {
     let path = format!("/api/SuperSearch/?{query}");
     let answer = server.request("GET", &path, &[("Auth-Token", token)], b"");
@@ -81,7 +81,7 @@ fn crashkeep(data: &Path, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// What the new index alone knows is flagged until it is whole, and never wrong.
+/// Values that only the new index has are marked as incomplete until it is complete, and never wrong.
 fn check_new_fields(server: &Server, count: u64, token: &str) -> bool {
     let (found, is_complete) = ask(
         server,
@@ -116,7 +116,7 @@ fn check_new_fields(server: &Server, count: u64, token: &str) -> bool {
     is_complete
 }
 
-/// A file has every crash or is refused, with the fields that are not built.
+/// A file contains every crash, or is refused with the names of the fields that are not built.
 fn check_files(server: &Server, count: u64, token: &str) {
     let file = |columns: &str| {
         let path = format!("/api/SearchExport/?{columns}");
@@ -172,7 +172,7 @@ fn searches_go_on_and_nothing_leaks_while_the_index_is_built_for_other_fields_an
 
     std::fs::write(&config, AFTER).expect("a file");
     let mut count = CRASHES;
-    // Each life ends when so many rows are built, the last when all are.
+    // Each run is killed when this many rows are built. The last one builds all.
     for rows in [0, 1, 200, 400, u64::MAX] {
         let mut server = start();
         let is_complete = check_new_fields(&server, count, &admin);

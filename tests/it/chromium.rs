@@ -1,4 +1,4 @@
-//! One headless Chromium with its driver.
+//! Headless Chromium and its driver.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::server::wait_for;
 use crate::webdriver::{Element, Session};
 
-/// Whether Chromium and its driver are here; a word where they are not. In CI nothing is skipped.
+/// True if Chromium and its driver are installed. Otherwise prints a message, but in CI it panics.
 pub fn is_installed() -> bool {
     let found = ["chromium", "chromedriver"].map(|program| {
         let version = Command::new(program).arg("--version").output();
@@ -23,7 +23,7 @@ pub fn is_installed() -> bool {
     false
 }
 
-/// One headless Chromium with its driver. Ends both when it is dropped.
+/// One headless Chromium with its driver. Dropping it ends both.
 pub struct Browser {
     driver: Child,
     pub session: Session,
@@ -63,7 +63,7 @@ impl Browser {
         }
     }
 
-    /// A command that only Chromium's driver knows.
+    /// A command that only Chromium's driver supports.
     fn vendor(&self, path: &str, body: Value) -> Value {
         let done = self.session.post(path, body);
         done.unwrap_or_else(|e| panic!("{path}: {e:?}"))
@@ -77,7 +77,7 @@ impl Browser {
         );
     }
 
-    /// What was logged since the last look.
+    /// The log entries since the last call.
     pub fn log(&self, kind: &str) -> Vec<Value> {
         let log = self.vendor("se/log", json!({ "type": kind }));
         log.as_array().cloned().unwrap_or_default()
@@ -88,7 +88,7 @@ impl Browser {
             "Emulation.setScriptExecutionDisabled",
             json!({ "value": !on }),
         );
-        // Seen to work, since otherwise all that follows proves nothing.
+        // Check that the setting works, because otherwise the tests would prove nothing.
         self.open("data:text/html,<title>off</title><script>document.title = 'on'</script>");
         let title = self.session.title().expect("a title");
         assert_eq!(title == "on", on);
@@ -102,8 +102,8 @@ impl Browser {
         self.devtools("Emulation.setEmulatedMedia", json!({ "features": feature }));
     }
 
-    /// Logs in with the local key. Servers on other ports of this machine share the cookie's name,
-    /// so only one of them at a time knows the browser.
+    /// Logs in with the local key. Servers on other ports of this machine use the same cookie name, so the
+    /// browser is logged in to only one of them at a time.
     pub fn enter(&self, host: &str, key: &str) {
         self.open(&format!("http://{host}/?key={key}"));
         assert_eq!(self.path(), "/", "the key leaves the address");
@@ -114,7 +114,7 @@ impl Browser {
         opened.unwrap_or_else(|e| panic!("{e:?}: {url}"));
     }
 
-    /// Opens a page; what is wrong with its loading.
+    /// Opens a page. Returns the problems that occurred while it loaded.
     pub fn load(&self, host: &str, path: &str, expected: u16) -> Vec<String> {
         self.log("browser");
         self.log("performance");
@@ -131,7 +131,7 @@ impl Browser {
         for (_, params) in of_method(&events, "Network.requestWillBeSent") {
             let url = params["request"]["url"].as_str().unwrap_or_default();
             let own = format!("http://{host}/");
-            // Chromium draws parts of its inputs from data of its own.
+            // Chromium draws parts of its inputs from `data:` URLs.
             if !url.starts_with(&own) && !url.starts_with("data:") {
                 problems.push(format!("asks elsewhere: {url}"));
             }
@@ -143,7 +143,7 @@ impl Browser {
         problems
     }
 
-    /// What Chromium did on the network since the last look: methods and parameters.
+    /// Chromium's network events since the last call: methods and parameters.
     fn events(&self) -> Vec<(String, Value)> {
         let read = |entry: Value| {
             let text = entry["message"].as_str().expect("a message");
@@ -159,7 +159,7 @@ impl Browser {
         document_status(&self.events())
     }
 
-    /// What is wrong with the page as it stands.
+    /// Problems of the page in its current state.
     pub fn audit(&self) -> Vec<String> {
         let script = include_str!("browser.js");
         let found = self.session.execute(script);
@@ -175,7 +175,7 @@ impl Browser {
         found.unwrap_or_else(|e| panic!("{selector}: {e:?}"))
     }
 
-    /// An element's text. A page that reloads itself may take the element away between two commands.
+    /// The text of an element. A page that reloads itself may remove the element between two commands.
     pub fn text(&self, selector: &str) -> String {
         let text = || self.session.text(&self.session.find(selector).ok()?).ok();
         wait_for(selector, text)
@@ -195,7 +195,7 @@ impl Browser {
             .expect("it takes keys");
     }
 
-    /// Clicks what leads to another page, whose address has this in it.
+    /// Clicks an element that opens another page, and checks that the new URL contains `part`.
     pub fn follow(&self, selector: &str, part: &str) {
         let old = self.find("html");
         self.click(selector);
@@ -226,11 +226,11 @@ fn document_status(events: &[(String, Value)]) -> Option<u16> {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // The driver ends its browser in order; one that hangs is killed.
+        // The driver ends its browser. If it hangs, it is killed.
         self.session.close();
         let _ = self.driver.kill();
         let _ = self.driver.wait();
-        // A browser can outlive its driver. It is the one whose command line names our profile.
+        // A browser can outlive its driver. Its command line contains our profile folder.
         let profile = self.profile.path().to_string_lossy().into_owned();
         let entries = std::fs::read_dir("/proc").into_iter().flatten();
         for pid in entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()) {

@@ -1,10 +1,10 @@
-//! Real client programs, where they are installed.
+//! Tests with real client programs, if they are installed.
 
 use std::process::Command;
 
 use crate::server::{Server, fixtures};
 
-/// The path that a variable names, or `None` with a word about it. In CI nothing is skipped.
+/// The path in an environment variable, or `None` with a message. In CI a missing variable is an error.
 pub fn installed(variable: &str) -> Option<String> {
     let path = std::env::var(variable).ok();
     if path.is_none() {
@@ -47,7 +47,7 @@ fn a_real_crashpad_handler_counts_its_upload_as_a_success() {
     assert_eq!(crash["reason"], "SIGSEGV");
 }
 
-/// The event that `b06` has as a file, in MessagePack.
+/// The event in MessagePack that `b06` contains as a file.
 fn sentry_event() -> Vec<u8> {
     let request = crate::server::fixture("intake/b06-sentry-event-only.http");
     let head = b"filename=\"__sentry-event\"\r\nContent-Type: application/octet-stream\r\n\r\n";
@@ -154,7 +154,7 @@ fn sentry_cli_sends_an_envelope_and_knows_who_it_is() {
     assert_eq!(found["sentry_event_id"], "5f0c1a2b3c4d5e6f708192a3b4c5d6e7");
     let said = run(&["info"]);
     assert!(said.contains("Auth Token"), "{said}");
-    // A source bundle as `debug-files upload --include-sources` makes it.
+    // A source bundle, as `debug-files upload --include-sources` creates it.
     let bundle = crate::server::fixture("intake/b11-source-bundle.src.zip");
     std::fs::write(folder.path().join("hello.src.zip"), &bundle).expect("a file");
     run(&["debug-files", "upload", "hello.src.zip"]);
@@ -181,7 +181,7 @@ fn sentry_cli_sends_an_envelope_and_knows_who_it_is() {
     );
 }
 
-/// Runs one of the field's Python tools; what it printed.
+/// Runs an existing Python tool for Socorro. Returns its output.
 fn tool(bin: &str, name: &str, token: &str, arguments: &[&str]) -> String {
     let output = Command::new(format!("{bin}/{name}"))
         .args(arguments)
@@ -257,7 +257,7 @@ fn crashstats_tools_search_fetch_and_reprocess() {
         found.contains("secret 0") && found.contains("secret 1") && !found.contains("secret 2"),
         "{found}"
     );
-    // A column that a viewer may not see is not there, as on Socorro; the tool says so.
+    // A column that a viewer may not see is missing, as on Socorro. The tool reports that.
     let hidden = Command::new(format!("{bin}/supersearch"))
         .args([
             "--host",
@@ -351,7 +351,7 @@ fn crashstats_tools_search_fetch_and_reprocess() {
         said.contains("403") || said.contains("permission"),
         "{said}"
     );
-    // What siggen makes of a processed crash is named here as siggen names it.
+    // For the output of siggen's converter, the server computes the same signature as siggen.
     let script = "import sys, json\n\
         from siggen.utils import convert_to_crash_data\n\
         print(json.dumps({'jobs': [convert_to_crash_data(json.load(sys.stdin))]}))";
@@ -390,7 +390,7 @@ fn server_get(server: &Server, token: &str, path: &str) -> serde_json::Value {
     answer.json()
 }
 
-/// What a script prints about its input.
+/// The output of a script for this input.
 pub fn python(program: &str, script: &str, input: &[u8]) -> String {
     use std::io::Write;
     let mut child = Command::new(program)
@@ -408,7 +408,7 @@ pub fn python(program: &str, script: &str, input: &[u8]) -> String {
     text.trim().to_owned()
 }
 
-/// The files below a folder whose path holds both words.
+/// The contents of files below a folder whose path contains both words.
 fn find_file(folder: &std::path::Path, id: &str, kind: &str) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {

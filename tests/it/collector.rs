@@ -1,8 +1,8 @@
-//! The collector: what real clients and broken ones send, byte for byte, and what they get.
+//! The collector: requests of real and broken clients, byte for byte, and the answers.
 
 use crate::server::{Server, fixture, fixture_names, submission, wait_for};
 
-/// What a captured client sent, by its own name for things.
+/// A captured request, with the product and version that the client sent.
 const CLIENTS: [(&str, Option<&str>, Option<&str>); 17] = [
     ("antenna-mini_poster-json-gzip.http", Some("Firefox"), None),
     ("antenna-mini_poster.http", Some("Firefox"), None),
@@ -64,7 +64,7 @@ fn every_captured_client_gets_a_crash_id_and_its_dump_is_walked() {
         assert_eq!(page.status, 200, "{name}");
     }
     let received = server.metric("crashkeep_received_total");
-    // Two of them sent a report of another once more, in another form.
+    // Two of the captures contain the report of another capture in another form.
     let repeated = server.metric("crashkeep_discarded_total{reason=\"repeated\"}");
     let stored = server.metric("crashkeep_stored_total");
     assert_eq!((received, stored, repeated), (17, 15, 2));
@@ -368,7 +368,7 @@ fn bounds_are_those_of_the_configuration_and_named_in_the_answer() {
 #[test]
 fn a_body_that_never_ends_takes_no_place_of_others() {
     let server = Server::start();
-    // A client that stops in the middle of its body holds its own connection alone.
+    // A client that stops in the middle of its body blocks only its own connection.
     let bytes = submission(&[("ProductName", "A")], &[("f", "f", &[0; 10_000])]);
     let mut stalled = std::net::TcpStream::connect(&server.address).expect("a connection");
     std::io::Write::write_all(&mut stalled, &bytes[..bytes.len() - 100])
@@ -384,7 +384,7 @@ fn a_body_that_never_ends_takes_no_place_of_others() {
     });
 }
 
-/// A body with one JSON part `extra`, posted.
+/// Posts a body with one JSON part `extra`.
 fn post_extra(server: &Server, json: &[u8]) -> crate::server::Answer {
     let head = "--b\r\nContent-Disposition: form-data; name=\"extra\"; filename=\"extra.json\"\r\nContent-Type: application/json\r\n\r\n";
     let body = [head.as_bytes(), json, b"\r\n--b--\r\n"].concat();

@@ -74,7 +74,7 @@ fn reindex_builds_the_index_anew_while_no_server_runs() {
         .map(|_| server.submit(&annotations, &[]).crash_id())
         .collect();
     ids.iter().for_each(|id| drop(server.wait_processed(id)));
-    // One that is still being built in place would be gone on with.
+    // If the first index were still being built in place, the command would continue that build.
     wait_for("the first index", || {
         let found = server.get("/api/SuperSearch/?product=Lynx").json();
         (found["total"] == 3 && found.get("rebuilding").is_none()).then_some(())
@@ -179,7 +179,7 @@ fn the_demo_is_filled_when_it_says_that_it_listens() {
     assert_eq!(server.terminate(), Some(0));
 }
 
-/// A server that speaks TLS and answers one request; what it was sent comes back from the thread.
+/// A server that uses TLS and answers one request. The thread returns the request that it received.
 fn tls_server() -> (u16, std::thread::JoinHandle<Vec<u8>>) {
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -294,7 +294,7 @@ fn commands_speak_https_and_keep_their_token_out_of_the_process_list() {
             "{received}"
         );
     }
-    // A certificate that nobody vouches for.
+    // A certificate that no trusted authority has signed.
     let (port, server) = tls_server();
     let url = format!("https://localhost:{port}/submit");
     let other = fixtures().join("tls/leaf.pem");

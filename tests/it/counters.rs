@@ -1,4 +1,4 @@
-//! Counts that outlive the crashes, held against a plain model.
+//! Counts that outlive the crashes, compared with a simple model.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::sim_disk::Random;
 
 const EVER: std::ops::RangeInclusive<Day> = Day(0)..=Day(u32::MAX);
 
-/// What a crash is counted as: product, version, build, signature, system, uptime; and its day.
+/// The values by which a crash is counted: product, version, build, signature, system, uptime, and the day.
 #[derive(Clone, Debug)]
 struct As {
     product: &'static str,
@@ -86,7 +86,7 @@ fn each_crash_is_counted_once_as_what_it_was_processed_last() {
         let signature = ["a", "b | c", "d"][random.below(3) as usize];
         let facts = facts(&mut random);
         let failure = (random.below(5) == 0).then_some("no");
-        // Every third time a crash that is counted already is processed again.
+        // Every third time, a crash that is already counted is reprocessed.
         if number % 3 == 2 {
             let at = random.below(crashes.len() as u64) as usize;
             let (id, counted) = &mut crashes[at];
@@ -118,7 +118,7 @@ fn each_crash_is_counted_once_as_what_it_was_processed_last() {
             };
             crashes.push((id, counted));
         }
-        // A store of before these tables were kept; nothing of it was deleted yet.
+        // A store that was written before these tables existed. No crash has been deleted yet.
         if number == 60 {
             house = house.meddled(4, |write| {
                 for name in ["seen", "gone"] {

@@ -1,5 +1,5 @@
-//! A Bugzilla on loopback that speaks as much of the REST API of Bugzilla 5 as is asked of it,
-//! and that can be made to misbehave.
+//! A Bugzilla on loopback. It supports the part of Bugzilla 5's REST API that the server uses, and can be
+//! made to misbehave.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::server::PATIENCE;
 
-/// A bug as the tracker has it.
+/// A bug in the tracker.
 #[derive(Clone, Debug)]
 pub struct FakeBug {
     pub id: u64,
@@ -18,23 +18,23 @@ pub struct FakeBug {
     pub status: &'static str,
     pub resolution: &'static str,
     pub summary: String,
-    /// Day on which it was made or its field was changed.
+    /// Day on which it was created or its field was changed.
     pub changed: String,
 }
 
-/// How it answers.
+/// How the server answers.
 #[derive(Clone, Debug, Default)]
 pub enum Mood {
     #[default]
     Well,
-    /// The document that Bugzilla gives for an error, with this status.
+    /// Bugzilla's error document, with this status.
     Refuses(u16),
-    /// A proxy's page in place of an answer.
+    /// A page from a proxy, with this status.
     Status(u16),
     Redirects(String),
-    /// As many bytes of an answer.
+    /// An answer with this many bytes.
     Huge(usize),
-    /// Nothing, for as long as the client waits.
+    /// No answer, as long as the client waits.
     Silent,
 }
 
@@ -42,7 +42,7 @@ pub enum Mood {
 pub struct State {
     pub bugs: Vec<FakeBug>,
     pub mood: Mood,
-    /// The parameters of every request, in order.
+    /// The parameters of all requests, in order.
     pub asked: Vec<Vec<(String, String)>>,
     is_over: bool,
 }
@@ -92,7 +92,7 @@ impl FakeBugzilla {
         self.with(|state| state.mood = mood);
     }
 
-    /// Makes a bug, or gives it another field, on this day.
+    /// Creates a bug, or changes its field, on this day.
     pub fn put(&self, id: u64, field: &str, day: &str) {
         self.with(|state| {
             state.bugs.retain(|bug| bug.id != id);
@@ -115,7 +115,7 @@ impl FakeBugzilla {
         });
     }
 
-    /// The requests until now, which are then forgotten.
+    /// Returns the requests so far and forgets them.
     pub fn asked(&self) -> Vec<Vec<(String, String)>> {
         self.with(|state| std::mem::take(&mut state.asked))
     }
@@ -131,7 +131,7 @@ impl Drop for FakeBugzilla {
     }
 }
 
-/// `None` for silence.
+/// Returns `None` for no answer.
 fn answer(stream: &mut TcpStream, state: &mut State) -> Option<Vec<u8>> {
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
     stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
@@ -140,7 +140,7 @@ fn answer(stream: &mut TcpStream, state: &mut State) -> Option<Vec<u8>> {
     while !head.windows(4).any(|w| w == b"\r\n\r\n") {
         match stream.read(&mut chunk) {
             Ok(n) if n > 0 => head.extend_from_slice(&chunk[..n]),
-            // Not HTTP, such as a TLS client that gave up.
+            // The bytes are not HTTP, such as those of a TLS client that gave up.
             _ => return Some(Vec::new()),
         }
         if !head.starts_with(b"GET ") {
@@ -184,7 +184,7 @@ fn answer(stream: &mut TcpStream, state: &mut State) -> Option<Vec<u8>> {
     Some([head.into_bytes(), body.into_bytes()].concat())
 }
 
-/// The answer to a search, as Bugzilla makes it of the parameters.
+/// The answer to a search with these parameters, as Bugzilla computes it.
 fn bugs(params: &[(String, String)], all: &[FakeBug]) -> Value {
     let values = |name: &str| -> Vec<&str> {
         let named = params.iter().filter(|(n, _)| n == name);

@@ -1,4 +1,4 @@
-//! Fat Mach-O files: each program in one becomes a module of its own.
+//! Fat Mach-O files: each program in one becomes its own module.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::symbols::{files_below, outcomes, zip_of};
 const X86_64: &str = "4C4C44B655553144A137F600EB29FB4B0";
 const ARM64: &str = "4C4C44A455553144A1541945F265F8C20";
 
-/// The debug ids in an answer, with how many files have them.
+/// The debug ids in an answer, and the number of files with each.
 fn debug_ids(answer: &Answer) -> BTreeMap<String, usize> {
     let mut ids = BTreeMap::new();
     for file in answer.json()["files"].as_array().expect("files") {
@@ -25,7 +25,7 @@ fn twice() -> BTreeMap<String, usize> {
     [X86_64, ARM64].map(|id| (id.to_owned(), 1)).into()
 }
 
-/// A dSYM as macOS packs it.
+/// A dSYM in a zip, as macOS creates it.
 fn dsym(files: &Files, name: &str) -> Vec<u8> {
     zip_of(&[
         ("app.dSYM/Contents/Info.plist", b"<plist/>"),
@@ -51,7 +51,7 @@ fn each_program_of_a_fat_file_is_a_module_with_its_own_symbols() {
         "{}",
         debug.text()
     );
-    // They say what the thin files say.
+    // Their content is the same as that of the thin files.
     let thin = Server::start();
     for (arch, id) in [("x86_64", X86_64), ("arm64", ARM64)] {
         let name = format!("app-{arch}");
@@ -113,7 +113,7 @@ fn a_broken_program_in_a_fat_file_does_not_cost_the_other() {
     let files = fixtures("fat");
     let server = Server::start();
     let mut bytes = files["app.dwarf"].clone();
-    // Where the second one begins, behind its processor's number and kind.
+    // Offset of the second program. It follows its CPU type and subtype.
     let second = u32::from_be_bytes(bytes[8 + 20 + 8..][..4].try_into().expect("4 bytes"));
     bytes[second as usize..][..4].fill(0);
     let answer = server.request("PUT", "/upload/app", &[], &bytes);

@@ -1,5 +1,5 @@
-//! Walkers that die, hang, swell and babble under a whole server: it stays up, each crash ends with its
-//! reason, and those of others are walked.
+//! Walkers that die, hang, use too much memory or send garbage, in a complete server. The server keeps
+//! running, each crash ends with its reason, and the other crashes are walked.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ impl Faulty {
         Self::start_with(config, faulty)
     }
 
-    /// `program` makes the program of the walkers in a folder.
+    /// `program` creates the program of the walkers in a folder.
     fn start_with(config: Config, program: impl FnOnce(&Path) -> PathBuf) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let place = Place {
@@ -63,7 +63,7 @@ impl Faulty {
         exchange(&self.address, &asked, false).expect("an answer")
     }
 
-    /// How many jobs ended so.
+    /// The number of jobs with this outcome.
     fn outcomes(&self, outcome: &str) -> u64 {
         let metrics = exchange(&self.address, &request("GET", "/metrics", &[], b""), false);
         let text = metrics.expect("an answer").text();
@@ -75,7 +75,7 @@ impl Faulty {
         line.map_or(0, |count| count.parse().unwrap())
     }
 
-    /// The processed crash, once there is one in a final state.
+    /// The processed crash, once the crash is in a final state.
     fn processed(&self, id: &str) -> Value {
         wait_for(&format!("the end of {id}"), || {
             let state = self.get("CrashState", id)["state"].clone();
@@ -143,7 +143,7 @@ fn dumps_that_hang_hold_nobody_up() {
         let state = server.get("CrashState", id)["state"].clone();
         assert!(state == "processing" || state == "queued", "{state}");
     }
-    // Nor does the server wait for their deadline when it stops.
+    // The server also does not wait for their deadline when it stops.
     let begun = Instant::now();
     server.appliance.stop();
     assert!(begun.elapsed() < Duration::from_secs(10 * 60));
@@ -156,7 +156,7 @@ fn a_dump_that_takes_long_is_walked_to_its_end_and_has_no_fault() {
     let slow = server.submit(b"CKFAULT busy");
     let crash = server.processed(&slow);
     assert_eq!(crash["mdsw_status_string"], "MissingHeader", "{crash}");
-    // By a quick worker, and by one of those for slow walks.
+    // Once by a fast worker, once by a slow one.
     assert_eq!(server.outcomes("slow"), 2);
     assert_eq!(server.outcomes("fault"), 0);
     server.appliance.stop();
@@ -171,7 +171,7 @@ fn what_takes_too_much_memory_once_is_not_tried_again() {
     for id in ids {
         assert_eq!(server.processed(&id)["state"], "failed");
     }
-    // The one that died has had its second try.
+    // The dump that killed its walker was walked a second time.
     assert_eq!(server.outcomes("fault"), 1);
     server.appliance.stop();
 }
@@ -182,7 +182,7 @@ fn a_crash_in_work_shows_its_state_and_the_page_looks_again() {
     let in_work = server.submit(b"CKFAULT stop");
     let done = server.submit(&fixture("dumps/linux-x86_64-null_read_av.dmp"));
     let page = |id: &str| server.ask(&format!("/report/index/{id}")).text();
-    // Between two kinds of workers it waits for a moment.
+    // Between two kinds of workers the crash is queued for a moment.
     let page_in_work = wait_for("the page of a crash in work", || {
         Some(page(&in_work)).filter(|page| page.contains("being walked"))
     });
@@ -194,10 +194,10 @@ fn a_crash_in_work_shows_its_state_and_the_page_looks_again() {
 
 #[test]
 fn a_walker_that_dies_on_a_crash_is_replaced_and_the_crash_is_walked_again() {
-    // On a busy machine the first walker may be given up as slow before it does what it is told.
+    // On a busy machine the first walker may be aborted as slow before it commits the fault.
     wait_for("a fault", || {
         let server = Faulty::start_with(config(1, "60 s"), faulty_once);
-        // Only a walker that plants faults takes it for an order; for any other it is no dump.
+        // For a walker without `--plant-faults` this is not a dump.
         let id = server.submit(b"CKFAULT abort");
         let crash = server.processed(&id);
         assert_eq!(crash["state"], "processed", "{crash}");

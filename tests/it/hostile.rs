@@ -1,11 +1,11 @@
-//! Dumps made to hurt, from a description: few bytes in the file, gigabytes or hours in a reader
-//! that believes them.
+//! Hostile dumps, built from a description. They have few bytes in the file, but cost a reader that trusts
+//! them gigabytes or hours.
 
-/// A dump of an x86-64 Linux process, put together from its lists.
+/// A dump of an x86-64 Linux process, built from its lists.
 #[derive(Default)]
 pub struct Dump {
     bytes: Vec<u8>,
-    /// Type, size and place of each stream.
+    /// Type, size and offset of each stream.
     streams: Vec<(u32, u32, u32)>,
 }
 
@@ -29,7 +29,7 @@ impl Dump {
         dump
     }
 
-    /// Puts bytes into the file and returns their place.
+    /// Appends bytes to the file and returns their offset.
     fn put(&mut self, bytes: &[u8]) -> u32 {
         self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
         let at = self.bytes.len() as u32;
@@ -49,7 +49,7 @@ impl Dump {
         self.put(&text)
     }
 
-    /// Registers of a thread that stands at `rip`.
+    /// The registers of a thread with this instruction pointer.
     fn context(&mut self, rip: u64, rbp: u64) -> u32 {
         let mut context = [0; 1232];
         context[48..52].copy_from_slice(&0x10_000b_u32.to_le_bytes());
@@ -112,12 +112,12 @@ impl Dump {
     }
 }
 
-/// Every word of it looks like a return address.
+/// Stack memory in which every word looks like a return address.
 fn return_addresses(bytes: usize) -> Vec<u8> {
     (MODULE_BASE + 0x1000).to_le_bytes().repeat(bytes / 8)
 }
 
-/// A chain of frame pointers, each to the next, with return addresses in no module.
+/// A chain of frame pointers, each pointing to the next. The return addresses are in no module.
 fn frame_pointers(bytes: usize) -> Vec<u8> {
     (0..bytes as u64 / 16)
         .flat_map(|frame| [STACK_BASE + (frame + 1) * 16, 0x1234_5678])
@@ -143,14 +143,14 @@ fn with_names(modules: u32, characters: usize) -> Vec<u8> {
     dump.finish()
 }
 
-/// A handle whose further description is followed by itself.
+/// A handle whose object information points to itself as the next one.
 fn with_an_endless_handle() -> Vec<u8> {
     let mut dump = Dump::new();
     let context = dump.context(MODULE_BASE + 0x1000, 0);
     let name = dump.text(8);
     dump.modules(1, name);
     dump.threads(1, context, &return_addresses(4096));
-    // A description: where the next one is, its type, its length.
+    // One object information: offset of the next one, type, length.
     let at = dump.bytes.len().next_multiple_of(8) as u32;
     dump.put(&[at.to_le_bytes(), 1_u32.to_le_bytes(), 0_u32.to_le_bytes()].concat());
     let mut handles = [16_u32, 40, 1, 0].map(u32::to_le_bytes).concat();
@@ -162,7 +162,7 @@ fn with_an_endless_handle() -> Vec<u8> {
     dump.finish()
 }
 
-/// Four billion handles of no bytes each.
+/// Four billion handles of 0 bytes each.
 fn with_handles_of_no_size() -> Vec<u8> {
     let mut dump = Dump::new();
     let context = dump.context(MODULE_BASE + 0x1000, 0);
@@ -174,7 +174,7 @@ fn with_handles_of_no_size() -> Vec<u8> {
     dump.finish()
 }
 
-/// As many thread names, unloaded modules and streams as fit, all with one long text.
+/// The maximum number of thread names, unloaded modules and streams, all with the same long text.
 fn with_long_lists() -> Vec<u8> {
     let mut dump = Dump::new();
     let context = dump.context(0x10, 0);
@@ -198,7 +198,7 @@ fn with_long_lists() -> Vec<u8> {
     dump.finish()
 }
 
-/// Each kind with its name.
+/// All kinds, each with its name.
 pub fn dumps() -> Vec<(&'static str, Vec<u8>)> {
     let in_module = MODULE_BASE + 0x1000;
     vec![

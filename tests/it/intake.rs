@@ -1,4 +1,4 @@
-//! Forms in which real clients send reports, beside the ordinary one.
+//! Reports in the less common forms that real clients send.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ fn replay(server: &Server, name: &str) -> Answer {
     server.send(&fixture(&format!("intake/{name}")), false)
 }
 
-/// The processed crash of a request that must be taken and walked.
+/// The processed crash for a request that must be accepted and walked.
 fn walked(server: &Server, answer: &Answer) -> Value {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let id = answer.crash_id();
@@ -39,7 +39,7 @@ fn small_dump() -> Vec<u8> {
     fixture("dumps/linux-x86_64-crash.dmp")
 }
 
-/// The bytes of a part, as the server offers them.
+/// The bytes of a part, as downloaded from the server.
 fn part(server: &Server, crash: &Value, name: &str) -> Vec<u8> {
     let id = crash["crash_id"].as_str().expect("an id");
     let path = format!("/api/RawCrash/?crash_id={id}&format=raw&name={name}");
@@ -197,7 +197,7 @@ fn a_dump_without_a_file_name_is_a_dump() {
 fn a_value_in_pieces_is_one_annotation() {
     let server = Server::start();
     let long: String = "ä".repeat(300);
-    // Breakpad cuts between bytes, not between characters.
+    // Breakpad splits between bytes and not between characters.
     let (first, rest) = long.as_bytes().split_at(255);
     let (second, third) = rest.split_at(255);
     let mut body = Vec::new();
@@ -279,7 +279,7 @@ fn an_event_of_sentrys_native_client_names_the_crash() {
     });
 }
 
-/// An envelope with these items: head without its length, content.
+/// An envelope with these items: head without its length, and content.
 fn envelope(items: &[(&str, &[u8])]) -> Vec<u8> {
     let mut body = b"{\"event_id\":\"5f0c1a2b3c4d5e6f708192a3b4c5d6e7\"}\n".to_vec();
     for (head, content) in items {
@@ -456,7 +456,7 @@ fn ambiguous_framing_is_refused_with_a_text_and_the_connection_closed() {
         assert!(!answer.body.is_empty(), "{lines}");
         assert_eq!(answer.header("connection"), Some("close"), "{lines}");
     }
-    // What is ambiguous in the chunks themselves ends the body.
+    // An ambiguity in the chunks themselves ends the body.
     let chunks = "POST /submit HTTP/1.1\r\nHost: h\r\nContent-Type: multipart/form-data; boundary=b\r\nTransfer-Encoding: chunked\r\n\r\n5\nabc";
     let answer = server.send(chunks.as_bytes(), false);
     assert!(
@@ -505,7 +505,7 @@ fn a_module_without_its_debug_record_is_found_by_the_programs_id() {
         &[("ProductName", "P")],
         &[("upload_file_minidump", "x.dmp", &dump)],
     );
-    // Also a crash that came before its symbols.
+    // Also for a crash that arrived before its symbols.
     let early = walked(&server, &answer);
     let early = early["crash_id"].as_str().expect("an id").to_owned();
     let missing = server.get("/api/MissingSymbols/").text();
@@ -585,7 +585,7 @@ fn unreals_crash_file_is_a_report() {
     );
     assert_eq!(part(&server, &crash, "Game.log"), b"a log");
 
-    // Where no dump could be written there are four bytes in its place.
+    // If Unreal could not write a dump, the file contains four bytes instead.
     let body = unreal_crash(&[
         ("CrashContext.runtime-xml", CONTEXT),
         ("UEMinidump.dmp", b"\0\0\0\0"),
@@ -687,10 +687,10 @@ fn a_report_that_comes_again_is_answered_with_the_same_id() {
         server.metric("crashkeep_discarded_total{reason=\"repeated\"}"),
         1
     );
-    // Without a dump nothing says that it was one crash.
+    // Without a dump, nothing proves that two reports are about the same crash.
     let bare = |server: &Server| server.submit(&[("ProductName", "P")], &[]).crash_id();
     assert_ne!(bare(&server), bare(&server));
-    // A kill forgets nothing.
+    // A kill loses none of this.
     crate::server::send_signal(server.child.id(), rustix::process::Signal::KILL);
     server.child.wait().expect("its end");
     drop(server);
@@ -778,7 +778,7 @@ fn a_zip_with_as_many_entries_as_allowed_is_taken() {
         writer.start_file(name, options).expect("memory");
         writer.write_all(bytes).expect("memory");
     };
-    // Lists beside symbols count as entries and are not read.
+    // Other files beside the symbols count as entries and are not read.
     for n in 1..10_000 {
         file(&format!("{n}-symbols.txt"), b"x");
     }
@@ -795,7 +795,7 @@ fn a_zip_with_as_many_entries_as_allowed_is_taken() {
 #[test]
 fn an_upload_without_a_valid_token_is_refused_as_tecken_refuses_it() {
     let server = Server::start();
-    // Larger than what a socket holds: its sender must still see the answer.
+    // The body is larger than a socket buffer. The client must still see the answer.
     let zip = [&b"PK\x03\x04"[..], &vec![0; 900_000]].concat();
     for token in ["", "nonsense", "0123456789abcdef0123456789abcdef"] {
         let headers = [("Auth-Token", token), ("Host", "crashes.example")];

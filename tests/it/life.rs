@@ -1,4 +1,4 @@
-//! Starts, stops, kills and what may be reached from where.
+//! Starts, stops and kills of the server, and access from other sites.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::server::{Server, fixture, send_signal, submission, wait_for};
 
-/// Uploads in the test of a killed server.
+/// Number of uploads in the test of a killed server.
 const UPLOADS: u64 = 300;
 
 #[test]
@@ -28,7 +28,7 @@ fn a_killed_server_has_every_answered_crash_with_its_exact_bytes() {
                     if n >= UPLOADS {
                         return;
                     }
-                    // Every upload is another one, with an attachment that tells them apart.
+                    // Every upload is different: it has an attachment with its number.
                     let own = [n.to_le_bytes().repeat(512), dump[..1000].to_vec()].concat();
                     let bytes = submission(
                         &[("ProductName", "Kill")],
@@ -167,7 +167,7 @@ fn bound_to_all_addresses_only_the_collector_and_the_health_urls_answer() {
 #[test]
 fn a_page_of_another_site_reaches_nothing() {
     let server = Server::start();
-    // A page elsewhere that reaches us under a name of its own brings neither key nor cookie.
+    // A page of another site that reaches us under its own host name brings neither key nor cookie.
     let nothing = ("Cookie", "a=b");
     let rebound = server.request("GET", "/", &[nothing, ("Host", "evil.example")], b"");
     assert_eq!(rebound.status, 401);
@@ -183,7 +183,7 @@ fn a_page_of_another_site_reaches_nothing() {
         assert_eq!(cross.status, 403, "{headers:?}");
         assert!(cross.text().contains("another site"), "{}", cross.text());
     }
-    // Reports come from everywhere, also from a program that runs in a page.
+    // Reports may come from everywhere, also from a program in a page.
     let form = crate::server::submission(&[("ProductName", "A")], &[]);
     let form = String::from_utf8(form).expect("text");
     let form = form.replacen("Host:", "Origin: http://game.example\r\nHost:", 1);
@@ -269,7 +269,7 @@ fn nothing_of_a_data_directory_that_others_may_enter_can_be_read_by_them() {
         std::fs::set_permissions(path, mode).expect("it is ours");
     };
     open(&data);
-    // As a version of before has left it.
+    // As an older version has left it.
     open(&data.join("index"));
     let server = Server::start_in(&data, &[]);
     let dump = fixture("dumps/linux-x86_64-acmed_null_read.dmp");
@@ -287,7 +287,7 @@ fn nothing_of_a_data_directory_that_others_may_enter_can_be_read_by_them() {
     while let Some(folder) = below.pop() {
         for entry in std::fs::read_dir(&folder).expect("a folder") {
             let path = entry.expect("an entry").path();
-            // The test itself put the symbols there.
+            // The test itself created this folder.
             if path.ends_with("symbols") {
                 continue;
             }
@@ -300,7 +300,7 @@ fn nothing_of_a_data_directory_that_others_may_enter_can_be_read_by_them() {
     }
 }
 
-/// Every file below a folder with its bytes.
+/// All files below a folder, with their bytes.
 fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut open = vec![folder.to_path_buf()];

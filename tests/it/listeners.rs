@@ -1,5 +1,5 @@
-//! What the server listens on: TLS with a certificate that changes, the collector's own port, a
-//! Unix socket.
+//! The listeners of the server: TLS with a certificate that changes, the collector's own port, a Unix
+//! socket.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -27,7 +27,7 @@ fn report() -> Vec<u8> {
     )
 }
 
-/// What curl says of a URL where only this certificate is trusted.
+/// The output of curl for a URL, if it trusts only this certificate.
 fn curl(certificate: &str, url: &str) -> Result<String, String> {
     let output = Command::new("curl")
         .args(["-sS", "--cacert"])
@@ -84,7 +84,7 @@ fn both_ports_speak_tls_and_the_certificate_is_read_again_on_sighup() {
     for url in &urls {
         wait_for("the new certificate", || curl("second.pem", url).ok());
     }
-    // What cannot be used changes nothing.
+    // An invalid file changes nothing.
     fs::write(folder.path().join("site.key"), "no key").expect("written");
     send_signal(server.child.id(), Signal::HUP);
     for url in &urls {
@@ -121,7 +121,7 @@ fn the_collectors_port_takes_reports_and_nothing_else() {
 fn a_proxy_reaches_the_server_through_a_unix_socket() {
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("http.sock");
-    // One that a killed server left behind.
+    // The socket file of a killed server.
     drop(std::os::unix::net::UnixListener::bind(&socket).expect("a socket"));
     let listen = format!("unix:{}", socket.display());
     let settings = "[http]\ntrusted_proxies = \"unix\"\npublic_url = \"http://crashes.lan\"\n[access]\nanonymous_per_minute = 3\n";

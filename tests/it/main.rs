@@ -1,4 +1,5 @@
-//! Features from the outside, in one binary: the program itself and the library as others use it.
+//! Tests of features from the outside, in one binary: they use the program, and the library as a client
+//! would.
 
 mod access;
 mod browser;

@@ -1,5 +1,6 @@
-//! Firefox, spoken to in its own protocol (Marionette): it needs no driver beside it. A message is
-//! its length, a colon, and JSON: `[0, id, command, parameters]` there, `[1, id, error, result]` back.
+//! Firefox, controlled through its own protocol (Marionette), which needs no driver. A message is its
+//! length, a colon, and JSON: `[0, id, command, parameters]` for a command, `[1, id, error, result]` for an
+//! answer.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -22,7 +23,7 @@ pub struct Firefox {
 impl Firefox {
     pub fn start() -> Self {
         let profile = tempfile::tempdir().expect("a folder");
-        // Port 0: Firefox chooses one and writes it into its profile.
+        // With port 0, Firefox chooses a port and writes it into its profile.
         let settings =
             "user_pref(\"marionette.port\", 0);\nuser_pref(\"app.update.enabled\", false);\n";
         std::fs::write(profile.path().join("user.js"), settings).expect("a file");
@@ -106,7 +107,7 @@ impl Firefox {
         );
     }
 
-    /// Presses what leads to another page, and waits for that.
+    /// Presses an element that opens another page, and waits for that page.
     pub fn press(&mut self, selector: &str) {
         let old = self.find("html");
         let id = self.find(selector);

@@ -1,4 +1,4 @@
-//! Late symbols: crashes that lacked them are done again, after everything that is new.
+//! Late symbols: crashes that lacked them are reprocessed, after all new crashes.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crashkeep::store::State;
 use crate::retention::House;
 use crate::server::{Server, fixture, wait_for};
 
-/// A store whose crashes have numbers.
+/// A store whose crashes are numbered.
 struct Yard {
     house: House,
     ids: BTreeMap<u128, CrashId>,
@@ -29,7 +29,7 @@ impl Yard {
         self.ids.insert(number, id);
     }
 
-    /// Ends the next job as one that lacks these modules; returns which crash it was.
+    /// Ends the next job with these modules as missing. Returns the number of its crash.
     fn walk(&self, signature: &str, lacks: &[&str]) -> u128 {
         let facts = Facts::default();
         let done = self.house.finish_lacking(signature, facts, lacks, None);
@@ -42,7 +42,7 @@ impl Yard {
         self.house.store.mend(lacks).expect("durable")
     }
 
-    /// Affected, done, improved, and whether it has ended, of the newest mend.
+    /// The newest reprocessing job: affected, done, improved, and whether it has ended.
     fn newest_mend(&self) -> (u64, u64, u64, bool) {
         let mend = self.house.store.mends(1).expect("readable").remove(0).row;
         let has_ended = mend.ended_at_ms.is_some();
@@ -84,7 +84,7 @@ fn late_symbols_do_those_again_that_lacked_them_newest_first_and_after_new_ones(
     assert_eq!(yard.mend("a/1"), 0, "they wait already");
     yard.accept(5);
     yard.accept(6);
-    // One mend may have been handed out before the new crashes came.
+    // One job of a reprocessed crash may have been handed out before the new crashes arrived.
     let first = yard.walk("rich", &[]);
     let rest: Vec<u128> = (0..4)
         .map(|at| yard.walk(if at < 3 { "rich" } else { "richer" }, &["b/2"][..at / 3]))
@@ -113,7 +113,7 @@ fn symbols_without_rules_of_unwinding_are_an_improvement() {
     yard.mend("a/1");
     yard.walk("better", &["a/1 unwind", "b/2"]);
     assert_eq!(yard.newest_mend(), (1, 1, 1, true));
-    // The other way round it is none.
+    // The opposite result does not count as improved.
     yard.mend("b/2");
     yard.walk("worse", &["a/1", "b/2"]);
     assert_eq!(yard.newest_mend(), (1, 1, 0, true));
@@ -148,7 +148,7 @@ fn what_crashes_lack_is_counted_as_crashes_come_change_and_go() {
     );
     assert_eq!(lacking(&house, Some("A"), Some("2")), [row("a/1", 1, 1)]);
     assert_eq!(lacking(&house, Some("none"), None), []);
-    // A store of before the counts has them after it is opened.
+    // A store from before the counts gets them when it is opened.
     let house = house.meddled(4, |write| {
         write.delete_table(TOTALS).expect("it is there");
         write.delete_table(RELEASES).expect("it is there");
@@ -168,13 +168,13 @@ fn a_mend_ends_though_crashes_are_asked_for_deleted_or_no_better() {
     assert_eq!(yard.mend("a/1"), 40);
     assert_eq!(yard.newest_mend(), (40, 0, 0, false));
     yard.house.store.request(yard.ids[&1]).expect("asked for");
-    // The answer may come a moment before the job is in its channel.
+    // The answer to a request may arrive before its job is in the channel.
     let first = [(); 2].map(|()| yard.walk("poor", &["a/1"]));
     assert!(
         first.contains(&1),
         "what was asked for goes first: {first:?}"
     );
-    // Those that no worker has are deleted; those that wait in a channel are not better.
+    // Queued crashes are deleted. Those in a channel finish without improvement.
     yard.house.pass_after(1_000);
     let left = (2..=40).filter(|n| yard.state(*n).is_some());
     for _ in 0..left.count() {
@@ -202,7 +202,7 @@ fn a_server_mends_what_it_finds_symbols_for() {
         "{page}"
     );
 
-    // The server need not run when they come.
+    // The server need not be running when the symbols arrive.
     assert_eq!(server.terminate(), Some(0));
     server.install_symbols("acmed");
     let server = Server::start_in(&data, &[]);

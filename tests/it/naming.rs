@@ -1,4 +1,4 @@
-//! Signature lists that are edited: tried on history, put in force, taken back, explained.
+//! Signature lists that are edited: preview, apply, restore, explain.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use crate::retention::{House, START};
 use crate::server::{Server, fixture, send_signal, wait_for};
 
-/// Crashes whose server is killed while they are named again.
+/// Number of crashes whose server is killed during a re-sign.
 const MANY: usize = 800;
 
-/// A report without a dump, that is named by its Java class and this method.
+/// Sends a report without a dump. Its signature comes from its Java exception and this method.
 fn submit(server: &Server, method: &str, annotations: &[(&str, &str)]) -> String {
     let trace = format!("java.lang.Error\n\tat {method}(Main.java:7)");
     let own = [
@@ -50,7 +50,7 @@ fn post(server: &Server, path: &str, body: &str) -> crate::server::Answer {
     server.request("POST", path, &[], body.as_bytes())
 }
 
-/// The newest revision's re-sign, once it has ended.
+/// The re-sign of the newest revision, once it has ended.
 fn resigned(server: &Server) -> Value {
     wait_for("the re-sign", || {
         let revisions = server.get("/api/SignatureRevisions/").json();
@@ -158,7 +158,7 @@ fn lists_are_tried_on_history_put_in_force_and_taken_back() {
         (found(&server, &named("a.b.two")) == 4).then_some(())
     });
     assert_eq!(found(&server, &named("a.b.one")), 0);
-    // What is counted past retention follows.
+    // The counts that outlive the crashes follow.
     let asked = [named("a.b.one"), named("a.b.two")].map(|signature| {
         let value: String = form_urlencoded::byte_serialize(signature.as_bytes()).collect();
         let path = format!("/api/SignatureFirstDate/?signatures={value}");
@@ -171,12 +171,12 @@ fn lists_are_tried_on_history_put_in_force_and_taken_back() {
         (&json!(4), &json!(["1.0"])),
         "{hit}"
     );
-    // New crashes are named by them at once, and by their product.
+    // New crashes get their signature from the new lists at once, including the rules for one product.
     let new = submit(&server, "a.b.one", &[]);
     server.wait_processed(&new);
     assert_eq!(signature(&server, &new), named("a.b.two"));
 
-    // Old links and bugs lead somewhere.
+    // Links and bugs of the old signature still work.
     let old = page(&server, &named("a.b.old"));
     assert!(
         old.contains("Its crashes are now found under") && old.contains("the new one"),
@@ -209,7 +209,7 @@ fn lists_are_tried_on_history_put_in_force_and_taken_back() {
         "{shown}"
     );
 
-    // A change that was made on lists of before does not undo what came between.
+    // A change based on older lists does not overwrite newer changes.
     let stale = post(&server, "/api/SignatureLists/?based_on=0", &lists);
     assert_eq!(stale.status, 409, "{}", stale.text());
     let broken = post(
@@ -408,7 +408,7 @@ fn a_walked_crash_is_explained_frame_by_frame() {
     assert!(entry["line"].as_u64() > Some(0), "{explained}");
 }
 
-/// Ends the next job as a crash in this function, named under a revision of the lists.
+/// Ends the next job as a crash in this function, with its signature computed under a revision of the lists.
 fn finish(house: &House, function: &str, revision: u64) {
     let frame = |function: &str| StoredFrame {
         function: Some(function.into()),
@@ -494,7 +494,7 @@ fn what_was_named_under_older_lists_meanwhile_is_named_again() {
         row.ended_at_ms
     });
     finish(&house, "late", 0);
-    // The thread looks by itself; applying anything else makes it look at once.
+    // The thread checks from time to time. Applying another revision wakes it.
     let again = house
         .store
         .list_revision(1)

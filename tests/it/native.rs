@@ -1,5 +1,5 @@
-//! Programs and debug files: taken by every door, turned into symbols, completed by each other, and
-//! given out again as they came.
+//! Programs and debug files: accepted by every upload protocol, converted to symbols, completed by each
+//! other, and downloaded unchanged.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -40,7 +40,7 @@ impl Server {
         self.request("PUT", &format!("/upload/{name}"), &[], body)
     }
 
-    /// What became of one file.
+    /// The outcome for one file.
     fn put_one(&self, name: &str, body: &[u8]) -> String {
         let answer = self.put(name, body);
         assert_eq!(answer.status, 200, "{name}: {}", answer.text());
@@ -52,7 +52,7 @@ impl Server {
         answer.json()["hits"][0].clone()
     }
 
-    /// The crash of a dump, processed.
+    /// The processed crash of a dump.
     fn crash_of(&self, dump: &str) -> String {
         let dump = fixture(&format!("dumps/{dump}.dmp"));
         let files: [(&str, &str, &[u8]); 1] = [("upload_file_minidump", "a.dmp", &dump)];
@@ -135,7 +135,7 @@ fn every_format_becomes_functions_lines_and_rules_of_unwinding() {
     }
 }
 
-/// The functions that Breakpad's own tool found in the same PDB, by address and size.
+/// Our functions of a PDB, compared with those that Breakpad's own tool found in it, by address and size.
 #[test]
 fn a_pdb_has_the_functions_that_breakpads_own_tool_finds() {
     let server = Server::start();
@@ -196,7 +196,7 @@ fn a_program_completes_its_debug_file_and_its_crashes_are_mended() {
         page.contains("1 crash improved").then_some(page)
     });
     assert!(page.contains("1 of 1"), "{page}");
-    // Both are there as they came, and the module is one.
+    // Both can be downloaded unchanged, and belong to one module.
     for (address, file) in [
         (
             format!("/buildid/{LINUX_BUILD}/debuginfo"),
@@ -229,7 +229,7 @@ fn a_program_completes_its_debug_file_and_its_crashes_are_mended() {
 #[test]
 fn windows_debuggers_find_both_files_where_symsrv_has_them() {
     let server = Server::start();
-    // The program knows the name of its debug file; the one that came had another.
+    // The program contains the name of its debug file. The upload had another name.
     assert_eq!(
         server.put_one("renamed.pdb", &native("windows-x86-crash.pdb")),
         "stored"
@@ -326,14 +326,14 @@ fn packed_files_and_archives_of_all_sorts_are_unpacked() {
         assert_eq!(found.len(), files, "{name}: {}", answer.text());
         assert!(found.iter().all(|(_, outcome)| outcome == "same"), "{name}");
     }
-    // Sections that are packed within the file.
+    // A file with compressed sections.
     assert_eq!(
         server.put_one("crash.debug", &native("linux-x86_64-crash.debug-zstd")),
         "completed"
     );
 }
 
-/// The exchange of a real `sentry-cli debug-files upload`, as it was recorded.
+/// A recorded exchange of a real `sentry-cli debug-files upload`.
 #[test]
 fn sentrys_own_uploader_is_understood() {
     let server = Server::start();
@@ -408,16 +408,16 @@ fn what_crashes_lack_is_fetched_from_other_servers() {
             server.frames(id)[0]["file"].is_string().then_some(())
         });
     }
-    // The program came too, since the debug file has no rules of unwinding.
+    // The program was fetched, too, because the debug file has no unwind rules.
     wait_for("rules of unwinding", || {
         (server.frames(&ids[0])[1]["trust"] == "cfi").then_some(())
     });
     assert!(server.metric("crashkeep_symbols_fetched_total{outcome=\"hit\"}") >= 4);
-    // What nobody has is asked for once.
+    // Each server is asked once for what it does not have.
     wait_for("the misses", || {
         (server.metric("crashkeep_symbols_fetched_total{outcome=\"miss\"}") > 0).then_some(())
     });
-    // A server that cannot be reached is no miss, and keeps nobody else from being asked.
+    // A server that cannot be reached does not count as a miss, and does not prevent requests to others.
     assert_eq!(
         server.metric("crashkeep_symbols_fetched_total{outcome=\"failed\"}"),
         0
@@ -444,7 +444,7 @@ fn a_miss_is_remembered_and_forgotten() {
     assert_eq!(store.missed_at("b", "AB1").expect("readable"), Some(at(9)));
 }
 
-/// Symbols by last use, by age, and pinned, with a clock that is an argument.
+/// Retention of symbols by last use, by age, and of pinned releases. The clock is an argument.
 #[test]
 fn symbols_are_kept_by_use_by_age_and_by_release() {
     let root = tempfile::tempdir().expect("a folder");
@@ -486,7 +486,7 @@ fn symbols_are_kept_by_use_by_age_and_by_release() {
     }
     let pin = SymbolChange::Pin(release("1"));
     yard.store.change_symbols(vec![pin]).expect("durable");
-    // A crash uses the second.
+    // A crash uses the second module.
     yard.use_symbols(&ids[1], day(120));
     let pass = |unused, days, now| {
         let keep = Keep {
@@ -606,7 +606,7 @@ fn a_release_is_checked_before_it_goes_out() {
     let (status, text) = run(folder.path(), &["symbols", "check", "build"]);
     assert_eq!(status, Some(0), "{text}");
 
-    // A server that finds the folder knows the same, and says what its crashes lack.
+    // A server that finds the folder has the same symbols, and reports what its crashes lack.
     let server = Server::start_in(&folder.path().join("data"), &[]);
     let url = format!("http://{}", server.address);
     wait_for("the server to look through the folder", || {
@@ -710,7 +710,7 @@ fn hostile_programs_cost_one_answer() {
 fn a_conversion_that_panics_is_a_refusal_of_its_file() {
     let server = Server::start();
     let mut bytes = native("windows-x86_64-sigsegv.pdb");
-    // With this byte the reader of PDB files panics.
+    // With this byte, the reader of PDB files panics.
     bytes[57_549] = 66;
     let answer = server.put("x.pdb", &bytes);
     assert_eq!(answer.status, 400);
@@ -806,7 +806,7 @@ fn a_folder_of_symbols_is_used_where_it_lies() {
     assert_eq!(server.frames(&id)[0]["function"], "crash()");
     let served = server.get(&format!("/symbols/{place}/null_read_av.sym"));
     assert_eq!(served.body, text);
-    // It has no rules of unwinding: the doctor does not take it for another build's.
+    // It has no unwind rules. The report must not take it for another build.
     let missing = server.get("/api/MissingSymbols/").json();
     let causes = missing["hits"].as_array().expect("a list").iter();
     let ours = causes.filter(|hit| hit["debug_file"] == "null_read_av");
@@ -814,12 +814,12 @@ fn a_folder_of_symbols_is_used_where_it_lies() {
         assert_ne!(hit["cause"], "other_builds", "{missing}");
         assert_ne!(hit["cause"], "never_uploaded", "{missing}");
     }
-    // It is read and left as it is.
+    // The file is read and not changed.
     assert_eq!(files_below(&at).len(), 1);
     assert_eq!(files_below(&folder.path().join("data/symbols")), [""; 0]);
 }
 
-/// A program by sym-upload-v2, which gives its name with its last request.
+/// A program by sym-upload-v2, which sends the name in its last request.
 #[test]
 fn a_program_that_is_put_without_a_name_gets_it_later() {
     let server = Server::start();

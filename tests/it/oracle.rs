@@ -1,7 +1,6 @@
-//! Answers to searches by a plain scan over the store's JSON: what the index is held against.
+//! An oracle for searches: it scans the store's JSON. The answers of the index are compared with it.
 //!
-//! It knows a query as parameters were parsed, and processed crashes as they are stored; of the
-//! index it uses nothing.
+//! It uses the parsed parameters of a query and the stored processed crashes. It uses no code of the index.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +12,7 @@ use crashkeep::query::{Facet, FacetNode, FieldRef, Filter, Op, Operand, Query};
 use crashkeep::store::Store;
 use serde_json::{Map, Value, json};
 
-/// One value of a crash, or what it is counted by.
+/// One value of a crash, or a value that crashes are counted by.
 #[derive(Clone, Debug, PartialEq)]
 enum Scalar {
     Text(String),
@@ -43,10 +42,10 @@ struct Crash {
     annotations: BTreeMap<String, String>,
 }
 
-/// What the store holds, at one moment.
+/// The content of the store at one time.
 pub struct Oracle(Vec<Crash>);
 
-/// An answer in the form of the API, with the crashes' sequence numbers beside.
+/// An answer in the format of the API, with the sequence numbers of the crashes.
 #[derive(Debug, PartialEq)]
 pub struct Expected {
     pub seqs: Vec<u64>,
@@ -60,7 +59,7 @@ impl Oracle {
         Self::of_some(store, |_| true)
     }
 
-    /// Those crashes alone whose sequence number `is_in` takes.
+    /// Only the crashes for whose sequence number `is_in` returns true.
     pub fn of_some(store: &Store, is_in: impl Fn(u64) -> bool) -> Self {
         let rows = store.scan(0, usize::MAX).expect("the store is readable");
         let crash = |(seq, row): (u64, crashkeep::store::StoredCrash)| {
@@ -81,7 +80,7 @@ impl Oracle {
         self.0.len()
     }
 
-    /// Values that some crash has in this field, as text.
+    /// The values of this field in all crashes, as text.
     pub fn texts(&self, field: &FieldRef) -> Vec<String> {
         let values = self.0.iter().flat_map(|crash| crash.values(field));
         let text = |value| match value {
@@ -177,7 +176,7 @@ impl Crash {
             1 => match values.remove(0) {
                 Scalar::Text(text) => text.into(),
                 Scalar::Integer(number) => number.into(),
-                // The two zeros are one value.
+                // Both zeros are one value.
                 Scalar::Float(number) => (number + 0.0).into(),
                 Scalar::Bool(value) => value.into(),
                 Scalar::Date(ms) => Timestamp::from_ms(ms).rfc3339().into(),
@@ -346,7 +345,7 @@ fn text_holds(op: Op, kind: Kind, value: &str, text: &str) -> bool {
     }
 }
 
-/// `*` is any text, `?` any character.
+/// `*` matches any text, `?` any character.
 fn glob(pattern: &str, text: &str) -> bool {
     let Some(first) = pattern.chars().next() else {
         return text.is_empty();
@@ -448,7 +447,7 @@ fn term(facet: &Facet, value: Scalar) -> Value {
     }
 }
 
-/// Fields that random queries ask for: some of each kind.
+/// Fields in random queries: some of each kind.
 pub fn asked() -> Vec<FieldRef> {
     let names: BTreeSet<&str> = [
         "signature",

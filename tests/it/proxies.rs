@@ -1,4 +1,4 @@
-//! The lines that README shows for each proxy, run in the real programs.
+//! The proxy configurations in README, tested with the real programs.
 
 use std::fs;
 use std::net::TcpStream;
@@ -31,7 +31,7 @@ impl Proxy {
         is_installed(self.program())
     }
 
-    /// The block of README with this program's lines.
+    /// The block in README for this program.
     fn lines(self) -> String {
         let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
         let readme = readme.expect("README");
@@ -40,8 +40,8 @@ impl Proxy {
         block.split("```").next().expect("its end").to_owned()
     }
 
-    /// README's lines with other ports and a host of our own, within what the program needs to run
-    /// from a folder.
+    /// The lines in README with other ports and our own host, plus the settings that the program needs to
+    /// run from a folder.
     fn configuration(self, folder: &Path, port: u16, server: &str) -> String {
         let lines = self
             .lines()
@@ -96,7 +96,7 @@ impl Proxy {
     }
 }
 
-/// Whether a program is here; a word where it is not. In CI nothing is skipped.
+/// True if a program is installed. Otherwise prints a message, but in CI it panics.
 pub fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let more = ["/usr/sbin".into(), "/usr/local/sbin".into()];
@@ -121,7 +121,7 @@ pub struct Behind {
 }
 
 impl Behind {
-    /// Starts both; `settings` are further lines of the server's configuration.
+    /// Starts both. `settings` are additional lines for the server's configuration.
     pub fn start(proxy: Proxy, settings: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let config = folder.path().join("appliance.toml");
@@ -175,13 +175,13 @@ impl Behind {
 
 impl Drop for Behind {
     fn drop(&mut self) {
-        // In order, so that its own processes end, too.
+        // With SIGTERM, so that its own processes end, too.
         crate::server::send_signal(self.proxy.id(), rustix::process::Signal::TERM);
         let _ = self.proxy.wait();
     }
 }
 
-/// A report in chunks of HTTP/1.1, larger than proxies let through by default.
+/// A report in HTTP/1.1 chunks, larger than the default limit of proxies.
 fn large_report() -> Vec<u8> {
     let dump = fixture("dumps/linux-x86_64-firefox_esr.dmp");
     let part = |name: &str, file: &str, bytes: &[u8]| {
@@ -205,7 +205,7 @@ fn large_report() -> Vec<u8> {
     bytes
 }
 
-/// A connection whose own end has this address.
+/// A connection from this local address.
 fn connect_from(client: [u8; 4], address: &str) -> TcpStream {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -233,7 +233,7 @@ fn behind_each_proxy_of_readme_strangers_stay_out_and_everybody_else_gets_in() {
             continue;
         }
         let behind = Behind::start(proxy, "[access]\nanonymous_per_minute = 10\n");
-        // A stranger is nobody, whatever they claim.
+        // A client without credentials has no rights, whatever it claims.
         for headers in [
             vec![HOST],
             vec![("Host", "localhost")],
@@ -250,7 +250,7 @@ fn behind_each_proxy_of_readme_strangers_stay_out_and_everybody_else_gets_in() {
             answer.status
         );
 
-        // The form of a browser that came through the proxy, without the newer header.
+        // The form of a browser behind the proxy, without the newer header.
         let body = format!("next=/&token={}", behind.server.key());
         let login = |origin: &str| {
             let headers = [HOST, FORM, ("Origin", origin)];
@@ -265,7 +265,7 @@ fn behind_each_proxy_of_readme_strangers_stay_out_and_everybody_else_gets_in() {
         let id = answer.crash_id();
         assert_eq!(behind.server.wait_processed(&id), "processed", "{proxy:?}");
 
-        // Each client has its own pace: the proxy says who it is, whatever the client claims.
+        // Each client has its own limit. The proxy's address for it counts, whatever the client claims.
         let from = |client: [u8; 4]| {
             let headers = [HOST, PAGE, ("X-Forwarded-For", "198.51.100.7")];
             let asked = request("GET", "/search/", &headers, b"");

@@ -1,4 +1,4 @@
-//! Reports that come again: for how long, and until when they are remembered.
+//! Reports that are sent again: how long they are recognised.
 
 use crashkeep::clock::{Clock, DAY_MS, Timestamp};
 use crashkeep::crash::id::{CrashId, Kept};
@@ -8,7 +8,7 @@ use crashkeep::store::{NewCrash, Payload, State};
 use crate::retention::{House, START};
 use crate::server::{Server, fixture};
 
-/// Has the store take a report with this digest; the id that it answers.
+/// Stores a report with this digest. Returns the id of the new crash, and the id in the answer.
 fn accept(house: &House, number: u128, digest: u128) -> (CrashId, CrashId) {
     let now = house.clock.now();
     let id = CrashId::new(number << 64, Kept::Accepted, now);
@@ -47,7 +47,7 @@ fn a_report_counts_as_the_same_for_a_day_from_its_receipt() {
     assert_eq!(kept, third);
     let (fourth, kept) = accept(&house, 4, 8);
     assert_eq!(kept, fourth, "another digest is another report");
-    // The first is forgotten, and does not take the newer one with it.
+    // The first one is forgotten. The newer one is not.
     assert_eq!(accept(&house, 5, 7).1, third);
 }
 

@@ -1,4 +1,4 @@
-//! From a dump to its report: walk, name, page, API, search.
+//! From a dump to its report: walk, signature, page, API, search.
 
 use crate::server::{Server, fixture, fixture_names, wait_for};
 
@@ -142,7 +142,7 @@ fn the_other_dumps_of_a_report_are_walked_and_shown() {
     assert_eq!(other["json_dump"]["system_info"]["os"], "Windows NT");
     assert_eq!(crash["json_dump"]["system_info"]["os"], "Linux");
     assert_eq!(crash["os_name"], "Linux");
-    // A name that a client chose is no key of ours.
+    // A name that a client chose does not become one of our keys.
     let broken = &crash["upload_file_minidump_signature"];
     assert_eq!(broken["mdsw_status_string"], "MissingThreadList");
     assert!(crash["signature"].is_string());

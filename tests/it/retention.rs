@@ -1,4 +1,4 @@
-//! What goes when, with a clock that jumps.
+//! When data are deleted, with a clock that jumps.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub const KEEP: Keep = Keep {
     failed_days: 10,
 };
 
-/// A store without a server, whose jobs the test does by hand.
+/// A store without a server. The test executes its jobs.
 pub struct House {
     pub clock: Arc<ManualClock>,
     pub store: Arc<Store>,
@@ -39,7 +39,7 @@ impl House {
         )
     }
 
-    /// Hands out `room` jobs at once.
+    /// `room` is the number of jobs that can be handed out at the same time.
     fn open(root: tempfile::TempDir, clock: Arc<ManualClock>, room: usize) -> Self {
         let (lanes, jobs, stop) = queue(room);
         let options = StoreOptions {
@@ -57,7 +57,7 @@ impl House {
         }
     }
 
-    /// Closes the store, changes its tables behind its back, and opens it again.
+    /// Closes the store, changes its tables directly, and opens it again.
     pub fn meddled(self, room: usize, change: impl FnOnce(&redb::WriteTransaction)) -> Self {
         self.store.close();
         let path = self.root.path().join("data/store.redb");
@@ -97,7 +97,7 @@ impl House {
         id
     }
 
-    /// Ends the next job, well or not.
+    /// Ends the next job, with or without a failure.
     fn finish(&self, failure: Option<&str>) {
         self.finish_as("s", Facts::default(), failure);
     }
@@ -106,7 +106,7 @@ impl House {
         self.finish_lacking(signature, facts, &[], failure);
     }
 
-    /// Returns which crash it was.
+    /// Returns the id of the crash.
     pub fn finish_lacking(
         &self,
         signature: &str,
@@ -143,7 +143,7 @@ impl House {
         });
     }
 
-    /// Ends the next job; returns which crash it was.
+    /// Ends the next job. Returns the id of its crash.
     fn end(&self, finished: Finished) -> CrashId {
         let job = self.jobs.next().expect("a job");
         let id = job.id;
@@ -168,7 +168,7 @@ impl House {
         pass(&self.store, &KEEP, now, false).expect("a pass")
     }
 
-    /// A pass that stops itself where it would delete too much, `days` after the start.
+    /// Runs a pass `days` after the start. It stops if it would delete too much.
     fn guarded_after(&self, days: i64, keep: &Keep) -> Result<Pass, Held> {
         let now = Timestamp::from_ms(START.ms() + days * DAY_MS);
         self.clock.set(now);
@@ -184,7 +184,7 @@ impl House {
         }
     }
 
-    /// Processed crashes that came in on days after the start.
+    /// Processed crashes that were received on these days after the start.
     fn processed_on(&self, days: impl IntoIterator<Item = i64>) -> Vec<CrashId> {
         let mut ids = Vec::new();
         for day in days {
@@ -227,7 +227,7 @@ fn crashes_go_when_their_state_says_and_their_room_comes_back() {
         (house.state(deferred), house.state(failed)),
         (None, Some(State::Failed))
     );
-    // The deferred stream held nothing else, and was too old to take more.
+    // The segment of deferred crashes contained nothing else, and was too old to be continued.
     assert_eq!((third_day.segments_removed, house.segment_files()), (1, 2));
 
     let later = house.pass_after(11);
@@ -246,7 +246,7 @@ fn crashes_go_when_their_state_says_and_their_room_comes_back() {
         "{status:?}"
     );
     assert!(house.store.audit().expect("readable").is_clean());
-    // One that was deferred, two ends of processing and three deletions reach the index.
+    // One deferral, two processings and three deletions reach the index.
     assert_eq!(house.store.changes(0, 10).expect("readable").len(), 6);
 }
 
@@ -282,12 +282,12 @@ fn an_audit_puts_crashes_back_where_their_state_says() {
     const IDS: TableDefinition<u128, u64> = TableDefinition::new("ids");
     const STATES: TableDefinition<u8, u64> = TableDefinition::new("states");
 
-    // No job is taken: what the channels have no room for waits in the table.
+    // No job is taken, so all crashes that do not fit into the channels wait in the table.
     let house = House::new();
     let ids: Vec<CrashId> = (1..=10).map(|n| house.accept(n, None)).collect();
     let house = house.meddled(0, |write| {
         let mut ready = write.open_table(READY).expect("the table");
-        // One crash that nobody would ever hand out, one in two lanes, one that is not there.
+        // One crash that would never be handed out, one in two lanes, one that does not exist.
         ready.remove((1, 10)).expect("it is queued");
         ready.insert((0, 9), ()).expect("written");
         ready.insert((1, 4711), ()).expect("written");
@@ -325,7 +325,7 @@ fn a_clock_that_is_a_year_ahead_deletes_nothing_until_somebody_says_so() {
         held.to_string().contains("20 of 20 processed crashes"),
         "{held}"
     );
-    // The clock is put right: retention goes on as if nothing had been.
+    // The clock is corrected. Retention continues normally.
     house.guarded_after(21, &KEEP).expect("nothing is due");
     assert_eq!(house.left(&ids), 20);
     // The clock was right after all.
@@ -360,7 +360,7 @@ fn days_that_went_by_explain_what_falls_due_in_them() {
             .expect("a day explains a day");
     }
     assert_eq!(house.left(&ids), 50 - 29);
-    // A server that was off over a weekend.
+    // The server was off over a weekend.
     house
         .guarded_after(132, &KEEP)
         .expect("three days explain three days");
@@ -426,7 +426,7 @@ fn crashes_dated_in_the_future_neither_go_nor_stop_the_others() {
     assert_eq!(planned.due(), 0);
 }
 
-/// A server whose clock is a year ahead of its three crashes, so that its retention waits.
+/// A server whose clock is a year ahead of its three crashes, so its retention waits.
 pub struct Waiting {
     /// Runs until it is dropped.
     _appliance: crashkeep::appliance::Appliance,

@@ -1,11 +1,11 @@
-//! Searching as people and programs do: the box, the form, files of all results, feeds, saved
-//! searches, jobs, and what is told about mistakes.
+//! Searches by people and programs: the box, the form, files with all results, feeds, saved searches, jobs,
+//! and error messages.
 
 use serde_json::Value;
 
 use crate::server::{Server, fixture, wait_for};
 
-/// A server with crashes of three products, found by searches.
+/// A server with crashes of three products, which are in the index.
 fn world() -> (Server, Vec<String>) {
     let server = Server::start();
     let dump = fixture("dumps/linux-x86_64-crash.dmp");
@@ -30,7 +30,7 @@ fn world() -> (Server, Vec<String>) {
     (server, ids)
 }
 
-/// The page or endpoint with readable parameters.
+/// The page or endpoint with these parameters, given unencoded.
 fn at(path: &str, query: &str) -> String {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let query: Vec<String> = pairs
@@ -185,7 +185,7 @@ fn columns_counts_and_order_are_chosen_in_the_address() {
         text.find(needle)
             .unwrap_or_else(|| panic!("{needle}: {text}"))
     };
-    // Versions sort as versions.
+    // Versions are sorted as versions.
     let table = at("<table class=\"hits\">");
     let order: Vec<usize> = ["1.0</td>", "2.0b3</td>", "9.0</td>", "10.0</td>"]
         .map(|version| table + text[table..].find(version).expect(version))
@@ -211,7 +211,7 @@ fn any_search_is_a_file_of_all_its_crashes() {
     let lines: Vec<String> = csv.text().lines().map(str::to_owned).collect();
     assert_eq!(lines.len(), 4, "{lines:?}");
     assert_eq!(lines[0], "uuid,abort_message,uptime_ts");
-    // Newest first; what a spreadsheet would run is inert, and a number is none of that.
+    // Newest first. A cell that a spreadsheet would execute is made safe. A number is left alone.
     assert_eq!(lines[1], format!("{},'=cmd|' /C calc'!A0,1.5", ids[2]));
     let json = server
         .get(&format!("/api/SearchExport/?{query}&format=json"))
@@ -235,7 +235,7 @@ fn any_search_is_a_file_of_all_its_crashes() {
 
 #[test]
 fn a_file_holds_every_crash_however_many_share_a_moment() {
-    // More than two pages' worth, most of one millisecond, through the store and the index.
+    // More than two pages of crashes, most of one millisecond, through the store and the index.
     use crashkeep::api::everything::Everything;
     use crashkeep::clock::Timestamp;
     use crashkeep::crash::id::CrashId;
@@ -383,7 +383,7 @@ fn a_sites_own_fields_are_counted_and_hidden_as_it_says() {
         let files: &[(&str, &str, &[u8])] = &[("upload_file_minidump", "x.dmp", &dump)];
         server.submit(&annotations, files).crash_id()
     };
-    // A crash from before the field is found by it as well.
+    // The field also finds a crash from before it was configured.
     let mut server = Server::start_in(&data, &[]);
     submit(&server, "7");
     wait_found(&server, "annotation.GpuLevel=7", 1);
@@ -548,7 +548,7 @@ fn the_index_is_built_again_at_the_press_of_a_button() {
         (pressed.status, pressed.header("location")),
         (303, Some("/status/"))
     );
-    // It answers all the while, and the same afterwards.
+    // It answers during the build, and gives the same answers afterwards.
     wait_for("the end of the building", || {
         assert_eq!(total(&server, "product=Alpha"), 2);
         let answer = server.get("/api/SuperSearch/").json();

@@ -1,4 +1,4 @@
-//! Searches against a plain scan over the store, at every stage of a crash's life.
+//! Compares searches with a scan over the store, at every stage of a crash's life.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -24,10 +24,10 @@ use crate::server::wait_for;
 
 const START: Timestamp = Timestamp::from_ms(1_795_338_764_123);
 const CRASHES: u64 = 300;
-/// After each stage; there are eight.
+/// Queries after each stage. There are eight stages.
 const QUERIES: u64 = 250;
 
-/// The same numbers in each run.
+/// Random numbers that are the same in each run.
 struct Dice(u64);
 
 impl Dice {
@@ -94,7 +94,7 @@ impl House {
         self.indexer = Some(indexer.expect("a thread"));
     }
 
-    /// The server ends; nothing of it but the files stays.
+    /// Ends the server. Only its files remain.
     fn stop(&mut self) {
         self.indexer.take().expect("it runs").stop();
     }
@@ -153,9 +153,9 @@ impl House {
         self.store.finish(job, finished).expect("the store runs");
     }
 
-    /// Waits until the index has taken over every change, and is whole.
+    /// Waits until the index has all changes and is complete.
     fn settle(&self) {
-        // The writer's answer comes behind everything that was sent before.
+        // The answer of the writer comes after everything that was sent before.
         self.store.sweep().expect("the store runs");
         let (last, _) = self.store.change_range().expect("readable");
         wait_for("the index", || {
@@ -164,7 +164,7 @@ impl House {
         });
     }
 
-    /// Asks both.
+    /// Sends the queries to the index and to the oracle.
     fn check(&self, stage: &str, dice: &mut Dice) {
         self.settle();
         let oracle = Oracle::of(&self.store);
@@ -175,7 +175,7 @@ impl House {
         );
         let asked = self.ask(stage, dice, &oracle, &oracle);
         assert_eq!((asked.partly, asked.words), (0, 0), "{stage}");
-        // Else most of it would show nothing.
+        // Otherwise most queries would prove nothing.
         assert!(
             asked.found > QUERIES / 4,
             "{stage}: only {} queries found something",
@@ -183,8 +183,8 @@ impl House {
         );
     }
 
-    /// Asks the index, and a scan over all crashes; for searches that only an index which is being
-    /// built can answer, over those that are `built`.
+    /// Compares the index with a scan over all crashes. For searches that only an unfinished index can
+    /// answer, compares it with a scan over those that are `built`.
     fn ask(&self, stage: &str, dice: &mut Dice, all: &Oracle, built: &Oracle) -> Asked {
         let mut asked = Asked::default();
         for number in 0..QUERIES {
@@ -239,7 +239,7 @@ impl House {
         asked
     }
 
-    /// The crashes of the store as the index of a server takes them.
+    /// The crashes of the store, converted as the indexer does it.
     fn documents(&self) -> Vec<Document> {
         let rows = self.store.scan(0, usize::MAX).expect("readable");
         let document = |(seq, row): (u64, StoredCrash)| {
@@ -261,18 +261,18 @@ impl House {
     }
 }
 
-/// Of the searches of a stage how many were answered how.
+/// The number of searches of a stage, by the kind of answer.
 #[derive(Debug, Default)]
 struct Asked {
-    /// In full, with something in it.
+    /// Complete answers that are not empty.
     found: u64,
-    /// From an index that is being built.
+    /// Answers from an index that is being built.
     partly: u64,
-    /// With words missing.
+    /// Answers with missing words.
     words: u64,
 }
 
-/// A catalogue that a site had before, which differed in this.
+/// An older catalogue of the site, with this change.
 fn catalogue_before(change: fn(&mut Field)) -> &'static [Field] {
     let mut fields: Vec<Field> = fields::all().to_vec();
     fields.iter_mut().for_each(change);
@@ -280,10 +280,11 @@ fn catalogue_before(change: fn(&mut Field)) -> &'static [Field] {
     fields.leak()
 }
 
-/// What a field is called to be none.
+/// A field with this name is removed.
 const NONE: &str = "";
 
-/// A crash as a server with that catalogue wrote it, with other values wherever it meant others.
+/// A crash as a server with that catalogue wrote it. The values differ in every field that the catalogue
+/// defines differently.
 fn as_before(document: &Document, catalogue: &'static [Field]) -> Document {
     let mut before = Document {
         fields: Vec::new(),
@@ -304,7 +305,7 @@ fn as_before(document: &Document, catalogue: &'static [Field]) -> Document {
         });
         before.fields.push((was, values.collect()));
     }
-    // What was a field was no annotation.
+    // An annotation that was a field then was not stored as an annotation.
     let was_field = |key: &str| { catalogue.iter() }.find(|was| was.annotation() == Some(key));
     before.annotations.retain(|(key, value)| {
         let was = was_field(key);
@@ -316,7 +317,7 @@ fn as_before(document: &Document, catalogue: &'static [Field]) -> Document {
     before
 }
 
-/// What a crash may have come to, with values of a wrong kind here and there.
+/// A random processed crash. Some values have the wrong type.
 fn processed(dice: &mut Dice) -> Value {
     const CLASSES: [&str; 6] = ["Promise", "promise", "Énd", "Window", "x1", "abort"];
     const SPACES: [&str; 4] = ["mozilla::dom", "core", "std", "Core"];
@@ -389,7 +390,7 @@ fn processed(dice: &mut Dice) -> Value {
     crash
 }
 
-/// A random search that is well formed.
+/// A random valid search.
 fn params(oracle: &Oracle, dice: &mut Dice) -> Vec<(String, String)> {
     let fields = asked();
     let mut params: Vec<(String, String)> = Vec::new();
@@ -397,7 +398,7 @@ fn params(oracle: &Oracle, dice: &mut Dice) -> Vec<(String, String)> {
         let field = dice.of(&fields);
         params.push((field.name(), condition(&field, oracle, dice)));
     }
-    // Else only the last seven days are looked at.
+    // Otherwise a search covers only the last seven days.
     if dice.below(4) > 0 {
         let ago = |days: usize| Timestamp::from_ms(START.ms() - days as i64 * DAY_MS).rfc3339();
         params.push(("date".into(), format!(">={}", ago(dice.below(40)))));
@@ -549,7 +550,7 @@ fn condition(field: &FieldRef, oracle: &Oracle, dice: &mut Dice) -> String {
                 5 => format!("${part}"),
                 6 => format!("@{}.*", regex::escape(&part)),
                 7 => format!("@.*{}.*|nowhere", regex::escape(&part)),
-                // A word of it, or none.
+                // A word of the value, or none.
                 _ => known
                     .split(|c: char| !c.is_alphanumeric())
                     .next()
@@ -566,7 +567,7 @@ fn any_search_equals_a_plain_scan_over_the_store_at_every_stage() {
     let dice = &mut Dice(42);
     let mut house = House::new();
     let mut ids = Vec::new();
-    // In parts, so that there are several segments; the last tenth is not processed yet.
+    // In parts, to create several segments. The last tenth is not processed yet.
     for number in 0..CRASHES {
         house.clock.set(Timestamp::from_ms(
             START.ms() - ((CRASHES - number) as i64) * DAY_MS / 9,
@@ -603,7 +604,7 @@ fn any_search_equals_a_plain_scan_over_the_store_at_every_stage() {
             .expect("readable")
             .expect("processed");
         let mut json: Value = serde_json::from_slice(&json).expect("JSON");
-        // The walk stays last, as wherever a processed crash is written.
+        // The walk must remain the last member, as in every processed crash.
         let walk = json
             .as_object_mut()
             .expect("an object")
@@ -631,7 +632,8 @@ fn any_search_equals_a_plain_scan_over_the_store_at_every_stage() {
     assert!(deleted > 20);
     house.check("deleted", dice);
 
-    // Killed between writing and the commit: what was written is gone, what was to be, is not.
+    // Killed between writing and the commit: the written document is lost, and the next start writes the
+    // right one.
     house.stop();
     let mut writer = Writer::open(&house.index, Side::Current).expect("no other writer");
     let other = Document::new(
@@ -651,7 +653,7 @@ fn any_search_equals_a_plain_scan_over_the_store_at_every_stage() {
     house.reopen();
     house.check("killed before a commit", dice);
 
-    // Killed between the index's commit and the store's note of it: changes come twice.
+    // Killed between the commit of the index and the note in the store: changes arrive twice.
     house.stop();
     for _ in 0..20 {
         house.store.request(dice.of(&ids)).expect("the store runs");
@@ -668,7 +670,7 @@ fn any_search_equals_a_plain_scan_over_the_store_at_every_stage() {
     house.reopen();
     house.check("killed after a commit", dice);
 
-    // Killed while it is built.
+    // Killed during a build.
     house.stop();
     let (change, _) = house.store.change_range().expect("readable");
     house.index.reset().expect("ours");
@@ -714,13 +716,13 @@ fn any_search_equals_a_plain_scan_while_a_field_goes_and_others_are_read_elsewhe
     check_while_built(3, |field| match field.name {
         "build_id" => field.key = "another_key",
         "reason" => field.flags.text = false,
-        // No crash here has it: it stands for the field that goes.
+        // No crash here has this annotation. It represents a field that is removed.
         "throttle_rule" => field.source = Source::Annotation("guid"),
         _ => {}
     });
 }
 
-/// At each step of building an index beside that of a catalogue which differed in this.
+/// Tests each step of building an index beside one of another catalogue.
 fn check_while_built(seed: u64, change: fn(&mut Field)) {
     let dice = &mut Dice(seed);
     let mut house = House::new();
@@ -736,7 +738,7 @@ fn check_while_built(seed: u64, change: fn(&mut Field)) {
     house.settle();
     house.stop();
 
-    // What the server before left behind.
+    // The files that the previous server left.
     let before = catalogue_before(change);
     let folder = house.root.path().join("index");
     std::fs::rename(&folder, house.root.path().join("not this")).expect("ours");
@@ -775,7 +777,7 @@ fn check_while_built(seed: u64, change: fn(&mut Field)) {
     house.index = open_index(house.root.path(), &house.store);
     check(&house, "killed amid it", dice, &|seq| seq <= some);
 
-    // New crashes come to both, as the indexer has it.
+    // New crashes are written to both indexes, as the indexer does it.
     for number in CRASHES..CRASHES + 30 {
         house.accept(number, dice);
         house.process(dice);

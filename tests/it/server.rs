@@ -1,4 +1,4 @@
-//! A real server on a temporary directory, spoken to over its socket.
+//! A real server on a temporary directory, used over its socket.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_crashkeep");
-/// For anything that a server does by itself; reached only if it is broken. Slow walks run at the lowest
-/// priority: beside two busy processors a second of CPU time takes minutes.
+/// Time limit for everything that a server does by itself. It is reached only if the server is broken. Slow
+/// walks run at the lowest priority: beside two busy CPUs, one second of CPU time takes minutes.
 pub const PATIENCE: Duration = Duration::from_secs(900);
 
 pub fn fixtures() -> PathBuf {
@@ -38,7 +38,7 @@ pub fn fixture_names(folder: &str) -> Vec<String> {
     names
 }
 
-/// Waits until `ready` gives a value; panics with `what` when it never does.
+/// Waits until `ready` returns a value. Panics with `what` if it never does.
 pub fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -50,7 +50,7 @@ pub fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A port that is free for a moment at least, for programs that take no port 0.
+/// A port that is free now, for programs that do not support port 0.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
@@ -85,7 +85,7 @@ impl Answer {
         })
     }
 
-    /// The crash id that the collector answered.
+    /// The crash id in the collector's answer.
     pub fn crash_id(&self) -> String {
         let text = self.text();
         let id = text
@@ -96,15 +96,15 @@ impl Answer {
     }
 }
 
-/// Sends bytes to an address; `None` without a whole answer.
+/// Sends bytes to an address. `None` if there is no complete answer.
 pub fn exchange(address: &str, bytes: &[u8], half_close: bool) -> Option<Answer> {
     exchange_on(TcpStream::connect(address).ok()?, bytes, half_close)
 }
 
-/// The same on a connection that is open.
+/// The same on an open connection.
 pub fn exchange_on(mut stream: TcpStream, bytes: &[u8], half_close: bool) -> Option<Answer> {
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    // A server may answer and close before it has read all: then the answer counts.
+    // A server may answer and close before it has read everything. Then the answer counts.
     let _ = stream.write_all(bytes);
     if half_close {
         let _ = stream.shutdown(Shutdown::Write);
@@ -126,9 +126,9 @@ pub struct Server {
     pub child: Child,
     pub address: String,
     pub data: PathBuf,
-    /// What requests show: the local key where the server has no account.
+    /// The key that requests send: the local key if the server has no account.
     pub key: Option<String>,
-    /// Removes the directory, where the server made its own.
+    /// Removes the directory, if the test server created it.
     _temporary: Option<tempfile::TempDir>,
 }
 
@@ -142,7 +142,7 @@ impl Server {
         server
     }
 
-    /// A server that anybody may read, as one that other servers ask for symbols.
+    /// A server with public read access, as a source of symbols for other servers.
     pub fn start_public() -> Self {
         let temporary = tempfile::tempdir().expect("a temporary directory");
         let data = temporary.path().join("data");
@@ -170,7 +170,7 @@ impl Server {
         server
     }
 
-    /// A server on `data`, with further arguments.
+    /// A server on `data`, with additional arguments.
     pub fn start_in(data: &Path, arguments: &[&str]) -> Self {
         let listen: &[&str] = if arguments.contains(&"--listen") {
             &[]
@@ -186,7 +186,7 @@ impl Server {
         Self::spawn(command, data)
     }
 
-    /// The demo, on a directory of its own.
+    /// The demo, on its own directory.
     pub fn start_demo() -> Self {
         let mut command = Command::new(PROGRAM);
         command.args(["demo", "--listen", "127.0.0.1:0"]);
@@ -195,7 +195,7 @@ impl Server {
 
     fn spawn(mut command: Command, data: &Path) -> Self {
         let mut child = command
-            // So that a configuration of the checkout is not picked up.
+            // So that the server does not read the configuration of the checkout.
             .current_dir(data.parent().expect("a folder above"))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -207,7 +207,7 @@ impl Server {
         let url = line.trim().strip_prefix("listening on ");
         let address = url.and_then(|url| Some(url.split_once("://")?.1.to_owned()));
         let address = address.unwrap_or_else(|| panic!("no listening line but {line:?}"));
-        // The server writes both lines at once, the second one only where there is no account.
+        // The server writes both lines at once. The second one exists only if there is no account.
         let open = String::from_utf8_lossy(stdout.buffer()).into_owned();
         let key = open
             .lines()
@@ -222,14 +222,14 @@ impl Server {
         }
     }
 
-    /// Sends bytes as they are; `half_close` then ends our side.
+    /// Sends bytes unchanged. With `half_close`, closes our sending side after them.
     pub fn send(&self, bytes: &[u8], half_close: bool) -> Answer {
         self.try_send(bytes, half_close).expect("an answer")
     }
 
-    /// The same where the server may die; `None` without a whole answer.
+    /// The same for a server that may die. `None` if there is no complete answer.
     pub fn try_send(&self, bytes: &[u8], half_close: bool) -> Option<Answer> {
-        // Tests of other binds give 0.0.0.0; we still knock on loopback.
+        // Tests with other addresses bind 0.0.0.0. We connect to loopback nevertheless.
         exchange(
             &self.address.replace("0.0.0.0", "127.0.0.1"),
             bytes,
@@ -247,7 +247,7 @@ impl Server {
         self.send(&self.request_bytes(method, path, headers, body), false)
     }
 
-    /// The same, not sent yet.
+    /// The bytes of such a request.
     pub fn request_bytes(
         &self,
         method: &str,
@@ -265,7 +265,7 @@ impl Server {
         request(method, path, &headers, body)
     }
 
-    /// A request as a client sent it once, with our key instead of whatever it showed.
+    /// A recorded request, with our key in place of its credentials.
     pub fn with_key(&self, bytes: &[u8]) -> Vec<u8> {
         let end = bytes
             .windows(4)
@@ -279,12 +279,12 @@ impl Server {
         [lines.join("\r\n").as_bytes(), &bytes[end..]].concat()
     }
 
-    /// The key, for programs that are told it.
+    /// The key, for programs that accept one.
     pub fn key(&self) -> &str {
         self.key.as_deref().expect("a key")
     }
 
-    /// The address with the key as password, for programs that know no other way.
+    /// The URL with the key as password, for programs that accept no other credentials.
     pub fn url_with_key(&self) -> String {
         format!("http://crashkeep:{}@{}", self.key(), self.address)
     }
@@ -293,7 +293,7 @@ impl Server {
         self.request("GET", path, &[], b"")
     }
 
-    /// Posts a form of texts and of files (name, file name, bytes) to the collector.
+    /// Posts a form with texts and files (name, file name, bytes) to the collector.
     pub fn submit(&self, annotations: &[(&str, &str)], files: &[(&str, &str, &[u8])]) -> Answer {
         self.send(&submission(annotations, files), false)
     }
@@ -302,7 +302,7 @@ impl Server {
         self.get(&format!("/api/CrashState/?crash_id={id}")).json()
     }
 
-    /// Waits for the end of processing; returns the state's name.
+    /// Waits for the end of processing. Returns the name of the state.
     pub fn wait_processed(&self, id: &str) -> String {
         wait_for(&format!("the processing of {id}"), || {
             let state = self.state(id)["state"]
@@ -318,7 +318,7 @@ impl Server {
             .json()
     }
 
-    /// A counter or gauge; 0 where it has not been counted.
+    /// The value of a counter or gauge; 0 if it does not exist.
     pub fn metric(&self, line_start: &str) -> u64 {
         let text = self.get("/metrics").text();
         let line = text
@@ -327,7 +327,7 @@ impl Server {
         line.map_or(0, |value| value.parse().expect("a number"))
     }
 
-    /// Puts the corpus' symbols where the server looks for them.
+    /// Copies the symbols of the corpus into the shelf of the server.
     pub fn install_symbols(&self, module: &str) {
         for id in fixture_names(&format!("symbols/{module}")) {
             for file in fixture_names(&format!("symbols/{module}/{id}")) {
@@ -344,7 +344,7 @@ impl Server {
         }
     }
 
-    /// SIGTERM, and the exit code.
+    /// Sends SIGTERM. Returns the exit code.
     pub fn terminate(&mut self) -> Option<i32> {
         send_signal(self.child.id(), rustix::process::Signal::TERM);
         self.child.wait().expect("the end of the server").code()
@@ -424,7 +424,7 @@ fn whole_answer(received: &[u8]) -> Option<Answer> {
     })
 }
 
-/// The bytes of a chunked body, once its end is there.
+/// The bytes of a chunked body, if it is complete.
 fn whole_chunks(mut rest: &[u8]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {

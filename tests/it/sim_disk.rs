@@ -1,11 +1,11 @@
-//! A disk in memory that loses power, fills up, and fails at the Nth call.
+//! A simulated disk in memory that loses power, fills up, and fails at the Nth call.
 //!
-//! What it keeps at a power cut is what POSIX promises and no more: bytes and length of a file up
-//! to its last completed sync, names of a folder up to its last `sync_dir`. Everything later is
-//! kept or lost by 512-byte sector, at random. A failed sync is the cruel kind: the bytes stay
-//! readable, and no later sync writes them unless they are written again.
+//! After a power cut it keeps only what POSIX guarantees: the bytes and the length of a file up to its last
+//! completed sync, and the names in a folder up to its last `sync_dir`. All later changes are kept or lost
+//! per 512-byte sector, at random. After a failed sync the bytes stay readable, but no later sync writes
+//! them unless they are written again.
 //!
-//! Each change is recorded, so that one run can be cut after every one of them.
+//! Each change is recorded, so that a test can cut the power after every one of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -13,12 +13,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crashkeep::store::disk::{Disk, DiskFile};
 
-/// What a drive writes whole or not at all.
+/// Bytes that a drive writes completely or not at all.
 const SECTOR_BYTES: usize = 512;
-/// What a file system allocates.
+/// Unit in which a file system allocates space.
 const BLOCK_BYTES: u64 = 4096;
 
-/// Small, fast and the same everywhere: SplitMix64.
+/// A random generator that is small, fast and the same on every machine: SplitMix64.
 #[derive(Clone)]
 pub struct Random(pub u64);
 
@@ -45,7 +45,7 @@ impl Random {
     }
 }
 
-/// Changes of a disk, in the order in which they happened.
+/// A change of a disk.
 #[derive(Clone, Debug)]
 pub enum Change<N> {
     Create {
@@ -73,11 +73,11 @@ pub enum Change<N> {
     Sync {
         node: u64,
     },
-    /// A sync that failed: what it should have made durable never will be, unless written again.
+    /// A failed sync. Its data never become durable, unless they are written again.
     FailedSync {
         node: u64,
     },
-    /// What the test wants to remember at this point; changes nothing.
+    /// A note of the test at this point. Changes nothing.
     Note(N),
 }
 
@@ -113,7 +113,7 @@ impl Node {
     fn set_len(&mut self, len: usize) {
         let old = self.live.len();
         self.live.resize(len, 0);
-        // Zeros in place of bytes that were cut off must reach the disk too.
+        // The zeros in place of bytes that were cut off must reach the disk, too.
         self.touch(old.min(len), old.max(len).min(self.durable.len().max(old)));
         if len < old {
             self.blocks.retain(|block| block * BLOCK_BYTES < len as u64);
@@ -137,7 +137,7 @@ impl Node {
         }
     }
 
-    /// What is left of the file when the power goes.
+    /// The file after a power cut.
     fn cut(&self, keep: &mut impl FnMut() -> bool) -> Node {
         let len = if keep() {
             self.live.len()
@@ -177,7 +177,7 @@ fn folder(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
-/// Everything on a disk, with what of it is durable.
+/// The content of a disk, and the part of it that is durable.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
     nodes: BTreeMap<u64, Node>,
@@ -222,8 +222,8 @@ impl Image {
         self.nodes.get_mut(&node).expect("a node that was created")
     }
 
-    /// The disk after losing power now: of what was not synced, seeds keep nothing, everything,
-    /// or some in turn.
+    /// The disk after a power cut. Depending on the seed, it keeps nothing, everything, or a random part of
+    /// what was not synced.
     pub fn power_cut(&self, seed: u64) -> Image {
         let mut random = Random(seed);
         let mut keep = move || match seed % 3 {
@@ -243,7 +243,7 @@ impl Image {
             } else {
                 durable
             };
-            // Folders sort before what is in them.
+            // A folder sorts before its content.
             let reachable = folder(path).is_empty() || left.names.contains_key(folder(path));
             let Some(&name) = kept.filter(|_| reachable) else {
                 continue;
@@ -271,7 +271,7 @@ impl Image {
             .map(|(path, _)| path.as_str())
     }
 
-    /// Puts bytes into a file behind the back of whoever uses it; they are durable.
+    /// Writes a file directly, without the process that uses the disk. The bytes are durable.
     pub fn put(&mut self, path: &str, bytes: &[u8]) {
         let node = match self.names.get(path) {
             Some(Name::File(node)) => *node,
@@ -315,20 +315,20 @@ pub enum Kind {
     Sync,
 }
 
-/// What is wrong with the disk.
+/// The faults of the disk.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// The operation with this number fails with an I/O error, counted from 1.
+    /// The number of the operation that fails with an I/O error, counted from 1.
     pub fail_at: Option<u64>,
-    /// And all that come after it.
+    /// If true, all later operations fail, too.
     pub for_ever: bool,
-    /// The kinds that fail; empty means every kind.
+    /// The kinds of operations that fail. Empty means every kind.
     pub only: &'static [Kind],
-    /// Nothing works any more: the process that uses it is as good as dead.
+    /// All operations fail: the process that uses the disk counts as dead.
     pub frozen: bool,
-    /// Bytes of 4 KiB blocks that fit on it.
+    /// Capacity of the disk in bytes, in blocks of 4 KiB.
     pub room_bytes: Option<u64>,
-    /// Files below this path answer to a sync without doing it.
+    /// A sync of files below this path succeeds without an effect.
     pub lying_sync: Option<&'static str>,
 }
 
@@ -341,7 +341,7 @@ struct Inner<N> {
     faults: Faults,
 }
 
-/// A handle on the disk; clones share it. `N` is what a test notes between its changes.
+/// A handle on the disk. Clones share it. `N` is the type of notes between changes.
 pub struct SimDisk<N = ()>(Arc<Mutex<Inner<N>>>);
 
 impl<N> Clone for SimDisk<N> {
@@ -388,8 +388,8 @@ impl<N> SimDisk<N> {
         self.set_faults(Faults::default());
     }
 
-    /// The disk as it is when the process that uses it is killed, for the next process. The old
-    /// one can do nothing any more.
+    /// Returns the disk for the next process, as a kill of the current process leaves it. The current
+    /// process can no longer use its disk.
     pub fn kill(&self) -> Self {
         let mut inner = self.inner();
         inner.faults.frozen = true;
@@ -400,12 +400,12 @@ impl<N> SimDisk<N> {
         self.inner().image.clone()
     }
 
-    /// Remembers something between two changes.
+    /// Records a note between two changes.
     pub fn note(&self, note: N) {
         self.inner().changes.push(Change::Note(note));
     }
 
-    /// What the disk held at first, and everything that changed it since.
+    /// The initial content of the disk, and all changes since then.
     pub fn history(&self) -> (Image, Vec<Change<N>>)
     where
         N: Clone,
@@ -414,7 +414,7 @@ impl<N> SimDisk<N> {
         (inner.first.clone(), inner.changes.clone())
     }
 
-    /// Operations so far.
+    /// Number of operations so far.
     pub fn operations(&self) -> u64 {
         self.inner().operations
     }
@@ -429,7 +429,7 @@ impl<N> SimDisk<N> {
 }
 
 impl<N> Inner<N> {
-    /// Counts an operation. `Err` when it is to fail.
+    /// Counts an operation. Returns `Err` if it must fail.
     fn begin(&mut self, kind: Kind) -> io::Result<()> {
         self.operations += 1;
         *self.by_kind.entry(kind).or_default() += 1;
@@ -571,7 +571,7 @@ impl<N: Send + 'static> DiskFile for SimFile<N> {
         let mut inner = self.disk.inner();
         let (mut fits, mut result) = (bytes.len(), Ok(()));
         if let Err(error) = inner.begin(Kind::Write) {
-            // A write that fails may have got somewhere, but not when nothing works any more.
+            // A write that fails may have written some bytes, except if the process is dead.
             fits = if inner.faults.frozen {
                 0
             } else {

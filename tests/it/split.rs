@@ -1,5 +1,5 @@
-//! Split DWARF: programs that have their functions in other files, taken by every door, joined with
-//! them by their ids, and never silently without.
+//! Split DWARF: programs with their functions in other files. Such files are accepted by every upload
+//! protocol and joined by their ids. A missing file is always reported.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -8,7 +8,7 @@ use crate::native::run;
 use crate::server::{Answer, Server, fixture};
 use crate::symbols::{files_below, form, outcomes, zip_of};
 
-/// Builds of one source: with functions in the program, and elsewhere.
+/// Builds of one source: with the functions in the program, and in other files.
 const BUILDS: [&str; 5] = ["gcc-4", "gcc-5", "gcc-5-packed", "clang-4", "clang-5"];
 
 pub type Files = BTreeMap<String, Vec<u8>>;
@@ -18,7 +18,7 @@ fn files() -> Files {
     fixtures("split")
 }
 
-/// The files of an archive of fixtures, by their paths in it.
+/// The files in an archive of fixtures, by their paths.
 pub fn fixtures(name: &str) -> Files {
     let packed = fixture(&format!("native/{name}.tar.xz"));
     let mut archive = tar::Archive::new(liblzma::read::XzDecoder::new(&packed[..]));
@@ -39,7 +39,7 @@ impl Server {
         self.request("POST", "/upload/", &[], &zip_of(files))
     }
 
-    /// The symbol file that the last file of an answer is kept in.
+    /// The symbol file of the last file in an answer.
     fn text_of(&self, answer: &Answer) -> String {
         let json = answer.json();
         let files = json["files"].as_array().expect("files");
@@ -57,7 +57,7 @@ fn stored(name: &str, outcome: &str) -> (String, String) {
     (name.to_owned(), outcome.to_owned())
 }
 
-/// What a symbol file says but for who it is of, with names in the place of their numbers.
+/// The content of a symbol file without its module line. Numbers of files and origins are replaced by names.
 fn said(text: &str) -> Vec<String> {
     let mut names: BTreeMap<(&str, &str), &str> = BTreeMap::new();
     let mut said = Vec::new();
@@ -85,7 +85,7 @@ fn said(text: &str) -> Vec<String> {
     said
 }
 
-/// What the build without splitting says.
+/// The content for the build without split DWARF.
 fn plain(server: &Server, files: &Files, build: &str) -> Vec<String> {
     let answer = server.zip(&[("plain", &files[&format!("{build}/plain")])]);
     assert_eq!(outcomes(&answer), [stored("plain", "stored")]);
@@ -103,7 +103,7 @@ fn halves_say_what_the_whole_would() {
         let server = Server::start();
         let expected = plain(&server, &files, build);
         let file = |name: &str| &files[&format!("{build}/{name}")][..];
-        // The halves come first; names are no hint.
+        // The halves come first, and file names give no hint.
         let loose = server.zip(&[
             ("a", file("two.dwo")),
             ("obj/b.o", file("one.dwo")),
@@ -115,11 +115,11 @@ fn halves_say_what_the_whole_would() {
         ];
         assert_eq!(outcomes(&loose), expected_outcomes, "{build}");
         assert_eq!(said(&server.text_of(&loose)), expected, "{build}");
-        // The same again is nothing new.
+        // The same halves again change nothing.
         let again = server.zip(&[("a", file("two.dwo")), ("b", file("one.dwo"))]);
         assert_eq!(outcomes(&again), [stored("a and 1 more", "same")]);
 
-        // A program of which one unit is whole.
+        // A program with one unit that is not split.
         let mixed = server.zip(&[("mixed", file("mixed")), ("one.dwo", file("one.dwo"))]);
         assert_eq!(outcomes(&mixed)[1], stored("one.dwo", "completed"));
         assert_eq!(said(&server.text_of(&mixed)), expected, "{build}");
@@ -134,7 +134,8 @@ fn a_package_completes_the_program_or_its_debug_file_whenever_it_comes() {
         let file = |name: &str| &files[&format!("{build}/{name}")][..];
         let server = Server::start();
         let expected = plain(&server, &files, build);
-        // As a team sends them: what is shipped, its debug file, and the package days later.
+        // As a team may upload them: first the shipped program, then its debug file, and days later the
+        // package.
         let first = server.zip(&[("app", file("app.stripped"))]);
         assert!(
             notes(&first).contains("it is stripped"),
@@ -156,7 +157,7 @@ fn a_package_completes_the_program_or_its_debug_file_whenever_it_comes() {
         assert_eq!(hits(&server)["usable"], true);
         assert_eq!(said(&server.text_of(&third)), expected, "{build}");
 
-        // In one form, by curl; the package first.
+        // In one form with curl. The package comes first.
         let server = Server::start();
         let body = form(&[
             ("a", Some("app.dwp"), file("app.dwp")),
@@ -182,7 +183,7 @@ fn what_is_missing_is_named() {
         why.contains("split debug information of 2 units, and no program that is here has them; send the program"),
         "{why}"
     );
-    // Those of another build.
+    // Halves of another build.
     let other = server.zip(&[
         ("app", file("clang-5/app")),
         ("app.dwp", file("clang-4/app.dwp")),
@@ -191,7 +192,7 @@ fn what_is_missing_is_named() {
         outcomes(&other),
         [stored("app", "stored"), stored("app.dwp", "refused")]
     );
-    // One half of two: its functions are used, and what is missing is said.
+    // One of two halves: its functions are used, and the answer says what is missing.
     let one = server.request("PUT", "/upload/x", &[], file("clang-5/one.dwo"));
     assert_eq!(outcomes(&one), [stored("x", "completed")]);
     let lacks = "the functions of 1 unit are in files of their own (two.dwo)";
@@ -200,7 +201,7 @@ fn what_is_missing_is_named() {
     let text = server.text_of(&one);
     assert!(text.contains("geo::Square::area()") && has(&text, "STACK CFI"));
     assert!(!text.contains("geo::fail(int)\n3"), "{text}");
-    // All of them are more, and used from then on.
+    // Both halves contain more, so they replace the one.
     let both = server.zip(&[
         ("one.dwo", file("clang-5/one.dwo")),
         ("two.dwo", file("clang-5/two.dwo")),
@@ -209,7 +210,7 @@ fn what_is_missing_is_named() {
     assert!(!notes(&both).contains("files of their own"));
 }
 
-/// Two builds of which one unit is the same, as those of two days are: it has the same id.
+/// Two builds with one common unit, as on consecutive days. The unit has the same id in both.
 #[test]
 fn a_build_that_lacks_nothing_is_left_alone() {
     let files = files();
@@ -217,7 +218,7 @@ fn a_build_that_lacks_nothing_is_left_alone() {
     let server = Server::start();
     let monday = server.zip(&[("mixed", file("mixed")), ("one.dwo", file("one.dwo"))]);
     assert_eq!(outcomes(&monday)[1], stored("one.dwo", "completed"));
-    // Tuesday's program, and its package by itself.
+    // The program of the second day, and its package alone.
     server.zip(&[("app", file("app"))]);
     let package = server.request("PUT", "/upload/app.dwp", &[], file("app.dwp"));
     assert_eq!(outcomes(&package), [stored("app.dwp", "completed")]);
@@ -226,7 +227,7 @@ fn a_build_that_lacks_nothing_is_left_alone() {
     let module = server.get(&format!("/api/Symbols/?debug_id={id}")).json();
     let uploads = module["hits"][0]["uploads"].as_array().map(Vec::len);
     assert_eq!(uploads, Some(2), "{module}");
-    // Sent again it is known, and of the archive with all of them each program gets its own.
+    // Sent again, it is recognised. From an archive with all files, each program gets its own halves.
     let again = server.request("PUT", "/upload/app.dwp", &[], file("app.dwp"));
     assert_eq!(outcomes(&again), [stored("app.dwp", "same")]);
     let program = server.request("PUT", "/upload/app", &[], file("app"));
@@ -261,7 +262,7 @@ fn garbage_in_a_half_costs_its_functions_alone() {
         match round % 4 {
             0 => bytes.truncate(roll(whole.len())),
             _ => (0..1 + roll(60)).for_each(|_| {
-                // The table of sections at the end stays, so that more is read.
+                // The table of sections at the end is unchanged, so that more code reads the file.
                 let at = 64 + roll(2400);
                 bytes[at] = roll(256) as u8;
             }),
@@ -269,7 +270,7 @@ fn garbage_in_a_half_costs_its_functions_alone() {
         let answer = server.request("PUT", "/upload/app.dwp", &[], &bytes);
         assert!(matches!(answer.status, 200 | 400), "{}", answer.text());
     }
-    // A half whose units cannot be read, beside one that can.
+    // A half with an unreadable unit, together with a valid one.
     let mut broken = two.clone();
     let abbreviations = broken
         .windows(5)
@@ -293,7 +294,7 @@ fn a_folder_with_halves_is_added_at_once_or_through_a_server() {
     let folder = tempfile::tempdir().expect("a folder");
     let build = folder.path().join("build");
     std::fs::create_dir_all(build.join("obj")).expect("a folder");
-    // As a build leaves them: the halves lie in another folder, and come before.
+    // As a build creates them: the halves are in another folder, and are listed first.
     for (name, file) in [
         ("zapp", "gcc-5/app"),
         ("obj/one.dwo", "gcc-5/one.dwo"),

@@ -1,7 +1,6 @@
 //! The store on a disk that loses power, fails and fills up.
 //!
-//! One rule holds throughout: what was answered for is there, and what is there was sent
-//! (acknowledged ⊆ stored ⊆ sent), byte for byte, each crash in exactly one state.
+//! One rule always holds: acknowledged ⊆ stored ⊆ sent, byte for byte, with each crash in exactly one state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -25,13 +24,13 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 use crate::server::PATIENCE;
 use crate::sim_disk::{Change, Faults, Image, Kind, Random, SimDisk};
 
-/// Ways in which each single cut falls: nothing, everything, or some of the unsynced is kept.
+/// Variants of each single power cut: it keeps nothing, everything, or some of the unsynced data.
 const CUTS_EACH: u64 = 3;
-/// Of the cuts of a recovery, one in so many is made.
+/// One in this many power cuts during a recovery is tested.
 const DOUBLE_CUTS_ONE_IN: u64 = 61;
-/// Fill and free cycles of the full disk.
+/// Cycles of filling and freeing the disk.
 const FILL_CYCLES: usize = 30;
-/// Places in each channel of the queue.
+/// Capacity of each channel of the queue.
 const PLACES: usize = 2;
 const START: Timestamp = Timestamp::from_ms(1_795_338_764_123);
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -40,14 +39,14 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 pub enum Note {
     Sent(usize),
     Acked(usize),
-    /// The crash was seen to be finished with this result.
+    /// The test saw that the crash was finished with this result.
     Done(usize, u32),
     Requested(usize),
 }
 
 pub type Disks = SimDisk<Note>;
 
-/// What a client sends.
+/// A report of a client.
 struct Sent {
     id: CrashId,
     raw: RawCrash,
@@ -68,7 +67,7 @@ fn sent(index: usize, sizes: &[usize], deferred: bool) -> Sent {
     raw.annotations.insert("Note".into(), note);
     raw.metadata.received_at_ms = START.ms();
     let files = sizes.iter().enumerate().map(|(at, &size)| {
-        // One in three packs well, the others do not.
+        // One file in three compresses well, the others do not.
         let bytes = match at % 3 {
             1 => format!("{index} {at} ").into_bytes().repeat(size / 4 + 1)[..size].to_vec(),
             _ => random.bytes(size),
@@ -123,7 +122,7 @@ fn signature(index: usize, round: u32) -> String {
     format!("{index} | {round}")
 }
 
-/// A short life: every kind of step once, with a change of segments in the middle.
+/// A short script with every kind of step once, and with a change of segments in the middle.
 fn short_script() -> Vec<Sent> {
     vec![
         sent(0, &[700, 9_000], false),
@@ -136,7 +135,7 @@ fn short_script() -> Vec<Sent> {
     ]
 }
 
-/// A running store as clients and workers use it.
+/// A running store, as clients and workers use it.
 struct Server {
     disk: Disks,
     store: Store,
@@ -198,7 +197,7 @@ impl Server {
         answer
     }
 
-    /// The next job, if one comes in time.
+    /// The next job, if one arrives within `wait`.
     fn job_within(&self, wait: Duration) -> Option<Job> {
         within(wait, || self.jobs.waiting() > 0).then(|| self.jobs.next().unwrap())
     }
@@ -248,7 +247,7 @@ impl Server {
     }
 }
 
-/// Waits for what must come. False only if it never does.
+/// Waits for a condition that must become true. Returns false only if it never does.
 fn eventually(holds: impl FnMut() -> bool) -> bool {
     within(PATIENCE, holds)
 }
@@ -266,7 +265,7 @@ fn within(wait: Duration, mut holds: impl FnMut() -> bool) -> bool {
     }
 }
 
-/// Runs the short script on a healthy disk.
+/// Runs the short script on a disk without faults.
 fn run_short_script(disk: &Disks, crashes: &[Sent]) {
     let server = Server::start(disk).unwrap();
     server.accept(crashes, 0).unwrap();
@@ -276,7 +275,7 @@ fn run_short_script(disk: &Disks, crashes: &[Sent]) {
     let job = server.job();
     assert_eq!((job.attempt, job.faults), (2, 1));
     server.finish(crashes, &job, 1);
-    // A new day: every stream goes on in a new segment.
+    // A new day: every stream continues in a new segment.
     server.clock.set(Timestamp::from_ms(START.ms() + DAY_MS));
     server.accept(crashes, 2).unwrap();
     server.request(crashes, 1).unwrap();
@@ -287,10 +286,10 @@ fn run_short_script(disk: &Disks, crashes: &[Sent]) {
     server.store.indexed(1).unwrap();
     server.accept(crashes, 3).unwrap();
     server.accept(crashes, 4).unwrap();
-    // Both are in flight when the server ends.
+    // Both crashes are in flight when the server ends.
 }
 
-/// A longer life, chosen by a seed, with a spilled payload in it.
+/// A longer random script with a spilled payload.
 fn long_script(seed: u64) -> (Disks, Vec<Sent>) {
     let mut random = Random(seed);
     let mut crashes = Vec::new();
@@ -341,7 +340,7 @@ fn long_script(seed: u64) -> (Disks, Vec<Sent>) {
     (disk, crashes)
 }
 
-/// What a test knows at some moment of a history.
+/// The test's knowledge at one point of a history.
 #[derive(Clone, Default)]
 struct Known {
     sent: BTreeSet<usize>,
@@ -370,6 +369,7 @@ impl Known {
         known
     }
 
+<<<<<<< HEAD
     /// The check of a cut: what is known from the changes until it.
     fn checking(
         crashes: &[Sent],
@@ -378,6 +378,9 @@ impl Known {
     }
 
     /// Opens the store that is on a disk and holds it against what is known.
+=======
+    /// Opens the store on a disk and compares it with what is known.
+>>>>>>> comments-b
     fn check(&self, disk: &Disks, crashes: &[Sent]) -> Result<(), String> {
         let server = Server::with_places(disk, 0).map_err(|e| format!("does not open: {e}"))?;
         self.check_open(&server.store, crashes)?;
@@ -458,7 +461,7 @@ impl Known {
     }
 }
 
-/// A file of a simulated disk, for reading the database behind the store's back.
+/// A file of a simulated disk, to read the database without the store.
 #[derive(Debug)]
 struct Behind(Arc<dyn DiskFile>);
 
@@ -487,9 +490,15 @@ pub fn database_on(disk: &Disks) -> Database {
         .unwrap()
 }
 
+<<<<<<< HEAD
 /// Holds the tables of a closed store against each other: each crash in exactly one state, every
 /// payload inside its segment, every count right.
 pub fn audit(image: &Image) -> Result<(), String> {
+=======
+/// Checks the tables of a closed store against each other: each crash is in exactly one state, every payload
+/// is inside its segment, and every count is right.
+fn audit(image: &Image) -> Result<(), String> {
+>>>>>>> comments-b
     let database = database_on(&Disks::of(image.clone()));
     let read = database.begin_read().map_err(|e| e.to_string())?;
     let mut places: BTreeMap<u64, Vec<(State, Option<Lane>)>> = BTreeMap::new();
@@ -557,7 +566,7 @@ pub fn audit(image: &Image) -> Result<(), String> {
         let segment = segment.value();
         let row: rows::SegmentRow = rows::decode(row.value()).unwrap();
         if row.dead {
-            // Its file may be gone already.
+            // Its file may have been deleted already.
             continue;
         }
         let path = format!("segments/{segment:08}.pack");
@@ -571,10 +580,16 @@ pub fn audit(image: &Image) -> Result<(), String> {
     Ok(())
 }
 
+<<<<<<< HEAD
 /// Cuts the power after every change of a history, and again inside of the recoveries. `check` opens
 /// the store on a disk that a cut has left, given all changes until then. Gives the number of single
 /// and double cuts.
 pub fn cut_everywhere(
+=======
+/// Cuts the power after every change of a history, and again during the recoveries. Returns the number of
+/// single and double cuts.
+fn cut_everywhere(
+>>>>>>> comments-b
     first: &Image,
     changes: &[Change<Note>],
     one_in: u64,
@@ -671,13 +686,13 @@ fn a_sync_that_lies_is_found_by_the_same_checks() {
     }
 }
 
-/// Runs a script on a disk with a fault, ends the fault, and expects everything to be well again.
+/// Runs a script on a disk with a fault, ends the fault, and expects that everything works again.
 fn live_through(disk: &Disks, crashes: &[Sent], faults: Faults) -> Result<(), String> {
     let for_ever = faults.for_ever;
     disk.set_faults(faults);
     let (disk, server) = match Server::start(disk) {
         Ok(server) => (disk.clone(), server),
-        // It did not start. What a failed sync has left in memory ends with the machine.
+        // The store did not open. The unsynced data of a failed sync are lost when the machine restarts.
         Err(_) => {
             let disk = if for_ever {
                 Disks::of(disk.image().power_cut(2))
@@ -726,8 +741,8 @@ fn live_through(disk: &Disks, crashes: &[Sent], faults: Faults) -> Result<(), St
     let (_, changes) = disk.history();
     let known = Known::from(&changes);
     known.check_open(&server.store, crashes)?;
-    // All of it is durable, also what was written again after a failed sync: of the rest nothing
-    // is kept.
+    // All of it is durable, also the data that were written again after a failed sync. This cut keeps no
+    // unsynced data.
     let cut = Disks::of(disk.image().power_cut(1));
     known
         .check(&cut, crashes)
@@ -736,7 +751,7 @@ fn live_through(disk: &Disks, crashes: &[Sent], faults: Faults) -> Result<(), St
     audit(&disk.image())
 }
 
-/// Fails every operation of the script in turn, on a disk that holds `image` at first.
+/// Lets every operation of the script fail in turn, on a disk with the initial content `image`.
 fn fail_everywhere(image: &Image, for_ever: bool) {
     let crashes = short_script();
     let healthy = Disks::of(image.clone());
@@ -777,7 +792,7 @@ fn fail_everywhere(image: &Image, for_ever: bool) {
     assert!(operations > 100);
 }
 
-/// A disk with crashes in flight, queued and deferred, and a day's change of segments to come.
+/// A disk with crashes in flight, queued and deferred. A change of segments is due.
 fn left_by_a_kill() -> Image {
     let crashes = short_script();
     let disk = Disks::empty();
@@ -840,7 +855,7 @@ fn a_full_disk_refuses_reports_and_goes_on_when_there_is_room() {
                 Err(error) => panic!("{error}"),
             }
         };
-        // A worker's result comes in the middle of it, and reads go on.
+        // A worker's result arrives while the disk is full, and reads continue.
         let index = server.hand_in(&crashes, &job, job.attempt);
         let read = || matches!(server.store.crash(readable), Ok(Some(_)));
         assert!(eventually(read), "cycle {cycle}");
@@ -852,7 +867,7 @@ fn a_full_disk_refuses_reports_and_goes_on_when_there_is_room() {
         assert!(eventually(done), "cycle {cycle}");
         server.disk.note(Note::Done(index, job.attempt));
         assert_eq!(server.store.status().unwrap().latched, None);
-        // The workers go on as well.
+        // The workers continue, too.
         while server.jobs.waiting() > 0 {
             let job = server.jobs.next().unwrap();
             server.finish(&crashes, &job, job.attempt);
@@ -860,7 +875,7 @@ fn a_full_disk_refuses_reports_and_goes_on_when_there_is_room() {
     }
     let known = Known::from(&disk.history().1);
     known.check_open(&server.store, &crashes).unwrap();
-    // What was refused takes no room.
+    // Refused reports use no disk space.
     let image = disk.image();
     let segments = image.files().filter(|path| path.ends_with(".pack"));
     let bytes: usize = segments.map(|path| image.file(path).unwrap().len()).sum();
@@ -874,7 +889,7 @@ fn a_full_disk_refuses_reports_and_goes_on_when_there_is_room() {
 fn reads_go_on_while_nothing_can_be_written() {
     let crashes = short_script();
     let disk = Disks::empty();
-    // Without a page cache, which would answer for the disk.
+    // Without a page cache, which would hide the faults of the disk.
     let server = Server::with(&disk, PLACES, 0).unwrap();
     server.accept(&crashes, 0).unwrap();
     disk.set_faults(Faults {
@@ -908,9 +923,9 @@ fn reads_go_on_while_nothing_can_be_written() {
 fn one_failed_read_does_not_end_all_reading() {
     let crashes = short_script();
     let disk = Disks::empty();
-    // Without a page cache, which would answer for the disk.
+    // Without a page cache, which would hide the faults of the disk.
     let server = Server::with(&disk, PLACES, 0).unwrap();
-    // Once this is answered the writer has nothing to do, and will not notice by itself.
+    // After this answer the writer is idle and does not notice the fault by itself.
     server.accept(&crashes, 1).unwrap();
     disk.set_faults(Faults {
         fail_at: Some(0),
@@ -957,7 +972,7 @@ fn what_is_answered_while_the_store_closes_is_kept() {
 
 #[test]
 fn a_writer_that_panics_ends_the_process_and_says_so() {
-    /// Set in the process that is to end.
+    /// Set in the child process, which must end.
     const ENDING: &str = "CRASHKEEP_TEST_WRITER";
     struct Panics;
     impl JobSink for Panics {
@@ -1011,7 +1026,7 @@ fn closing_during_an_outage_ends() {
     assert!(server.accept(&crashes, 2).is_err());
     server.hand_in(&crashes, &job, 1);
     server.store.pause();
-    // It returns, although what waits cannot be written.
+    // It returns, although the waiting data cannot be written.
     server.store.close();
     assert!(matches!(
         server.store.accept(crashes[3].report(server.spill.path())),
@@ -1039,7 +1054,7 @@ fn a_crash_in_flight_at_a_kill_is_queued_again_then_suspected_then_set_aside() {
         } else {
             server.job();
         }
-        // A harmless one gets past a suspect.
+        // A crash that is not a suspect overtakes a suspect.
         if death == 4 {
             server.accept(&crashes, 2).unwrap();
             let harmless = server.job();
@@ -1059,7 +1074,7 @@ fn a_crash_in_flight_at_a_kill_is_queued_again_then_suspected_then_set_aside() {
         server = Server::with_places(&disk, 0).unwrap();
         assert_eq!(server.row(first.id).server_deaths, death);
         drop(server);
-        // Handed out once more by the clean run in between.
+        // The clean run handed these out once more.
         let mut behind = 0;
         rewrite(&disk, |row| {
             behind += 1;
@@ -1073,7 +1088,7 @@ fn a_crash_in_flight_at_a_kill_is_queued_again_then_suspected_then_set_aside() {
     server.finish(&crashes, &job, 9);
     let row = server.row(job.id);
     assert_eq!((row.server_deaths, row.lane), (0, Lane::Normal));
-    // The answer alone lets the next suspect go: no other command has to come.
+    // The answer alone releases the next suspect. No other command is needed.
     let other = server.job();
     assert_ne!(other.id, job.id);
     assert_eq!(other.lane, Lane::Suspect);
@@ -1090,7 +1105,7 @@ fn a_crash_that_is_set_back_waits_for_those_who_have_time_without_a_fault() {
     let again = server.jobs.next_slow().unwrap();
     assert_eq!((again.id, again.lane), (job.id, Lane::Slow));
     assert_eq!((again.attempt, again.faults), (2, 0));
-    // The answer of the first try comes too late to set it back once more.
+    // The answer of the first attempt arrives too late to requeue the crash again.
     server.store.set_back(job).unwrap();
     server.store.set_back(again).unwrap();
     let again = server.jobs.next_slowest().unwrap();
@@ -1112,7 +1127,7 @@ fn workers_are_told_whether_more_wait_than_they_have_places_for() {
     server.accept(&crashes, 0).unwrap();
     let first = server.job();
     assert!(!server.jobs.is_behind());
-    // Slow ones have workers of their own.
+    // Slow jobs have their own workers.
     server.store.set_back(first).unwrap();
     assert!(eventually(|| server.jobs.waiting() == 1));
     assert!(!server.jobs.is_behind());
@@ -1127,7 +1142,7 @@ fn workers_are_told_whether_more_wait_than_they_have_places_for() {
     assert!(eventually(|| !server.jobs.is_behind()));
 }
 
-/// Edits every row of a closed store.
+/// Edits all rows of a closed store.
 fn rewrite(disk: &Disks, mut edit: impl FnMut(&mut StoredCrash)) {
     let database = database_on(disk);
     let write = database.begin_write().unwrap();
@@ -1159,15 +1174,15 @@ fn a_late_answer_of_a_suspect_does_not_let_a_second_one_out() {
         if death == 2 {
             let old = server.job();
             assert!(server.no_job());
-            // Asked for again while a worker has it: the worker still has it.
+            // The crash is requested again while a worker has it. That worker still has it.
             server.request(&crashes, 0).unwrap();
             assert!(server.no_job());
-            // Its late answer does not count, but the worker is free again.
+            // The worker's late answer does not count, but the worker is free again.
             server.hand_in(&crashes, &old, 1);
             let new = server.job();
             assert_eq!((new.id, new.attempt), (old.id, old.attempt + 1));
             assert_eq!(server.row(old.id).processed, None);
-            // The same late answer twice frees nobody.
+            // The same late answer again does not release another suspect.
             server.hand_in(&crashes, &old, 1);
             assert!(server.no_job(), "two suspects at once");
             return;
@@ -1224,7 +1239,7 @@ fn a_request_brings_a_crash_to_the_priority_lane_from_every_state() {
         (1, Some("overran".into()))
     );
 
-    // While it is being walked: the walk that runs no longer counts, nor do its faults.
+    // During the walk: the running walk no longer counts, and neither do its faults.
     server.request(&crashes, 1).unwrap();
     let again = server.job();
     assert_eq!((again.attempt, again.faults), (job.attempt + 1, 0));
@@ -1240,7 +1255,7 @@ fn a_request_brings_a_crash_to_the_priority_lane_from_every_state() {
         signature(1, 2)
     );
     let changes = server.store.changes(0, 10).unwrap();
-    // Received, asked for, and two ends.
+    // One receipt, one request, and two ends.
     assert_eq!(
         changes.iter().map(|c| c.change).collect::<Vec<_>>(),
         [1, 2, 3, 4]
@@ -1279,7 +1294,7 @@ fn a_flipped_bit_in_a_segment_damages_one_crash_alone() {
             }
         }
     }
-    // Cut off in the middle: the store opens, and goes on in another segment.
+    // Cut off in the middle: the store opens, and continues in another segment.
     let mut short = image.clone();
     short.put(&path, &whole[..(blob.offset + 100) as usize]);
     let server = Server::with_places(&Disks::of(short), 0).unwrap();
@@ -1378,7 +1393,7 @@ fn files_that_no_commit_knows_are_left_alone() {
     assert!(image.file("segments/00000077.pack").is_some());
 }
 
-/// Segment files of a disk whose rows are not in its database.
+/// Segment files on a disk that have no row in the database.
 fn ownerless_segments(image: &Image) -> Vec<String> {
     let database = database_on(&Disks::of(image.clone()));
     let read = database.begin_read().unwrap();
@@ -1453,7 +1468,7 @@ fn a_damaged_database_is_told_as_damage_and_panics_nowhere() {
         let disk = Disks::of(damaged);
         let opened = std::panic::catch_unwind(|| {
             let server = Server::with_places(&disk, 0)?;
-            // What is read must be an answer, too.
+            // Every result of a read must be correct, too.
             for crash in &crashes {
                 if let Ok(Some((_, row))) = server.store.crash(crash.id) {
                     let _ = server.store.raw(&row);
@@ -1510,7 +1525,7 @@ fn a_store_whose_file_was_taken_away_acknowledges_nothing_until_it_is_back() {
     let store = Store::open(Arc::new(disk), options(), clock.clone(), Box::new(lanes)).unwrap();
     let accept = |index: usize| store.accept(crashes[index].report(root.path()));
     accept(0).unwrap();
-    // A second one is refused without the lock on the directory.
+    // A second store is refused, even without the lock on the directory.
     let (lanes, _jobs, _stop) = queue(0);
     let again = OsDisk::new(&data).unwrap();
     let second = Store::open(Arc::new(again), options(), clock, Box::new(lanes));
@@ -1528,7 +1543,7 @@ fn a_store_whose_file_was_taken_away_acknowledges_nothing_until_it_is_back() {
     std::fs::rename(&away, &path).unwrap();
     assert!(eventually(|| accept(3).is_ok()));
     assert!(store.crash(crashes[3].id).unwrap().is_some());
-    // Segments that are gone take no more, and are told about.
+    // Missing segments get no more data, and are reported.
     assert_eq!(store.status().unwrap().faults().count(), 0);
     for entry in std::fs::read_dir(data.join("segments")).unwrap() {
         std::fs::remove_file(entry.unwrap().path()).unwrap();
@@ -1552,7 +1567,7 @@ fn a_store_whose_file_was_taken_away_acknowledges_nothing_until_it_is_back() {
     let clock = Arc::new(ManualClock::at(START));
     let store = Store::open(again, options(), clock, Box::new(lanes)).unwrap();
     assert_eq!(store.raw(&row).unwrap(), crashes[4].raw);
-    // The whole folder.
+    // The complete folder is deleted.
     std::fs::remove_dir_all(data.join("segments")).unwrap();
     store.accept(crashes[5].report(root.path())).unwrap();
     assert!(store.status().unwrap().faults().count() > 0);

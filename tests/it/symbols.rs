@@ -1,4 +1,4 @@
-//! Symbols come in by every door that a tool knows, and go out again.
+//! Symbols: uploads through the protocols of all tools, and downloads.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -84,13 +84,13 @@ pub fn outcomes(answer: &Answer) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Every file below a folder.
+/// All files below a folder.
 pub fn files_below(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         match path.is_dir() {
-            // Only marks: which debug ids a program's id leads to.
+            // These are only marks that map the id of a program to debug ids.
             true if path.ends_with("by-code-id") => {}
             true => found.extend(files_below(&path)),
             false => found.push(path.display().to_string()),
@@ -186,7 +186,7 @@ fn breakpads_own_uploader_is_understood_in_both_protocols() {
     );
 
     let server = Server::start();
-    // The client shows its key in the query, in all requests but the upload itself.
+    // The client sends its key in the query of every request except the upload itself.
     let send = |name: &str| {
         let captured = fixture(&format!("requests/breakpad-sym_upload-v2-{name}.http"));
         let captured = String::from_utf8(captured).expect("text");
@@ -200,7 +200,7 @@ fn breakpads_own_uploader_is_understood_in_both_protocols() {
         "{created}"
     );
     assert!(created.contains("\", \"uploadKey\": \""), "{created}");
-    // The capture put its file under an address of its own.
+    // The recorded client uploaded its file to its own URL.
     let put = fixture("requests/breakpad-sym_upload-v2-3-put.http");
     let json: Value = serde_json::from_str(&created).expect("JSON");
     let url = json["uploadUrl"].as_str().expect("an address");
@@ -432,7 +432,7 @@ fn a_kill_in_the_middle_of_an_upload_leaves_no_half_file() {
     });
     send_signal(server.child.id(), Signal::KILL);
     server.child.wait().expect("its end");
-    // What a kill between the check and the renaming leaves.
+    // A kill between the check and the rename leaves this file.
     std::fs::write(data.join("incoming/.tmpLeft"), &text[..1000]).expect("a file");
     assert_eq!(files_below(&data.join("symbols")), [""; 0]);
     let server = Server::start_in(&data, &[]);

@@ -1,10 +1,11 @@
-//! Top crashers, signatures and products as pages: figures, and the searches that count them.
+//! Top crashers, and the pages of signatures and products: their numbers, and the searches that count the
+//! same.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::server::{Server, fixture, wait_for};
 
-/// A page's text with its markup taken out; runs of spaces are one.
+/// The text of a page without its markup. Each run of spaces becomes one space.
 pub fn plain(html: &str) -> String {
     let mut text = String::new();
     let mut is_tag = false;
@@ -21,7 +22,7 @@ pub fn plain(html: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The part of a page from this heading to the next.
+/// The part of a page from this heading to the next one.
 pub fn section(html: &str, heading: &str) -> String {
     let start = html
         .find(&format!("<h2>{heading}</h2>"))
@@ -30,7 +31,7 @@ pub fn section(html: &str, heading: &str) -> String {
     rest[..rest.find("<h2>").unwrap_or(rest.len())].to_owned()
 }
 
-/// The texts of the cells of each row of the bodies of tables.
+/// The texts of the cells in all rows of table bodies.
 pub fn rows(html: &str) -> Vec<Vec<String>> {
     html.split("<tbody>")
         .skip(1)
@@ -43,7 +44,7 @@ pub fn rows(html: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// Follows every link from a number to a search and compares; returns how many there were.
+/// Follows every link from a number to a search and compares the counts. Returns the number of links.
 pub fn check_links(server: &Server, html: &str) -> usize {
     let mut checked = 0;
     for link in html.split("<a ").skip(1) {
@@ -70,7 +71,7 @@ pub fn check_links(server: &Server, html: &str) -> usize {
     checked
 }
 
-/// The sums of a table's columns but the first: crashes of one test can fall on two days.
+/// The sums of a table's columns, except the first. The crashes of one test can be on two days.
 pub fn sums(rows: &[Vec<String>]) -> Vec<u64> {
     let width = rows.first().map_or(0, Vec::len);
     (1..width)
@@ -112,7 +113,7 @@ pub fn upload(server: &Server, upload: &Upload) -> String {
     server.submit(&annotations, &files).crash_id()
 }
 
-/// A server with crashes of two products; returns the signatures on Linux, Windows and macOS.
+/// A server with crashes of two products. Returns the signatures on Linux, Windows and macOS.
 pub fn stocked() -> (Server, [String; 3]) {
     let server = Server::start();
     let alpha = |version, dump, install_time, uptime, further| Upload {
@@ -428,7 +429,7 @@ fn a_product_s_page_shows_its_days_and_what_is_new() {
         format!("{windows} 2"),
         format!("{mac} 1"),
     ];
-    // They come newest first, by days.
+    // They are sorted by day, newest first.
     fresh.sort();
     expected.sort();
     assert_eq!(fresh, expected);

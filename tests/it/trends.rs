@@ -1,11 +1,11 @@
-//! Trends of a product, and the pages that were open: figures from the store's counters.
+//! Trends of a product, and its open URLs: numbers from the store's counters.
 
 use crate::server::{Server, wait_for};
 use crate::topcrashers::{
     LINUX, MAC, Upload, WINDOWS, check_links, page, plain, rows, section, upload,
 };
 
-/// A server with five crashes of one product, by two builds of two versions.
+/// A server with five crashes of one product, from two builds of two versions.
 fn stocked() -> Server {
     let server = Server::start();
     let crash = |version, dump, uptime, further| Upload {

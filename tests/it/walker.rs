@@ -1,5 +1,5 @@
-//! The stackwalk child: that it answers as a walk in this process does, and that whatever becomes
-//! of it, the next dump is walked.
+//! The stackwalk child: it gives the same answer as a walk in this process. Whatever happens to it, the next
+//! dump is walked.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -35,13 +35,13 @@ fn walked_here(dump: &[u8]) -> Vec<u8> {
     walk(dump, &symbols, &WalkLimits::NONE).unwrap()
 }
 
-/// A stand-in for the walker that does as a shell script says. It starts with an empty
-/// environment, as walkers do, so programs are named by their whole path.
+/// A program that replaces the walker and runs a shell script. Like walkers, it starts with an empty
+/// environment, so the script must use full paths of programs.
 fn stand_in(folder: &Path, script: &str) -> PathBuf {
     let (text, program) = (folder.join("script.txt"), folder.join("stand-in"));
     std::fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
-    // Copied by a process of its own: a file this process had open for writing may still be open
-    // in a child that another test has just forked, and cannot be executed then.
+    // Another process copies the file. If this process wrote it, a child that another test has just forked
+    // could still have it open for writing. Then it could not be executed.
     let install = Command::new("install")
         .args(["-m", "755"])
         .args([&text, &program])
@@ -226,7 +226,7 @@ fn a_child_killed_while_it_walks_is_a_fault_of_signal_nine() {
 fn a_child_past_the_deadline_is_killed_whether_it_reads_or_not() {
     let mut dump = small_dump();
     dump.resize(1 << 20, 0);
-    // The second reads all of the request; its third descriptor keeps the reply's pipe open.
+    // The second script reads the complete request. Its third descriptor keeps the pipe of the reply open.
     for script in ["exec /bin/sleep 3600", "exec 3>&1; exec /bin/cat >&2"] {
         let (_folder, mut options) = options_of(script);
         options.deadline = Duration::from_millis(300);
@@ -391,13 +391,13 @@ fn the_command_prints_json_or_text_or_says_why_not() {
     );
 }
 
-/// A walker that commits the faults it is told to.
+/// A walker that commits the faults that dumps order.
 pub fn faulty(folder: &Path) -> PathBuf {
     let script = format!("exec {} \"$@\" --plant-faults", program().display());
     stand_in(folder, &script)
 }
 
-/// The same of the first walker alone; those after it are as they should be.
+/// The same, but only the first walker commits faults. Later ones work normally.
 pub fn faulty_once(folder: &Path) -> PathBuf {
     let script = format!(
         "mkdir '{0}/first' 2>/dev/null && exec {1} \"$@\" --plant-faults\nexec {1} \"$@\"",
@@ -422,7 +422,7 @@ fn every_planted_fault_has_its_reason_and_leaves_the_next_dump_alone() {
         ("garbage", "the walker answered nonsense: reply begins with"),
         ("stop", "the walk took longer than 2s"),
     ] {
-        // Only the one that does nothing is to meet it, however busy the machine is.
+        // Only the walker that does nothing must reach the deadline, however busy the machine is.
         options.deadline = Duration::from_secs(if fault == "stop" { 2 } else { 60 });
         let mut walker = Walker::new(options.clone());
         let order = format!("CKFAULT {fault}");
@@ -444,7 +444,7 @@ fn a_walker_of_a_server_obeys_no_orders() {
     assert_eq!(error.status, "HeaderMismatch");
 }
 
-/// Runs the self-test on a folder of symbols: its text, and whether every fence holds.
+/// Runs the self-test with a folder of symbols. Returns its output, and whether every restriction works.
 #[cfg(target_os = "linux")]
 fn self_test(symbols: &Path) -> (String, bool) {
     let output = Command::new(program())
@@ -464,7 +464,7 @@ fn a_walker_can_read_symbols_and_do_nothing_else() {
     let (text, is_closed) = self_test(folder.path());
     assert!(is_closed, "{text}");
     let stands = |fence: &str| text.contains(&format!("{fence}: stands"));
-    // A kernel without them is allowed to be tested on; then the text says so.
+    // The tests may run on a kernel without these features. The output then says so.
     for (what, fences) in [
         ("read a file elsewhere", &["landlock"][..]),
         ("write a file", &["landlock", "seccomp"]),

@@ -1,21 +1,21 @@
-//! As much of WebDriver as the tests of the pages need: one session, over plain HTTP.
+//! The part of WebDriver that the tests of the pages need: one session, over plain HTTP.
 
 use serde_json::{Value, json};
 use ureq::Agent;
 
 use crate::server::PATIENCE;
 
-/// What an answer calls an element.
+/// The key of an element in an answer.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// Why a command failed, in the driver's words.
+/// Why a command failed, as the driver reports it.
 #[derive(Debug)]
 #[expect(dead_code, reason = "it is shown where a command must not fail")]
 pub struct DriverError(String);
 
 pub struct Session {
     agent: Agent,
-    /// Of the session.
+    /// URL of the session.
     url: String,
 }
 
@@ -36,7 +36,7 @@ impl Session {
         let mut session = Self { agent, url: base };
         let mut capabilities = capabilities;
         let patience_ms = PATIENCE.as_millis() as u64;
-        // The driver's own bounds are for a machine that has nothing else to do.
+        // The driver's own time limits assume an idle machine.
         capabilities["timeouts"] = json!({ "script": patience_ms, "pageLoad": patience_ms });
         let body = json!({ "capabilities": { "alwaysMatch": capabilities } });
         let made = session.post("", body)?;
@@ -45,7 +45,7 @@ impl Session {
         Ok(session)
     }
 
-    /// Any command that has a body.
+    /// Sends any command that has a body.
     pub fn post(&self, path: &str, body: Value) -> Result<Value, DriverError> {
         let request = self.agent.post(self.address(path));
         let request = request.header("content-type", "application/json");
@@ -108,9 +108,9 @@ impl Session {
         self.post(&path, json!({ "text": keys })).map(drop)
     }
 
-    /// Ends the browser, in order.
+    /// Ends the browser in an orderly way.
     pub fn close(&self) {
-        // One that is gone already is what is wanted.
+        // Ignore errors: the browser may have ended already.
         let _ = self.agent.delete(&self.url).call();
     }
 }

@@ -76,7 +76,7 @@ pub struct NamerArgs {
     mapped: Option<PathBuf>,
 }
 
-/// Walks one dump in this process, to its end.
+/// Walks one dump in this process, without limits.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let name = args.dump.display().to_string();
     let dump = std::fs::read(&args.dump).with_context(|| name.clone())?;
@@ -84,7 +84,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         eprintln!("crashkeep: {}: no such symbol folder", folder.display());
     }
     let symbols = SymbolCache::new(SymbolDirs::new(args.symbols), MAP_BYTES_MAX);
-    // The file's name is enough to tell it from others, and the same from any folder.
+    // The file name identifies the dump, and is the same from every working directory.
     let leaf = args
         .dump
         .file_name()
@@ -97,7 +97,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         out = text::render(&walk).into_bytes();
     }
     match io::stdout().lock().write_all(&out) {
-        // `crashkeep walk X | head` has seen enough.
+        // `crashkeep walk X | head` closes the pipe early.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         written => Ok(written.map(|()| ExitCode::SUCCESS)?),
     }
@@ -130,7 +130,7 @@ pub fn run_walker(args: WalkerArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Answers questions about addresses on stdin, on stdout.
+/// Answers requests about addresses: reads stdin, writes stdout.
 pub fn run_namer(args: NamerArgs) -> anyhow::Result<ExitCode> {
     let (input, output) = (io::stdin().lock(), io::stdout().lock());
     stackwalk::serve_names(args.symbols, args.mapped, input, output).context("namer")?;

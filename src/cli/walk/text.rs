@@ -1,13 +1,13 @@
-//! A walk for reading: what happened, the crashing thread, the others, the modules.
+//! A walk as readable text: what happened, the crashing thread, the other threads, the modules.
 
 use std::fmt::{self, Write};
 
 use crate::crash::walk::{CrashInfo, Frame, Inline, Module, Thread, Walk};
 
-/// The whole walk as text, ending in a newline.
+/// The complete walk as text, ending in a newline.
 ///
-/// All of it comes out of a dump: control characters are replaced, so that no name in it can move
-/// the cursor or clear the screen of who reads it.
+/// All of it comes from a dump. Control characters are replaced, so that no name in it can move the cursor
+/// or clear the reader's screen.
 pub(super) fn render(walk: &Walk) -> String {
     let mut text = String::new();
     write_walk(&mut text, walk).expect("a String takes every write");
@@ -147,7 +147,7 @@ fn write_thread(
     Ok(())
 }
 
-/// A frame's line, after one line for each call inlined into it, innermost first.
+/// The lines of a frame: first one line per inlined call, innermost first, then the frame itself.
 fn write_frame(out: &mut String, frame: &Frame) -> fmt::Result {
     let module = match (&frame.module, frame.unloaded_modules.first()) {
         (Some(module), _) => module.as_str(),
@@ -251,7 +251,7 @@ fn symbols_of(module: &Module) -> &'static str {
     }
 }
 
-/// The schema's word for how a frame was found, for a reader.
+/// A readable name for the schema's trust word.
 fn trust(word: &str) -> &str {
     match word {
         "cfi" => "call frame info",
@@ -273,7 +273,7 @@ fn words<const N: usize>(parts: [&Option<String>; N]) -> String {
     known.join(" ")
 }
 
-/// `0x00000000000012ab` -> `0x12ab`: an offset is short, its padding says nothing.
+/// `0x00000000000012ab` -> `0x12ab`: an offset is short, so its padding is omitted.
 fn shortened(hex: &str) -> String {
     let digits = hex.trim_start_matches("0x").trim_start_matches('0');
     format!("0x{}", if digits.is_empty() { "0" } else { digits })

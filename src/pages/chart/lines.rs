@@ -1,25 +1,25 @@
-//! Lines of measures over a common start.
+//! Line charts of measured values. All lines start at the same position.
 
 use maud::{Markup, html};
 
 use super::{Canvas, LEFT, Scale, at, class, figure};
 use crate::pages::shown;
 
-/// One line a series; a place without a value breaks its line.
+/// One line per series. A position without a value interrupts the line.
 pub struct Lines {
     pub title: String,
-    /// What is measured, for the axis and the marks.
+    /// The measured quantity, for the axis and the marks.
     pub unit: String,
-    /// What a place is, for the table.
+    /// What a position is, for the table.
     pub place: &'static str,
-    /// Names of the places, from the left.
+    /// Names of the positions, from the left.
     pub places: Vec<String>,
     pub lines: Vec<Line>,
 }
 
 pub struct Line {
     pub name: String,
-    /// One for each place.
+    /// One value per position.
     pub values: Vec<Option<f64>>,
 }
 
@@ -35,7 +35,7 @@ impl Lines {
         figure(&self.title, names, |canvas| self.svg(canvas))
     }
 
-    /// The figures behind the drawing.
+    /// A table with the figures.
     pub fn table(&self) -> Markup {
         html! {
             details {
@@ -90,7 +90,7 @@ impl Lines {
     }
 }
 
-/// Values without a gap, each with its place.
+/// The runs of values without a gap, with the position of each value.
 fn runs(
     values: &[Option<f64>],
 ) -> impl Iterator<Item = impl Iterator<Item = (usize, f64)> + Clone> {

@@ -1,7 +1,7 @@
-//! Charts: SVG drawn on the server, with the figures in a table behind.
+//! Charts: SVG that is drawn on the server, with the figures in a table below.
 //!
-//! Texts keep their size on every screen: each chart is drawn for two widths, and the stylesheet
-//! shows the one that fits. Colours are classes of the stylesheet.
+//! Text has the same size on every screen. Each chart is drawn in two widths, and the stylesheet shows the
+//! one that fits. Colours are classes of the stylesheet.
 
 mod lines;
 mod stack;
@@ -13,10 +13,10 @@ use maud::{Markup, html};
 
 use super::number;
 
-/// Series that a chart tells apart by colour.
+/// Maximum number of series that a chart can show in different colours.
 pub const SERIES_MAX: usize = 5;
 
-/// A width class: the drawing's measures in pixels.
+/// A size of the drawing, in pixels.
 struct Canvas {
     class: &'static str,
     width: f64,
@@ -38,13 +38,13 @@ const CANVASES: [Canvas; 2] = [
 const LEFT: f64 = 40.0;
 const TOP: f64 = 22.0;
 const BOTTOM: f64 = 22.0;
-/// Room that a label below the drawing takes.
+/// Width of a label below the drawing.
 const LABEL: f64 = 52.0;
 
-/// Where values stand on a drawing, and its ticks.
+/// The scale of the values on a drawing, and its ticks.
 struct Scale<'a> {
     canvas: &'a Canvas,
-    /// Between two ticks.
+    /// Distance between two ticks.
     step: u64,
     /// The highest tick.
     top: u64,
@@ -72,17 +72,17 @@ impl<'a> Scale<'a> {
         self.floor() - self.length(value)
     }
 
-    /// Width of one of so many places side by side.
+    /// Width of one position, if there are this many.
     fn room(&self, places: usize) -> f64 {
         (self.canvas.width - LEFT) / places.max(1) as f64
     }
 
-    /// One of so many places is named, for the names to have room.
+    /// How many positions share one label, so that labels do not overlap.
     fn every(&self, places: usize) -> usize {
         (LABEL / self.room(places)).ceil().max(1.0) as usize
     }
 
-    /// The drawing with its unit and ticks, around its marks.
+    /// The drawing: unit, ticks and marks.
     fn svg(&self, title: &str, unit: &str, marks: &Markup) -> Markup {
         let Canvas {
             class,
@@ -103,13 +103,13 @@ impl<'a> Scale<'a> {
         }
     }
 
-    /// A name below the drawing.
+    /// A label below the drawing.
     fn label(&self, x: f64, text: &str) -> Markup {
         html! { text x=(at(x)) y=(self.canvas.height - 6.0) text-anchor="middle" { (text) } }
     }
 }
 
-/// A titled drawing in all widths with the names of its series, from the top.
+/// The drawing in all widths with its title and the names of its series, from the top.
 fn figure<'a>(
     title: &str,
     names: impl DoubleEndedIterator<Item = &'a str> + ExactSizeIterator,
@@ -136,12 +136,12 @@ fn class(series: usize) -> String {
     format!("s{}", series % SERIES_MAX + 1)
 }
 
-/// A coordinate, to a tenth of a pixel.
+/// A coordinate with one decimal.
 fn at(value: f64) -> String {
     format!("{value:.1}")
 }
 
-/// The distance of ticks: 1, 2 or 5 times a power of ten, for at most five of them.
+/// The distance between ticks: 1, 2 or 5 times a power of ten, so that there are at most five ticks.
 fn step(highest: u64) -> u64 {
     let mut power = 1;
     loop {

@@ -1,34 +1,34 @@
-//! Bars of counts, one upon the other.
+//! Stacked bar charts of counts.
 
 use maud::{Markup, html};
 
 use super::{Canvas, LEFT, Scale, at, class, figure};
 use crate::pages::{number, shown};
 
-/// Bars of counts, one upon the other.
+/// A stacked bar chart.
 pub struct Stack {
     pub title: String,
-    /// What is counted, for the axis and the marks.
+    /// The counted things, for the axis and the marks.
     pub unit: String,
-    /// What a bar is, for the table.
+    /// The unit of a bar, for the table.
     pub bar: &'static str,
     pub bars: Vec<Bar>,
-    /// From the bottom up.
+    /// From bottom to top.
     pub series: Vec<Series>,
 }
 
 pub struct Bar {
-    /// As the table has it.
+    /// The label in the table.
     pub label: String,
-    /// As it stands below the drawing, where there is little room.
+    /// The shorter label below the drawing.
     pub tick: String,
-    /// The search that counts all of it.
+    /// The search that counts all crashes of the bar.
     pub href: String,
 }
 
 pub struct Series {
     pub name: String,
-    /// A count for each bar, with the search that counts it.
+    /// One count per bar, with the search that counts it.
     pub values: Vec<(u64, String)>,
 }
 
@@ -46,7 +46,7 @@ impl Stack {
         figure(&self.title, names, |canvas| self.svg(canvas))
     }
 
-    /// The figures behind the drawing.
+    /// A table with the figures.
     pub fn table(&self) -> Markup {
         html! {
             details {
@@ -94,14 +94,14 @@ impl Stack {
                         }
                     }
                 }
-                // Counted from the newest, which is always named.
+                // Counted from the newest bar, which always has a label.
                 @if (last - bar).is_multiple_of(every) { (scale.label(x + room / 2.0, tick)) }
             }
         };
         scale.svg(&self.title, &self.unit, &marks)
     }
 
-    /// Each series with what is stacked below it.
+    /// Each series, with the sum of the series below it.
     fn bases(&self, bar: usize) -> Vec<(usize, u64)> {
         let mut base = 0;
         let mut bases = Vec::with_capacity(self.series.len());

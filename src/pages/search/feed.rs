@@ -21,7 +21,7 @@ const COLUMNS: [&str; 7] = [
     name::REASON,
 ];
 
-/// A feed reader has nobody to tell of a slip, so one is refused.
+/// Refuses a search with an error, because a feed reader cannot show the error.
 pub fn feed(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let params = &request.query;
     let asked = Asked::read(params, app.clock.now(), request.sees_protected())?;
@@ -66,11 +66,11 @@ pub fn feed(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
 }
 
 fn link(rel: &str, to: &str) -> Markup {
-    // With a closing tag: without one it would be HTML and no XML.
+    // With a closing tag. Without it, this would be HTML and not XML.
     html! { link rel=(rel) href=(to) {} }
 }
 
-/// Without characters that no XML document may hold.
+/// Removes characters that an XML document must not contain.
 fn clean(text: &str) -> String {
     shown(text)
         .chars()
@@ -78,7 +78,7 @@ fn clean(text: &str) -> String {
         .collect()
 }
 
-/// The conditions, as the search box would have them.
+/// The conditions in the syntax of the search box.
 fn title(params: &Params) -> String {
     let conditions = params
         .0

@@ -7,14 +7,14 @@ use crate::fields::{self, Field, name};
 use crate::pages::{shown, text_of};
 use crate::query::language;
 
-/// Fields with an input of their own in the form.
+/// Fields with their own input in the form.
 const INPUTS: [(&str, &str, &str); 4] = [
     (name::PRODUCT, "Product", "any"),
     (name::VERSION, "Version", "any"),
     (name::SIGNATURE, "Signature", "words, ~part, =exact, ^start"),
     (name::PLATFORM, "Platform", "any"),
 ];
-/// What one more condition can say.
+/// Operators of an additional condition.
 const OPS: [(&str, &str); 13] = [
     ("", "has"),
     ("!", "has not"),
@@ -30,7 +30,7 @@ const OPS: [(&str, &str); 13] = [
     ("__null__", "is missing"),
     ("!__null__", "is there"),
 ];
-/// Values of one field that the box suggests.
+/// Values per field that the search box suggests.
 const VALUES_MAX: usize = 8;
 
 impl View<'_> {
@@ -132,7 +132,7 @@ impl View<'_> {
         let mut others = Vec::new();
         for (name, value) in &self.params.0 {
             let name = name.as_str();
-            // A field can have several conditions; its input holds the first, the others stay too.
+            // A field can have several conditions. Its input shows the first. The others must be kept too.
             let is_first = !seen.contains(&name);
             seen.push(name);
             let has_input = INPUTS.iter().any(|(input, ..)| *input == name)
@@ -146,7 +146,7 @@ impl View<'_> {
         others
     }
 
-    /// Conditions without a control, each with a way to be rid of it, and what is wrong with them.
+    /// Conditions without a control, each with a link to remove it, and its error if it has one.
     fn chips(&self) -> Markup {
         let others = self.others();
         html! {
@@ -180,7 +180,7 @@ impl View<'_> {
         self.address(|params| params.retain(|(n, v)| n != name || v != value))
     }
 
-    /// Lines that go on from what stands in the box: fields, and values that are there.
+    /// Suggestions that extend the text in the search box: fields, and values that occur in the results.
     fn suggestions(&self) -> Vec<String> {
         let typed = self.params.get("q").unwrap_or_default().trim();
         let line = |condition: String| {

@@ -1,9 +1,9 @@
-//! Search: a box and a form for the questions, the crashes that answer them, and counts beside them.
+//! The search page: a box and a form for the query, the crashes found, and counts of them.
 //!
-//! The parameters are SuperSearch's, so a page's address works for the API too. Some are the
-//! form's own: `from` and `to` are days, which browsers can offer a calendar for; `page` counts
-//! from 1; `add_field`, `add_op` and `add_value` are one more condition. What cannot be read is
-//! told at its control, and the rest is answered all the same.
+//! The parameters are those of SuperSearch, so the query string of the page also works for the API. Some
+//! parameters belong only to the form. `from` and `to` are days, for which browsers can show a calendar.
+//! `page` counts from 1. `add_field`, `add_op` and `add_value` are one additional condition. A parameter
+//! that cannot be read is reported at its control. The rest of the search runs nevertheless.
 
 pub mod feed;
 mod form;
@@ -24,7 +24,7 @@ use crate::store::accounts::SearchRow;
 use crate::web::{Params, Request, Response, WebError};
 
 const PER_PAGE: usize = 50;
-/// Values that each facet lists.
+/// Values per facet.
 const FACET_VALUES: usize = 12;
 const COLUMNS: [&str; 6] = [
     name::DATE,
@@ -41,10 +41,10 @@ const FACETS: [&str; 5] = [
     name::PLATFORM,
     name::PROCESS_TYPE,
 ];
-/// Parameters that one page tells of at most.
+/// Maximum number of invalid parameters that a page reports.
 const PROBLEMS_MAX: usize = 20;
 
-/// A parameter that cannot be used.
+/// An invalid parameter.
 struct Problem {
     param: String,
     value: Option<String>,
@@ -66,7 +66,7 @@ impl From<QueryError> for Problem {
     }
 }
 
-/// What is asked, and what of it cannot be read.
+/// The query in the request, and the parameters that could not be read.
 struct Asked {
     query: Query,
     problems: Vec<Problem>,
@@ -108,7 +108,7 @@ pub fn search(app: &App, request: &Request, _: &[String]) -> Result<Response, We
     })
 }
 
-/// The parameters with the form's one more condition as one of them, where it says something.
+/// The parameters, with the form's additional condition as one of them if it is complete.
 fn with_addition(params: &Params) -> Params {
     let op = params.get("add_op").unwrap_or_default();
     let is_whole = matches!(op, "__null__" | "!__null__");
@@ -184,7 +184,7 @@ impl Asked {
             }
             problems.push(error.into());
         };
-        // Every row leads to its report.
+        // Every row has a link to its report.
         let id = FieldRef::find(name::UUID).expect("the catalogue has an id");
         if !query.columns.contains(&id) {
             query.columns.push(id);
@@ -201,7 +201,7 @@ impl Asked {
     }
 }
 
-/// Takes away what an error is about.
+/// Removes the parameter that an error is about.
 fn drop_blamed(asked: &mut Vec<(String, String)>, error: &QueryError) {
     let before = asked.len();
     asked.retain(|(name, value)| *name != error.field || error.value.as_ref() != Some(value));
@@ -210,10 +210,10 @@ fn drop_blamed(asked: &mut Vec<(String, String)>, error: &QueryError) {
     }
 }
 
-/// What the names of the form's one more condition begin with.
+/// Prefix of the form's parameters for an additional condition.
 const ADDITION: &str = "add_";
 
-/// Whether a parameter is the form's, and none of a search.
+/// True if a parameter belongs only to the form and not to the search.
 fn is_own(name: &str) -> bool {
     name == "page" || name.starts_with(ADDITION)
 }
@@ -223,7 +223,7 @@ struct View<'a> {
     asked: &'a Asked,
     result: &'a SearchResult,
     saved: Vec<(u64, SearchRow)>,
-    /// Whose searches the reader saves and removes.
+    /// The owner of the searches that this caller can save and remove.
     owner: &'a str,
     is_admin: bool,
     sees_protected: bool,
@@ -248,7 +248,7 @@ impl View<'_> {
         }
     }
 
-    /// What of the answer an index lacks that is being built, or is behind.
+    /// What the answer lacks because an index is being built or is behind.
     fn lacking(&self) -> Option<String> {
         let not_indexed = &self.result.not_indexed;
         if !not_indexed.is_empty() {
@@ -275,7 +275,7 @@ impl View<'_> {
         }
     }
 
-    /// The page's address with its parameters changed, on the first page.
+    /// The URL of this page with changed parameters, at the first page of results.
     fn address(&self, change: impl FnOnce(&mut Vec<(String, String)>)) -> String {
         let mut params = self.params.clone();
         params
@@ -285,7 +285,7 @@ impl View<'_> {
         format!("/search/?{}", params.to_query())
     }
 
-    /// The whole search as parameters of the API, without those of one page of it.
+    /// The complete search as parameters of the API, without the given parameters.
     fn as_params(&self, without: &[&str]) -> String {
         let mut params = self.asked.query.to_params();
         params.retain(|(name, _)| !without.contains(&name.as_str()));

@@ -1,4 +1,4 @@
-//! What a search found: crashes, and counts of them.
+//! The results of a search: crashes, and counts of them.
 
 use maud::{Markup, html};
 use serde_json::Value;
@@ -11,9 +11,9 @@ use crate::pages::scope::{Scope, exactly};
 use crate::pages::{bar, counted, minute, number, report_path, shown, signature, text_of};
 use crate::query::{FieldRef, Sort};
 
-/// Buckets inside a bucket that a page lists.
+/// Buckets inside a bucket on a page.
 const INNER_MAX: usize = 6;
-/// Columns that a narrow page leaves out, where nobody chose them.
+/// Default columns that a narrow page omits.
 const WIDE_ONLY: [&str; 2] = [name::PLATFORM, name::REASON];
 
 impl View<'_> {
@@ -60,7 +60,7 @@ impl View<'_> {
         let columns = &self.asked.query.columns;
         let names: Vec<String> = columns.iter().map(FieldRef::name).collect();
         let id_at = names.iter().position(|n| n == name::UUID).unwrap_or(0);
-        // The id that the page asked for itself is a link alone.
+        // If the page added the id itself, it is only used for the link.
         let is_hidden =
             |at: usize| at == id_at && !self.params.all("_columns").any(|n| n == name::UUID);
         let is_default = COLUMNS
@@ -94,7 +94,7 @@ impl View<'_> {
         }
     }
 
-    /// A column's title, which sorts by it: up, then down, then newest first again.
+    /// The title of a column. A click sorts by it: first ascending, then descending, then newest first.
     fn heading(&self, field: &FieldRef) -> Markup {
         let name = field.name();
         let sorted = self
@@ -142,7 +142,7 @@ impl View<'_> {
         }
     }
 
-    /// Narrows the search to one value of a field.
+    /// The search with exactly this value of a field, instead of any other conditions on the field.
     fn narrowed(&self, name: &str, value: &str) -> String {
         let value = exactly(name, value);
         self.address(|params| {

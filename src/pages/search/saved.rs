@@ -1,4 +1,4 @@
-//! Searches that somebody saved under a name.
+//! Searches that users saved under a name.
 
 use maud::{Markup, html};
 
@@ -10,10 +10,10 @@ use crate::web::{Params, Request, Response, WebError};
 
 const NAME_CHARS_MAX: usize = 100;
 const QUERY_BYTES_MAX: usize = 16 * 1024;
-/// Of one owner.
+/// Maximum number per owner.
 const SAVED_MAX: usize = 200;
 
-/// Keeps a search under a name; one of the same owner and name is replaced.
+/// Saves a search under a name. Replaces the search of the same owner and name.
 pub fn save(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let owner = owner(request)?;
     let form = request.form();
@@ -53,7 +53,7 @@ pub fn save(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
     )))
 }
 
-/// Forgets one's own search; admins anybody's.
+/// Removes one of the caller's searches. Admins can remove any search.
 pub fn remove(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let owner = owner(request)?;
     let form = request.form();
@@ -74,8 +74,8 @@ pub fn remove(app: &App, request: &Request, _: &[String]) -> Result<Response, We
     Ok(Response::see_other("/search/"))
 }
 
-/// Everybody's searches; only the reader's own where they see public fields alone, since a search
-/// may hold any text that somebody looked for.
+/// The searches of all users. A caller without the right to protected fields sees only its own, because a
+/// search can contain any text.
 pub(super) fn shown_to(app: &App, request: &Request) -> Result<Vec<(u64, SearchRow)>, WebError> {
     let mut saved = app.store.searches()?;
     if !request.sees_protected() {
