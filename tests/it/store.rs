@@ -369,7 +369,6 @@ impl Known {
         known
     }
 
-<<<<<<< HEAD
     /// The check of a cut: what is known from the changes until it.
     fn checking(
         crashes: &[Sent],
@@ -377,10 +376,7 @@ impl Known {
         |until, disk| Self::from(until).check(disk, crashes)
     }
 
-    /// Opens the store that is on a disk and holds it against what is known.
-=======
     /// Opens the store on a disk and compares it with what is known.
->>>>>>> comments-b
     fn check(&self, disk: &Disks, crashes: &[Sent]) -> Result<(), String> {
         let server = Server::with_places(disk, 0).map_err(|e| format!("does not open: {e}"))?;
         self.check_open(&server.store, crashes)?;
@@ -490,15 +486,9 @@ pub fn database_on(disk: &Disks) -> Database {
         .unwrap()
 }
 
-<<<<<<< HEAD
-/// Holds the tables of a closed store against each other: each crash in exactly one state, every
-/// payload inside its segment, every count right.
-pub fn audit(image: &Image) -> Result<(), String> {
-=======
 /// Checks the tables of a closed store against each other: each crash is in exactly one state, every payload
 /// is inside its segment, and every count is right.
-fn audit(image: &Image) -> Result<(), String> {
->>>>>>> comments-b
+pub fn audit(image: &Image) -> Result<(), String> {
     let database = database_on(&Disks::of(image.clone()));
     let read = database.begin_read().map_err(|e| e.to_string())?;
     let mut places: BTreeMap<u64, Vec<(State, Option<Lane>)>> = BTreeMap::new();
@@ -580,16 +570,9 @@ fn audit(image: &Image) -> Result<(), String> {
     Ok(())
 }
 
-<<<<<<< HEAD
-/// Cuts the power after every change of a history, and again inside of the recoveries. `check` opens
-/// the store on a disk that a cut has left, given all changes until then. Gives the number of single
-/// and double cuts.
+/// Cuts the power after every change of a history, and again during the recoveries. `check` opens the store
+/// on a disk after a cut, and gets all changes before the cut. Returns the number of single and double cuts.
 pub fn cut_everywhere(
-=======
-/// Cuts the power after every change of a history, and again during the recoveries. Returns the number of
-/// single and double cuts.
-fn cut_everywhere(
->>>>>>> comments-b
     first: &Image,
     changes: &[Change<Note>],
     one_in: u64,
