@@ -12,7 +12,6 @@
 //! names no tracker, the thread does not exist. Source: Bugzilla 5's REST API, and Socorro's use of it.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,39 +60,18 @@ pub struct PollStatus {
     pub error: Option<String>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum PollError {
-    Outbound(OutboundError),
-    Store(StoreError),
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The answer was not a list of bugs.
+    #[error("{0}")]
     Answer(String),
     /// The server is stopping.
+    #[error("the server is stopping")]
     Stopping,
-}
-
-impl fmt::Display for PollError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Outbound(error) => write!(f, "{error}"),
-            Self::Store(error) => write!(f, "{error}"),
-            Self::Answer(why) => f.write_str(why),
-            Self::Stopping => f.write_str("the server stops"),
-        }
-    }
-}
-
-impl std::error::Error for PollError {}
-
-impl From<OutboundError> for PollError {
-    fn from(error: OutboundError) -> Self {
-        Self::Outbound(error)
-    }
-}
-
-impl From<StoreError> for PollError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
 }
 
 /// The polling thread.

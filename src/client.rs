@@ -4,7 +4,6 @@
 //! files while it sends them, so that memory use does not grow with file size. It shows the progress on a
 //! terminal.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::sync::Arc;
@@ -26,16 +25,9 @@ const EXPECT_BYTES_MIN: u64 = 1024 * 1024;
 const SHOWN_BYTES_MIN: u64 = 4 * 1024 * 1024;
 const SHOW_EVERY: Duration = Duration::from_millis(200);
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct PostError(String);
-
-impl fmt::Display for PostError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for PostError {}
 
 /// The method of a request and its body.
 pub enum Sent {

@@ -732,16 +732,9 @@ fn integer(n: &toml::de::DeInteger) -> Option<u64> {
 }
 
 /// The configuration is invalid. The message names the file and line, and what is accepted.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct ConfigError(pub String);
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 struct File<'a> {
     name: &'a str,

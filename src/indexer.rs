@@ -162,33 +162,15 @@ impl Drop for Indexer {
 }
 
 /// The error that closed a writer.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 enum Broken {
-    Index(IndexError),
+    #[error(transparent)]
+    Index(#[from] IndexError),
     /// An error of the next index, which is built beside the current one.
-    Next(IndexError),
-    Store(StoreError),
-}
-
-impl From<IndexError> for Broken {
-    fn from(error: IndexError) -> Self {
-        Self::Index(error)
-    }
-}
-
-impl From<StoreError> for Broken {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl std::fmt::Display for Broken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Index(error) | Self::Next(error) => error.fmt(f),
-            Self::Store(error) => error.fmt(f),
-        }
-    }
+    #[error("{0}")]
+    Next(#[source] IndexError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Builds a new index beside the current one and puts it in place, for a store that no server has open.

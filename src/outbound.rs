@@ -5,7 +5,6 @@
 //! the bytes of every answer. If the configuration names no server, no client exists and nothing here ever
 //! runs.
 
-use std::fmt;
 use std::fs::File;
 use std::io;
 use std::time::Duration;
@@ -41,40 +40,21 @@ pub struct Answer {
 }
 
 /// Why a request has no answer.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OutboundError {
     /// The origin of the URL is not one of the client's origins.
+    #[error("{origin} is none of the servers that the configuration names")]
     Foreign { origin: String },
     /// The server redirects to another URL.
+    #[error("it redirects to {to:?}, which is not followed; set that address if you trust it")]
     Redirected { to: String },
     /// The answer is larger than this.
+    #[error("its answer is larger than {bytes_max} bytes")]
     TooLarge { bytes_max: u64 },
     /// There was no connection, a time-out, or an answer that is not HTTP.
+    #[error("{0}")]
     Failed(String),
 }
-
-impl fmt::Display for OutboundError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Foreign { origin } => {
-                write!(
-                    f,
-                    "{origin} is none of the servers that the configuration names"
-                )
-            }
-            Self::Redirected { to } => write!(
-                f,
-                "it redirects to {to:?}, which is not followed; set that address if you trust it"
-            ),
-            Self::TooLarge { bytes_max } => {
-                write!(f, "its answer is larger than {bytes_max} bytes")
-            }
-            Self::Failed(why) => f.write_str(why),
-        }
-    }
-}
-
-impl std::error::Error for OutboundError {}
 
 /// A client of certain servers.
 pub struct Outbound {

@@ -26,31 +26,18 @@ use crate::symbols;
 use crate::unreal;
 
 /// Why a report was not accepted.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// The request is not a report, or it exceeds a limit.
+    #[error("{why}")]
     Malformed {
         status: u16,
         code: &'static str,
         why: String,
     },
     /// The report may be good, but we could not store it.
-    Store(StoreError),
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed { why, .. } => f.write_str(why),
-            Self::Store(error) => error.fmt(f),
-        }
-    }
-}
-
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// A refusal for a report that is malformed or exceeds a limit.

@@ -79,16 +79,11 @@ impl Op {
 }
 
 /// An unknown word where a fixed set is accepted.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is none of {}", known.join(", "))]
 pub struct UnknownWord {
     pub found: String,
     pub known: Vec<&'static str>,
-}
-
-impl fmt::Display for UnknownWord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is none of {}", self.found, self.known.join(", "))
-    }
 }
 
 fn word<T: Copy>(text: &str, all: &[(&'static str, T)]) -> Result<T, UnknownWord> {

@@ -1,6 +1,5 @@
 //! Plain requests and responses: the part of HTTP that handlers see. This module does not use hyper.
 
-use std::fmt;
 use std::net::IpAddr;
 
 use crate::clock::Timestamp;
@@ -242,7 +241,8 @@ impl Response {
 }
 
 /// Why a request failed: the status, and what the reader can do about it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
 pub struct WebError {
     pub status: u16,
     /// The parameter or field with the problem, if any.
@@ -305,11 +305,5 @@ impl WebError {
             headers: self.headers.clone(),
             ..Response::json(&body)
         }
-    }
-}
-
-impl fmt::Display for WebError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
     }
 }

@@ -1,7 +1,5 @@
 //! Creates and ends accounts and tokens. The command line and the pages share this code.
 
-use std::fmt;
-
 use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
@@ -18,28 +16,13 @@ const DAY_MS: i64 = crate::clock::DAY_MS;
 pub const TOKEN_DAYS_MAX: u32 = 3_650;
 
 /// Why a change of accounts failed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum AccountError {
     /// The parameter that is invalid, and why.
+    #[error("{1}")]
     Bad(&'static str, String),
-    Store(StoreError),
-}
-
-impl fmt::Display for AccountError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bad(_, why) => f.write_str(why),
-            Self::Store(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for AccountError {}
-
-impl From<StoreError> for AccountError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 fn bad<T>(field: &'static str, why: impl Into<String>) -> Result<T, AccountError> {
