@@ -1,4 +1,3 @@
-#![deny(unsafe_code)]
 //! crashkeep: a crash-report server in one binary.
 //!
 //! The modules follow the path of a crash: [`http`] reads the request, [`ingest`] turns it into a report,
