@@ -270,14 +270,14 @@ impl Shared {
             }
             select! {
                 recv(stopped) -> _ => return feed.close(),
-                recv(woken) -> told => match told.is_ok() && !feed.is_building() {
-                    true => {
+                recv(woken) -> told => {
+                    if told.is_ok() && !feed.is_building() {
                         feed.close()?;
                         return Ok(End::Again);
                     }
                     // The build in progress includes all changes, so the request needs no other one.
-                    false => self.is_asked.store(false, Ordering::SeqCst),
-                },
+                    self.is_asked.store(false, Ordering::SeqCst);
+                }
                 recv(signal) -> told => if told.is_err() {
                     signal = never();
                 },

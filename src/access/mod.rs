@@ -41,13 +41,11 @@ pub fn identify(app: &App, request: &Request) -> Result<Caller, WebError> {
     if let Some(caller) = session_of(app, request)? {
         return Ok(caller);
     }
-    Ok(match *app.config.get().access.public_read {
-        true if app.store.has_users()? => Caller {
-            rights: Rights::of([Scope::Submit, Scope::Read]),
-            ..Caller::anonymous()
-        },
-        _ => Caller::anonymous(),
-    })
+    let mut caller = Caller::anonymous();
+    if *app.config.get().access.public_read && app.store.has_users()? {
+        caller.rights = Rights::of([Scope::Submit, Scope::Read]);
+    }
+    Ok(caller)
 }
 
 /// Why a token is invalid. The texts are Socorro's.

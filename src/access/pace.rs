@@ -154,7 +154,7 @@ mod tests {
             let address = IpAddr::from(n.to_be_bytes());
             let _ = pace.count(Who::at(Some(address)), 5, Timestamp::from_ms(0));
         }
-        let counts = pace.counts.lock().unwrap();
+        let counts = pace.counts.lock();
         assert!(counts.by.len() <= CALLERS_MAX + 1);
         assert_eq!(counts.by[&Who::Others], 5, "the others share one count");
     }

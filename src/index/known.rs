@@ -142,10 +142,13 @@ impl Layout {
             return Vec::new();
         }
         let sees_all = query.may_see_protected;
-        let fields = self.missing.iter().filter(|field| match sees_all {
-            // The full-text search included it as an annotation without a field.
-            true => field.flags.text || field.annotation().is_some(),
-            false => field.flags.text && !field.is_protected(),
+        let fields = self.missing.iter().filter(|field| {
+            if sees_all {
+                // The full-text search included it as an annotation without a field.
+                field.flags.text || field.annotation().is_some()
+            } else {
+                field.flags.text && !field.is_protected()
+            }
         });
         let former = self.former_fields.iter().filter(|_| sees_all);
         let former = former.map(|key| format!("{}{key}", fields::ANNOTATION_PREFIX));

@@ -104,14 +104,12 @@ pub fn dates(draft: &mut Draft) -> Result<(), String> {
             crash_time.saturating_sub(install_time).max(0),
         );
     }
-    let uptime = match has_start {
-        true => Some(crash_time.saturating_sub(startup_time).max(0)),
+    let uptime = if has_start {
+        Some(crash_time.saturating_sub(startup_time).max(0))
+    } else {
         // Clients that send no times have them in the dump.
-        false => draft
-            .walk
-            .as_ref()
-            .and_then(|w| w.process_uptime)
-            .and_then(|s| i64::try_from(s).ok()),
+        let uptime = draft.walk.as_ref().and_then(|walk| walk.process_uptime);
+        uptime.and_then(|s| i64::try_from(s).ok())
     };
     draft.set_some("uptime", uptime);
     draft.set_some("last_crash", last_crash);

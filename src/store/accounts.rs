@@ -192,9 +192,7 @@ impl Store {
     /// A lock for checking accounts and then changing them. It prevents two simultaneous requests from
     /// removing the last two admins or creating more tokens than are allowed.
     pub fn lock_accounts(&self) -> parking_lot::MutexGuard<'_, ()> {
-        self.accounts_lock
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.accounts_lock.lock()
     }
 }
 
