@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! names        text -> id, and back           each text used in the keys below, once
-//! counters     (product, day, version, build) -> Tallies
+//! counters     (product, day, version, build) -> CounterRow
 //! decisions    (day, rule, outcome, product, version) -> reports
 //! ```
 //!

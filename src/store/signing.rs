@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! signed          seq           -> (input, signature, revision)   input 0: too large to be kept
-//! inputs          input         -> Input of frame numbers
+//! inputs          input         -> InputRow, with the numbers of its frames
 //! input_uses      input         -> crashes that have it
 //! input_ids       hash          -> input
-//! frames          frame         -> StoredFrame
+//! frames          frame         -> FrameRow
 //! frame_ids       hash          -> frame
-//! list_revisions  revision      -> Revision    revision 0 means the built-in lists and has no row
+//! list_revisions  revision      -> RevisionRow revision 0 means the built-in lists and has no row
 //! resigns         revision      -> ResignRow
 //! outdated        seq           -> ()             signed with older lists than those in force
 //! moves           (from, to)    -> crashes        old and new signature of crashes

@@ -1,7 +1,7 @@
 //! The modules that have symbols, and their use by crashes.
 //!
 //! ```text
-//! symbols        debug id                 -> StoredSymbols
+//! symbols        debug id                 -> SymbolsRow
 //! symbol_names   (debug file, debug id)   -> ()        the file in lower case
 //! symbol_codes   (code id, debug id)      -> ()        the id in lower case
 //! symbol_pins    (product, version)       -> ()        releases whose symbols are never deleted

@@ -3,7 +3,7 @@
 //! ```text
 //! meta        name                 -> number     counters of the store, its own id
 //! ids         crash id             -> seq
-//! crashes     seq                  -> StoredCrash
+//! crashes     seq                  -> CrashRow
 //! ready       (lane, seq)          -> ()         waits for a worker; lanes in the order of Lane
 //! working     seq                  -> attempt    a worker of this server process has it
 //! deferred    (kept until ms, seq) -> ()
