@@ -21,7 +21,7 @@ pub struct UserArgs {
 
 #[derive(Subcommand)]
 enum UserCommand {
-    /// Add an account, or give a known one another role
+    /// Add an account, or change the role of an existing one
     Add {
         name: String,
         /// viewer, protected or admin
@@ -30,7 +30,7 @@ enum UserCommand {
     },
     /// Remove an account with its tokens and saved searches
     Remove { name: String },
-    /// Print the accounts: name, role, when it was made
+    /// List the accounts: name, role, date of creation
     List,
 }
 
@@ -42,23 +42,23 @@ pub struct TokenArgs {
 
 #[derive(Subcommand)]
 enum TokenCommand {
-    /// Make a token and print its secret, which is kept nowhere
+    /// Create a token and print its secret; the server does not store the secret
     Create {
         #[arg(long, value_name = "NAME")]
         user: String,
-        /// submit, symbols:write, read, read:protected, reprocess, admin; all of the user's if missing
+        /// submit, symbols:write, read, read:protected, reprocess, admin; without this option, all that the user has
         #[arg(long, value_name = "A,B", default_value = "")]
         scopes: String,
-        /// What it is for
+        /// A label that says what the token is for
         #[arg(long, value_name = "TEXT", default_value = "")]
         label: String,
-        /// Days until it ends; never if missing
+        /// Days until the token expires; without this option it never does
         #[arg(long, value_name = "N")]
         days: Option<u32>,
     },
-    /// End a token, by its number in the list
+    /// Revoke a token, by its number in the list
     Revoke { id: u64 },
-    /// Print the tokens: number, user, scopes, when it ends, label
+    /// List the tokens: number, user, scopes, expiry, label
     List,
 }
 

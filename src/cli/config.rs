@@ -16,9 +16,9 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Say whether the configuration can be used
+    /// Check whether the configuration is valid
     Check,
-    /// Print the effective configuration, and where each value came from
+    /// Print the effective configuration, and the source of each value
     Print,
 }
 

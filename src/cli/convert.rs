@@ -11,18 +11,18 @@ use crate::symbols::{Map, native};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Memory beside the file
+    /// Memory in addition to the file
     #[arg(long, value_name = "N")]
     memory_bytes: u64,
-    /// Of the text
+    /// Limit of the text
     #[arg(long, value_name = "N")]
     text_bytes_max: u64,
     #[arg(long, value_name = "N")]
     cpu_seconds: u64,
-    /// Other halves of the program's units
+    /// Split debug information of the program
     #[arg(long, value_name = "PATH")]
     parts: Option<PathBuf>,
-    /// What the file's sender calls it
+    /// The sender's name for the file
     name: String,
 }
 

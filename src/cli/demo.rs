@@ -9,7 +9,7 @@ use crate::demo;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Address to bind, instead of the configuration's; port 0 is any free one
+    /// Address to bind, instead of the configured one; port 0 means any free port
     #[arg(long, value_name = "ADDR")]
     listen: Option<Listen>,
 }

@@ -62,21 +62,21 @@ enum Command {
     Serve(serve::Args),
     /// Run a server on a temporary directory, filled with real reports of three products
     Demo(demo::Args),
-    /// Walk one minidump: no server, no data directory
+    /// Walk one minidump, without a server or a data directory
     Walk(walk::Args),
-    /// Upload a report, as a client would, and print the answer
+    /// Upload a report as a client would, and print the answer
     Submit(submit::Args),
-    /// Name crashes: siggen-input JSON lines on stdin, one signature a line on stdout
+    /// Compute signatures: siggen input as JSON lines on stdin, one signature per line on stdout
     Signature(signature::Args),
-    /// Add symbol files, or list what is there
+    /// Add, list and check symbol files
     Symbols(symbols::Args),
-    /// Make and end accounts
+    /// Add, remove and list accounts
     User(accounts::UserArgs),
-    /// Make and end the tokens of accounts
+    /// Create, revoke and list tokens
     Token(accounts::TokenArgs),
-    /// Build the search index anew, while no server runs; a kill leaves the old one
+    /// Rebuild the search index while no server runs; after a kill the old index remains
     Reindex(reindex::Args),
-    /// Say whether a pass of retention has stopped itself; --confirm lets it go on
+    /// Report whether retention has stopped and waits for confirmation; --confirm confirms it
     Retention(retention::Args),
     /// Check or print the configuration
     Config(config::Args),

@@ -14,10 +14,10 @@ const VARIABLE: &str = "CRASHKEEP_TOKEN";
 /// A running server, and the right to use it.
 #[derive(clap::Args)]
 pub(super) struct Remote {
-    /// A running server, such as https://crashes.example.org, instead of the data directory
+    /// Use this running server, such as https://crashes.example.org, instead of the data directory
     #[arg(long, value_name = "URL")]
     pub server: Option<String>,
-    /// A token of that server; others can see it in the list of processes, so better use --token-file
+    /// A token of that server; other users can see it in the process list, so prefer --token-file
     #[arg(
         long,
         value_name = "T",
@@ -25,7 +25,7 @@ pub(super) struct Remote {
         conflicts_with = "token_file"
     )]
     token: Option<String>,
-    /// A file with a token of that server; without one, CRASHKEEP_TOKEN counts, and on the server's own
+    /// A file with a token of that server; the default is CRASHKEEP_TOKEN, and on the server's own
     /// machine the local key of the data directory
     #[arg(long, value_name = "FILE", requires = "server")]
     token_file: Option<PathBuf>,

@@ -17,7 +17,7 @@ const FAILED: u8 = 2;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Let the pass go on that has stopped itself; without a server: make one pass
+    /// Confirm the pass that has stopped; without a running server: run one pass
     #[arg(long)]
     confirm: bool,
     #[command(flatten)]

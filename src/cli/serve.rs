@@ -16,10 +16,10 @@ use crate::http;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Address to bind, instead of the configuration's; port 0 is any free one
+    /// Address to bind, instead of the configured one; port 0 means any free port
     #[arg(long, value_name = "ADDR")]
     listen: Option<Listen>,
-    /// Show what the data directory holds and change nothing in it
+    /// Show the data directory and change nothing in it
     #[arg(long)]
     read_only: bool,
 }

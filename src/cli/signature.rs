@@ -23,7 +23,7 @@ const WORKERS_MAX: usize = 8;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// `socorro` is siggen's parity; `crashkeep` names frames without a function by module@offset
+    /// `socorro` gives exactly siggen's results; `crashkeep` fixes some of them, see docs/signatures.md
     #[arg(long, default_value = "socorro")]
     ruleset: Ruleset,
     /// A folder with signature lists, instead of the built-in ones

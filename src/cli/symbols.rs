@@ -45,19 +45,19 @@ enum Command {
         paths: Vec<PathBuf>,
         #[command(flatten)]
         remote: Remote,
-        /// Put these in use where another content of a debug id is
+        /// Use these files instead of different ones with the same debug id
         #[arg(long)]
         replace: bool,
-        /// The product that they are of
+        /// The product that the files belong to
         #[arg(long, value_name = "NAME", requires = "server")]
         product: Option<String>,
-        /// Its version
+        /// The version of the product
         #[arg(long, value_name = "VERSION", requires = "product")]
         version: Option<String>,
     },
-    /// Print what the data directory holds: debug id, what it has, bytes on disk, debug file
+    /// List the stored symbols: debug id, contents, bytes on disk, debug file
     List,
-    /// Print what the crashes of a running server lack, and what would help
+    /// List the symbols that the crashes of a running server lack, and what would help
     Missing {
         #[command(flatten)]
         remote: Remote,
@@ -66,7 +66,7 @@ enum Command {
         #[arg(long, value_name = "VERSION")]
         version: Option<String>,
     },
-    /// Tell whether each program in a folder has usable symbols; exit code 1 if one has not
+    /// Check whether each program in a folder has usable symbols; exit code 1 if one does not
     Check {
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,

@@ -565,7 +565,10 @@ fn a_pass_ends_between_two_questions_when_the_server_stops() {
     let (wake, woken) = bounded(1);
     drop(wake);
     let pass = polling.tracker.pass(START, &woken);
-    assert_eq!(pass.expect_err("no pass").to_string(), "the server stops");
+    assert_eq!(
+        pass.expect_err("no pass").to_string(),
+        "the server is stopping"
+    );
     assert_eq!(polling.fake.asked(), Vec::<Vec<_>>::new());
 }
 

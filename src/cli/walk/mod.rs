@@ -16,7 +16,7 @@ use crate::symbols::SymbolDirs;
 pub struct Args {
     /// The minidump
     dump: PathBuf,
-    /// A folder of Breakpad symbols, laid out as a symbol server's; may be repeated
+    /// A folder of Breakpad symbols in the layout of a symbol server; may be repeated
     #[arg(long = "symbols", value_name = "DIR")]
     symbols: Vec<PathBuf>,
     /// Print the whole result as JSON, in the schema of minidump-stackwalk 0.27
@@ -42,10 +42,10 @@ pub struct WalkerArgs {
     /// JSON for each dump
     #[arg(long, value_name = "N", default_value_t = u64::MAX)]
     output_bytes_max: u64,
-    /// A dump that came packed, once unpacked
+    /// Limit of a packed dump after unpacking
     #[arg(long, value_name = "N", default_value_t = u64::MAX)]
     unpacked_bytes_max: u64,
-    /// Most times that a packed dump may grow
+    /// Limit of the growth of a packed dump, as a factor
     #[arg(long, value_name = "N", default_value_t = u64::MAX)]
     ratio_max: u64,
     /// The folder of mapped symbols
@@ -57,10 +57,10 @@ pub struct WalkerArgs {
     /// Mapped files kept open between dumps
     #[arg(long, value_name = "N", default_value_t = MAPS_MAX)]
     maps_max: u64,
-    /// Try what a walker must not be able to do, and say what came of it
+    /// Try everything that a walker must not be able to do, and report the results
     #[arg(long)]
     self_test: bool,
-    /// Commit the faults that dumps order, to see what comes of them
+    /// Commit the faults that dumps ask for, for tests
     #[arg(long)]
     plant_faults: bool,
 }

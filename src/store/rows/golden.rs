@@ -1,9 +1,13 @@
-//! The bytes of every row. What is written here is on disks: a line is added for a new version of a
+//! The bytes of every row, and of a record of a segment. What is written here is on disks: a line is added for a new version of a
 //! row, and no line is ever changed.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use super::*;
+use crate::store::disk::{Disk, OsDisk};
+use crate::store::payload::Payload;
+use crate::store::segments::{self, Appender, Readers, RecordKind};
 
 /// Bytes as one example of a row is written today.
 fn check<R: Row + Clone + PartialEq + Debug>(example: R, hex: &str) {
@@ -330,6 +334,30 @@ fn symbols() {
 }
 
 #[test]
+fn a_segment_record() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = OsDisk::new(folder.path()).expect("a disk");
+    disk.create_dir(segments::DIR).expect("a folder");
+    let file = disk.create(&segments::file_name(3)).expect("a file");
+    let mut appender = Appender::new(3, file, 0, 0);
+    let content = b"dump";
+    let written = appender
+        .append(RecordKind::Part, 7, &Payload::from_bytes(content))
+        .expect("appended");
+    let bytes = std::fs::read(folder.path().join(segments::file_name(3))).expect("a file");
+    assert_eq!(to_hex(&bytes), RECORD);
+    let blob = BlobRef {
+        segment: 3,
+        offset: 0,
+        stored_bytes: bytes.len() as u64,
+        raw_bytes: content.len() as u64,
+    };
+    assert_eq!(written, blob);
+    let read = Readers::new(Arc::new(disk)).read(blob).expect("a record");
+    assert_eq!(read.read_all().expect("its payload"), content);
+}
+
+#[test]
 fn what_is_no_row_is_damage() {
     let damage = |bytes: &[u8]| {
         let error = decode::<PassRow>(bytes).expect_err("no row");
@@ -400,3 +428,6 @@ const SYMBOLS_1: &str = "\
     010261620205612e7064620101020308010203040506010261620305612e706462010102030801020304050601\
     0261620405612e7064620101020308010203040506010261620505612e70646201010203080102030405060102\
     61620605612e70646201010203080102030405060101fb2c01010a0101410131";
+const RECORD: &str = "\
+    434b503102000000070000000000000004000000000000000c0000000000000064a6de3d8040364ce86ca2306a\
+    860956040000000400008064756d70";
