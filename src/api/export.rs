@@ -15,7 +15,7 @@ use crate::query::Query;
 use crate::web::{Body, Request, Response, WebError};
 
 pub const EXPORT: Doc = Doc::new(
-    "Every crash that a search finds, newest first, as a file that is sent while it is found. The header X-Not-Indexed names the annotations of the search that no crash is indexed by",
+    "Every crash that a search finds, newest first, as a file that is sent while it is found. The header X-Not-Indexed names the annotations of the search that are not indexed for every crash",
     &[Param::new(
         "format",
         ParamKind::Choice(&["csv", "json", "ndjson"]),

@@ -7,7 +7,7 @@
 //! A value is one byte of row version and then the struct in bincode's standard encoding. To change
 //! a row: copy the struct under the name of its version (`CrashRowV2`), change the original, raise
 //! [`Row::VERSION`], write `From` from the copy, read the copy in [`Row::read_older`], and add the
-//! bytes of the new version to `golden.rs`. Bytes that were once golden must read for ever.
+//! bytes of the new version to `golden.rs`. Golden bytes of any version must stay readable.
 //!
 //! Only [`encode`] and [`Body::read`] name bincode, which is no longer maintained.
 
