@@ -25,7 +25,7 @@ pub struct Everything {
     given: HashSet<u64>,
     has_order: bool,
     is_done: bool,
-    /// Annotations in the search that are not indexed for any crash. Set with the first page.
+    /// Annotations in the search that are not indexed for every crash. Set with the first page.
     pub not_indexed: Vec<String>,
 }
 

@@ -25,7 +25,7 @@ pub const EXPORT: Doc = Doc::new(
 )
 .search();
 
-/// Header with the annotations in the search that are not indexed for any crash.
+/// Header with the annotations in the search that are not indexed for every crash.
 const NOT_INDEXED: &str = "x-not-indexed";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
