@@ -452,9 +452,7 @@ impl<'s> Feed<'s> {
             self.written = None;
             tracing::info!(rows = self.building.rows, "the index is built");
         }
-        // A next index is useful only once it is in place.
-        let is_shown = self.building.is_beside || self.is_building();
-        self.shared.set_building(is_shown.then_some(self.building));
+        self.shared.set_building(Some(self.building));
         Ok(true)
     }
 
@@ -572,6 +570,10 @@ impl<'s> Feed<'s> {
         outcomes.into_iter().collect::<Result<(), Broken>>()?;
         self.committed_at = Instant::now();
         (self.has_changes, self.has_rows) = (false, false);
+        // Searches see the end of a build only now. A next index is useful once it is in place.
+        if !self.is_building() && !self.building.is_beside {
+            self.shared.set_building(None);
+        }
         match self.shared.store.indexed(self.change) {
             // The store only keeps the changes longer than necessary.
             Err(StoreError::Stopping) => Ok(()),
