@@ -133,9 +133,9 @@ impl Clock for SetBack {
 }
 
 /// A sequence of pseudo-random numbers that is the same at every start.
-struct Dice(u64);
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn below(&mut self, limit: u64) -> u64 {
         self.0 = self
             .0
@@ -206,23 +206,23 @@ fn install_symbols(shelf: &Shelf) -> anyhow::Result<()> {
 
 fn fill(appliance: &Appliance, clock: &SetBack) -> anyhow::Result<usize> {
     let url = format!("http://{}/submit", appliance.address());
-    let mut dice = Dice(20_261_122);
+    let mut random = Random(20_261_122);
     let mut sent = 0;
     clock.0.store(60_000, Ordering::SeqCst);
     let hostile = with_threads(PRODUCTS[0].dumps[0].0, HOSTILE_THREADS);
-    let form = annotations(&PRODUCTS[0], 0, clock.now(), &mut dice);
+    let form = annotations(&PRODUCTS[0], 0, clock.now(), &mut random);
     send(&url, form, &hostile)?;
     for days_ago in (0..DAYS).rev() {
         // In order of the time of day, as a real clock would produce it. For today, only times in the past.
         let mut day: Vec<(i64, &Product)> = Vec::new();
         for product in PRODUCTS {
-            let reports = product.daily / 2 + dice.below(product.daily + 1);
-            day.extend((0..reports).map(|_| (dice.below(DAY_MS as u64) as i64, product)));
+            let reports = product.daily / 2 + random.below(product.daily + 1);
+            day.extend((0..reports).map(|_| (random.below(DAY_MS as u64) as i64, product)));
         }
         day.sort_by_key(|(back, _)| -back);
         for (back, product) in day {
             clock.0.store(days_ago * DAY_MS + back, Ordering::SeqCst);
-            report(&url, product, days_ago, clock.now(), &mut dice)?;
+            report(&url, product, days_ago, clock.now(), &mut random)?;
             sent += 1;
         }
     }
@@ -231,17 +231,17 @@ fn fill(appliance: &Appliance, clock: &SetBack) -> anyhow::Result<usize> {
         channel: "nightly",
         ..copy(&PRODUCTS[0])
     };
-    report(&url, &nightly, 0, clock.now(), &mut dice)?;
+    report(&url, &nightly, 0, clock.now(), &mut random)?;
     let local = Product {
         channel: "local",
         ..copy(&PRODUCTS[1])
     };
-    report(&url, &local, 0, clock.now(), &mut dice)?;
+    report(&url, &local, 0, clock.now(), &mut random)?;
     let broken = Product {
         dumps: &[(b"<html>Bad Gateway</html>", 1)],
         ..copy(&PRODUCTS[2])
     };
-    report(&url, &broken, 0, clock.now(), &mut dice)?;
+    report(&url, &broken, 0, clock.now(), &mut random)?;
     Ok(sent + 4)
 }
 
@@ -254,11 +254,11 @@ fn report(
     product: &Product,
     days_ago: i64,
     now: Timestamp,
-    dice: &mut Dice,
+    random: &mut Random,
 ) -> anyhow::Result<()> {
-    let form = annotations(product, days_ago, now, dice);
+    let form = annotations(product, days_ago, now, random);
     let shares: u64 = product.dumps.iter().map(|(_, share)| share).sum();
-    let mut drawn = dice.below(shares);
+    let mut drawn = random.below(shares);
     let dump = product.dumps.iter().find(|(_, share)| {
         let hit = drawn < *share;
         drawn = drawn.saturating_sub(*share);
@@ -277,15 +277,16 @@ fn send(url: &str, mut form: Form, dump: &[u8]) -> anyhow::Result<()> {
 }
 
 /// The annotations that a client of the product sends with a crash.
-fn annotations(product: &Product, days_ago: i64, now: Timestamp, dice: &mut Dice) -> Form {
-    let (version, released) = version(product, days_ago, dice);
+fn annotations(product: &Product, days_ago: i64, now: Timestamp, random: &mut Random) -> Form {
+    let (version, released) = version(product, days_ago, random);
     let mut form = Form::new();
     let seconds = now.ms() / 1000;
     // Some users crash more often than others. Each user installed a version soon after its release.
-    let user = dice.below(10) * dice.below(10);
+    let user = random.below(10) * random.below(10);
     let release = SystemClock.now().day().back(released as u32).start();
     let installed = release.ms() / 1000 + user as i64 * 571;
-    let uptime = [12, 45, 180, 900, 4_000, 60_000][dice.below(6) as usize] + dice.below(30) as i64;
+    let uptime =
+        [12, 45, 180, 900, 4_000, 60_000][random.below(6) as usize] + random.below(30) as i64;
     for (key, value) in [
         ("ProductName", product.name.to_owned()),
         ("Version", version.to_owned()),
@@ -295,15 +296,15 @@ fn annotations(product: &Product, days_ago: i64, now: Timestamp, dice: &mut Dice
         ("InstallTime", installed.min(seconds).to_string()),
         ("StartupCrash", u8::from(uptime < 20).to_string()),
         ("BuildID", build_id(release, released - days_ago)),
-        ("URL", page(dice)),
+        ("URL", page(random)),
         (
             "tile_cache",
-            if dice.below(3) == 0 { "on" } else { "off" }.to_owned(),
+            if random.below(3) == 0 { "on" } else { "off" }.to_owned(),
         ),
     ] {
         form.part(key, None, value.as_bytes());
     }
-    if dice.below(12) == 0 {
+    if random.below(12) == 0 {
         form.part("Comments", None, b"It was in the middle of an export.");
     }
     form
@@ -319,7 +320,7 @@ fn build_id(release: Timestamp, days_out: i64) -> String {
 }
 
 /// The URL that was open. Some pages are more frequent than others.
-fn page(dice: &mut Dice) -> String {
+fn page(random: &mut Random) -> String {
     const PAGES: [&str; 6] = [
         "https://app.example.org/orders",
         "https://app.example.org/orders/export?format=xlsx",
@@ -328,11 +329,11 @@ fn page(dice: &mut Dice) -> String {
         "https://maps.example.net/tiles",
         "file:///srv/report.html",
     ];
-    PAGES[(dice.below(6) * dice.below(6) / 5) as usize].to_owned()
+    PAGES[(random.below(6) * random.below(6) / 5) as usize].to_owned()
 }
 
 /// A version that was released by that day. The newest one gains users day by day.
-fn version(product: &Product, days_ago: i64, dice: &mut Dice) -> (&'static str, i64) {
+fn version(product: &Product, days_ago: i64, random: &mut Random) -> (&'static str, i64) {
     let out = product
         .versions
         .iter()
@@ -342,7 +343,7 @@ fn version(product: &Product, days_ago: i64, dice: &mut Dice) -> (&'static str, 
     for (version, released) in out {
         chosen = (version, *released);
         let age = (released - days_ago) as u64;
-        if dice.below(10) < (2 + age).min(9) {
+        if random.below(10) < (2 + age).min(9) {
             break;
         }
     }

@@ -660,7 +660,7 @@ mod tests {
     use crate::store::disk::OsDisk;
     use crate::store::{Finished, NewCrash, Payload, StoreOptions};
 
-    struct House {
+    struct TestServer {
         store: Arc<Store>,
         index: Arc<Index>,
         indexer: Indexer,
@@ -668,7 +668,7 @@ mod tests {
         _stop: Stop,
     }
 
-    impl House {
+    impl TestServer {
         fn open(dir: &Path) -> Self {
             let (lanes, jobs, stop) = queue(1_000);
             let disk = Arc::new(OsDisk::new(dir).unwrap());
@@ -765,97 +765,93 @@ mod tests {
     #[test]
     fn a_crash_is_found_soon_after_it_is_processed_and_under_its_newest_signature() {
         let dir = tempfile::tempdir().unwrap();
-        let house = House::open(dir.path());
-        let id = house.accept(1);
-        house.process("first");
-        let took = house.until("found", |h| h.total("signature", "=first") == 1);
+        let test = TestServer::open(dir.path());
+        let id = test.accept(1);
+        test.process("first");
+        let took = test.until("found", |h| h.total("signature", "=first") == 1);
         assert!(took < 2_000, "{took} ms");
-        assert_eq!(house.total("annotation.guid", "g1"), 1);
-        house.store.request(id).unwrap();
-        house.process("second");
-        house.until("found anew", |h| h.total("signature", "=second") == 1);
-        assert_eq!(house.total("signature", "=first"), 0);
-        house.until("caught up", |h| h.indexer.status().changes_waiting == 0);
-        house.until("forgotten", |h| {
+        assert_eq!(test.total("annotation.guid", "g1"), 1);
+        test.store.prioritize(id).unwrap();
+        test.process("second");
+        test.until("found anew", |h| h.total("signature", "=second") == 1);
+        assert_eq!(test.total("signature", "=first"), 0);
+        test.until("caught up", |h| h.indexer.status().changes_waiting == 0);
+        test.until("forgotten", |h| {
             h.store.status().unwrap().changes_waiting == 0
         });
-        house.close();
+        test.close();
     }
 
     #[test]
     fn a_deleted_index_is_built_from_the_store_and_new_crashes_are_found_meanwhile() {
         let dir = tempfile::tempdir().unwrap();
-        let house = House::open(dir.path());
+        let test = TestServer::open(dir.path());
         for number in 0..450 {
-            house.accept(number);
-            house.process("old");
+            test.accept(number);
+            test.process("old");
         }
-        house.until("all indexed", |h| h.total("signature", "=old") == 450);
-        house.accept(450);
-        house.close();
+        test.until("all indexed", |h| h.total("signature", "=old") == 450);
+        test.accept(450);
+        test.close();
         std::fs::remove_dir_all(dir.path().join("index")).unwrap();
 
-        let house = House::open(dir.path());
-        house.process("new");
-        house.until("the new one", |h| h.total("signature", "=new") == 1);
-        house.until("built", |h| h.indexer.status().building.is_none());
-        house.until("the old ones", |h| h.total("signature", "=old") == 450);
+        let test = TestServer::open(dir.path());
+        test.process("new");
+        test.until("the new one", |h| h.total("signature", "=new") == 1);
+        test.until("built", |h| h.indexer.status().building.is_none());
+        test.until("the old ones", |h| h.total("signature", "=old") == 450);
         assert_eq!(
-            house.index.watermark().and_then(|mark| mark.rebuilt_to),
+            test.index.watermark().and_then(|mark| mark.rebuilt_to),
             None
         );
-        assert_eq!(house.indexer.status().documents, 451);
-        house.close();
+        assert_eq!(test.indexer.status().documents, 451);
+        test.close();
     }
 
     #[test]
     fn a_restart_goes_on_where_the_index_was() {
         let dir = tempfile::tempdir().unwrap();
-        let house = House::open(dir.path());
-        house.accept(1);
-        house.process("one");
-        house.until("indexed", |h| h.total("signature", "=one") == 1);
-        house.indexer.stop();
-        house.accept(2);
-        house.process("two");
-        house.until("stored", |h| h.store.change_range().unwrap().0 == 2);
-        house.close();
+        let test = TestServer::open(dir.path());
+        test.accept(1);
+        test.process("one");
+        test.until("indexed", |h| h.total("signature", "=one") == 1);
+        test.indexer.stop();
+        test.accept(2);
+        test.process("two");
+        test.until("stored", |h| h.store.change_range().unwrap().0 == 2);
+        test.close();
 
-        let house = House::open(dir.path());
-        assert_eq!(
-            house.total("signature", "=one"),
-            1,
-            "nothing is thrown away"
-        );
-        house.until("caught up", |h| h.total("signature", "=two") == 1);
-        assert_eq!(house.indexer.status().building, None);
-        house.close();
+        let test = TestServer::open(dir.path());
+        assert_eq!(test.total("signature", "=one"), 1, "nothing is thrown away");
+        test.until("caught up", |h| h.total("signature", "=two") == 1);
+        assert_eq!(test.indexer.status().building, None);
+        test.close();
     }
 
     #[test]
     fn an_index_is_built_beside_the_one_that_answers() {
         let dir = tempfile::tempdir().unwrap();
-        let house = House::open(dir.path());
+        let test = TestServer::open(dir.path());
         for number in 0..650 {
-            house.accept(number);
-            house.process("old");
+            test.accept(number);
+            test.process("old");
         }
-        house.until("all indexed", |h| h.total("signature", "=old") == 650);
+        test.until("all indexed", |h| h.total("signature", "=old") == 650);
         // Damage that no change repairs. Only a build from the store's rows does.
-        house.indexer.stop();
-        let mut writer = Writer::open(&house.index, Side::Current).unwrap();
+        test.indexer.stop();
+        let mut writer = Writer::open(&test.index, Side::Current).unwrap();
         (1..=50).for_each(|seq| writer.delete(seq));
-        writer.commit(house.index.watermark().unwrap()).unwrap();
+        writer.commit(test.index.watermark().unwrap()).unwrap();
         drop(writer);
         let metrics = Arc::new(Metrics::default());
-        let indexer = Indexer::start(house.store.clone(), house.index.clone(), metrics).unwrap();
-        let house = House { indexer, ..house };
-        assert_eq!(house.total("signature", "=old"), 600);
-        house.indexer.rebuild();
-        house.accept(650);
-        house.process("new");
+        let indexer = Indexer::start(test.store.clone(), test.index.clone(), metrics).unwrap();
+        let test = TestServer { indexer, ..test };
+        assert_eq!(test.total("signature", "=old"), 600);
+        test.indexer.rebuild();
+        test.accept(650);
+        test.process("new");
         let mut was_beside = false;
-        house.until("the whole", |h| {
+        test.until("the whole", |h| {
             was_beside |= h.indexer.building().is_some_and(|b| b.is_beside);
             let found = h.total("signature", "=old");
             assert!(
@@ -864,15 +860,15 @@ mod tests {
             );
             found == 650
         });
-        house.until("the new one", |h| h.total("signature", "=new") == 1);
-        house.until("in place", |h| h.indexer.building().is_none());
+        test.until("the new one", |h| h.total("signature", "=new") == 1);
+        test.until("in place", |h| h.indexer.building().is_none());
         assert!(was_beside);
-        assert_eq!(house.indexer.status().documents, 651);
+        assert_eq!(test.indexer.status().documents, 651);
         // The new index receives changes.
-        house.accept(651);
-        house.process("newer");
-        house.until("the newer one", |h| h.total("signature", "=newer") == 1);
-        house.close();
+        test.accept(651);
+        test.process("newer");
+        test.until("the newer one", |h| h.total("signature", "=newer") == 1);
+        test.close();
         let left = std::fs::read_dir(dir.path().join("index")).unwrap().count();
         assert_eq!(
             left, 2,
@@ -883,17 +879,17 @@ mod tests {
     #[test]
     fn a_build_beside_goes_on_after_a_kill() {
         let dir = tempfile::tempdir().unwrap();
-        let house = House::open(dir.path());
+        let test = TestServer::open(dir.path());
         for number in 0..300 {
-            house.accept(number);
-            house.process("old");
+            test.accept(number);
+            test.process("old");
         }
-        house.until("all indexed", |h| h.total("signature", "=old") == 300);
-        house.indexer.stop();
-        let change = house.index.watermark().unwrap().change;
+        test.until("all indexed", |h| h.total("signature", "=old") == 300);
+        test.indexer.stop();
+        let change = test.index.watermark().unwrap().change;
         // Half of it was committed when the server died.
-        house.index.begin_next().unwrap();
-        let mut writer = Writer::open(&house.index, Side::Next).unwrap();
+        test.index.begin_next().unwrap();
+        let mut writer = Writer::open(&test.index, Side::Next).unwrap();
         writer
             .commit(Watermark {
                 change,
@@ -901,54 +897,54 @@ mod tests {
             })
             .unwrap();
         drop(writer);
-        house.accept(300);
-        house.process("new");
-        house.until("stored", |h| h.store.change_range().unwrap().0 > change);
-        house.close();
+        test.accept(300);
+        test.process("new");
+        test.until("stored", |h| h.store.change_range().unwrap().0 > change);
+        test.close();
 
-        let house = House::open(dir.path());
+        let test = TestServer::open(dir.path());
         // The first hundred are missing in the next index. So this shows that the server continued the build
         // and did not start again.
-        house.until("in place", |h| h.total("signature", "=old") == 200);
-        house.until("the new one", |h| h.total("signature", "=new") == 1);
-        house.until("done", |h| h.indexer.building().is_none());
-        house.close();
+        test.until("in place", |h| h.total("signature", "=old") == 200);
+        test.until("the new one", |h| h.total("signature", "=new") == 1);
+        test.until("done", |h| h.indexer.building().is_none());
+        test.close();
     }
 
     #[test]
     fn a_rebuild_without_a_server_puts_a_whole_index_in_place() {
         let dir = tempfile::tempdir().unwrap();
-        let house = House::open(dir.path());
+        let test = TestServer::open(dir.path());
         for number in 0..300 {
-            house.accept(number);
-            house.process("old");
+            test.accept(number);
+            test.process("old");
         }
-        house.until("all indexed", |h| h.total("signature", "=old") == 300);
-        house.indexer.stop();
-        house.accept(300);
-        house.process("new");
-        house.until("stored", |h| h.store.change_range().unwrap().0 > 300);
-        let built = rebuild(&house.store, &house.index, |_| {}).unwrap();
+        test.until("all indexed", |h| h.total("signature", "=old") == 300);
+        test.indexer.stop();
+        test.accept(300);
+        test.process("new");
+        test.until("stored", |h| h.store.change_range().unwrap().0 > 300);
+        let built = rebuild(&test.store, &test.index, |_| {}).unwrap();
         assert_eq!((built.rows, built.rows_total), (301, 301));
-        assert_eq!(house.total("signature", "=old"), 300);
-        assert_eq!(house.total("signature", "=new"), 1);
+        assert_eq!(test.total("signature", "=old"), 300);
+        assert_eq!(test.total("signature", "=new"), 1);
         // The same when there is no current index.
-        house.index.reset().unwrap();
-        let built = rebuild(&house.store, &house.index, |_| {}).unwrap();
+        test.index.reset().unwrap();
+        let built = rebuild(&test.store, &test.index, |_| {}).unwrap();
         assert_eq!(built.rows, 301);
-        assert_eq!(house.total("signature", "=old"), 300);
-        house.close();
+        assert_eq!(test.total("signature", "=old"), 300);
+        test.close();
     }
 
     #[test]
     fn an_index_ahead_of_its_store_is_built_anew() {
         let dir = tempfile::tempdir().unwrap();
-        let house = House::open(dir.path());
-        house.accept(1);
-        house.process("one");
-        house.until("indexed", |h| h.total("signature", "=one") == 1);
-        house.indexer.stop();
-        let mut writer = Writer::open(&house.index, Side::Current).unwrap();
+        let test = TestServer::open(dir.path());
+        test.accept(1);
+        test.process("one");
+        test.until("indexed", |h| h.total("signature", "=one") == 1);
+        test.indexer.stop();
+        let mut writer = Writer::open(&test.index, Side::Current).unwrap();
         writer.delete(1);
         writer
             .commit(Watermark {
@@ -957,10 +953,10 @@ mod tests {
             })
             .unwrap();
         drop(writer);
-        house.close();
+        test.close();
 
-        let house = House::open(dir.path());
-        house.until("built", |h| h.total("signature", "=one") == 1);
-        house.close();
+        let test = TestServer::open(dir.path());
+        test.until("built", |h| h.total("signature", "=one") == 1);
+        test.close();
     }
 }

@@ -64,7 +64,7 @@ fn look(store: &Store, places: &Places, tried: &mut Tried) -> Result<(), StoreEr
     if found.is_empty() {
         return Ok(());
     }
-    let crashes = store.mend(found.clone())?;
+    let crashes = store.reprocess_lacking(found.clone())?;
     let found: Vec<String> = found.iter().map(Lack::to_string).collect();
     tracing::info!(symbols = ?found, crashes, "symbols came for crashes that lacked them");
     Ok(())

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
 use crate::crash::lack::{Lack, What};
-use crate::store::mends::Lacking;
+use crate::store::lacks::Lacking;
 use crate::store::symbols::{Release, StoredSymbols};
 use crate::store::{Store, StoreError};
 use crate::symbols::SymbolDirs;

@@ -76,7 +76,7 @@ impl Lanes {
         match lane {
             Lane::Priority => &self.priority,
             Lane::Normal => &self.normal,
-            Lane::Mend => &self.mend,
+            Lane::Reprocess => &self.mend,
             Lane::Slow => &self.slow,
             Lane::Slowest | Lane::Suspect => &self.slowest,
         }
@@ -84,7 +84,7 @@ impl Lanes {
 }
 
 impl JobSink for Lanes {
-    fn room(&self, lane: Lane) -> usize {
+    fn free(&self, lane: Lane) -> usize {
         let channel = self.channel(lane);
         channel
             .capacity()
@@ -135,7 +135,7 @@ impl Jobs {
         };
         let mut priority = open(Lane::Priority, &self.priority);
         let mut normal = open(Lane::Normal, &self.normal);
-        let mut mend = open(Lane::Mend, &self.mend);
+        let mut mend = open(Lane::Reprocess, &self.mend);
         let mut slow = open(Lane::Slow, &self.slow);
         let mut slowest = open(Lane::Slowest, &self.slowest);
         loop {
@@ -211,10 +211,10 @@ mod tests {
         lanes.send(job(2, Lane::Normal));
         lanes.send(job(3, Lane::Priority));
         assert_eq!(
-            (lanes.room(Lane::Normal), lanes.room(Lane::Priority)),
+            (lanes.free(Lane::Normal), lanes.free(Lane::Priority)),
             (0, 1)
         );
-        lanes.send(job(4, Lane::Mend));
+        lanes.send(job(4, Lane::Reprocess));
         let order: Vec<u64> = (0..4).filter_map(|_| jobs.next()).map(|j| j.seq).collect();
         assert_eq!(order, [3, 1, 2, 4]);
     }
@@ -225,8 +225,8 @@ mod tests {
         lanes.send(job(1, Lane::Slow));
         lanes.send(job(2, Lane::Suspect));
         lanes.send(job(3, Lane::Slowest));
-        assert_eq!(lanes.room(Lane::Suspect), 0);
-        lanes.send(job(4, Lane::Mend));
+        assert_eq!(lanes.free(Lane::Suspect), 0);
+        lanes.send(job(4, Lane::Reprocess));
         assert_eq!(jobs.next_slow().map(|j| j.seq), Some(1));
         assert_eq!(jobs.next_slowest().map(|j| j.seq), Some(2));
         assert_eq!(jobs.next_quick().map(|j| j.seq), Some(4));

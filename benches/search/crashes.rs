@@ -77,9 +77,9 @@ const METHODS: [&str; 28] = [
 ];
 
 /// Random numbers that are the same in each run.
-pub struct Dice(u64);
+pub struct Random(u64);
 
-impl Dice {
+impl Random {
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
@@ -167,21 +167,21 @@ pub struct Site {
     fields: usize,
 }
 
-fn function(dice: &mut Dice) -> String {
-    let space = SPACES[dice.below(12) as usize];
-    let class = CLASSES[dice.below(24) as usize];
-    let method = METHODS[dice.below(28) as usize];
-    match dice.below(4) {
+fn function(random: &mut Random) -> String {
+    let space = SPACES[random.below(12) as usize];
+    let class = CLASSES[random.below(24) as usize];
+    let method = METHODS[random.below(28) as usize];
+    match random.below(4) {
         0 => format!("{space}::{class}::{method}"),
-        1 => format!("{space}::dom::{class}::{method}{}", dice.below(40)),
-        2 => format!("{space}::{class}{}::{method}", dice.below(60)),
-        _ => format!("{class}_{method}_{}", dice.below(300)),
+        1 => format!("{space}::dom::{class}::{method}{}", random.below(40)),
+        2 => format!("{space}::{class}{}::{method}", random.below(60)),
+        _ => format!("{class}_{method}_{}", random.below(300)),
     }
 }
 
 impl Site {
     pub fn new(crashes: u64, fields: usize) -> Self {
-        let mut dice = Dice::new(7);
+        let mut random = Random::new(7);
         let mut total = 0.0;
         let mut shares: Vec<f64> = (1..=SIGNATURES)
             .map(|rank| {
@@ -192,25 +192,25 @@ impl Site {
         shares.iter_mut().for_each(|share| *share /= total);
         let signatures = (0..SIGNATURES)
             .map(|n| {
-                let own = format!("{}<{n}>", function(&mut dice));
-                let text = match dice.below(3) {
+                let own = format!("{}<{n}>", function(&mut random));
+                let text = match random.below(3) {
                     0 => format!("abort | {own}"),
-                    1 => format!("{} | {own}", function(&mut dice)),
+                    1 => format!("{} | {own}", function(&mut random)),
                     _ => own,
                 };
-                let stacks = (0..1 + dice.below(4))
+                let stacks = (0..1 + random.below(4))
                     .map(|_| {
                         let mut stack = text.clone();
-                        for _ in 0..6 + dice.below(12) {
+                        for _ in 0..6 + random.below(12) {
                             stack.push_str(" | ");
-                            stack.push_str(&function(&mut dice));
+                            stack.push_str(&function(&mut random));
                         }
                         stack
                     })
                     .collect();
-                let modules: Vec<String> = (0..1 + dice.below(5))
+                let modules: Vec<String> = (0..1 + random.below(5))
                     .map(|_| {
-                        let module = dice.below(60);
+                        let module = random.below(60);
                         format!("lib{module}.so/{:032X}0", u128::from(module) << 64 | 0xabcd)
                     })
                     .collect();
@@ -242,23 +242,26 @@ impl Site {
 
     /// The crash with this number, from 0, in the order of receipt.
     pub fn crash(&self, number: u64) -> Crash {
-        let dice = &mut Dice::new(number.wrapping_mul(0x2545_f491_4f6c_dd1d));
+        let random = &mut Random::new(number.wrapping_mul(0x2545_f491_4f6c_dd1d));
         let age = (self.crashes - number) as i64 * (DAYS * DAY_MS / self.crashes as i64);
-        let received_at = Timestamp::from_ms(END.ms() - age + dice.below(600_000) as i64 - 600_000);
-        let unit = dice.unit();
+        let received_at =
+            Timestamp::from_ms(END.ms() - age + random.below(600_000) as i64 - 600_000);
+        let unit = random.unit();
         let rank = self.shares.partition_point(|share| *share < unit);
         let signature = &self.signatures[rank.min(SIGNATURES - 1)];
-        let stack = dice.below(signature.stacks.len() as u64).min(dice.below(4));
-        let product = dice.of(&PRODUCTS);
+        let stack = random
+            .below(signature.stacks.len() as u64)
+            .min(random.below(4));
+        let product = random.of(&PRODUCTS);
         let week = (DAYS * DAY_MS - age) / (7 * DAY_MS) + 3;
-        let week = (week - dice.below(4).min(dice.below(4)) as i64).min(VERSIONS);
-        let platform = dice.of(&PLATFORMS);
+        let week = (week - random.below(4).min(random.below(4)) as i64).min(VERSIONS);
+        let platform = random.of(&PLATFORMS);
         // Some hundred thousand installations. Few of them crash daily.
-        let client = match dice.below(3) {
-            0 => dice.below(self.crashes / 200 + 1),
-            _ => dice.below(self.crashes / 2 + 1),
+        let client = match random.below(3) {
+            0 => random.below(self.crashes / 200 + 1),
+            _ => random.below(self.crashes / 2 + 1),
         };
-        let mut own = Dice::new(client);
+        let mut own = Random::new(client);
         let installed = END.ms() / 1_000 - (own.below(400 * 86_400)) as i64;
         let text = |text: &str| Value::Text(text.to_owned());
         let number_of = |number: u64| Value::Integer(number as i64);
@@ -269,27 +272,30 @@ impl Site {
             ("product", text(product)),
             ("version", Value::Text(Self::version(product, week))),
             ("major_version", Value::Integer(week)),
-            ("release_channel", text(dice.of(&CHANNELS))),
+            ("release_channel", text(random.of(&CHANNELS))),
             (
                 "build_id",
-                Value::Text(format!("202608{week:02}0{}0000", dice.below(3))),
+                Value::Text(format!("202608{week:02}0{}0000", random.below(3))),
             ),
-            ("process_type", text(dice.of(&PROCESSES))),
+            ("process_type", text(random.of(&PROCESSES))),
             ("state", text("processed")),
             ("report_type", text("crash")),
             ("throttle_rule", text("default")),
-            ("reason", text(dice.of(&REASONS))),
+            ("reason", text(random.of(&REASONS))),
             (
                 "address",
-                Value::Text(match dice.below(5) {
-                    0 | 1 => format!("{:#018x}", dice.below(64) * 8),
+                Value::Text(match random.below(5) {
+                    0 | 1 => format!("{:#018x}", random.below(64) * 8),
                     2 => "0xffffffffffffffff".into(),
-                    _ => format!("{:#018x}", 0x7f00_0000_0000 + dice.below(1 << 36)),
+                    _ => format!("{:#018x}", 0x7f00_0000_0000 + random.below(1 << 36)),
                 }),
             ),
-            ("startup_crash", Value::Bool(dice.below(20) == 0)),
-            ("crashing_thread", number_of(dice.below(4) * dice.below(20))),
-            ("thread_count", number_of(20 + dice.below(90))),
+            ("startup_crash", Value::Bool(random.below(20) == 0)),
+            (
+                "crashing_thread",
+                number_of(random.below(4) * random.below(20)),
+            ),
+            ("thread_count", number_of(20 + random.below(90))),
             ("modules_in_stack", text(&signature.modules)),
             ("platform", text(platform)),
             (
@@ -332,14 +338,14 @@ impl Site {
             ("total_physical_memory", Value::Integer(memory)),
             (
                 "available_physical_memory",
-                number_of(dice.below(memory as u64)),
+                number_of(random.below(memory as u64)),
             ),
-            ("available_virtual_memory", number_of(dice.below(1 << 47))),
+            ("available_virtual_memory", number_of(random.below(1 << 47))),
             (
                 "system_memory_use_percentage",
-                number_of(20 + dice.below(80)),
+                number_of(20 + random.below(80)),
             ),
-            ("uptime", number_of(dice.below(300) * dice.below(300))),
+            ("uptime", number_of(random.below(300) * random.below(300))),
             ("install_time", Value::Integer(installed)),
             (
                 "install_age",
@@ -352,7 +358,7 @@ impl Site {
             ("safe_mode", Value::Bool(own.below(100) == 0)),
             ("dom_fission_enabled", Value::Bool(own.below(9) > 0)),
         ];
-        match dice.below(6) {
+        match random.below(6) {
             0 => values.push((
                 "moz_crash_reason",
                 Value::Text(format!("ASSERT(index < length{})", rank % 300)),
@@ -361,15 +367,15 @@ impl Site {
                 "user_comments",
                 Value::Text(format!(
                     "it went away when I opened page {}",
-                    dice.below(9_999)
+                    random.below(9_999)
                 )),
             )),
             _ => {}
         }
         if self.fields > values.len() {
-            self.fill(&mut values, dice, &mut own);
+            self.fill(&mut values, random, &mut own);
         }
-        let random = u128::from(dice.next()) << 80 | u128::from(dice.next()) << 32;
+        let random = u128::from(random.next()) << 80 | u128::from(random.next()) << 32;
         Crash {
             seq: number + 1,
             id: CrashId::new(
@@ -384,7 +390,7 @@ impl Site {
 
     /// Adds fields of the catalogue until there are as many values as requested. Most of them are about the
     /// machine and its settings.
-    fn fill(&self, values: &mut Vec<(&'static str, Value)>, dice: &mut Dice, own: &mut Dice) {
+    fn fill(&self, values: &mut Vec<(&'static str, Value)>, random: &mut Random, own: &mut Random) {
         for field in fields::all() {
             // Id and date are added separately.
             if values.len() + 2 >= self.fields {
@@ -400,7 +406,7 @@ impl Site {
                     kind if kind.is_text() => Value::Text(format!("some value {}", own.below(20))),
                     fields::Kind::Bool => Value::Bool(own.below(4) == 0),
                     fields::Kind::Date => Value::Text("2026-11-22T09:12:44Z".into()),
-                    _ => Value::Integer(dice.below(10_000) as i64),
+                    _ => Value::Integer(random.below(10_000) as i64),
                 },
             ));
         }

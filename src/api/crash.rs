@@ -19,7 +19,7 @@ use crate::fields::{name, redact};
 use crate::limits;
 use crate::query::Query;
 use crate::rights::Scope;
-use crate::store::{Requested, StoredCrash, StoredPart};
+use crate::store::{Prioritized, StoredCrash, StoredPart};
 use crate::web::{Body, Params, Request, Response, WebError};
 
 /// Characters of the client's file name in the name of a download.
@@ -330,32 +330,32 @@ pub const REPROCESSING: Doc = Doc::new(
 pub fn reprocessing(app: &App, request: &Request, _: &[String]) -> Answer {
     let form = request.form();
     match form.get("query") {
-        Some(query) => redo(app, request, query),
+        Some(query) => reprocess_found(app, request, query),
         None => reprocess_ids(app, request, &form),
     }
 }
 
-fn redo(app: &App, request: &Request, asked: &str) -> Answer {
-    let params = Params::parse(asked.trim_start_matches('?'));
+fn reprocess_found(app: &App, request: &Request, search: &str) -> Answer {
+    let params = Params::parse(search.trim_start_matches('?'));
     let query = Query::parse(&params.0, app.clock.now(), request.sees_protected())?;
     let who = request.caller.name();
     let mut all = Everything::new(app.index.clone(), query);
-    let mut job = None;
+    let mut id = None;
     loop {
         let hits = all.next_page()?;
         if hits.is_empty() {
             break;
         }
         let seqs = hits.iter().map(|hit| hit.seq).collect();
-        job = app.store.redo(seqs, &format!("{who}: {asked}"), job)?;
+        id = app.store.reprocess(seqs, &format!("{who}: {search}"), id)?;
     }
-    let mend = match job {
-        Some(job) => app.store.mend_of(job)?,
+    let reprocessing = match id {
+        Some(id) => app.store.reprocessing(id)?,
         None => None,
     };
-    Ok(Response::json(&match mend {
-        Some(mend) => jobs::of_mend(&mend),
-        None => json!({ "total": 0, "asked": asked }),
+    Ok(Response::json(&match reprocessing {
+        Some(reprocessing) => jobs::of_reprocessing(&reprocessing),
+        None => json!({ "total": 0, "asked": search }),
     }))
 }
 
@@ -397,11 +397,11 @@ fn reprocess_ids(app: &App, request: &Request, form: &Params) -> Answer {
         );
     }
     let ids: Vec<CrashId> = ids.into_iter().collect();
-    let requested = app.store.request_all(&ids)?;
+    let requested = app.store.prioritize_all(&ids)?;
     let unknown: Vec<String> = ids
         .iter()
         .zip(requested)
-        .filter(|(_, requested)| *requested == Requested::Unknown)
+        .filter(|(_, requested)| *requested == Prioritized::Unknown)
         .map(|(id, _)| id.to_string())
         .collect();
     if unknown.is_empty() {

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::doc::{AnswerDoc, Doc, Param, ParamKind, count, hits, object, text, text_or_null};
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::store::mends::Mend;
-use crate::store::signing::ResignRow;
+use crate::store::reprocess::{Cause, Reprocessing};
+use crate::store::signatures::ResignRow;
 use crate::web::{Request, Response, WebError};
 
 const JOBS_DEFAULT: usize = 50;
@@ -43,17 +43,19 @@ pub fn jobs(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
             }
         },
     };
-    let mut mends = app.store.mends(limit)?;
+    let mut reprocessings = app.store.reprocessings(limit)?;
     if !request.sees_protected() {
         // A search can contain values that this caller may not see.
-        for mend in &mut mends {
-            mend.row.asked = mend.row.asked.take().map(|_| String::new());
+        for reprocessing in &mut reprocessings {
+            if let Cause::Request { request } = &mut reprocessing.cause {
+                request.clear();
+            }
         }
     }
     let resigns = app.store.resigns(limit)?;
-    let mut found: Vec<(i64, Value)> = mends
+    let mut found: Vec<(i64, Value)> = reprocessings
         .iter()
-        .map(|mend| (mend.row.begun_at_ms, of_mend(mend)))
+        .map(|reprocessing| (reprocessing.begun_at_ms, of_reprocessing(reprocessing)))
         .chain(
             resigns
                 .iter()
@@ -71,20 +73,23 @@ fn moment(ms: i64) -> String {
     Timestamp::from_ms(ms).rfc3339()
 }
 
-pub fn of_mend(mend: &Mend) -> Value {
-    let row = &mend.row;
+pub fn of_reprocessing(reprocessing: &Reprocessing) -> Value {
+    let (kind, asked) = match &reprocessing.cause {
+        Cause::Request { request } => ("reprocess", Some(request)),
+        Cause::Symbols { .. } => ("symbols", None),
+    };
     json!({
-        "id": format!("mend-{}", mend.id),
-        "kind": if row.asked.is_some() { "reprocess" } else { "symbols" },
-        "asked": row.asked,
-        "modules": row.modules,
-        "begun": moment(row.begun_at_ms),
-        "ended": row.ended_at_ms.map(moment),
-        "total": row.affected,
-        "done": row.done,
-        "changed": row.improved,
-        "signatures_before": mend.signatures_before,
-        "signatures_after": mend.signatures_after,
+        "id": format!("reprocessing-{}", reprocessing.id),
+        "kind": kind,
+        "asked": asked,
+        "modules": reprocessing.cause.modules(),
+        "begun": moment(reprocessing.begun_at_ms),
+        "ended": reprocessing.ended_at_ms.map(moment),
+        "total": reprocessing.crashes,
+        "done": reprocessing.done,
+        "changed": reprocessing.improved,
+        "signatures_before": reprocessing.signatures_before,
+        "signatures_after": reprocessing.signatures_after,
     })
 }
 

@@ -15,7 +15,7 @@ use crate::limits;
 use crate::naming::{Groups, Preview, ReviseError};
 use crate::signature::{CrashData, Explanation, Fate, FoundEntry, ListTexts, Signature};
 use crate::store::sightings::Sighting;
-use crate::store::signing::NewRevision;
+use crate::store::signatures::NewRevision;
 use crate::web::{Request, Response, TEXT, WebError};
 
 type Answer = Result<Response, WebError>;

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, TryRecvError};
 use super::{Bases, InForce, Naming, input_of, rebuilt};
 use crate::process;
 use crate::signature::KnownFrames;
-use crate::store::signing::{Progress, Resigned, Signed};
+use crate::store::signatures::{Progress, Resigned, Signed};
 use crate::store::{Payload, StoreError};
 
 /// Number of crashes after which progress is stored.

@@ -1,7 +1,7 @@
 //! The signature lists in force, and re-signing of history with them (ADR 15).
 //!
 //! A revision of the lists is stored, then put in force, then history follows. A thread computes the
-//! signature of every stored crash from its stored input ([`crate::store::signing`]), and stores the new
+//! signature of every stored crash from its stored input ([`crate::store::signatures`]), and stores the new
 //! signature if it has changed. A preview does only the first half and shows what would change. Neither of
 //! them walks a dump.
 //!
@@ -25,7 +25,7 @@ use crate::process;
 use crate::signature::{
     Explanation, Generator, Input, KnownFrames, ListError, ListTexts, Lists, Ruleset, StoredFrame,
 };
-use crate::store::signing::{NewRevision, SignedView};
+use crate::store::signatures::{NewRevision, SignedView};
 use crate::store::{Store, StoreError, StoredCrash};
 use parking_lot::{Mutex, RwLock};
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::{Bases, input_of};
 use crate::signature::{Generator, KnownFrames};
 use crate::store::counters::NameId;
-use crate::store::signing::Signed;
+use crate::store::signatures::Signed;
 use crate::store::{Store, StoreError};
 
 /// Number of crashes that are read at once.

@@ -14,7 +14,7 @@ use crate::crash::raw::{PartKind, RawCrash};
 use crate::crash::walk::{Frame, Module, Thread, Walk};
 use crate::fields::{self, redact};
 use crate::rights;
-use crate::store::{Requested, State, StoredCrash};
+use crate::store::{Prioritized, State, StoredCrash};
 use crate::web::{Params, Request, Response, WebError};
 
 /// Modules that a page lists. The API returns all of them.
@@ -46,7 +46,7 @@ pub fn report(app: &App, request: &Request, captures: &[String]) -> Result<Respo
     let mut view = load(app, request, id)?;
     let asks = app.config.get().deferred.process_on_view.value && !is_prefetch(request);
     if view.row.state == State::Deferred && asks && !app.read_only {
-        app.store.request(id)?;
+        app.store.prioritize(id)?;
         view = load(app, request, id)?;
     }
     let pending = !app.read_only && matches!(view.row.state, State::Queued | State::Processing);
@@ -81,9 +81,9 @@ fn is_prefetch(request: &Request) -> bool {
 /// Moves the crash to the priority lane and shows it again.
 pub fn reprocess(app: &App, _: &Request, captures: &[String]) -> Result<Response, WebError> {
     let id = parse_id(captures)?;
-    match app.store.request(id)? {
-        Requested::Queued => Ok(Response::see_other(&report_path(id))),
-        Requested::Unknown => Err(no_crash(id)),
+    match app.store.prioritize(id)? {
+        Prioritized::Queued => Ok(Response::see_other(&report_path(id))),
+        Prioritized::Unknown => Err(no_crash(id)),
     }
 }
 

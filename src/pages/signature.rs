@@ -15,7 +15,7 @@ use crate::fields::{self, Field, Kind, name};
 use crate::index::{FacetResult, SearchResult};
 use crate::limits;
 use crate::query::{Filter, Op, Query};
-use crate::store::signing::Moves;
+use crate::store::signatures::Moves;
 use crate::web::{Params, Request, Response, WebError};
 
 const PER_PAGE: usize = 50;

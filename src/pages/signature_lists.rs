@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
 use crate::naming::{Group, Groups, Preview, ReviseError};
 use crate::signature::{FILES, ListTexts, SITE_RULES};
-use crate::store::signing::{NewRevision, ResignRow, Revision};
+use crate::store::signatures::{NewRevision, ResignRow, Revision};
 use crate::web::{Params, Request, Response, WebError};
 
 /// Revisions that the page lists.

@@ -6,6 +6,7 @@ use super::{Page, ago, bytes_text, counted, number, report_path, shown, span_tex
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::indexer::Building;
+use crate::store::reprocess::Cause;
 use crate::store::{State, StoreStatus};
 use crate::web::{Request, Response, WebError};
 
@@ -135,7 +136,7 @@ const JOBS: usize = 8;
 
 fn jobs(app: &App, request: &Request) -> Result<Markup, WebError> {
     let now = app.clock.now();
-    let mends = app.store.mends(JOBS)?;
+    let reprocessings = app.store.reprocessings(JOBS)?;
     let resigns = app.store.resigns(JOBS)?;
     let row = |what: Markup, begun: i64, ended: Option<i64>, [done, total, changed]: [u64; 3]| {
         let begun = Timestamp::from_ms(begun);
@@ -147,27 +148,26 @@ fn jobs(app: &App, request: &Request) -> Result<Markup, WebError> {
                 td.num { (number(changed)) }
                 td { @match ended.map(Timestamp::from_ms) {
                     Some(ended) => { "in " (span_text(ended.ms_since(begun))) },
-                    None => span.chip.warn { "goes on" },
+                    None => span.chip.warn { "running" },
                 } }
             }
         }
     };
     Ok(html! {
-        @if !mends.is_empty() || !resigns.is_empty() {
+        @if !reprocessings.is_empty() || !resigns.is_empty() {
             section.panel {
                 header { h2 { "Jobs" } span.muted.small { "behind everything that is new" } span.act { a href="/api/Jobs/" { "as JSON" } } }
                 div.scroll { table {
                     thead { tr { th { "Begun" } th { "What" } th.num { "Done" } th.num { "Changed" } th { "Took" } } }
                     tbody {
-                        @for mend in &mends {
-                            @let what = html! { @match &mend.row.asked {
+                        @for job in &reprocessings {
+                            @let what = html! { @match &job.cause {
                                 // A search can contain values that this caller may not see.
-                                Some(asked) if request.sees_protected() => { "crashes walked again, asked for by " span.mono { (shown(asked)) } },
-                                Some(_) => "crashes walked again, as somebody asked",
-                                None => { a href="/symbols/" { "symbols that came late" } },
+                                Cause::Request { request: asked } if request.sees_protected() => { "crashes reprocessed on request: " span.mono { (shown(asked)) } },
+                                Cause::Request { .. } => "crashes reprocessed on request",
+                                Cause::Symbols { .. } => { a href="/symbols/" { "crashes reprocessed with late symbols" } },
                             } };
-                            @let job = &mend.row;
-                            (row(what, job.begun_at_ms, job.ended_at_ms, [job.done, job.affected, job.improved]))
+                            (row(what, job.begun_at_ms, job.ended_at_ms, [job.done, job.crashes, job.improved]))
                         }
                         @for (id, job) in &resigns {
                             @let what = html! { a href="/signatures/" { "signatures of list revision " (id) } };

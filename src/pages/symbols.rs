@@ -12,11 +12,11 @@ use crate::clock::Timestamp;
 use crate::crash::lack::Lack;
 use crate::fields::name;
 use crate::missing_symbols::{self, Cause, Finding};
-use crate::store::mends::Mend;
+use crate::store::reprocess::{self, Reprocessing};
 use crate::store::symbols::{Release, StoredSymbols, SymbolChange};
 use crate::web::{Params, Request, Response, WebError};
 
-const MENDS: usize = 50;
+const REPROCESSINGS: usize = 50;
 const MODULES: usize = 200;
 const RELEASES: usize = 200;
 const CONFLICTS: usize = 50;
@@ -32,10 +32,10 @@ pub fn symbols(app: &App, request: &Request, _: &[String]) -> Result<Response, W
     let (product, version) = (params.get(name::PRODUCT), params.get(name::VERSION));
     let kept = app.store.all_symbols()?;
     let view = View {
-        mends: {
-            let mut mends = app.store.mends(MENDS)?;
-            mends.retain(|mend| mend.row.asked.is_none());
-            mends
+        reprocessings: {
+            let mut found = app.store.reprocessings(REPROCESSINGS)?;
+            found.retain(|found| matches!(found.cause, reprocess::Cause::Symbols { .. }));
+            found
         },
         findings: missing_symbols::examine(
             &app.store,
@@ -54,7 +54,7 @@ pub fn symbols(app: &App, request: &Request, _: &[String]) -> Result<Response, W
         now: app.clock.now(),
     };
     let mut page = Page::new("Symbols", "/symbols/");
-    let goes_on = view.mends.iter().any(|mend| mend.row.ended_at_ms.is_none());
+    let goes_on = view.reprocessings.iter().any(Reprocessing::is_running);
     page.refresh_s = (goes_on && !app.read_only).then_some(REFRESH_S);
     Ok(Response::html(page.render(view.markup())))
 }
@@ -90,7 +90,7 @@ fn change_pin(
 }
 
 struct View<'a> {
-    mends: Vec<Mend>,
+    reprocessings: Vec<Reprocessing>,
     findings: Vec<Finding>,
     products: Vec<String>,
     product: Option<&'a str>,
@@ -123,7 +123,7 @@ impl View<'_> {
             }
             section.panel {
                 header { h2 { "Mended crashes" } }
-                @if self.mends.is_empty() { div.body.muted { "No symbols have come late so far." } } @else { (mended(&self.mends, self.now)) }
+                @if self.reprocessings.is_empty() { div.body.muted { "No symbols have come late so far." } } @else { (reprocessed(&self.reprocessings, self.now)) }
             }
             (self.conflicts())
             (self.releases())
@@ -315,25 +315,25 @@ fn versions(releases: &[Release]) -> Markup {
     }
 }
 
-fn mended(mends: &[Mend], now: Timestamp) -> Markup {
+fn reprocessed(reprocessings: &[Reprocessing], now: Timestamp) -> Markup {
     html! {
         div.scroll { table {
             thead { tr { th { "Symbols came" } th { "For" } th.num { "Done" } th { "Outcome" } th.num.hide-s { "Took" } } }
             tbody {
-                @for mend in mends {
-                    @let row = &mend.row;
+                @for row in reprocessings {
+                    @let modules = row.cause.modules();
                     @let begun = Timestamp::from_ms(row.begun_at_ms);
                     @let ended = row.ended_at_ms.map(Timestamp::from_ms);
                     tr {
                         td.nowrap { (ago(begun, now)) }
                         td {
-                            @for lack in row.modules.iter().filter_map(|text| Lack::parse(text)).take(NAMED) { div.sig { (shown(&lack.debug_file)) } }
-                            @if row.modules.len() > NAMED { span.muted { "and " (row.modules.len() - NAMED) " more" } }
+                            @for lack in modules.iter().filter_map(|text| Lack::parse(text)).take(NAMED) { div.sig { (shown(&lack.debug_file)) } }
+                            @if modules.len() > NAMED { span.muted { "and " (modules.len() - NAMED) " more" } }
                         }
-                        td.num { (number(row.done)) " of " (number(row.affected)) }
+                        td.num { (number(row.done)) " of " (number(row.crashes)) }
                         td {
                             (counted(row.improved, "crash", "crashes")) " improved, "
-                            (counted(mend.signatures_before, "signature", "signatures")) " became " (number(mend.signatures_after))
+                            (counted(row.signatures_before, "signature", "signatures")) " became " (number(row.signatures_after))
                         }
                         td.num.hide-s { (span_text(ended.unwrap_or(now).ms_since(begun))) }
                     }

@@ -13,13 +13,14 @@
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
-use super::Store;
+use super::batch::Batch;
+use super::command::Command;
 use super::error::StoreError;
-use super::pending::Txn;
+use super::handle::Store;
 use super::rows::{self};
 pub use super::rows::{KeyRow, SearchRow, SessionRow, UserRow};
 use super::tables::*;
-use super::writer::Command;
+use super::txn::Txn;
 use crate::clock::Timestamp;
 use crate::rights::{Rights, Role};
 
@@ -111,7 +112,7 @@ pub enum AccountChange {
 impl Store {
     /// Changes accounts, all in one transaction. Returns the id of the last key added.
     pub fn change_accounts(&self, changes: Vec<AccountChange>) -> Result<u64, StoreError> {
-        self.ask(|reply| Command::Accounts { changes, reply })
+        self.ask(ChangeAccounts(changes))
     }
 
     /// Every account, by name.
@@ -206,8 +207,19 @@ fn holder_of_key(read: &redb::ReadTransaction, key_id: u64) -> Result<Option<Hol
     Ok(Some(Holder { key_id, key, user }))
 }
 
+/// All of the changes or none. Answers with the id of the last key added.
+struct ChangeAccounts(Vec<AccountChange>);
+
+impl Command for ChangeAccounts {
+    type Answer = u64;
+
+    fn apply(&self, txn: &mut Txn, _: &mut Batch) -> Result<u64, StoreError> {
+        txn.change_accounts(&self.0)
+    }
+}
+
 impl Txn<'_> {
-    pub(super) fn change_accounts(&mut self, changes: &[AccountChange]) -> Result<u64, StoreError> {
+    fn change_accounts(&mut self, changes: &[AccountChange]) -> Result<u64, StoreError> {
         let mut added = 0;
         for change in changes {
             match change {

@@ -6,10 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use redb::{ReadTransaction, ReadableTable};
 
+use super::batch::Batch;
+use super::command::Command;
 use super::crashes::StoredCrash;
 use super::error::StoreError;
-use super::rows::{self, State};
+use super::handle::Store;
+use super::rows::{self, Lane, State};
 use super::tables::*;
+use super::txn::Txn;
 
 /// What an audit found and the writer repaired.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,8 +34,74 @@ impl Audit {
     }
 }
 
+impl Store {
+    /// Checks that every crash is in exactly the tables that its state requires and that the counts are
+    /// right. Repairs what is wrong. The store accepts reports meanwhile.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the repair cannot be written.
+    pub fn audit(&self) -> Result<Audit, StoreError> {
+        let (audit, counts) = self.read(examine)?;
+        if !audit.is_clean() {
+            let seqs = audit.misplaced.clone();
+            self.ask(Repair { seqs, counts })?;
+        }
+        Ok(audit)
+    }
+}
+
+/// Repairs what an audit found.
+struct Repair {
+    seqs: Vec<u64>,
+    /// By how much the count of a state is wrong.
+    counts: Vec<(State, i64)>,
+}
+
+impl Command for Repair {
+    type Answer = ();
+
+    fn apply(&self, txn: &mut Txn, batch: &mut Batch) -> Result<(), StoreError> {
+        for &seq in &self.seqs {
+            match txn.put_in_place(seq, batch.handed_out.contains(&seq)) {
+                // A damaged row does not say in which state the crash is.
+                Err(StoreError::Damaged(_) | StoreError::Newer(_)) => {}
+                other => other?,
+            }
+        }
+        for &(state, by) in &self.counts {
+            txn.count(state, by)?;
+        }
+        Ok(())
+    }
+}
+
+impl Txn<'_> {
+    /// Moves a crash to the table of its state. A crash that counts as processing although no worker has it
+    /// is queued again.
+    fn put_in_place(&mut self, seq: u64, handed_out: bool) -> Result<(), StoreError> {
+        for lane in Lane::ALL {
+            self.ready.remove((lane as u8, seq))?;
+        }
+        if !handed_out {
+            self.working.remove(seq)?;
+        }
+        if self.crashes.get(seq)?.is_none() {
+            return Ok(());
+        }
+        let mut row = self.row(seq)?;
+        if row.state == State::Processing && !handed_out {
+            self.count(State::Processing, -1)?;
+            self.count(State::Queued, 1)?;
+            row.state = State::Queued;
+            self.put(seq, &row)?;
+        }
+        self.ids.insert(row.id.bits(), seq)?;
+        self.enter(seq, &row)
+    }
+}
+
 /// Reads everything. Returns the findings, and the correction for each wrong count.
-pub fn examine(read: &ReadTransaction) -> Result<(Audit, Vec<(State, i64)>), StoreError> {
+fn examine(read: &ReadTransaction) -> Result<(Audit, Vec<(State, i64)>), StoreError> {
     let mut audit = Audit::default();
     let mut misplaced = BTreeSet::new();
     // The entries of the state tables. Each crash removes its own; the entries that remain are wrong.

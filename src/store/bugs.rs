@@ -14,12 +14,13 @@ use std::collections::{BTreeSet, HashMap};
 
 use redb::{ReadTransaction, ReadableTable};
 
-use super::Store;
+use super::batch::Batch;
+use super::command::Command;
 use super::error::StoreError;
-use super::pending::Txn;
+use super::handle::Store;
 use super::rows::{self, BugRow};
 use super::tables::*;
-use super::writer::Command;
+use super::txn::Txn;
 use crate::bugs::{Bug, BugKey, Standing};
 use crate::clock::Timestamp;
 
@@ -92,7 +93,7 @@ impl BugRow {
 impl Store {
     /// Changes bugs, all in one transaction.
     pub fn change_bugs(&self, changes: Vec<BugChange>) -> Result<(), StoreError> {
-        self.ask(|reply| Command::Bugs { changes, reply })
+        self.ask(ChangeBugs(changes))
     }
 
     /// The bugs of each of these signatures, newest first. Signatures without bugs are left out.
@@ -207,8 +208,19 @@ fn sort(associations: &mut [Association]) {
     });
 }
 
+/// All of the changes or none.
+struct ChangeBugs(Vec<BugChange>);
+
+impl Command for ChangeBugs {
+    type Answer = ();
+
+    fn apply(&self, txn: &mut Txn, _: &mut Batch) -> Result<(), StoreError> {
+        txn.change_bugs(&self.0)
+    }
+}
+
 impl Txn<'_> {
-    pub(super) fn change_bugs(&mut self, changes: &[BugChange]) -> Result<(), StoreError> {
+    fn change_bugs(&mut self, changes: &[BugChange]) -> Result<(), StoreError> {
         for change in changes {
             match change {
                 BugChange::Attach { bug, signature } => {

@@ -17,13 +17,14 @@ use std::time::{Duration, Instant};
 
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 
+use super::batch::Batch;
+use super::command::Command;
 use super::crashes::StoredCrash;
 use super::error::StoreError;
-use super::pending::Txn;
+use super::handle::Store;
 use super::rows::{self, CountedRow, CounterRow, Stored, TallyRow};
 use super::tables::*;
-use super::writer::Command;
-use super::{Shared, Store};
+use super::txn::Txn;
 use crate::clock::Day;
 use crate::crash::facts::{Facts, System};
 use crate::limits;
@@ -243,41 +244,35 @@ impl Discards {
     }
 }
 
-impl Shared {
-    fn discards(&self) -> parking_lot::MutexGuard<'_, Discards> {
-        self.discards.lock()
-    }
-}
-
 impl Store {
     /// Counts a report that is not stored. Does not wait for the disk.
     pub fn discarded(&self, discard: Discard) {
         let due = {
-            let mut discards = self.shared.discards();
+            let mut discards = self.shared.discards.lock();
             discards.add(discard);
             discards.is_due().then(|| discards.take())
         };
         if let Some(counts) = due {
             // A store that is closing accepts no more counts.
-            let _ = self.tell(Command::Discards(counts));
+            let _ = self.tell(CountDiscards(counts));
         }
     }
 
     /// Sends the discarded reports since the last call to the writer.
     pub(super) fn tell_discards(&self) {
-        let counts = self.shared.discards().take();
+        let counts = self.shared.discards.lock().take();
         if !counts.is_empty() {
-            let _ = self.tell(Command::Discards(counts));
+            let _ = self.tell(CountDiscards(counts));
         }
     }
 
     /// Makes all discards so far durable.
     fn settle_discards(&self) -> Result<(), StoreError> {
-        if self.shared.discards().waiting.is_empty() {
+        if self.shared.discards.lock().waiting.is_empty() {
             return Ok(());
         }
         self.tell_discards();
-        self.ask(|reply| Command::Flush { reply })
+        self.ask(Flush)
     }
 
     /// Reports of these days, by the rule that decided about them.
@@ -399,6 +394,31 @@ impl Names {
             text.ok_or_else(|| StoreError::Damaged(format!("the text of name {id} is missing")))?;
         self.known.insert(id, text.clone());
         Ok(text)
+    }
+}
+
+/// Counts reports that were discarded.
+struct CountDiscards(Vec<(Discard, u64)>);
+
+impl Command for CountDiscards {
+    type Answer = ();
+
+    fn apply(&self, txn: &mut Txn, _: &mut Batch) -> Result<(), StoreError> {
+        for (discard, reports) in &self.0 {
+            txn.decided(discard, *reports)?;
+        }
+        Ok(())
+    }
+}
+
+/// Changes nothing: its answer says that everything sent before it is durable.
+struct Flush;
+
+impl Command for Flush {
+    type Answer = ();
+
+    fn apply(&self, _: &mut Txn, _: &mut Batch) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 

@@ -1,7 +1,9 @@
 //! A crash as the store represents it, and its conversion to and from a row.
 
 use super::counters::Counted;
-use super::rows::{BlobRef, CrashRow, Lane, PartKindRow, PartRow, ProcessedRow, State, Stored};
+use super::rows::{
+    self, BlobRef, CrashRow, Lane, PartKindRow, PartRow, ProcessedRow, State, Stored,
+};
 use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
 use crate::crash::raw::{Part, PartKind};
@@ -60,6 +62,13 @@ impl StoredCrash {
             .chain(self.parts.iter().map(|p| p.blob))
             .chain(self.processed.iter().map(|p| p.blob))
     }
+}
+
+/// The row of a crash for a list. A damaged row is left out so that the others are still shown.
+pub(super) fn readable(seq: u64, row: &[u8]) -> Option<StoredCrash> {
+    rows::decode(row)
+        .inspect_err(|error| tracing::error!(seq, %error, "a crash is left out of a list"))
+        .ok()
 }
 
 impl Stored for StoredCrash {

@@ -4,13 +4,14 @@
 //! passes      "last"               -> PassRow
 //! ```
 
-use super::Store;
+use super::batch::Batch;
+use super::command::Command;
 use super::error::StoreError;
-use super::pending::Txn;
+use super::handle::Store;
 pub use super::rows::PassRow;
 use super::rows::{self};
 use super::tables::{self, PASSES};
-use super::writer::Command;
+use super::txn::Txn;
 use crate::clock::Timestamp;
 
 const LAST: &str = "last";
@@ -31,7 +32,7 @@ impl Store {
 
     /// Stores that a pass succeeded.
     pub fn retained(&self, pass: PassRow) -> Result<(), StoreError> {
-        self.ask(|reply| Command::Retained { pass, reply })
+        self.ask(Retained(pass))
     }
 
     /// Number of deferred crashes that expire after `after` and not later than `up_to`.
@@ -56,9 +57,13 @@ impl Store {
     }
 }
 
-impl Txn<'_> {
-    pub fn retained(&mut self, pass: &PassRow) -> Result<(), StoreError> {
-        self.passes.insert(LAST, rows::encode(pass).as_slice())?;
+struct Retained(PassRow);
+
+impl Command for Retained {
+    type Answer = ();
+
+    fn apply(&self, txn: &mut Txn, _: &mut Batch) -> Result<(), StoreError> {
+        txn.passes.insert(LAST, rows::encode(&self.0).as_slice())?;
         Ok(())
     }
 }

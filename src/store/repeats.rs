@@ -11,13 +11,13 @@
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
-use super::Store;
 use super::crashes::StoredCrash;
 use super::error::StoreError;
-use super::pending::Txn;
+use super::handle::Store;
 use super::rows::{self};
 use super::segments;
 use super::tables::*;
+use super::txn::Txn;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::crash::id::CrashId;
 

@@ -15,13 +15,13 @@ use std::ops::RangeInclusive;
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
-use super::Store;
 use super::counters::{Counted, NameId, Names, name_id};
 use super::crashes::StoredCrash;
 use super::error::StoreError;
-use super::pending::Txn;
+use super::handle::Store;
 use super::rows::{self};
 use super::tables::*;
+use super::txn::Txn;
 use crate::clock::{Day, Timestamp};
 
 /// The crashes of a signature on one day, of one build.

@@ -14,14 +14,15 @@
 
 use redb::{ReadTransaction, ReadableTable};
 
-use super::Store;
+use super::batch::Batch;
+use super::command::Command;
 use super::error::StoreError;
-use super::pending::Txn;
+use super::handle::Store;
 use super::rows::{
     self, ContentRow, KindRow, ModuleRow, ReleaseRow, Stored, SymbolsRow, UploadRow,
 };
 use super::tables::*;
-use super::writer::Command;
+use super::txn::Txn;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::crash::lack::{Lack, What};
 use crate::crash::symbols::{Content, Kind, Module, Upload};
@@ -93,7 +94,7 @@ pub enum SymbolChange {
 impl Store {
     /// Changes symbols, all in one transaction.
     pub fn change_symbols(&self, changes: Vec<SymbolChange>) -> Result<(), StoreError> {
-        self.ask(|reply| Command::Symbols { changes, reply })
+        self.ask(ChangeSymbols(changes))
     }
 
     /// The module with this debug id, which must be in upper case.
@@ -170,8 +171,19 @@ fn rows_by(
     Ok(rows)
 }
 
+/// All of the changes or none.
+struct ChangeSymbols(Vec<SymbolChange>);
+
+impl Command for ChangeSymbols {
+    type Answer = ();
+
+    fn apply(&self, txn: &mut Txn, _: &mut Batch) -> Result<(), StoreError> {
+        txn.change_symbols(&self.0)
+    }
+}
+
 impl Txn<'_> {
-    pub(super) fn change_symbols(&mut self, changes: &[SymbolChange]) -> Result<(), StoreError> {
+    fn change_symbols(&mut self, changes: &[SymbolChange]) -> Result<(), StoreError> {
         for change in changes {
             match change {
                 SymbolChange::Put { module, release } => self.put_symbols(module, release)?,

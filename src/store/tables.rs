@@ -13,7 +13,7 @@
 //! ```
 //!
 //! These modules describe the other tables: [`super::counters`] and [`super::sightings`] (counts),
-//! [`super::bugs`], [`super::mends`] (late symbols), [`super::symbols`], [`super::signing`] (signatures),
+//! [`super::bugs`], [`super::lacks`] and [`super::reprocess`] (late symbols), [`super::symbols`], [`super::signatures`] (signatures),
 //! [`super::repeats`] (reports that a client sends again), [`super::accounts`] and [`super::passes`]
 //! (retention).
 //!
@@ -58,16 +58,16 @@ pub const LACKING: TableDefinition<(u32, u64), ()> = TableDefinition::new("lacki
 pub const LACK_TOTALS: TableDefinition<u32, u64> = TableDefinition::new("lack_totals");
 pub const LACK_RELEASES: TableDefinition<(u32, u32, u32), u64> =
     TableDefinition::new("lack_releases");
-pub const MENDING: TableDefinition<u64, u64> = TableDefinition::new("mending");
-pub const IN_MENDING: TableDefinition<u64, u64> = TableDefinition::new("in_mending");
-pub const MENDS: TableDefinition<u64, &[u8]> = TableDefinition::new("mends");
+pub const REPROCESS_WAITING: TableDefinition<u64, u64> = TableDefinition::new("mending");
+pub const REPROCESS_WORKING: TableDefinition<u64, u64> = TableDefinition::new("in_mending");
+pub const REPROCESSINGS: TableDefinition<u64, &[u8]> = TableDefinition::new("mends");
 pub const SYMBOLS: TableDefinition<&str, &[u8]> = TableDefinition::new("symbols");
 pub const SYMBOL_NAMES: TableDefinition<(&str, &str), ()> = TableDefinition::new("symbol_names");
 pub const SYMBOL_CODES: TableDefinition<(&str, &str), ()> = TableDefinition::new("symbol_codes");
 pub const SYMBOL_PINS: TableDefinition<(&str, &str), ()> = TableDefinition::new("symbol_pins");
 pub const SYMBOL_MISSES: TableDefinition<(&str, &str), i64> = TableDefinition::new("symbol_misses");
 
-pub const MEND_SIGNATURES: TableDefinition<(u64, u8, u32), u64> =
+pub const REPROCESSING_SIGNATURES: TableDefinition<(u64, u8, u32), u64> =
     TableDefinition::new("mend_signatures");
 
 pub const SIGNED: TableDefinition<u64, (u64, u32, u64)> = TableDefinition::new("signed");
@@ -100,7 +100,7 @@ pub mod meta {
     pub const NEXT_CHANGE: &str = "next_change";
     pub const NEXT_SEGMENT: &str = "next_segment";
     pub const NEXT_NAME: &str = "next_name";
-    pub const NEXT_MEND: &str = "next_mend";
+    pub const NEXT_REPROCESSING: &str = "next_mend";
     pub const NEXT_INPUT: &str = "next_input";
     pub const NEXT_FRAME: &str = "next_frame";
     pub const NEXT_KEY: &str = "next_key";

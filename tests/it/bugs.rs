@@ -12,7 +12,7 @@ use crashkeep::store::bugs::{Association, BugChange};
 use crossbeam_channel::bounded;
 
 use crate::fake_bugzilla::{FakeBugzilla, Mood};
-use crate::retention::{House, START};
+use crate::retention::{START, TestStore};
 use crate::server::{Answer, PATIENCE, Server, fixture, wait_for};
 use crate::topcrashers::{plain, section};
 
@@ -292,7 +292,7 @@ fn a_bug_s_other_signatures_are_answered_too() {
 
 /// A store that is fed by a fake Bugzilla.
 struct Polling {
-    house: House,
+    test: TestStore,
     fake: FakeBugzilla,
     tracker: Tracker,
 }
@@ -303,14 +303,14 @@ impl Polling {
     }
 
     fn within(bounds: Bounds) -> Self {
-        let (house, fake) = (House::new(), FakeBugzilla::start());
+        let (test, fake) = (TestStore::new(), FakeBugzilla::start());
         let tracker = Tracker {
-            store: house.store.clone(),
+            store: test.store.clone(),
             outbound: Outbound::to(&[&fake.url()], bounds),
             url: fake.url(),
         };
         Self {
-            house,
+            test,
             fake,
             tracker,
         }
@@ -318,24 +318,24 @@ impl Polling {
 
     fn pass(&self) -> Result<Pass, String> {
         let (_wake, woken) = bounded(1);
-        let pass = self.tracker.pass(self.house.clock.now(), &woken);
+        let pass = self.tracker.pass(self.test.clock.now(), &woken);
         pass.map_err(|error| error.to_string())
     }
 
     fn days_later(&self, days: i64) {
-        let now = self.house.clock.now().ms() + days * DAY_MS;
-        self.house.clock.set(Timestamp::from_ms(now));
+        let now = self.test.clock.now().ms() + days * DAY_MS;
+        self.test.clock.set(Timestamp::from_ms(now));
     }
 
     /// The signatures of a bug in the store.
     fn signatures(&self, id: u64) -> Vec<String> {
-        let found = self.house.store.signatures_of(&[id.to_string()]);
+        let found = self.test.store.signatures_of(&[id.to_string()]);
         let found = found.expect("readable").into_iter();
         found.map(|association| association.signature).collect()
     }
 
     fn bug(&self, signature: &str) -> Association {
-        let found = self.house.store.bugs_of(&[signature.to_owned()]);
+        let found = self.test.store.bugs_of(&[signature.to_owned()]);
         let mut found = found.expect("readable").remove(signature).expect("a bug");
         assert_eq!(found.len(), 1);
         found.remove(0)
@@ -384,7 +384,7 @@ fn what_a_bug_s_field_names_comes_changes_and_goes() {
     polling.fake.put(7, "gone", "2026-11-24");
     polling.pass().expect("a pass");
     assert_eq!(polling.signatures(7), NO);
-    let known = polling.house.store.bugs_in(&polling.fake.url());
+    let known = polling.test.store.bugs_in(&polling.fake.url());
     assert_eq!(
         known.expect("readable"),
         NO,
@@ -434,8 +434,8 @@ fn bugzilla_is_asked_in_its_own_words_from_before_the_last_success_on() {
     ];
     let standing = standing.map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(polling.fake.asked(), [words("2026-12-01"), standing.into()]);
-    let last = polling.house.store.last_pass(&polling.fake.url());
-    assert_eq!(last.expect("readable"), Some(polling.house.clock.now()));
+    let last = polling.test.store.last_pass(&polling.fake.url());
+    assert_eq!(last.expect("readable"), Some(polling.test.clock.now()));
 }
 
 #[test]
@@ -446,7 +446,7 @@ fn what_people_attached_stays_whatever_the_field_says() {
         signature: signature.into(),
     };
     let changes = vec![by_hand(7, "both"), by_hand(7, "hand"), by_hand(8, "x")];
-    polling.house.store.change_bugs(changes).expect("durable");
+    polling.test.store.change_bugs(changes).expect("durable");
     polling.fake.put(7, "[@ both] [@ field]", "2026-11-22");
     polling.fake.put(8, "", "2026-11-01");
     assert_eq!(
@@ -476,7 +476,7 @@ fn what_people_attached_stays_whatever_the_field_says() {
         signature: signature.into(),
     };
     let changes = vec![detach("both"), detach("hand"), detach("never was")];
-    polling.house.store.change_bugs(changes).expect("durable");
+    polling.test.store.change_bugs(changes).expect("durable");
     assert_eq!(polling.signatures(7), ["both"], "the field says so still");
 }
 
@@ -552,7 +552,7 @@ fn an_answer_that_is_none_changes_nothing_and_says_why() {
         assert_eq!(polling.signatures(7), ["a"], "{mood:?}");
     }
     assert_eq!(elsewhere.asked(), Vec::<Vec<_>>::new(), "nobody went there");
-    let last = polling.house.store.last_pass(&polling.fake.url());
+    let last = polling.test.store.last_pass(&polling.fake.url());
     assert_eq!(last.expect("readable"), Some(START));
     polling.fake.mood(Mood::Well);
     polling.pass().expect("it is well again");

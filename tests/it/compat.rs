@@ -14,6 +14,7 @@ use crashkeep::crash::lack::Lack;
 use crashkeep::queue::queue;
 use crashkeep::rights::{Rights, Scope};
 use crashkeep::store::disk::Disk;
+use crashkeep::store::reprocess::Cause;
 use crashkeep::store::symbols::Release;
 use crashkeep::store::{OpenError, Store, StoreError, StoreOptions, StoredCrash, tables};
 use redb::{ReadableDatabase, ReadableTable, TableHandle};
@@ -128,7 +129,7 @@ fn check(store: &Store, manifest: &Manifest) -> Result<(), String> {
         check_bugs,
         check_accounts,
         check_symbols,
-        check_mends,
+        check_reprocessings,
     ];
     checks.iter().try_for_each(|check| check(store, manifest))
 }
@@ -486,18 +487,22 @@ fn check_symbols(store: &Store, manifest: &Manifest) -> Result<(), String> {
     )
 }
 
-fn check_mends(store: &Store, manifest: &Manifest) -> Result<(), String> {
-    let mends = store.mends(100).map_err(|e| e.to_string())?;
-    let found = mends.iter().map(|mend| {
+fn check_reprocessings(store: &Store, manifest: &Manifest) -> Result<(), String> {
+    let reprocessings = store.reprocessings(100).map_err(|e| e.to_string())?;
+    let found = reprocessings.iter().map(|found| {
         json!({
-            "id": format!("mend-{}", mend.id),
-            "asked": mend.row.asked,
-            "modules": mend.row.modules,
-            "ended": mend.row.ended_at_ms.map(|ms| Timestamp::from_ms(ms).rfc3339()),
-            "total": mend.row.affected,
-            "done": mend.row.done,
-            "changed": mend.row.improved,
-            "signatures": [mend.signatures_before, mend.signatures_after],
+            // The id that the API of the first version had.
+            "id": format!("mend-{}", found.id),
+            "asked": match &found.cause {
+                Cause::Request { request } => Some(request),
+                Cause::Symbols { .. } => None,
+            },
+            "modules": found.cause.modules(),
+            "ended": found.ended_at_ms.map(|ms| Timestamp::from_ms(ms).rfc3339()),
+            "total": found.crashes,
+            "done": found.done,
+            "changed": found.improved,
+            "signatures": [found.signatures_before, found.signatures_after],
         })
     });
     let expected = manifest.list("jobs").iter();
@@ -516,8 +521,8 @@ fn check_mends(store: &Store, manifest: &Manifest) -> Result<(), String> {
             })
         })
         .collect();
-    expect("the number of mends", expected.len() > 1, true)?;
-    expect_same("the mends", found, &expected)
+    expect("the number of reprocessings", expected.len() > 1, true)?;
+    expect_same("the reprocessings", found, &expected)
 }
 
 /// The bytes of a table's rows, by those of their keys.
@@ -547,8 +552,8 @@ fn tables_of_v1(image: &Image) -> BTreeMap<String, Rows> {
     all!(
         META IDS CRASHES READY WORKING DEFERRED CHANGES SEGMENTS STATES NAMES NAME_TEXTS COUNTERS
         SIGHTINGS SEEN GONE DECISIONS BUGS BUG_SIGNATURES SIGNATURE_BUGS TRACKERS LACKS LACKING
-        MENDING IN_MENDING MENDS SYMBOLS SYMBOL_NAMES SYMBOL_CODES SYMBOL_PINS SYMBOL_MISSES
-        MEND_SIGNATURES SIGNED INPUTS INPUT_USES INPUT_IDS FRAMES FRAME_IDS LIST_REVISIONS RESIGNS
+        REPROCESS_WAITING REPROCESS_WORKING REPROCESSINGS SYMBOLS SYMBOL_NAMES SYMBOL_CODES
+        SYMBOL_PINS SYMBOL_MISSES REPROCESSING_SIGNATURES SIGNED INPUTS INPUT_USES INPUT_IDS FRAMES FRAME_IDS LIST_REVISIONS RESIGNS
         OUTDATED MOVES MOVED_FROM USERS KEYS KEY_HASHES SEARCHES
     )
 }
@@ -823,7 +828,7 @@ fn a_server_on_a_directory_of_v1_shows_all_of_it_and_goes_on() {
             "{found}"
         );
     }
-    wait_for("the end of the mend", || {
+    wait_for("the end of the reprocessing", || {
         let jobs = json("/api/Jobs/", &[]);
         jobs["hits"]
             .as_array()?
@@ -956,7 +961,11 @@ fn a_row_of_a_later_version_is_refused_as_one_and_not_as_damage() {
         all - 1
     );
     let seqs: Vec<u64> = (1..=100).collect();
-    assert!(store.request(id_of(&manifest.list("crashes")[0])).is_err());
+    assert!(
+        store
+            .prioritize(id_of(&manifest.list("crashes")[0]))
+            .is_err()
+    );
     store
         .delete(seqs, &crashkeep::store::State::ALL)
         .expect("the others go");

@@ -11,7 +11,7 @@ use crashkeep::throttle::Outcome;
 
 use redb::TableHandle as _;
 
-use crate::retention::{House, START};
+use crate::retention::{START, TestStore};
 use crate::sim_disk::Random;
 
 const EVER: std::ops::RangeInclusive<Day> = Day(0)..=Day(u32::MAX);
@@ -48,8 +48,8 @@ fn expected(counted: &[&As], product: &str) -> BTreeMap<Key, [Tally; 4]> {
     rows
 }
 
-fn stored(house: &House, product: &str) -> BTreeMap<Key, [Tally; 4]> {
-    let sums = house
+fn stored(test: &TestStore, product: &str) -> BTreeMap<Key, [Tally; 4]> {
+    let sums = test
         .store
         .counters(product, EVER, |key| {
             Some((key.day, [key.version, key.build]))
@@ -57,7 +57,7 @@ fn stored(house: &House, product: &str) -> BTreeMap<Key, [Tally; 4]> {
         .expect("readable");
     sums.into_iter()
         .map(|((day, ids), row): (_, Tallies)| {
-            let names = house.store.names(&ids).expect("names");
+            let names = test.store.names(&ids).expect("names");
             let [version, build] = names.try_into().expect("two");
             let tallies = System::ALL.map(|system| row.of(system));
             ((day, version, build), tallies)
@@ -75,12 +75,12 @@ fn facts(random: &mut Random) -> Facts {
 
 #[test]
 fn each_crash_is_counted_once_as_what_it_was_processed_last() {
-    let mut house = House::new();
+    let mut test = TestStore::new();
     let mut random = Random(7);
     let mut crashes: Vec<(CrashId, As)> = Vec::new();
     for number in 0..600u128 {
         let day_ms = random.below(5) as i64 * DAY_MS;
-        house.clock.set(Timestamp::from_ms(
+        test.clock.set(Timestamp::from_ms(
             START.ms() + day_ms + random.below(1_000) as i64,
         ));
         let signature = ["a", "b | c", "d"][random.below(3) as usize];
@@ -94,33 +94,33 @@ fn each_crash_is_counted_once_as_what_it_was_processed_last() {
                 continue;
             }
             if number > 60 && random.below(5) == 0 {
-                let (seq, _) = house.store.crash(*id).expect("readable").expect("stored");
-                let deleted = house.store.delete(vec![seq], &State::ALL);
+                let (seq, _) = test.store.crash(*id).expect("readable").expect("stored");
+                let deleted = test.store.delete(vec![seq], &State::ALL);
                 assert_eq!(deleted.expect("it was there"), 1);
                 counted.is_deleted = true;
                 continue;
             }
-            house.store.request(*id).expect("asked for");
-            house.finish_as(signature, facts.clone(), failure);
+            test.store.prioritize(*id).expect("asked for");
+            test.finish_as(signature, facts.clone(), failure);
             (counted.signature, counted.facts) = (signature, facts);
         } else {
             let product = ["A", "B"][random.below(2) as usize];
             let version = ["1", "2"][random.below(2) as usize];
-            let id = house.accept_of(number, [product, version], None);
-            house.finish_as(signature, facts.clone(), failure);
+            let id = test.accept_of(number, [product, version], None);
+            test.finish_as(signature, facts.clone(), failure);
             let counted = As {
                 product,
                 version,
                 signature,
                 facts,
-                at: house.clock.now(),
+                at: test.clock.now(),
                 is_deleted: false,
             };
             crashes.push((id, counted));
         }
         // A store that was written before these tables existed. No crash has been deleted yet.
         if number == 60 {
-            house = house.meddled(4, |write| {
+            test = test.meddled(4, |write| {
                 for name in ["seen", "gone"] {
                     let table = write.list_tables().expect("tables");
                     let table = table.into_iter().find(|table| table.name() == name);
@@ -132,10 +132,10 @@ fn each_crash_is_counted_once_as_what_it_was_processed_last() {
         }
     }
     let counted: Vec<&As> = crashes.iter().map(|(_, counted)| counted).collect();
-    let both = || ["A", "B"].map(|product| stored(&house, product));
+    let both = || ["A", "B"].map(|product| stored(&test, product));
     let found = both();
     assert_eq!(found, ["A", "B"].map(|p| expected(&counted, p)));
-    assert_eq!(stored(&house, "C"), BTreeMap::new());
+    assert_eq!(stored(&test, "C"), BTreeMap::new());
 
     for signature in ["a", "b | c", "d", "e"] {
         let mut expected: BTreeMap<_, (u64, Timestamp, Timestamp)> = BTreeMap::new();
@@ -144,7 +144,7 @@ fn each_crash_is_counted_once_as_what_it_was_processed_last() {
             let row = expected.entry(key).or_insert((0, one.at, one.at));
             *row = (row.0 + 1, row.1.min(one.at), row.2.max(one.at));
         }
-        let sightings = house.store.sightings(signature).expect("readable");
+        let sightings = test.store.sightings(signature).expect("readable");
         let found: BTreeMap<_, _> = sightings
             .iter()
             .map(|s| {
@@ -153,41 +153,41 @@ fn each_crash_is_counted_once_as_what_it_was_processed_last() {
             })
             .collect();
         assert_eq!(found, expected, "{signature}");
-        let first = house.store.first_seen(&[signature.to_owned()]);
+        let first = test.store.first_seen(&[signature.to_owned()]);
         let first = first.expect("readable").into_values().next();
         assert_eq!(first, sightings.iter().map(|s| s.first_at).min());
     }
-    let products = house.store.counted_products().expect("readable");
+    let products = test.store.counted_products().expect("readable");
     assert_eq!(products, (vec!["A".to_owned(), "B".to_owned()], 0));
-    house.pass_after(1_000);
-    assert!(crashes.iter().all(|(id, _)| house.state(*id).is_none()));
+    test.pass_after(1_000);
+    assert!(crashes.iter().all(|(id, _)| test.state(*id).is_none()));
     assert_eq!(both(), found, "counts outlive the crashes");
 }
 
 #[test]
 fn a_signature_that_no_crash_has_any_more_was_never_seen() {
-    let house = House::new();
-    let id = house.accept_of(1, ["A", "1"], None);
-    house.finish_as("wrong", Facts::default(), None);
-    house.store.request(id).expect("asked for");
-    house.finish_as("right", Facts::default(), None);
-    assert_eq!(house.store.sightings("wrong").expect("readable"), []);
-    let first = house.store.first_seen(&["wrong".into(), "right".into()]);
+    let test = TestStore::new();
+    let id = test.accept_of(1, ["A", "1"], None);
+    test.finish_as("wrong", Facts::default(), None);
+    test.store.prioritize(id).expect("asked for");
+    test.finish_as("right", Facts::default(), None);
+    assert_eq!(test.store.sightings("wrong").expect("readable"), []);
+    let first = test.store.first_seen(&["wrong".into(), "right".into()]);
     assert_eq!(
         first.expect("readable"),
         [("right".to_owned(), START)].into()
     );
-    assert_eq!(house.state(id), Some(State::Processed));
+    assert_eq!(test.state(id), Some(State::Processed));
 }
 
 #[test]
 fn decisions_count_kept_and_discarded_reports_by_product_and_version() {
-    let house = House::new();
-    house.accept_of(1, ["A", "1"], None);
-    house.accept_of(2, ["A", "1"], None);
-    house.accept_of(3, ["A", "2"], Some(3));
+    let test = TestStore::new();
+    test.accept_of(1, ["A", "1"], None);
+    test.accept_of(2, ["A", "1"], None);
+    test.accept_of(3, ["A", "2"], Some(3));
     let discard = |rule: &str, outcome, version: &str| {
-        house.store.discarded(Discard {
+        test.store.discarded(Discard {
             day: START.day(),
             rule: rule.into(),
             outcome,
@@ -200,7 +200,7 @@ fn decisions_count_kept_and_discarded_reports_by_product_and_version() {
     }
     discard("quiet", Outcome::FakeAccept, "0.8");
     let counts = || {
-        let decided = house.store.decisions(EVER).expect("readable");
+        let decided = test.store.decisions(EVER).expect("readable");
         let mut counts: Vec<_> = decided
             .into_iter()
             .map(|d| (d.rule, d.outcome.to_string(), d.version, d.reports))

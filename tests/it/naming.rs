@@ -5,11 +5,11 @@ use std::sync::Arc;
 use crashkeep::crash::facts::Facts;
 use crashkeep::naming::Naming;
 use crashkeep::signature::{Input, ListTexts, Ruleset, StoredFrame};
-use crashkeep::store::signing::NewRevision;
+use crashkeep::store::signatures::NewRevision;
 use crashkeep::store::{Finished, Payload, State};
 use serde_json::{Value, json};
 
-use crate::retention::{House, START};
+use crate::retention::{START, TestStore};
 use crate::server::{Server, fixture, send_signal, wait_for};
 
 /// Number of crashes whose server is killed during a re-sign.
@@ -409,12 +409,12 @@ fn a_walked_crash_is_explained_frame_by_frame() {
 }
 
 /// Ends the next job as a crash in this function, with its signature computed under a revision of the lists.
-fn finish(house: &House, function: &str, revision: u64) {
+fn finish(test: &TestStore, function: &str, revision: u64) {
     let frame = |function: &str| StoredFrame {
         function: Some(function.into()),
         ..StoredFrame::default()
     };
-    let job = house.jobs.next().expect("a job");
+    let job = test.jobs.next().expect("a job");
     let id = job.id;
     let finished = Finished {
         processed: Payload::from_bytes(b"{}"),
@@ -430,56 +430,55 @@ fn finish(house: &House, function: &str, revision: u64) {
         revision,
         failure: None,
     };
-    house.store.finish(job, finished).expect("the store runs");
+    test.store.finish(job, finished).expect("the store runs");
     wait_for("the result", || {
-        (house.state(id) == Some(State::Processed)).then_some(())
+        (test.state(id) == Some(State::Processed)).then_some(())
     });
 }
 
 #[test]
 fn frames_go_with_the_last_crash_that_has_them() {
-    let house = House::new();
+    let test = TestStore::new();
     for (number, function) in [(1, "a"), (2, "b"), (3, "a")] {
-        house.accept_of(number, ["Lynx", "1"], None);
-        finish(&house, function, 0);
+        test.accept_of(number, ["Lynx", "1"], None);
+        finish(&test, function, 0);
     }
     let delete = |seq: u64| {
-        house
-            .store
+        test.store
             .delete(vec![seq], &[State::Processed])
             .expect("durable")
     };
-    assert_eq!(house.store.forget_frames().expect("readable"), 0);
+    assert_eq!(test.store.forget_frames().expect("readable"), 0);
     assert_eq!(delete(1), 1);
     assert_eq!(
-        house.store.forget_frames().expect("readable"),
+        test.store.forget_frames().expect("readable"),
         0,
         "crash 3 has its frames"
     );
     assert_eq!(delete(2), 1);
     assert_eq!(
-        house.store.forget_frames().expect("readable"),
+        test.store.forget_frames().expect("readable"),
         1,
         "b, and not main"
     );
-    assert!(house.store.signature_input(2).expect("readable").is_none());
-    let left = house
+    assert!(test.store.signature_input(2).expect("readable").is_none());
+    let left = test
         .store
         .signature_input(3)
         .expect("readable")
         .expect("kept");
     assert_eq!(left.crashing[0].function.as_deref(), Some("a"));
     assert_eq!(delete(3), 1);
-    assert_eq!(house.store.forget_frames().expect("readable"), 2);
+    assert_eq!(test.store.forget_frames().expect("readable"), 2);
 }
 
 #[test]
 fn what_was_named_under_older_lists_meanwhile_is_named_again() {
-    let house = House::new();
-    let id = house.accept_of(1, ["Lynx", "1"], None);
+    let test = TestStore::new();
+    let id = test.accept_of(1, ["Lynx", "1"], None);
     let mut texts = ListTexts::builtin();
     texts.0[4] = "rename late => on time".into();
-    let revision = house.store.revise(NewRevision {
+    let revision = test.store.revise(NewRevision {
         texts,
         author: "a".into(),
         comment: String::new(),
@@ -487,15 +486,15 @@ fn what_was_named_under_older_lists_meanwhile_is_named_again() {
         based_on: 0,
     });
     assert_eq!(revision.expect("durable"), Some(1));
-    let naming = Arc::new(Naming::open(house.store.clone(), Ruleset::Crashkeep).expect("lists"));
+    let naming = Arc::new(Naming::open(test.store.clone(), Ruleset::Crashkeep).expect("lists"));
     naming.start().expect("a thread");
     wait_for("the re-sign of nothing", || {
-        let (_, row) = house.store.resigns(1).expect("readable").pop()?;
+        let (_, row) = test.store.resigns(1).expect("readable").pop()?;
         row.ended_at_ms
     });
-    finish(&house, "late", 0);
+    finish(&test, "late", 0);
     // The thread checks from time to time. Applying another revision wakes it.
-    let again = house
+    let again = test
         .store
         .list_revision(1)
         .expect("readable")
@@ -509,10 +508,10 @@ fn what_was_named_under_older_lists_meanwhile_is_named_again() {
     };
     assert_eq!(naming.revise(new).expect("good lists"), 2);
     wait_for("the new name", || {
-        let (_, row) = house.store.crash(id).expect("readable")?;
+        let (_, row) = test.store.crash(id).expect("readable")?;
         (row.processed?.signature == "on time").then_some(())
     });
-    let moved = house.store.moved_to("late").expect("readable");
+    let moved = test.store.moved_to("late").expect("readable");
     assert_eq!(moved, [("on time".to_owned(), 1)]);
     naming.stop();
 }

@@ -162,7 +162,7 @@ fn a_pdb_has_the_functions_that_breakpads_own_tool_finds() {
 }
 
 #[test]
-fn a_program_completes_its_debug_file_and_its_crashes_are_mended() {
+fn a_program_completes_its_debug_file_and_its_crashes_are_reprocessed() {
     let server = Server::start();
     assert_eq!(
         server.put_one("crash.debug", &native("linux-x86_64-crash.debug")),
@@ -188,10 +188,10 @@ fn a_program_completes_its_debug_file_and_its_crashes_are_mended() {
         "completed"
     );
     assert_eq!(server.module(LINUX)["usable"], true);
-    wait_for("the crash to be mended", || {
+    wait_for("the crash to be reprocessed", || {
         (server.frames(&id)[1]["trust"] == "cfi").then_some(())
     });
-    let page = wait_for("the mend to end", || {
+    let page = wait_for("the reprocessing to end", || {
         let page = server.get("/symbols/").text();
         page.contains("1 crash improved").then_some(page)
     });
@@ -426,8 +426,8 @@ fn what_crashes_lack_is_fetched_from_other_servers() {
 
 #[test]
 fn a_miss_is_remembered_and_forgotten() {
-    let yard = crate::retention::House::new();
-    let store = &yard.store;
+    let numbered = crate::retention::TestStore::new();
+    let store = &numbered.store;
     let at = |ms| Timestamp::from_ms(ms);
     let missed = |source: &str, at| SymbolChange::Missed {
         source: source.into(),
@@ -458,7 +458,7 @@ fn symbols_are_kept_by_use_by_age_and_by_release() {
         dirs: SymbolDirs::new(vec![symbols]),
         mapped: Arc::new(MappedDir::new(mapped, incoming)),
     };
-    let yard = crate::retention::House::new();
+    let numbered = crate::retention::TestStore::new();
     let day = |n: i64| Timestamp::from_ms(n * DAY_MS);
     let ids = [1, 2, 3].map(|n| format!("{n:032X}0"));
     for (id, version) in ids.iter().zip(["1", "2", "3"]) {
@@ -476,7 +476,7 @@ fn symbols_are_kept_by_use_by_age_and_by_release() {
             module: taken.expect("a good file").module,
             release: Some(release(version)),
         };
-        yard.store.change_symbols(vec![put]).expect("durable");
+        numbered.store.change_symbols(vec![put]).expect("durable");
     }
     fn release(version: &str) -> Release {
         Release {
@@ -485,16 +485,16 @@ fn symbols_are_kept_by_use_by_age_and_by_release() {
         }
     }
     let pin = SymbolChange::Pin(release("1"));
-    yard.store.change_symbols(vec![pin]).expect("durable");
+    numbered.store.change_symbols(vec![pin]).expect("durable");
     // A crash uses the second module.
-    yard.use_symbols(&ids[1], day(120));
+    numbered.use_symbols(&ids[1], day(120));
     let pass = |unused, days, now| {
         let keep = Keep {
             symbols_unused_days: unused,
             symbols_days: days,
             ..crate::retention::KEEP
         };
-        symbols_pass(&yard.store, &places, &keep, now).expect("a pass");
+        symbols_pass(&numbered.store, &places, &keep, now).expect("a pass");
         places.shelf.debug_ids().expect("a list")
     };
     assert_eq!(
@@ -510,9 +510,9 @@ fn symbols_are_kept_by_use_by_age_and_by_release() {
     );
     assert_eq!(pass(0, 50, day(151)), ids[..1], "pinned");
     let unpin = SymbolChange::Unpin(release("1"));
-    yard.store.change_symbols(vec![unpin]).expect("durable");
+    numbered.store.change_symbols(vec![unpin]).expect("durable");
     assert_eq!(pass(30, 0, day(151)), [""; 0]);
-    assert!(yard.store.all_symbols().expect("readable").is_empty());
+    assert!(numbered.store.all_symbols().expect("readable").is_empty());
 }
 
 #[test]

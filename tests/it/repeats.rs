@@ -5,12 +5,12 @@ use crashkeep::crash::id::{CrashId, Kept};
 use crashkeep::store::repeats::Repeat;
 use crashkeep::store::{NewCrash, Payload, State};
 
-use crate::retention::{House, START};
+use crate::retention::{START, TestStore};
 use crate::server::{Server, fixture};
 
 /// Stores a report with this digest. Returns the id of the new crash, and the id in the answer.
-fn accept(house: &House, number: u128, digest: u128) -> (CrashId, CrashId) {
-    let now = house.clock.now();
+fn accept(test: &TestStore, number: u128, digest: u128) -> (CrashId, CrashId) {
+    let now = test.clock.now();
     let id = CrashId::new(number << 64, Kept::Accepted, now);
     let crash = NewCrash {
         id,
@@ -23,49 +23,44 @@ fn accept(house: &House, number: u128, digest: u128) -> (CrashId, CrashId) {
         parts: Vec::new(),
         digest: Some(digest),
     };
-    (id, house.store.accept(crash).expect("durable"))
+    (id, test.store.accept(crash).expect("durable"))
 }
 
 #[test]
 fn a_report_counts_as_the_same_for_a_day_from_its_receipt() {
-    let house = House::new();
-    let (first, kept) = accept(&house, 1, 7);
+    let test = TestStore::new();
+    let (first, kept) = accept(&test, 1, 7);
     assert_eq!(first, kept);
-    house.clock.set(Timestamp::from_ms(START.ms() + DAY_MS - 1));
-    let (_, again) = accept(&house, 2, 7);
+    test.clock.set(Timestamp::from_ms(START.ms() + DAY_MS - 1));
+    let (_, again) = accept(&test, 2, 7);
     assert_eq!(again, first);
     assert_eq!(
-        house.store.repeated(7, house.clock.now()).ok(),
+        test.store.repeated(7, test.clock.now()).ok(),
         Some(Repeat::Stored(first))
     );
-    house.clock.set(Timestamp::from_ms(START.ms() + DAY_MS));
+    test.clock.set(Timestamp::from_ms(START.ms() + DAY_MS));
     assert_eq!(
-        house.store.repeated(7, house.clock.now()).ok(),
+        test.store.repeated(7, test.clock.now()).ok(),
         Some(Repeat::New)
     );
-    let (third, kept) = accept(&house, 3, 7);
+    let (third, kept) = accept(&test, 3, 7);
     assert_eq!(kept, third);
-    let (fourth, kept) = accept(&house, 4, 8);
+    let (fourth, kept) = accept(&test, 4, 8);
     assert_eq!(kept, fourth, "another digest is another report");
     // The first one is forgotten. The newer one is not.
-    assert_eq!(accept(&house, 5, 7).1, third);
+    assert_eq!(accept(&test, 5, 7).1, third);
 }
 
 #[test]
 fn a_report_whose_crash_was_deleted_is_a_new_one() {
-    let house = House::new();
-    let (first, _) = accept(&house, 1, 7);
-    let seq = house
-        .store
-        .crash(first)
-        .expect("readable")
-        .expect("there")
-        .0;
-    let deleted = house
+    let test = TestStore::new();
+    let (first, _) = accept(&test, 1, 7);
+    let seq = test.store.crash(first).expect("readable").expect("there").0;
+    let deleted = test
         .store
         .delete(vec![seq], &[State::Queued, State::Processing]);
     assert_eq!(deleted.expect("deleted"), 1);
-    let (second, kept) = accept(&house, 2, 7);
+    let (second, kept) = accept(&test, 2, 7);
     assert_eq!(kept, second);
 }
 

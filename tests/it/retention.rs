@@ -22,7 +22,7 @@ pub const KEEP: Keep = Keep {
 };
 
 /// A store without a server. The test executes its jobs.
-pub struct House {
+pub struct TestStore {
     pub clock: Arc<ManualClock>,
     pub store: Arc<Store>,
     pub jobs: Jobs,
@@ -30,7 +30,7 @@ pub struct House {
     root: tempfile::TempDir,
 }
 
-impl House {
+impl TestStore {
     pub fn new() -> Self {
         Self::open(
             tempfile::tempdir().expect("a folder"),
@@ -209,70 +209,70 @@ impl House {
 
 #[test]
 fn crashes_go_when_their_state_says_and_their_room_comes_back() {
-    let house = House::new();
-    let deferred = house.accept(1, Some(2));
-    let processed = house.accept(2, None);
-    house.finish(None);
-    let failed = house.accept(3, None);
-    house.finish(Some("it overran"));
-    assert_eq!(house.segment_files(), 3);
+    let test = TestStore::new();
+    let deferred = test.accept(1, Some(2));
+    let processed = test.accept(2, None);
+    test.finish(None);
+    let failed = test.accept(3, None);
+    test.finish(Some("it overran"));
+    assert_eq!(test.segment_files(), 3);
 
-    assert_eq!(house.pass_after(1).deferred_deleted, 0);
-    let third_day = house.pass_after(3);
+    assert_eq!(test.pass_after(1).deferred_deleted, 0);
+    let third_day = test.pass_after(3);
     assert_eq!(
         (third_day.deferred_deleted, third_day.failed_deleted),
         (1, 0)
     );
     assert_eq!(
-        (house.state(deferred), house.state(failed)),
+        (test.state(deferred), test.state(failed)),
         (None, Some(State::Failed))
     );
     // The segment of deferred crashes contained nothing else, and was too old to be continued.
-    assert_eq!((third_day.segments_removed, house.segment_files()), (1, 2));
+    assert_eq!((third_day.segments_removed, test.segment_files()), (1, 2));
 
-    let later = house.pass_after(11);
+    let later = test.pass_after(11);
     assert_eq!((later.failed_deleted, later.processed_deleted), (1, 0));
-    assert_eq!(house.state(processed), Some(State::Processed));
-    let much_later = house.pass_after(101);
+    assert_eq!(test.state(processed), Some(State::Processed));
+    let much_later = test.pass_after(101);
     assert_eq!(
         (much_later.processed_deleted, much_later.segments_removed),
         (1, 2)
     );
-    assert_eq!(house.segment_files(), 0);
+    assert_eq!(test.segment_files(), 0);
 
-    let status = house.store.status().expect("readable");
+    let status = test.store.status().expect("readable");
     assert!(
         status.states.iter().all(|(_, count)| *count == 0),
         "{status:?}"
     );
-    assert!(house.store.audit().expect("readable").is_clean());
+    assert!(test.store.audit().expect("readable").is_clean());
     // One deferral, two processings and three deletions reach the index.
-    assert_eq!(house.store.changes(0, 10).expect("readable").len(), 6);
+    assert_eq!(test.store.changes(0, 10).expect("readable").len(), 6);
 }
 
 #[test]
 fn what_waits_or_is_being_walked_is_never_deleted() {
-    let house = House::new();
-    let waiting: Vec<CrashId> = (1..=20).map(|n| house.accept(n, None)).collect();
-    let done = house.pass_after(10_000);
+    let test = TestStore::new();
+    let waiting: Vec<CrashId> = (1..=20).map(|n| test.accept(n, None)).collect();
+    let done = test.pass_after(10_000);
     assert_eq!((done.processed_deleted, done.failed_deleted), (0, 0));
     for id in waiting {
         assert!(matches!(
-            house.state(id),
+            test.state(id),
             Some(State::Queued | State::Processing)
         ));
     }
-    assert!(house.store.audit().expect("readable").is_clean());
+    assert!(test.store.audit().expect("readable").is_clean());
 }
 
 #[test]
 fn a_promoted_crash_outlives_its_time_as_a_deferred_one() {
-    let house = House::new();
-    let id = house.accept(1, Some(2));
-    house.store.request(id).expect("known");
-    house.finish(None);
-    assert_eq!(house.pass_after(50).deferred_deleted, 0);
-    assert_eq!(house.state(id), Some(State::Processed));
+    let test = TestStore::new();
+    let id = test.accept(1, Some(2));
+    test.store.prioritize(id).expect("known");
+    test.finish(None);
+    assert_eq!(test.pass_after(50).deferred_deleted, 0);
+    assert_eq!(test.state(id), Some(State::Processed));
 }
 
 #[test]
@@ -283,9 +283,9 @@ fn an_audit_puts_crashes_back_where_their_state_says() {
     const STATES: TableDefinition<u8, u64> = TableDefinition::new("states");
 
     // No job is taken, so all crashes that do not fit into the channels wait in the table.
-    let house = House::new();
-    let ids: Vec<CrashId> = (1..=10).map(|n| house.accept(n, None)).collect();
-    let house = house.meddled(0, |write| {
+    let test = TestStore::new();
+    let ids: Vec<CrashId> = (1..=10).map(|n| test.accept(n, None)).collect();
+    let test = test.meddled(0, |write| {
         let mut ready = write.open_table(READY).expect("the table");
         // One crash that would never be handed out, one in two lanes, one that does not exist.
         ready.remove((1, 10)).expect("it is queued");
@@ -296,7 +296,7 @@ fn an_audit_puts_crashes_back_where_their_state_says() {
         let mut states = write.open_table(STATES).expect("the table");
         states.insert(3, 5).expect("written");
     });
-    let store = &house.store;
+    let store = &test.store;
     let audit = store.audit().expect("readable");
     assert_eq!(audit.misplaced, [8, 9, 10, 4711]);
     assert_eq!(audit.miscounted, [State::Processed]);
@@ -312,103 +312,99 @@ fn an_audit_puts_crashes_back_where_their_state_says() {
 
 #[test]
 fn a_clock_that_is_a_year_ahead_deletes_nothing_until_somebody_says_so() {
-    let house = House::new();
-    let ids = house.processed_on(0..20);
-    house.guarded_after(20, &KEEP).expect("nothing is due");
-    let held = house.guarded_after(385, &KEEP).expect_err("it waits");
+    let test = TestStore::new();
+    let ids = test.processed_on(0..20);
+    test.guarded_after(20, &KEEP).expect("nothing is due");
+    let held = test.guarded_after(385, &KEEP).expect_err("it waits");
     assert_eq!(
         (held.plan.processed.due, held.plan.processed.stored),
         (20, 20)
     );
-    assert_eq!(house.left(&ids), 20);
+    assert_eq!(test.left(&ids), 20);
     assert!(
         held.to_string().contains("20 of 20 processed crashes"),
         "{held}"
     );
     // The clock is corrected. Retention continues normally.
-    house.guarded_after(21, &KEEP).expect("nothing is due");
-    assert_eq!(house.left(&ids), 20);
+    test.guarded_after(21, &KEEP).expect("nothing is due");
+    assert_eq!(test.left(&ids), 20);
     // The clock was right after all.
-    let held = house.guarded_after(385, &KEEP).expect_err("it waits again");
-    let now = house.clock.now();
+    let held = test.guarded_after(385, &KEEP).expect_err("it waits again");
+    let now = test.clock.now();
     let confirmed = Some(held.plan);
-    let done = guarded_pass(&house.store, &house.places(), &KEEP, now, false, confirmed);
+    let done = guarded_pass(&test.store, &test.places(), &KEEP, now, false, confirmed);
     let done = done.expect("a pass").expect("somebody said so");
     assert_eq!(done.processed_deleted, 20);
-    assert_eq!(house.left(&ids), 0);
-    house
-        .guarded_after(386, &KEEP)
+    assert_eq!(test.left(&ids), 0);
+    test.guarded_after(386, &KEEP)
         .expect("nothing waits any more");
 }
 
 #[test]
 fn a_first_pass_goes_by_the_newest_crash() {
-    let house = House::new();
-    let ids = house.processed_on(0..5);
-    assert!(house.guarded_after(400, &KEEP).is_err());
-    assert_eq!(house.left(&ids), 5);
+    let test = TestStore::new();
+    let ids = test.processed_on(0..5);
+    assert!(test.guarded_after(400, &KEEP).is_err());
+    assert_eq!(test.left(&ids), 5);
 }
 
 #[test]
 fn days_that_went_by_explain_what_falls_due_in_them() {
-    let house = House::new();
-    let ids = house.processed_on(0..50);
-    house.guarded_after(50, &KEEP).expect("nothing is due");
+    let test = TestStore::new();
+    let ids = test.processed_on(0..50);
+    test.guarded_after(50, &KEEP).expect("nothing is due");
     for day in 98..130 {
-        house
-            .guarded_after(day, &KEEP)
+        test.guarded_after(day, &KEEP)
             .expect("a day explains a day");
     }
-    assert_eq!(house.left(&ids), 50 - 29);
+    assert_eq!(test.left(&ids), 50 - 29);
     // The server was off over a weekend.
-    house
-        .guarded_after(132, &KEEP)
+    test.guarded_after(132, &KEEP)
         .expect("three days explain three days");
-    assert_eq!(house.left(&ids), 50 - 32);
+    assert_eq!(test.left(&ids), 50 - 32);
 }
 
 #[test]
 fn a_setting_that_would_delete_more_than_a_tenth_waits() {
-    let house = House::new();
-    let ids = house.processed_on(0..50);
-    house.guarded_after(50, &KEEP).expect("nothing is due");
+    let test = TestStore::new();
+    let ids = test.processed_on(0..50);
+    test.guarded_after(50, &KEEP).expect("nothing is due");
     let shorter = |processed_days| Keep {
         processed_days,
         ..KEEP
     };
-    house.guarded_after(50, &shorter(46)).expect("a few less");
-    assert_eq!(house.left(&ids), 46);
-    let held = house
+    test.guarded_after(50, &shorter(46)).expect("a few less");
+    assert_eq!(test.left(&ids), 46);
+    let held = test
         .guarded_after(50, &shorter(20))
         .expect_err("most would go");
     assert_eq!(held.plan.processed.unexplained, 26);
-    assert_eq!(house.left(&ids), 46);
-    house
-        .guarded_after(50, &shorter(46))
+    assert_eq!(test.left(&ids), 46);
+    test.guarded_after(50, &shorter(46))
         .expect("the setting is put back");
 }
 
 #[test]
 fn deferred_crashes_and_failed_ones_wait_too_when_the_clock_is_ahead() {
-    let house = House::new();
-    let deferred = house.accept(1, Some(2));
-    let failed = house.accept(2, None);
-    house.finish(Some("broken"));
-    house.guarded_after(0, &KEEP).expect("nothing is due");
-    let held = house.guarded_after(365, &KEEP).expect_err("it waits");
+    let test = TestStore::new();
+    let deferred = test.accept(1, Some(2));
+    let failed = test.accept(2, None);
+    test.finish(Some("broken"));
+    test.guarded_after(0, &KEEP).expect("nothing is due");
+    let held = test.guarded_after(365, &KEEP).expect_err("it waits");
     assert_eq!((held.plan.deferred.due, held.plan.failed.due), (1, 1));
-    assert_eq!(house.left(&[deferred, failed]), 2);
+    assert_eq!(test.left(&[deferred, failed]), 2);
 }
 
 #[test]
 fn crashes_dated_in_the_future_neither_go_nor_stop_the_others() {
-    let house = House::new();
+    let test = TestStore::new();
     // More than one batch of rows, from a clock that was a year ahead.
     let ahead = Timestamp::from_ms(START.ms() + 365 * DAY_MS);
-    house.clock.set(ahead);
+    test.clock.set(ahead);
     let future: Vec<CrashId> = std::thread::scope(|scope| {
-        let house = &house;
-        let accept = |from: u128| (from..=1_040).step_by(40).map(|n| house.accept(n, Some(7)));
+        let test = &test;
+        let accept = |from: u128| (from..=1_040).step_by(40).map(|n| test.accept(n, Some(7)));
         let threads = (1..=40).map(|from| scope.spawn(move || accept(from).collect::<Vec<_>>()));
         let threads: Vec<_> = threads.collect();
         threads
@@ -417,12 +413,12 @@ fn crashes_dated_in_the_future_neither_go_nor_stop_the_others() {
             .collect()
     });
     assert!(future.len() > 1_000);
-    let past = house.processed_on([0]);
-    let done = house.pass_after(101);
+    let past = test.processed_on([0]);
+    let done = test.pass_after(101);
     assert_eq!(done.processed_deleted, 1);
-    assert_eq!((house.left(&future), house.left(&past)), (future.len(), 0));
-    let now = house.clock.now();
-    let planned = plan(&house.store, &house.places(), &KEEP, now, false).expect("a plan");
+    assert_eq!((test.left(&future), test.left(&past)), (future.len(), 0));
+    let now = test.clock.now();
+    let planned = plan(&test.store, &test.places(), &KEEP, now, false).expect("a plan");
     assert_eq!(planned.due(), 0);
 }
 

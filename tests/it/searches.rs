@@ -15,7 +15,7 @@ use crashkeep::metrics::Metrics;
 use crashkeep::query::{FieldRef, Query};
 use crashkeep::queue::{Jobs, Stop, queue};
 use crashkeep::store::disk::OsDisk;
-use crashkeep::store::signing::Resigned;
+use crashkeep::store::signatures::Resigned;
 use crashkeep::store::{Finished, NewCrash, Payload, State, Store, StoreOptions, StoredCrash};
 use serde_json::{Value, json};
 
@@ -28,9 +28,9 @@ const CRASHES: u64 = 300;
 const QUERIES: u64 = 250;
 
 /// Random numbers that are the same in each run.
-struct Dice(u64);
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn below(&mut self, end: usize) -> usize {
         self.0 = self
             .0
@@ -48,7 +48,7 @@ impl Dice {
     }
 }
 
-struct House {
+struct TestServer {
     clock: Arc<ManualClock>,
     store: Arc<Store>,
     index: Arc<Index>,
@@ -63,7 +63,7 @@ fn open_index(root: &Path, store: &Store) -> Arc<Index> {
     Arc::new(Index::open(&root.join("index"), id).expect("an index"))
 }
 
-impl House {
+impl TestServer {
     fn new() -> Self {
         let root = tempfile::tempdir().expect("a folder");
         let clock = Arc::new(ManualClock::at(START));
@@ -75,7 +75,7 @@ impl House {
         let disk = Arc::new(OsDisk::new(&root.path().join("data")).expect("a disk"));
         let store = Store::open(disk, options, clock.clone(), Box::new(lanes)).expect("a store");
         let index = open_index(root.path(), &store);
-        let mut house = Self {
+        let mut test = Self {
             clock,
             store: Arc::new(store),
             index,
@@ -84,8 +84,8 @@ impl House {
             _stop: stop,
             root,
         };
-        house.start();
-        house
+        test.start();
+        test
     }
 
     fn start(&mut self) {
@@ -104,17 +104,17 @@ impl House {
         self.start();
     }
 
-    fn accept(&self, number: u64, dice: &mut Dice) -> CrashId {
+    fn accept(&self, number: u64, random: &mut Random) -> CrashId {
         let received_at = self.clock.now();
         let id = CrashId::new(u128::from(number) << 64, Kept::Accepted, received_at);
         let mut raw = RawCrash::default();
         let mut put = |key: &str, value: String| raw.annotations.insert(key.into(), value);
         put("ProductName", "P".into());
-        if dice.one_in(2) {
-            put("guid", format!(" g{} of it", dice.below(9)));
+        if random.one_in(2) {
+            put("guid", format!(" g{} of it", random.below(9)));
         }
-        if dice.one_in(3) {
-            put("a.b", dice.of(&["dotted", "", "DOM::x"]).into());
+        if random.one_in(3) {
+            put("a.b", random.of(&["dotted", "", "DOM::x"]).into());
         }
         let raw = serde_json::to_vec(&raw).expect("JSON");
         let crash = NewCrash {
@@ -132,9 +132,9 @@ impl House {
         id
     }
 
-    fn process(&self, dice: &mut Dice) {
+    fn process(&self, random: &mut Random) {
         let job = self.jobs.next().expect("a job");
-        let processed = processed(dice);
+        let processed = processed(random);
         let signature = processed["signature"]
             .as_str()
             .unwrap_or_default()
@@ -148,7 +148,7 @@ impl House {
             used: Vec::new(),
             named: Default::default(),
             revision: 0,
-            failure: dice.one_in(20).then(|| "too bad".into()),
+            failure: random.one_in(20).then(|| "too bad".into()),
         };
         self.store.finish(job, finished).expect("the store runs");
     }
@@ -165,7 +165,7 @@ impl House {
     }
 
     /// Sends the queries to the index and to the oracle.
-    fn check(&self, stage: &str, dice: &mut Dice) {
+    fn check(&self, stage: &str, random: &mut Random) {
         self.settle();
         let oracle = Oracle::of(&self.store);
         assert_eq!(
@@ -173,7 +173,7 @@ impl House {
             oracle.len() as u64,
             "{stage}"
         );
-        let asked = self.ask(stage, dice, &oracle, &oracle);
+        let asked = self.ask(stage, random, &oracle, &oracle);
         assert_eq!((asked.partly, asked.words), (0, 0), "{stage}");
         // Otherwise most queries would prove nothing.
         assert!(
@@ -185,12 +185,12 @@ impl House {
 
     /// Compares the index with a scan over all crashes. For searches that only an unfinished index can
     /// answer, compares it with a scan over those that are `built`.
-    fn ask(&self, stage: &str, dice: &mut Dice, all: &Oracle, built: &Oracle) -> Asked {
+    fn ask(&self, stage: &str, random: &mut Random, all: &Oracle, built: &Oracle) -> Asked {
         let mut asked = Asked::default();
         for number in 0..QUERIES {
-            let params = params(all, dice);
+            let params = params(all, random);
             let text = format!("{stage}, query {number}: {params:?}");
-            let query = Query::parse(&params, self.clock.now(), !dice.one_in(5));
+            let query = Query::parse(&params, self.clock.now(), !random.one_in(5));
             let query = query.unwrap_or_else(|e| panic!("{text}: {e}"));
             let printed = query.to_params();
             let again = Query::parse(&printed, self.clock.now(), query.may_see_protected);
@@ -318,44 +318,44 @@ fn as_before(document: &Document, catalogue: &'static [Field]) -> Document {
 }
 
 /// A random processed crash. Some values have the wrong type.
-fn processed(dice: &mut Dice) -> Value {
+fn processed(random: &mut Random) -> Value {
     const CLASSES: [&str; 6] = ["Promise", "promise", "Énd", "Window", "x1", "abort"];
     const SPACES: [&str; 4] = ["mozilla::dom", "core", "std", "Core"];
-    let mut function = || format!("{}::{}", dice.of(&SPACES), dice.of(&CLASSES));
+    let mut function = || format!("{}::{}", random.of(&SPACES), random.of(&CLASSES));
     let signature = function();
     let stack = [signature.clone(), function(), function()].join(" | ");
     let mut crash = json!({ "proto_signature": stack });
-    let mut put = |one_in: usize, dice: &mut Dice, key: &str, value: Value| {
-        if !dice.one_in(one_in) {
+    let mut put = |one_in: usize, random: &mut Random, key: &str, value: Value| {
+        if !random.one_in(one_in) {
             crash[key] = value;
         }
     };
-    put(12, dice, "signature", signature.into());
-    let value = dice.of(&["Lynx", "lynx", "Puma", "Lynx Mobile"]);
-    put(9, dice, "product", value.into());
-    let value = dice.of(&[
+    put(12, random, "signature", signature.into());
+    let value = random.of(&["Lynx", "lynx", "Puma", "Lynx Mobile"]);
+    put(9, random, "product", value.into());
+    let value = random.of(&[
         "99.0b2", "99.0b10", "99.0", "100.0", "9.5", "99.0.1", "99-0.1",
     ]);
-    put(9, dice, "version", value.into());
-    let value = dice.of(&[json!("20260801"), json!(20_260_901), json!("x")]);
-    put(4, dice, "build", value);
-    let value = dice.of(&["Linux", "Windows NT", "Mac OS X"]);
-    put(9, dice, "os_name", value.into());
-    let value = format!("{:#x}", dice.below(200));
-    put(5, dice, "address", value.into());
-    let value = dice.of(&["SIGSEGV / SEGV_MAPERR", "SIGABRT", "EXCEPTION_BREAKPOINT"]);
-    put(5, dice, "reason", value.into());
-    let value: Vec<String> = (0..dice.below(4))
-        .map(|_| format!("a{}:1", dice.below(6)))
+    put(9, random, "version", value.into());
+    let value = random.of(&[json!("20260801"), json!(20_260_901), json!("x")]);
+    put(4, random, "build", value);
+    let value = random.of(&["Linux", "Windows NT", "Mac OS X"]);
+    put(9, random, "os_name", value.into());
+    let value = format!("{:#x}", random.below(200));
+    put(5, random, "address", value.into());
+    let value = random.of(&["SIGSEGV / SEGV_MAPERR", "SIGABRT", "EXCEPTION_BREAKPOINT"]);
+    put(5, random, "reason", value.into());
+    let value: Vec<String> = (0..random.below(4))
+        .map(|_| format!("a{}:1", random.below(6)))
         .collect();
-    put(2, dice, "addons", json!(value));
-    let value: Vec<String> = (0..dice.below(5))
-        .map(|_| format!(" lib{}.so/A", dice.below(5)))
+    put(2, random, "addons", json!(value));
+    let value: Vec<String> = (0..random.below(5))
+        .map(|_| format!(" lib{}.so/A", random.below(5)))
         .collect();
-    put(3, dice, "modules_in_stack", value.join(";").into());
-    let value = dice.of(&["it went away", "the secret word", "Window gone"]);
-    put(2, dice, "user_comments", value.into());
-    let value = dice.of(&[
+    put(3, random, "modules_in_stack", value.join(";").into());
+    let value = random.of(&["it went away", "the secret word", "Window gone"]);
+    put(2, random, "user_comments", value.into());
+    let value = random.of(&[
         json!(0),
         json!(-1),
         json!(60),
@@ -364,10 +364,10 @@ fn processed(dice: &mut Dice) -> Value {
         json!(i64::MAX),
         json!(7.5),
     ]);
-    put(5, dice, "uptime", value);
-    let value = json!(dice.below(40));
-    put(4, dice, "install_time", value);
-    let value = dice.of(&[
+    put(5, random, "uptime", value);
+    let value = json!(random.below(40));
+    put(4, random, "install_time", value);
+    let value = random.of(&[
         json!(0.0),
         json!(-0.0),
         json!(0.25),
@@ -375,15 +375,15 @@ fn processed(dice: &mut Dice) -> Value {
         json!(1e12),
         json!(7),
     ]);
-    put(3, dice, "uptime_ts", value);
-    let value = dice.of(&[json!(true), json!(false), json!("true")]);
-    put(2, dice, "startup_crash", value);
-    put(3, dice, "safe_mode", json!(true));
-    let value = Timestamp::from_ms(START.ms() - (dice.below(90) as i64) * DAY_MS).rfc3339();
-    put(2, dice, "submitted_timestamp", value.into());
+    put(3, random, "uptime_ts", value);
+    let value = random.of(&[json!(true), json!(false), json!("true")]);
+    put(2, random, "startup_crash", value);
+    put(3, random, "safe_mode", json!(true));
+    let value = Timestamp::from_ms(START.ms() - (random.below(90) as i64) * DAY_MS).rfc3339();
+    put(2, random, "submitted_timestamp", value.into());
     put(
         50,
-        dice,
+        random,
         "json_dump",
         json!({ "signature": "not this", "threads": [[[]]] }),
     );
@@ -391,22 +391,22 @@ fn processed(dice: &mut Dice) -> Value {
 }
 
 /// A random valid search.
-fn params(oracle: &Oracle, dice: &mut Dice) -> Vec<(String, String)> {
+fn params(oracle: &Oracle, random: &mut Random) -> Vec<(String, String)> {
     let fields = asked();
     let mut params: Vec<(String, String)> = Vec::new();
-    for _ in 0..dice.below(4) {
-        let field = dice.of(&fields);
-        params.push((field.name(), condition(&field, oracle, dice)));
+    for _ in 0..random.below(4) {
+        let field = random.of(&fields);
+        params.push((field.name(), condition(&field, oracle, random)));
     }
     // Otherwise a search covers only the last seven days.
-    if dice.below(4) > 0 {
+    if random.below(4) > 0 {
         let ago = |days: usize| Timestamp::from_ms(START.ms() - days as i64 * DAY_MS).rfc3339();
-        params.push(("date".into(), format!(">={}", ago(dice.below(40)))));
-        if dice.one_in(3) {
-            params.push(("date".into(), format!("<{}", ago(dice.below(10)))));
+        params.push(("date".into(), format!(">={}", ago(random.below(40)))));
+        if random.one_in(3) {
+            params.push(("date".into(), format!("<{}", ago(random.below(10)))));
         }
     }
-    if dice.one_in(4) {
+    if random.one_in(4) {
         let texts = [
             "promise",
             "dom::Promise",
@@ -423,13 +423,13 @@ fn params(oracle: &Oracle, dice: &mut Dice) -> Vec<(String, String)> {
             "core -\"x1 | std\"",
             "::",
         ];
-        params.push(("q".into(), dice.of(&texts).into()));
+        params.push(("q".into(), random.of(&texts).into()));
     }
-    let inner = |dice: &mut Dice| {
-        let name = dice.of(&fields).name();
-        match dice.below(4) {
+    let inner = |random: &mut Random| {
+        let name = random.of(&fields).name();
+        match random.below(4) {
             0 => format!("_cardinality.{name}"),
-            1 => dice
+            1 => random
                 .of(&[
                     "_histogram.date",
                     "_histogram.uptime_ts",
@@ -439,77 +439,81 @@ fn params(oracle: &Oracle, dice: &mut Dice) -> Vec<(String, String)> {
             _ => name,
         }
     };
-    for _ in 0..dice.below(3) {
-        params.push(("_facets".into(), inner(dice)));
+    for _ in 0..random.below(3) {
+        params.push(("_facets".into(), inner(random)));
     }
-    for _ in 0..dice.below(3) {
-        let outer: Vec<String> = (0..1 + dice.below(2))
+    for _ in 0..random.below(3) {
+        let outer: Vec<String> = (0..1 + random.below(2))
             .map(|_| {
-                dice.of(&[
-                    "product",
-                    "version",
-                    "addons",
-                    "platform",
-                    "signature",
-                    "startup_crash",
-                    "install_time",
-                ])
-                .into()
+                random
+                    .of(&[
+                        "product",
+                        "version",
+                        "addons",
+                        "platform",
+                        "signature",
+                        "startup_crash",
+                        "install_time",
+                    ])
+                    .into()
             })
             .collect();
-        params.push((format!("_aggs.{}", outer.join(".")), inner(dice)));
+        params.push((format!("_aggs.{}", outer.join(".")), inner(random)));
     }
-    if dice.one_in(4) {
-        let outer = dice.of(&["date", "install_time", "uptime_ts"]);
-        params.push((format!("_histogram.{outer}"), inner(dice)));
+    if random.one_in(4) {
+        let outer = random.of(&["date", "install_time", "uptime_ts"]);
+        params.push((format!("_histogram.{outer}"), inner(random)));
     }
-    let interval = dice.of(&["hour", "day", "week", "month", "quarter"]);
+    let interval = random.of(&["hour", "day", "week", "month", "quarter"]);
     params.push(("_histogram_interval.date".into(), interval.into()));
     params.push((
         "_histogram_interval.install_time".into(),
-        dice.of(&["7", "2.5"]).into(),
+        random.of(&["7", "2.5"]).into(),
     ));
     params.push(("_histogram_interval.uptime_ts".into(), "1000".into()));
-    for _ in 0..dice.below(3) {
-        let sign = dice.of(&["", "-"]);
-        params.push(("_sort".into(), format!("{sign}{}", dice.of(&fields).name())));
+    for _ in 0..random.below(3) {
+        let sign = random.of(&["", "-"]);
+        params.push((
+            "_sort".into(),
+            format!("{sign}{}", random.of(&fields).name()),
+        ));
     }
-    for _ in 0..dice.below(4) {
-        params.push(("_columns".into(), dice.of(&fields).name()));
+    for _ in 0..random.below(4) {
+        params.push(("_columns".into(), random.of(&fields).name()));
     }
     params.push((
         "_facets_size".into(),
-        dice.of(&["0", "1", "3", "50", "10000"]).into(),
+        random.of(&["0", "1", "3", "50", "10000"]).into(),
     ));
-    params.push(("_results_number".into(), dice.below(60).to_string()));
-    params.push(("_results_offset".into(), (dice.below(4) * 9).to_string()));
+    params.push(("_results_number".into(), random.below(60).to_string()));
+    params.push(("_results_offset".into(), (random.below(4) * 9).to_string()));
     params
 }
 
-fn condition(field: &FieldRef, oracle: &Oracle, dice: &mut Dice) -> String {
-    let not = if dice.one_in(4) { "!" } else { "" };
-    if dice.one_in(8) {
+fn condition(field: &FieldRef, oracle: &Oracle, random: &mut Random) -> String {
+    let not = if random.one_in(4) { "!" } else { "" };
+    if random.one_in(8) {
         return format!("{not}__null__");
     }
     let known = oracle.texts(field);
     let known = if known.is_empty() {
         "x".to_owned()
     } else {
-        dice.of(&known)
+        random.of(&known)
     };
-    let range = dice.of(&[">", ">=", "<", "<="]);
+    let range = random.of(&[">", ">=", "<", "<="]);
     let value = match field.kind() {
-        Kind::Bool => return format!("{not}{}", dice.of(&["__true__", "true", "no"])),
+        Kind::Bool => return format!("{not}{}", random.of(&["__true__", "true", "no"])),
         Kind::Date => format!("{range}{known}"),
         Kind::Integer | Kind::Float => {
-            let number = match dice.below(3) {
-                0 => dice.of(&["-7", "0", "5", "99999999"]).to_owned(),
+            let number = match random.below(3) {
+                0 => random.of(&["-7", "0", "5", "99999999"]).to_owned(),
                 _ => known,
             };
-            format!("{}{number}", dice.of(&["", range]))
+            format!("{}{number}", random.of(&["", range]))
         }
-        Kind::Version => format!("{}{known}", dice.of(&["", range])),
-        Kind::Enum => dice.of(&[
+        Kind::Version => format!("{}{known}", random.of(&["", range])),
+        Kind::Enum => random.of(&[
             known.clone(),
             "nowhere".into(),
             format!("={known}"),
@@ -518,27 +522,27 @@ fn condition(field: &FieldRef, oracle: &Oracle, dice: &mut Dice) -> String {
         ]),
         Kind::Address => {
             if known.starts_with("0x") {
-                format!("{}{known}", dice.of(&["", "=", "~", range]))
+                format!("{}{known}", random.of(&["", "=", "~", range]))
             } else {
                 "0x10".to_owned()
             }
         }
         Kind::String => {
             let chars: Vec<char> = known.chars().collect();
-            let from = dice.below(chars.len());
-            let to = from + 1 + dice.below(chars.len() - from);
+            let from = random.below(chars.len());
+            let to = from + 1 + random.below(chars.len() - from);
             let part: String = chars[from..to].iter().collect();
             let holes: String = chars
                 .iter()
                 .map(|c| {
-                    if dice.one_in(5) {
-                        dice.of(&['*', '?'])
+                    if random.one_in(5) {
+                        random.of(&['*', '?'])
                     } else {
                         *c
                     }
                 })
                 .collect();
-            match dice.below(9) {
+            match random.below(9) {
                 0 => known,
                 1 => format!("={known}"),
                 2 => format!("~{part}"),
@@ -564,41 +568,43 @@ fn condition(field: &FieldRef, oracle: &Oracle, dice: &mut Dice) -> String {
 
 #[test]
 fn any_search_equals_a_plain_scan_over_the_store_at_every_stage() {
-    let dice = &mut Dice(42);
-    let mut house = House::new();
+    let random = &mut Random(42);
+    let mut test = TestServer::new();
     let mut ids = Vec::new();
     // In parts, to create several segments. The last tenth is not processed yet.
     for number in 0..CRASHES {
-        house.clock.set(Timestamp::from_ms(
+        test.clock.set(Timestamp::from_ms(
             START.ms() - ((CRASHES - number) as i64) * DAY_MS / 9,
         ));
-        ids.push(house.accept(number, dice));
+        ids.push(test.accept(number, random));
         if number < CRASHES * 9 / 10 {
-            house.process(dice);
+            test.process(random);
         }
         if number % 60 == 59 {
-            house.settle();
+            test.settle();
         }
     }
-    house.clock.set(START);
-    house.check("first", dice);
+    test.clock.set(START);
+    test.check("first", random);
 
     for _ in 0..40 {
-        house.store.request(dice.of(&ids)).expect("the store runs");
+        test.store
+            .prioritize(random.of(&ids))
+            .expect("the store runs");
     }
     for _ in 0..30 {
-        house.process(dice);
+        test.process(random);
     }
-    house.check("done again", dice);
+    test.check("done again", random);
 
-    for (seq, row) in house.store.scan(0, usize::MAX).expect("readable") {
+    for (seq, row) in test.store.scan(0, usize::MAX).expect("readable") {
         let Some(known) = &row.processed else {
             continue;
         };
-        if !dice.one_in(5) {
+        if !random.one_in(5) {
             continue;
         }
-        let json = house
+        let json = test
             .store
             .processed(&row)
             .expect("readable")
@@ -620,22 +626,22 @@ fn any_search_equals_a_plain_scan_over_the_store_at_every_stage() {
             signature: "a new name".into(),
             revision: 0,
         };
-        house.store.resign(resigned).expect("the store runs");
+        test.store.resign(resigned).expect("the store runs");
     }
-    house.check("named again", dice);
+    test.check("named again", random);
 
-    let some: Vec<u64> = (1..=CRASHES).filter(|_| dice.one_in(4)).collect();
-    let deleted = house
+    let some: Vec<u64> = (1..=CRASHES).filter(|_| random.one_in(4)).collect();
+    let deleted = test
         .store
         .delete(some, &[State::Processed, State::Failed])
         .expect("durable");
     assert!(deleted > 20);
-    house.check("deleted", dice);
+    test.check("deleted", random);
 
     // Killed between writing and the commit: the written document is lost, and the next start writes the
     // right one.
-    house.stop();
-    let mut writer = Writer::open(&house.index, Side::Current).expect("no other writer");
+    test.stop();
+    let mut writer = Writer::open(&test.index, Side::Current).expect("no other writer");
     let other = Document::new(
         1,
         CrashId::from_bits(1),
@@ -647,34 +653,36 @@ fn any_search_equals_a_plain_scan_over_the_store_at_every_stage() {
     (2..50).for_each(|seq| writer.delete(seq));
     drop(writer);
     for number in CRASHES..CRASHES + 30 {
-        house.accept(number, dice);
-        house.process(dice);
+        test.accept(number, random);
+        test.process(random);
     }
-    house.reopen();
-    house.check("killed before a commit", dice);
+    test.reopen();
+    test.check("killed before a commit", random);
 
     // Killed between the commit of the index and the note in the store: changes arrive twice.
-    house.stop();
+    test.stop();
     for _ in 0..20 {
-        house.store.request(dice.of(&ids)).expect("the store runs");
-        house.process(dice);
+        test.store
+            .prioritize(random.of(&ids))
+            .expect("the store runs");
+        test.process(random);
     }
-    house.store.sweep().expect("the store runs");
-    let before = house.index.watermark().expect("a mark");
-    house.reopen();
-    house.settle();
-    house.stop();
-    let mut writer = Writer::open(&house.index, Side::Current).expect("no other writer");
+    test.store.sweep().expect("the store runs");
+    let before = test.index.watermark().expect("a mark");
+    test.reopen();
+    test.settle();
+    test.stop();
+    let mut writer = Writer::open(&test.index, Side::Current).expect("no other writer");
     writer.commit(before).expect("committed");
     drop(writer);
-    house.reopen();
-    house.check("killed after a commit", dice);
+    test.reopen();
+    test.check("killed after a commit", random);
 
     // Killed during a build.
-    house.stop();
-    let (change, _) = house.store.change_range().expect("readable");
-    house.index.reset().expect("ours");
-    let mut writer = Writer::open(&house.index, Side::Current).expect("no other writer");
+    test.stop();
+    let (change, _) = test.store.change_range().expect("readable");
+    test.index.reset().expect("ours");
+    let mut writer = Writer::open(&test.index, Side::Current).expect("no other writer");
     writer
         .commit(Watermark {
             change,
@@ -682,15 +690,15 @@ fn any_search_equals_a_plain_scan_over_the_store_at_every_stage() {
         })
         .expect("committed");
     drop(writer);
-    house.reopen();
-    house.process(dice);
-    house.check("killed while it is built", dice);
+    test.reopen();
+    test.process(random);
+    test.check("killed while it is built", random);
 
-    house.stop();
-    std::fs::remove_dir_all(house.root.path().join("index")).expect("ours");
-    house.reopen();
-    house.check("built anew", dice);
-    house.stop();
+    test.stop();
+    std::fs::remove_dir_all(test.root.path().join("index")).expect("ours");
+    test.reopen();
+    test.check("built anew", random);
+    test.stop();
 }
 
 #[test]
@@ -724,47 +732,48 @@ fn any_search_equals_a_plain_scan_while_a_field_goes_and_others_are_read_elsewhe
 
 /// Tests each step of building an index beside one of another catalogue.
 fn check_while_built(seed: u64, change: fn(&mut Field)) {
-    let dice = &mut Dice(seed);
-    let mut house = House::new();
+    let random = &mut Random(seed);
+    let mut test = TestServer::new();
     let some = CRASHES / 2;
     for number in 0..CRASHES {
-        house.clock.set(Timestamp::from_ms(
+        test.clock.set(Timestamp::from_ms(
             START.ms() - ((CRASHES - number) as i64) * DAY_MS / 9,
         ));
-        house.accept(number, dice);
-        house.process(dice);
+        test.accept(number, random);
+        test.process(random);
     }
-    house.clock.set(START);
-    house.settle();
-    house.stop();
+    test.clock.set(START);
+    test.settle();
+    test.stop();
 
     // The files that the previous server left.
     let before = catalogue_before(change);
-    let folder = house.root.path().join("index");
-    std::fs::rename(&folder, house.root.path().join("not this")).expect("ours");
-    let (change, _) = house.store.change_range().expect("readable");
-    let id = house.store.id().expect("an id");
-    house.index = Arc::new(Index::open_for(&folder, id, before).expect("an index"));
-    let documents = house.documents();
+    let folder = test.root.path().join("index");
+    std::fs::rename(&folder, test.root.path().join("not this")).expect("ours");
+    let (change, _) = test.store.change_range().expect("readable");
+    let id = test.store.id().expect("an id");
+    test.index = Arc::new(Index::open_for(&folder, id, before).expect("an index"));
+    let documents = test.documents();
     let left: Vec<Document> = documents.iter().map(|d| as_before(d, before)).collect();
     let whole = |change| Watermark {
         change,
         rebuilt_to: None,
     };
-    house.write(Side::Current, &left, whole(change));
+    test.write(Side::Current, &left, whole(change));
 
-    let check = |house: &House, stage: &str, dice: &mut Dice, is_built: &dyn Fn(u64) -> bool| {
-        assert!(!house.index.is_up_to_date(), "{stage}");
-        let all = Oracle::of(&house.store);
-        let built = Oracle::of_some(&house.store, is_built);
-        let asked = house.ask(stage, dice, &all, &built);
-        assert!(
-            asked.found.min(asked.partly) > QUERIES / 10,
-            "{stage}: {asked:?}"
-        );
-    };
-    house.index = open_index(house.root.path(), &house.store);
-    check(&house, "nothing is built", dice, &|_| false);
+    let check =
+        |test: &TestServer, stage: &str, random: &mut Random, is_built: &dyn Fn(u64) -> bool| {
+            assert!(!test.index.is_up_to_date(), "{stage}");
+            let all = Oracle::of(&test.store);
+            let built = Oracle::of_some(&test.store, is_built);
+            let asked = test.ask(stage, random, &all, &built);
+            assert!(
+                asked.found.min(asked.partly) > QUERIES / 10,
+                "{stage}: {asked:?}"
+            );
+        };
+    test.index = open_index(test.root.path(), &test.store);
+    check(&test, "nothing is built", random, &|_| false);
     let half: Vec<Document> = { documents.iter().cloned() }
         .filter(|d| d.seq <= some)
         .collect();
@@ -772,30 +781,28 @@ fn check_while_built(seed: u64, change: fn(&mut Field)) {
         change,
         rebuilt_to: Some(some),
     };
-    house.write(Side::Next, &half, mark(change));
-    check(&house, "half is built", dice, &|seq| seq <= some);
-    house.index = open_index(house.root.path(), &house.store);
-    check(&house, "killed amid it", dice, &|seq| seq <= some);
+    test.write(Side::Next, &half, mark(change));
+    check(&test, "half is built", random, &|seq| seq <= some);
+    test.index = open_index(test.root.path(), &test.store);
+    check(&test, "killed amid it", random, &|seq| seq <= some);
 
     // New crashes are written to both indexes, as the indexer does it.
     for number in CRASHES..CRASHES + 30 {
-        house.accept(number, dice);
-        house.process(dice);
+        test.accept(number, random);
+        test.process(random);
     }
-    house.store.sweep().expect("the store runs");
-    let (change, _) = house.store.change_range().expect("readable");
-    let new: Vec<Document> = { house.documents().into_iter() }
+    test.store.sweep().expect("the store runs");
+    let (change, _) = test.store.change_range().expect("readable");
+    let new: Vec<Document> = { test.documents().into_iter() }
         .filter(|document| document.seq > CRASHES)
         .collect();
-    house.write(Side::Current, &new, whole(change));
-    house.write(Side::Next, &new, mark(change));
+    test.write(Side::Current, &new, whole(change));
+    test.write(Side::Next, &new, mark(change));
     let is_built = |seq| seq <= some || seq > CRASHES;
-    check(&house, "with new crashes", dice, &is_built);
+    check(&test, "with new crashes", random, &is_built);
 
-    house.reopen();
-    wait_for("the new index", || {
-        house.index.is_up_to_date().then_some(())
-    });
-    house.check("in place", dice);
-    house.stop();
+    test.reopen();
+    wait_for("the new index", || test.index.is_up_to_date().then_some(()));
+    test.check("in place", random);
+    test.stop();
 }

@@ -16,7 +16,7 @@ use crashkeep::queue::{Jobs, Stop, queue};
 use crashkeep::store::disk::{Disk, DiskFile, OsDisk};
 use crashkeep::store::{
     DirectoryLock, Finished, Job, JobSink, Lane, NewCrash, OpenError, Payload, PayloadBuilder,
-    Requested, State, Store, StoreError, StoreOptions, StoredCrash,
+    Prioritized, State, Store, StoreError, StoreOptions, StoredCrash,
 };
 use crashkeep::store::{rows, tables};
 use redb::{Database, ReadableDatabase, ReadableTable};
@@ -41,7 +41,7 @@ pub enum Note {
     Acked(usize),
     /// The test saw that the crash was finished with this result.
     Done(usize, u32),
-    Requested(usize),
+    Prioritized(usize),
 }
 
 pub type Disks = SimDisk<Note>;
@@ -189,10 +189,10 @@ impl Server {
         answer.map(|_| ())
     }
 
-    fn request(&self, crashes: &[Sent], index: usize) -> Result<Requested, StoreError> {
-        let answer = self.store.request(crashes[index].id);
-        if let Ok(Requested::Queued) = answer {
-            self.disk.note(Note::Requested(index));
+    fn request(&self, crashes: &[Sent], index: usize) -> Result<Prioritized, StoreError> {
+        let answer = self.store.prioritize(crashes[index].id);
+        if let Ok(Prioritized::Queued) = answer {
+            self.disk.note(Note::Prioritized(index));
         }
         answer
     }
@@ -354,7 +354,7 @@ impl Known {
         match *note {
             Note::Sent(index) => drop(self.sent.insert(index)),
             Note::Acked(index) => drop(self.acked.insert(index)),
-            Note::Requested(index) => drop(self.requested.insert(index)),
+            Note::Prioritized(index) => drop(self.requested.insert(index)),
             Note::Done(index, round) => drop(self.done.insert(index, round)),
         }
     }
@@ -959,7 +959,7 @@ fn a_writer_that_panics_ends_the_process_and_says_so() {
     const ENDING: &str = "CRASHKEEP_TEST_WRITER";
     struct Panics;
     impl JobSink for Panics {
-        fn room(&self, _: Lane) -> usize {
+        fn free(&self, _: Lane) -> usize {
             1
         }
         fn send(&self, job: Job) {
@@ -1203,8 +1203,8 @@ fn a_request_brings_a_crash_to_the_priority_lane_from_every_state() {
     let disk = Disks::empty();
     let server = Server::start(&disk).unwrap();
     assert_eq!(
-        server.store.request(crashes[1].id).unwrap(),
-        Requested::Unknown
+        server.store.prioritize(crashes[1].id).unwrap(),
+        Prioritized::Unknown
     );
     server.accept(&crashes, 1).unwrap();
     assert_eq!(server.state(crashes[1].id), State::Deferred);

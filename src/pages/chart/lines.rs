@@ -66,7 +66,7 @@ impl Lines {
             .flat_map(|line| line.values.iter().flatten());
         let highest = values.copied().fold(0.0, f64::max).ceil() as u64;
         let scale = Scale::new(canvas, highest);
-        let room = scale.room(self.places.len());
+        let room = scale.free(self.places.len());
         let every = scale.every(self.places.len());
         let x = |place: usize| LEFT + (place as f64 + 0.5) * room;
         let marks = html! {

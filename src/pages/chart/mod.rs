@@ -73,13 +73,13 @@ impl<'a> Scale<'a> {
     }
 
     /// Width of one position, if there are this many.
-    fn room(&self, places: usize) -> f64 {
+    fn free(&self, places: usize) -> f64 {
         (self.canvas.width - LEFT) / places.max(1) as f64
     }
 
     /// How many positions share one label, so that labels do not overlap.
     fn every(&self, places: usize) -> usize {
-        (LABEL / self.room(places)).ceil().max(1.0) as usize
+        (LABEL / self.free(places)).ceil().max(1.0) as usize
     }
 
     /// The drawing: unit, ticks and marks.

@@ -79,7 +79,7 @@ impl Stack {
     fn svg(&self, canvas: &Canvas) -> Markup {
         let highest = (0..self.bars.len()).map(|bar| self.total(bar)).max();
         let scale = Scale::new(canvas, highest.unwrap_or(0));
-        let room = scale.room(self.bars.len());
+        let room = scale.free(self.bars.len());
         let every = scale.every(self.bars.len());
         let last = self.bars.len().saturating_sub(1);
         let marks = html! {

@@ -44,7 +44,7 @@ pub enum Lane {
     /// The server died more than once while a worker had it: one at a time.
     Suspect = 2,
     /// It has a result already, and may get a better one.
-    Mend = 3,
+    Reprocess = 3,
     /// It took a fast worker too long, and waits for a slow one.
     Slow = 4,
     /// It took a slow worker too long as well. Other slow crashes go first.
@@ -53,12 +53,12 @@ pub enum Lane {
 
 impl Lane {
     /// Those of crashes that do not take long, as far as is known.
-    pub const QUICK: [Lane; 3] = [Self::Priority, Self::Normal, Self::Mend];
+    pub const QUICK: [Lane; 3] = [Self::Priority, Self::Normal, Self::Reprocess];
     pub const ALL: [Lane; 6] = [
         Self::Priority,
         Self::Normal,
         Self::Suspect,
-        Self::Mend,
+        Self::Reprocess,
         Self::Slow,
         Self::Slowest,
     ];

@@ -135,8 +135,8 @@ fn segments() {
 }
 
 #[test]
-fn mends() {
-    let mend = MendRow {
+fn reprocessings() {
+    let reprocessing = ReprocessingRow {
         modules: vec!["a.pdb/ABC1".into(), "b/DEF0 unwind".into()],
         begun_at_ms: 1,
         ended_at_ms: Some(2),
@@ -145,12 +145,12 @@ fn mends() {
         improved: 251,
         asked: text("product=A"),
     };
-    check(mend.clone(), MEND_2);
-    let before = MendRow {
+    check(reprocessing.clone(), REPROCESSING_2);
+    let before = ReprocessingRow {
         asked: None,
-        ..mend
+        ..reprocessing
     };
-    reads(&before, MEND_1);
+    reads(&before, REPROCESSING_1);
 }
 
 #[test]
@@ -399,10 +399,10 @@ const SMALL_CRASH_2: &str = "\
     6163636570745f65766572797468696e6701fb2c01fc70110100fd0000000002000000000003ff0100000000";
 const SEGMENT_2: &str = "0202fc0000000805fd00bcacdc430300000101";
 const SEGMENT_1: &str = "0102fc0000000805fd00bcacdc4303000001";
-const MEND_2: &str = "\
+const REPROCESSING_2: &str = "\
     02020a612e7064622f414243310d622f4445463020756e77696e64020104fbe803fbe703fbfb00010970726f64\
     7563743d41";
-const MEND_1: &str =
+const REPROCESSING_1: &str =
     "01020a612e7064622f414243310d622f4445463020756e77696e64020104fbe803fbe703fbfb00";
 const BUG_1: &str = "\
     011668747470733a2f2f627567732e6578616d706c652f310a49742063726173686573085245534f4c56454405\

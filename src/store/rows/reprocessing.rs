@@ -6,7 +6,7 @@ use super::{Body, Row};
 use crate::store::StoreError;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MendRow {
+pub struct ReprocessingRow {
     /// Symbols that came, each as a `Lack` is written.
     pub modules: Vec<String>,
     pub begun_at_ms: i64,
@@ -21,18 +21,18 @@ pub struct MendRow {
     pub asked: Option<String>,
 }
 
-impl Row for MendRow {
-    const NAME: &'static str = "a mend";
+impl Row for ReprocessingRow {
+    const NAME: &'static str = "a reprocessing";
     const VERSION: u8 = 2;
 
     fn read_older(version: u8, body: Body<'_>) -> Option<Result<Self, StoreError>> {
-        (version == 1).then(|| body.read::<MendRowV1>().map(Self::from))
+        (version == 1).then(|| body.read::<ReprocessingRowV1>().map(Self::from))
     }
 }
 
 /// Before anybody could ask for it by a search.
 #[derive(Serialize, Deserialize)]
-pub(super) struct MendRowV1 {
+pub(super) struct ReprocessingRowV1 {
     pub modules: Vec<String>,
     pub begun_at_ms: i64,
     pub ended_at_ms: Option<i64>,
@@ -41,8 +41,8 @@ pub(super) struct MendRowV1 {
     pub improved: u64,
 }
 
-impl From<MendRowV1> for MendRow {
-    fn from(old: MendRowV1) -> Self {
+impl From<ReprocessingRowV1> for ReprocessingRow {
+    fn from(old: ReprocessingRowV1) -> Self {
         Self {
             modules: old.modules,
             begun_at_ms: old.begun_at_ms,

@@ -1,0 +1,68 @@
+//! What the commands of one transaction share: the time, the segments that they append to, and how much of
+//! each segment is still needed.
+
+use std::collections::{HashMap, HashSet};
+
+use super::error::StoreError;
+use super::open_segments::OpenSegments;
+use super::payload::Payload;
+use super::rows::{BlobRef, Stream};
+use super::segments::RecordKind;
+use super::txn::Txn;
+use crate::clock::Timestamp;
+
+pub struct Batch<'w> {
+    pub now: Timestamp,
+    /// Crashes that workers have.
+    pub handed_out: HashSet<u64>,
+    pub segments: &'w mut OpenSegments,
+    /// Change of the bytes that crashes need, by segment.
+    live: HashMap<u32, i64>,
+}
+
+impl<'w> Batch<'w> {
+    pub fn new(now: Timestamp, segments: &'w mut OpenSegments) -> Self {
+        Self {
+            now,
+            handed_out: HashSet::new(),
+            segments,
+            live: HashMap::new(),
+        }
+    }
+
+    /// Appends a payload. It is durable once the transaction is.
+    pub fn append(
+        &mut self,
+        txn: &mut Txn,
+        stream: Stream,
+        kind: RecordKind,
+        seq: u64,
+        payload: &Payload,
+    ) -> Result<BlobRef, StoreError> {
+        let appender = self.segments.appender(txn, stream, self.now)?;
+        let blob = appender.append(kind, seq, payload)?;
+        *self.live.entry(blob.segment).or_default() += blob.stored_bytes as i64;
+        Ok(blob)
+    }
+
+    /// Counts a payload as no longer needed.
+    pub fn release(&mut self, blob: BlobRef) {
+        *self.live.entry(blob.segment).or_default() -= blob.stored_bytes as i64;
+    }
+
+    /// By how many bytes this transaction changes what crashes need of a segment.
+    pub fn live_change(&self, segment: u32) -> i64 {
+        self.live.get(&segment).copied().unwrap_or(0)
+    }
+
+    /// Syncs what was appended, then stores the length and the needed bytes of each segment.
+    pub fn end(self, txn: &mut Txn) -> Result<(), StoreError> {
+        self.segments.sync(txn)?;
+        for (segment, delta) in self.live {
+            txn.edit_segment(segment, |row| {
+                row.live_bytes = row.live_bytes.saturating_add_signed(delta);
+            })?;
+        }
+        Ok(())
+    }
+}

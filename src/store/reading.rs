@@ -1,0 +1,138 @@
+//! Single crashes, lists of crashes, and the bytes of a crash.
+
+use redb::{ReadableTable, ReadableTableMetadata};
+
+use super::crashes::{StoredCrash, StoredPart, readable};
+use super::error::StoreError;
+use super::handle::Store;
+use super::payload::PayloadReader;
+use super::rows;
+use super::tables::*;
+use crate::crash::id::CrashId;
+use crate::crash::raw::RawCrash;
+
+impl Store {
+    /// A crash by its id, with its sequence number.
+    pub fn crash(&self, id: CrashId) -> Result<Option<(u64, StoredCrash)>, StoreError> {
+        self.read(|read| {
+            let Some(seq) = read.open_table(IDS)?.get(id.bits())?.map(|v| v.value()) else {
+                return Ok(None);
+            };
+            let crashes = read.open_table(CRASHES)?;
+            let row = crashes
+                .get(seq)?
+                .map(|row| rows::decode(row.value()))
+                .transpose()?;
+            Ok(row.map(|row| (seq, row)))
+        })
+    }
+
+    /// A crash by its sequence number.
+    pub fn crash_at(&self, seq: u64) -> Result<Option<StoredCrash>, StoreError> {
+        self.read(|read| {
+            let crashes = read.open_table(CRASHES)?;
+            crashes
+                .get(seq)?
+                .map(|row| rows::decode(row.value()))
+                .transpose()
+        })
+    }
+
+    /// The newest crashes by receipt, newest first.
+    pub fn newest(&self, limit: usize) -> Result<Vec<StoredCrash>, StoreError> {
+        self.read(|read| {
+            let crashes = read.open_table(CRASHES)?;
+            let mut rows = Vec::with_capacity(limit.min(1_000));
+            for entry in crashes.iter()?.rev() {
+                if rows.len() == limit {
+                    break;
+                }
+                let (seq, row) = entry?;
+                rows.extend(readable(seq.value(), row.value()));
+            }
+            Ok(rows)
+        })
+    }
+
+    /// The next `limit` crashes with sequence numbers above `after`, ascending. There are fewer only at the
+    /// end of the table. Crashes with damaged rows are left out.
+    pub fn scan(&self, after: u64, limit: usize) -> Result<Vec<(u64, StoredCrash)>, StoreError> {
+        self.read(|read| {
+            let crashes = read.open_table(CRASHES)?;
+            let mut rows = Vec::new();
+            for entry in crashes.range(after + 1..)? {
+                if rows.len() == limit {
+                    break;
+                }
+                let (seq, row) = entry?;
+                rows.extend(readable(seq.value(), row.value()).map(|row| (seq.value(), row)));
+            }
+            Ok(rows)
+        })
+    }
+
+    /// The store's own id, created once.
+    pub fn id(&self) -> Result<u128, StoreError> {
+        self.read(|read| {
+            let id = read
+                .open_table(META)?
+                .get(meta::STORE_ID)?
+                .map(|n| n.value());
+            id.ok_or_else(|| StoreError::Damaged("the store has no id".into()))
+        })
+    }
+
+    /// The annotations and metadata of a crash.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if this crash's bytes are damaged. Other crashes are not affected.
+    pub fn raw(&self, row: &StoredCrash) -> Result<RawCrash, StoreError> {
+        let json = self.shared.readers.read(row.raw)?.read_all()?;
+        serde_json::from_slice(&json)
+            .map_err(|e| StoreError::Damaged(format!("raw crash of {}: {e}", row.id)))
+    }
+
+    /// The processed crash, as the JSON that was handed in; `None` before it was first processed.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if this crash's bytes are damaged. Other crashes are not affected.
+    pub fn processed(&self, row: &StoredCrash) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(processed) = &row.processed else {
+            return Ok(None);
+        };
+        Ok(Some(self.shared.readers.read(processed.blob)?.read_all()?))
+    }
+
+    /// The bytes of a dump or attachment, exactly as received.
+    pub fn part(&self, part: &StoredPart) -> Result<PayloadReader, StoreError> {
+        self.shared.readers.read(part.blob)
+    }
+
+    /// Crashes that are queued or being processed, and the total number of them. Crashes that workers have
+    /// come first. The result leaves out the first `skip` crashes and has at most `limit`.
+    pub fn awaited(
+        &self,
+        skip: usize,
+        limit: usize,
+    ) -> Result<(Vec<StoredCrash>, u64), StoreError> {
+        self.read(|read| {
+            let (working, ready) = (read.open_table(WORKING)?, read.open_table(READY)?);
+            let total = working.len()? + ready.len()?;
+            let working = working.iter()?.map(|entry| Ok(entry?.0.value()));
+            let ready = ready.iter()?.map(|entry| Ok(entry?.0.value().1));
+            let seqs: Vec<u64> = working
+                .chain(ready)
+                .skip(skip)
+                .take(limit)
+                .collect::<Result<_, StoreError>>()?;
+            let crashes = read.open_table(CRASHES)?;
+            let mut rows = Vec::new();
+            for seq in seqs {
+                if let Some(row) = crashes.get(seq)? {
+                    rows.extend(readable(seq, row.value()));
+                }
+            }
+            Ok((rows, total))
+        })
+    }
+}
