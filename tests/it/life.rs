@@ -437,7 +437,7 @@ fn sighup_puts_a_good_configuration_in_force_and_keeps_the_last_good_one() {
     assert_eq!(toy(), "Discarded=rule_toys\n");
 
     write(&rule("defer"));
-    status("all of it is in force");
+    status("all settings are active");
     let deferred = toy();
     assert_eq!(
         deferred.lines().next().map(|line| &line[40..41]),
@@ -448,11 +448,11 @@ fn sighup_puts_a_good_configuration_in_force_and_keeps_the_last_good_one() {
     write(&rule("drop"));
     status("accept, defer, reject, fake-accept");
     let page = server.get("/status/").text();
-    assert!(page.contains("site.toml:6") && page.contains("The last good one stays in force."));
+    assert!(page.contains("site.toml:6") && page.contains("The previous configuration stays active."));
     assert!(toy().starts_with("CrashID="));
 
     write("[workers]\ncount = 7\n");
-    status("after the next start: [workers] count");
+    status("needs a restart: [workers] count");
     assert_eq!(
         toy()
             .lines()

@@ -198,7 +198,7 @@ fn a_server_mends_what_it_finds_symbols_for() {
     let poor = server.processed(&id)["signature"].clone();
     let page = server.get("/symbols/").text();
     assert!(
-        page.contains(">acmed<") && page.contains("No symbols have come late"),
+        page.contains(">acmed<") && page.contains("No crashes have been reprocessed"),
         "{page}"
     );
 

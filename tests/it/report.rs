@@ -94,7 +94,7 @@ fn a_report_shows_everything_that_its_dump_tells() {
             &[
                 "Crash analysis",
                 "Bit flip?",
-                "What the writer of the dump could not do",
+                "Errors while the client wrote the dump",
             ][..],
         ),
         (
@@ -102,7 +102,7 @@ fn a_report_shows_everything_that_its_dump_tells() {
             &[
                 "a null pointer",
                 "reads 4 bytes at",
-                "Limits of the process",
+                "Process limits",
                 "Max open files",
                 "Handles",
                 "Distribution",

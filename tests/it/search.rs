@@ -196,7 +196,7 @@ fn columns_counts_and_order_are_chosen_in_the_address() {
         "a row leads to its report"
     );
     assert!(text.contains("distinct: Product"), "{text}");
-    assert!(text.contains("Date, in steps"), "{text}");
+    assert!(text.contains("Date histogram"), "{text}");
 }
 
 #[test]
