@@ -1182,7 +1182,7 @@ mod tests {
                 "[[throttle]]\nname = \"a\"\nfield = \"x\"\nop = \"like\"\noutcome = \"accept\"\n"
             )
             .contains(
-                "appliance.toml:4: [[throttle]] op cannot be used: \"like\" is none of is, is-not"
+                "appliance.toml:4: [[throttle]] op cannot be used: unknown word \"like\"; accepted: is, is-not"
             )
         );
         assert!(

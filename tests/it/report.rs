@@ -257,7 +257,7 @@ fn the_api_names_what_is_wrong_with_a_request() {
             404,
             "no crash",
         ),
-        ("/api/Nothing/".into(), 404, "nothing under this address"),
+        ("/api/Nothing/".into(), 404, "page not found"),
     ] {
         let answer = server.get(&path);
         assert_eq!(answer.status, status, "{path}");

@@ -155,7 +155,7 @@ fn a_mistake_is_told_at_its_control_and_the_rest_is_answered() {
         error["reason"]
             .as_str()
             .expect("a reason")
-            .contains("bytes when compiled"),
+            .contains("the compiled expression"),
         "{error}"
     );
 }
