@@ -149,11 +149,11 @@ mod tests {
         let refused =
             (11..500).find_map(|n| budget.compile(Op::Regex, &format!("\\w{{{n}}}")).err());
         let refused = refused.expect("the budget ends");
-        assert!(refused.contains("together are larger"), "{refused}");
+        assert!(refused.contains("are together larger"), "{refused}");
         assert!(budget.known.len() < 20);
         let mut budget = Budget::default();
         let refused = (0..500).find_map(|n| budget.compile(Op::Contains, &format!("a*{n}")).err());
-        assert!(refused.expect("the number ends").contains("more than 100"));
+        assert!(refused.expect("the number ends").contains("at most 100"));
     }
 
     #[test]

@@ -652,7 +652,7 @@ fn further_paths_take_reports() {
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        said.contains("a.toml:2") && said.contains("taken by /search/"),
+        said.contains("a.toml:2") && said.contains("already used by /search/"),
         "{said}"
     );
 }
