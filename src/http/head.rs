@@ -495,8 +495,8 @@ mod tests {
         check_refused(b"GET /a b HTTP/1.1\r\n\r\n", 400, "%20");
         check_refused(b"GET / HTTP/2.0\r\n\r\n", 505, "HTTP/1.1");
         check_refused(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "HTTP/1.1");
-        check_refused(b"GET / \r\n\r\n", 400, "first line");
-        check_refused(b"GET\r\n\r\n", 400, "first line");
+        check_refused(b"GET / \r\n\r\n", 400, "request line");
+        check_refused(b"GET\r\n\r\n", 400, "request line");
         check_refused(b"GET /\n", 400, "CR or LF");
         check_refused(b"GET http:// HTTP/1.1\r\n\r\n", 400, "target");
         check_refused(b"\x16\x03\x01\x02\x00\x01", 400, "TLS");

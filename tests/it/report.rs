@@ -165,7 +165,7 @@ fn a_hostile_dump_ends_as_a_report_that_says_what_it_lacks() {
         let is_whole = ["endless_handle", "return_addresses_256kb"].contains(&name);
         assert_eq!(page.contains("processed in part"), !is_whole, "{name}");
         assert_eq!(
-            notes.contains("walked in part: "),
+            notes.contains("incomplete walk: "),
             !is_whole,
             "{name}: {notes}"
         );

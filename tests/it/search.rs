@@ -110,8 +110,8 @@ fn a_mistake_is_told_at_its_control_and_the_rest_is_answered() {
     );
     assert!(text.contains("did you mean version?"), "{text}");
     assert!(
-        text.contains("\"yesterday\" is no day")
-            || text.contains("&quot;yesterday&quot; is no day"),
+        text.contains("\"yesterday\" is not a date")
+            || text.contains("&quot;yesterday&quot; is not a date"),
         "{text}"
     );
     let error = server.get("/api/SuperSearch/?prodct=Alpha").json();
