@@ -529,7 +529,7 @@ fn a_pass_that_stopped_itself_is_told_and_goes_on_when_an_admin_says_so() {
     });
     let (code, text) = command(&["--server", &server, "--confirm"]);
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("no pass of retention waits"), "{text}");
+    assert!(text.contains("retention is not on hold"), "{text}");
 }
 
 #[test]
