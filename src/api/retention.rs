@@ -8,12 +8,12 @@ use crate::retention::{Held, Planned};
 use crate::web::{Request, Response, WebError};
 
 pub const RETENTION: Doc = Doc::new(
-    "Whether a pass of retention has stopped itself, and what it would delete",
+    "Whether retention is on hold, and what it would delete",
     &[],
     AnswerDoc::Json(answer),
 );
 pub const CONFIRM: Doc = Doc::new(
-    "Lets the pass of retention go on that has stopped itself",
+    "Confirms the retention pass that is on hold",
     &[],
     AnswerDoc::Json(answer),
 );
@@ -48,7 +48,7 @@ pub fn confirm(app: &App, _: &Request, _: &[String]) -> Result<Response, WebErro
     if !app.retention.confirm() {
         return Err(WebError::new(
             409,
-            "no pass of retention waits to be confirmed",
+            "retention is not on hold",
         ));
     }
     Ok(Response::json(&of(held.as_ref())))

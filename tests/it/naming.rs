@@ -367,9 +367,9 @@ fn crash_data_is_named_without_being_stored() {
         ] })
     );
     for (body, expected) in [
-        ("{", "no JSON"),
+        ("{", "not valid JSON"),
         ("{}", "jobs is missing"),
-        (r#"{"jobs": [1]}"#, "job 0 is no object"),
+        (r#"{"jobs": [1]}"#, "job 0 is not an object"),
     ] {
         let answer = post(&server, "/api/CrashSignature/", body);
         assert_eq!(answer.status, 400);

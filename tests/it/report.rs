@@ -244,7 +244,7 @@ fn the_api_names_what_is_wrong_with_a_request() {
         (
             format!("/api/CrashState/?crash_id={unknown}"),
             404,
-            "no crash",
+            "does not exist",
         ),
         ("/api/CrashState/".into(), 400, "crash_id is missing"),
         (
@@ -255,7 +255,7 @@ fn the_api_names_what_is_wrong_with_a_request() {
         (
             format!("/api/RawCrash/?crash_id={unknown}&format=raw"),
             404,
-            "no crash",
+            "does not exist",
         ),
         ("/api/Nothing/".into(), 404, "page not found"),
     ] {

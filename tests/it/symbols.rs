@@ -612,15 +612,15 @@ fn addresses_are_named_as_eliot_names_them() {
         vec!["[-1,1]"; 20_001].join(",")
     );
     for (body, why) in [
-        ("{", "no JSON"),
-        (r#"{"stacks":[]}"#, "needs a list memoryMap"),
-        (r#"{"memoryMap":[["a"]],"stacks":[]}"#, "a module is"),
-        (r#"{"memoryMap":[],"stacks":[[[0,1]]]}"#, "a stack is"),
+        ("{", "not valid JSON"),
+        (r#"{"stacks":[]}"#, "has no list memoryMap"),
+        (r#"{"memoryMap":[["a"]],"stacks":[]}"#, "invalid module"),
+        (r#"{"memoryMap":[],"stacks":[[[0,1]]]}"#, "invalid stack"),
         (
             &format!(r#"{{"jobs":[{many}]}}"#),
-            "11 jobs are more than 10",
+            "11 jobs in one request; the limit is 10",
         ),
-        (&long, "20001 frames are more than 20000"),
+        (&long, "20001 frames in one request; the limit is 20000"),
     ] {
         let answer = ask(body);
         assert_eq!(answer.status, 400, "{why}");
