@@ -115,7 +115,7 @@ fn a_packed_dump_that_grows_without_bound_costs_its_own_report_alone() {
     let crash = server.processed(&id);
     assert_eq!(crash["mdsw_status_string"], "BadPacking");
     assert!(
-        notes(&crash).contains("grows by unpacking"),
+        notes(&crash).contains("times its compressed size when decompressed"),
         "{}",
         notes(&crash)
     );
