@@ -295,15 +295,23 @@ impl Tracker {
                 ..
             }) if error || answer.status != 200 => {
                 let message: String = message.chars().take(limits::BUG_TEXT_CHARS_MAX).collect();
-                refused(format!("it answered with status {}: {message}", answer.status))
+                refused(format!(
+                    "it answered with status {}: {message}",
+                    answer.status
+                ))
             }
-            _ if answer.status != 200 => refused(format!("it answered with status {}", answer.status)),
+            _ if answer.status != 200 => {
+                refused(format!("it answered with status {}", answer.status))
+            }
             Ok(Found {
                 error: false,
                 bugs: Some(bugs),
                 ..
             }) => Ok(bugs),
-            Ok(_) => refused("its answer contains no bugs; check that [bugzilla] url is a Bugzilla server".into()),
+            Ok(_) => refused(
+                "its answer contains no bugs; check that [bugzilla] url is a Bugzilla server"
+                    .into(),
+            ),
             Err(error) => refused(format!("its answer is invalid: {error}")),
         }
     }

@@ -298,9 +298,7 @@ impl Finding {
             (Cause::NoUnwind, None) => add(format!(
                 "{file} # the program itself, not stripped of .eh_frame"
             )),
-            (Cause::Stripped, Some(_)) => {
-                add(format!("{file} # the full PDB, not the public PDB"))
-            }
+            (Cause::Stripped, Some(_)) => add(format!("{file} # the full PDB, not the public PDB")),
             (Cause::Stripped, None) => add(format!("{file}.debug # or its dSYM, or its .dwp")),
             (_, Some(stem)) => {
                 let program = program(stem);

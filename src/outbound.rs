@@ -46,7 +46,9 @@ pub enum OutboundError {
     #[error("{origin} is not one of the servers in the configuration")]
     Foreign { origin: String },
     /// The server redirects to another URL.
-    #[error("it redirects to {to:?}; redirects are not followed; if you trust that address, configure it")]
+    #[error(
+        "it redirects to {to:?}; redirects are not followed; if you trust that address, configure it"
+    )]
     Redirected { to: String },
     /// The answer is larger than this.
     #[error("its answer is larger than {bytes_max} bytes")]

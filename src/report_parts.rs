@@ -356,7 +356,11 @@ impl Parts {
     fn end_json(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let bad = |e: serde_json::Error| {
-            malformed(400, "invalid_json", format!("part extra is not valid JSON: {e}"))
+            malformed(
+                400,
+                "invalid_json",
+                format!("part extra is not valid JSON: {e}"),
+            )
         };
         if bytes.trim_ascii_start().first() != Some(&b'{') {
             let _: IgnoredAny = serde_json::from_slice(bytes).map_err(bad)?;

@@ -337,7 +337,10 @@ impl PartSink for Form<'_> {
         let name = head.name.unwrap_or_default();
         if head.file_name.is_none() && name != "symbol_file" {
             if self.fields.len() >= limits::UPLOAD_FIELDS_MAX {
-                let why = format!("the form has more than {} text fields", limits::UPLOAD_FIELDS_MAX);
+                let why = format!(
+                    "the form has more than {} text fields",
+                    limits::UPLOAD_FIELDS_MAX
+                );
                 return Err(WebError::new(413, why));
             }
             self.current = Current::Text(name, Vec::new());

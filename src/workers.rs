@@ -148,7 +148,9 @@ impl Pool {
         let (quick, others) = self.walkers.split_at(self.count);
         others.iter().for_each(WalkerStop::stop);
         if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(grace) {
-            tracing::warn!("a walk did not finish before shutdown; it runs again after the next start");
+            tracing::warn!(
+                "a walk did not finish before shutdown; it runs again after the next start"
+            );
             quick.iter().for_each(WalkerStop::stop);
         }
         for thread in self.threads.lock().drain(..) {

@@ -242,7 +242,10 @@ pub fn scopes(text: &str) -> Result<Vec<Scope>, AccountError> {
             Scope::by_name(name).map_or_else(
                 || {
                     let known = Scope::ALL.map(Scope::name).join(", ");
-                    bad("scopes", format!("unknown scope {name:?}; accepted: {known}"))
+                    bad(
+                        "scopes",
+                        format!("unknown scope {name:?}; accepted: {known}"),
+                    )
                 },
                 Ok,
             )

@@ -90,7 +90,8 @@ pub fn holder_of(
     let who = Who::failing_at(request.arrival.client);
     if !app.pace.is_proven(&hash) {
         let checked = app.pace.check(who, limit, now);
-        checked.map_err(|wait| too_many(format!("limit is {limit} wrong tokens per minute"), wait))?;
+        checked
+            .map_err(|wait| too_many(format!("limit is {limit} wrong tokens per minute"), wait))?;
     }
     let found = match app.store.holder(&hash)? {
         None => Err(BadToken::Unknown),

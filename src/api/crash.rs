@@ -294,9 +294,12 @@ pub const AWAITED: Doc = Doc::new(
 
 pub fn awaited(app: &App, request: &Request, _: &[String]) -> Answer {
     let page = request.query.get("page").unwrap_or("1");
-    let number: usize = page
-        .parse()
-        .map_err(|_| WebError::bad("page", format!("page is {page:?}; it must be a number from 1 on")))?;
+    let number: usize = page.parse().map_err(|_| {
+        WebError::bad(
+            "page",
+            format!("page is {page:?}; it must be a number from 1 on"),
+        )
+    })?;
     let skip = number.saturating_sub(1).saturating_mul(AWAITED_PAGE);
     let (rows, total) = app.store.awaited(skip, AWAITED_PAGE)?;
     let found: Vec<Value> = rows

@@ -143,7 +143,11 @@ pub fn search_params() -> Vec<(&'static str, Value, &'static str)> {
             json!({ "type": "string", "maxLength": 200 }),
             "Full-text search for words and \"phrases\", and conditions in the syntax of the search box",
         ),
-        ("_columns", several(field()), "Fields to return for each hit"),
+        (
+            "_columns",
+            several(field()),
+            "Fields to return for each hit",
+        ),
         (
             "_facets",
             several(field()),

@@ -58,11 +58,7 @@ pub fn metrics(app: &App, _: &Request, _: &[String]) -> Answer {
         .oldest_queued_at
         .map_or(0, |at| app.clock.now().ms_since(at) / 1000);
     let mut gauges = vec![
-        (
-            "crashkeep_queued",
-            "queued crashes",
-            count(State::Queued),
-        ),
+        ("crashkeep_queued", "queued crashes", count(State::Queued)),
         (
             "crashkeep_deferred",
             "deferred crashes",
@@ -78,7 +74,11 @@ pub fn metrics(app: &App, _: &Request, _: &[String]) -> Answer {
             "processed crashes in the store",
             count(State::Processed),
         ),
-        ("crashkeep_failed", "failed crashes in the store", count(State::Failed)),
+        (
+            "crashkeep_failed",
+            "failed crashes in the store",
+            count(State::Failed),
+        ),
         (
             "crashkeep_oldest_queued_seconds",
             "age of the oldest queued crash",

@@ -46,10 +46,7 @@ pub fn state(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError>
 pub fn confirm(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
     let held = app.retention.status().held;
     if !app.retention.confirm() {
-        return Err(WebError::new(
-            409,
-            "retention is not on hold",
-        ));
+        return Err(WebError::new(409, "retention is not on hold"));
     }
     Ok(Response::json(&of(held.as_ref())))
 }

@@ -74,15 +74,19 @@ pub fn chunks(
     body: File,
 ) -> Result<Response, WebError> {
     for part in upload::form_files(app, request, body)? {
-        let hash = Hash::parse(&part.file_name)
-            .ok_or_else(|| WebError::bad(&part.name, "the name of a chunk must be its SHA-1 in hex"))?;
+        let hash = Hash::parse(&part.file_name).ok_or_else(|| {
+            WebError::bad(&part.name, "the name of a chunk must be its SHA-1 in hex")
+        })?;
         let mut file = part.file;
         file.rewind().map_err(upload::storage)?;
         let mut input: Box<dyn Read> = match part.name.as_str() {
             "file" => Box::new(file),
             "file_gzip" => Box::new(GzDecoder::new(file)),
             name => {
-                return Err(WebError::bad(name, "unknown part; send chunks as file or file_gzip"));
+                return Err(WebError::bad(
+                    name,
+                    "unknown part; send chunks as file or file_gzip",
+                ));
             }
         };
         keep_chunk(app, &hash, &mut input)?;
@@ -136,10 +140,7 @@ pub fn assemble(app: &App, request: &Request, _: &[String]) -> Result<Response, 
     let wanted: BTreeMap<String, Wanted> = serde_json::from_slice(&request.body)
         .map_err(|e| WebError::new(400, format!("the body is not a valid list of files: {e}")))?;
     if wanted.len() > limits::FILES_MAX * 8 {
-        return Err(WebError::new(
-            413,
-            "too many files in one request",
-        ));
+        return Err(WebError::new(413, "too many files in one request"));
     }
     let mut answers = Map::new();
     for (hash, file) in wanted {
@@ -151,8 +152,8 @@ pub fn assemble(app: &App, request: &Request, _: &[String]) -> Result<Response, 
 
 fn assemble_one(app: &App, hash: &str, wanted: &Wanted) -> Result<Value, WebError> {
     let failed = |why: String| json!({ "state": "error", "missingChunks": [], "detail": why });
-    let whole =
-        Hash::parse(hash).ok_or_else(|| WebError::bad(hash, "the key of a file must be its SHA-1"))?;
+    let whole = Hash::parse(hash)
+        .ok_or_else(|| WebError::bad(hash, "the key of a file must be its SHA-1"))?;
     if let Some(known) = app.assembled.get(&whole.0) {
         return Ok(known);
     }

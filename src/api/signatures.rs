@@ -176,7 +176,8 @@ pub fn first_date(app: &App, request: &Request, _: &[String]) -> Answer {
 pub fn explanation(app: &App, request: &Request, _: &[String]) -> Answer {
     let id = crash_id(&request.query)?;
     let found = app.store.crash(id)?;
-    let (seq, row) = found.ok_or_else(|| WebError::not_found(format!("crash {id} does not exist")))?;
+    let (seq, row) =
+        found.ok_or_else(|| WebError::not_found(format!("crash {id} does not exist")))?;
     let told = app.naming.explain(seq, &row)?.ok_or_else(|| {
         let state = row.state.name();
         WebError::not_found(format!(
@@ -344,8 +345,9 @@ pub fn texts_of(app: &App, revision: u64) -> Result<ListTexts, WebError> {
         return Ok(ListTexts::builtin());
     }
     let row = app.store.list_revision(revision)?;
-    row.map(|row| row.texts)
-        .ok_or_else(|| WebError::not_found(format!("revision {revision} of the lists does not exist")))
+    row.map(|row| row.texts).ok_or_else(|| {
+        WebError::not_found(format!("revision {revision} of the lists does not exist"))
+    })
 }
 
 /// The author of a change of lists: the account, or the given name if the caller has no account.

@@ -48,7 +48,9 @@ pub fn missing(app: &App, request: &Request, _: &[String]) -> Result<Response, W
         Some(text) => match text.parse() {
             Ok(limit) if limit <= FINDINGS_MAX => limit,
             _ => {
-                let why = format!("_results_number is {text:?}; it must be a number from 0 to {FINDINGS_MAX}");
+                let why = format!(
+                    "_results_number is {text:?}; it must be a number from 0 to {FINDINGS_MAX}"
+                );
                 return Err(WebError::bad("_results_number", why));
             }
         },

@@ -84,7 +84,8 @@ impl Job {
             match read {
                 Some(frames) if stack.is_array() => stacks.push(frames),
                 _ => {
-                    let form = "invalid stack; the form is a list of [index in memoryMap or -1, offset]";
+                    let form =
+                        "invalid stack; the form is a list of [index in memoryMap or -1, offset]";
                     return Err(WebError::bad("stacks", form));
                 }
             }
@@ -132,7 +133,10 @@ impl Job {
         } else {
             app.namer.names(&questions).map_err(|error| {
                 tracing::error!(%error, "symbolication failed");
-                WebError::new(503, format!("{error}; try again later, or with fewer frames"))
+                WebError::new(
+                    503,
+                    format!("{error}; try again later, or with fewer frames"),
+                )
             })?
         };
         for ((module, places), names) in wanted.into_iter().zip(answers) {

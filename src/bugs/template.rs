@@ -113,7 +113,9 @@ impl FromStr for UrlTemplate {
             };
             let Some(placeholder) = PLACEHOLDERS.iter().find(|known| **known == name) else {
                 let known = PLACEHOLDERS.join("}, {");
-                return Err(format!("unknown placeholder {{{name}}}; accepted: {{{known}}}"));
+                return Err(format!(
+                    "unknown placeholder {{{name}}}; accepted: {{{known}}}"
+                ));
             };
             if pieces.is_empty() {
                 check_start(&plain)?;

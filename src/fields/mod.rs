@@ -189,7 +189,10 @@ impl Field {
     pub fn value_of(&self, text: &str) -> Result<Value, String> {
         let bad = || {
             let annotation = self.annotation().unwrap_or(self.key);
-            format!("the value of {annotation} is not a valid {}", self.kind.name())
+            format!(
+                "the value of {annotation} is not a valid {}",
+                self.kind.name()
+            )
         };
         let trimmed = text.trim();
         match self.kind {

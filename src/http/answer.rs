@@ -105,8 +105,7 @@ async fn answer(
     }
     let is_shared = cors::allowed(&config, route, &head.headers).is_some();
     if shared.app.read_only && route.changes {
-        let why =
-            "this server is read-only: it accepts no reports and no changes";
+        let why = "this server is read-only: it accepts no reports and no changes";
         return Err(refuse(WebError::new(503, why)));
     }
     // Routes that accept reports or report health need no caller, and must not wait for the store.

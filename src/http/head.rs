@@ -298,7 +298,10 @@ fn normalise(head: &[u8], out: &mut Vec<u8>) -> Result<State, Refusal> {
     let mut is_chunked = false;
     for line in headers {
         if line.starts_with(b" ") || line.starts_with(b"\t") {
-            return refuse(400, "a header is folded over two lines; send it on one line");
+            return refuse(
+                400,
+                "a header is folded over two lines; send it on one line",
+            );
         }
         if !is_header(line) {
             return refuse(
@@ -325,7 +328,10 @@ fn normalise(head: &[u8], out: &mut Vec<u8>) -> Result<State, Refusal> {
             }
             is_chunked = true;
         } else if name.eq_ignore_ascii_case(REFUSED_HEADER.as_bytes()) {
-            return refuse(400, "the request has a header that is reserved for this server");
+            return refuse(
+                400,
+                "the request has a header that is reserved for this server",
+            );
         }
     }
     if is_chunked && length.is_some() {

@@ -197,13 +197,18 @@ async fn listeners(http: &config::Http, tls: Option<Arc<Tls>>) -> io::Result<Vec
         let tls = with_tls(uses.collector_listen);
         let setting = "[http] collector_listen";
         let collector = Listener::bind(listen, Door::Collector, tls, setting).await?;
-        tracing::info!(url = collector.url(), "collector is listening on its own port");
+        tracing::info!(
+            url = collector.url(),
+            "collector is listening on its own port"
+        );
         listeners.push(collector);
     }
     let loopback = Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
     match Listener::bind(&loopback, Door::Control, None, "another network").await {
         Ok(control) => listeners.push(control),
-        Err(error) => tracing::warn!(%error, "no control port: commands on this machine cannot reach the server"),
+        Err(error) => {
+            tracing::warn!(%error, "no control port: commands on this machine cannot reach the server")
+        }
     }
     Ok(listeners)
 }

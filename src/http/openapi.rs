@@ -178,7 +178,10 @@ fn responses(doc: &Doc) -> Value {
             "429",
             "too many requests; retry after the time in Retry-After",
         ),
-        ("503", "currently unavailable, or not possible on this server"),
+        (
+            "503",
+            "currently unavailable, or not possible on this server",
+        ),
     ] {
         let schema = json!({ "$ref": "#/components/schemas/Error" });
         responses[status] = json!({

@@ -102,7 +102,9 @@ fn own(app: &App, request: &Request) -> Result<UserRow, WebError> {
         None => None,
     };
     user.ok_or_else(|| {
-        WebError::forbidden("only an account can have tokens; create an account under /users/ first")
+        WebError::forbidden(
+            "only an account can have tokens; create an account under /users/ first",
+        )
     })
 }
 

@@ -108,7 +108,10 @@ impl<'a> View<'a> {
         let page: usize = match params.get("page") {
             None => 1,
             Some(text) => text.parse().ok().filter(|page| *page > 0).ok_or_else(|| {
-                WebError::bad("page", format!("page is {text:?}; it must be a number from 1 on"))
+                WebError::bad(
+                    "page",
+                    format!("page is {text:?}; it must be a number from 1 on"),
+                )
             })?,
         };
         let mut conditions = to_filters(params)?;

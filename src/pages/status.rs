@@ -290,10 +290,7 @@ fn configuration(app: &App) -> Markup {
         Ok(waiting) => html! { span.chip.warn { "needs a restart: " (waiting.join(", ")) } },
         Err(why) => html! { span.chip.bad { (why) } " The previous configuration stays active." },
     };
-    facts(
-        "Configuration",
-        &[("Reloaded", read), ("Result", outcome)],
-    )
+    facts("Configuration", &[("Reloaded", read), ("Result", outcome)])
 }
 
 /// Empty if no tracker is configured.

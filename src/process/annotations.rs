@@ -76,7 +76,9 @@ pub fn dates(draft: &mut Draft) -> Result<(), String> {
         if number < MILLISECONDS_MIN {
             return Some(number);
         }
-        notes.push(format!("{key} is in milliseconds and was converted to seconds"));
+        notes.push(format!(
+            "{key} is in milliseconds and was converted to seconds"
+        ));
         Some(number / 1000)
     };
     let crash_time = seconds("CrashTime").unwrap_or(received_at.ms() / 1000);

@@ -152,9 +152,7 @@ pub fn process(input: &Input, generator: &Generator) -> Processed {
             Ok(Err(why)) => draft.notes.push(format!("{name}: {why}")),
             Err(_) => {
                 tracing::error!(crash_id = %input.id, step = name, "a processing step panicked");
-                draft
-                    .notes
-                    .push(format!("{name}: internal error"));
+                draft.notes.push(format!("{name}: internal error"));
             }
         }
     }

@@ -164,7 +164,10 @@ mod tests {
         let error = budget
             .compile(Op::Regex, "\\w{1000}")
             .expect_err("too large");
-        assert!(error.contains("the compiled expression is larger"), "{error}");
+        assert!(
+            error.contains("the compiled expression is larger"),
+            "{error}"
+        );
         assert_eq!(budget.compile(Op::Contains, "plain"), Ok(None));
     }
 }

@@ -237,7 +237,10 @@ impl<'p> Parser<'p> {
         if nodes > limits::FACETS_MAX {
             return error(
                 "_facets",
-                format!("query has {nodes} facets; the limit is {}", limits::FACETS_MAX),
+                format!(
+                    "query has {nodes} facets; the limit is {}",
+                    limits::FACETS_MAX
+                ),
             );
         }
         Ok(top)
@@ -391,7 +394,8 @@ fn filter(
         .map(|rest| rest.strip_prefix('=').unwrap_or(rest))
         .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     if op == Op::Has && kind == Kind::Enum && is_range {
-        let accepted = "a value, or a value after = ~ ^ $ @; range operators are not supported for this field";
+        let accepted =
+            "a value, or a value after = ~ ^ $ @; range operators are not supported for this field";
         return bad_value(param, "enum", accepted);
     }
     let operand = match (op, kind) {

@@ -187,15 +187,15 @@ fn look(
     if due {
         let audit = store.audit()?;
         if !audit.is_clean() {
-            tracing::warn!(?audit, "an audit found and repaired crashes in the wrong state");
+            tracing::warn!(
+                ?audit,
+                "an audit found and repaired crashes in the wrong state"
+            );
         }
         status.last_audit = Some((now, audit));
         let forgotten = store.forget_frames()?;
         if forgotten > 0 {
-            tracing::info!(
-                frames = forgotten,
-                "removed the frames of deleted crashes"
-            );
+            tracing::info!(frames = forgotten, "removed the frames of deleted crashes");
         }
     }
     match guarded_pass(store, symbols, keep, now, due, confirmed)? {
@@ -233,7 +233,9 @@ pub fn guarded_pass(
     match symbols_pass(store, symbols, keep, now) {
         Ok(deleted) => done.symbols_deleted = deleted,
         // Crashes are deleted even if the folder of symbols cannot be read.
-        Err(error) => tracing::error!(%error, "the symbols folder could not be checked for old files"),
+        Err(error) => {
+            tracing::error!(%error, "the symbols folder could not be checked for old files")
+        }
     }
     if done != Pass::default() {
         tracing::info!(?done, "retention");

@@ -96,7 +96,10 @@ impl ListTexts {
                     Some(at) if seen.insert(at) => current = Some(at),
                     Some(_) => return refuse(number, format!("{name} occurs twice")),
                     None => {
-                        return refuse(number, format!("unknown list {name:?}; accepted: {}", FILES.join(", ")));
+                        return refuse(
+                            number,
+                            format!("unknown list {name:?}; accepted: {}", FILES.join(", ")),
+                        );
                     }
                 },
                 (None, Some(at)) => texts.0[at].push_str(line),

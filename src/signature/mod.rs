@@ -268,9 +268,6 @@ mod tests {
         let rules = [first, broken, whitespace];
         let signature = generator.run(&rules, &data, &|_| None, &mut |_, _| ());
         assert_eq!(signature.text, "half");
-        assert_eq!(
-            signature.notes,
-            ["Broken: Rule failed: internal error"]
-        );
+        assert_eq!(signature.notes, ["Broken: Rule failed: internal error"]);
     }
 }

@@ -75,7 +75,9 @@ impl Patterns {
                 let mib = LIST_BYTES_MAX >> 20;
                 ListError::of_file(
                     file,
-                    format!("its entries are larger than {mib} MiB when compiled; remove some entries"),
+                    format!(
+                        "its entries are larger than {mib} MiB when compiled; remove some entries"
+                    ),
                 )
             })?;
         Ok(Patterns(Some(regex)))

@@ -186,12 +186,17 @@ impl SiteRules {
         if kind == "split"
             && (to.contains(text::is_space) || text::is_longer_than(to, VALUE_CHARS_MAX))
         {
-            let reason =
-                format!("the name of an annotation is one word of at most {VALUE_CHARS_MAX} characters");
+            let reason = format!(
+                "the name of an annotation is one word of at most {VALUE_CHARS_MAX} characters"
+            );
             return Err(wrong(entry, at_to, reason));
         }
         if kind != "split" && to.ends_with('*') {
-            return Err(wrong(entry, at_to, "`*` is only allowed at the end of the left side"));
+            return Err(wrong(
+                entry,
+                at_to,
+                "`*` is only allowed at the end of the left side",
+            ));
         }
         let is_start = from.ends_with('*');
         list.push(Change {
@@ -215,9 +220,8 @@ impl SiteRules {
                     break;
                 };
                 if steps == MERGES_MAX {
-                    let reason = format!(
-                        "the merges form a circle or a chain of more than {MERGES_MAX}"
-                    );
+                    let reason =
+                        format!("the merges form a circle or a chain of more than {MERGES_MAX}");
                     return Err(ListError {
                         line: Some(merge.line),
                         column: Some(1),
@@ -470,16 +474,16 @@ mod tests {
         check("rename a =>  ", "needs `=>`");
         check("prefix @Lynx a(b", ":1:15: unclosed group");
         check("prefix @Lynx", ":1:13: the rule has no pattern");
-        check("prefix @\"Lynx a", "the quotation mark after the product is missing");
+        check(
+            "prefix @\"Lynx a",
+            "the quotation mark after the product is missing",
+        );
         check("merge a => b*", ":1:12: `*` is only allowed");
         check(
             "rename a => b\nmerge a => b\nmerge b => a",
             ":2:1: the merges form a circle or a chain of more than 16",
         );
-        check(
-            &format!("merge a => {}", "x".repeat(256)),
-            "at most 255",
-        );
+        check(&format!("merge a => {}", "x".repeat(256)), "at most 255");
         check(&"prefix a\n".repeat(RULES_MAX + 1), "more than 5000");
     }
 }

@@ -117,7 +117,10 @@ const MAGICS: &[(&[u8], Format)] = &[
     ),
     (
         b"BSJB",
-        Format::Other("a portable PDB file", "which does not work for native stacks"),
+        Format::Other(
+            "a portable PDB file",
+            "which does not work for native stacks",
+        ),
     ),
     (b"7z\xbc\xaf\x27\x1c", Format::Other("a 7z archive", REPACK)),
     (b"MSCF", Format::Other("a cabinet archive", REPACK)),
@@ -482,8 +485,8 @@ impl Arriving<'_> {
         let entries = archive.entries().map_err(unreadable)?;
         // Raw, because otherwise the crate reads long names into memory, whatever their length.
         for (count, entry) in entries.raw(true).enumerate() {
-            let mut entry =
-                entry.map_err(|e| refused(format!("the rest of the archive cannot be read: {e}")))?;
+            let mut entry = entry
+                .map_err(|e| refused(format!("the rest of the archive cannot be read: {e}")))?;
             self.check_entries(count + 1)?;
             let entry_name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             if !entry.header().entry_type().is_file() || is_beside_symbols(&entry_name) {
@@ -631,7 +634,9 @@ impl Seek for Metered {
     fn seek(&mut self, position: io::SeekFrom) -> io::Result<u64> {
         self.jumps += 1;
         if self.left.get() != u64::MAX && self.jumps > DIRECTORY_JUMPS_MAX {
-            return Err(io::Error::other("the directory of the archive has too many entries"));
+            return Err(io::Error::other(
+                "the directory of the archive has too many entries",
+            ));
         }
         self.file.seek(position)
     }

@@ -437,10 +437,7 @@ mod tests {
         let (checked, repaired) = checked(text.as_bytes()).expect("repaired");
         assert!(!repaired.contains("bad") && !repaired.contains("99 4 1 0"));
         assert!(repaired.contains("10 4 1 0\n\nPUBLIC 20 0 g\n"));
-        assert_eq!(
-            checked.notes,
-            ["2 invalid lines were ignored: line 4, 5"]
-        );
+        assert_eq!(checked.notes, ["2 invalid lines were ignored: line 4, 5"]);
         let long = format!("{MODULE}FILE 0 {}\nPUBLIC 20 0 g\n", "x".repeat(200_000));
         let (_, repaired) = super::tests::checked(long.as_bytes()).expect("repaired");
         assert!(repaired.len() < 100 && repaired.ends_with("app\nPUBLIC 20 0 g\n"));
@@ -455,7 +452,10 @@ mod tests {
                 "FUNC 10 10 0 f\n",
                 "line 1: the file does not begin with MODULE",
             ),
-            ("MODULE Linux\n", "line 1: the line does not have the form MODULE"),
+            (
+                "MODULE Linux\n",
+                "line 1: the line does not have the form MODULE",
+            ),
             (
                 "MODULE a b 12AB c\n",
                 "line 1: debug id \"12AB\" is not 33 to 40",

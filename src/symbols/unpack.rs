@@ -186,9 +186,9 @@ pub fn inflate(mut input: File, output: &mut File, bounds: Bounds) -> Result<(),
     let mut bounded = budget.bounded(MultiGzDecoder::new(BufReader::new(input)));
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let count = bounded
-            .read(&mut buffer)
-            .map_err(|error| Refused::Bad(format!("the body is not a complete gzip stream: {error}")))?;
+        let count = bounded.read(&mut buffer).map_err(|error| {
+            Refused::Bad(format!("the body is not a complete gzip stream: {error}"))
+        })?;
         if count == 0 {
             return Ok(());
         }

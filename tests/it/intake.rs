@@ -436,7 +436,10 @@ fn every_request_of_a_connection_has_its_head_read() {
         .map(|answer| &answer[..3])
         .collect();
     assert_eq!(statuses, ["200", "200", "200", "400"], "{answers}");
-    assert!(answers.ends_with("without a space before the colon\n"), "{answers}");
+    assert!(
+        answers.ends_with("without a space before the colon\n"),
+        "{answers}"
+    );
 }
 
 #[test]

@@ -448,7 +448,9 @@ fn sighup_puts_a_good_configuration_in_force_and_keeps_the_last_good_one() {
     write(&rule("drop"));
     status("accept, defer, reject, fake-accept");
     let page = server.get("/status/").text();
-    assert!(page.contains("site.toml:6") && page.contains("The previous configuration stays active."));
+    assert!(
+        page.contains("site.toml:6") && page.contains("The previous configuration stays active.")
+    );
     assert!(toy().starts_with("CrashID="));
 
     write("[workers]\ncount = 7\n");

@@ -508,7 +508,10 @@ fn a_pass_that_stopped_itself_is_told_and_goes_on_when_an_admin_says_so() {
     });
     assert_eq!(heartbeat.status, 200, "reports are taken all the same");
     let page = get("/status/").text();
-    assert!(page.contains("retention is waiting for confirmation"), "{page}");
+    assert!(
+        page.contains("retention is waiting for confirmation"),
+        "{page}"
+    );
     assert!(page.contains("action=\"/status/retention\""), "{page}");
     let server = format!("http://{address}");
     let (code, text) = command(&["--server", &server]);

@@ -81,7 +81,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let name = args.dump.display().to_string();
     let dump = std::fs::read(&args.dump).with_context(|| name.clone())?;
     for folder in args.symbols.iter().filter(|folder| !folder.is_dir()) {
-        eprintln!("crashkeep: symbol folder {} does not exist", folder.display());
+        eprintln!(
+            "crashkeep: symbol folder {} does not exist",
+            folder.display()
+        );
     }
     let symbols = SymbolCache::new(SymbolDirs::new(args.symbols), MAP_BYTES_MAX);
     // The file name identifies the dump, and is the same from every working directory.

@@ -95,8 +95,8 @@ fn write_instruction(out: &mut String, crash: &CrashInfo) -> fmt::Result {
             1 => "1 byte at".to_owned(),
             size => format!("{size} bytes at"),
         });
-        let guard = (access.is_likely_guard_page == Some(true))
-            .then(|| "(likely a guard page)".to_owned());
+        let guard =
+            (access.is_likely_guard_page == Some(true)).then(|| "(likely a guard page)".to_owned());
         let text = words([&access.access_type, &size, &access.address, &guard]);
         row(out, "Memory", &text)?;
     }

@@ -19,7 +19,9 @@ pub fn save(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
     let form = request.form();
     let name = form.get("name").unwrap_or_default().trim();
     if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
-        let why = format!("name is empty or too long; a saved search needs a name of 1 to {NAME_CHARS_MAX} characters");
+        let why = format!(
+            "name is empty or too long; a saved search needs a name of 1 to {NAME_CHARS_MAX} characters"
+        );
         return Err(WebError::bad("name", why));
     }
     let query = form

@@ -373,7 +373,11 @@ pub fn stamp_of(mut file: impl io::Read) -> io::Result<Stamp> {
 }
 
 fn head(mut bytes: &[u8]) -> io::Result<(Header, [Section; SECTIONS])> {
-    let short = || invalid(format!("it is shorter than its header ({HEAD_BYTES} bytes)"));
+    let short = || {
+        invalid(format!(
+            "it is shorter than its header ({HEAD_BYTES} bytes)"
+        ))
+    };
     let header = Header::take(&mut bytes).ok_or_else(short)?;
     if (header.magic, header.version) != (MAGIC, VERSION) {
         return Err(invalid(format!(
