@@ -620,7 +620,7 @@ impl Write for BodyReader {
             .and_then(|()| self.take(bytes));
         result.map(|()| bytes.len()).map_err(|refusal| {
             self.failure = Some(refusal);
-            io::Error::other("the form was refused")
+            io::Error::other("the form was rejected")
         })
     }
 
