@@ -138,7 +138,7 @@ fn a_package_completes_the_program_or_its_debug_file_whenever_it_comes() {
         // package.
         let first = server.zip(&[("app", file("app.stripped"))]);
         assert!(
-            notes(&first).contains("it is stripped"),
+            notes(&first).contains("is stripped"),
             "{}",
             notes(&first)
         );
