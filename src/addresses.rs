@@ -37,7 +37,7 @@ impl FromStr for Listen {
             };
         }
         text.parse().map(Self::Tcp).map_err(|_| {
-            format!("{text:?} is no address and port, such as 127.0.0.1:8000 or [::1]:0")
+            format!("{text:?} is not an address with a port, such as 127.0.0.1:8000 or [::1]:0")
         })
     }
 }
@@ -100,7 +100,7 @@ impl FromStr for PublicUrl {
             .any(|segment| matches!(segment, "" | "." | ".."));
         if !path.bytes().all(is_plain) || has_odd_segment {
             return Err(format!(
-                "the path {path:?} may have letters, digits and - . _ ~ between single slashes"
+                "the path {path:?} is invalid; use letters, digits and - . _ ~ between single slashes"
             ));
         }
         let (scheme, host) = origin.split_once("://").unwrap_or_default();

@@ -123,12 +123,12 @@ fn tell(told: &Mutex<PollStatus>, url: &str, now: Timestamp, result: Result<Pass
     let mut status = told.lock();
     match result {
         Ok(pass) => {
-            tracing::debug!(url, ?pass, "asked the bug tracker");
+            tracing::debug!(url, ?pass, "polled the bug tracker");
             status.last_pass = Some((now, pass));
             status.error = None;
         }
         Err(error) => {
-            tracing::warn!(url, %error, "the bug tracker could not be asked; it is tried again");
+            tracing::warn!(url, %error, "polling the bug tracker failed; will try again");
             status.error = Some(error.to_string());
         }
     }
@@ -295,16 +295,24 @@ impl Tracker {
                 ..
             }) if error || answer.status != 200 => {
                 let message: String = message.chars().take(limits::BUG_TEXT_CHARS_MAX).collect();
-                refused(format!("it answers status {}: {message}", answer.status))
+                refused(format!(
+                    "it answered with status {}: {message}",
+                    answer.status
+                ))
             }
-            _ if answer.status != 200 => refused(format!("it answers status {}", answer.status)),
+            _ if answer.status != 200 => {
+                refused(format!("it answered with status {}", answer.status))
+            }
             Ok(Found {
                 error: false,
                 bugs: Some(bugs),
                 ..
             }) => Ok(bugs),
-            Ok(_) => refused("it answers without bugs; is [bugzilla] url a Bugzilla's?".into()),
-            Err(error) => refused(format!("it answers no bugs but: {error}")),
+            Ok(_) => refused(
+                "its answer contains no bugs; check that [bugzilla] url is a Bugzilla server"
+                    .into(),
+            ),
+            Err(error) => refused(format!("its answer is invalid: {error}")),
         }
     }
 }

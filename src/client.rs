@@ -65,9 +65,9 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 fn exchange(url: &str, sent: Sent, token: Option<&str>) -> Result<(u16, String), AnyError> {
     let uri: http::Uri = url
         .parse()
-        .map_err(|_| "this is no URL; write it as http://HOST:PORT/submit")?;
+        .map_err(|_| "not a valid URL; use the form http://HOST:PORT/submit")?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
-        return Err("this is no URL; write it as http://HOST:PORT/submit".into());
+        return Err("not a valid URL; use the form http://HOST:PORT/submit".into());
     }
     let (method, content_type, body, timeout) = match sent {
         Sent::Get => ("GET", None, Pieces::default(), TIMEOUT),
@@ -116,7 +116,7 @@ fn exchange(url: &str, sent: Sent, token: Option<&str>) -> Result<(u16, String),
 
 fn said(error: ureq::Error) -> AnyError {
     match error {
-        ureq::Error::Timeout(what) => format!("no answer in time ({what})").into(),
+        ureq::Error::Timeout(what) => format!("time-out ({what})").into(),
         ureq::Error::Io(error) => error.into(),
         error => error.into(),
     }
@@ -136,7 +136,7 @@ fn agent(timeout: Duration) -> Result<Agent, AnyError> {
             })
             .collect();
         if found.is_empty() {
-            return Err(format!("SSL_CERT_FILE {shown} holds no certificate").into());
+            return Err(format!("SSL_CERT_FILE {shown} contains no certificate").into());
         }
         tls = tls.root_certs(RootCerts::Specific(Arc::new(found)));
     }

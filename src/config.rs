@@ -1182,7 +1182,7 @@ mod tests {
                 "[[throttle]]\nname = \"a\"\nfield = \"x\"\nop = \"like\"\noutcome = \"accept\"\n"
             )
             .contains(
-                "appliance.toml:4: [[throttle]] op cannot be used: \"like\" is none of is, is-not"
+                "appliance.toml:4: [[throttle]] op cannot be used: unknown word \"like\"; accepted: is, is-not"
             )
         );
         assert!(
@@ -1217,10 +1217,10 @@ mod tests {
         let bad = |line: &str| error(&format!("[[bug_template]]\nname = \"T\"\n{line}\n"));
         let unknown = bad("url = \"https://h/{titel}\"");
         assert!(
-            unknown.starts_with("appliance.toml:3: [[bug_template]] url cannot be used: there is no {titel}; accepted: {signature}, {title}"),
+            unknown.starts_with("appliance.toml:3: [[bug_template]] url cannot be used: unknown placeholder {titel}; accepted: {signature}, {title}"),
             "{unknown}"
         );
-        assert!(bad("url = \"https://h/{title\"").contains("no partner"));
+        assert!(bad("url = \"https://h/{title\"").contains("unmatched {"));
         assert!(bad("url = \"javascript:alert(1)\"").contains("https://"));
         assert!(bad("url = 3").contains("appliance.toml:3: [[bug_template]] url must be a text"));
         assert!(bad("").contains("appliance.toml:1: [[bug_template]] \"T\" needs a url"));

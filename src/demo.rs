@@ -184,7 +184,7 @@ fn attach(appliance: &Appliance) -> anyhow::Result<()> {
     let key = appliance.local_key();
     match crate::client::ask(&url, sent, key.as_deref())? {
         (303, _) => Ok(()),
-        (status, answer) => bail!("the demo's server answered {status}: {answer}"),
+        (status, answer) => bail!("the demo server answered {status}: {answer}"),
     }
 }
 

@@ -76,7 +76,7 @@ impl<E: fmt::Display> fmt::Display for EnvelopeError<E> {
         match self {
             Self::BadHead(which) => write!(
                 f,
-                "{which} is no JSON object on one line of at most {HEAD_BYTES_MAX} bytes"
+                "{which} is not a JSON object on one line of at most {HEAD_BYTES_MAX} bytes"
             ),
             Self::TooManyItems => write!(f, "the envelope has more than {ITEMS_MAX} items"),
             Self::BadEnd => f.write_str("an item of the envelope is not followed by a line end"),
@@ -211,7 +211,7 @@ impl Envelope {
     fn bad_head<E>(&self) -> EnvelopeError<E> {
         EnvelopeError::BadHead(match self.state {
             State::Header => "the envelope's header",
-            _ => "the head of an item",
+            _ => "the header of an item",
         })
     }
 
@@ -377,8 +377,8 @@ mod tests {
         for (body, error) in [
             (&b""[..], EnvelopeError::BadHead("the envelope's header")),
             (b"MDMP", EnvelopeError::BadHead("the envelope's header")),
-            (b"{}\n{}\n", EnvelopeError::BadHead("the head of an item")),
-            (&long, EnvelopeError::BadHead("the head of an item")),
+            (b"{}\n{}\n", EnvelopeError::BadHead("the header of an item")),
+            (&long, EnvelopeError::BadHead("the header of an item")),
             (
                 b"{}\n{\"type\":\"event\",\"length\":3}\n{}",
                 EnvelopeError::Unfinished,

@@ -8,7 +8,7 @@ use crate::web::WebError;
 
 impl From<StoreError> for WebError {
     fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "a request met a store error");
+        tracing::error!(%error, "a request failed because of a store error");
         let status = match error {
             StoreError::Damaged(_) | StoreError::Newer(_) | StoreError::Corrupt(_) => 500,
             StoreError::Unavailable(_) | StoreError::Stopping => 503,
@@ -45,7 +45,7 @@ impl From<IndexError> for WebError {
         tracing::error!(%error, "a search failed");
         Self::new(
             503,
-            format!("the search index cannot answer just now: {error}"),
+            format!("the search index is currently not available: {error}"),
         )
     }
 }

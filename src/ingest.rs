@@ -171,7 +171,7 @@ impl Intake {
                 return Err(malformed(
                     415,
                     "unknown_encoding",
-                    "the Content-Encoding is not known; send gzip, or none",
+                    "unknown Content-Encoding; use gzip, or none",
                 ));
             }
         };
@@ -223,7 +223,7 @@ impl Intake {
                 self.body = if first.starts_with(&[0x1f, 0x8b]) {
                     reader
                         .parts
-                        .note("body is gzip although no Content-Encoding says so");
+                        .note("body is gzip, but there is no Content-Encoding header");
                     Body::Gzip(Box::new(MultiGzDecoder::new(*reader)))
                 } else {
                     Body::Plain(reader)
@@ -280,7 +280,7 @@ impl Intake {
             }
             Body::Plain(reader) => *reader,
             // Only a panic in `feed` leaves this state, and then nobody calls `finish`.
-            Body::Taken => return Err(incomplete_body("the body was not read to its end")),
+            Body::Taken => return Err(incomplete_body("the body was not read completely")),
             Body::Zlib(mut inflater) => {
                 if let Err(error) = inflater.try_finish() {
                     return Err(zlib_error(inflater.get_mut(), &error));
@@ -317,7 +317,7 @@ impl Intake {
             return Err(malformed(
                 400,
                 "no_annotations",
-                "the report has neither annotations nor files",
+                "the report has no annotations and no files",
             ));
         }
         Ok(Report {
@@ -342,14 +342,14 @@ fn gzip_error(reader: &mut BodyReader, error: &io::Error) -> Result<(), Refusal>
     if reader.failure.is_none() && reader.shape.is_complete() {
         reader
             .parts
-            .note_once("bytes behind the report's end were left out");
+            .note_once("bytes after the end of the report were ignored");
         return Ok(());
     }
     Err(reader.failure.take().unwrap_or_else(|| {
         malformed(
             400,
             "bad_gzip",
-            format!("the body is no whole gzip stream: {error}"),
+            format!("the body is not a complete gzip stream: {error}"),
         )
     }))
 }
@@ -359,7 +359,7 @@ fn zlib_error(reader: &mut BodyReader, error: &io::Error) -> Refusal {
         malformed(
             400,
             "bad_zlib",
-            format!("the body is no whole zlib stream: {error}"),
+            format!("the body is not a complete zlib stream: {error}"),
         )
     })
 }
@@ -515,13 +515,13 @@ fn shape_of(head: &SubmitHead) -> Result<Shape, Refusal> {
         Err(BadContentType::NoBoundary) => Err(malformed(
             400,
             "no_boundary",
-            "the Content-Type header names no boundary",
+            "the Content-Type header has no boundary",
         )),
         Err(BadContentType::Wrong) if is_dump_type(content_type) => Ok(Shape::dump(content_type)),
         Err(BadContentType::Wrong) => Err(malformed(
             400,
             "wrong_content_type",
-            "a report is posted as multipart/form-data, with the dump in a part named upload_file_minidump, or as a dump alone of the type application/x-dmp",
+            "unsupported Content-Type; send a report as multipart/form-data with the dump in a part named upload_file_minidump, or send only the dump as application/x-dmp",
         )),
     }
 }
@@ -603,7 +603,7 @@ impl BodyReader {
                 413,
                 "inflated_too_large",
                 format!(
-                    "the body grows more than http.ratio_max ({}) times by inflation",
+                    "the decompressed body is more than http.ratio_max ({}) times larger than the compressed body",
                     self.limits.ratio_max
                 ),
             ))
@@ -620,7 +620,7 @@ impl Write for BodyReader {
             .and_then(|()| self.take(bytes));
         result.map(|()| bytes.len()).map_err(|refusal| {
             self.failure = Some(refusal);
-            io::Error::other("the form was refused")
+            io::Error::other("the form was rejected")
         })
     }
 

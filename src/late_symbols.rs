@@ -27,7 +27,7 @@ pub fn start(store: Arc<Store>, places: Places) -> io::Result<PeriodicTask> {
     let mut tried = Tried::default();
     PeriodicTask::start("late-symbols", LOOK_EVERY, move |_| {
         if let Err(error) = look(&store, &places, &mut tried) {
-            tracing::error!(%error, "looking for late symbols failed; the next look goes on");
+            tracing::error!(%error, "the check for new symbols failed; will try again");
         }
         Left::Nothing
     })
@@ -66,6 +66,6 @@ fn look(store: &Store, places: &Places, tried: &mut Tried) -> Result<(), StoreEr
     }
     let crashes = store.reprocess_lacking(found.clone())?;
     let found: Vec<String> = found.iter().map(Lack::to_string).collect();
-    tracing::info!(symbols = ?found, crashes, "symbols came for crashes that lacked them");
+    tracing::info!(symbols = ?found, crashes, "missing symbols were uploaded; reprocessing crashes");
     Ok(())
 }

@@ -123,12 +123,12 @@ impl Metrics {
         );
         counter(
             "crashkeep_stored_total",
-            "reports made durable",
+            "reports stored",
             self.stored.get(),
         );
         counter(
             "crashkeep_walker_faults_total",
-            "walkers that died or overran",
+            "walkers that crashed or exceeded a limit",
             self.walker_faults.get(),
         );
         counter(
@@ -138,72 +138,72 @@ impl Metrics {
         );
         counter(
             "crashkeep_connections_closed_total",
-            "slow connections that were closed for new ones",
+            "slow connections closed to make room for new ones",
             self.connections_closed.get(),
         );
         counter(
             "crashkeep_panics_total",
-            "handlers that panicked",
+            "request handlers that panicked",
             self.panics.get(),
         );
         for (name, help, label, family) in [
             (
                 "crashkeep_discarded_total",
-                "reports refused for what they are",
+                "reports rejected by a throttle rule or because they are malformed",
                 "reason",
                 &self.discarded,
             ),
             (
                 "crashkeep_connections_refused_total",
-                "connections that there was no place for",
+                "connections refused because a limit was reached",
                 "reason",
                 &self.connections_refused,
             ),
             (
                 "crashkeep_failed_total",
-                "reports not stored for another reason",
+                "reports not stored because of other errors",
                 "reason",
                 &self.failed,
             ),
             (
                 "crashkeep_throttled_total",
-                "reports that a throttle rule decided about",
+                "reports by throttle rule",
                 "rule",
                 &self.throttled,
             ),
             (
                 "crashkeep_processed_total",
-                "crashes whose processing ended",
+                "processed crashes by outcome",
                 "outcome",
                 &self.processed,
             ),
             (
                 "crashkeep_bugzilla_passes_total",
-                "passes over the bug tracker",
+                "polls of the bug tracker",
                 "outcome",
                 &self.polled,
             ),
             (
                 "crashkeep_sentry_items_total",
-                "items of Sentry's envelopes that were not about crashes",
+                "items of Sentry envelopes that are not crashes",
                 "type",
                 &self.sentry_items,
             ),
             (
                 "crashkeep_symbols_uploaded_total",
-                "symbol files that were uploaded",
+                "uploaded symbol files",
                 "outcome",
                 &self.symbols_uploaded,
             ),
             (
                 "crashkeep_symbols_asked_total",
-                "symbol files that were asked for",
+                "requests for symbol files",
                 "outcome",
                 &self.symbols_asked,
             ),
             (
                 "crashkeep_symbols_fetched_total",
-                "modules that other symbol servers were asked for",
+                "modules requested from other symbol servers",
                 "outcome",
                 &self.symbols_fetched,
             ),
@@ -216,12 +216,12 @@ impl Metrics {
         for (name, help, durations) in [
             (
                 "crashkeep_submit_seconds",
-                "from a request's head to its answer",
+                "time from the request head to the response",
                 &self.submit_seconds,
             ),
             (
                 "crashkeep_process_seconds",
-                "from a job's start to its result",
+                "time from the start of a job to its result",
                 &self.process_seconds,
             ),
         ] {

@@ -252,20 +252,20 @@ impl Cause {
     /// A sentence for people.
     pub fn sentence(&self) -> String {
         match self {
-            Self::NeverUploaded => "No symbols of this name were ever uploaded.".into(),
+            Self::NeverUploaded => "No symbols with this name have been uploaded.".into(),
             Self::OtherBuilds(_) => {
-                "There are symbols of this name, but of other builds.".into()
+                "Symbols with this name were uploaded, but for other builds.".into()
             }
             Self::System(system) => match system {
-                System::Linux => "A library of the system: its distribution has the symbols, often through debuginfod.".into(),
-                System::Windows => "A library of Windows: Microsoft's symbol server has its symbols.".into(),
-                System::Mac => "A library of macOS: its symbols can only be taken from a Mac with the same version.".into(),
+                System::Linux => "A system library. The Linux distribution has its symbols, often through debuginfod.".into(),
+                System::Windows => "A Windows library. Microsoft's symbol server has its symbols.".into(),
+                System::Mac => "A macOS library. Its symbols are only available on a Mac with the same version.".into(),
             },
-            Self::Stripped => "What is there is stripped, or lacks its .dwp: only what is exported has names.".into(),
+            Self::Stripped => "The uploaded file is stripped, or its .dwp is missing. Only exported functions have names.".into(),
             Self::NoUnwind => {
-                "What is there has no rules of unwinding, so stacks through it are guessed.".into()
+                "The uploaded symbols have no unwind information, so stacks through this module are unreliable.".into()
             }
-            Self::There => "Its symbols have come; crashes are done again.".into(),
+            Self::There => "The symbols have been uploaded. The crashes are being reprocessed.".into(),
         }
     }
 }
@@ -298,9 +298,7 @@ impl Finding {
             (Cause::NoUnwind, None) => add(format!(
                 "{file} # the program itself, not stripped of .eh_frame"
             )),
-            (Cause::Stripped, Some(_)) => {
-                add(format!("{file} # the whole PDB, not the public one"))
-            }
+            (Cause::Stripped, Some(_)) => add(format!("{file} # the full PDB, not the public PDB")),
             (Cause::Stripped, None) => add(format!("{file}.debug # or its dSYM, or its .dwp")),
             (_, Some(stem)) => {
                 let program = program(stem);

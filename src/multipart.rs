@@ -45,7 +45,7 @@ impl<E: fmt::Display> fmt::Display for MultipartError<E> {
         match self {
             Self::HeadTooLarge => write!(
                 f,
-                "the head of a part is larger than {HEAD_BYTES_MAX} bytes"
+                "the headers of a part are larger than {HEAD_BYTES_MAX} bytes"
             ),
             Self::Unfinished => f.write_str("the body ends before its closing boundary"),
             Self::BadDelimiter => f.write_str("a boundary is not followed by a line end"),

@@ -43,10 +43,12 @@ pub struct Answer {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OutboundError {
     /// The origin of the URL is not one of the client's origins.
-    #[error("{origin} is none of the servers that the configuration names")]
+    #[error("{origin} is not one of the servers in the configuration")]
     Foreign { origin: String },
     /// The server redirects to another URL.
-    #[error("it redirects to {to:?}, which is not followed; set that address if you trust it")]
+    #[error(
+        "it redirects to {to:?}; redirects are not followed; if you trust that address, configure it"
+    )]
     Redirected { to: String },
     /// The answer is larger than this.
     #[error("its answer is larger than {bytes_max} bytes")]
@@ -127,7 +129,7 @@ impl Outbound {
     fn call(&self, address: &str) -> Result<ureq::http::Response<ureq::Body>, OutboundError> {
         let uri: Uri = address
             .parse()
-            .map_err(|e| OutboundError::Failed(format!("{address:?} is no address: {e}")))?;
+            .map_err(|e| OutboundError::Failed(format!("{address:?} is not a valid URL: {e}")))?;
         let origin = origin(&uri);
         if !self.origins.contains(&origin) {
             return Err(OutboundError::Foreign { origin });
@@ -186,7 +188,7 @@ mod tests {
         ] {
             let error = outbound.get(address).expect_err(address);
             let refused = matches!(&error, OutboundError::Foreign { .. })
-                || matches!(&error, OutboundError::Failed(why) if why.contains("is no address"));
+                || matches!(&error, OutboundError::Failed(why) if why.contains("is not a valid URL"));
             assert!(refused, "{address}: {error:?}");
         }
     }

@@ -46,11 +46,11 @@ impl InForce {
             Ok(mut config) => {
                 let waiting = config.keep_started(&self.get());
                 *self.config.write() = Arc::new(config);
-                tracing::info!(?waiting, "the configuration was read again");
+                tracing::info!(?waiting, "configuration reloaded");
                 Ok(waiting)
             }
             Err(error) => {
-                tracing::error!(%error, "the configuration cannot be used; the last good one stays in force");
+                tracing::error!(%error, "the new configuration is invalid; the previous one stays active");
                 Err(error.to_string())
             }
         };

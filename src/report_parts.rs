@@ -131,7 +131,7 @@ impl Parts {
         let free = free_name(&key, |name| self.annotations.contains_key(name));
         if free != key {
             self.note(format!(
-                "annotation {key} came twice, the second is kept as {free}"
+                "annotation {key} was sent twice; the second is stored as {free}"
             ));
         }
         self.annotations.insert(free, value.replace('\0', ""));
@@ -151,7 +151,7 @@ impl Parts {
             || self.check_annotation_count().is_err()
             || self.check_annotation_bytes(bytes).is_err()
         {
-            self.note_once("not all that the client wrote into its files became annotations");
+            self.note_once("some values from the client's files were not stored as annotations");
             return;
         }
         self.annotation_bytes += bytes;
@@ -240,7 +240,7 @@ impl Parts {
         });
         if free != name {
             self.note(format!(
-                "part {} is kept as {free}",
+                "part {} is stored as {free}",
                 clean(name, limits::PART_NAME_CHARS_MAX)
             ));
         }
@@ -300,7 +300,7 @@ impl Parts {
             }
         }
         if part.kind == PartKind::Dump && symbols::is_packed(&magic) {
-            self.note(format!("dump {} came packed", part.name));
+            self.note(format!("dump {} was compressed", part.name));
         }
         if part.kind == PartKind::Dump && part.bytes == 0 {
             self.note(format!("dump {} is empty", part.name));
@@ -343,7 +343,7 @@ impl Parts {
             Cow::Borrowed(text) => text.to_owned(),
             Cow::Owned(replaced) => {
                 self.note(format!(
-                    "annotation {} is not UTF-8; its bytes are kept as an attachment",
+                    "annotation {} is not UTF-8; it is stored as an attachment",
                     clean(&key, limits::ANNOTATION_KEY_BYTES_MAX)
                 ));
                 self.attach(&key, &PartHead::default(), bytes)?;
@@ -356,11 +356,15 @@ impl Parts {
     fn end_json(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let bad = |e: serde_json::Error| {
-            malformed(400, "invalid_json", format!("part extra is no JSON: {e}"))
+            malformed(
+                400,
+                "invalid_json",
+                format!("part extra is not valid JSON: {e}"),
+            )
         };
         if bytes.trim_ascii_start().first() != Some(&b'{') {
             let _: IgnoredAny = serde_json::from_slice(bytes).map_err(bad)?;
-            let why = "part extra is JSON, but no object";
+            let why = "part extra is not a JSON object";
             return Err(malformed(400, "invalid_json_value", why));
         }
         let entries: Entries = serde_json::from_slice(bytes).map_err(bad)?;
@@ -383,7 +387,7 @@ impl Parts {
 
     fn note_too_long(&mut self, key: &str) {
         self.note(format!(
-            "annotation {} is longer than {} bytes; it is kept as an attachment",
+            "annotation {} is longer than {} bytes; it is stored as an attachment",
             clean(key, limits::ANNOTATION_KEY_BYTES_MAX),
             limits::ANNOTATION_BYTES_MAX
         ));

@@ -47,7 +47,7 @@ impl Scope {
             Self::SymbolsWrite => "upload symbols",
             Self::Read => "read public fields",
             Self::ReadProtected => "read protected fields and dumps",
-            Self::Reprocess => "process crashes again",
+            Self::Reprocess => "reprocess crashes",
             Self::Admin => "everything",
         }
     }

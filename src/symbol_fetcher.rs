@@ -69,7 +69,7 @@ pub fn start(parts: Parts) -> io::Result<Option<PeriodicTask>> {
     let mut down = HashSet::new();
     let task = PeriodicTask::start("symbol-fetcher", ROUND_EVERY, move |_| {
         let left = parts.round(&servers, &mut down).unwrap_or_else(|error| {
-            tracing::error!(%error, "fetching symbols failed; the next round goes on");
+            tracing::error!(%error, "fetching symbols failed; will try again");
             Left::Nothing
         });
         if left == Left::Nothing {
@@ -226,7 +226,7 @@ impl Parts {
             }
             Said::HasNot => ("miss", Asked::Missed),
             Said::Nothing(why) => {
-                tracing::warn!(source = source.name, lack = %lack, why, "a symbol server is of no use");
+                tracing::warn!(source = source.name, lack = %lack, why, "a symbol server failed");
                 ("failed", Asked::Down)
             }
         };
@@ -269,7 +269,7 @@ impl Parts {
         let arrival = match receiver.take(file, name) {
             Ok(arrival) => arrival,
             Err(error) => {
-                tracing::error!(%error, "fetched symbols could not be kept");
+                tracing::error!(%error, "fetched symbols could not be stored");
                 return Ok(false);
             }
         };
@@ -293,7 +293,7 @@ impl Parts {
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(module = wanted.debug_file, %error, "fetched symbols were refused");
+                    tracing::warn!(module = wanted.debug_file, %error, "fetched symbols were rejected");
                 }
             }
         }

@@ -53,7 +53,7 @@ impl FromStr for SourceKind {
         let found = Self::ALL.into_iter().find(|kind| kind.name() == text);
         found.ok_or_else(|| {
             let known = Self::ALL.map(Self::name).join(", ");
-            format!("it is none of {known}")
+            format!("unknown; accepted: {known}")
         })
     }
 }

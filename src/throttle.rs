@@ -80,7 +80,7 @@ impl Op {
 
 /// An unknown word where a fixed set is accepted.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{found:?} is none of {}", known.join(", "))]
+#[error("unknown word {found:?}; accepted: {}", known.join(", "))]
 pub struct UnknownWord {
     pub found: String,
     pub known: Vec<&'static str>,

@@ -44,8 +44,8 @@ pub enum UnrealError<E> {
 impl<E: fmt::Display> fmt::Display for UnrealError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bad(what) => write!(f, "this is no crash file of Unreal: {what}"),
-            Self::Unfinished => f.write_str("the crash file ends within a file"),
+            Self::Bad(what) => write!(f, "not an Unreal crash file: {what}"),
+            Self::Unfinished => f.write_str("the crash file ends in the middle of a file"),
             Self::Sink(error) => error.fmt(f),
         }
     }
@@ -190,7 +190,7 @@ impl<'a> Reader<'a> {
             return Ok(None);
         };
         if count > TEXT_BYTES_MAX {
-            return Err("a text in it is too long");
+            return Err("a text is too long");
         }
         let text = self.bytes(count as usize);
         Ok(text.map(|text| {
@@ -230,7 +230,7 @@ impl<'a> Reader<'a> {
             return Ok(None);
         };
         if i32::try_from(bytes).is_err() {
-            return Err("a file in it has a negative size");
+            return Err("a file has a negative size");
         }
         Ok(Some(Read::File { name, bytes, index }))
     }

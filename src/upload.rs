@@ -113,7 +113,7 @@ fn take_in(
     let config = app.config.get();
     let conflict = match request.query.get("replace") {
         Some("1") if !request.is_admin() => {
-            let why = "replace=1 takes other symbols out of use, which needs the scope admin";
+            let why = "replace=1 replaces the symbols in use; this needs the scope admin";
             return Err(WebError::forbidden(why));
         }
         Some("1") => Conflict::Replace,
@@ -138,7 +138,7 @@ fn take_in(
         _ => {
             return Err(WebError::new(
                 415,
-                "the Content-Encoding is not known; send gzip, or none",
+                "unknown Content-Encoding; use gzip, or none",
             ));
         }
     }
@@ -148,7 +148,7 @@ fn take_in(
         Err(BadContentType::NoBoundary) => {
             return Err(WebError::new(
                 400,
-                "the Content-Type header names no boundary",
+                "the Content-Type header has no boundary",
             ));
         }
         Err(BadContentType::Wrong) if is_reference(request, bytes) => {
@@ -228,7 +228,7 @@ fn fetched(app: &App, config: &Config, body: &mut File) -> Result<(File, String)
     if origins.is_empty() {
         return Err(WebError::bad(
             "url",
-            "nothing is fetched from other servers here; send the file itself, or have symbols.fetch_from name the server",
+            "downloads from other servers are disabled; send the file itself, or add the server to symbols.fetch_from",
         ));
     }
     let mut file = app.symbols.incoming_file().map_err(storage)?;
@@ -238,7 +238,7 @@ fn fetched(app: &App, config: &Config, body: &mut File) -> Result<(File, String)
         Ok(200) => Ok((file, name)),
         Ok(status) => Err(WebError::bad(
             "url",
-            format!("its server answered with status {status}"),
+            format!("the server of this URL answered with status {status}"),
         )),
         Err(error) => Err(WebError::bad("url", error.to_string())),
     }
@@ -255,7 +255,7 @@ pub struct FilePart {
 /// The files in a form, unchanged.
 pub fn form_files(app: &App, request: &Request, body: File) -> Result<Vec<FilePart>, WebError> {
     let boundary = multipart::boundary(request.header("content-type").unwrap_or_default())
-        .map_err(|_| WebError::new(400, "the body is no multipart form"))?;
+        .map_err(|_| WebError::new(400, "the body is not a multipart form"))?;
     let mut form = Form::new(&app.symbols);
     form.read(&boundary, body)?;
     Ok(form.files)
@@ -282,10 +282,10 @@ pub fn bounds(config: &Config) -> Bounds {
 
 /// The error for an upload that may be good but could not be stored.
 pub fn storage(error: io::Error) -> WebError {
-    tracing::error!(%error, "symbols could not be kept");
+    tracing::error!(%error, "symbols could not be stored");
     WebError::new(
         503,
-        format!("symbols cannot be kept: {error}; send them again later"),
+        format!("symbols cannot be stored: {error}; try again later"),
     )
 }
 
@@ -337,7 +337,10 @@ impl PartSink for Form<'_> {
         let name = head.name.unwrap_or_default();
         if head.file_name.is_none() && name != "symbol_file" {
             if self.fields.len() >= limits::UPLOAD_FIELDS_MAX {
-                let why = format!("the form has more than {} texts", limits::UPLOAD_FIELDS_MAX);
+                let why = format!(
+                    "the form has more than {} text fields",
+                    limits::UPLOAD_FIELDS_MAX
+                );
                 return Err(WebError::new(413, why));
             }
             self.current = Current::Text(name, Vec::new());
@@ -363,7 +366,7 @@ impl PartSink for Form<'_> {
             (Current::Text(name, text), _) => {
                 if text.len() + bytes.len() > limits::UPLOAD_FIELD_BYTES_MAX {
                     let max = limits::UPLOAD_FIELD_BYTES_MAX;
-                    let why = format!("the text is longer than {max} bytes");
+                    let why = format!("the text field is longer than {max} bytes");
                     return Err(WebError::bad(name, why));
                 }
                 text.extend_from_slice(bytes);

@@ -46,11 +46,11 @@ impl Drop for Vital {
         }
         tracing::error!(
             thread = self.name,
-            "a thread ended by itself; the server stops"
+            "a thread ended unexpectedly; stopping the server"
         );
         // The log itself may be broken.
         let text = format!(
-            "crashkeep: the thread {} ended by itself; the server stops so that it can be started again\n",
+            "crashkeep: thread {} ended unexpectedly; the server stops so that it can be restarted\n",
             self.name
         );
         let _ = std::io::stderr().write_all(text.as_bytes());
@@ -86,6 +86,6 @@ mod tests {
             .expect("it runs");
         assert_eq!(output.status.code(), Some(EXIT_CODE));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(said.contains("the thread heart ended by itself"), "{said}");
+        assert!(said.contains("thread heart ended unexpectedly"), "{said}");
     }
 }

@@ -148,7 +148,9 @@ impl Pool {
         let (quick, others) = self.walkers.split_at(self.count);
         others.iter().for_each(WalkerStop::stop);
         if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(grace) {
-            tracing::warn!("a walk outlasts the stop; it will be done again after the next start");
+            tracing::warn!(
+                "a walk did not finish before shutdown; it runs again after the next start"
+            );
             quick.iter().for_each(WalkerStop::stop);
         }
         for thread in self.threads.lock().drain(..) {
@@ -292,7 +294,7 @@ impl Worker {
             Ok(Some(row)) => row,
             // The crash was deleted meanwhile, or its row is damaged. There is nothing to hand in.
             other => {
-                tracing::error!(crash_id = %job.id, ?other, "a job's crash cannot be read");
+                tracing::error!(crash_id = %job.id, ?other, "the crash of a job cannot be read");
                 return "unreadable";
             }
         };
@@ -302,7 +304,7 @@ impl Worker {
             (_, true) => alone(Walked::GivenUp {
                 status: "SetAside".into(),
                 why: format!(
-                    "the server died {} times while this crash was in flight; reprocess it to try again",
+                    "the server died {} times while it processed this crash; reprocess it to try again",
                     row.server_deaths
                 ),
             }),
@@ -436,7 +438,7 @@ impl Worker {
                     return Err("slow");
                 }
                 Err(fault) if !fault.is_of_the_dump() => {
-                    tracing::error!(%fault, "a walker cannot be started; trying again");
+                    tracing::error!(%fault, "cannot start a walker; trying again");
                     if self.jobs.stopped_within(RESTART_EVERY) {
                         return Err("stopped");
                     }

@@ -54,7 +54,7 @@ pub fn put_user(
         return bad(
             "name",
             format!(
-                "{name:?} is no name for an account: take 1 to {NAME_CHARS_MAX} letters, digits and . _ @ + -"
+                "{name:?} is not a valid account name; use 1 to {NAME_CHARS_MAX} letters, digits and . _ @ + -"
             ),
         );
     }
@@ -78,7 +78,7 @@ pub fn put_user(
 pub fn remove_user(store: &Store, name: &str) -> Result<(), AccountError> {
     let _changing = store.lock_accounts();
     if store.user(name)?.is_none() {
-        return bad("name", format!("there is no account {name:?}"));
+        return bad("name", format!("account {name:?} does not exist"));
     }
     keep_an_admin(store, name)?;
     store.change_accounts(vec![AccountChange::RemoveUser(name.to_owned())])?;
@@ -99,7 +99,7 @@ fn keep_an_admin(store: &Store, leaving: &str) -> Result<(), AccountError> {
     if leaves && !others {
         bad(
             "name",
-            format!("{leaving} is the last admin; make another one first"),
+            format!("{leaving} is the last admin; create another admin first"),
         )
     } else {
         Ok(())
@@ -157,14 +157,14 @@ pub fn manages_own_tokens(caller: &Caller, owner: &UserRow) -> bool {
 pub fn create_token(store: &Store, new: &NewToken, now: Timestamp) -> Result<String, AccountError> {
     let _changing = store.lock_accounts();
     let Some(user) = store.user(new.user)? else {
-        return bad("user", format!("there is no account {:?}", new.user));
+        return bad("user", format!("account {:?} does not exist", new.user));
     };
     let known = store.tokens(Some(new.user))?.len();
     if known >= limits::TOKENS_PER_USER_MAX {
         return bad(
             "user",
             format!(
-                "{} has {known} tokens, and {} are the most; revoke one first",
+                "{} has {known} tokens; the limit is {}; revoke one first",
                 user.name,
                 limits::TOKENS_PER_USER_MAX
             ),
@@ -180,7 +180,7 @@ pub fn create_token(store: &Store, new: &NewToken, now: Timestamp) -> Result<Str
         return bad(
             "scopes",
             format!(
-                "the token that you use has no scope {:?}; it has {}",
+                "your token does not have the scope {:?}; it has {}",
                 beyond.name(),
                 new.parent.rights
             ),
@@ -190,7 +190,7 @@ pub fn create_token(store: &Store, new: &NewToken, now: Timestamp) -> Result<Str
         return bad(
             "scopes",
             format!(
-                "{} is {}, which has no scope {:?}; it has {allowed}",
+                "{} has the role {}, which does not have the scope {:?}; it has {allowed}",
                 user.name,
                 user.role().name(),
                 beyond.name()
@@ -242,7 +242,10 @@ pub fn scopes(text: &str) -> Result<Vec<Scope>, AccountError> {
             Scope::by_name(name).map_or_else(
                 || {
                     let known = Scope::ALL.map(Scope::name).join(", ");
-                    bad("scopes", format!("{name:?} is no scope; known: {known}"))
+                    bad(
+                        "scopes",
+                        format!("unknown scope {name:?}; accepted: {known}"),
+                    )
                 },
                 Ok,
             )

@@ -89,7 +89,7 @@ pub fn run(
             if !store.tokens(None)?.iter().any(|(known, _)| known == id) {
                 return Err(AccountError::Bad(
                     "id",
-                    format!("there is no token {id}; `crashkeep token list` prints them"),
+                    format!("token {id} does not exist; `crashkeep token list` lists all tokens"),
                 ));
             }
             store.change_accounts(vec![AccountChange::RemoveKey(*id)])?;
@@ -113,7 +113,7 @@ pub fn run(
 pub fn role_named(name: &str) -> Result<Role, AccountError> {
     Role::by_name(name).ok_or_else(|| {
         let known = Role::ALL.map(Role::name).join(", ");
-        AccountError::Bad("role", format!("{name:?} is no role; known: {known}"))
+        AccountError::Bad("role", format!("unknown role {name:?}; accepted: {known}"))
     })
 }
 

@@ -79,7 +79,7 @@ impl LocalKey {
         };
         if let Err(error) = remove(&file) {
             // The key is invalid already. The next start tries again to remove the file.
-            tracing::warn!(%error, file = %file.display(), "the local key's file could not be removed");
+            tracing::warn!(%error, file = %file.display(), "the file of the local key could not be removed");
         }
     }
 }

@@ -26,7 +26,7 @@ use pace::Who;
 /// Paths of the protocol that sends its key in the query.
 const KEY_IN_QUERY: [&str; 2] = ["/v1/", "/api/v1/"];
 /// The challenge to a client that sent no token.
-const CHALLENGE: &str = "Basic realm=\"crashkeep: a token is the password\"";
+const CHALLENGE: &str = "Basic realm=\"crashkeep: use a token as the password\"";
 
 /// Identifies the caller of a request.
 ///
@@ -90,7 +90,8 @@ pub fn holder_of(
     let who = Who::failing_at(request.arrival.client);
     if !app.pace.is_proven(&hash) {
         let checked = app.pace.check(who, limit, now);
-        checked.map_err(|wait| too_many(format!("{limit} wrong tokens a minute"), wait))?;
+        checked
+            .map_err(|wait| too_many(format!("limit is {limit} wrong tokens per minute"), wait))?;
     }
     let found = match app.store.holder(&hash)? {
         None => Err(BadToken::Unknown),
@@ -135,7 +136,7 @@ fn session_of(app: &App, request: &Request) -> Result<Option<Caller>, WebError> 
         let limit = *app.config.get().access.anonymous_per_minute;
         let who = Who::at(request.arrival.client);
         let checked = app.pace.check(who, limit, now);
-        checked.map_err(|wait| too_many(format!("{limit} requests a minute"), wait))?;
+        checked.map_err(|wait| too_many(format!("limit is {limit} requests per minute"), wait))?;
     }
     let caller = sessions::caller(app, &hash, now)?;
     match &caller {
@@ -218,7 +219,7 @@ pub fn pace(app: &App, request: &Request) -> Result<(), WebError> {
         ),
     };
     let counted = app.pace.count(who, limit, app.clock.now());
-    counted.map_err(|wait| too_many(format!("{limit} a minute are allowed"), wait))
+    counted.map_err(|wait| too_many(format!("limit is {limit} requests per minute"), wait))
 }
 
 fn too_many(limit: String, wait_s: i64) -> WebError {
@@ -236,16 +237,16 @@ pub fn refusal(app: &App, caller: &Caller, needs: Scope) -> Result<WebError, Web
         )));
     }
     if app.store.has_users()? {
-        let why = "a token is needed: send it in the header Auth-Token, or log in at /login/";
+        let why = "a token is required; send it in the header Auth-Token, or log in at /login/";
         return Ok(WebError::new(401, why));
     }
     Ok(match app.local_key.secret() {
         Some(_) => WebError::new(
             401,
-            "this server has no account yet: open the address with the key that it printed when it started (also in the file local-key of its data directory), or log in with that key",
+            "this server has no accounts yet; open the URL that it printed at startup, or log in with the local key (in the file local-key of the data directory)",
         ),
         None => WebError::forbidden(
-            "this server has no account yet, so it serves only the collector (/submit) and its health; make one on its machine with `crashkeep user add NAME --role admin`",
+            "this server has no accounts yet, so it only serves the collector (/submit) and the health URLs; create an account on its machine with `crashkeep user add NAME --role admin`",
         ),
     })
 }

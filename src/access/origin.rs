@@ -26,7 +26,7 @@ pub fn foreign(request: &Request, public_url: &PublicUrl) -> Option<String> {
     (!is_ours).then(|| {
         let host = request.host().unwrap_or_default();
         format!(
-            "{header} is {origin:?}, and this server is known as {host:?}; where that is the same site, set [http] public_url, or have the proxy pass the Host header on"
+            "{header} is {origin:?}, but the Host of this server is {host:?}; if both are the same site, set [http] public_url, or let the proxy pass the Host header"
         )
     })
 }

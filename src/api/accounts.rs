@@ -7,7 +7,7 @@ use crate::web::{Request, Response, WebError};
 /// `POST /api/Accounts/`: executes one command, sent as JSON. Returns the text that the command prints.
 pub fn command(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let command = serde_json::from_slice(&request.body)
-        .map_err(|e| WebError::new(400, format!("the body is no command for accounts: {e}")))?;
+        .map_err(|e| WebError::new(400, format!("the body is not a valid account command: {e}")))?;
     let printed = commands::run(&app.store, &command, app.clock.now())?;
     if app.store.has_users()? {
         app.local_key.end();

@@ -18,8 +18,8 @@ const ASSOCIATIONS: AnswerDoc = AnswerDoc::Json(|| {
 });
 
 pub const BUGS: Doc = Doc::new(
-    "The bugs of signatures, and all other signatures that those bugs are about",
-    &[Param::new("signatures", ParamKind::Texts, "The signatures").required()],
+    "Bugs of signatures, and all other signatures that the same bugs name",
+    &[Param::new("signatures", ParamKind::Texts, "Signatures").required()],
     ASSOCIATIONS,
 );
 
@@ -27,8 +27,8 @@ pub const BUGS: Doc = Doc::new(
 pub const BUGS_POSTED: Doc = BUGS.form();
 
 pub const SIGNATURES: Doc = Doc::new(
-    "The signatures that bugs are about",
-    &[Param::new("bug_ids", ParamKind::Texts, "The bugs").required()],
+    "Signatures that bugs name",
+    &[Param::new("bug_ids", ParamKind::Texts, "Bugs").required()],
     ASSOCIATIONS,
 );
 
@@ -57,12 +57,12 @@ pub fn signatures(app: &App, request: &Request, _: &[String]) -> Answer {
 pub(super) fn asked(params: &Params, name: &str) -> Result<Vec<String>, WebError> {
     let values: BTreeSet<&str> = params.all(name).filter(|v| !v.is_empty()).collect();
     if values.is_empty() {
-        let why = format!("{name} is missing: give it once for each value");
+        let why = format!("{name} is missing; repeat the parameter for several values");
         return Err(WebError::bad(name, why));
     }
     if values.len() > limits::BUGS_ASKED_MAX {
         let why = format!(
-            "{name} has {} values, more than {}; send them in several requests",
+            "{name} has {} values; the limit is {}; send several requests",
             values.len(),
             limits::BUGS_ASKED_MAX
         );

@@ -31,13 +31,13 @@ fn find(app: &App, id: CrashId) -> Result<StoredCrash, WebError> {
     let found = app.store.crash(id)?;
     found
         .map(|(_, row)| row)
-        .ok_or_else(|| WebError::not_found(format!("there is no crash {id}")))
+        .ok_or_else(|| WebError::not_found(format!("crash {id} does not exist")))
 }
 
-const CRASH_ID: Param = Param::new("crash_id", ParamKind::CrashId, "The crash").required();
+const CRASH_ID: Param = Param::new("crash_id", ParamKind::CrashId, "Crash id").required();
 
 pub const STATE: Doc = Doc::new(
-    "Where a crash is: queued, deferred, processing, processed or failed",
+    "State of a crash: queued, deferred, processing, processed or failed",
     &[CRASH_ID],
     AnswerDoc::Json(|| {
         object(&[
@@ -61,7 +61,7 @@ pub fn state(app: &App, request: &Request, _: &[String]) -> Answer {
 }
 
 pub const PROCESSED: Doc = Doc::new(
-    "A processed crash, with the walk under json_dump; without protected fields for those who may not see them",
+    "A processed crash, with the walk in json_dump. Protected fields are omitted if the caller does not have the scope read:protected",
     &[CRASH_ID],
     AnswerDoc::Json(any_object),
 );
@@ -78,7 +78,7 @@ pub fn processed(app: &App, request: &Request, _: &[String]) -> Answer {
             Ok(Response::new(200, crate::web::JSON, public))
         }
         None => Err(WebError::not_found(format!(
-            "crash {} is {}, it has not been processed yet",
+            "crash {} is {} and has not been processed yet",
             row.id,
             row.state.name()
         ))),
@@ -86,7 +86,7 @@ pub fn processed(app: &App, request: &Request, _: &[String]) -> Answer {
 }
 
 pub const RAW: Doc = Doc::new(
-    "A crash as the client sent it: its annotations, or the bytes of a dump or attachment",
+    "A crash as the client sent it: the annotations, or the bytes of a dump or attachment",
     &[
         CRASH_ID,
         Param::new(
@@ -97,7 +97,7 @@ pub const RAW: Doc = Doc::new(
         Param::new(
             "name",
             ParamKind::Text,
-            "The dump or attachment; upload_file_minidump if missing",
+            "Name of the dump or attachment; default: upload_file_minidump",
         ),
     ],
     AnswerDoc::Files(&["application/json", "application/octet-stream"]),
@@ -115,7 +115,7 @@ pub fn raw(app: &App, request: &Request, _: &[String]) -> Answer {
         "raw" => raw_bytes(app, &row, request.query.get("name").unwrap_or(MAIN_DUMP)),
         other => Err(WebError::bad(
             "format",
-            format!("format {other:?} is none of meta, raw"),
+            format!("unknown format {other:?}; accepted: meta, raw"),
         )),
     }
 }
@@ -227,7 +227,7 @@ fn file_name(row: &StoredCrash, part: &StoredPart) -> String {
 }
 
 pub const VERIFY: Doc = Doc::new(
-    "What is there of a crash",
+    "Which parts of a crash exist",
     &[CRASH_ID],
     AnswerDoc::Json(|| {
         object(&[
@@ -277,11 +277,11 @@ fn is_in_index(app: &App, row: &StoredCrash) -> Result<bool, WebError> {
 const AWAITED_PAGE: usize = 1_000;
 
 pub const AWAITED: Doc = Doc::new(
-    "Crashes that were accepted and are not processed yet, a thousand a page",
+    "Accepted crashes that are not processed yet, 1,000 per page",
     &[Param::new(
         "page",
         ParamKind::Number(1_000_000),
-        "The page; 1 if missing",
+        "Page; default: 1",
     )],
     AnswerDoc::Json(|| {
         hits(object(&[
@@ -294,9 +294,12 @@ pub const AWAITED: Doc = Doc::new(
 
 pub fn awaited(app: &App, request: &Request, _: &[String]) -> Answer {
     let page = request.query.get("page").unwrap_or("1");
-    let number: usize = page
-        .parse()
-        .map_err(|_| WebError::bad("page", format!("page is {page:?}; it is a number from 1")))?;
+    let number: usize = page.parse().map_err(|_| {
+        WebError::bad(
+            "page",
+            format!("page is {page:?}; it must be a number from 1 on"),
+        )
+    })?;
     let skip = number.saturating_sub(1).saturating_mul(AWAITED_PAGE);
     let (rows, total) = app.store.awaited(skip, AWAITED_PAGE)?;
     let found: Vec<Value> = rows
@@ -313,13 +316,13 @@ pub fn awaited(app: &App, request: &Request, _: &[String]) -> Answer {
 }
 
 pub const REPROCESSING: Doc = Doc::new(
-    "Processes crashes again: those with these ids at once, those that a search finds behind everything new",
+    "Reprocesses crashes. Crashes given by id are queued at once; crashes found by a search are processed after all new crashes",
     &[
-        Param::new("crash_ids", ParamKind::CrashIds, "The crashes"),
+        Param::new("crash_ids", ParamKind::CrashIds, "Crash ids"),
         Param::new(
             "query",
             ParamKind::Text,
-            "Parameters of a search, as the query of its address; all that it finds",
+            "Search parameters as a query string; all crashes that the search finds are reprocessed",
         ),
     ],
     AnswerDoc::Json(|| json!({ "anyOf": [{ "const": true }, any_object()] })),
@@ -374,14 +377,14 @@ fn reprocess_ids(app: &App, request: &Request, form: &Params) -> Answer {
     if texts.is_empty() {
         return Err(WebError::bad(
             "crash_ids",
-            "crash_ids is missing: give one or more crash ids, or a query",
+            "crash_ids is missing; give one or more crash ids, or a query",
         ));
     }
     if texts.len() > limits::REPROCESS_IDS_MAX {
         return Err(WebError::bad(
             "crash_ids",
             format!(
-                "{} crash ids are more than {}; send them in several requests",
+                "{} crash ids; the limit is {}; send several requests",
                 texts.len(),
                 limits::REPROCESS_IDS_MAX
             ),
@@ -410,7 +413,7 @@ fn reprocess_ids(app: &App, request: &Request, form: &Params) -> Answer {
     Err(WebError {
         field: Some("crash_ids".into()),
         ..WebError::not_found(format!(
-            "{} of the crashes are not known, such as {}; the others are queued",
+            "{} of the crashes do not exist, for example {}; the others are queued",
             unknown.len(),
             unknown[0]
         ))

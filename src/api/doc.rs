@@ -141,53 +141,57 @@ pub fn search_params() -> Vec<(&'static str, Value, &'static str)> {
         (
             "q",
             json!({ "type": "string", "maxLength": 200 }),
-            "Words and \"phrases\" of the full text, and conditions as the search box takes them",
+            "Full-text search for words and \"phrases\", and conditions in the syntax of the search box",
         ),
-        ("_columns", several(field()), "Fields of each hit"),
+        (
+            "_columns",
+            several(field()),
+            "Fields to return for each hit",
+        ),
         (
             "_facets",
             several(field()),
-            "What to count: a field, _histogram.FIELD or _cardinality.FIELD",
+            "What to count: FIELD, _histogram.FIELD or _cardinality.FIELD",
         ),
         (
             "_facets_size",
             up_to(limits::FACETS_SIZE_MAX),
-            "Values listed for each facet; 50 if missing",
+            "Maximum number of values per facet; default: 50",
         ),
         (
             "_results_number",
             up_to(limits::RESULTS_NUMBER_MAX),
-            "Hits in the answer; 100 if missing",
+            "Number of hits to return; default: 100",
         ),
         (
             "_results_offset",
             up_to(limits::RESULTS_END_MAX - limits::RESULTS_NUMBER_MAX),
-            "Hits that are left out before them",
+            "Number of hits to skip",
         ),
         (
             "_sort",
             json!({ "type": "array", "maxItems": limits::SORTS_MAX, "items": { "type": "string", "enum": sorts } }),
-            "Fields to sort by, with - for descending; newest first if missing",
+            "Fields to sort by; a leading - means descending; default: newest first",
         ),
         (
             "_aggs.product",
             several(field()),
-            "What to count inside each value of a field, here product; also _aggs.product.version",
+            "What to count for each value of a field, here product; can be nested, as in _aggs.product.version",
         ),
         (
             "_histogram.date",
             several(field()),
-            "What to count inside each interval of a date or number, here date",
+            "What to count for each interval of a date or number field, here date",
         ),
         (
             "_histogram_interval.date",
             json!({ "type": "string", "enum": ["minute", "hour", "day", "week", "month", "quarter", "year"] }),
-            "The interval; of a number its width",
+            "The interval; for a number field its width",
         ),
         (
             "_return_query",
             json!({ "type": "string", "enum": ["0", "1"] }),
-            "1: the query as it was read, in the place of its answer",
+            "1: return the parsed query instead of the result",
         ),
     ]
 }

@@ -15,11 +15,11 @@ use crate::query::Query;
 use crate::web::{Body, Request, Response, WebError};
 
 pub const EXPORT: Doc = Doc::new(
-    "Every crash that a search finds, newest first, as a file that is sent while it is found. The header X-Not-Indexed names the annotations of the search that are not indexed for every crash",
+    "All crashes that a search finds, newest first, as a streamed file. The header X-Not-Indexed names the annotations of the search that are not indexed for every crash",
     &[Param::new(
         "format",
         ParamKind::Choice(&["csv", "json", "ndjson"]),
-        "csv if missing",
+        "File format; default: csv",
     )],
     AnswerDoc::Files(&["text/csv", "application/json", "application/x-ndjson"]),
 )
@@ -51,7 +51,7 @@ pub fn export(app: &App, request: &Request, _: &[String]) -> Result<Response, We
         let known = Format::ALL.map(|(name, ..)| name).join(", ");
         return Err(WebError::bad(
             "format",
-            format!("format is {asked:?}; it can be {known}"),
+            format!("unknown format {asked:?}; accepted: {known}"),
         ));
     };
     let params: Vec<(String, String)> = request

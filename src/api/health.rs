@@ -58,65 +58,65 @@ pub fn metrics(app: &App, _: &Request, _: &[String]) -> Answer {
         .oldest_queued_at
         .map_or(0, |at| app.clock.now().ms_since(at) / 1000);
     let mut gauges = vec![
-        (
-            "crashkeep_queued",
-            "crashes waiting for a worker",
-            count(State::Queued),
-        ),
+        ("crashkeep_queued", "queued crashes", count(State::Queued)),
         (
             "crashkeep_deferred",
-            "crashes kept without processing",
+            "deferred crashes",
             count(State::Deferred),
         ),
         (
             "crashkeep_processing",
-            "crashes with a worker",
+            "crashes that are being processed",
             count(State::Processing),
         ),
         (
             "crashkeep_processed",
-            "crashes processed",
+            "processed crashes in the store",
             count(State::Processed),
         ),
-        ("crashkeep_failed", "crashes given up", count(State::Failed)),
+        (
+            "crashkeep_failed",
+            "failed crashes in the store",
+            count(State::Failed),
+        ),
         (
             "crashkeep_oldest_queued_seconds",
-            "age of the oldest waiting crash",
+            "age of the oldest queued crash",
             oldest as u64,
         ),
         (
             "crashkeep_segment_bytes",
-            "bytes of the segment files",
+            "size of the segment files",
             status.segment_bytes,
         ),
         (
             "crashkeep_database_bytes",
-            "bytes of the database file",
+            "size of the database file",
             status.database_bytes,
         ),
         (
             "crashkeep_changes_waiting",
-            "changes not durable in the index yet",
+            "changes not yet committed to the index",
             status.changes_waiting,
         ),
         (
             "crashkeep_connections_open",
-            "connections that are open",
+            "open connections",
             app.metrics.connections_open.get(),
         ),
         (
             "crashkeep_retention_waits",
-            "1 while a pass of retention waits to be confirmed",
+            "1 while retention is on hold and needs confirmation",
             u64::from(app.retention.status().held.is_some()),
         ),
         (
             "crashkeep_segments_missing",
-            "segment files that somebody has removed",
+            "missing segment files",
             status.missing_segments.len() as u64,
         ),
         (
             "crashkeep_store_writable",
-            "1 while the store can be written",
+            "1 while the store is writable",
             u64::from(status.latched.is_none()),
         ),
     ];
@@ -124,12 +124,12 @@ pub fn metrics(app: &App, _: &Request, _: &[String]) -> Answer {
         let last = app.store.last_pass(&app.config.get().bugzilla.url.0)?;
         gauges.push((
             "crashkeep_bugzilla_last_success_seconds",
-            "when a pass over the bug tracker that succeeded began, since 1970; 0 for never",
+            "start time of the last successful poll of the bug tracker, in Unix time; 0 for never",
             last.map_or(0, |at| at.ms() as u64 / 1000),
         ));
         gauges.push((
             "crashkeep_bugzilla_failing",
-            "1 while the last pass over the bug tracker failed",
+            "1 if the last poll of the bug tracker failed",
             u64::from(bugzilla.status().error.is_some()),
         ));
     }

@@ -13,11 +13,11 @@ const JOBS_DEFAULT: usize = 50;
 const JOBS_MAX: usize = 1_000;
 
 pub const JOBS: Doc = Doc::new(
-    "Jobs with their progress: crashes walked again, and signatures given anew; newest first",
+    "Jobs with their progress: reprocessing of crashes, and updates of signatures; newest first",
     &[Param::new(
         "limit",
         ParamKind::Number(JOBS_MAX as u64),
-        "Jobs of each kind; 50 if missing",
+        "Maximum number of jobs of each kind; default: 50",
     )],
     AnswerDoc::Json(|| {
         hits(object(&[
@@ -38,7 +38,7 @@ pub fn jobs(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
         Some(given) => match given.parse() {
             Ok(limit) if limit <= JOBS_MAX => limit,
             _ => {
-                let why = format!("limit is {given:?}; it can be 0 to {JOBS_MAX}");
+                let why = format!("limit is {given:?}; it must be a number from 0 to {JOBS_MAX}");
                 return Err(WebError::bad("limit", why));
             }
         },

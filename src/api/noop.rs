@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::web::{Request, Response, WebError};
 
 pub const NOOP: Doc = Doc::new(
-    "Gives back what it was asked with, and who asked",
+    "Returns the parameters of the request and the caller, for tests of clients",
     &[],
     AnswerDoc::Json(|| {
         object(&[

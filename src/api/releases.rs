@@ -15,11 +15,11 @@ use crate::web::{Request, Response, WebError};
 type Answer = Result<Response, WebError>;
 
 pub const VERSIONS: Doc = Doc::new(
-    "Products and their versions that crashes came from, newest version first",
+    "Products and versions with crashes, newest version first",
     &[Param::new(
         "product",
         ParamKind::Texts,
-        "Products; all if missing",
+        "Products; default: all",
     )],
     AnswerDoc::Json(|| {
         hits(object(&[
@@ -92,11 +92,11 @@ pub fn versions(app: &App, request: &Request, _: &[String]) -> Answer {
 }
 
 pub const VERSION_STRING: Doc = Doc::new(
-    "The versions under which a build was reported",
+    "Versions that were reported for a build",
     &[
-        Param::new("product", ParamKind::Text, "The product").required(),
-        Param::new("channel", ParamKind::Text, "Its release channel").required(),
-        Param::new("build_id", ParamKind::Text, "Its build id").required(),
+        Param::new("product", ParamKind::Text, "Product").required(),
+        Param::new("channel", ParamKind::Text, "Release channel").required(),
+        Param::new("build_id", ParamKind::Text, "Build id").required(),
     ],
     AnswerDoc::Json(|| hits(object(&[("version_string", text())]))),
 );

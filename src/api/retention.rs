@@ -8,12 +8,12 @@ use crate::retention::{Held, Planned};
 use crate::web::{Request, Response, WebError};
 
 pub const RETENTION: Doc = Doc::new(
-    "Whether a pass of retention has stopped itself, and what it would delete",
+    "Whether retention is on hold, and what it would delete",
     &[],
     AnswerDoc::Json(answer),
 );
 pub const CONFIRM: Doc = Doc::new(
-    "Lets the pass of retention go on that has stopped itself",
+    "Confirms the retention pass that is on hold",
     &[],
     AnswerDoc::Json(answer),
 );
@@ -46,10 +46,7 @@ pub fn state(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError>
 pub fn confirm(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
     let held = app.retention.status().held;
     if !app.retention.confirm() {
-        return Err(WebError::new(
-            409,
-            "no pass of retention waits to be confirmed",
-        ));
+        return Err(WebError::new(409, "retention is not on hold"));
     }
     Ok(Response::json(&of(held.as_ref())))
 }

@@ -34,7 +34,7 @@ const REQUEST_BYTES_MAX: u64 = 32 << 20;
 pub fn info(_: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let caller = &request.caller;
     if caller.user.is_none() && !caller.is_local {
-        return Err(WebError::new(401, "this address needs a token"));
+        return Err(WebError::new(401, "this URL needs a token"));
     }
     let scopes: Vec<&str> = Scope::ALL
         .into_iter()
@@ -74,15 +74,19 @@ pub fn chunks(
     body: File,
 ) -> Result<Response, WebError> {
     for part in upload::form_files(app, request, body)? {
-        let hash = Hash::parse(&part.file_name)
-            .ok_or_else(|| WebError::bad(&part.name, "a chunk is named by its SHA-1 in hex"))?;
+        let hash = Hash::parse(&part.file_name).ok_or_else(|| {
+            WebError::bad(&part.name, "the name of a chunk must be its SHA-1 in hex")
+        })?;
         let mut file = part.file;
         file.rewind().map_err(upload::storage)?;
         let mut input: Box<dyn Read> = match part.name.as_str() {
             "file" => Box::new(file),
             "file_gzip" => Box::new(GzDecoder::new(file)),
             name => {
-                return Err(WebError::bad(name, "chunks come as file or file_gzip"));
+                return Err(WebError::bad(
+                    name,
+                    "unknown part; send chunks as file or file_gzip",
+                ));
             }
         };
         keep_chunk(app, &hash, &mut input)?;
@@ -96,10 +100,10 @@ fn keep_chunk(app: &App, hash: &Hash, input: &mut dyn Read) -> Result<(), WebErr
     let read = input.take(CHUNK_BYTES + 1).read_to_end(&mut bytes);
     read.map_err(|error| wrong(error.to_string()))?;
     if bytes.len() as u64 > CHUNK_BYTES {
-        return Err(wrong(format!("it has more than {CHUNK_BYTES} bytes")));
+        return Err(wrong(format!("larger than {CHUNK_BYTES} bytes")));
     }
     if Hash::of(&bytes) != *hash {
-        return Err(wrong("its content has another SHA-1".into()));
+        return Err(wrong("the content has a different SHA-1".into()));
     }
     let place = app.symbols.incoming_path(&hash.file_name());
     let kept = app
@@ -111,7 +115,7 @@ fn keep_chunk(app: &App, hash: &Hash, input: &mut dyn Read) -> Result<(), WebErr
         return Err(WebError::new(
             413,
             format!(
-                "chunks of files that were never assembled take {kept} bytes, and symbols.inflated_bytes_max is {max}; they are forgotten when the server starts anew"
+                "chunks of files that were never assembled use {kept} bytes, and symbols.inflated_bytes_max is {max}; a restart of the server deletes them"
             ),
         ));
     }
@@ -134,12 +138,9 @@ struct Wanted {
 /// `POST /api/0/projects/<any>/<any>/files/difs/assemble/`
 pub fn assemble(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let wanted: BTreeMap<String, Wanted> = serde_json::from_slice(&request.body)
-        .map_err(|e| WebError::new(400, format!("the body is no list of files: {e}")))?;
+        .map_err(|e| WebError::new(400, format!("the body is not a valid list of files: {e}")))?;
     if wanted.len() > limits::FILES_MAX * 8 {
-        return Err(WebError::new(
-            413,
-            "these are too many files for one request",
-        ));
+        return Err(WebError::new(413, "too many files in one request"));
     }
     let mut answers = Map::new();
     for (hash, file) in wanted {
@@ -151,15 +152,15 @@ pub fn assemble(app: &App, request: &Request, _: &[String]) -> Result<Response, 
 
 fn assemble_one(app: &App, hash: &str, wanted: &Wanted) -> Result<Value, WebError> {
     let failed = |why: String| json!({ "state": "error", "missingChunks": [], "detail": why });
-    let whole =
-        Hash::parse(hash).ok_or_else(|| WebError::bad(hash, "a file is named by its SHA-1"))?;
+    let whole = Hash::parse(hash)
+        .ok_or_else(|| WebError::bad(hash, "the key of a file must be its SHA-1"))?;
     if let Some(known) = app.assembled.get(&whole.0) {
         return Ok(known);
     }
     let mut chunks = Vec::new();
     for chunk in &wanted.chunks {
         let chunk = Hash::parse(chunk)
-            .ok_or_else(|| WebError::bad("chunks", "a chunk is named by its SHA-1"))?;
+            .ok_or_else(|| WebError::bad("chunks", "the name of a chunk must be its SHA-1"))?;
         chunks.push(chunk);
     }
     let path = |chunk: &Hash| app.symbols.incoming_path(&chunk.file_name());
@@ -176,7 +177,7 @@ fn assemble_one(app: &App, hash: &str, wanted: &Wanted) -> Result<Value, WebErro
         file.write_all(&bytes).map_err(upload::storage)?;
     }
     if Hash::hex(&sum.finalize()) != whole.0 {
-        return Ok(failed("its chunks make a file with another SHA-1".into()));
+        return Ok(failed("the assembled file has a different SHA-1".into()));
     }
     let config = app.config.get();
     let receiver = upload::receiver(app, &config, Conflict::KeepFirst);

@@ -24,7 +24,7 @@ type Answer = Result<Response, WebError>;
 const REVISIONS_MAX: usize = 200;
 
 pub const CRASH_SIGNATURE: Doc = Doc::new(
-    "Names crash data by the rules in force; stores nothing",
+    "Generates signatures for crash data with the active rules; stores nothing",
     &[],
     AnswerDoc::Json(|| {
         let result = object(&[
@@ -38,8 +38,8 @@ pub const CRASH_SIGNATURE: Doc = Doc::new(
 .json(|| object(&[("jobs", list(any_object()))]));
 
 pub const FIRST_DATE: Doc = Doc::new(
-    "When signatures were seen first and last, and how often, also past the retention of crashes",
-    &[Param::new("signatures", ParamKind::Texts, "The signatures").required()],
+    "When signatures were first and last seen, and how often; includes deleted crashes",
+    &[Param::new("signatures", ParamKind::Texts, "Signatures").required()],
     AnswerDoc::Json(|| {
         hits(object(&[
             ("signature", text()),
@@ -55,33 +55,33 @@ pub const FIRST_DATE: Doc = Doc::new(
 pub const FIRST_DATE_POSTED: Doc = FIRST_DATE.form();
 
 pub const EXPLANATION: Doc = Doc::new(
-    "How a crash came to its signature: what became of each frame, by which entry of which list",
-    &[Param::new("crash_id", ParamKind::CrashId, "The crash").required()],
+    "How the signature of a crash was generated: the effect of each rule and list entry on each frame",
+    &[Param::new("crash_id", ParamKind::CrashId, "Crash id").required()],
     AnswerDoc::Json(any_object),
 );
 
 pub const LISTS: Doc = Doc::new(
-    "The signature lists as one text",
+    "The signature lists as a single text",
     &[Param::new(
         "revision",
         ParamKind::Number(1 << 40),
-        "A revision; the one in force if missing",
+        "Revision; default: the active revision",
     )],
     AnswerDoc::Files(&["text/plain"]),
 );
 
 pub const IMPORT: Doc = Doc::new(
-    "Puts signature lists in force, and names by them every crash whose signature they change",
+    "Activates new signature lists and updates the signatures of all affected crashes",
     &[
         Param::new(
             "based_on",
             ParamKind::Number(1 << 40),
-            "The revision that the change was made from",
+            "Revision on which the change is based",
         ),
         Param::new(
             "author",
             ParamKind::Text,
-            "Who changes them, while there is no account",
+            "Author of the change, while no accounts exist",
         ),
         Param::new("comment", ParamKind::Text, "Why"),
     ],
@@ -90,13 +90,13 @@ pub const IMPORT: Doc = Doc::new(
 .text();
 
 pub const REVISIONS: Doc = Doc::new(
-    "The newest revisions of the signature lists, and how far stored crashes follow each",
+    "The newest revisions of the signature lists, and the progress of updating stored crashes to each",
     &[],
     AnswerDoc::Json(|| object(&[("in_force", count()), ("revisions", list(any_object()))])),
 );
 
 pub const PREVIEW: Doc = Doc::new(
-    "What signature lists would change among the stored crashes; changes nothing",
+    "Preview of what new signature lists would change in stored crashes; changes nothing",
     &[],
     AnswerDoc::Json(any_object),
 )
@@ -106,17 +106,17 @@ pub const PREVIEW: Doc = Doc::new(
 /// Stores nothing.
 pub fn crash_signature(app: &App, request: &Request, _: &[String]) -> Answer {
     let body: Value = serde_json::from_slice(&request.body)
-        .map_err(|e| WebError::new(400, format!("the body is no JSON: {e}")))?;
+        .map_err(|e| WebError::new(400, format!("the body is not valid JSON: {e}")))?;
     let jobs = body.get("jobs").and_then(Value::as_array);
     let jobs = jobs.ok_or_else(|| {
         WebError::bad(
             "jobs",
-            "jobs is missing: give {\"jobs\": [crash data, ...]}",
+            "jobs is missing; send {\"jobs\": [crash data, ...]}",
         )
     })?;
     if jobs.len() > limits::SIGNATURE_JOBS_MAX {
         let why = format!(
-            "{} jobs are more than {}; send them in several requests",
+            "{} jobs; the limit is {}; send several requests",
             jobs.len(),
             limits::SIGNATURE_JOBS_MAX
         );
@@ -126,7 +126,7 @@ pub fn crash_signature(app: &App, request: &Request, _: &[String]) -> Answer {
     let mut results = Vec::with_capacity(jobs.len());
     for (at, job) in jobs.iter().enumerate() {
         if !job.is_object() {
-            return Err(WebError::bad("jobs", format!("job {at} is no object")));
+            return Err(WebError::bad("jobs", format!("job {at} is not an object")));
         }
         results.push(result(&generator.generate(&CrashData::from_json(job))));
     }
@@ -176,11 +176,12 @@ pub fn first_date(app: &App, request: &Request, _: &[String]) -> Answer {
 pub fn explanation(app: &App, request: &Request, _: &[String]) -> Answer {
     let id = crash_id(&request.query)?;
     let found = app.store.crash(id)?;
-    let (seq, row) = found.ok_or_else(|| WebError::not_found(format!("there is no crash {id}")))?;
+    let (seq, row) =
+        found.ok_or_else(|| WebError::not_found(format!("crash {id} does not exist")))?;
     let told = app.naming.explain(seq, &row)?.ok_or_else(|| {
         let state = row.state.name();
         WebError::not_found(format!(
-            "crash {id} is {state}, it has not been processed yet"
+            "crash {id} is {state} and has not been processed yet"
         ))
     })?;
     let mut out = explained(&told);
@@ -325,7 +326,7 @@ fn previewed(app: &App, preview: &Preview) -> Result<Value, WebError> {
 
 fn texts_in(body: &[u8]) -> Result<ListTexts, WebError> {
     let text = std::str::from_utf8(body)
-        .map_err(|e| WebError::new(400, format!("the lists are no UTF-8: {e}")))?;
+        .map_err(|e| WebError::new(400, format!("the lists are not valid UTF-8: {e}")))?;
     ListTexts::import(text).map_err(|error| WebError::bad("lists", error.to_string()))
 }
 
@@ -333,7 +334,7 @@ pub fn revision(text: &str) -> Result<u64, WebError> {
     text.parse().map_err(|_| {
         WebError::bad(
             "revision",
-            format!("revision is {text:?}; it can be 0 and up"),
+            format!("revision is {text:?}; it must be a number from 0 on"),
         )
     })
 }
@@ -344,8 +345,9 @@ pub fn texts_of(app: &App, revision: u64) -> Result<ListTexts, WebError> {
         return Ok(ListTexts::builtin());
     }
     let row = app.store.list_revision(revision)?;
-    row.map(|row| row.texts)
-        .ok_or_else(|| WebError::not_found(format!("there is no revision {revision} of the lists")))
+    row.map(|row| row.texts).ok_or_else(|| {
+        WebError::not_found(format!("revision {revision} of the lists does not exist"))
+    })
 }
 
 /// The author of a change of lists: the account, or the given name if the caller has no account.
@@ -371,7 +373,7 @@ pub fn refused(error: ReviseError) -> WebError {
         ReviseError::List(error) => WebError::bad("lists", error.to_string()),
         ReviseError::Outdated { in_force } => WebError::new(
             409,
-            format!("revision {in_force} has come into force meanwhile; look at it and try again"),
+            format!("revision {in_force} became active in the meantime; review it and try again"),
         ),
         ReviseError::Store(error) => error.into(),
     }

@@ -30,14 +30,14 @@ const FOUND: AnswerDoc = AnswerDoc::Json(|| {
 });
 
 pub const SEARCH: Doc = Doc::new(
-    "Searches crashes and counts them; protected fields are left out for those who may not see them",
+    "Searches and counts crashes. Protected fields are omitted if the caller does not have the scope read:protected",
     &[],
     FOUND,
 )
 .search();
 
 pub const UNREDACTED: Doc = Doc::new(
-    "The same for those who may see protected fields; others are refused",
+    "The same as SuperSearch, but requires the scope read:protected",
     &[],
     FOUND,
 )
@@ -106,7 +106,7 @@ fn to_json(query: &Query, result: &SearchResult) -> Value {
 }
 
 pub const FIELDS: Doc = Doc::new(
-    "Every field by name: kind, annotation, unit, description, and who may see it",
+    "All fields by name: type, annotation, unit, description and visibility",
     &[],
     AnswerDoc::Json(|| json!({ "type": "object", "additionalProperties": any_object() })),
 );

@@ -18,7 +18,7 @@ use crate::web::{Request, Response, WebError};
 /// `GET /v1/symbols/<debug file>/<DEBUGID>:checkStatus`
 pub fn status(app: &App, _: &Request, captures: &[String]) -> Result<Response, WebError> {
     let known = captures[1].strip_suffix(":checkStatus").ok_or_else(|| {
-        WebError::not_found("this address ends in :checkStatus; symbols are under /symbols/")
+        WebError::not_found("this URL must end with :checkStatus; symbols are under /symbols/")
     })?;
     let status = match app.symbols.module(known) {
         Some(_) => "FOUND",
@@ -47,14 +47,14 @@ pub fn put(app: &App, request: &Request, _: &[String], body: File) -> Result<Res
 /// `POST /v1/uploads/<key>:complete`
 pub fn complete(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
     if !captures[0].ends_with(":complete") {
-        return Err(WebError::not_found("this address ends in :complete"));
+        return Err(WebError::not_found("this URL must end with :complete"));
     }
     let body = String::from_utf8_lossy(&request.body);
     let value = |names: [&'static str; 2]| {
         names
             .iter()
             .find_map(|name| bare_value(&body, name))
-            .ok_or_else(|| WebError::bad(names[0], "the body does not name it"))
+            .ok_or_else(|| WebError::bad(names[0], "missing in the body"))
     };
     let debug_file = value(["debug_file", "debugFile"])?;
     let debug_id = value(["debug_id", "debugId"])?;
@@ -74,7 +74,7 @@ pub fn complete(app: &App, request: &Request, captures: &[String]) -> Result<Res
         }
         None => Err(WebError::new(
             400,
-            "no symbols of this debug id are stored; the file that was put has another, or was refused",
+            "no symbols with this debug id are stored; the uploaded file has a different debug id, or was rejected",
         )),
     }
 }

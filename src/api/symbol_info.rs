@@ -16,25 +16,25 @@ const FINDINGS_MAX: usize = 1_000;
 const HITS: AnswerDoc = AnswerDoc::Json(|| object(&[("hits", list(any_object()))]));
 
 pub const MISSING: Doc = Doc::new(
-    "What crashes lack symbols of, why, and what would help; the most crashes first",
+    "Modules without symbols, with the cause and the fix; sorted by affected crashes",
     &[
-        Param::new("product", ParamKind::Text, "Of this product"),
-        Param::new("version", ParamKind::Text, "Of this version"),
+        Param::new("product", ParamKind::Text, "Product"),
+        Param::new("version", ParamKind::Text, "Version"),
         Param::new(
             "_results_number",
             ParamKind::Number(FINDINGS_MAX as u64),
-            "Findings; 100 if missing",
+            "Maximum number of modules; default: 100",
         ),
     ],
     HITS,
 );
 
 pub const SYMBOLS: Doc = Doc::new(
-    "Modules whose symbols are kept, by one of their names",
+    "Modules with stored symbols, by debug id, code id or debug file",
     &[
         Param::new("debug_id", ParamKind::Text, "Debug id"),
         Param::new("code_id", ParamKind::Text, "Code id"),
-        Param::new("debug_file", ParamKind::Text, "Name of the debug file"),
+        Param::new("debug_file", ParamKind::Text, "Debug file"),
     ],
     HITS,
 );
@@ -48,7 +48,9 @@ pub fn missing(app: &App, request: &Request, _: &[String]) -> Result<Response, W
         Some(text) => match text.parse() {
             Ok(limit) if limit <= FINDINGS_MAX => limit,
             _ => {
-                let why = format!("_results_number is {text:?}; it can be 0 to {FINDINGS_MAX}");
+                let why = format!(
+                    "_results_number is {text:?}; it must be a number from 0 to {FINDINGS_MAX}"
+                );
                 return Err(WebError::bad("_results_number", why));
             }
         },
@@ -73,7 +75,7 @@ pub fn symbols(app: &App, request: &Request, _: &[String]) -> Result<Response, W
     } else {
         return Err(WebError::bad(
             "debug_id",
-            "name a module by debug_id, code_id or debug_file",
+            "no module given; send debug_id, code_id or debug_file",
         ));
     };
     let hits: Vec<Value> = rows.iter().map(module).collect();

@@ -39,7 +39,9 @@ enum Wanted {
 /// `GET /symbols/<name>/<id>/<file>`.
 pub fn download(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
     let [name, id, file] = captures else {
-        return Err(WebError::not_found("a symbol file has three names"));
+        return Err(WebError::not_found(
+            "the URL must be /symbols/<debug file>/<id>/<file>",
+        ));
     };
     if is_other_form(file) {
         return Ok(not_found(app));
@@ -64,7 +66,9 @@ pub fn download(app: &App, request: &Request, captures: &[String]) -> Result<Res
 /// `GET /buildid/<id>/debuginfo` and `/executable`.
 pub fn debuginfod(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
     let [id, what] = captures else {
-        return Err(WebError::not_found("an ELF file has a build id and a sort"));
+        return Err(WebError::not_found(
+            "the URL must be /buildid/<id>/debuginfo or /buildid/<id>/executable",
+        ));
     };
     let wanted = match what.as_str() {
         "debuginfo" => Wanted::Debug,

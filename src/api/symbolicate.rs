@@ -12,7 +12,7 @@ use crate::web::{Request, Response, WebError};
 /// Accepts one job at the top level, or several under `jobs`.
 pub fn v5(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let body: Value = serde_json::from_slice(&request.body)
-        .map_err(|error| WebError::new(400, format!("the body is no JSON: {error}")))?;
+        .map_err(|error| WebError::new(400, format!("the body is not valid JSON: {error}")))?;
     let jobs: Vec<&Value> = match body.get("jobs") {
         Some(Value::Array(jobs)) => jobs.iter().collect(),
         Some(_) => return Err(WebError::bad("jobs", "jobs must be a list")),
@@ -20,7 +20,7 @@ pub fn v5(app: &App, request: &Request, _: &[String]) -> Result<Response, WebErr
     };
     if jobs.len() > limits::SYMBOLICATE_JOBS_MAX {
         let why = format!(
-            "{} jobs are more than {} in one request; send them in parts",
+            "{} jobs in one request; the limit is {}; send several requests",
             jobs.len(),
             limits::SYMBOLICATE_JOBS_MAX
         );
@@ -35,7 +35,7 @@ pub fn v5(app: &App, request: &Request, _: &[String]) -> Result<Response, WebErr
     ] {
         if count > max {
             let why =
-                format!("{count} {what} are more than {max} in one request; send them in parts");
+                format!("{count} {what} in one request; the limit is {max}; send several requests");
             return Err(WebError::bad("stacks", why));
         }
     }
@@ -54,7 +54,7 @@ struct Job {
 impl Job {
     fn read(job: &Value) -> Result<Self, WebError> {
         let list = |name: &'static str| {
-            let missing = || WebError::bad(name, format!("each job needs a list {name}"));
+            let missing = || WebError::bad(name, format!("a job has no list {name}"));
             job.get(name).and_then(Value::as_array).ok_or_else(missing)
         };
         let mut modules = Vec::new();
@@ -62,14 +62,14 @@ impl Job {
             let pair = module.as_array().filter(|pair| pair.len() == 2);
             let text = |at: usize| pair?[at].as_str().map(str::to_owned);
             let (Some(file), Some(id)) = (text(0), text(1)) else {
-                let form = "a module is [\"debug file\", \"debug id\"]";
+                let form = "invalid module; the form is [\"debug file\", \"debug id\"]";
                 return Err(WebError::bad("memoryMap", form));
             };
             modules.push((file, id));
         }
         if modules.len() > limits::SYMBOLICATE_MODULES_MAX {
             let why = format!(
-                "{} modules are more than {} in one job",
+                "{} modules in one job; the limit is {}",
                 modules.len(),
                 limits::SYMBOLICATE_MODULES_MAX
             );
@@ -84,7 +84,8 @@ impl Job {
             match read {
                 Some(frames) if stack.is_array() => stacks.push(frames),
                 _ => {
-                    let form = "a stack is a list of [place in memoryMap or -1, offset]";
+                    let form =
+                        "invalid stack; the form is a list of [index in memoryMap or -1, offset]";
                     return Err(WebError::bad("stacks", form));
                 }
             }
@@ -131,8 +132,11 @@ impl Job {
             Vec::new()
         } else {
             app.namer.names(&questions).map_err(|error| {
-                tracing::error!(%error, "addresses could not be named");
-                WebError::new(503, format!("{error}; send it again later, or in parts"))
+                tracing::error!(%error, "symbolication failed");
+                WebError::new(
+                    503,
+                    format!("{error}; try again later, or with fewer frames"),
+                )
             })?
         };
         for ((module, places), names) in wanted.into_iter().zip(answers) {

@@ -26,7 +26,7 @@ pub fn upload(
     let base = config.http.public_url.base_path();
     let files: Vec<Value> = verdicts().map(|v| file(base, v, &upload)).collect();
     if let Some(why) = verdicts().find_map(storage_failure) {
-        let answer = json!({ "error": format!("{why}; send it again later"), "files": files });
+        let answer = json!({ "error": format!("{why}; try again later"), "files": files });
         return Ok(Response {
             status: 503,
             ..Response::json(&answer)
@@ -35,7 +35,7 @@ pub fn upload(
     if verdicts().all(|verdict| verdict.result.is_err()) {
         let why = match verdicts().find_map(|verdict| verdict.result.as_ref().err()) {
             Some(refused) if files.len() == 1 => refused.to_string(),
-            Some(refused) => format!("no file was taken; the first: {refused}"),
+            Some(refused) => format!("no file was accepted; the first error: {refused}"),
             None => "the archive has no files".to_owned(),
         };
         let answer = json!({ "error": why, "files": files });
@@ -107,7 +107,7 @@ fn file(base: &str, verdict: &Verdict, upload: &Upload) -> Value {
         };
         if upload.fields.get(field).filter(differs).is_some() {
             notes.push(format!(
-                "the form's {field} is another; what the file says counts"
+                "{field} in the form differs from the file; the value in the file is used"
             ));
         }
     }

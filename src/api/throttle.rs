@@ -12,11 +12,11 @@ const DAYS_DEFAULT: u32 = 7;
 const DAYS_MAX: u32 = 366;
 
 pub const COUNTS: Doc = Doc::new(
-    "Reports by day, throttle rule, outcome, product and version; also those that were discarded",
+    "Number of reports by day, throttle rule, outcome, product and version, including discarded reports",
     &[Param::new(
         "days",
         ParamKind::Number(DAYS_MAX as u64),
-        "Days up to today; 7 if missing",
+        "Number of days up to today; default: 7",
     )],
     AnswerDoc::Json(|| {
         hits(object(&[
@@ -36,7 +36,7 @@ pub fn counts(app: &App, request: &Request, _: &[String]) -> Result<Response, We
         Some(given) => match given.parse() {
             Ok(days) if days <= DAYS_MAX => days,
             _ => {
-                let why = format!("days is {given:?}; it can be 0 to {DAYS_MAX}");
+                let why = format!("days is {given:?}; it must be a number from 0 to {DAYS_MAX}");
                 return Err(WebError::bad("days", why));
             }
         },

@@ -12,7 +12,7 @@ pub fn split(address: &str) -> Result<(&str, &str), String> {
     let refused = |why: &str| Err(format!("{address:?} {why}"));
     if address.len() > limits::BUG_URL_BYTES_MAX {
         return Err(format!(
-            "the address has {} bytes, more than {}",
+            "the address has {} bytes; the limit is {}",
             address.len(),
             limits::BUG_URL_BYTES_MAX
         ));
@@ -25,19 +25,19 @@ pub fn split(address: &str) -> Result<(&str, &str), String> {
         return refused("does not begin with https:// or http://");
     };
     if address.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return refused("has a space or line break in it");
+        return refused("contains a space or line break");
     }
     let rest = &address[scheme.len()..];
     let host = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
     if host.contains(['@', '\\', '{', '}']) {
-        return refused("has more than a host and a port in front of its path");
+        return refused("has more than a host and a port before its path");
     }
     let (name, port) = match host.rfind(':') {
         Some(at) if !host.ends_with(']') => (&host[..at], Some(&host[at + 1..])),
         _ => (host, None),
     };
     if name.is_empty() || port.is_some_and(|port| port.parse::<u16>().is_err()) {
-        return refused("names no host");
+        return refused("has no host");
     }
     Ok(address.split_at(scheme.len() + host.len()))
 }
@@ -52,7 +52,7 @@ pub fn read(text: &str, tracker: Option<&str>) -> Result<Bug, String> {
         return match tracker {
             Some(tracker) => Ok(in_bugzilla(tracker, number)),
             None => Err(format!(
-                "{text} can be a bug of any tracker: give its whole address, or set [bugzilla] url"
+                "{text} does not say which bug tracker; give the complete URL, or set [bugzilla] url"
             )),
         };
     }
@@ -183,8 +183,8 @@ mod tests {
         refused("", "does not begin with https://");
         refused("12", "set [bugzilla] url");
         refused("https://user:secret@host/1", "more than a host");
-        refused("https:///1", "names no host");
-        refused("https://host:99999/1", "names no host");
+        refused("https:///1", "has no host");
+        refused("https://host:99999/1", "has no host");
         refused("https://host/a b", "a space");
         refused(&format!("https://host/{}", "a".repeat(3_000)), "more than");
     }

@@ -106,14 +106,16 @@ impl FromStr for UrlTemplate {
                 }
                 _ => {
                     return Err(format!(
-                        "a {brace} has no partner at {:?}; write {brace}{brace} for a brace itself",
+                        "unmatched {brace} at {:?}; write {brace}{brace} for a literal brace",
                         beginning(&text[text.len() - rest.len() - 1..])
                     ));
                 }
             };
             let Some(placeholder) = PLACEHOLDERS.iter().find(|known| **known == name) else {
                 let known = PLACEHOLDERS.join("}, {");
-                return Err(format!("there is no {{{name}}}; accepted: {{{known}}}"));
+                return Err(format!(
+                    "unknown placeholder {{{name}}}; accepted: {{{known}}}"
+                ));
             };
             if pieces.is_empty() {
                 check_start(&plain)?;
@@ -136,7 +138,7 @@ fn check_start(plain: &str) -> Result<(), String> {
     let (_, path) = reference::split(plain)?;
     if path.is_empty() {
         Err(format!(
-            "the host ends with a placeholder at {plain:?}; write scheme and host out, up to a slash"
+            "there is a placeholder in the host after {plain:?}; write the scheme and the host without placeholders"
         ))
     } else {
         Ok(())
@@ -246,14 +248,14 @@ mod tests {
         }
         refused(
             "https://h/{titel}",
-            "no {titel}; accepted: {signature}, {title}",
+            "unknown placeholder {titel}; accepted: {signature}, {title}",
         );
         refused("https://h/{titel}", "{stack}");
-        refused("https://h/{}", "no {}");
-        refused("https://h/{title", "a { has no partner at \"{title\"");
-        refused("https://h/title}x", "a } has no partner at \"}x\"");
-        refused("https://h/{a{title}", "a { has no partner at \"{a{title}\"");
-        refused("https://h/{{title}", "a } has no partner");
+        refused("https://h/{}", "unknown placeholder {}");
+        refused("https://h/{title", "unmatched { at \"{title\"");
+        refused("https://h/title}x", "unmatched } at \"}x\"");
+        refused("https://h/{a{title}", "unmatched { at \"{a{title}\"");
+        refused("https://h/{{title}", "unmatched }");
         refused("https://h/{title} x", "a space");
         refused(
             &format!("https://h/{}", "a".repeat(2_000)),
@@ -262,8 +264,8 @@ mod tests {
         refused("ftp://h/{title}", "does not begin with https://");
         refused("", "does not begin with https://");
         refused("{title}", "does not begin with https://");
-        refused("https://{product}.example/", "names no host");
-        refused("https://h{product}/", "the host ends with a placeholder");
+        refused("https://{product}.example/", "has no host");
+        refused("https://h{product}/", "there is a placeholder in the host");
         refused("https://user@h/{title}", "more than a host");
     }
 }

@@ -46,19 +46,19 @@ enum TokenCommand {
     Create {
         #[arg(long, value_name = "NAME")]
         user: String,
-        /// submit, symbols:write, read, read:protected, reprocess, admin; without this option, all that the user has
+        /// submit, symbols:write, read, read:protected, reprocess, admin; default: all scopes of the user's role
         #[arg(long, value_name = "A,B", default_value = "")]
         scopes: String,
         /// A label that says what the token is for
         #[arg(long, value_name = "TEXT", default_value = "")]
         label: String,
-        /// Days until the token expires; without this option it never does
+        /// Days until the token expires; default: never
         #[arg(long, value_name = "N")]
         days: Option<u32>,
     },
-    /// Revoke a token, by its number in the list
+    /// Revoke a token by its id in the list
     Revoke { id: u64 },
-    /// List the tokens: number, user, scopes, expiry, label
+    /// List the tokens: id, user, scopes, expiry, label
     List,
 }
 
@@ -73,7 +73,7 @@ pub(super) fn user(args: UserArgs, common: &Common) -> anyhow::Result<ExitCode> 
     if let AccountCommand::UserAdd { name, .. } = &command
         && printed.starts_with("added")
     {
-        eprintln!("make a token for it: crashkeep token create --user {name}");
+        eprintln!("create a token for it: crashkeep token create --user {name}");
     }
     Ok(ExitCode::SUCCESS)
 }

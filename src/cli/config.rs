@@ -26,7 +26,7 @@ pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
     let config = common.config()?;
     http::check(&config)?;
     match args.action {
-        Action::Check => println!("the configuration can be used"),
+        Action::Check => println!("the configuration is valid"),
         Action::Print => print(&config),
     }
     Ok(ExitCode::SUCCESS)

@@ -9,7 +9,7 @@ use crate::demo;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Address to bind, instead of the configured one; port 0 means any free port
+    /// Address to bind instead of the configured address; port 0 means any free port
     #[arg(long, value_name = "ADDR")]
     listen: Option<Listen>,
 }
@@ -20,7 +20,7 @@ pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
     let running = Running::begin()?;
     let folder = tempfile::tempdir()?;
     let (appliance, sent) = demo::start(config, &folder.path().join("data"), &running.program)?;
-    eprintln!("{sent} reports were sent. End with Ctrl-C; nothing is kept.");
+    eprintln!("{sent} reports were sent. Stop with Ctrl-C; all data is deleted.");
     // The rules exist only in this process, so there is no file to reload.
     let config = appliance.config();
     running.serve(appliance, || Ok((*config).clone()))

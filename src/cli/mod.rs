@@ -36,10 +36,10 @@ struct Cli {
 /// Options that every command takes.
 #[derive(clap::Args)]
 struct Common {
-    /// The configuration; appliance.toml if there is one
+    /// Configuration file; default: appliance.toml if it exists
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
-    /// The data directory
+    /// Data directory
     #[arg(long, value_name = "DIR", default_value = "data", global = true)]
     data: PathBuf,
 }
@@ -74,19 +74,19 @@ enum Command {
     User(accounts::UserArgs),
     /// Create, revoke and list tokens
     Token(accounts::TokenArgs),
-    /// Rebuild the search index while no server runs; after a kill the old index remains
+    /// Rebuild the search index while no server runs; if it is interrupted, the old index remains
     Reindex(reindex::Args),
-    /// Report whether retention has stopped and waits for confirmation; --confirm confirms it
+    /// Report whether retention is on hold; --confirm lets it continue
     Retention(retention::Args),
     /// Check or print the configuration
     Config(config::Args),
-    /// The stackwalk child of a server's worker; speaks on stdin and stdout
+    /// Stackwalk child process of a worker; communicates over stdin and stdout
     #[command(hide = true)]
     Walker(walk::WalkerArgs),
-    /// Turns a program or debug file into symbols, for the server
+    /// Convert a program or debug file to symbols, for the server
     #[command(hide = true)]
     ConvertSymbols(convert::Args),
-    /// Looks addresses up in symbols, for the server
+    /// Look up addresses in symbols, for the server
     #[command(hide = true)]
     NameAddresses(walk::NamerArgs),
 }

@@ -17,7 +17,7 @@ pub(super) struct Remote {
     /// Use this running server, such as https://crashes.example.org, instead of the data directory
     #[arg(long, value_name = "URL")]
     pub server: Option<String>,
-    /// A token of that server; other users can see it in the process list, so prefer --token-file
+    /// Token for that server; other users can see it in the process list, so prefer --token-file
     #[arg(
         long,
         value_name = "T",
@@ -25,7 +25,7 @@ pub(super) struct Remote {
         conflicts_with = "token_file"
     )]
     token: Option<String>,
-    /// A file with a token of that server; the default is CRASHKEEP_TOKEN, and on the server's own
+    /// File with a token for that server; the default is CRASHKEEP_TOKEN, and on the server's own
     /// machine the local key of the data directory
     #[arg(long, value_name = "FILE", requires = "server")]
     token_file: Option<PathBuf>,
@@ -61,7 +61,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
     let shown = || path.display().to_string();
     let text = std::fs::read_to_string(path).with_context(shown)?;
     match text.trim() {
-        "" => bail!("{}: there is no token in this file", shown()),
+        "" => bail!("{}: the file contains no token", shown()),
         token => Ok(token.to_owned()),
     }
 }

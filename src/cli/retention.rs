@@ -17,7 +17,7 @@ const FAILED: u8 = 2;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Confirm the pass that has stopped; without a running server: run one pass
+    /// Confirm the pass that is on hold; without a running server: run one pass
     #[arg(long)]
     confirm: bool,
     #[command(flatten)]
@@ -38,13 +38,13 @@ pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
 fn offline(args: &Args, common: &Common) -> anyhow::Result<u8> {
     let config = common.config()?;
     let (plan, done) = appliance::retain(&config, &common.data, args.confirm)
-        .context("where a server has it open, name the server with --server")?;
+        .context("if a server has it open, use --server")?;
     match done {
         Some(_) => println!("deleted: {plan}"),
         None => println!("would delete: {plan}"),
     }
     Ok(if done.is_none() && plan.must_wait() {
-        println!("this is more than the days since the last pass explain; --confirm deletes it");
+        println!("this is more than expected since the last pass; use --confirm to delete it");
         WAITS
     } else {
         SUCCESS
@@ -70,7 +70,7 @@ fn on_server(server: &str, args: &Args, common: &Common) -> anyhow::Result<u8> {
             Ok(SUCCESS)
         }
         (409, true) => {
-            println!("no pass of retention waits to be confirmed");
+            println!("retention is not on hold");
             Ok(SUCCESS)
         }
         (200, false) => match answer["reason"].as_str() {
@@ -79,7 +79,7 @@ fn on_server(server: &str, args: &Args, common: &Common) -> anyhow::Result<u8> {
                 Ok(WAITS)
             }
             None => {
-                println!("no pass of retention waits to be confirmed");
+                println!("retention is not on hold");
                 Ok(SUCCESS)
             }
         },

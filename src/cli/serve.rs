@@ -16,10 +16,10 @@ use crate::http;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Address to bind, instead of the configured one; port 0 means any free port
+    /// Address to bind instead of the configured address; port 0 means any free port
     #[arg(long, value_name = "ADDR")]
     listen: Option<Listen>,
-    /// Show the data directory and change nothing in it
+    /// Serve the data directory read-only: accept no reports and no changes
     #[arg(long)]
     read_only: bool,
 }

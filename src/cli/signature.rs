@@ -26,7 +26,7 @@ pub struct Args {
     /// `socorro` gives exactly siggen's results; `crashkeep` fixes some of them, see docs/signatures.md
     #[arg(long, default_value = "socorro")]
     ruleset: Ruleset,
-    /// A folder with signature lists, instead of the built-in ones
+    /// Folder with signature lists to use instead of the built-in lists
     #[arg(long, value_name = "DIR")]
     lists: Option<PathBuf>,
     /// Print JSON lines: signature, notes, proto_signature

@@ -13,10 +13,10 @@ use crate::crash::raw::MAIN_DUMP;
 pub struct Args {
     /// The collector, such as https://crashes.example.org/submit
     url: String,
-    /// A minidump, as upload_file_minidump or under another NAME; may be repeated
+    /// Minidump, sent as upload_file_minidump or as NAME; can be repeated
     #[arg(long = "dump", value_name = "[NAME=]FILE", required = true)]
     dumps: Vec<String>,
-    /// An annotation; may be repeated
+    /// Annotation; can be repeated
     #[arg(short = 'a', long = "annotation", value_name = "KEY=VALUE")]
     annotations: Vec<String>,
 }
@@ -28,7 +28,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             bail!("annotation {annotation:?} is not KEY=VALUE");
         };
         if key.is_empty() {
-            bail!("annotation {annotation:?} has no key before its =");
+            bail!("annotation {annotation:?} has no key before the =");
         }
         form.part(key, None, value.as_bytes());
     }

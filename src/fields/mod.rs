@@ -189,7 +189,10 @@ impl Field {
     pub fn value_of(&self, text: &str) -> Result<Value, String> {
         let bad = || {
             let annotation = self.annotation().unwrap_or(self.key);
-            format!("{annotation} has a value that is no {}", self.kind.name())
+            format!(
+                "the value of {annotation} is not a valid {}",
+                self.kind.name()
+            )
         };
         let trimmed = text.trim();
         match self.kind {
@@ -274,7 +277,7 @@ pub fn extend(site: &[site::SiteField], installation_keys: &[String]) -> Result<
     if known.fields == fields {
         Ok(())
     } else {
-        Err("the fields of a process cannot change: start it again".to_owned())
+        Err("fields cannot change while the server runs; restart it".to_owned())
     }
 }
 
@@ -399,7 +402,7 @@ mod tests {
         let note = by_name("install_time").unwrap().value_of("secret");
         assert_eq!(
             note,
-            Err("InstallTime has a value that is no integer".into())
+            Err("the value of InstallTime is not a valid integer".into())
         );
     }
 }

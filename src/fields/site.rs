@@ -31,7 +31,7 @@ impl FromStr for Kind {
         let found = Kind::SITE.into_iter().find(|(name, _)| *name == text);
         found.map(|(_, kind)| kind).ok_or_else(|| {
             let known = Kind::SITE.map(|(name, _)| name).join(", ");
-            format!("{text:?} is no kind; known: {known}")
+            format!("unknown kind {text:?}; accepted: {known}")
         })
     }
 }
@@ -86,7 +86,7 @@ pub fn check(entry: &SiteField, before: &[SiteField]) -> Result<(), String> {
     let starts_well = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
     if !starts_well || name.len() > NAME_BYTES_MAX || !name.bytes().all(is_plain) {
         return Err(format!(
-            "{name:?} is no name of a field: up to {NAME_BYTES_MAX} of a-z, 0-9 and _, the first a letter"
+            "{name:?} is not a valid field name; use up to {NAME_BYTES_MAX} of a-z, 0-9 and _, starting with a letter"
         ));
     }
     if let Some(taken) = builtin().iter().find(|f| f.name == *name || f.key == *name) {
@@ -97,14 +97,14 @@ pub fn check(entry: &SiteField, before: &[SiteField]) -> Result<(), String> {
         .find(|f| f.annotation() == Some(annotation))
     {
         return Err(format!(
-            "{annotation} is the built-in field {:?} already",
+            "{annotation} is already the built-in field {:?}",
             taken.name
         ));
     }
     let clashes = |known: &SiteField| known.name == *name || known.annotation == *annotation;
     if before.iter().any(clashes) {
         Err(format!(
-            "{name:?} or its annotation {annotation} stands there twice"
+            "{name:?} or its annotation {annotation} is defined twice"
         ))
     } else {
         Ok(())

@@ -28,7 +28,7 @@ pub async fn respond(
 ) -> hyper::Response<Outgoing> {
     if let Some(refused) = request.headers().get(head::REFUSED_HEADER) {
         let (status, why) = head::refusal(refused.to_str().unwrap_or_default());
-        tracing::info!(status, why, "a request head was refused");
+        tracing::info!(status, why, "a request head was rejected");
         let config = shared.app.config.get();
         return send(
             &config.http,
@@ -71,7 +71,7 @@ async fn answer(
     let arrival = arrival(&shared.app, from, &headers);
     let refuse = |error: WebError| error_response(&path, &error);
     let Some(method) = method_of(&head.method) else {
-        let why = format!("method {} is not known here", head.method);
+        let why = format!("unknown method {}", head.method);
         return Err(refuse(WebError::new(405, why)));
     };
     let query = Params::parse(head.uri.query().unwrap_or_default());
@@ -100,13 +100,12 @@ async fn answer(
     let submit_paths = &config.http.submit_paths.0;
     let (route, captures) = routes::find_with(submit_paths, method, &path).map_err(refuse)?;
     if from.door == Door::Collector && !route.is_for_collector() {
-        let why = "this port takes crash reports alone (POST /submit); the pages are elsewhere";
+        let why = "this port only accepts crash reports (POST /submit); the pages are on the main port, [http] listen";
         return Err(refuse(WebError::not_found(why)));
     }
     let is_shared = cors::allowed(&config, route, &head.headers).is_some();
     if shared.app.read_only && route.changes {
-        let why =
-            "this server shows a data directory read-only: it takes no reports and changes nothing";
+        let why = "this server is read-only: it accepts no reports and no changes";
         return Err(refuse(WebError::new(503, why)));
     }
     // Routes that accept reports or report health need no caller, and must not wait for the store.
@@ -173,7 +172,7 @@ async fn answer(
                 return Err(refuse(WebError::new(413, why)));
             }
             Err(ReadError::TimedOut) => {
-                return Err(refuse(WebError::new(408, "the body came too slowly")));
+                return Err(refuse(WebError::new(408, "the body arrived too slowly")));
             }
             Err(ReadError::Incomplete(why)) => return Err(refuse(WebError::new(400, why))),
         };
@@ -271,7 +270,7 @@ fn check_access(
         && !is_shared
         && let Some(why) = access::origin::foreign(request, public_url)
     {
-        let why = format!("the request comes from a page of another site: {why}");
+        let why = format!("the request comes from another site: {why}");
         return Err(WebError::forbidden(why));
     }
     Ok(None)

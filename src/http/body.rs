@@ -105,7 +105,7 @@ impl Outgoing {
         let bytes = Some(reader.bytes());
         let pieces = reader.map(|piece| {
             piece.map_err(|error| {
-                tracing::error!(%error, "a stored payload is damaged; its download is cut");
+                tracing::error!(%error, "a stored payload is damaged; its download ends early");
                 io::Error::other(error)
             })
         });

@@ -281,7 +281,7 @@ impl Connections {
                 count,
                 most,
                 ?address,
-                "connections are short: slow ones are closed"
+                "too many connections: closing slow ones"
             );
         }
     }
@@ -340,7 +340,7 @@ impl<T> Measured<T> {
                 stalled.as_mut().poll(cx).map(|()| {
                     Err(io::Error::new(
                         io::ErrorKind::TimedOut,
-                        "the client takes nothing of its answer",
+                        "the client does not read the response",
                     ))
                 })
             }

@@ -276,7 +276,7 @@ fn bad_start(held: &[u8], from: usize) -> Option<Refusal> {
     if bare { bad(BARE) } else { None }
 }
 
-const BARE: &str = "the request head has a CR or LF alone; lines end with CR LF";
+const BARE: &str = "the request head has a bare CR or LF; lines must end with CR LF";
 
 /// Appends a head in the normal form and returns the state after it. The appended lines contain no bare CR
 /// or LF.
@@ -291,19 +291,22 @@ fn normalise(head: &[u8], out: &mut Vec<u8>) -> Result<State, Refusal> {
         return refuse(400, "the request head has a control character");
     }
     let Some((request_line, headers)) = lines.split_first() else {
-        return refuse(400, "the request has no first line");
+        return refuse(400, "the request line is missing");
     };
     let (method, target, version) = request_parts(request_line)?;
     let mut length = None;
     let mut is_chunked = false;
     for line in headers {
         if line.starts_with(b" ") || line.starts_with(b"\t") {
-            return refuse(400, "a header is folded over two lines; send it in one");
+            return refuse(
+                400,
+                "a header is folded over two lines; send it on one line",
+            );
         }
         if !is_header(line) {
             return refuse(
                 400,
-                "a header is not \"name: value\", with nothing before the colon",
+                "a header does not have the form \"name: value\" without a space before the colon",
             );
         }
         let colon = memchr::memchr(b':', line).unwrap_or(line.len());
@@ -321,11 +324,14 @@ fn normalise(head: &[u8], out: &mut Vec<u8>) -> Result<State, Refusal> {
             length = bytes;
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             if is_chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                return refuse(400, "Transfer-Encoding can only be chunked, and only once");
+                return refuse(400, "Transfer-Encoding must be chunked, and sent only once");
             }
             is_chunked = true;
         } else if name.eq_ignore_ascii_case(REFUSED_HEADER.as_bytes()) {
-            return refuse(400, "the request has a header that only this server uses");
+            return refuse(
+                400,
+                "the request has a header that is reserved for this server",
+            );
         }
     }
     if is_chunked && length.is_some() {
@@ -363,18 +369,18 @@ fn request_parts(line: &[u8]) -> Result<RequestParts<'_>, Refusal> {
     let first = memchr::memchr(b' ', line);
     let last = memchr::memrchr(b' ', line);
     let (Some(first), Some(last)) = (first, last) else {
-        return refuse(400, "the first line is not \"METHOD target HTTP/1.1\"");
+        return refuse(400, "the request line is not \"METHOD target HTTP/1.1\"");
     };
     let (method, version) = (&line[..first], &line[last + 1..]);
     if !version.starts_with(b"HTTP/") || first == last || !is_token(method) {
-        return refuse(400, "the first line is not \"METHOD target HTTP/1.1\"");
+        return refuse(400, "the request line is not \"METHOD target HTTP/1.1\"");
     }
     if version != b"HTTP/1.1" && version != b"HTTP/1.0" {
-        return refuse(505, "only HTTP/1.1 and HTTP/1.0 are spoken here");
+        return refuse(505, "only HTTP/1.1 and HTTP/1.0 are supported");
     }
     let target = encoded(&line[first + 1..last])?;
     if hyper::Uri::try_from(target.as_slice()).is_err() {
-        return refuse(400, "the request target is not a path or an address");
+        return refuse(400, "the request target is not a path or a URL");
     }
     Ok((method, target, version))
 }
@@ -471,9 +477,9 @@ mod tests {
                 "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
                 "once",
             ),
-            ("Transfer-Encoding: chunked, identity", "only be chunked"),
-            ("Transfer-Encoding: identity", "only be chunked"),
-            ("Transfer-Encoding: xchunked", "only be chunked"),
+            ("Transfer-Encoding: chunked, identity", "must be chunked"),
+            ("Transfer-Encoding: identity", "must be chunked"),
+            ("Transfer-Encoding: xchunked", "must be chunked"),
             ("Transfer-Encoding : chunked", "colon"),
             ("Transfer-Encoding\t: chunked", "colon"),
             ("Content-Length: 4\r\n Transfer-Encoding: chunked", "folded"),
@@ -484,7 +490,7 @@ mod tests {
             ("X: a\u{b}b", "control"),
             (": empty", "colon"),
             ("no colon", "colon"),
-            ("crashkeep-refused: 200 fine", "only this server"),
+            ("crashkeep-refused: 200 fine", "reserved for this server"),
         ] {
             check_refused(head(lines).as_bytes(), 400, part);
         }
@@ -495,8 +501,8 @@ mod tests {
         check_refused(b"GET /a b HTTP/1.1\r\n\r\n", 400, "%20");
         check_refused(b"GET / HTTP/2.0\r\n\r\n", 505, "HTTP/1.1");
         check_refused(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "HTTP/1.1");
-        check_refused(b"GET / \r\n\r\n", 400, "first line");
-        check_refused(b"GET\r\n\r\n", 400, "first line");
+        check_refused(b"GET / \r\n\r\n", 400, "request line");
+        check_refused(b"GET\r\n\r\n", 400, "request line");
         check_refused(b"GET /\n", 400, "CR or LF");
         check_refused(b"GET http:// HTTP/1.1\r\n\r\n", 400, "target");
         check_refused(b"\x16\x03\x01\x02\x00\x01", 400, "TLS");

@@ -128,9 +128,9 @@ impl Server {
             return;
         };
         match tls.reload(&files) {
-            Ok(()) => tracing::info!("the certificate was read again"),
+            Ok(()) => tracing::info!("TLS certificate reloaded"),
             Err(error) => {
-                tracing::error!(%error, "the certificate cannot be used; the last one stays in use");
+                tracing::error!(%error, "the new TLS certificate cannot be used; the previous one stays active");
             }
         }
     }
@@ -147,7 +147,7 @@ impl Server {
             .runtime
             .block_on(async { tokio::time::timeout(grace, all).await });
         if ended.is_err() {
-            tracing::warn!("connections were cut that had not ended in time");
+            tracing::warn!("closed connections that did not end in time");
         }
         self.runtime.shutdown_timeout(Duration::from_secs(1));
     }
@@ -164,11 +164,11 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
     let base = http.public_url.base_path();
     if let Some(route) = routes::beginning_like(base) {
         return Err(ConfigError(format!(
-            "[http] public_url has the path {base}, but the server itself has the address {route}; choose a path that begins otherwise"
+            "[http] public_url has the path {base}, which conflicts with the server's own path {route}; choose a different path"
         )));
     }
     if http.tls_certificate.is_empty() != http.tls_key.is_empty() {
-        let why = "[http] tls_certificate and tls_key go together: set both or none";
+        let why = "[http] tls_certificate and tls_key must both be set, or both be empty";
         return Err(ConfigError(why.into()));
     }
     Ok(())
@@ -197,13 +197,18 @@ async fn listeners(http: &config::Http, tls: Option<Arc<Tls>>) -> io::Result<Vec
         let tls = with_tls(uses.collector_listen);
         let setting = "[http] collector_listen";
         let collector = Listener::bind(listen, Door::Collector, tls, setting).await?;
-        tracing::info!(url = collector.url(), "the collector's own port listens");
+        tracing::info!(
+            url = collector.url(),
+            "collector is listening on its own port"
+        );
         listeners.push(collector);
     }
     let loopback = Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
     match Listener::bind(&loopback, Door::Control, None, "another network").await {
         Ok(control) => listeners.push(control),
-        Err(error) => tracing::warn!(%error, "commands on this machine cannot reach the server"),
+        Err(error) => {
+            tracing::warn!(%error, "no control port: commands on this machine cannot reach the server")
+        }
     }
     Ok(listeners)
 }
@@ -232,7 +237,7 @@ pub fn raise_descriptors() {
         let mut limit = getrlimit(Resource::Nofile);
         limit.current = limit.maximum;
         if let Err(error) = setrlimit(Resource::Nofile, limit) {
-            tracing::warn!(%error, "the limit of open files could not be raised");
+            tracing::warn!(%error, "cannot raise the limit of open files");
         }
     }
 }

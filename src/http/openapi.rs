@@ -44,7 +44,7 @@ pub fn json(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
         "info": {
             "title": "crashkeep",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Crashes, searched, counted and shown, in the shapes of Socorro's API.",
+            "description": "Search, count and read crashes. The formats are those of Socorro's API.",
         },
         "servers": [{ "url": app.address(request) }],
         "security": [{ "token": [] }, { "bearer": [] }, {}],
@@ -65,8 +65,8 @@ fn error() -> Value {
         "type": "object",
         "required": ["error"],
         "properties": {
-            "error": { "type": "string", "description": "what is wrong, and the way out" },
-            "field": { "type": "string", "description": "the parameter that is to blame" },
+            "error": { "type": "string", "description": "what is wrong, and how to fix it" },
+            "field": { "type": "string", "description": "the parameter that caused the error" },
             "value": { "type": ["string", "null"], "description": "its value" },
             "reason": { "type": "string", "description": "what is wrong with it" },
         },
@@ -167,18 +167,21 @@ fn responses(doc: &Doc) -> Value {
             .map(|media| ((*media).to_owned(), json!({})))
             .collect(),
     };
-    let mut responses = json!({ "200": { "description": "as asked", "content": content } });
+    let mut responses = json!({ "200": { "description": "success", "content": content } });
     for (status, why) in [
-        ("400", "a parameter cannot be used; the answer names it"),
-        ("403", "the caller may not"),
-        ("404", "there is no such thing"),
-        ("409", "something changed meanwhile"),
+        ("400", "a parameter is invalid; the response names it"),
+        ("403", "access denied"),
+        ("404", "not found"),
+        ("409", "conflict: the data changed in the meantime"),
         ("413", "the request is too large"),
         (
             "429",
-            "too many requests; Retry-After says when to come back",
+            "too many requests; retry after the time in Retry-After",
         ),
-        ("503", "not just now, or not on this server"),
+        (
+            "503",
+            "currently unavailable, or not possible on this server",
+        ),
     ] {
         let schema = json!({ "$ref": "#/components/schemas/Error" });
         responses[status] = json!({
@@ -186,7 +189,7 @@ fn responses(doc: &Doc) -> Value {
         });
     }
     // Sent before a route is known, so without a body.
-    responses["414"] = json!({ "description": "the address is too long" });
-    responses["431"] = json!({ "description": "the address and the headers are too long" });
+    responses["414"] = json!({ "description": "the URL is too long" });
+    responses["431"] = json!({ "description": "the URL and the headers are too long" });
     responses
 }

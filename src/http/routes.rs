@@ -357,7 +357,7 @@ pub fn check_submit_paths(submit_paths: &[String]) -> Result<(), String> {
             .find(|route| captures(route.path, path).is_some())
         {
             return Err(format!(
-                "[http] submit_paths has {path:?}, which is taken by {}; choose another",
+                "[http] submit_paths contains {path:?}, which is already used by {}; choose another path",
                 route.path
             ));
         }
@@ -379,10 +379,10 @@ pub fn find(method: Method, path: &str) -> Result<(&'static Route, Vec<String>),
         known = known.or(Some(route.method));
     }
     Err(match known {
-        None => WebError::not_found("there is nothing under this address"),
-        Some(Method::Get) => WebError::new(405, "this address takes GET"),
-        Some(Method::Post) => WebError::new(405, "this address takes POST"),
-        Some(Method::Put) => WebError::new(405, "this address takes PUT"),
+        None => WebError::not_found("page not found"),
+        Some(Method::Get) => WebError::new(405, "method not allowed; use GET"),
+        Some(Method::Post) => WebError::new(405, "method not allowed; use POST"),
+        Some(Method::Put) => WebError::new(405, "method not allowed; use PUT"),
     })
 }
 
@@ -506,7 +506,7 @@ mod tests {
             "/a/123456789/b",
         ] {
             let error = check_submit_paths(&[path.to_owned()]).expect_err(path);
-            assert!(error.contains("taken by"), "{error}");
+            assert!(error.contains("already used by"), "{error}");
         }
     }
 

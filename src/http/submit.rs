@@ -65,7 +65,7 @@ impl Share<'_> {
         self.bytes = bytes;
         if used > limits::INTAKE_MEMORY_BYTES_MAX {
             Err(Refusal::Store(StoreError::Unavailable(format!(
-                "reports on their way in hold more than {} bytes of memory",
+                "incoming reports use more than {} bytes of memory",
                 limits::INTAKE_MEMORY_BYTES_MAX
             ))))
         } else {
@@ -143,7 +143,7 @@ async fn read(
         Ok(()) => tokio::task::block_in_place(|| intake.finish()),
         Err(ReadError::Refused(refusal)) => Err(refusal),
         Err(ReadError::Incomplete(why)) => Err(ingest::incomplete_body(why)),
-        Err(ReadError::TimedOut) => Err(ingest::incomplete_body("the body came too slowly")),
+        Err(ReadError::TimedOut) => Err(ingest::incomplete_body("the body arrived too slowly")),
     }
 }
 

@@ -74,7 +74,7 @@ async fn read(
 ) -> Result<(File, Held), WebError> {
     let Some(coming_in) = shared.uploads.come_in(&shared.connections).await else {
         let why = format!(
-            "{} uploads are under way; send this one later",
+            "{} uploads are already running; try again later",
             limits::UPLOADS_MAX
         );
         return Err(WebError::new(503, why).with("retry-after", "10".into()));
@@ -86,7 +86,7 @@ async fn read(
             Err(WebError::new(
                 413,
                 format!(
-                    "upload of {bytes} bytes or more is larger than symbols.upload_bytes_max ({bytes_max} bytes); send it in parts"
+                    "upload of {bytes} bytes or more is larger than symbols.upload_bytes_max ({bytes_max} bytes); split it into smaller uploads"
                 ),
             ))
         } else {
@@ -111,14 +111,14 @@ async fn read(
         Ok(()) => {}
         Err(ReadError::Refused(error)) => return Err(error),
         Err(ReadError::TimedOut) => {
-            return Err(WebError::new(408, "the body came too slowly"));
+            return Err(WebError::new(408, "the body arrived too slowly"));
         }
         Err(ReadError::Incomplete(why)) => return Err(WebError::new(400, why)),
     }
     file.rewind().map_err(not_kept)?;
     connection.enter(Stage::Working);
     let unpacked = shared.uploads.unpacked.clone().acquire_owned().await;
-    let unpacked = unpacked.map_err(|_| WebError::new(503, "the server stops"))?;
+    let unpacked = unpacked.map_err(|_| WebError::new(503, "the server is shutting down"))?;
     let held = Held {
         _coming_in: coming_in,
         _unpacked: unpacked,
@@ -127,9 +127,9 @@ async fn read(
 }
 
 fn not_kept(error: io::Error) -> WebError {
-    tracing::error!(%error, "an upload could not be kept");
+    tracing::error!(%error, "an upload could not be stored");
     WebError::new(
         503,
-        format!("the upload cannot be kept: {error}; send it again later"),
+        format!("the upload cannot be stored: {error}; try again later"),
     )
 }

@@ -83,7 +83,7 @@ impl Naming {
                 tracing::info!(
                     revision = in_force.revision,
                     seconds,
-                    "every crash is named by the lists in force"
+                    "all crashes have signatures from the active lists"
                 );
                 return Ok(());
             }
@@ -149,7 +149,7 @@ impl Naming {
                 Ok(Some(resigned)) => self.store.resign(resigned)?,
                 Ok(None) => {}
                 Err(StoreError::Damaged(why) | StoreError::Newer(why)) => {
-                    tracing::error!(seq, why, "a crash cannot be named again");
+                    tracing::error!(seq, why, "the signature of a crash cannot be updated");
                     unreadable += 1;
                 }
                 Err(error) => return Err(error),
@@ -178,7 +178,7 @@ impl Naming {
             return Ok(None);
         }
         let note = format!(
-            "Signature: revision {} of the lists names this crash, which was `{}`",
+            "Signature: changed by list revision {}; it was `{}`",
             in_force.revision, processed.signature
         );
         let json = process::renamed(&json, &signature, &note).map_err(|error| {

@@ -80,7 +80,7 @@ impl Naming {
             Some((revision, row)) => {
                 let lists = Lists::new(row.texts).unwrap_or_else(|error| {
                     // Another version of this program checked them when they were stored.
-                    tracing::error!(revision, %error, "stored signature lists cannot be used; the built-in ones are in force");
+                    tracing::error!(revision, %error, "the stored signature lists are invalid; using the built-in lists");
                     Lists::builtin()
                 });
                 InForce {
@@ -106,7 +106,7 @@ impl Naming {
                 Ok(()) => {}
                 Err(Interrupted::Stopped) => return Left::Ended,
                 Err(Interrupted::Store(error)) => {
-                    tracing::error!(%error, "naming crashes again failed; the next look goes on");
+                    tracing::error!(%error, "updating signatures failed; will try again");
                 }
             }
             Left::Nothing
@@ -206,7 +206,7 @@ fn rebuilt(store: &Store, row: &StoredCrash) -> Result<Option<Input<StoredFrame>
     };
     match read() {
         Err(StoreError::Damaged(why) | StoreError::Newer(why)) => {
-            tracing::error!(crash_id = %row.id, why, "what named a crash cannot be read");
+            tracing::error!(crash_id = %row.id, why, "the signature input of a crash cannot be read");
             Ok(None)
         }
         other => other,
@@ -247,7 +247,7 @@ impl Bases {
                         tracing::error!(
                             input,
                             why,
-                            "a signature's input cannot be read; its report is"
+                            "a signature input cannot be read; reading the report instead"
                         );
                         return Ok(None);
                     }

@@ -49,7 +49,7 @@ pub fn put(app: &App, request: &Request, _: &[String]) -> Result<Response, WebEr
     let role = commands::role_named(role)?;
     let is_first = !app.store.has_users()?;
     if is_first && role != Role::Admin {
-        let why = "the first account must be an admin's: the local key ends with it";
+        let why = "the first account must have the role admin, because the local key stops working when it is created";
         return Err(WebError::bad("role", why));
     }
     let now = app.clock.now();
@@ -102,7 +102,9 @@ fn own(app: &App, request: &Request) -> Result<UserRow, WebError> {
         None => None,
     };
     user.ok_or_else(|| {
-        WebError::forbidden("only an account has tokens; make one under /users/ first")
+        WebError::forbidden(
+            "only an account can have tokens; create an account under /users/ first",
+        )
     })
 }
 
@@ -113,7 +115,7 @@ fn own_managed(app: &App, request: &Request) -> Result<UserRow, WebError> {
         Ok(user)
     } else {
         Err(WebError::forbidden(format!(
-            "this token may only {}; to manage the tokens of {}, use one with all rights of the account ({})",
+            "the rights of this token are {}; to manage the tokens of {}, use a token with all rights of the account ({})",
             request.caller.rights,
             user.name,
             user.role().rights()
@@ -129,7 +131,7 @@ fn create(app: &App, request: &Request, user: &str, form: &Params) -> Result<Str
         let most = accounts::TOKEN_DAYS_MAX;
         WebError::bad(
             "days",
-            format!("days must be a number from 1 to {most}, or nothing"),
+            format!("days must be a number from 1 to {most}, or empty"),
         )
     })?;
     let label = form.get("label").unwrap_or_default().trim();
@@ -150,7 +152,7 @@ fn asked_id(form: &Params) -> Option<u64> {
 fn revoke(app: &App, form: &Params, of: Option<&str>) -> Result<(), WebError> {
     let known = app.store.tokens(of)?;
     let Some(id) = asked_id(form).filter(|id| known.iter().any(|(known, _)| known == id)) else {
-        return Err(WebError::bad("id", "there is no token of this number"));
+        return Err(WebError::bad("id", "no token has this id"));
     };
     app.store
         .change_accounts(vec![AccountChange::RemoveKey(id)])?;
@@ -211,10 +213,10 @@ impl View<'_> {
                 div.chips {
                     @match &caller.user {
                         Some(user) => span.chip { "logged in as " b { (user) } },
-                        None if caller.is_local => span.chip.warn { "no account yet: you are admin by the local key" },
+                        None if caller.is_local => span.chip.warn { "no account yet: the local key makes you admin" },
                         None => span.chip { "not logged in" },
                     }
-                    span.chip { "may " b { (caller.rights) } }
+                    span.chip { "rights: " b { (caller.rights) } }
                     @if !self.is_of_all && self.request.is_admin() { a.chip href="/users/" { "all users" } }
                 }
                 @if caller.has_session {
@@ -225,10 +227,10 @@ impl View<'_> {
             }
             @if let Some(secret) = &self.made {
                 section.panel {
-                    header { h2 { "The new token" } }
+                    header { h2 { "New token" } }
                     div.body {
                         p.mono { b { (secret) } }
-                        p.muted.small { "It is shown this once. Send it as " code { "Auth-Token" } " or " code { "Authorization: Bearer" } ", or log in with it." }
+                        p.muted.small { "Copy it now: it is not shown again. Send it as " code { "Auth-Token" } " or " code { "Authorization: Bearer" } ", or log in with it." }
                     }
                 }
             }
@@ -242,10 +244,10 @@ impl View<'_> {
             section.panel {
                 header { h2 { "Accounts" } }
                 @if self.users.is_empty() {
-                    div.empty { p { "There is no account. Until there is one, whoever has the local key is admin. The first account is an admin's: the local key ends with it, and you go on as that admin." } }
+                    div.empty { p { "No accounts yet. Until the first account exists, whoever has the local key is admin. The first account must be an admin. When you create it, the local key stops working and you are logged in as that admin." } }
                 } @else {
                     div.scroll { table {
-                        thead { tr { th { "Name" } th { "Role" } th { "Made" } th {} } }
+                        thead { tr { th { "Name" } th { "Role" } th { "Created" } th {} } }
                         tbody { @for user in &self.users { tr {
                             td { b { (shown(&user.name)) } }
                             td {
@@ -286,13 +288,13 @@ impl View<'_> {
             section.panel {
                 header { h2 { "Tokens" } }
                 @if self.tokens.is_empty() {
-                    div.empty { p { "There is none." } }
+                    div.empty { p { "No tokens." } }
                 } @else {
                     div.scroll { table {
-                        thead { tr { @if self.is_of_all { th { "Of" } } th { "Label" } th { "May" } th { "Made" } th { "Ends" } th {} } }
+                        thead { tr { @if self.is_of_all { th { "Account" } } th { "Label" } th { "Rights" } th { "Created" } th { "Expires" } th {} } }
                         tbody { @for (id, token) in &self.tokens { tr {
                             @if self.is_of_all { td { b { (shown(&token.user)) } } }
-                            td { (shown(&token.label)) @if self.request.caller.token == Some(*id) { " " span.chip { "this one" } } }
+                            td { (shown(&token.label)) @if self.request.caller.token == Some(*id) { " " span.chip { "current" } } }
                             td.mono { (token.rights()) }
                             td.nowrap { (ago(Timestamp::from_ms(token.created_at_ms), self.now)) }
                             td.nowrap { (self.end(token)) }
@@ -308,17 +310,17 @@ impl View<'_> {
                 @if self.manages_tokens && (!self.is_of_all || !self.users.is_empty()) {
                     div.body { form.filters method="post" action=(create) {
                         @if self.is_of_all {
-                            label { "Of" select name="user" { @for user in &self.users { option value=(user.name) { (user.name) } } } }
+                            label { "Account" select name="user" { @for user in &self.users { option value=(user.name) { (user.name) } } } }
                         }
                         label { "Label" input type="text" name="label" maxlength="100" placeholder="what it is for" autocomplete="off"; }
-                        label { "Ends after days" input type="number" name="days" min="1" max=(accounts::TOKEN_DAYS_MAX) placeholder="never"; }
+                        label { "Expires after (days)" input type="number" name="days" min="1" max=(accounts::TOKEN_DAYS_MAX) placeholder="never"; }
                         fieldset.checks {
-                            legend { "May (nothing ticked: all that the account may)" }
+                            legend { "Rights (none checked: all rights of the account)" }
                             @for scope in Scope::ALL {
                                 label { input type="checkbox" name="scopes" value=(scope.name()); (scope.title()) }
                             }
                         }
-                        div.act { button type="submit" { "Make a token" } }
+                        div.act { button type="submit" { "Create token" } }
                     } }
                 }
             }
@@ -329,7 +331,7 @@ impl View<'_> {
         html! {
             @match token.expires_at_ms {
                 None => span.muted { "never" },
-                Some(at) if at <= self.now.ms() => span.chip.warn { "has ended" },
+                Some(at) if at <= self.now.ms() => span.chip.warn { "expired" },
                 Some(at) => (Timestamp::from_ms(at)),
             }
         }

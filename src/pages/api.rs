@@ -22,8 +22,8 @@ pub fn page(app: &App, request: &Request, endpoints: &[Endpoint]) -> Response {
         div.head {
             h1 { "API" }
             p.muted {
-                "Names and shapes are Socorro's, so its tools work here. Errors are JSON with " code { "error" } ", " code { "field" } " and " code { "value" } ". "
-                "A token goes into " code { "Auth-Token" } " or " code { "Authorization: Bearer" } "; " a href="/account/" { "yours" } "."
+                "Names and formats are the same as in Socorro, so tools for Socorro work here. Errors are JSON with " code { "error" } ", " code { "field" } " and " code { "value" } ". "
+                "Send a token in the header " code { "Auth-Token" } " or " code { "Authorization: Bearer" } ". " a href="/account/" { "Your tokens" } "."
             }
             div.chips {
                 a.chip href="/api/openapi.json" { "OpenAPI" }
@@ -75,12 +75,12 @@ fn panel(endpoint: &Endpoint, address: &str, request: &Request) -> Markup {
                 @if !doc.params.is_empty() {
                     dl.facts {
                         @for param in doc.params {
-                            dt { code { (param.name) } @if param.is_required { " (needed)" } @else if is_many(param) { " (several)" } }
-                            dd { (param.text) "." @if let ParamKind::Choice(known) = param.kind { " One of " (known.join(", ")) "." } }
+                            dt { code { (param.name) } @if param.is_required { " (required)" } @else if is_many(param) { " (repeatable)" } }
+                            dd { (param.text) "." @if let ParamKind::Choice(known) = param.kind { " One of: " (known.join(", ")) "." } }
                         }
                     }
                 }
-                @if doc.is_search { p.plain.muted { "And all parameters of a " a href="/search/" { "search" } ": conditions by field name, _columns, _facets, _aggs.*, _histogram.*, _sort, _results_number." } }
+                @if doc.is_search { p.plain.muted { "Also all parameters of a " a href="/search/" { "search" } ": conditions by field name, _columns, _facets, _aggs.*, _histogram.*, _sort, _results_number." } }
                 @if let BodyDoc::Json(_) | BodyDoc::Text = doc.body {
                     p.plain.muted { "The body is " @if matches!(doc.body, BodyDoc::Text) { "the text of the lists." } @else { "JSON; " a href="/api/openapi.json" { "its schema" } "." } }
                 } @else { (form(endpoint)) }

@@ -29,7 +29,7 @@ pub fn attach(app: &App, request: &Request, _: &[String]) -> Result<Response, We
     let form = request.form();
     let signature = signature_in(&form)?;
     let text = form.get("bug").ok_or_else(|| {
-        WebError::bad("bug", "bug is missing: give a bug's address or its number")
+        WebError::bad("bug", "bug is missing; give the URL or the number of a bug")
     })?;
     let config = app.config.get();
     let tracker = Some(config.bugzilla.url.0.as_str()).filter(|url| !url.is_empty());
@@ -66,7 +66,7 @@ pub fn detach(app: &App, request: &Request, _: &[String]) -> Result<Response, We
         Some(association) if !association.by_hand => Err(WebError::new(
             409,
             format!(
-                "bug {} names this signature itself: take it out of the bug's crash-signature field",
+                "bug {} names this signature in its crash-signature field; remove it there",
                 key.id
             ),
         )),
@@ -86,7 +86,7 @@ fn signature_in(form: &Params) -> Result<String, WebError> {
         .ok_or_else(|| WebError::bad(name::SIGNATURE, "signature is missing"))?;
     if signature.len() > limits::BUG_SIGNATURE_BYTES_MAX {
         let why = format!(
-            "the signature has {} bytes, no crash has one of more than {}",
+            "the signature has {} bytes; the limit is {}",
             signature.len(),
             limits::BUG_SIGNATURE_BYTES_MAX
         );
@@ -193,7 +193,7 @@ impl Panel {
                         }
                     }
                 }
-                @if self.bugs.is_empty() { div.body.muted { "None is known." } } @else { (self.table()) }
+                @if self.bugs.is_empty() { div.body.muted { "No bugs." } } @else { (self.table()) }
                 @if self.may_change { div.body { (self.form()) } }
             }
         }
@@ -211,14 +211,14 @@ impl Panel {
                             tr {
                                 td { (link(association, &association.bug.key.id)) }
                                 td {
-                                    @if standing.status.is_empty() { span.faint title="The tracker has not been asked" { "not known" } }
+                                    @if standing.status.is_empty() { span.faint title="The status was not requested from the tracker yet" { "unknown" } }
                                     @else { (shown(&standing.status)) " " (shown(&standing.resolution)) }
                                 }
                                 td {
                                     @if association.bug.is_resolved() { s { (shown(&standing.summary)) } }
                                     @else { (shown(&standing.summary)) }
                                     @if association.signature != self.signature {
-                                        div.small.faint { "about the former signature " span.mono { (shown(&association.signature)) } }
+                                        div.small.faint { "from the former signature " span.mono { (shown(&association.signature)) } }
                                     }
                                 }
                                 @if self.may_change { td { (self.detach(association)) } }
@@ -227,7 +227,7 @@ impl Panel {
                     }
                 }
             }
-            @if more > 0 { div.body.small.muted { (counted(more as u64, "more bug", "more bugs")) "; the API has them" } }
+            @if more > 0 { div.body.small.muted { (counted(more as u64, "more bug", "more bugs")) " in the API" } }
         }
     }
 
@@ -252,7 +252,7 @@ impl Panel {
         html! {
             form.inline method="post" action="/signature/bugs/attach" {
                 input type="hidden" name=(name::SIGNATURE) value=(self.signature);
-                label { "Attach a bug " input name="bug" required placeholder="address, or number in Bugzilla"; }
+                label { "Attach a bug " input name="bug" required placeholder="URL, or number in Bugzilla"; }
                 " " button type="submit" { "Attach" }
             }
         }

@@ -73,7 +73,7 @@ pub fn system(params: &Params) -> Result<Option<&'static str>, WebError> {
 
 pub fn refused(param: &str, text: &str, accepted: &[impl std::borrow::Borrow<str>]) -> WebError {
     let accepted = accepted.join(", ");
-    WebError::bad(param, format!("{param} is {text:?}; it can be {accepted}"))
+    WebError::bad(param, format!("{param} is {text:?}; accepted: {accepted}"))
 }
 
 pub fn option(value: &str, text: &str, is_selected: bool) -> Markup {
@@ -113,7 +113,7 @@ pub fn versions(offered: &[&str], chosen: &[String]) -> Markup {
     html! {
         @if !versions.is_empty() {
             fieldset.checks {
-                legend { "Versions; none means all" }
+                legend { "Versions (none selected: all)" }
                 @for version in versions {
                     label {
                         input type="checkbox" name=(name::VERSION) value=(version) checked[chosen.iter().any(|v| v == version)];

@@ -77,7 +77,7 @@ impl Range {
     /// The unit of a bar, for a table heading.
     pub fn bar(self) -> &'static str {
         match self.interval().0 {
-            Interval::Week => "Week from",
+            Interval::Week => "Week of",
             _ => "Day",
         }
     }

@@ -10,7 +10,7 @@ pub fn page(error: &WebError) -> Response {
         400 => "Bad request",
         403 => "Access denied",
         404 => "Not found",
-        405 => "Wrong method",
+        405 => "Method not allowed",
         429 => "Too many requests",
         500.. => "Server error",
         _ => "Request refused",
@@ -20,7 +20,7 @@ pub fn page(error: &WebError) -> Response {
             h1 { (title) }
             p { (shown(&error.message)) "." }
             @if let Some(field) = &error.field {
-                p.muted { "Look at the parameter " code { (shown(field)) } "." }
+                p.muted { "Check the parameter " code { (shown(field)) } "." }
             }
             p { a href="/" { "Home" } " · " a href="/search/" { "Search" } " · " a href="/status/" { "Server status" } }
         }

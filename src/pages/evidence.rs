@@ -33,7 +33,7 @@ pub fn analysis(walk: &Walk) -> Markup {
                         @if let Some(instruction) = &info.instruction { dt { "Instruction" } dd { code { (shown(instruction)) } } }
                         (addresses(info))
                         @if info.memory_accesses.as_ref().is_some_and(Vec::is_empty) {
-                            dt { "Memory" } dd { "the instruction touches none" }
+                            dt { "Memory" } dd { "not accessed by the instruction" }
                         }
                         @for access in accesses {
                             dt { "Memory" }
@@ -62,7 +62,7 @@ pub fn analysis(walk: &Walk) -> Markup {
                         @for flip in &info.possible_bit_flips { dt { "Bit flip?" } dd { (bit_flip(flip)) } }
                     }
                     @if !info.possible_bit_flips.is_empty() {
-                        p.small.muted { "An address one flipped bit away would have been valid: perhaps bad memory, not a bug." }
+                        p.small.muted { "With one bit flipped, the address would be valid. The cause may be faulty memory and not a bug." }
                     }
                 }
             }
@@ -78,7 +78,7 @@ fn addresses(info: &CrashInfo) -> Markup {
                 @match (adjusted.kind.as_str(), &adjusted.address, &adjusted.offset) {
                     ("null-pointer", _, Some(offset)) if offset.trim_start_matches(['0', 'x']).is_empty() => "a null pointer",
                     ("null-pointer", _, Some(offset)) => { "a null pointer, with offset " code { (offset) } },
-                    ("non-canonical", Some(address), _) => { "in truth " code { (address) } ", which no memory can have" },
+                    ("non-canonical", Some(address), _) => { "originally " code { (address) } ", a non-canonical address" },
                     (kind, address, offset) => {
                         (shown(kind)) " " code { (address.as_deref().or(offset.as_deref()).unwrap_or_default()) }
                     },
@@ -104,7 +104,7 @@ fn bit_flip(flip: &PossibleBitFlip) -> Markup {
     html! {
         code { (flip.address.as_deref().unwrap_or("unknown")) }
         @if let Some(register) = &flip.source_register { " from " code { (shown(register)) } }
-        @if let Some(confidence) = flip.confidence { ", " (format!("{:.0} %", confidence * 100.0)) " sure" }
+        @if let Some(confidence) = flip.confidence { ", " (format!("{:.0} %", confidence * 100.0)) " confidence" }
         @if !signs.is_empty() { span.muted { " (" (signs.join(", ")) ")" } }
     }
 }
@@ -140,19 +140,19 @@ pub fn process(walk: &Walk) -> Markup {
                 }
                 @for (index, record) in mac.iter().take(MAC_RECORDS_MAX).enumerate() {
                     details open[index == 0] {
-                        summary { "What macOS said" @if let Some(module) = record["module"].as_str() { ", of " span.mono { (shown(module)) } } }
+                        summary { "macOS crash info" @if let Some(module) = record["module"].as_str() { " of " span.mono { (shown(module)) } } }
                         (pairs(record))
                     }
                 }
                 @if let Some(errors) = soft_errors(walk) {
                     details {
-                        summary { "What the writer of the dump could not do" }
+                        summary { "Errors while the client wrote the dump" }
                         div.body.small { pre { (shown_whole(&serde_json::to_string_pretty(errors).unwrap_or_default())) } }
                     }
                 }
                 @if !limits.is_empty() {
                     details {
-                        summary { "Limits of the process: " (limits.len()) }
+                        summary { "Process limits: " (limits.len()) }
                         (table(&limits, &[("name", "Limit"), ("soft", "Soft"), ("hard", "Hard"), ("unit", "Unit")]))
                     }
                 }
@@ -161,7 +161,7 @@ pub fn process(walk: &Walk) -> Markup {
                         summary { "Handles: " (handles.len()) }
                         @let listed: Vec<&Value> = handles.iter().take(HANDLES_MAX).collect();
                         (table(&listed, &[("handle", "Handle"), ("type_name", "Type"), ("object_name", "Name")]))
-                        @if handles.len() > HANDLES_MAX { p.muted.small { (handles.len() - HANDLES_MAX) " more handles; the API has them" } }
+                        @if handles.len() > HANDLES_MAX { p.muted.small { (handles.len() - HANDLES_MAX) " more handles are in the API" } }
                     }
                 }
             }
@@ -263,7 +263,7 @@ mod tests {
         let walk = |errors: &str| -> Walk {
             serde_json::from_str(&format!("{{\"soft_errors\": {errors}}}")).expect("a walk")
         };
-        let heading = "What the writer of the dump could not do";
+        let heading = "Errors while the client wrote the dump";
         for empty in ["[]", "null", "{}"] {
             let markup = process(&walk(empty)).into_string();
             assert!(!markup.contains(heading), "{empty}: {markup}");

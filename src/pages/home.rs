@@ -85,11 +85,11 @@ pub(super) fn first_steps(request: &Request) -> Markup {
     let host = shown(request.header("host").unwrap_or("127.0.0.1:8000")).into_owned();
     html! {
         section.panel {
-            header { h2 { "No crash yet" } }
+            header { h2 { "No crashes yet" } }
             div.empty {
                 p { "Send one with any client, or with curl:" }
                 pre { "curl -F upload_file_minidump=@some.dmp -F ProductName=MyApp -F Version=1.0 " "http:" "//" (host) "/submit" }
-                p { "The answer is its crash id; it shows up here at once, walked and named within two seconds." }
+                p { "The response contains the crash id. The crash appears here at once and is processed within about two seconds." }
             }
         }
     }
@@ -132,7 +132,7 @@ fn products(week: &SearchResult) -> Markup {
         section.panel {
             header { h2 { "Products" } span.muted.small { "crashes in " (DAYS) " days" } }
             @let products = buckets(&week.facets, name::PRODUCT);
-            @if products.is_empty() { div.body.muted { "No processed crash names its product yet." } }
+            @if products.is_empty() { div.body.muted { "No processed crash has a product name yet." } }
             table {
                 tbody {
                     @for product in products {

@@ -109,7 +109,7 @@ fn markup(next: &str, problem: Option<&str>) -> Markup {
                     input type="hidden" name=(NEXT) value=(next);
                     div.act { button.primary type="submit" { "Log in" } }
                 }
-                p.muted.small { "An admin makes accounts and tokens under " a href="/users/" { "Users" } " or with " code { "crashkeep token create --user NAME" } ". On a server without accounts, log in with the key that it printed when it started." }
+                p.muted.small { "An admin creates accounts and tokens under " a href="/users/" { "Users" } " or with " code { "crashkeep token create --user NAME" } ". On a server without accounts, log in with the local key that the server printed at startup." }
             }
         }
     }

@@ -128,10 +128,10 @@ impl<'a> View<'a> {
             }
             @if is_quiet {
                 section.panel { div.empty {
-                    p { "No crash of " b { (shown(self.product)) } " was received in the last " (CHART_DAYS) " days." }
+                    p { "No crashes of " b { (shown(self.product)) } " were received in the last " (CHART_DAYS) " days." }
                     p {
-                        "Look " a href=(self.top_crashers(&[("days", "28")])) { "28 days back" } ", see "
-                        a href=(self.trends()) { "what was counted before" } ", see " a href="/" { "which products crash" } ", or check that the client sends this name as its product."
+                        "Look at the " a href=(self.top_crashers(&[("days", "28")])) { "last 28 days" } ", at "
+                        a href=(self.trends()) { "older trends" } ", or at " a href="/" { "all products" } ". Also check that the client sends exactly this product name."
                     }
                 } }
             } @else {
@@ -190,7 +190,7 @@ impl<'a> View<'a> {
         html! {
             section.panel id="new" {
                 header { h2 { "New signatures" } span.muted.small { "first seen in the last " (WEEK_DAYS) " days" } }
-                @if self.fresh.is_empty() { div.body.muted { "None: everything that crashed was seen before." } }
+                @if self.fresh.is_empty() { div.body.muted { "None. All signatures of this period were seen before." } }
                 @else { div.scroll { table {
                     thead { tr { th { "First seen" } th { "Signature" } th.num { "Crashes" } } }
                     tbody {
@@ -206,8 +206,8 @@ impl<'a> View<'a> {
     fn movers(&self) -> Markup {
         html! {
             section.panel {
-                header { h2 { "Movers" } span.muted.small { "places against the " (WEEK_DAYS) " days before" } }
-                @if self.movers.is_empty() { div.body.muted { "No signature of both weeks changed its place." } }
+                header { h2 { "Movers" } span.muted.small { "change of rank since the " (WEEK_DAYS) " days before" } }
+                @if self.movers.is_empty() { div.body.muted { "No signature that occurred in both weeks changed its rank." } }
                 @else { div.scroll { table {
                     thead { tr { th.num { "Moved" } th.num { "Rank" } th { "Signature" } th.num { "Crashes" } } }
                     tbody {

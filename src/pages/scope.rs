@@ -153,11 +153,11 @@ pub fn is_day(name: &str) -> bool {
 /// The condition on the date for a day. The whole last day is included.
 pub fn day_bound(name: &str, text: &str) -> Result<String, String> {
     let day = Date::parse(text, format_description!("[year]-[month]-[day]"))
-        .map_err(|_| format!("{text:?} is no day; write it as 2026-11-22"))?;
+        .map_err(|_| format!("{text:?} is not a date; use the form 2026-11-22"))?;
     match name {
         "to" => match day.next_day() {
             Some(next) => Ok(format!("<{next}")),
-            None => Err("the day is out of range".to_owned()),
+            None => Err("the date is out of range".to_owned()),
         },
         _ => Ok(format!(">={day}")),
     }
@@ -210,7 +210,7 @@ mod tests {
         let filters = to_filters(&params).expect("good days");
         let text: Vec<String> = filters.iter().map(|(n, v)| format!("{n}{v}")).collect();
         assert_eq!(text, ["date>=2026-11-01", "date<2026-12-01", "productA"]);
-        let error = to_filters(&Params::parse("from=yesterday")).expect_err("no day");
+        let error = to_filters(&Params::parse("from=yesterday")).expect_err("not a date");
         assert_eq!((error.status, error.field.as_deref()), (400, Some("from")));
     }
 }

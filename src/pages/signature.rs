@@ -58,7 +58,7 @@ pub fn report(app: &App, request: &Request, _: &[String]) -> Result<Response, We
     let Some(text) = request.query.get(name::SIGNATURE) else {
         return Err(WebError::bad(
             name::SIGNATURE,
-            "signature is missing; the address is /signature/?signature=... with the whole text",
+            "signature is missing; the URL is /signature/?signature=... with the complete signature",
         ));
     };
     let view = View::load(app, request, text)?;
@@ -100,7 +100,7 @@ impl<'a> View<'a> {
             None => None,
             Some(text) => Some(*choices.iter().find(|f| f.name == text).ok_or_else(|| {
                 let message = format!(
-                    "by is {text:?}; it can be the name of a field that can be counted, as /api/SuperSearchFields/ lists them"
+                    "by is {text:?}; it must be a field with facets, see /api/SuperSearchFields/"
                 );
                 WebError::bad("by", message)
             })?),
@@ -108,7 +108,10 @@ impl<'a> View<'a> {
         let page: usize = match params.get("page") {
             None => 1,
             Some(text) => text.parse().ok().filter(|page| *page > 0).ok_or_else(|| {
-                WebError::bad("page", format!("page is {text:?}; it can be 1 and up"))
+                WebError::bad(
+                    "page",
+                    format!("page is {text:?}; it must be a number from 1 on"),
+                )
             })?,
         };
         let mut conditions = to_filters(params)?;
@@ -148,19 +151,19 @@ impl<'a> View<'a> {
     fn markup(&self) -> Markup {
         html! {
             (self.head())
-            (moves("Its crashes are now found under", &self.moved_to))
+            (moves("Crashes moved to", &self.moved_to))
             section.panel { div.body { (self.form()) } }
             @if self.result.total == 0 {
                 section.panel { div.empty {
-                    p { "No crash with this signature from " (self.range.from) " to " (self.range.to) " answers the conditions." }
-                    p { "Begin further back, or take away a condition."
-                        @if let Some(first) = &self.first { " Its first crash here was " (first.link(html! { "on " (day_text(first.at, self.now)) })) "." }
+                    p { "No crashes with this signature from " (self.range.from) " to " (self.range.to) " match the conditions." }
+                    p { "Choose an earlier start date, or remove a condition."
+                        @if let Some(first) = &self.first { " The first crash with this signature was received " (first.link(html! { "on " (day_text(first.at, self.now)) })) "." }
                     }
                 } }
                 (self.bugs.markup())
             } @else {
                 section.panel {
-                    header { h2 { "How often" } span.muted.small { "days in UTC" } }
+                    header { h2 { "Crashes over time" } span.muted.small { "days in UTC" } }
                     div.body { (self.chart.markup()) }
                     (self.chart.table())
                 }
@@ -174,7 +177,7 @@ impl<'a> View<'a> {
                 }
                 (self.reports())
             }
-            (moves("Crashes were found before under", &self.moved_from))
+            (moves("Crashes moved from", &self.moved_from))
         }
     }
 
@@ -195,7 +198,7 @@ impl<'a> View<'a> {
                     span.chip { a href=(self.scope.search()) { (counted(self.result.total, "crash", "crashes")) } }
                     span.chip { b { (number(distinct(&self.result.facets, name::INSTALLATION))) } " installs" }
                     @if let Some(first) = &self.first {
-                        span.chip title="In any product and version" { "first seen " (first.link(first.at.to_string())) }
+                        span.chip title="Across all products and versions" { "first seen " (first.link(first.at.to_string())) }
                     }
                 }
                 p.plain.muted.small { "Received from " (self.range.from) " to " (self.range.to) "." }
@@ -218,7 +221,7 @@ impl<'a> View<'a> {
                 label { "From" input type="date" name="from" value=(self.params.get("from").unwrap_or_default()); }
                 label { "To" input type="date" name="to" value=(self.params.get("to").unwrap_or_default()); }
                 label { "Count by" select name="by" {
-                    option value="" { "nothing more" }
+                    option value="" { "no field" }
                     @for field in &self.choices {
                         option value=(field.name) selected[self.by.is_some_and(|by| by.name == field.name)] { (field.title) }
                     }
@@ -283,7 +286,7 @@ impl<'a> View<'a> {
                         }
                         @if missing > 0 {
                             tr {
-                                td.muted { "not known" }
+                                td.muted { "unknown" }
                                 td.num { a href=(self.scope.when(field.name, "__null__").search()) { (number(missing)) } }
                                 td.num { (share_text(share(missing, self.result.total))) }
                                 td {}
@@ -299,7 +302,7 @@ impl<'a> View<'a> {
         let known: u64 = self.uptimes.iter().sum();
         html! {
             section.panel {
-                header { h2 { "Uptime" } span.muted.small { "of " (counted(known, "crash", "crashes")) " that know it" } }
+                header { h2 { "Uptime" } span.muted.small { "of " (counted(known, "crash", "crashes")) " with a known uptime" } }
                 div.scroll { table.facet.shares {
                     thead { tr { th { "Ran for" } th.num { "Crashes" } th.num { "Share" } th {} } }
                     tbody {
@@ -329,7 +332,7 @@ impl<'a> View<'a> {
                 header {
                     h2 { "Reports" }
                     span.muted.small { "newest first" }
-                    span.act { a href=(self.scope.search()) { "search in them" } }
+                    span.act { a href=(self.scope.search()) { "search these crashes" } }
                 }
                 div.scroll {
                     table {

@@ -17,7 +17,7 @@ pub fn explain(app: &App, _: &Request, captures: &[String]) -> Result<Response, 
         .map_err(|e| WebError::new(400, format!("{text:?} is {e}")))?;
     let (seq, row) = app.store.crash(id)?.ok_or_else(|| {
         WebError::not_found(format!(
-            "there is no crash {id}: it was never received here, or it was deleted"
+            "crash {id} does not exist: this server never received it, or it was deleted"
         ))
     })?;
     let told = app.naming.explain(seq, &row)?.ok_or_else(|| {
@@ -59,7 +59,7 @@ impl View<'_> {
                 div.chips {
                     span.chip { "rules " b { (self.ruleset) } }
                     span.chip { "lists " b { @if self.revision == 0 { "built in" } @else { "revision " (self.revision) } } }
-                    @if self.told.is_of_first_thread { span.chip.warn { "named by thread 0: the watchdog crashed in its place" } }
+                    @if self.told.is_of_first_thread { span.chip.warn { "uses thread 0 instead of the watchdog thread that crashed" } }
                     @if let Some(stored) = stored.filter(|stored| *stored != name) {
                         span.chip.warn { "stored as " b { (shown(stored)) } }
                     }
@@ -82,10 +82,10 @@ impl View<'_> {
             section.panel {
                 header {
                     h2 { "Frames" }
-                    span.muted.small { "callee first; what is bold stands in the signature" }
+                    span.muted.small { "callee first; bold frames are part of the signature" }
                 }
                 @if frames.is_empty() {
-                    div.body.muted { "No stack named this crash." }
+                    div.body.muted { "The signature of this crash was not made from a stack." }
                 } @else {
                     ol.stack.fates {
                         @for (at, frame) in frames.iter().enumerate() { (frame_row(at, frame)) }
@@ -98,12 +98,12 @@ impl View<'_> {
     fn rules(&self) -> Markup {
         html! {
             section.panel {
-                header { h2 { "Rules that changed it" } span.muted.small { "in their order" } }
+                header { h2 { "Rules that changed the signature" } span.muted.small { "in order" } }
                 @if self.told.rules.is_empty() {
                     div.body.muted { "No rule set a signature." }
                 } @else {
                     div.scroll { table.steps {
-                        thead { tr { th { "Rule" } th { "Signature after it" } } }
+                        thead { tr { th { "Rule" } th { "Signature after the rule" } } }
                         tbody { @for step in &self.told.rules { (rule_row(step)) } }
                     } }
                 }
@@ -133,13 +133,13 @@ fn frame_row(at: usize, frame: &FrameStep) -> Markup {
 /// Whether a frame is part of the signature, and its fate in words.
 fn fate_text(fate: Fate) -> (bool, &'static str) {
     match fate {
-        Fate::Nameless => (false, "skipped: nothing names it"),
+        Fate::Nameless => (false, "skipped: no name"),
         Fate::AboveSentinel => (false, "skipped: above a sentinel"),
         Fate::Irrelevant => (false, "skipped: irrelevant"),
-        Fate::Repeated => (false, "skipped: repeats the module before"),
-        Fate::Prefix => (true, "kept, and on: prefix"),
-        Fate::Last => (true, "kept, and the last"),
+        Fate::Repeated => (false, "skipped: same module as the frame before"),
+        Fate::Prefix => (true, "kept, prefix: continue"),
+        Fate::Last => (true, "kept, last frame"),
         Fate::NotReached => (false, "not reached"),
-        Fate::Fallback => (true, "kept: no other frame would do"),
+        Fate::Fallback => (true, "kept: no better frame"),
     }
 }

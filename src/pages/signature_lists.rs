@@ -206,13 +206,13 @@ impl View {
                 div.crumbs { a href="/" { "Home" } " / signature lists" }
                 h1 { "Signature lists" }
                 p.muted.plain {
-                    "They say which frames never name a crash, which do not end its name, and which start it. "
-                    "A change is tried on every stored crash before it is put in force, and can be taken back."
+                    "They define which frames are irrelevant, which are prefixes, and which start a signature. "
+                    "A preview shows the effect of a change on all stored crashes before you apply it. Every change can be undone."
                 }
                 div.chips {
-                    span.chip { "in force " b { (revision_name(self.in_force)) } }
+                    span.chip { "active: " b { (revision_name(self.in_force)) } }
                     @if let Some(row) = self.running() {
-                        span.chip.warn { "naming history: " (number(row.looked_at.min(row.total))) " of " (counted(row.total, "crash", "crashes")) ", " (number(row.changed)) " changed" }
+                        span.chip.warn { "updating signatures: " (number(row.looked_at.min(row.total))) " of " (counted(row.total, "crash", "crashes")) ", " (number(row.changed)) " changed" }
                     }
                 }
                 @if let Some(row) = self.running() { div.by { (bar(row.looked_at, row.total)) } }
@@ -220,7 +220,7 @@ impl View {
             @match &self.outcome {
                 Outcome::None => {}
                 Outcome::Refused(why) => {
-                    section.panel { div.body { span.chip.bad { "not taken" } " " code { (shown(why)) } } }
+                    section.panel { div.body { span.chip.bad { "not saved" } " " code { (shown(why)) } } }
                 }
                 Outcome::Previewed(ids, preview) => { (previewed(ids, preview)) }
             }
@@ -250,7 +250,7 @@ impl View {
                     }
                     @if self.may_change {
                         div.body.filters {
-                            label { "Comment" input name="comment" value=(self.draft.comment) maxlength="500" placeholder="why"; }
+                            label { "Comment" input name="comment" value=(self.draft.comment) maxlength="500" placeholder="reason for the change"; }
                             label { "Your name" input name="author" maxlength="100"; }
                             button.primary type="submit" { "Preview" }
                             button type="submit" formaction="/signatures/apply" { "Apply" }
@@ -264,11 +264,11 @@ impl View {
     fn history(&self) -> Markup {
         html! {
             section.panel id="history" {
-                header { h2 { "Revisions" } span.muted.small { "any of them can be put in force again" } }
+                header { h2 { "Revisions" } span.muted.small { "you can restore any of them" } }
                 div.scroll {
                     table.revisions {
                         thead { tr {
-                            th.num { "#" } th { "When" } th { "Who" } th { "Comment" }
+                            th.num { "#" } th { "Date" } th { "Author" } th { "Comment" }
                             th.num { "Crashes changed" } th {}
                         } }
                         tbody {
@@ -311,7 +311,7 @@ impl View {
 
     fn restore(&self, revision: u64) -> Markup {
         html! {
-            @if revision == self.in_force { span.chip.good { "in force" } }
+            @if revision == self.in_force { span.chip.good { "active" } }
             @else if self.may_change {
                 form.inline method="post" action="/signatures/restore" {
                     input type="hidden" name="revision" value=(revision);
@@ -332,9 +332,9 @@ fn entries_text(text: &str) -> String {
 fn site_help() -> Markup {
     html! {
         p.muted.small {
-            "Your own rules, one a line: " code { "irrelevant" } ", " code { "prefix" } ", " code { "line-number" } " or " code { "sentinel" }
-            " with an entry of that list; " code { "rename A => B" } "; " code { "merge A* => B" } "; " code { "split A by Annotation" } ". "
-            code { "@Product" } " behind the first word makes it a rule for one product."
+            "Your own rules, one per line: " code { "irrelevant" } ", " code { "prefix" } ", " code { "line-number" } " or " code { "sentinel" }
+            " followed by an entry of that list; " code { "rename A => B" } "; " code { "merge A* => B" } "; " code { "split A by Annotation" } ". "
+            code { "@Product" } " after the first word limits the rule to one product."
         }
     }
 }
@@ -347,22 +347,22 @@ fn previewed(ids: &[(u64, CrashId)], preview: &Preview) -> Markup {
         section.panel {
             header {
                 h2 { "Preview: " (counted(preview.changed, "crash changes", "crashes change")) " of " (number(preview.crashes)) }
-                span.muted.small { "nothing has been changed" }
+                span.muted.small { "nothing has been saved yet" }
             }
             div.body {
                 div.stats {
-                    (figure(preview.merges.count, "signatures that others merge into"))
-                    (figure(preview.splits.count, "signatures that split"))
-                    (figure(preview.renames.count, "signatures that are renamed"))
+                    (figure(preview.merges.count, "merged signatures"))
+                    (figure(preview.splits.count, "split signatures"))
+                    (figure(preview.renames.count, "renamed signatures"))
                     (figure(preview.signatures_before, "signatures now"))
-                    (figure(preview.signatures_after, "signatures then"))
+                    (figure(preview.signatures_after, "signatures after the change"))
                 }
                 @if preview.unreadable > 0 {
-                    p { span.chip.warn { (counted(preview.unreadable, "crash", "crashes")) " cannot be told of: their reports cannot be read" } }
+                    p { span.chip.warn { (counted(preview.unreadable, "crash", "crashes")) " not included: the reports are unreadable" } }
                 }
             }
         }
-        (groups("Merge", "from", &preview.merges, ids))
+        (groups("Merged", "from", &preview.merges, ids))
         (groups("Split", "into", &preview.splits, ids))
         (groups("Renamed", "to", &preview.renames, ids))
     }
@@ -380,7 +380,7 @@ fn groups(title: &str, direction: &str, groups: &Groups, ids: &[(u64, CrashId)])
                         @for group in groups.shown.iter().take(GROUPS_MAX) { (group_row(group, ids)) }
                     }
                 } }
-                @if more > 0 { div.body.small.muted { (counted(more, "more group", "more groups")) "; the API has the first of them" } }
+                @if more > 0 { div.body.small.muted { (counted(more, "more group", "more groups")) "; see the API" } }
             }
         }
     }
@@ -400,11 +400,11 @@ fn group_row(group: &Group, ids: &[(u64, CrashId)]) -> Markup {
                     @for part in group.parts.iter().take(PARTS_MAX) {
                         li {
                             b.num { (number(part.crashes)) } " "
-                            @if part.signature == group.signature { span.muted { "as now" } }
+                            @if part.signature == group.signature { span.muted { "unchanged" } }
                             @else { a.sig href=(Scope::default().signature_page(&part.signature)) { (signature(&part.signature)) } }
                             span.small.faint {
                                 @for (at, id) in part.examples.iter().filter_map(id_of).enumerate() {
-                                    @if at == 0 { " such as " } @else { ", " }
+                                    @if at == 0 { " for example " } @else { ", " }
                                     a.mono href=(report_path(id)) { (id.to_string().chars().take(8).collect::<String>()) }
                                 }
                             }

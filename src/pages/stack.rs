@@ -59,7 +59,7 @@ pub fn frames(thread: &Thread, crashed: bool) -> Markup {
                 }
             }
             @if more > 0 {
-                li.sys { span.n { "…" } span.fn { (more) " more frames; the API has all of them" } }
+                li.sys { span.n { "…" } span.fn { (more) " more frames; the API returns all of them" } }
             }
         }
     }
@@ -97,7 +97,7 @@ fn physical(frame: &Frame, hot: bool) -> Markup {
             @if function.is_some() {
                 (source(frame.file.as_deref(), frame.line))
             } @else if frame.missing_symbols == Some(true) {
-                span.src { "no symbols for this module: " a href="/symbols/" { "what would help" } }
+                span.src { "no symbols for this module: " a href="/symbols/" { "how to fix" } }
             }
         }
     }
@@ -141,13 +141,13 @@ fn classes(system: bool, nosym: bool, hot: bool, inline: bool) -> String {
 /// The explanation of a trust word.
 fn trust(word: &str) -> &'static str {
     match word {
-        "context" => "from the registers: certain",
+        "context" => "from the CPU registers: certain",
         "cfi" => "found by unwind information: reliable",
         "frame_pointer" => "found by following frame pointers: fairly reliable",
         "cfi_scan" => "found by scanning the stack, confirmed by unwind information",
         "scan" => "found by scanning the stack: a guess",
         "prewalked" => "given by the client",
-        _ => "how it was found is not known",
+        _ => "unknown method",
     }
 }
 

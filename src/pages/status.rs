@@ -31,11 +31,11 @@ pub fn status(app: &App, request: &Request, _: &[String]) -> Result<Response, We
                     span.chip.warn { (being_built(app, request, building)) (number(building.rows)) " of " (number(building.rows_total)) }
                 }
                 @if app.retention.status().held.is_some() {
-                    span.chip.warn { "retention waits to be confirmed" }
+                    span.chip.warn { "retention is waiting for confirmation" }
                 }
                 @if let Some(why) = &indexing.error { span.chip.bad { "index: " (why) } }
                 @if !cfg!(target_os = "linux") {
-                    span.chip.warn { "walkers run without memory and time limits on this system" }
+                    span.chip.warn { "walkers run without memory and time limits on this operating system" }
                 }
             }
         }
@@ -68,12 +68,12 @@ fn being_built(app: &App, request: &Request, building: Building) -> String {
         .map(|field| field.name)
         .collect();
     match (building.is_beside, names.is_empty()) {
-        (true, true) => "index is being built anew, searches go on: ".to_owned(),
+        (true, true) => "rebuilding the index, searches still work: ".to_owned(),
         (true, false) => format!(
-            "index is being built with {}, other searches go on: ",
+            "rebuilding the index with {}, other searches still work: ",
             names.join(", ")
         ),
-        (false, _) => "index is being built: ".to_owned(),
+        (false, _) => "building the index: ".to_owned(),
     }
 }
 
@@ -88,10 +88,10 @@ fn queue_chip(app: &App, store: &StoreStatus) -> Markup {
             Some(at) if queued > 0 => {
                 @let age = app.clock.now().ms_since(at);
                 span.chip.warn[age > 60_000] {
-                    (counted(queued, "crash waits", "crashes wait")) ", the oldest for " (span_text(age))
+                    (counted(queued, "crash", "crashes")) " queued, the oldest for " (span_text(age))
                 }
             }
-            _ => span.chip.good { "nothing waits" },
+            _ => span.chip.good { "queue is empty" },
         }
     }
 }
@@ -102,11 +102,11 @@ fn workers(app: &App) -> Markup {
         section.panel {
             header {
                 h2 { "Workers" }
-                span.muted.small { (counted(app.pool.waiting() as u64, "crash", "crashes")) " handed out and not begun" }
+                span.muted.small { (counted(app.pool.waiting() as u64, "crash", "crashes")) " assigned to workers but not started" }
             }
             div.scroll {
                 table {
-                    thead { tr { th { "Worker" } th { "Does" } th.num { "Finished" } th.num { "Walker faults" } th.num.hide-s { "Walker pid" } } }
+                    thead { tr { th { "Worker" } th { "State" } th.num { "Finished" } th.num { "Walker faults" } th.num.hide-s { "Walker pid" } } }
                     tbody {
                         @for (at, worker) in app.pool.status().iter().enumerate() {
                             tr {
@@ -114,9 +114,9 @@ fn workers(app: &App) -> Markup {
                                 td {
                                     @match (worker.busy_with, worker.busy_since) {
                                         (Some(id), Some(since)) => {
-                                            "walks " a.mono href=(report_path(id)) { (id) } " since " (span_text(now.ms_since(since)))
+                                            "processing " a.mono href=(report_path(id)) { (id) } " for " (span_text(now.ms_since(since)))
                                         }
-                                        _ => span.muted { "waits for work" },
+                                        _ => span.muted { "idle" },
                                     }
                                 }
                                 td.num { (number(worker.finished)) }
@@ -147,7 +147,7 @@ fn jobs(app: &App, request: &Request) -> Result<Markup, WebError> {
                 td.num { (number(done)) " of " (number(total)) }
                 td.num { (number(changed)) }
                 td { @match ended.map(Timestamp::from_ms) {
-                    Some(ended) => { "in " (span_text(ended.ms_since(begun))) },
+                    Some(ended) => { (span_text(ended.ms_since(begun))) },
                     None => span.chip.warn { "running" },
                 } }
             }
@@ -156,21 +156,21 @@ fn jobs(app: &App, request: &Request) -> Result<Markup, WebError> {
     Ok(html! {
         @if !reprocessings.is_empty() || !resigns.is_empty() {
             section.panel {
-                header { h2 { "Jobs" } span.muted.small { "behind everything that is new" } span.act { a href="/api/Jobs/" { "as JSON" } } }
+                header { h2 { "Jobs" } span.muted.small { "new crashes are processed first" } span.act { a href="/api/Jobs/" { "as JSON" } } }
                 div.scroll { table {
-                    thead { tr { th { "Begun" } th { "What" } th.num { "Done" } th.num { "Changed" } th { "Took" } } }
+                    thead { tr { th { "Started" } th { "Job" } th.num { "Done" } th.num { "Changed" } th { "Duration" } } }
                     tbody {
                         @for job in &reprocessings {
                             @let what = html! { @match &job.cause {
                                 // A search can contain values that this caller may not see.
-                                Cause::Request { request: asked } if request.sees_protected() => { "crashes reprocessed on request: " span.mono { (shown(asked)) } },
-                                Cause::Request { .. } => "crashes reprocessed on request",
-                                Cause::Symbols { .. } => { a href="/symbols/" { "crashes reprocessed with late symbols" } },
+                                Cause::Request { request: asked } if request.sees_protected() => { "reprocessing, requested for the search " span.mono { (shown(asked)) } },
+                                Cause::Request { .. } => "reprocessing, requested by a user",
+                                Cause::Symbols { .. } => { a href="/symbols/" { "reprocessing with new symbols" } },
                             } };
                             (row(what, job.begun_at_ms, job.ended_at_ms, [job.done, job.crashes, job.improved]))
                         }
                         @for (id, job) in &resigns {
-                            @let what = html! { a href="/signatures/" { "signatures of list revision " (id) } };
+                            @let what = html! { a href="/signatures/" { "new signatures from list revision " (id) } };
                             (row(what, job.begun_at_ms, job.ended_at_ms, [job.looked_at, job.total, job.changed]))
                         }
                     }
@@ -194,7 +194,7 @@ fn intake(app: &App) -> Markup {
     let mut rows = vec![
         (
             "Received",
-            html! { (number(m.received.get())) " since the start" },
+            html! { (number(m.received.get())) " since the server started" },
         ),
         ("Stored", html! { (number(m.stored.get())) }),
     ];
@@ -209,7 +209,7 @@ fn intake(app: &App) -> Markup {
     }
     if m.panics.get() > 0 {
         rows.push((
-            "Faults of ours",
+            "Internal errors",
             html! { span.chip.bad { (number(m.panics.get())) } },
         ));
     }
@@ -227,8 +227,8 @@ fn disk(store: &StoreStatus) -> Markup {
                 html! { (counted(store.segments, "file", "files")) ", " (bytes_text(store.segment_bytes)) },
             ),
             (
-                "Of it in use",
-                html! { (bytes_text(store.live_bytes)) ", " (bytes_text(dead)) " replaced or deleted" },
+                "Segment data",
+                html! { (bytes_text(store.live_bytes)) " in use, " (bytes_text(dead)) " replaced or deleted" },
             ),
         ],
     )
@@ -239,26 +239,26 @@ fn retention(app: &App, request: &Request) -> Markup {
     let status = app.retention.status();
     let now = app.clock.now();
     let mut rows = vec![(
-        "Kept",
+        "Keep for",
         html! {
             "processed " (config.retention.processed_days.0) " days, failed "
-            (config.retention.failed_days.0) ", deferred " (config.deferred.keep_days.0)
+            (config.retention.failed_days.0) " days, deferred " (config.deferred.keep_days.0) " days"
         },
     )];
     if let Some((at, pass)) = &status.last_pass {
         let deleted = pass.deferred_deleted + pass.processed_deleted + pass.failed_deleted;
-        rows.push(("Last pass", html! { (ago(*at, now)) ": " (counted(deleted, "crash", "crashes")) " deleted, " (counted(pass.segments_removed, "file", "files")) " given back" }));
+        rows.push(("Last pass", html! { (ago(*at, now)) ": " (counted(deleted, "crash", "crashes")) " deleted, " (counted(pass.segments_removed, "segment file", "segment files")) " removed" }));
     }
     if let Some((at, audit)) = &status.last_audit {
         rows.push(("Last audit", html! {
             (ago(*at, now)) ": " (counted(audit.crashes, "crash", "crashes")) ", "
-            @if audit.is_clean() { "all in their places" } @else { span.chip.warn { (audit.misplaced.len()) " put right" } }
+            @if audit.is_clean() { "no errors" } @else { span.chip.warn { (audit.misplaced.len()) " in the wrong state, repaired" } }
             @if !audit.damaged.is_empty() { " " span.chip.bad { (audit.damaged.len()) " damaged" } }
         }));
     }
     if let Some(held) = &status.held {
-        rows.push(("Waits", html! {
-            p { span.chip.warn { "stopped itself" } " " (ago(held.at, now)) }
+        rows.push(("On hold", html! {
+            p { span.chip.warn { "needs confirmation" } " " (ago(held.at, now)) }
             p { (held) }
             @if request.is_admin() && !app.read_only {
                 form.inline method="post" action="/status/retention" {
@@ -286,14 +286,11 @@ fn configuration(app: &App) -> Markup {
     };
     let read = ago(reload.at, app.clock.now());
     let outcome = match &reload.outcome {
-        Ok(waiting) if waiting.is_empty() => html! { "all of it is in force" },
-        Ok(waiting) => html! { span.chip.warn { "after the next start: " (waiting.join(", ")) } },
-        Err(why) => html! { span.chip.bad { (why) } " The last good one stays in force." },
+        Ok(waiting) if waiting.is_empty() => html! { "all settings are active" },
+        Ok(waiting) => html! { span.chip.warn { "needs a restart: " (waiting.join(", ")) } },
+        Err(why) => html! { span.chip.bad { (why) } " The previous configuration stays active." },
     };
-    facts(
-        "Configuration",
-        &[("Read again", read), ("Outcome", outcome)],
-    )
+    facts("Configuration", &[("Reloaded", read), ("Result", outcome)])
 }
 
 /// Empty if no tracker is configured.
@@ -306,9 +303,9 @@ fn bugzilla(app: &App) -> Result<Markup, WebError> {
     let now = app.clock.now();
     let status = poller.status();
     let every = span_text(config.bugzilla.every.0.as_millis() as i64);
-    let mut rows = vec![("Asked", html! { (url) ", every " (every) })];
+    let mut rows = vec![("Server", html! { (url) ", polled every " (every) })];
     rows.push((
-        "Last success",
+        "Last successful poll",
         match app.store.last_pass(url)? {
             Some(at) => html! { (ago(at, now)) },
             None => html! { "none yet" },
@@ -318,8 +315,8 @@ fn bugzilla(app: &App) -> Result<Markup, WebError> {
         rows.push((
             "Found",
             html! {
-                (counted(pass.changed as u64, "bug", "bugs")) " new or changed, "
-                (number(pass.refreshed as u64)) " others asked for"
+                (counted(pass.changed as u64, "bug", "bugs")) " added or changed, "
+                (number(pass.refreshed as u64)) " others refreshed"
             },
         ));
     }
@@ -341,16 +338,16 @@ fn index(app: &App, request: &Request) -> Markup {
     facts(
         "Search index",
         &[
-            ("Crashes in it", html! { (number(index.documents)) }),
+            ("Indexed crashes", html! { (number(index.documents)) }),
             (
-                "Behind the store",
+                "Not indexed yet",
                 html! { (counted(index.changes_waiting, "change", "changes")) },
             ),
             (
-                "Anew",
+                "Rebuild",
                 html! {
                     @if may_rebuild {
-                        form.inline method="post" action="/status/reindex" { button type="submit" { "Build again" } }
+                        form.inline method="post" action="/status/reindex" { button type="submit" { "Rebuild index" } }
                     } @else { span.faint { "–" } }
                 },
             ),

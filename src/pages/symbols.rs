@@ -78,7 +78,7 @@ fn change_pin(
     let product = form.get(name::PRODUCT).ok_or_else(|| {
         WebError::bad(
             name::PRODUCT,
-            "a release is a product and a version; the product is missing",
+            "product is missing; a release is a product and a version",
         )
     })?;
     let release = Release {
@@ -109,21 +109,21 @@ impl View<'_> {
             div.head {
                 h1 { "Symbols" }
                 div.chips {
-                    span.chip { b { (number(self.kept.len() as u64)) } "modules kept" }
+                    span.chip { b { (number(self.kept.len() as u64)) } "modules stored" }
                     span.chip { b { (bytes_text(bytes)) } "on disk" }
                     span.chip { a href="#releases" { "by release" } }
                     span.chip { a href="/api/MissingSymbols/" { "JSON" } }
                 }
-                p.plain.muted { "Crashes whose stacks ask for symbols that come later are walked and named again by themselves, the newest first, behind everything that is new." }
+                p.plain.muted { "When missing symbols are uploaded, the affected crashes are reprocessed automatically, the newest first. New crashes are processed before them." }
             }
             section.panel {
-                header { h2 { "Missing symbols" } span.muted.small { "by the crashes that would get better stacks" } }
+                header { h2 { "Missing symbols" } span.muted.small { "sorted by the number of affected crashes" } }
                 div.body { (self.form()) }
                 @if self.findings.is_empty() { (self.nothing_lacks()) } @else { (self.missing()) }
             }
             section.panel {
-                header { h2 { "Mended crashes" } }
-                @if self.reprocessings.is_empty() { div.body.muted { "No symbols have come late so far." } } @else { (reprocessed(&self.reprocessings, self.now)) }
+                header { h2 { "Crashes improved by new symbols" } }
+                @if self.reprocessings.is_empty() { div.body.muted { "No crashes have been reprocessed after a symbol upload." } } @else { (reprocessed(&self.reprocessings, self.now)) }
             }
             (self.conflicts())
             (self.releases())
@@ -146,9 +146,9 @@ impl View<'_> {
     fn nothing_lacks(&self) -> Markup {
         html! {
             div.empty {
-                p { "Every module of every stack had its symbols." }
+                p { "No symbols are missing." }
                 @if self.kept.is_empty() {
-                    p { "To send symbols, give this command what you ship: programs and libraries, their debug files (PDB, dSYM, .debug, .dwp), or what dump_syms makes of them." }
+                    p { "Upload symbols with this command. FOLDER can contain programs and libraries, their debug files (PDB, dSYM, .debug, .dwp), or the output of dump_syms." }
                     pre { "crashkeep symbols add --server " (self.address) " FOLDER" }
                 }
             }
@@ -158,7 +158,7 @@ impl View<'_> {
     fn missing(&self) -> Markup {
         html! {
             div.scroll { table.top {
-                thead { tr { th.num.hide-s { "#" } th.num { "Crashes" } th { "Module" } th { "Why, and what helps" } } }
+                thead { tr { th.num.hide-s { "#" } th.num { "Crashes" } th { "Module" } th { "Cause and fix" } } }
                 tbody {
                     @for (at, finding) in self.findings.iter().enumerate() {
                         tr {
@@ -177,7 +177,7 @@ impl View<'_> {
         html! {
             (finding.cause.sentence())
             @if let Cause::OtherBuilds(others) = &finding.cause {
-                " Crashes have " span.sig { (shown(&finding.lack.debug_id)) } "; uploaded were"
+                " The crashes need " span.sig { (shown(&finding.lack.debug_id)) } "; the server has"
                 @for other in others {
                     div.small { span.sig { (shown(&other.debug_id)) } " " (ago(other.added_at, self.now)) (versions(&other.releases)) }
                 }
@@ -198,9 +198,9 @@ impl View<'_> {
         html! {
             @if !rows.is_empty() {
                 section.panel {
-                    header { h2 { "Conflicting uploads" } span.muted.small { "one debug id, two contents: the first is used; send one again with replace to use it" } }
+                    header { h2 { "Conflicting uploads" } span.muted.small { "different files for one debug id: the first is used; to use another, upload it again with replace" } }
                     div.scroll { table {
-                        thead { tr { th { "Module" } th { "Upload" } th.num { "Functions" } th.num { "Unwinding" } th { "Came" } th { "State" } } }
+                        thead { tr { th { "Module" } th { "Upload" } th.num { "Functions" } th.num { "Unwinding" } th { "Uploaded" } th { "State" } } }
                         tbody {
                             @for row in rows.iter().take(CONFLICTS) {
                                 @for (at, upload) in row.module.uploads.iter().enumerate() {
@@ -210,7 +210,7 @@ impl View<'_> {
                                         td.num { (number(upload.content.functions)) }
                                         td.num { (number(upload.content.cfi + upload.content.win)) }
                                         td.nowrap { (ago(Timestamp::from_ms(upload.added_at_ms), self.now)) }
-                                        td { @if row.module.is_in_use(at) { span.chip.good { "in use" } } @else if upload.conflict { span.chip.warn { "conflict" } } @else { span.chip { "kept" } } }
+                                        td { @if row.module.is_in_use(at) { span.chip.good { "in use" } } @else if upload.conflict { span.chip.warn { "conflict" } } @else { span.chip { "stored" } } }
                                     }
                                 }
                             }
@@ -236,15 +236,15 @@ impl View<'_> {
         }
         html! {
             section.panel id="releases" {
-                header { h2 { "Kept, by release" } span.muted.small { "a module may be of several; symbols of pinned releases are never deleted" } }
-                @if totals.is_empty() { div.body.muted { "No symbols are kept so far." } } @else {
+                header { h2 { "Symbols by release" } span.muted.small { "a module can belong to several releases; symbols of pinned releases are never deleted" } }
+                @if totals.is_empty() { div.body.muted { "No symbols have been uploaded yet." } } @else {
                     div.scroll { table {
                         thead { tr { th { "Product" } th { "Version" } th.num { "Modules" } th.num { "On disk" } th { "Last used" } @if self.may_change { th {} } } }
                         tbody {
                             @for (release, total) in totals.iter().take(RELEASES) {
                                 tr {
                                     @if let Some(release) = release { td { (shown(&release.product)) } td { (shown(&release.version)) } }
-                                    @else { td.muted { "of no release so far" } td {} }
+                                    @else { td.muted { "no known release" } td {} }
                                     td.num { (number(total.modules)) }
                                     td.num { (bytes_text(total.bytes)) }
                                     td.nowrap { @if let Some(at) = total.used_at_ms { (ago(Timestamp::from_ms(at), self.now)) } @else { span.faint { "never" } } }
@@ -295,7 +295,7 @@ fn module(finding: &Finding) -> Markup {
     let more = finding.releases.len().saturating_sub(RELEASES_NAMED);
     html! {
         span.sig { (shown(&finding.lack.debug_file)) }
-        div.small { a.sig href=(search(&finding.lack.debug_id)) title="Its crashes" { (shown(&finding.lack.debug_id)) } }
+        div.small { a.sig href=(search(&finding.lack.debug_id)) title="Affected crashes" { (shown(&finding.lack.debug_id)) } }
         div.small.muted {
             @for (at, (release, _)) in named.enumerate() {
                 @if at > 0 { ", " }
@@ -318,7 +318,7 @@ fn versions(releases: &[Release]) -> Markup {
 fn reprocessed(reprocessings: &[Reprocessing], now: Timestamp) -> Markup {
     html! {
         div.scroll { table {
-            thead { tr { th { "Symbols came" } th { "For" } th.num { "Done" } th { "Outcome" } th.num.hide-s { "Took" } } }
+            thead { tr { th { "Uploaded" } th { "Modules" } th.num { "Done" } th { "Result" } th.num.hide-s { "Duration" } } }
             tbody {
                 @for row in reprocessings {
                     @let modules = row.cause.modules();

@@ -34,9 +34,9 @@ pub fn throttling(app: &App, request: &Request, _: &[String]) -> Result<Response
         div.head {
             h1 { "How reports are throttled" }
             p.muted {
-                "The first rule whose condition holds decides about a report, or about the share of such reports that it names. "
-                "A deferred report is kept for " (config.deferred.keep_days.0) " days and walked when somebody asks for it. "
-                a href="/search/?state=%3Ddeferred" { "All that are kept" }
+                "The first matching rule decides what happens to a report. A rule with a percentage applies only to that share of the matching reports. "
+                "A deferred report is kept for " (config.deferred.keep_days.0) " days and processed only on request. "
+                a href="/search/?state=%3Ddeferred" { "Deferred reports" }
             }
         }
         section.panel {
@@ -44,7 +44,7 @@ pub fn throttling(app: &App, request: &Request, _: &[String]) -> Result<Response
             (view.table())
         }
         @if rules.is_empty() {
-            p.muted { "No rule is set, so every report is kept. Rules stand in " code { "appliance.toml" } " as " code { "[[throttle]]" } "." }
+            p.muted { "No rules are configured, so every report is accepted. Configure rules in " code { "appliance.toml" } " as " code { "[[throttle]]" } "." }
         }
         (versions(&decided))
     };
@@ -79,7 +79,7 @@ impl View<'_> {
             div.scroll {
                 table {
                     thead { tr {
-                        th.num { "#" } th { "Rule" } th { "Holds for" } th { "Outcome" }
+                        th.num { "#" } th { "Rule" } th { "Condition" } th { "Outcome" }
                         th.num { "Reports today" } th.num { "In " (DAYS) " days" }
                         th.num { "Processed in " (SEARCH_DAYS) " days" }
                     } }
@@ -87,9 +87,9 @@ impl View<'_> {
                         @for (at, rule) in self.rules.iter().enumerate() {
                             (self.row(Some(at + 1), &now[at], condition(rule)))
                         }
-                        (self.row(Some(now.len()), &now[now.len() - 1], html! { "every other report" }))
+                        (self.row(Some(now.len()), &now[now.len() - 1], html! { "all other reports" }))
                         @for key in self.by_rule.keys().filter(|key| !now.contains(key)) {
-                            (self.row(None, key, html! { span.muted { "no longer set" } }))
+                            (self.row(None, key, html! { span.muted { "no longer configured" } }))
                         }
                     }
                 }
@@ -151,8 +151,8 @@ fn versions(decided: &[Decided]) -> Markup {
     let left_out = rows.len().saturating_sub(VERSIONS_MAX);
     html! {
         section.panel {
-            header { h2 { "By product and version" } span.muted.small { "reports in " (DAYS) " days, the most refused first" } }
-            @if rows.is_empty() { div.body.muted { "No report has come in." } }
+            header { h2 { "By product and version" } span.muted.small { "reports in " (DAYS) " days, most rejected first" } }
+            @if rows.is_empty() { div.body.muted { "No reports received." } }
             @else {
                 div.scroll { table {
                     thead { tr { th { "Product" } th { "Version" } @for (outcome, _) in Outcome::ALL { th.num { (outcome) } } } }
@@ -166,7 +166,7 @@ fn versions(decided: &[Decided]) -> Markup {
                         }
                     }
                 } }
-                @if left_out > 0 { div.body.muted { (counted(left_out as u64, "version has", "versions have")) " fewer and are not listed." } }
+                @if left_out > 0 { div.body.muted { (counted(left_out as u64, "more version is", "more versions are")) " not listed." } }
             }
         }
     }
@@ -178,7 +178,7 @@ fn named(text: &str) -> Markup {
 
 fn condition(rule: &Rule) -> Markup {
     html! {
-        @if rule.field.is_empty() { "every report" } @else {
+        @if rule.field.is_empty() { "all reports" } @else {
             code { (shown(&rule.field)) } " " (rule.op) " "
             @if !rule.value.is_empty() { code { (shown(&rule.value)) } }
         }

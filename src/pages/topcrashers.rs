@@ -329,7 +329,7 @@ impl View {
             }
             p.plain.muted.small {
                 @if self.filters.range == "build" { "Of builds from " } @else { "Received from " }
-                (from) " to " (to) ". Moves and changes compare with the "
+                (from) " to " (to) ". The columns Moved and Change compare with the "
                 @if days == 1 { "day" } @else { (days) " days" } " before, which had "
                 a href=(self.scope_before.search()) { (counted(self.total_before, "crash", "crashes")) } "."
             }
@@ -365,9 +365,9 @@ impl View {
                     }
                 } }
                 (words("Until", "_tcbs_mode", &MODES, filters.mode))
-                (words("Days of", "_range_type", &RANGES, filters.range))
+                (words("Dates of", "_range_type", &RANGES, filters.range))
                 (controls::systems(filters.system))
-                (words("Kind", "_report_type", &REPORT_TYPES, filters.report_type))
+                (words("Type", "_report_type", &REPORT_TYPES, filters.report_type))
                 label { "Process" select name=(name::PROCESS_TYPE) {
                     (option("", "any", filters.process_type.is_none()))
                     @for kind in PROCESS_TYPES.iter().chain([&OTHER]) {
@@ -443,8 +443,8 @@ impl View {
         if self.rows.is_empty() {
             return html! {
                 div.empty {
-                    p { "No crash of " b { (shown(&self.product)) } " answers this. Take a longer period, or take away a version, the system or the kind of process." }
-                    p { a href={ "/topcrashers/?" (Params(vec![(name::PRODUCT.into(), self.product.clone()), ("days".into(), "28".into())]).to_query()) } { "All of its crashes in 28 days" } }
+                    p { "No crashes of " b { (shown(&self.product)) } " match these filters. Choose a longer period, or remove a filter." }
+                    p { a href={ "/topcrashers/?" (Params(vec![(name::PRODUCT.into(), self.product.clone()), ("days".into(), "28".into())]).to_query()) } { "All crashes of this product in 28 days" } }
                 }
             };
         }
@@ -453,21 +453,21 @@ impl View {
                 table.top {
                     thead { tr {
                         th.num { "#" }
-                        th.num.hide-s title="Places up or down since the period before, from 5 on" { "Moved" }
+                        th.num.hide-s title="Change of rank since the period before, shown from 5 places on" { "Moved" }
                         th { "Signature" }
                         @match self.filters.system {
                             Some(system) => th.num { "On " (if system == OTHER { "other systems" } else { system }) },
                             None => th.num { "Crashes" },
                         }
-                        th.num title="Of all crashes that the filters choose" { "Share" }
+                        th.num title="Share of all crashes that match the filters" { "Share" }
                         th.num.hide-s title="Percentage points since the period before" { "Change" }
                         @if self.filters.system.is_none() {
                             @for (label, _) in SYSTEMS { th.num.hide-s { (label) } }
                             th.num.hide-s { "Other" }
                         }
-                        th.num.hide-s title="Distinct times of installation" { "Installs" }
-                        th.num.hide-s title="The first day on which any program crashed so" { "First seen" }
-                        th title="Newest first; resolved ones are struck through" { "Bugs" }
+                        th.num.hide-s title="Number of different installation times" { "Installs" }
+                        th.num.hide-s title="First day with this signature in any product" { "First seen" }
+                        th title="Newest first; resolved bugs are crossed out" { "Bugs" }
                     } }
                     tbody { @for row in &self.rows { (self.row(row)) } }
                 }
@@ -533,12 +533,12 @@ fn marks(row: &Row, scope: &Scope) -> Markup {
     html! {
         span.marks {
             @match row.start_up() {
-                StartUp::All => { a.hot href=(startup) { "all at start-up" } " " }
-                StartUp::Some => { a.warn href=(startup) { (number(row.startup_crashes)) " at start-up" } " " }
+                StartUp::All => { a.hot href=(startup) { "all at startup" } " " }
+                StartUp::Some => { a.warn href=(startup) { (number(row.startup_crashes)) " at startup" } " " }
                 StartUp::Never => {},
             }
             @if row.is_soon_after_start() {
-                a href=(scope.when(name::UPTIME, "<60").search()) title={ (number(row.early_crashes)) " of " (number(row.count)) " in the first minute" } { "soon after start" }
+                a href=(scope.when(name::UPTIME, "<60").search()) title={ (number(row.early_crashes)) " of " (number(row.count)) " in the first minute" } { "early crash" }
                 " "
             }
             @if row.gc_crashes > 0 {

@@ -201,16 +201,16 @@ impl View {
                 h1 { (shown(title)) }
                 div.chips {
                     span.chip { a href={ "/topcrashers/?" (Params(product.to_vec()).to_query()) } { "Top crashers" } }
-                    @if may_see_urls { span.chip { a href={ "/trends/urls/?" (Params(product.to_vec()).to_query()) } { "Pages and domains" } } }
+                    @if may_see_urls { span.chip { a href={ "/trends/urls/?" (Params(product.to_vec()).to_query()) } { "URLs and domains" } } }
                     span.chip { a href=(self.address(&[("format", "csv")])) { "CSV" } }
                 }
-                p.plain.muted.small { "Counted when a crash is processed, and kept when it is deleted: the figures reach back further than the searches behind them." }
+                p.plain.muted.small { "Crashes are counted when they are processed. The counts stay when crashes are deleted, so they cover more time than a search." }
             }
             section.panel { div.body { (self.form()) } }
             @if versions.is_empty() {
                 section.panel { div.empty {
-                    p { "No crash of " b { (shown(&self.product)) } " was counted in these " (self.filters.days) " days that answers this." }
-                    p { a href={ "/trends/?" (Params(vec![product[0].clone(), ("days".into(), "365".into())]).to_query()) } { "All of its versions in 365 days" } }
+                    p { "No crashes of " b { (shown(&self.product)) } " were counted in the last " (self.filters.days) " days with these filters." }
+                    p { a href={ "/trends/?" (Params(vec![product[0].clone(), ("days".into(), "365".into())]).to_query()) } { "All versions in 365 days" } }
                 } }
             } @else {
                 @let days = self.per_day(&versions);
@@ -221,7 +221,7 @@ impl View {
                 }
                 @let builds = self.per_build();
                 section.panel {
-                    header { h2 { "Crashes per build" } span.muted.small { "the newest " (BUILDS_MAX) " builds of these days" } }
+                    header { h2 { "Crashes per build" } span.muted.small { "the newest " (BUILDS_MAX) " builds of this period" } }
                     div.body { (builds.markup()) }
                     (builds.table())
                 }
@@ -319,7 +319,7 @@ impl View {
         };
         let systems = SYSTEMS.into_iter();
         let mut stack = split(Split {
-            title: "Crashes per build by system, the oldest first".into(),
+            title: "Crashes per build by system, oldest first".into(),
             bar: "Build",
             bars: bars.collect(),
             field: fields::by_name(name::PLATFORM).expect("a field of the catalogue"),
@@ -381,7 +381,7 @@ impl View {
             .filter_map(|line| line.values.iter().rposition(Option::is_some));
         let days = lived.max().map_or(1, |last| last + 1).max(7);
         let chart = Lines {
-            title: "Mean time between failures, by the days since a version was seen first".into(),
+            title: "Mean time between failures, by days since the version was first seen".into(),
             unit: unit.into(),
             place: "Day",
             places: (0..days).map(|day| day.to_string()).collect(),
@@ -397,10 +397,10 @@ impl View {
             section.panel {
                 header {
                     h2 { "Mean time between failures" }
-                    span.muted.small { "sum of the uptimes by the crashes that know it, in " (unit) }
+                    span.muted.small { "total uptime divided by the crashes with a known uptime, in " (unit) }
                 }
                 @if chart.is_empty() {
-                    div.body.muted { "No crash of these days tells how long its process had run: clients say so with StartupTime and CrashTime, and most dumps hold it." }
+                    div.body.muted { "No crash of this period has a known uptime. Clients send it as StartupTime and CrashTime, and most dumps contain it." }
                 } @else {
                     div.body { (chart.markup()) }
                     (chart.table())
@@ -428,7 +428,7 @@ impl View {
                 div.scroll { table {
                     thead { tr {
                         th { "Version" } th { "First seen" } th.num { "Crashes" } th.num { "Share" }
-                        th.num title="Sum of the uptimes by the crashes that know it" { "Time between failures" }
+                        th.num title="Total uptime divided by the crashes with a known uptime" { "Time between failures" }
                         @for system in System::ALL { th.num.hide-s { (system.name()) } }
                     } }
                     tbody {

@@ -59,7 +59,7 @@ pub fn urls(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
     };
     match params.get("format") {
         None => Ok(Response::html(
-            Page::new("Pages and domains", "/trends/").render(view.markup()),
+            Page::new("URLs and domains", "/trends/").render(view.markup()),
         )),
         Some("csv") => view.csv(),
         Some(other) => Err(refused("format", other, &["csv"])),
@@ -110,7 +110,7 @@ impl View {
                     span.chip { a href=(self.address(self.by, &[("format", "csv")])) { "CSV" } }
                     span.chip.warn { "protected" }
                 }
-                p.plain.muted.small { "Addresses with a protocol, cut before ? and #; those of a single crash are left out." }
+                p.plain.muted.small { "URLs are cut before ? and #. URLs of only one crash are not shown." }
             }
             section.panel { div.body { form.filters action="/trends/urls/" {
                 input type="hidden" name="by" value=(self.by);
@@ -126,7 +126,7 @@ impl View {
             } } }
             section.panel {
                 @if self.rows().next().is_none() {
-                    div.empty { p { "No " (self.by) " was open at " (CRASHES_MIN) " crashes or more. Clients send it as the annotation " code { "URL" } "." } }
+                    div.empty { p { "No " (self.by) " has " (CRASHES_MIN) " or more crashes. Clients send the URL in the annotation " code { "URL" } "." } }
                 } @else { (self.table()) }
             }
         }
@@ -135,7 +135,7 @@ impl View {
     fn table(&self) -> Markup {
         html! {
             div.scroll { table.top {
-                thead { tr { th.num { "#" } th { (self.by) } th.num { "Crashes" } th.num.hide-s { "Share" } th.num { "As" } th.hide-s { "Most frequent" } } }
+                thead { tr { th.num { "#" } th { (self.by) } th.num { "Crashes" } th.num.hide-s { "Share" } th.num { "Signatures" } th.hide-s { "Most frequent" } } }
                 tbody {
                     @for (at, bucket) in self.rows().enumerate() {
                         @let value = text_of(&bucket.term);

@@ -76,7 +76,9 @@ pub fn dates(draft: &mut Draft) -> Result<(), String> {
         if number < MILLISECONDS_MIN {
             return Some(number);
         }
-        notes.push(format!("{key} is in milliseconds; it is read as such"));
+        notes.push(format!(
+            "{key} is in milliseconds and was converted to seconds"
+        ));
         Some(number / 1000)
     };
     let crash_time = seconds("CrashTime").unwrap_or(received_at.ms() / 1000);
@@ -169,7 +171,7 @@ pub fn crash_reason_text(draft: &mut Draft) -> Result<(), String> {
         .iter()
         .any(|start| reason.starts_with(start));
     let public = if quotes {
-        "cleaned, see the text as sent"
+        "cleaned; the raw crash has the original text"
     } else {
         reason
     };

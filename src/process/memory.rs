@@ -69,7 +69,7 @@ pub(super) fn measures(draft: &mut Draft) -> Result<(), String> {
     };
     let pid = draft.walk.as_ref().and_then(|walk| walk.pid);
     match pid
-        .ok_or_else(|| "the dump names no process".to_owned())
+        .ok_or_else(|| "the dump has no process id".to_owned())
         .and_then(|pid| read(packed, pid))
     {
         Ok(measures) => {
@@ -82,7 +82,7 @@ pub(super) fn measures(draft: &mut Draft) -> Result<(), String> {
         Err(why) => {
             // The reason may quote the report, and notes are public.
             draft.set("memory_report_error", why.as_str());
-            Err("the memory report cannot be used; memory_report_error says why".into())
+            Err("the memory report is invalid; see memory_report_error".into())
         }
     }
 }
@@ -102,7 +102,7 @@ fn read(packed: &[u8], pid: u64) -> Result<Map<String, Value>, String> {
         .deserialize(&mut reader)
         .map_err(|e| e.to_string())?;
     if !sums.found {
-        return Err(format!("it has nothing of process {pid}"));
+        return Err(format!("it contains no data of process {pid}"));
     }
     Ok(sums.measures())
 }

@@ -152,9 +152,7 @@ pub fn process(input: &Input, generator: &Generator) -> Processed {
             Ok(Err(why)) => draft.notes.push(format!("{name}: {why}")),
             Err(_) => {
                 tracing::error!(crash_id = %input.id, step = name, "a processing step panicked");
-                draft
-                    .notes
-                    .push(format!("{name}: failed by a fault of its own"));
+                draft.notes.push(format!("{name}: internal error"));
             }
         }
     }
@@ -177,7 +175,7 @@ impl Draft<'_> {
     fn note_lacks(&mut self, walk: &Walk, of_dump: &str) {
         let notes = walk.partial.iter();
         self.notes
-            .extend(notes.map(|note| format!("{of_dump}walked in part: {note}")));
+            .extend(notes.map(|note| format!("{of_dump}incomplete walk: {note}")));
     }
 
     fn int(&self, name: &str) -> Option<i64> {
@@ -305,7 +303,7 @@ fn read_walk(draft: &mut Draft) -> Result<(), String> {
         Walked::GivenUp { status, why } => {
             draft
                 .notes
-                .push(format!("the minidump was given up: {why}"));
+                .push(format!("the minidump was not processed: {why}"));
             (status.clone(), false)
         }
     };
@@ -462,7 +460,7 @@ mod tests {
                 .any(|lack| lack.debug_file == "browser.pdb")
         );
         let notes = crash["processor_notes"].as_str().expect("notes");
-        assert!(notes.contains("upload_file_minidump_browser: walked in part: its handles"));
+        assert!(notes.contains("upload_file_minidump_browser: incomplete walk: its handles"));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub fn read_walks(draft: &mut Draft) -> Result<(), String> {
                 draft.notes.push(format!("{name} cannot be walked: {why}"));
             }
             Walked::GivenUp { why, .. } => {
-                draft.notes.push(format!("{name} was given up: {why}"));
+                draft.notes.push(format!("{name} was not processed: {why}"));
             }
         }
     }

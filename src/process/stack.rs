@@ -33,7 +33,7 @@ pub fn crashing_thread(draft: &mut Draft) -> Result<(), String> {
             draft.set_some("crashing_thread_name", thread.thread_name.clone());
             draft.set_some("last_error_value", thread.last_error_value.clone());
         }
-        None => draft.notes.push("the dump names no crashing thread".into()),
+        None => draft.notes.push("the dump has no crashing thread".into()),
     }
     draft.walk = Some(walk);
     Ok(())

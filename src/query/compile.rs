@@ -69,7 +69,7 @@ impl Budget {
         }
         if self.known.len() >= limits::REGEXES_MAX {
             return Err(format!(
-                "the search has more than {} different ones",
+                "a search can have at most {} different regular expressions",
                 limits::REGEXES_MAX
             ));
         }
@@ -98,12 +98,12 @@ impl Budget {
         }
         Err(if self.bytes_left >= limits::REGEX_BYTES_MAX {
             format!(
-                "this one is larger than {} bytes when compiled",
+                "the compiled expression is larger than {} bytes",
                 limits::REGEX_BYTES_MAX
             )
         } else {
             format!(
-                "those of one search together are larger than {} bytes when compiled",
+                "the compiled expressions of this search are together larger than {} bytes",
                 limits::REGEXES_BYTES_MAX
             )
         })
@@ -149,11 +149,11 @@ mod tests {
         let refused =
             (11..500).find_map(|n| budget.compile(Op::Regex, &format!("\\w{{{n}}}")).err());
         let refused = refused.expect("the budget ends");
-        assert!(refused.contains("together are larger"), "{refused}");
+        assert!(refused.contains("are together larger"), "{refused}");
         assert!(budget.known.len() < 20);
         let mut budget = Budget::default();
         let refused = (0..500).find_map(|n| budget.compile(Op::Contains, &format!("a*{n}")).err());
-        assert!(refused.expect("the number ends").contains("more than 100"));
+        assert!(refused.expect("the number ends").contains("at most 100"));
     }
 
     #[test]
@@ -164,7 +164,10 @@ mod tests {
         let error = budget
             .compile(Op::Regex, "\\w{1000}")
             .expect_err("too large");
-        assert!(error.contains("this one is larger"), "{error}");
+        assert!(
+            error.contains("the compiled expression is larger"),
+            "{error}"
+        );
         assert_eq!(budget.compile(Op::Contains, "plain"), Ok(None));
     }
 }

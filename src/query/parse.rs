@@ -34,7 +34,7 @@ fn bad_value<T>(field: &str, kind: &str, accepted: &str) -> Result<T, QueryError
 }
 
 const INTERVALS: &str = "minute, hour, day, week, month, quarter or year";
-const WIDTHS: &str = "a number above 0";
+const WIDTHS: &str = "a number greater than 0";
 
 pub fn parse(
     params: &[(String, String)],
@@ -62,7 +62,7 @@ fn parse_all(
         return error(
             "",
             format!(
-                "query has {} parameters, more than {}",
+                "query has {} parameters; the limit is {}",
                 params.len(),
                 limits::QUERY_PARAMS_MAX
             ),
@@ -95,7 +95,7 @@ fn parse_all(
         return error(
             "q",
             format!(
-                "query has {conditions} parameters and conditions, more than {}",
+                "query has {conditions} parameters and conditions; the limit is {}",
                 limits::QUERY_PARAMS_MAX
             ),
         );
@@ -137,7 +137,7 @@ impl<'p> Parser<'p> {
         match text.trim().parse::<i64>() {
             Ok(number) if number < 0 => error(param, format!("{param} cannot be negative")),
             Ok(number) => Ok(usize::try_from(number).unwrap_or(usize::MAX)),
-            Err(_) => bad_value(param, "integer", "a whole number from 0 on"),
+            Err(_) => bad_value(param, "integer", "an integer of 0 or more"),
         }
     }
 
@@ -192,7 +192,7 @@ impl<'p> Parser<'p> {
             return error(
                 "_sort",
                 format!(
-                    "_sort has {} fields, more than {}",
+                    "_sort has {} fields; the limit is {}",
                     sorts.len(),
                     limits::SORTS_MAX
                 ),
@@ -237,7 +237,10 @@ impl<'p> Parser<'p> {
         if nodes > limits::FACETS_MAX {
             return error(
                 "_facets",
-                format!("query has {nodes} facets, more than {}", limits::FACETS_MAX),
+                format!(
+                    "query has {nodes} facets; the limit is {}",
+                    limits::FACETS_MAX
+                ),
             );
         }
         Ok(top)
@@ -391,7 +394,8 @@ fn filter(
         .map(|rest| rest.strip_prefix('=').unwrap_or(rest))
         .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     if op == Op::Has && kind == Kind::Enum && is_range {
-        let accepted = "a value, or one behind = ~ ^ $ @; it has no order";
+        let accepted =
+            "a value, or a value after = ~ ^ $ @; range operators are not supported for this field";
         return bad_value(param, "enum", accepted);
     }
     let operand = match (op, kind) {
@@ -437,7 +441,7 @@ fn filter(
             return bad_value(
                 param,
                 "regex",
-                &format!("a regular expression of the whole value; {why}"),
+                &format!("a regular expression that matches the whole value; {why}"),
             );
         }
     };
@@ -458,18 +462,18 @@ fn accepted(field: &FieldRef) -> String {
     };
     match (field.kind(), unit) {
         (Kind::Integer, Some("s")) => {
-            "a whole number of seconds or a time such as 5min, 2h, 1d, perhaps behind > >= < <=; or __null__"
+            "an integer number of seconds or a duration such as 5min, 2h, 1d, optionally after > >= < <=; or __null__"
         }
-        (Kind::Integer, _) => "a whole number, perhaps behind > >= < <=; or __null__",
-        (Kind::Float, _) => "a number, perhaps behind > >= < <=; or __null__",
+        (Kind::Integer, _) => "an integer, optionally after > >= < <=; or __null__",
+        (Kind::Float, _) => "a number, optionally after > >= < <=; or __null__",
         (Kind::Bool, _) => "__true__, true, false or __null__",
-        (Kind::Date, _) => "a day such as 2026-11-22 or a moment such as 2026-11-22T09:12:44Z behind > >= < <=",
-        (Kind::String, _) => "a text, perhaps behind = ~ ^ $ @; or __null__",
-        (Kind::Version, _) => "a version, perhaps behind > >= < <= = ~ ^ $ @; or __null__",
+        (Kind::Date, _) => "a date such as 2026-11-22 or a time such as 2026-11-22T09:12:44Z, after > >= < <=",
+        (Kind::String, _) => "a text, optionally after = ~ ^ $ @; or __null__",
+        (Kind::Version, _) => "a version, optionally after > >= < <= = ~ ^ $ @; or __null__",
         (Kind::Address, _) => {
-            "an address such as 0x7fff0010, perhaps behind > >= < <=, or a part of one behind = ~ ^ $ @; or __null__"
+            "an address such as 0x7fff0010, optionally after > >= < <=, or a part of an address after = ~ ^ $ @; or __null__"
         }
-        (Kind::Enum, _) => "a value, perhaps behind = ~ ^ $ @; or __null__",
+        (Kind::Enum, _) => "a value, optionally after = ~ ^ $ @; or __null__",
     }
     .to_owned()
 }
@@ -542,7 +546,7 @@ fn date_range(given: Vec<Filter>, now: Timestamp) -> Result<Vec<Filter>, QueryEr
             limits::DATE_RANGE_DAYS_MAX
         );
         return Err(QueryError {
-            accepted: Some("bounds that are closer together: date=>=... and date=<...".to_owned()),
+            accepted: Some("a shorter date range: date=>=... and date=<...".to_owned()),
             ..QueryError::new(name::DATE, text)
         }
         .with_value(&format!("{} to {}", lower.0.rfc3339(), upper.0.rfc3339())));
@@ -596,7 +600,7 @@ mod tests {
         assert!(
             error
                 .message
-                .contains("parameters and conditions, more than"),
+                .contains("parameters and conditions; the limit is"),
             "{error}"
         );
         assert!(ask(0, max * 4).is_err());

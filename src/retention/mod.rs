@@ -129,7 +129,7 @@ impl Retention {
             let confirmed = confirmed.lock().take();
             let result = look(&store, &symbols, &keep(), now, confirmed, &mut status);
             status.error = result.err().map(|error| {
-                tracing::error!(%error, "a pass of retention failed; the next one goes on");
+                tracing::error!(%error, "a retention pass failed; will try again");
                 error.to_string()
             });
             *told.lock() = status;
@@ -157,7 +157,7 @@ impl Retention {
         let Some(held) = self.status().held else {
             return false;
         };
-        tracing::info!(plan = %held.plan, "a pass of retention was confirmed");
+        tracing::info!(plan = %held.plan, "a retention pass was confirmed");
         *self.confirmed.lock() = Some(held.plan);
         if let Some(task) = &self.task {
             task.wake();
@@ -187,15 +187,15 @@ fn look(
     if due {
         let audit = store.audit()?;
         if !audit.is_clean() {
-            tracing::warn!(?audit, "an audit put crashes back in their places");
+            tracing::warn!(
+                ?audit,
+                "an audit found and repaired crashes in the wrong state"
+            );
         }
         status.last_audit = Some((now, audit));
         let forgotten = store.forget_frames()?;
         if forgotten > 0 {
-            tracing::info!(
-                frames = forgotten,
-                "forgot the frames of crashes that are gone"
-            );
+            tracing::info!(frames = forgotten, "removed the frames of deleted crashes");
         }
     }
     match guarded_pass(store, symbols, keep, now, due, confirmed)? {
@@ -233,7 +233,9 @@ pub fn guarded_pass(
     match symbols_pass(store, symbols, keep, now) {
         Ok(deleted) => done.symbols_deleted = deleted,
         // Crashes are deleted even if the folder of symbols cannot be read.
-        Err(error) => tracing::error!(%error, "symbols could not be looked through"),
+        Err(error) => {
+            tracing::error!(%error, "the symbols folder could not be checked for old files")
+        }
     }
     if done != Pass::default() {
         tracing::info!(?done, "retention");

@@ -106,7 +106,7 @@ impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "retention has stopped itself: it would delete {}, more than the days since its last pass explain. Check the clock and [retention]; if this is right, confirm it on the status page or with `crashkeep retention --confirm`",
+            "retention is on hold: it would delete {}, which is more than expected since its last pass. Check the clock and [retention]. If this is correct, confirm it on the status page or with `crashkeep retention --confirm`",
             self.plan
         )
     }

@@ -94,9 +94,12 @@ impl ListTexts {
             match (heading(text::strip(line)), current) {
                 (Some(name), _) => match FILES.iter().position(|file| *file == name) {
                     Some(at) if seen.insert(at) => current = Some(at),
-                    Some(_) => return refuse(number, format!("{name} stands here twice")),
+                    Some(_) => return refuse(number, format!("{name} occurs twice")),
                     None => {
-                        return refuse(number, format!("{name:?} is none of {}", FILES.join(", ")));
+                        return refuse(
+                            number,
+                            format!("unknown list {name:?}; accepted: {}", FILES.join(", ")),
+                        );
                     }
                 },
                 (None, Some(at)) => texts.0[at].push_str(line),
@@ -197,7 +200,7 @@ impl Lists {
                     column: Some(entry.column),
                     ..ListError::of_file(
                         file,
-                        "a line `==> ... <==` begins a file in an export; it can be no entry",
+                        "a line `==> ... <==` is reserved for the start of a file in an export",
                     )
                 });
             }
@@ -432,7 +435,7 @@ mod tests {
         let heading = format!("==> {PREFIX} <==\n");
         check(
             &format!("{heading}a\n{heading}"),
-            &format!("import:3:1: {PREFIX} stands here twice"),
+            &format!("import:3:1: {PREFIX} occurs twice"),
         );
         assert!(
             ListTexts::import("==> x <==")

@@ -63,7 +63,7 @@ pub enum Ruleset {
 
 /// A name that is not the name of a ruleset.
 #[derive(Debug, PartialEq, thiserror::Error)]
-#[error("no ruleset `{0}`: use socorro or crashkeep")]
+#[error("unknown ruleset `{0}`; accepted: socorro, crashkeep")]
 pub struct UnknownRuleset(String);
 
 impl FromStr for Ruleset {
@@ -193,7 +193,7 @@ impl Generator {
                 Ok(Err(fault)) => {
                     signature.note(rule.name, &format!("Rule failed: {}", fault.0));
                 }
-                Err(_) => signature.note(rule.name, "Rule failed: by a fault of its own"),
+                Err(_) => signature.note(rule.name, "Rule failed: internal error"),
             }
             told(rule.name, &signature);
         }
@@ -215,7 +215,7 @@ impl Generator {
             .apply(&signature.text, product, annotation)
         {
             let place = format!(
-                "{SITE_RULES}:{} makes it `{}`",
+                "{SITE_RULES}:{} changed it to `{}`",
                 applied.line, applied.signature
             );
             signature.set(applied.rule, applied.signature);
@@ -268,9 +268,6 @@ mod tests {
         let rules = [first, broken, whitespace];
         let signature = generator.run(&rules, &data, &|_| None, &mut |_, _| ());
         assert_eq!(signature.text, "half");
-        assert_eq!(
-            signature.notes,
-            ["Broken: Rule failed: by a fault of its own"]
-        );
+        assert_eq!(signature.notes, ["Broken: Rule failed: internal error"]);
     }
 }

@@ -75,7 +75,9 @@ impl Patterns {
                 let mib = LIST_BYTES_MAX >> 20;
                 ListError::of_file(
                     file,
-                    format!("its entries together take more than {mib} MiB when compiled; leave some out"),
+                    format!(
+                        "its entries are larger than {mib} MiB when compiled; remove some entries"
+                    ),
                 )
             })?;
         Ok(Patterns(Some(regex)))
@@ -114,7 +116,7 @@ pub(super) fn alone(file: &str, entry: Entry) -> Result<Regex, ListError> {
             let kib = ENTRY_BYTES_MAX >> 10;
             error(
                 0,
-                format!("the entry takes more than {kib} KiB when compiled; use fewer or smaller repetitions"),
+                format!("the entry is larger than {kib} KiB when compiled; use fewer or smaller repetitions"),
             )
         })
 }

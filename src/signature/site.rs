@@ -133,7 +133,7 @@ impl SiteRules {
             return Err(wrong(
                 entry,
                 entry.text.len(),
-                "the rule says nothing about what it is for",
+                "the rule has no pattern or signature",
             ));
         }
         let column = entry.column + entry.text[..offset_in(entry.text, rest)].chars().count();
@@ -158,7 +158,7 @@ impl SiteRules {
             _ => {
                 let words = LISTS.map(|(word, _)| word).join(", ");
                 let reason =
-                    format!("{kind:?} is no rule; there are {words}, rename, merge, split");
+                    format!("unknown rule {kind:?}; accepted: {words}, rename, merge, split");
                 return Err(wrong(entry, 0, reason));
             }
         };
@@ -176,22 +176,27 @@ impl SiteRules {
             return Err(wrong(
                 entry,
                 offset_in(entry.text, rest),
-                "one of the two sides is empty",
+                "the left or the right side is empty",
             ));
         }
         if text::is_longer_than(to, SIGNATURE_CHARS_MAX) {
-            let reason = format!("no signature is longer than {SIGNATURE_CHARS_MAX} characters");
+            let reason = format!("a signature has at most {SIGNATURE_CHARS_MAX} characters");
             return Err(wrong(entry, at_to, reason));
         }
         if kind == "split"
             && (to.contains(text::is_space) || text::is_longer_than(to, VALUE_CHARS_MAX))
         {
-            let reason =
-                format!("an annotation's name is one word of at most {VALUE_CHARS_MAX} characters");
+            let reason = format!(
+                "the name of an annotation is one word of at most {VALUE_CHARS_MAX} characters"
+            );
             return Err(wrong(entry, at_to, reason));
         }
         if kind != "split" && to.ends_with('*') {
-            return Err(wrong(entry, at_to, "`*` may only end the left side"));
+            return Err(wrong(
+                entry,
+                at_to,
+                "`*` is only allowed at the end of the left side",
+            ));
         }
         let is_start = from.ends_with('*');
         list.push(Change {
@@ -215,9 +220,8 @@ impl SiteRules {
                     break;
                 };
                 if steps == MERGES_MAX {
-                    let reason = format!(
-                        "more than {MERGES_MAX} merges follow one another, or go in a circle"
-                    );
+                    let reason =
+                        format!("the merges form a circle or a chain of more than {MERGES_MAX}");
                     return Err(ListError {
                         line: Some(merge.line),
                         column: Some(1),
@@ -387,7 +391,7 @@ fn product<'l>(entry: Entry<'l>, rest: &'l str) -> Result<(Option<String>, &'l s
                 return Err(wrong(
                     entry,
                     offset_in(entry.text, rest),
-                    "the product's quote does not end",
+                    "the quotation mark after the product is missing",
                 ));
             }
         },
@@ -397,7 +401,7 @@ fn product<'l>(entry: Entry<'l>, rest: &'l str) -> Result<(Option<String>, &'l s
         return Err(wrong(
             entry,
             offset_in(entry.text, scope),
-            "`@` names no product",
+            "the product after `@` is missing",
         ));
     }
     Ok((Some(product.to_string()), rest))
@@ -464,22 +468,22 @@ mod tests {
         };
         check(
             "# c\n  foo a => b",
-            "site_rules.txt:2:3: \"foo\" is no rule",
+            "site_rules.txt:2:3: unknown rule \"foo\"",
         );
         check("rename a b", ":1:8: a rename needs `=>`");
         check("rename a =>  ", "needs `=>`");
         check("prefix @Lynx a(b", ":1:15: unclosed group");
-        check("prefix @Lynx", ":1:13: the rule says nothing");
-        check("prefix @\"Lynx a", "quote does not end");
-        check("merge a => b*", ":1:12: `*` may only");
+        check("prefix @Lynx", ":1:13: the rule has no pattern");
+        check(
+            "prefix @\"Lynx a",
+            "the quotation mark after the product is missing",
+        );
+        check("merge a => b*", ":1:12: `*` is only allowed");
         check(
             "rename a => b\nmerge a => b\nmerge b => a",
-            ":2:1: more than 16 merges",
+            ":2:1: the merges form a circle or a chain of more than 16",
         );
-        check(
-            &format!("merge a => {}", "x".repeat(256)),
-            "longer than 255",
-        );
+        check(&format!("merge a => {}", "x".repeat(256)), "at most 255");
         check(&"prefix a\n".repeat(RULES_MAX + 1), "more than 5000");
     }
 }

@@ -161,7 +161,7 @@ mod tests {
             let error = unwrap(bomb, BOUNDS).expect_err("too large");
             assert_eq!(error.status, "BadPacking");
             assert!(
-                error.sentence.contains("more than 1048576 bytes"),
+                error.sentence.contains("larger than 1048576 bytes"),
                 "{}",
                 error.sentence
             );

@@ -38,7 +38,7 @@ impl Life {
         let ended = self.0.read();
         if *ended {
             Err(io::Error::other(
-                "this handle of the store was given up after an I/O error",
+                "this database handle was closed after an I/O error",
             ))
         } else {
             operation()
@@ -135,7 +135,7 @@ impl Drop for Open {
             Ok(())
         });
         if let Err(error) = closed {
-            tracing::error!(%error, "the database could not be closed in order");
+            tracing::error!(%error, "the database could not be closed cleanly");
         }
     }
 }

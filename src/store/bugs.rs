@@ -184,7 +184,7 @@ fn association(
     {
         Some(Ok(row)) => row,
         Some(Err(error)) => {
-            tracing::error!(id, tracker, %error, "a bug is left out");
+            tracing::error!(id, tracker, %error, "skipped a damaged bug");
             return Ok(None);
         }
         None => return Ok(None),

@@ -135,7 +135,7 @@ fn applied_alone<C: Command>(
     match command.apply(txn, batch) {
         // A damaged row affects only one crash.
         Err(error @ (StoreError::Damaged(_) | StoreError::Newer(_))) => {
-            tracing::error!(%error, "a command could not be applied");
+            tracing::error!(%error, "a command failed");
             Ok(Err(error))
         }
         other => other.map(Ok),

@@ -429,7 +429,7 @@ impl Txn<'_> {
             return Ok(id.value());
         }
         let id = u32::try_from(self.next(meta::NEXT_NAME)?)
-            .map_err(|_| StoreError::Damaged("there are more than 2^32 names".into()))?;
+            .map_err(|_| StoreError::Damaged("too many names (more than 2^32)".into()))?;
         self.names.insert(text, id)?;
         self.name_texts.insert(id, text)?;
         Ok(id)
@@ -500,7 +500,7 @@ impl Txn<'_> {
                 .unwrap_or(Ok(Tallies::default()))
                 .unwrap_or_else(|error| {
                     // A crash is worth more than the sum that it is part of.
-                    tracing::error!(%error, ?key, "a damaged counter begins anew");
+                    tracing::error!(%error, ?key, "a damaged counter restarts at zero");
                     Tallies::default()
                 });
         let one = Tally {
@@ -601,7 +601,7 @@ mod tests {
         assert_eq!(
             counts[&discard(0, 1)],
             DISCARD_KEYS_MAX as u64 + 6,
-            "a known name goes on being told apart"
+            "a known name is still counted separately"
         );
         let others = counts.iter().find(|(key, _)| key.version == OTHERS);
         assert_eq!(others.expect("the rest").1, &5);

@@ -67,7 +67,7 @@ impl StoredCrash {
 /// The row of a crash for a list. A damaged row is left out so that the others are still shown.
 pub(super) fn readable(seq: u64, row: &[u8]) -> Option<StoredCrash> {
     rows::decode(row)
-        .inspect_err(|error| tracing::error!(seq, %error, "a crash is left out of a list"))
+        .inspect_err(|error| tracing::error!(seq, %error, "skipped a damaged crash in a list"))
         .ok()
 }
 

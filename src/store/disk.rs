@@ -117,7 +117,7 @@ pub fn make_private(dir: &Path) {
         }
         let private = fs::Permissions::from_mode(mode & 0o7700);
         if let Err(error) = fs::set_permissions(dir, private) {
-            tracing::warn!(%error, folder = %dir.display(), "others can read a folder of ours");
+            tracing::warn!(%error, folder = %dir.display(), "other users can read a folder of the data directory");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The disk failed. The store is read-only until it has reopened itself. Try again later.
-    #[error("the store cannot be written or read just now: {0}")]
+    #[error("the store is temporarily unavailable: {0}")]
     Unavailable(String),
     /// Bytes on the disk are not the bytes that were written. Other crashes are not affected.
     #[error("stored data is damaged: {0}")]
@@ -16,11 +16,11 @@ pub enum StoreError {
     Newer(String),
     /// The database itself is damaged. Trying again does not help.
     #[error(
-        "store.redb is damaged: {0}; stop the server, and put the data directory back from a copy, or keep it as it is for `crashkeep salvage SRC DST`, which a later version brings"
+        "store.redb is damaged: {0}; stop the server and restore the data directory from a backup, or keep it unchanged for `crashkeep salvage SRC DST`, which a later version will have"
     )]
     Corrupt(String),
     /// The store is closing.
-    #[error("the store is being closed")]
+    #[error("the store is closing")]
     Stopping,
 }
 
@@ -86,12 +86,12 @@ from_redb!(
 pub enum OpenError {
     /// Another process has it open.
     #[error(
-        "the data directory is open in another process ({holder}); stop that one, or name another directory with --data"
+        "the data directory is open in another process ({holder}); stop that process, or use another directory with --data"
     )]
     InUse { holder: String },
     /// The file system has no locks, so we cannot know whether another process has it open.
     #[error(
-        "the data directory cannot be locked ({why}): keep it on a file system with file locks, such as a local disk, or have the network file system's lock service started"
+        "the data directory cannot be locked ({why}): use a file system with file locks, such as a local disk, or start the lock service of the network file system"
     )]
     NoLock { why: String },
     /// A newer crashkeep wrote it.
@@ -101,12 +101,12 @@ pub enum OpenError {
     Newer { found: u32, known: u32 },
     /// There are segments, but no database that says what is in them.
     #[error(
-        "segments/ holds the bytes of crashes, but store.redb, which says what they are, is missing or empty: put it back from a copy, or move segments/ away to begin anew"
+        "segments/ contains crash data, but store.redb is missing or empty: restore it from a backup, or move segments/ away to start with an empty store"
     )]
     Orphaned,
     /// The folder has a FORMAT file that is not ours.
     #[error(
-        "the data directory's FORMAT file reads {found:?}, not \"crashkeep 1\": name an empty directory or a crashkeep one with --data"
+        "the FORMAT file of the data directory contains {found:?} instead of \"crashkeep 1\": use --data with an empty directory or a crashkeep data directory"
     )]
     Foreign { found: String },
     #[error("{}", unopened(.0))]

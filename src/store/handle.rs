@@ -74,7 +74,7 @@ impl Store {
         // The lock on the directory alone is lost if somebody deletes the lock file.
         if !file.try_lock().map_err(no_lock)? {
             return Err(OpenError::InUse {
-                holder: format!("it has {DATABASE} locked"),
+                holder: format!("it holds the lock on {DATABASE}"),
             });
         }
         if file.is_empty()? && has_segments(&*disk)? {

@@ -45,7 +45,7 @@ impl OpenSegments {
             tracing::warn!(
                 segment = name,
                 bytes,
-                "no crash needs this segment file; it is not changed"
+                "no crash refers to this segment file; it is not changed"
             );
         }
         let mut unusable = Vec::new();
@@ -66,11 +66,11 @@ impl OpenSegments {
                     tracing::warn!(
                         segment = name,
                         bytes,
-                        "the end of a segment belongs to no commit; it takes no more records"
+                        "the end of a segment belongs to no commit; nothing more is written to it"
                     );
                 }
                 Err(error) => {
-                    tracing::error!(segment = name, %error, "a segment is shorter than its commits or missing; it takes no more records");
+                    tracing::error!(segment = name, %error, "a segment is shorter than its commits or missing; nothing more is written to it");
                 }
             }
             unusable.push(*segment);

@@ -106,7 +106,7 @@ impl Disk for OverlayDisk {
         } else {
             Err(io::Error::new(
                 io::ErrorKind::NotFound,
-                format!("there is no {dir}: this is no data directory of crashkeep"),
+                format!("{dir} does not exist: not a crashkeep data directory"),
             ))
         }
     }

@@ -269,12 +269,12 @@ impl PayloadReader {
             return if self.hash.digest() == self.expected_hash {
                 Ok(None)
             } else {
-                Err(self.damaged("checksum of the payload does not hold"))
+                Err(self.damaged("payload checksum mismatch"))
             };
         }
         let mut header = [0; CHUNK_HEADER];
         if self.end - self.offset < CHUNK_HEADER as u64 {
-            return Err(self.damaged("chunk header is cut off"));
+            return Err(self.damaged("incomplete chunk header"));
         }
         self.fill(self.offset, &mut header)?;
         let raw = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
@@ -294,7 +294,7 @@ impl PayloadReader {
         let mut unpacked = vec![0; raw];
         match lz4_flex::block::decompress_into(&bytes, &mut unpacked) {
             Ok(n) if n == raw => Ok(Some(unpacked)),
-            _ => Err(self.damaged("chunk does not unpack")),
+            _ => Err(self.damaged("chunk cannot be decompressed")),
         }
     }
 }

@@ -116,7 +116,7 @@ impl Appender {
         if self.unchecked && !self.file.is_in_place()? {
             let name = file_name(self.segment);
             return Err(StoreError::Unavailable(format!(
-                "{name} was removed or replaced while the server runs"
+                "{name} was removed or replaced while the server was running"
             )));
         }
         self.unchecked = false;
@@ -175,7 +175,7 @@ impl Readers {
             return Err(damaged("no record starts here"));
         }
         if word(24) + HEADER_BYTES as u64 != blob.stored_bytes || word(16) != blob.raw_bytes {
-            return Err(damaged("the record is another than its row says"));
+            return Err(damaged("the record does not match its row"));
         }
         Ok(PayloadReader {
             file,

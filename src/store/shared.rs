@@ -49,7 +49,7 @@ impl Shared {
             Ok(())
         } else {
             Err(StoreError::Unavailable(format!(
-                "{DATABASE} was removed or replaced while the server runs, so nothing is acknowledged; put the file back or restart the server, and stop it before you change its data directory"
+                "{DATABASE} was removed or replaced while the server was running, so no reports are accepted; restore the file or restart the server. Stop the server before you change its data directory"
             )))
         }
     }

@@ -108,7 +108,7 @@ impl Txn<'_> {
             drop(entry);
             let row = match self.row(seq) {
                 Err(error @ (StoreError::Damaged(_) | StoreError::Newer(_))) => {
-                    tracing::error!(seq, %error, "a damaged crash leaves the queue");
+                    tracing::error!(seq, %error, "removed a damaged crash from the queue");
                     self.ready.remove((lane as u8, seq))?;
                     self.count(State::Queued, -1)?;
                     continue;

@@ -39,7 +39,7 @@ impl StoreStatus {
         let missing = (!self.missing_segments.is_empty()).then(|| {
             let named = &self.missing_segments[..self.missing_segments.len().min(5)];
             format!(
-                "{} of {} segment files are missing ({}{}): the dumps and annotations in them are lost, unless you put the files back from a copy",
+                "{} of {} segment files are missing ({}{}): the dumps and annotations in them are lost unless you restore the files from a backup",
                 self.missing_segments.len(),
                 self.segments,
                 named.join(", "),

@@ -138,7 +138,7 @@ impl Writer {
         if taken_back > 0 {
             tracing::warn!(
                 crashes = taken_back,
-                "requeued crashes that were in flight when the server died"
+                "requeued crashes that were being processed when the server died"
             );
         }
         Ok(writer)
@@ -156,7 +156,7 @@ impl Writer {
                     .try_for_each(|segment| Ok(drop(txn.segments.remove(segment)?)))
             })?,
             Err(error) => {
-                tracing::warn!(%error, "dead segments are not removed; the next sweep removes them");
+                tracing::warn!(%error, "unused segments remain; the next sweep removes them");
             }
         }
         let unusable = self.segments.resume(&rows)?;
@@ -182,7 +182,7 @@ impl Writer {
                     self.refuse(&mut batch, &error);
                     if batch.iter().any(|m| matches!(m, Message::Close)) {
                         let lost = batch.len() - 1;
-                        tracing::error!(%error, results = lost, "the store was closed while it could not be written; crashes in flight will be walked again");
+                        tracing::error!(%error, results = lost, "the store was closed while it was not writable; crashes in progress will be processed again");
                         return;
                     }
                     self.sit_out(&mut batch, &error);
@@ -237,7 +237,7 @@ impl Writer {
         let handed = result?;
         self.handle = Handle::Good;
         if self.shared.unlatch() {
-            tracing::info!("the store can be written again");
+            tracing::info!("the store is writable again");
         }
         let mut closing = false;
         for message in batch.drain(..) {

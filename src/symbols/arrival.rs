@@ -93,7 +93,7 @@ enum Format {
     Other(&'static str, &'static str),
 }
 
-const REPACK: &str = "unpack it and send its files, or a zip or tar of them";
+const REPACK: &str = "unpack it and send the files, or send them as a zip or tar";
 
 /// First bytes, and the format that starts with them.
 const MAGICS: &[(&[u8], Format)] = &[
@@ -112,20 +112,23 @@ const MAGICS: &[(&[u8], Format)] = &[
         b"\xca\xfe\xba\xbf",
         Format::Other(
             "a fat Mach-O file with 64-bit offsets",
-            "send the programs in it one by one, as lipo -thin writes them",
+            "extract the programs with lipo -thin and send them one by one",
         ),
     ),
     (
         b"BSJB",
-        Format::Other("a portable PDB file", "it cannot be used for native stacks"),
+        Format::Other(
+            "a portable PDB file",
+            "which does not work for native stacks",
+        ),
     ),
     (b"7z\xbc\xaf\x27\x1c", Format::Other("a 7z archive", REPACK)),
     (b"MSCF", Format::Other("a cabinet archive", REPACK)),
     (
         b"!<arch>",
         Format::Other(
-            "a library of object files",
-            "send the program that is linked with it",
+            "a static library",
+            "send the program that it is linked into",
         ),
     ),
     (b"MDMP", Format::Other("a minidump", "send it to /submit")),
@@ -203,7 +206,7 @@ impl<'a> Receiver<'a> {
                 return Ok(others);
             }
             let found: Found = serde_json::from_slice(&line)
-                .map_err(|e| refused(format!("its conversion went wrong: {e}")))?;
+                .map_err(|e| refused(format!("the conversion failed: {e}")))?;
             match found {
                 Found::Halves(ids) => others.ids.extend(ids),
                 Found::Refused(why) => others.refused.push(why),
@@ -315,7 +318,7 @@ impl Arriving<'_> {
         let is_layer = matches!(format, Format::Zip | Format::Tar | Format::Packed(_));
         if layers == 0 && is_layer {
             return Err(refused(format!(
-                "it is an archive within {LAYERS_MAX} others; {REPACK}"
+                "it is an archive nested in {LAYERS_MAX} other archives; {REPACK}"
             )));
         }
         match format {
@@ -381,7 +384,7 @@ impl Arriving<'_> {
             .take(text, incoming, self.receiver.conflict)?;
         if self.is_archive && native.is_none() && !is_place(name, &taken.place) {
             let place = place_of(&taken.module);
-            let note = format!("it is kept as {place}, as its MODULE line says");
+            let note = format!("it is stored as {place}, the name in its MODULE line");
             taken.notes.push(note);
         }
         Ok(taken)
@@ -436,7 +439,7 @@ impl Arriving<'_> {
         let manifest: Manifest = serde_json::from_reader(BufReader::new(manifest))
             .map_err(|e| refused(format!("its manifest.json cannot be read: {e}")))?;
         let Some(debug_id) = debug_id_of(&manifest.debug_id) else {
-            return Err(refused("its manifest.json names no debug id"));
+            return Err(refused("its manifest.json has no debug id"));
         };
         let result = self.receiver.shelf.take_sources(Bundle {
             name,
@@ -482,8 +485,8 @@ impl Arriving<'_> {
         let entries = archive.entries().map_err(unreadable)?;
         // Raw, because otherwise the crate reads long names into memory, whatever their length.
         for (count, entry) in entries.raw(true).enumerate() {
-            let mut entry =
-                entry.map_err(|e| refused(format!("the archive cannot be read further: {e}")))?;
+            let mut entry = entry
+                .map_err(|e| refused(format!("the rest of the archive cannot be read: {e}")))?;
             self.check_entries(count + 1)?;
             let entry_name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             if !entry.header().entry_type().is_file() || is_beside_symbols(&entry_name) {
@@ -501,7 +504,7 @@ impl Arriving<'_> {
         let max = self.budget.bounds.entries_max;
         if count > max {
             Err(refused(format!(
-                "the archive has more than {max} entries; send it in parts"
+                "the archive has more than {max} entries; split it into smaller archives"
             )))
         } else {
             Ok(())
@@ -538,7 +541,7 @@ fn open_zip(file: File) -> Result<ZipArchive<Metered>, Refused> {
     };
     let archive = ZipArchive::new(metered).map_err(|error| {
         refused(format!(
-            "the archive cannot be read: {error}; it may be cut off"
+            "the archive cannot be read: {error}; it may be incomplete"
         ))
     })?;
     left.set(u64::MAX);
@@ -620,7 +623,7 @@ impl Read for Metered {
         let left = self.left.get().checked_sub(count as u64);
         self.left.set(left.ok_or_else(|| {
             io::Error::other(format!(
-                "its directory is larger than {DIRECTORY_BYTES_MAX} bytes"
+                "the directory of the archive is larger than {DIRECTORY_BYTES_MAX} bytes"
             ))
         })?);
         Ok(count)
@@ -631,7 +634,9 @@ impl Seek for Metered {
     fn seek(&mut self, position: io::SeekFrom) -> io::Result<u64> {
         self.jumps += 1;
         if self.left.get() != u64::MAX && self.jumps > DIRECTORY_JUMPS_MAX {
-            return Err(io::Error::other("its directory has too many entries"));
+            return Err(io::Error::other(
+                "the directory of the archive has too many entries",
+            ));
         }
         self.file.seek(position)
     }

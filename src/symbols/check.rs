@@ -118,7 +118,7 @@ pub fn check(input: &mut impl BufRead, output: &mut impl Write) -> Result<Checke
         let first = left_out.join(", ");
         if left_out_count > good {
             return Err(bad(format!(
-                "line {first}: no record of a symbol file; {left_out_count} lines are none, and only {good} are"
+                "line {first}: not a symbol file record; {left_out_count} lines are invalid, and only {good} are valid"
             )));
         }
         let more = if left_out_count as usize > left_out.len() {
@@ -127,7 +127,7 @@ pub fn check(input: &mut impl BufRead, output: &mut impl Write) -> Result<Checke
             ""
         };
         notes.push(format!(
-            "{left_out_count} lines that are no records are left out: line {first}{more}"
+            "{left_out_count} invalid lines were ignored: line {first}{more}"
         ));
     }
     let (code_id, code_file) = code.unwrap_or_default();
@@ -254,17 +254,17 @@ impl<'a, R: BufRead> Lines<'a, R> {
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.byte_order_mark {
-            notes.push("a byte order mark is left out".to_owned());
+            notes.push("a byte order mark was removed".to_owned());
         }
         if self.carriage_returns {
-            notes.push("carriage returns at line ends are left out".to_owned());
+            notes.push("carriage returns at line ends were removed".to_owned());
         }
         if self.unended {
-            notes.push("the last line had no end and got one".to_owned());
+            notes.push("a missing line end was added to the last line".to_owned());
         }
         if self.not_utf8 > 0 {
             notes.push(format!(
-                "{} lines were not UTF-8; what could not be read stands as \u{fffd}",
+                "{} lines were not UTF-8; invalid bytes were replaced by \u{fffd}",
                 self.not_utf8
             ));
         }
@@ -277,11 +277,11 @@ fn module_line(line: &[u8]) -> Result<ModuleLine, String> {
     let text = std::str::from_utf8(line).unwrap_or_default();
     let rest = text
         .strip_prefix("MODULE ")
-        .ok_or_else(|| format!("a symbol file begins with {FORM}, this one does not"))?;
+        .ok_or_else(|| format!("the file does not begin with {FORM}"))?;
     let mut words = rest.trim_start().splitn(4, ' ').map(str::trim);
     let mut word = || words.next().filter(|word| !word.is_empty());
     let (Some(os), Some(arch), Some(id), Some(name)) = (word(), word(), word(), word()) else {
-        return Err(format!("the line is no {FORM}"));
+        return Err(format!("the line does not have the form {FORM}"));
     };
     Ok(ModuleLine {
         os: os.to_owned(),
@@ -304,7 +304,7 @@ pub fn debug_id(id: &str) -> Result<String, String> {
     }
     if id[..32].bytes().all(|digit| digit == b'0') {
         return Err(format!(
-            "debug id {shown:?} is all zeros: it names no build"
+            "debug id {shown:?} is all zeros and identifies no build"
         ));
     }
     Ok(id.to_ascii_uppercase())
@@ -315,7 +315,7 @@ fn debug_file(name: &str) -> Result<String, String> {
     let shown: String = name.chars().take(60).collect();
     if dirs::checked_leaf(name) != Some(name) || name.chars().any(char::is_control) {
         return Err(format!(
-            "debug file {shown:?} is no plain file name; it may have no / or \\ and no control characters"
+            "debug file {shown:?} is not a plain file name; it must not contain / or \\ or control characters"
         ));
     }
     if name.len() > NAME_BYTES_MAX {
@@ -412,12 +412,12 @@ mod tests {
         for (text, note) in [
             (
                 crlf.as_bytes(),
-                "carriage returns at line ends are left out",
+                "carriage returns at line ends were removed",
             ),
-            (marked.as_bytes(), "a byte order mark is left out"),
+            (marked.as_bytes(), "a byte order mark was removed"),
             (
                 plain.trim_end().as_bytes(),
-                "the last line had no end and got one",
+                "a missing line end was added to the last line",
             ),
         ] {
             let (checked, repaired) = checked(text).expect("repaired");
@@ -437,10 +437,7 @@ mod tests {
         let (checked, repaired) = checked(text.as_bytes()).expect("repaired");
         assert!(!repaired.contains("bad") && !repaired.contains("99 4 1 0"));
         assert!(repaired.contains("10 4 1 0\n\nPUBLIC 20 0 g\n"));
-        assert_eq!(
-            checked.notes,
-            ["2 lines that are no records are left out: line 4, 5"]
-        );
+        assert_eq!(checked.notes, ["2 invalid lines were ignored: line 4, 5"]);
         let long = format!("{MODULE}FILE 0 {}\nPUBLIC 20 0 g\n", "x".repeat(200_000));
         let (_, repaired) = super::tests::checked(long.as_bytes()).expect("repaired");
         assert!(repaired.len() < 100 && repaired.ends_with("app\nPUBLIC 20 0 g\n"));
@@ -453,9 +450,12 @@ mod tests {
             ("", "the file is empty"),
             (
                 "FUNC 10 10 0 f\n",
-                "line 1: a symbol file begins with MODULE",
+                "line 1: the file does not begin with MODULE",
             ),
-            ("MODULE Linux\n", "line 1: the line is no MODULE"),
+            (
+                "MODULE Linux\n",
+                "line 1: the line does not have the form MODULE",
+            ),
             (
                 "MODULE a b 12AB c\n",
                 "line 1: debug id \"12AB\" is not 33 to 40",
@@ -466,13 +466,13 @@ mod tests {
             ),
             (
                 "MODULE a b 5A9832E5287241C1838ED98914E9B7FF1 ../../etc/passwd\n",
-                "no plain file name",
+                "not a plain file name",
             ),
             (
                 "MODULE a b 5A9832E5287241C1838ED98914E9B7FF1 ..\n",
-                "no plain file name",
+                "not a plain file name",
             ),
-            (&junk, "line 2, 3, 4: no record of a symbol file"),
+            (&junk, "line 2, 3, 4: not a symbol file record"),
         ] {
             let error = checked(text.as_bytes()).expect_err(text);
             assert!(error.contains(why), "{error}");

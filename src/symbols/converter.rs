@@ -90,7 +90,7 @@ impl Converter {
         let status = child::run(&mut command, deadline).map_err(Refused::Storage)?;
         let Some(status) = status else {
             return Err(Refused::Bad(format!(
-                "its conversion took longer than {} s; send what dump_syms makes of it",
+                "the conversion took longer than {} s; send the output of dump_syms instead",
                 deadline.as_secs()
             )));
         };
@@ -116,12 +116,12 @@ fn fault(status: ExitStatus, said: &str, memory_bytes: u64) -> String {
         // A panic message helps only us, so it goes to the log.
         Some(101) => {
             tracing::warn!(said, "a conversion panicked");
-            "stumbled over what it holds".to_owned()
+            "failed because of its content".to_owned()
         }
         _ if said.contains("memory allocation") => {
             format!("took more than {} MiB of memory", memory_bytes >> 20)
         }
-        _ => format!("was ended ({status})"),
+        _ => format!("was killed ({status})"),
     };
-    format!("its conversion {how}; send what dump_syms makes of it")
+    format!("the conversion {how}; send the output of dump_syms instead")
 }

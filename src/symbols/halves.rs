@@ -62,7 +62,7 @@ pub(super) fn join(
     if !alone.is_empty() {
         let count = alone.iter().map(|part| part.ids.len()).sum();
         let why = format!(
-            "it is split debug information of {}, and no program that is here has them; send the program that was built with it, or its debug file, first or in the same archive",
+            "it is split debug information of {}, and the matching program is missing; send the program or its debug file first, or in the same archive",
             units(count)
         );
         verdicts.push(Verdict::new(&label(&alone), Err(refused(why))));
@@ -209,7 +209,7 @@ fn take(
             skeletons: std::mem::take(&mut head.skeletons),
         })
     };
-    let mut result = Err(refused("nothing came of it and its program"));
+    let mut result = Err(refused("it could not be combined with its program"));
     receiver.take_texts(texts, native, |mut text, native, notes| {
         let incoming = Incoming {
             name: &parts[0].name,
@@ -276,7 +276,7 @@ pub(super) fn note_of(skeletons: &[Skeleton]) -> Option<String> {
         named.push(&more);
     }
     Some(format!(
-        "the functions of {} are in files of their own ({}); send its .dwp, or these .dwo files in one archive, too",
+        "the functions of {} are in separate files ({}); also send the .dwp, or these .dwo files in one archive",
         units(skeletons.len()),
         named.join(", ")
     ))

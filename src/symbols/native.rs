@@ -110,10 +110,10 @@ pub fn convert(
     if taken == 0 {
         return Err(refused
             .pop()
-            .unwrap_or_else(|| "it holds no program".to_owned()));
+            .unwrap_or_else(|| "it contains no program".to_owned()));
     }
     for why in refused {
-        let why = format!("of the programs in it, one is left out: {why}");
+        let why = format!("one of the programs in it was ignored: {why}");
         tell(out, &Found::Refused(why))?;
     }
     Ok(())
@@ -124,7 +124,7 @@ fn tell(out: &mut impl Write, found: &Found) -> Result<(), String> {
     serde_json::to_writer(&mut *out, found)
         .map_err(io::Error::from)
         .and_then(|()| writeln!(out))
-        .map_err(|e| format!("what it holds cannot be told: {e}"))
+        .map_err(|e| format!("the result cannot be written: {e}"))
 }
 
 /// The other halves of units that could be read.
@@ -195,7 +195,7 @@ fn facts_of(object: &Object<'_>, name: &str) -> Result<Facts, String> {
     let debug_id = object.debug_id();
     if debug_id.is_nil() {
         return Err(
-            "it has no id (build id, UUID or PDB signature), so no crash can name it; build it with one, such as with -Wl,--build-id".into(),
+            "it has no id (build id, UUID or PDB signature), so crashes cannot refer to it; build it with an id, for example with -Wl,--build-id".into(),
         );
     }
     let (kind, os) = match object.file_format() {
@@ -203,7 +203,7 @@ fn facts_of(object: &Object<'_>, name: &str) -> Result<Facts, String> {
         FileFormat::MachO => (Kind::MachO, "mac"),
         FileFormat::Pe => (Kind::Pe, "windows"),
         FileFormat::Pdb => (Kind::Pdb, "windows"),
-        other => return Err(format!("it is of the format {other}, which is not taken")),
+        other => return Err(format!("the format {other} is not supported")),
     };
     let code_id = object.code_id().map(|id| id.as_str().to_ascii_lowercase());
     let (code_file, debug_file) = file_names(object, kind, name);
@@ -341,7 +341,7 @@ impl<'o, 'd> Program<'o, 'd> {
         match self.object.debug_session() {
             Ok(session) => self.add_all(session.functions(), unread),
             Err(error) => {
-                let why = format!("debug information is left out: {}", chain(&error));
+                let why = format!("the debug information was ignored: {}", chain(&error));
                 self.head.notes.push(why);
             }
         }
@@ -387,7 +387,7 @@ impl<'o, 'd> Program<'o, 'd> {
     fn settle_functions(&mut self, unread: &Unread) {
         let Unread { units, why } = unread;
         if *units > 0 {
-            let note = format!("{units} units of debug information are left out: {why}");
+            let note = format!("{units} units of debug information were ignored: {why}");
             self.head.notes.push(note);
         } else if self.object.has_debug_info()
             && self.functions.is_empty()
@@ -451,7 +451,7 @@ impl<'o, 'd> Program<'o, 'd> {
         let mut notes = self.head.notes.clone();
         if let Err(error) = unwind {
             notes.push(format!(
-                "rules of unwinding are left out in part: {}",
+                "some unwind information was ignored: {}",
                 chain(&error)
             ));
         }

@@ -289,7 +289,7 @@ impl Shelf {
     /// [`Refused::Bad`] if the bundle is wrong, [`Refused::Storage`] if the disk failed.
     pub fn take_sources(&self, bundle: Bundle<'_>) -> Result<Taken, Refused> {
         let Some(folder) = shelf_folder(&self.root, bundle.debug_id) else {
-            return Err(Refused::Bad("its manifest names no debug id".to_owned()));
+            return Err(Refused::Bad("its manifest has no debug id".to_owned()));
         };
         self.place_sources(&folder, bundle)
             .map_err(Refused::Storage)
@@ -607,19 +607,19 @@ fn note_of(placed: Placed, module: &Module, checked: &Checked, is_split: bool) -
     match placed {
         Placed::New | Placed::Same => {}
         Placed::Completed => {
-            notes.push("it completes what was there for this debug id".to_owned());
+            notes.push("it adds to the symbols already stored for this debug id".to_owned());
         }
         Placed::Kept => notes.push(
-            "another upload for this debug id has all that walks need; this one is kept for debuggers".to_owned(),
+            "the symbols already stored for this debug id are complete; this file is stored for debuggers".to_owned(),
         ),
         Placed::Beside => notes.push(
-            "another content of this debug id is in use; this one is kept beside it; send it again with replace (?replace=1, --replace) to put it in use".to_owned(),
+            "a different file is in use for this debug id; this file is stored but not used; to use it, upload it again with replace (?replace=1, --replace)".to_owned(),
         ),
-        Placed::Replaced => notes.push("the content used before is kept beside it".to_owned()),
+        Placed::Replaced => notes.push("the previous file is stored but not used any more".to_owned()),
     }
     if module.debug_file != checked.module.debug_file {
         notes.push(format!(
-            "this debug id is that of {}, which it is kept as",
+            "this debug id belongs to {}; it is stored under that name",
             module.debug_file
         ));
     }
@@ -627,13 +627,13 @@ fn note_of(placed: Placed, module: &Module, checked: &Checked, is_split: bool) -
     // For a split program, another note has said where the functions are.
     if !content.has_functions() && !is_split {
         notes.push(match content.publics {
-            0 => "nothing for this debug id names a function: it is stripped; send its debug file, too".to_owned(),
-            _ => "nothing for this debug id has functions, only what is exported: it is stripped; send its debug file, too".to_owned(),
+            0 => "no function names for this debug id: the program is stripped; also send its debug file".to_owned(),
+            _ => "only exported functions for this debug id: the program is stripped; also send its debug file".to_owned(),
         });
     }
     if !content.has_unwind() {
         notes.push(
-            "nothing for this debug id has rules of unwinding, so stacks through it are guessed; send the program itself, too".to_owned(),
+            "no unwind information for this debug id, so stacks through this module are unreliable; also send the program itself".to_owned(),
         );
     }
     notes

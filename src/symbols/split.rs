@@ -112,7 +112,7 @@ pub(super) fn parts_in(bytes: &[u8]) -> Result<Vec<(String, &[u8])>, String> {
         let from = usize::try_from(entry.raw_file_position()).unwrap_or(usize::MAX);
         let size = usize::try_from(entry.size()).unwrap_or(usize::MAX);
         let part = bytes.get(from..).and_then(|rest| rest.get(..size));
-        parts.push((name, part.ok_or("the parts are cut off")?));
+        parts.push((name, part.ok_or("the parts are incomplete")?));
     }
     Ok(parts)
 }

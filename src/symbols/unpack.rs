@@ -72,7 +72,7 @@ impl<R: Read> Read for Bounded<R> {
         if count as u64 > left {
             self.budget.left.set(0);
             return Err(io::Error::other(format!(
-                "the upload grows by inflation to more than symbols.inflated_bytes_max ({} bytes) or {} times its size",
+                "the decompressed upload is larger than symbols.inflated_bytes_max ({} bytes) or {} times its compressed size",
                 self.budget.bounds.inflated_bytes_max, self.budget.bounds.ratio_max
             )));
         }
@@ -114,11 +114,11 @@ pub fn unpack(packed: &[u8], bounds: Bounds) -> Option<Result<Vec<u8>, String>> 
         reader.read_to_end(&mut bytes).map_err(|error| {
             if budget.is_spent() {
                 format!(
-                    "it grows by unpacking to more than {} bytes or {} times its size",
+                    "it is larger than {} bytes or {} times its compressed size when decompressed",
                     bounds.inflated_bytes_max, bounds.ratio_max
                 )
             } else {
-                format!("it cannot be unpacked: {error}")
+                format!("it cannot be decompressed: {error}")
             }
         })?;
         Ok(bytes)
@@ -186,9 +186,9 @@ pub fn inflate(mut input: File, output: &mut File, bounds: Bounds) -> Result<(),
     let mut bounded = budget.bounded(MultiGzDecoder::new(BufReader::new(input)));
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let count = bounded
-            .read(&mut buffer)
-            .map_err(|error| Refused::Bad(format!("the body is no whole gzip stream: {error}")))?;
+        let count = bounded.read(&mut buffer).map_err(|error| {
+            Refused::Bad(format!("the body is not a complete gzip stream: {error}"))
+        })?;
         if count == 0 {
             return Ok(());
         }

@@ -57,7 +57,7 @@ while time.time() < end:
 check(taken * 2 > tried, f"beside dripping bodies {taken} of {tried} honest reports got in")
 metrics = server.get("/metrics")[2].decode()
 check("crashkeep_connections_closed_total 0\n" not in metrics, "nobody counted the closed connections")
-check(b"connections are short" in open(server.log_path, "rb").read(), "nobody warned")
+check(b"too many connections" in open(server.log_path, "rb").read(), "nobody warned")
 for connection in dripping:
     connection.close()
 

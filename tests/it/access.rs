@@ -849,7 +849,7 @@ fn too_many_requests_are_told_when_to_come_back() {
         .parse::<u32>();
     assert!(wait.is_ok_and(|s| (1..=60).contains(&s)));
     assert!(
-        limited[3].text().contains("3 a minute"),
+        limited[3].text().contains("limit is 3 "),
         "{}",
         limited[3].text()
     );
@@ -885,7 +885,7 @@ fn accounts_are_made_and_ended_at_the_command_line() {
             "read,reprocess",
         ],
     );
-    assert!(String::from_utf8_lossy(&bad.stderr).contains("no scope \"reprocess\""));
+    assert!(String::from_utf8_lossy(&bad.stderr).contains("not have the scope \"reprocess\""));
     let secret = crashkeep(
         &data,
         &[

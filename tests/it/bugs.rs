@@ -541,9 +541,15 @@ fn an_answer_that_is_none_changes_nothing_and_says_why() {
             "status 400: Can't use cf_crash_signature",
         ),
         (Mood::Status(500), "status 500"),
-        (Mood::Status(200), "no bugs but:"),
-        (Mood::Redirects(elsewhere.url()), "which is not followed"),
-        (Mood::Redirects("/rest/bug".into()), "which is not followed"),
+        (Mood::Status(200), "its answer is invalid:"),
+        (
+            Mood::Redirects(elsewhere.url()),
+            "redirects are not followed",
+        ),
+        (
+            Mood::Redirects("/rest/bug".into()),
+            "redirects are not followed",
+        ),
         (Mood::Huge(20_000), "larger than 10000 bytes"),
     ] {
         polling.fake.mood(mood.clone());
@@ -646,7 +652,8 @@ fn pages_show_how_the_tracker_s_bugs_stand() {
     fake.mood(Mood::Redirects("http://127.0.0.1:9/".into()));
     wait_for("the failure on the status page", || {
         let status = plain(&section(&server.get("/status/").text(), "Bug tracker"));
-        (status.contains("it redirects to") && status.contains("Last success")).then_some(())
+        (status.contains("it redirects to") && status.contains("Last successful poll"))
+            .then_some(())
     });
     assert_eq!(server.metric("crashkeep_bugzilla_failing"), 1);
     assert_eq!(server.terminate(), Some(0));

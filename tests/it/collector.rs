@@ -180,7 +180,7 @@ fn odd_but_readable_requests_are_kept_with_a_note() {
 
     assert!(notes(&post("no_minidump_part")).contains("no minidump"));
     assert!(notes(&post("empty_minidump_part")).contains("upload_file_minidump is empty"));
-    assert!(notes(&post("gzip_undeclared")).contains("gzip although no Content-Encoding"));
+    assert!(notes(&post("gzip_undeclared")).contains("gzip, but there is no Content-Encoding"));
     post("no_prod_ver");
 
     let two = post("two_minidumps");
@@ -450,7 +450,7 @@ fn bytes_behind_a_whole_gzip_body_are_left_out_with_a_note() {
     assert!(
         raw["metadata"]["collector_notes"]
             .to_string()
-            .contains("behind the report's end")
+            .contains("after the end of the report")
     );
 }
 

@@ -156,7 +156,7 @@ fn the_demo_is_filled_when_it_says_that_it_listens() {
     );
     assert_eq!(metric("crashkeep_deferred"), 1);
     assert_eq!(metric("crashkeep_processed") + 2, received);
-    let partly = "/api/SuperSearch/?processor_notes=~walked+in+part&_results_number=0";
+    let partly = "/api/SuperSearch/?processor_notes=~incomplete+walk&_results_number=0";
     assert_eq!(
         server.get(partly).json()["total"],
         1,

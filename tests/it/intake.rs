@@ -75,7 +75,7 @@ fn a_multipart_body_as_the_dump_is_walked_and_its_annotations_count() {
 fn a_packed_dump_is_walked_and_kept_as_it_came() {
     let server = Server::start();
     let crash = walked(&server, &replay(&server, "b04-gzip-dump-in-part.http"));
-    assert!(notes(&crash).contains("came packed"));
+    assert!(notes(&crash).contains("was compressed"));
     assert!(part(&server, &crash, "upload_file_minidump").starts_with(b"\x1f\x8b"));
     let (xz, bzip2, zstd) = (
         include_bytes!("../fixtures/intake/crash.dmp.xz"),
@@ -115,7 +115,7 @@ fn a_packed_dump_that_grows_without_bound_costs_its_own_report_alone() {
     let crash = server.processed(&id);
     assert_eq!(crash["mdsw_status_string"], "BadPacking");
     assert!(
-        notes(&crash).contains("grows by unpacking"),
+        notes(&crash).contains("times its compressed size when decompressed"),
         "{}",
         notes(&crash)
     );
@@ -436,7 +436,10 @@ fn every_request_of_a_connection_has_its_head_read() {
         .map(|answer| &answer[..3])
         .collect();
     assert_eq!(statuses, ["200", "200", "200", "400"], "{answers}");
-    assert!(answers.ends_with("nothing before the colon\n"), "{answers}");
+    assert!(
+        answers.ends_with("without a space before the colon\n"),
+        "{answers}"
+    );
 }
 
 #[test]
@@ -652,7 +655,7 @@ fn further_paths_take_reports() {
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        said.contains("a.toml:2") && said.contains("taken by /search/"),
+        said.contains("a.toml:2") && said.contains("already used by /search/"),
         "{said}"
     );
 }

@@ -406,7 +406,7 @@ fn bytes_of_crashes_are_never_touched_without_their_database() {
             .expect("it runs");
         assert_eq!(refused.status.code(), Some(1));
         let text = String::from_utf8_lossy(&refused.stderr);
-        assert!(text.contains("put it back from a copy"), "{text}");
+        assert!(text.contains("restore it from a backup"), "{text}");
         assert!(contents(&data.join("segments")) == segments);
         std::fs::write(data.join("store.redb"), &database).expect("written");
     }
@@ -437,7 +437,7 @@ fn sighup_puts_a_good_configuration_in_force_and_keeps_the_last_good_one() {
     assert_eq!(toy(), "Discarded=rule_toys\n");
 
     write(&rule("defer"));
-    status("all of it is in force");
+    status("all settings are active");
     let deferred = toy();
     assert_eq!(
         deferred.lines().next().map(|line| &line[40..41]),
@@ -448,11 +448,13 @@ fn sighup_puts_a_good_configuration_in_force_and_keeps_the_last_good_one() {
     write(&rule("drop"));
     status("accept, defer, reject, fake-accept");
     let page = server.get("/status/").text();
-    assert!(page.contains("site.toml:6") && page.contains("The last good one stays in force."));
+    assert!(
+        page.contains("site.toml:6") && page.contains("The previous configuration stays active.")
+    );
     assert!(toy().starts_with("CrashID="));
 
     write("[workers]\ncount = 7\n");
-    status("after the next start: [workers] count");
+    status("needs a restart: [workers] count");
     assert_eq!(
         toy()
             .lines()

@@ -179,13 +179,13 @@ fn lists_are_tried_on_history_put_in_force_and_taken_back() {
     // Links and bugs of the old signature still work.
     let old = page(&server, &named("a.b.old"));
     assert!(
-        old.contains("Its crashes are now found under") && old.contains("the new one"),
+        old.contains("Crashes moved to") && old.contains("the new one"),
         "{old}"
     );
     let renamed = page(&server, "the new one");
     assert!(
         renamed.contains("https://bugs.example/show_bug.cgi?id=77")
-            && renamed.contains("about the former signature"),
+            && renamed.contains("from the former signature"),
         "{renamed}"
     );
 
@@ -367,9 +367,9 @@ fn crash_data_is_named_without_being_stored() {
         ] })
     );
     for (body, expected) in [
-        ("{", "no JSON"),
+        ("{", "not valid JSON"),
         ("{}", "jobs is missing"),
-        (r#"{"jobs": [1]}"#, "job 0 is no object"),
+        (r#"{"jobs": [1]}"#, "job 0 is not an object"),
     ] {
         let answer = post(&server, "/api/CrashSignature/", body);
         assert_eq!(answer.status, 400);

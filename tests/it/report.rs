@@ -94,7 +94,7 @@ fn a_report_shows_everything_that_its_dump_tells() {
             &[
                 "Crash analysis",
                 "Bit flip?",
-                "What the writer of the dump could not do",
+                "Errors while the client wrote the dump",
             ][..],
         ),
         (
@@ -102,7 +102,7 @@ fn a_report_shows_everything_that_its_dump_tells() {
             &[
                 "a null pointer",
                 "reads 4 bytes at",
-                "Limits of the process",
+                "Process limits",
                 "Max open files",
                 "Handles",
                 "Distribution",
@@ -165,7 +165,7 @@ fn a_hostile_dump_ends_as_a_report_that_says_what_it_lacks() {
         let is_whole = ["endless_handle", "return_addresses_256kb"].contains(&name);
         assert_eq!(page.contains("processed in part"), !is_whole, "{name}");
         assert_eq!(
-            notes.contains("walked in part: "),
+            notes.contains("incomplete walk: "),
             !is_whole,
             "{name}: {notes}"
         );
@@ -244,7 +244,7 @@ fn the_api_names_what_is_wrong_with_a_request() {
         (
             format!("/api/CrashState/?crash_id={unknown}"),
             404,
-            "no crash",
+            "does not exist",
         ),
         ("/api/CrashState/".into(), 400, "crash_id is missing"),
         (
@@ -255,9 +255,9 @@ fn the_api_names_what_is_wrong_with_a_request() {
         (
             format!("/api/RawCrash/?crash_id={unknown}&format=raw"),
             404,
-            "no crash",
+            "does not exist",
         ),
-        ("/api/Nothing/".into(), 404, "nothing under this address"),
+        ("/api/Nothing/".into(), 404, "page not found"),
     ] {
         let answer = server.get(&path);
         assert_eq!(answer.status, status, "{path}");

@@ -211,7 +211,7 @@ fn a_server_reprocesses_the_crashes_that_it_finds_symbols_for() {
     let poor = server.processed(&id)["signature"].clone();
     let page = server.get("/symbols/").text();
     assert!(
-        page.contains(">acmed<") && page.contains("No symbols have come late"),
+        page.contains(">acmed<") && page.contains("No crashes have been reprocessed"),
         "{page}"
     );
 

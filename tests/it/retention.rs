@@ -504,7 +504,10 @@ fn a_pass_that_stopped_itself_is_told_and_goes_on_when_an_admin_says_so() {
     });
     assert_eq!(heartbeat.status, 200, "reports are taken all the same");
     let page = get("/status/").text();
-    assert!(page.contains("retention waits to be confirmed"), "{page}");
+    assert!(
+        page.contains("retention is waiting for confirmation"),
+        "{page}"
+    );
     assert!(page.contains("action=\"/status/retention\""), "{page}");
     let server = format!("http://{address}");
     let (code, text) = command(&["--server", &server]);
@@ -525,7 +528,7 @@ fn a_pass_that_stopped_itself_is_told_and_goes_on_when_an_admin_says_so() {
     });
     let (code, text) = command(&["--server", &server, "--confirm"]);
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("no pass of retention waits"), "{text}");
+    assert!(text.contains("retention is not on hold"), "{text}");
 }
 
 #[test]

@@ -137,14 +137,10 @@ fn a_package_completes_the_program_or_its_debug_file_whenever_it_comes() {
         // As a team may upload them: first the shipped program, then its debug file, and days later the
         // package.
         let first = server.zip(&[("app", file("app.stripped"))]);
-        assert!(
-            notes(&first).contains("it is stripped"),
-            "{}",
-            notes(&first)
-        );
+        assert!(notes(&first).contains("is stripped"), "{}", notes(&first));
         let second = server.zip(&[("app.debug", file("app.debug"))]);
         let lacks =
-            "the functions of 2 units are in files of their own (one.dwo, two.dwo); send its .dwp";
+            "the functions of 2 units are in separate files (one.dwo, two.dwo); also send the .dwp";
         assert!(notes(&second).contains(lacks), "{}", notes(&second));
         let missing = &second.json()["files"][0]["debug_id"];
         let id = missing.as_str().expect("an id").to_owned();
@@ -180,7 +176,7 @@ fn what_is_missing_is_named() {
     assert_eq!(alone.status, 400);
     let why = alone.text();
     assert!(
-        why.contains("split debug information of 2 units, and no program that is here has them; send the program"),
+        why.contains("split debug information of 2 units, and the matching program is missing; send the program"),
         "{why}"
     );
     // Halves of another build.
@@ -195,7 +191,7 @@ fn what_is_missing_is_named() {
     // One of two halves: its functions are used, and the answer says what is missing.
     let one = server.request("PUT", "/upload/x", &[], file("clang-5/one.dwo"));
     assert_eq!(outcomes(&one), [stored("x", "completed")]);
-    let lacks = "the functions of 1 unit are in files of their own (two.dwo)";
+    let lacks = "the functions of 1 unit are in separate files (two.dwo)";
     assert!(notes(&one).contains(lacks), "{}", notes(&one));
     let has = |text: &str, record: &str| text.lines().any(|line| line.starts_with(record));
     let text = server.text_of(&one);
@@ -207,7 +203,7 @@ fn what_is_missing_is_named() {
         ("two.dwo", file("clang-5/two.dwo")),
     ]);
     assert_eq!(outcomes(&both), [stored("one.dwo and 1 more", "completed")]);
-    assert!(!notes(&both).contains("files of their own"));
+    assert!(!notes(&both).contains("in separate files"));
 }
 
 /// Two builds with one common unit, as on consecutive days. The unit has the same id in both.
@@ -232,7 +228,7 @@ fn a_build_that_lacks_nothing_is_left_alone() {
     assert_eq!(outcomes(&again), [stored("app.dwp", "same")]);
     let program = server.request("PUT", "/upload/app", &[], file("app"));
     assert_eq!(outcomes(&program), [stored("app", "same")]);
-    assert!(!notes(&program).contains("files of their own"));
+    assert!(!notes(&program).contains("in separate files"));
     let other = Server::start();
     let all = other.zip(&[
         ("app.dwp", file("app.dwp")),

@@ -992,7 +992,7 @@ fn a_writer_that_panics_ends_the_process_and_says_so() {
         .expect("it runs");
     assert_eq!(output.status.code(), Some(crashkeep::vital::EXIT_CODE));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("store-writer ended by itself"), "{said}");
+    assert!(said.contains("store-writer ended unexpectedly"), "{said}");
 }
 
 #[test]

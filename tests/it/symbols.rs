@@ -358,21 +358,21 @@ fn hostile_uploads_are_refused_with_the_reason_and_leave_nothing() {
     let pdb = b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0";
     for (body, status, why) in [
         (cut.to_vec(), 400, "the archive cannot be read"),
-        (gzip(&bomb), 400, "grows by inflation"),
+        (gzip(&bomb), 400, "the decompressed upload is larger"),
         (
             zip_of(&[("a", &bomb), ("b", b"x")]),
             400,
-            "grows by inflation",
+            "the decompressed upload is larger",
         ),
-        (nested, 400, "an archive within 4 others"),
+        (nested, 400, "an archive nested in 4 other archives"),
         (zip_of(&[]), 400, "no files"),
-        (evil.into_bytes(), 400, "no plain file name"),
+        (evil.into_bytes(), 400, "not a plain file name"),
         (fixture("broken/symbols/bad_id_length.sym"), 400, "33 to 40"),
         (fixture("broken/symbols/binary_junk.sym"), 400, "line 1"),
         (
             fixture("broken/symbols/no_module_line.sym"),
             400,
-            "line 1: a symbol file begins with MODULE",
+            "line 1: the file does not begin with MODULE",
         ),
         (pdb.to_vec(), 400, "it cannot be read"),
         (Vec::new(), 400, "empty"),
@@ -612,15 +612,15 @@ fn addresses_are_named_as_eliot_names_them() {
         vec!["[-1,1]"; 20_001].join(",")
     );
     for (body, why) in [
-        ("{", "no JSON"),
-        (r#"{"stacks":[]}"#, "needs a list memoryMap"),
-        (r#"{"memoryMap":[["a"]],"stacks":[]}"#, "a module is"),
-        (r#"{"memoryMap":[],"stacks":[[[0,1]]]}"#, "a stack is"),
+        ("{", "not valid JSON"),
+        (r#"{"stacks":[]}"#, "has no list memoryMap"),
+        (r#"{"memoryMap":[["a"]],"stacks":[]}"#, "invalid module"),
+        (r#"{"memoryMap":[],"stacks":[[[0,1]]]}"#, "invalid stack"),
         (
             &format!(r#"{{"jobs":[{many}]}}"#),
-            "11 jobs are more than 10",
+            "11 jobs in one request; the limit is 10",
         ),
-        (&long, "20001 frames are more than 20000"),
+        (&long, "20001 frames in one request; the limit is 20000"),
     ] {
         let answer = ask(body);
         assert_eq!(answer.status, 400, "{why}");

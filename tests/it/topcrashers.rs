@@ -60,7 +60,7 @@ pub fn check_links(server: &Server, html: &str) -> usize {
         let Ok(figure) = figure.replace(',', "").parse::<u64>() else {
             continue;
         };
-        if !["", "crash", "crashes", "at start-up"].contains(&unit) {
+        if !["", "crash", "crashes", "at startup"].contains(&unit) {
             continue;
         }
         let query = address.replace("&amp;", "&");
@@ -189,7 +189,7 @@ fn signatures_are_ranked_with_figures_that_their_searches_count() {
             [
                 "1",
                 "new",
-                &format!("{linux} all at start-up soon after start"),
+                &format!("{linux} all at startup early crash"),
                 "3",
                 "50.0 %",
                 "–",
@@ -202,7 +202,7 @@ fn signatures_are_ranked_with_figures_that_their_searches_count() {
             [
                 "2",
                 "new",
-                &format!("{windows} 1 at start-up"),
+                &format!("{windows} 1 at startup"),
                 "2",
                 "33.3 %",
                 "–",
@@ -215,7 +215,7 @@ fn signatures_are_ranked_with_figures_that_their_searches_count() {
             [
                 "3",
                 "new",
-                &format!("{mac} soon after start 100.0 % in garbage collection"),
+                &format!("{mac} early crash 100.0 % in garbage collection"),
                 "1",
                 "16.7 %",
                 "–",
@@ -372,7 +372,7 @@ fn a_signature_s_page_counts_what_its_crashes_have_in_common() {
         html.contains("10.0: 1 crashes</title>"),
         "each mark has a title"
     );
-    let days = cells("How often");
+    let days = cells("Crashes over time");
     assert_eq!(sums(&days), [2, 1, 3], "1.0, 10.0 and all");
     assert!(check_links(&server, &html) > 10);
 
@@ -394,14 +394,14 @@ fn a_signature_s_page_counts_what_its_crashes_have_in_common() {
 
     let html = page(&server, &format!("{address}&date=%3C2020-01-01"));
     assert!(
-        plain(&html).contains("Begin further back"),
+        plain(&html).contains("Choose an earlier start date"),
         "{}",
         plain(&html)
     );
     for (query, word) in [
         ("/signature/".to_owned(), "signature is missing"),
         (format!("{address}&by=nonsense"), "nonsense"),
-        (format!("{address}&page=0"), "1 and up"),
+        (format!("{address}&page=0"), "a number from 1 on"),
         (format!("{address}&nonsense=1"), "nonsense"),
     ] {
         let answer = server.get(&query);
@@ -433,7 +433,7 @@ fn a_product_s_page_shows_its_days_and_what_is_new() {
     fresh.sort();
     expected.sort();
     assert_eq!(fresh, expected);
-    assert!(plain(&section(&html, "Movers")).contains("No signature of both weeks"));
+    assert!(plain(&section(&html, "Movers")).contains("No signature that occurred in both weeks"));
     assert!(check_links(&server, &html) > 6);
 
     let home = page(&server, "/");
@@ -448,13 +448,13 @@ fn without_crashes_the_pages_say_what_to_do() {
     let server = Server::start();
     let text = plain(&page(&server, "/topcrashers/"));
     assert!(
-        text.contains("No crash yet") && text.contains("curl -F"),
+        text.contains("No crashes yet") && text.contains("curl -F"),
         "{text}"
     );
     let text = plain(&page(&server, "/topcrashers/?product=Nothing"));
-    assert!(text.contains("Take a longer period"), "{text}");
+    assert!(text.contains("Choose a longer period"), "{text}");
     let text = plain(&page(&server, "/home/product/Nothing"));
-    assert!(text.contains("28 days back"), "{text}");
+    assert!(text.contains("last 28 days"), "{text}");
     let text = plain(&page(&server, "/signature/?signature=nothing"));
-    assert!(text.contains("Begin further back"), "{text}");
+    assert!(text.contains("Choose an earlier start date"), "{text}");
 }

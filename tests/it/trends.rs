@@ -129,7 +129,7 @@ fn trends_count_days_builds_and_the_time_between_failures() {
     );
 
     let quiet = page(&server, "/trends/?product=Nobody");
-    assert!(plain(&quiet).contains("No crash of Nobody was counted"));
+    assert!(plain(&quiet).contains("No crashes of Nobody were counted"));
     for (query, word) in [
         ("days=2", "7, 14, 28"),
         ("platform=x", "macOS"),

@@ -16,7 +16,7 @@ use crate::symbols::SymbolDirs;
 pub struct Args {
     /// The minidump
     dump: PathBuf,
-    /// A folder of Breakpad symbols in the layout of a symbol server; may be repeated
+    /// Folder with Breakpad symbols in the layout of a symbol server; can be repeated
     #[arg(long = "symbols", value_name = "DIR")]
     symbols: Vec<PathBuf>,
     /// Print the whole result as JSON, in the schema of minidump-stackwalk 0.27
@@ -81,7 +81,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let name = args.dump.display().to_string();
     let dump = std::fs::read(&args.dump).with_context(|| name.clone())?;
     for folder in args.symbols.iter().filter(|folder| !folder.is_dir()) {
-        eprintln!("crashkeep: {}: no such symbol folder", folder.display());
+        eprintln!(
+            "crashkeep: symbol folder {} does not exist",
+            folder.display()
+        );
     }
     let symbols = SymbolCache::new(SymbolDirs::new(args.symbols), MAP_BYTES_MAX);
     // The file name identifies the dump, and is the same from every working directory.

@@ -28,7 +28,7 @@ fn write_walk(out: &mut String, walk: &Walk) -> fmt::Result {
     if let Some((index, thread)) = crashing {
         let role = match walk.crash_info.reason {
             Some(_) => "crashed",
-            None => "asked for the dump",
+            None => "requested the dump",
         };
         write_thread(out, index, thread, Some(role))?;
         write_registers(out, thread)?;
@@ -47,7 +47,7 @@ fn write_crash(out: &mut String, walk: &Walk) -> fmt::Result {
     row(
         out,
         "Crash reason",
-        reason.unwrap_or("none, the dump was asked for"),
+        reason.unwrap_or("none, the dump was requested"),
     )?;
     if let Some(address) = &crash.address {
         row(out, "Address", address)?;
@@ -95,8 +95,8 @@ fn write_instruction(out: &mut String, crash: &CrashInfo) -> fmt::Result {
             1 => "1 byte at".to_owned(),
             size => format!("{size} bytes at"),
         });
-        let guard = (access.is_likely_guard_page == Some(true))
-            .then(|| "(a guard page, it seems)".to_owned());
+        let guard =
+            (access.is_likely_guard_page == Some(true)).then(|| "(likely a guard page)".to_owned());
         let text = words([&access.access_type, &size, &access.address, &guard]);
         row(out, "Memory", &text)?;
     }

@@ -39,7 +39,7 @@ impl Lines {
     pub fn table(&self) -> Markup {
         html! {
             details {
-                summary { "Figures" }
+                summary { "Data" }
                 div.scroll {
                     table {
                         thead { tr { th { (self.place) } @for line in self.lines.iter().rev() { th.num { (shown(&line.name)) } } } }

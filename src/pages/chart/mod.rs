@@ -91,7 +91,7 @@ impl<'a> Scale<'a> {
         } = self.canvas;
         html! {
             svg class=(class) viewBox={ "0 0 " (width) " " (height) } width=(width) height=(height) role="img"
-                aria-label={ (title) "; the table below has the figures" } {
+                aria-label={ (title) "; the table below contains the data" } {
                 text x="0" y="10" { (unit) }
                 @for tick in (0..=self.top / self.step).map(|n| n * self.step) {
                     @let y = self.y(tick as f64);
@@ -121,7 +121,7 @@ fn figure<'a>(
             div.drawing {
                 div { @for canvas in &CANVASES { (draw(canvas)) } }
                 @if names.len() > 1 {
-                    ul.key aria-label="Series, as they are stacked" {
+                    ul.key aria-label="Series in stacking order" {
                         @for (at, name) in names.enumerate().rev() {
                             li { svg viewBox="0 0 10 10" aria-hidden="true" { rect class=(class(at)) width="10" height="10" rx="2" {} } (super::shown(name)) }
                         }

@@ -50,7 +50,7 @@ impl Stack {
     pub fn table(&self) -> Markup {
         html! {
             details {
-                summary { "Figures" }
+                summary { "Data" }
                 div.scroll {
                     table {
                         thead { tr {

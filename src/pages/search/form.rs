@@ -17,7 +17,7 @@ const INPUTS: [(&str, &str, &str); 4] = [
 /// Operators of an additional condition.
 const OPS: [(&str, &str); 13] = [
     ("", "has"),
-    ("!", "has not"),
+    ("!", "does not have"),
     ("=", "is exactly"),
     ("!=", "is not"),
     ("~", "contains"),
@@ -28,7 +28,7 @@ const OPS: [(&str, &str); 13] = [
     (">=", "at least"),
     ("<", "below"),
     ("__null__", "is missing"),
-    ("!__null__", "is there"),
+    ("!__null__", "exists"),
 ];
 /// Values per field that the search box suggests.
 const VALUES_MAX: usize = 8;
@@ -64,7 +64,7 @@ impl View<'_> {
                 }
                 @for (name, value) in self.others() { input type="hidden" name=(name) value=(value); }
                 details {
-                    summary { "One more condition; columns, counts and order" }
+                    summary { "Add a condition; columns, facets and sort order" }
                     div.body.stackup {
                         div.filters {
                             label { "Field" select name="add_field" {
@@ -75,11 +75,11 @@ impl View<'_> {
                         }
                         div.filters {
                             (self.choice("_columns", "Columns", |field| field.flags.column))
-                            (self.choice("_facets", "Counts", |field| field.flags.facet))
-                            label { "Order" select name="_sort" {
+                            (self.choice("_facets", "Facets", |field| field.flags.facet))
+                            label { "Sort by" select name="_sort" {
                                 option value="" { "newest first" }
                                 @for field in self.offered(|field| field.flags.sort) {
-                                    @for (sign, word) in [("", "up"), ("-", "down")] {
+                                    @for (sign, word) in [("", "ascending"), ("-", "descending")] {
                                         @let value = format!("{sign}{}", field.name);
                                         option value=(value) selected[self.params.all("_sort").any(|given| given == value)] { (field.title) ", " (word) }
                                     }
@@ -87,8 +87,8 @@ impl View<'_> {
                             } (self.told("_sort")) }
                         }
                         p.plain.small.muted {
-                            "In the box: " code { "field:value" } ", " code { "field~part" } ", " code { "field=exact" } ", " code { "field^start" } ", " code { "field$end" } ", "
-                            code { "field@regex" } ", " code { "field:>=5" } ", " code { "field:__null__" } "; " code { "-" } " in front negates. "
+                            "Search syntax: " code { "field:value" } ", " code { "field~part" } ", " code { "field=exact" } ", " code { "field^start" } ", " code { "field$end" } ", "
+                            code { "field@regex" } ", " code { "field:>=5" } ", " code { "field:__null__" } "; " code { "-" } " before a condition negates it. "
                             a href="/api/SuperSearchFields/" { "All fields" } "."
                         }
                     }

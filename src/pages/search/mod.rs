@@ -253,7 +253,7 @@ impl View<'_> {
         let not_indexed = &self.result.not_indexed;
         if !not_indexed.is_empty() {
             return Some(format!(
-                "Not every crash is indexed by {}: clients send more annotations than the index has columns for. An entry of [[fields]] makes a field of one; an index that is built anew on the status page takes in those that come most.",
+                "Not every crash is indexed by {}: clients send more different annotations than the index has columns. Add an annotation to [[fields]] to make it a field, or rebuild the index on the status page to index the most frequent annotations.",
                 not_indexed.join(", ")
             ));
         }
@@ -261,17 +261,17 @@ impl View<'_> {
         let fields = coverage.fields().join(", ");
         match coverage {
             Coverage::SomeCrashes(_) if fields.is_empty() => {
-                Some("The index is being built: not every crash is found yet.".into())
+                Some("The index is being built: some crashes are not found yet.".into())
             }
             Coverage::SomeCrashes(_) => Some(format!(
-                "The index is being built with {fields}: crashes that are not in it yet are left out."
+                "The index is being rebuilt with {fields}: crashes that are not indexed yet are missing."
             )),
             Coverage::SomeWords(_) => Some(format!(
-                "The index is being built with {fields}: words there may not be found yet."
+                "The index is being rebuilt with {fields}: a text search may not find words in these fields yet."
             )),
             Coverage::Whole => self
                 .is_behind
-                .then(|| "The index is behind the store: not every crash is found yet.".into()),
+                .then(|| "The newest crashes are not indexed yet and are not found.".into()),
         }
     }
 

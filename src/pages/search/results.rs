@@ -53,7 +53,7 @@ impl View<'_> {
         if self.result.hits.is_empty() {
             return html! {
                 div.empty {
-                    p { "No crash answers this. Without dates the search looks at the last seven days; take away a condition, or begin further back." }
+                    p { "No crashes found. Remove a condition, or choose an earlier start date. Without dates, a search covers the last seven days." }
                 }
             };
         }
@@ -231,7 +231,7 @@ fn value_text(label: &str, value: &str) -> Markup {
 
 fn facet_title(label: &str) -> String {
     let (word, name) = match label.strip_prefix("histogram_") {
-        Some(name) => (", in steps", name),
+        Some(name) => (" histogram", name),
         None => ("", label),
     };
     let title = FieldRef::find(name).map_or(name.to_owned(), |field| title(&field));

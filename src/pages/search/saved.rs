@@ -19,7 +19,9 @@ pub fn save(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
     let form = request.form();
     let name = form.get("name").unwrap_or_default().trim();
     if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
-        let why = format!("a saved search needs a name of up to {NAME_CHARS_MAX} characters");
+        let why = format!(
+            "name is empty or too long; a saved search needs a name of 1 to {NAME_CHARS_MAX} characters"
+        );
         return Err(WebError::bad("name", why));
     }
     let query = form
@@ -61,11 +63,11 @@ pub fn remove(app: &App, request: &Request, _: &[String]) -> Result<Response, We
     let known = app.store.searches()?;
     let found = known.iter().find(|(known, _)| Some(*known) == id);
     let Some((id, row)) = found else {
-        return Err(WebError::bad("id", "there is no such search"));
+        return Err(WebError::bad("id", "no saved search has this id"));
     };
     if row.owner != owner && !request.is_admin() {
         return Err(WebError::forbidden(format!(
-            "{:?} is {}'s",
+            "saved search {:?} belongs to {}",
             row.name, row.owner
         )));
     }
@@ -90,7 +92,7 @@ fn owner(request: &Request) -> Result<&str, WebError> {
         Ok(caller.name())
     } else {
         Err(WebError::forbidden(
-            "only those with an account save searches",
+            "only users with an account can save searches",
         ))
     }
 }
@@ -116,7 +118,7 @@ impl View<'_> {
                                     @if self.may_save && (row.owner == self.owner || self.is_admin) {
                                         form.inline method="post" action="/search/forget" {
                                             input type="hidden" name="id" value=(id);
-                                            button type="submit" aria-label={ "Forget " (shown(&row.name)) } { "Forget" }
+                                            button type="submit" aria-label={ "Delete " (shown(&row.name)) } { "Delete" }
                                         }
                                     }
                                 }
@@ -126,7 +128,7 @@ impl View<'_> {
                     @if self.may_save {
                         div.body { form.filters method="post" action="/search/save" {
                             input type="hidden" name="query" value=(query);
-                            label { "Save this one as" input type="text" name="name" required maxlength=(NAME_CHARS_MAX) autocomplete="off"; }
+                            label { "Save this search as" input type="text" name="name" required maxlength=(NAME_CHARS_MAX) autocomplete="off"; }
                             div.act { button type="submit" { "Save" } }
                         } }
                     }

@@ -285,7 +285,7 @@ impl Txn<'_> {
             return Ok(id);
         }
         let id = u32::try_from(self.next(meta::NEXT_FRAME)?)
-            .map_err(|_| StoreError::Damaged("there are more than 2^32 frames".into()))?;
+            .map_err(|_| StoreError::Damaged("too many frames (more than 2^32)".into()))?;
         self.frames.insert(id, bytes.as_slice())?;
         if known.is_none() {
             self.frame_ids.insert(hash, id)?;

@@ -136,7 +136,7 @@ impl Converter {
             }
             total += count as u64;
             if u32::try_from(total).is_err() {
-                let reason = "it is larger than 4 GiB; strip what walks do not need";
+                let reason = "it is larger than 4 GiB; remove records that stack walks do not need";
                 return Err(Refusal::Corrupt(reason.into()));
             }
             // Only new bytes are searched for line ends, so a long line is not searched twice.
@@ -165,7 +165,7 @@ impl Converter {
             (0, _) => Err(Refusal::Corrupt("it is empty".into())),
             (_, 0) => self.close(),
             _ => Err(Refusal::Corrupt(format!(
-                "line {} does not end: the file is cut off",
+                "line {} has no line end: the file is incomplete",
                 self.line_number + 1
             ))),
         }
@@ -192,7 +192,7 @@ impl Converter {
         match text::record(line) {
             Some(record) => self.record(record),
             None => Err(Refusal::Corrupt(format!(
-                "line {} makes no sense",
+                "line {} is invalid",
                 self.line_number + 1
             ))),
         }
@@ -227,7 +227,7 @@ impl Converter {
     fn record(&mut self, record: Record<'_>) -> Result<(), Refusal> {
         match record {
             Record::Module { .. } if self.line_number != 0 => {
-                let reason = format!("a second MODULE stands in line {}", self.line_number + 1);
+                let reason = format!("line {} is a second MODULE record", self.line_number + 1);
                 return Err(Refusal::Corrupt(reason));
             }
             Record::Module { debug_id } => self.debug_id = self.strings.add(debug_id)?,
@@ -345,7 +345,7 @@ impl Converter {
             + ids * 2 * size_of::<Named>();
         if held > HELD_BYTES_MAX {
             return Err(Refusal::Corrupt(format!(
-                "its records take more than {} MiB to sort; strip what walks do not need",
+                "its records need more than {} MiB to sort; remove records that stack walks do not need",
                 HELD_BYTES_MAX >> 20
             )));
         }
@@ -502,7 +502,7 @@ impl Spool {
 }
 
 fn fits(number: u64) -> io::Result<u32> {
-    u32::try_from(number).map_err(|_| io::Error::other(format!("{number} records are too many")))
+    u32::try_from(number).map_err(|_| io::Error::other(format!("too many records: {number}")))
 }
 
 /// The section of strings while it grows.

@@ -101,7 +101,7 @@ impl Mapped {
         let (header, sections) = head(&bytes)?;
         if header.bytes != bytes.len() as u64 {
             return Err(invalid(format!(
-                "it is {} bytes, not {}",
+                "it has {} bytes instead of {}",
                 bytes.len(),
                 header.bytes
             )));
@@ -198,7 +198,7 @@ impl Mapped {
     pub fn corrupt(&self) -> Option<&str> {
         match self.header.corrupt {
             NO_TEXT => None,
-            reason => Some(self.string(reason).unwrap_or("no reason is given")),
+            reason => Some(self.string(reason).unwrap_or("unknown reason")),
         }
     }
 
@@ -332,7 +332,7 @@ fn sums_of(sections: &[Section; SECTIONS], file_bytes: u64) -> io::Result<Range<
     if sums.end == file_bytes && pieces == Some(sums.len() / u64::BYTES) {
         Ok(sums)
     } else {
-        Err(invalid("its checksums are not where they should be".into()))
+        Err(invalid("its checksums are in the wrong place".into()))
     }
 }
 
@@ -358,7 +358,7 @@ pub fn stamp_of(mut file: impl io::Read) -> io::Result<Stamp> {
     let mut summed = Summed::new(io::sink());
     let content = (sums.start - HEAD_BYTES) as u64;
     if io::copy(&mut file.by_ref().take(content), &mut summed)? != content {
-        return Err(invalid("it is cut short".into()));
+        return Err(invalid("it is incomplete".into()));
     }
     let mut stated = Vec::new();
     file.read_to_end(&mut stated)?;
@@ -373,7 +373,11 @@ pub fn stamp_of(mut file: impl io::Read) -> io::Result<Stamp> {
 }
 
 fn head(mut bytes: &[u8]) -> io::Result<(Header, [Section; SECTIONS])> {
-    let short = || invalid(format!("it is shorter than its head ({HEAD_BYTES} bytes)"));
+    let short = || {
+        invalid(format!(
+            "it is shorter than its header ({HEAD_BYTES} bytes)"
+        ))
+    };
     let header = Header::take(&mut bytes).ok_or_else(short)?;
     if (header.magic, header.version) != (MAGIC, VERSION) {
         return Err(invalid(format!(

@@ -143,10 +143,10 @@ fn carriage_returns_change_nothing() {
 fn a_text_that_makes_no_sense_says_where() {
     for (text, reason) in [
         ("", "it is empty"),
-        ("MODULE a b 0 c\nFUNC 10\n", "line 2 makes no sense"),
-        ("MODULE a b 0 c\nFUNC 10 10 0 x", "line 2 does not end"),
-        ("\nMODULE a b 0 c\n", "a second MODULE stands in line 2"),
-        ("STACK CFI 10 .cfa: 8\n", "line 1 makes no sense"),
+        ("MODULE a b 0 c\nFUNC 10\n", "line 2 is invalid"),
+        ("MODULE a b 0 c\nFUNC 10 10 0 x", "line 2 has no line end"),
+        ("\nMODULE a b 0 c\n", "line 2 is a second MODULE record"),
+        ("STACK CFI 10 .cfa: 8\n", "line 1 is invalid"),
     ] {
         let found = corrupt(text.as_bytes()).unwrap_or_default();
         assert!(found.contains(reason), "{text:?}: {found}");
