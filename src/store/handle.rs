@@ -220,8 +220,7 @@ impl Store {
 
     /// Why the store cannot be written now; `None` if it can.
     pub fn latched(&self) -> Option<String> {
-        let latched = self.shared.latched.lock();
-        latched.clone()
+        self.shared.latched.lock().clone()
     }
 }
 

@@ -61,8 +61,8 @@ impl Store {
         // An idle server writes nothing, so its writer would not notice that the file was replaced.
         let displaced = || self.shared.check_in_place().err().map(|e| e.to_string());
         let latched = self.latched().or_else(displaced);
-        let damage = self.shared.damage.lock();
-        let damage = damage.clone();
+        // The guard must not outlive this line: a read that finds damage takes the same lock.
+        let damage = self.shared.damage.lock().clone();
         let missing_segments = self.missing_segments()?;
         self.read(|read| {
             let counts = read.open_table(STATES)?;

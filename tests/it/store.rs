@@ -924,6 +924,25 @@ fn one_failed_read_does_not_end_all_reading() {
 }
 
 #[test]
+fn damage_that_the_status_itself_finds_does_not_block_it() {
+    let crashes = short_script();
+    let disk = Disks::empty();
+    // Without a page cache, which would hide the damage.
+    let server = Server::with(&disk, PLACES, 0).unwrap();
+    server.accept(&crashes, 1).unwrap();
+    let file = disk.open("store.redb").unwrap();
+    let header = 4096;
+    let garbage = vec![0xff; (file.len().unwrap() - header) as usize];
+    file.write_at(header, &garbage).unwrap();
+    let (answer, answered) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| answer.send(server.store.status().map(drop)));
+        let status = answered.recv_timeout(PATIENCE).expect("an answer");
+        assert!(matches!(status, Err(StoreError::Corrupt(_))), "{status:?}");
+    });
+}
+
+#[test]
 fn what_is_answered_while_the_store_closes_is_kept() {
     let crashes: Vec<Sent> = (0..4000).map(|index| sent(index, &[50], false)).collect();
     let disk = Disks::empty();
