@@ -46,3 +46,23 @@ pub struct Facts {
     /// Seconds from the start of the process to the crash; `None` if unknown.
     pub uptime_s: Option<u64>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_is_told_by_its_first_letters() {
+        for (platform, expected) in [
+            ("Windows NT", System::Windows),
+            ("Mac OS X", System::Mac),
+            ("macOS", System::Mac),
+            ("Linux", System::Linux),
+            ("Android", System::Other),
+            ("é", System::Other),
+            ("", System::Other),
+        ] {
+            assert_eq!(System::of(platform), expected, "{platform}");
+        }
+    }
+}

@@ -2,8 +2,8 @@
 
 use super::batch::Batch;
 use super::command::Command;
-use super::counters::Discard;
 use super::crashes::{StoredCrash, StoredPart};
+use super::discards::Discard;
 use super::error::StoreError;
 use super::handle::Store;
 use super::payload::Payload;

@@ -1,9 +1,9 @@
 //! A crash as the store represents it, and its conversion to and from a row.
 
-use super::counters::Counted;
 use super::rows::{
     self, BlobRef, CrashRow, Lane, PartKindRow, PartRow, ProcessedRow, State, Stored,
 };
+use super::tally::Counted;
 use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
 use crate::crash::raw::{Part, PartKind};

@@ -12,10 +12,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
-use super::counters::{NameId, Names};
 use super::crashes::StoredCrash;
 use super::error::StoreError;
 use super::handle::Store;
+use super::names::Names;
 use super::symbols::Release;
 use super::tables::*;
 use super::txn::Txn;

@@ -17,7 +17,6 @@ use redb::{ReadTransaction, ReadableTable};
 
 use super::batch::Batch;
 use super::command::Command;
-use super::counters::NameId;
 use super::error::StoreError;
 use super::handle::Store;
 use super::rows::{self, Lane, ReprocessingRow, State};

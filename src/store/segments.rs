@@ -189,9 +189,26 @@ impl Readers {
         })
     }
 
-    /// Closes the open file of a removed segment, so that the system frees its space.
-    pub fn forget(&self, segment: u32) {
-        self.open.lock().remove(&segment);
+    /// Deletes the files of segments. Returns the segments whose files are gone for good.
+    ///
+    /// # Errors
+    /// The folder cannot be synced. The files may come back after a power cut.
+    pub fn remove(&self, segments: &[u32]) -> io::Result<Vec<u32>> {
+        let mut gone = Vec::with_capacity(segments.len());
+        for &segment in segments {
+            // As long as the file is open, the system does not free its space.
+            self.open.lock().remove(&segment);
+            match self.disk.remove(&file_name(segment)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(segment, %error, "a segment that is not needed cannot be removed");
+                }
+                _ => gone.push(segment),
+            }
+        }
+        if !gone.is_empty() {
+            self.disk.sync_dir(DIR)?;
+        }
+        Ok(gone)
     }
 
     fn file(&self, segment: u32, name: &str) -> Result<Arc<dyn DiskFile>, StoreError> {

@@ -7,7 +7,7 @@ use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
 
 use super::backend;
-use super::counters::Discards;
+use super::discards::Discards;
 use super::disk::{Disk, DiskFile};
 use super::error::StoreError;
 use super::segments;

@@ -15,12 +15,13 @@ use std::ops::RangeInclusive;
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
-use super::counters::{Counted, NameId, Names, name_id};
 use super::crashes::StoredCrash;
 use super::error::StoreError;
 use super::handle::Store;
+use super::names::{Names, name_id};
 use super::rows::{self};
 use super::tables::*;
+use super::tally::Counted;
 use super::txn::Txn;
 use crate::clock::{Day, Timestamp};
 

@@ -14,7 +14,6 @@ use super::error::StoreError;
 use super::handle::Store;
 use super::rows::{self, SegmentRow};
 use super::segments;
-use super::shared::Shared;
 use super::tables::SEGMENTS;
 use super::txn::Txn;
 
@@ -52,25 +51,6 @@ impl Command for ForgetSegments {
     }
 }
 
-/// Deletes the files of dead segments. Returns the segments whose files are gone for good.
-pub(super) fn remove_files(shared: &Shared, dead: &[u32]) -> io::Result<Vec<u32>> {
-    let mut gone = Vec::with_capacity(dead.len());
-    for &segment in dead {
-        shared.readers.forget(segment);
-        match shared.disk.remove(&segments::file_name(segment)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(segment, %error, "a dead segment could not be removed");
-            }
-            _ => gone.push(segment),
-        }
-    }
-    if !gone.is_empty() {
-        // A power cut must not bring back a file whose row is deleted.
-        shared.disk.sync_dir(segments::DIR)?;
-    }
-    Ok(gone)
-}
-
 impl Store {
     /// Deletes the files of segments that no crash needs. Returns how many it deleted.
     ///
@@ -78,7 +58,7 @@ impl Store {
     /// The store or the disk cannot be written. The next sweep continues.
     pub fn sweep(&self) -> Result<u64, StoreError> {
         let dead = self.ask(MarkDead)?;
-        let gone = remove_files(&self.shared, &dead)?;
+        let gone = self.shared.readers.remove(&dead)?;
         let removed = gone.len() as u64;
         if removed > 0 {
             self.ask(ForgetSegments(gone))?;

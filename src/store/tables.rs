@@ -35,6 +35,8 @@ pub const STATES: TableDefinition<u8, u64> = TableDefinition::new("states");
 pub const NAMES: TableDefinition<&str, u32> = TableDefinition::new("names");
 pub const NAME_TEXTS: TableDefinition<u32, &str> = TableDefinition::new("name_texts");
 pub const COUNTERS: TableDefinition<(u32, u32, u32, u32), &[u8]> = TableDefinition::new("counters");
+/// The id of a text in `names`.
+pub type NameId = u32;
 /// Signature, day, product, version, build.
 pub type SightingKey = (u32, u32, u32, u32, u32);
 pub const SIGHTINGS: TableDefinition<SightingKey, (u64, i64, i64)> =

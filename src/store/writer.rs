@@ -26,7 +26,6 @@ use super::error::StoreError;
 use super::open_segments::OpenSegments;
 use super::rows::Lane;
 use super::shared::{DATABASE, Shared};
-use super::sweep;
 use super::tables::meta;
 use super::txn::Txn;
 
@@ -149,7 +148,7 @@ impl Writer {
         let rows = self.in_transaction(|txn, _| txn.segment_rows())?;
         let (dead, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, row)| row.dead);
         let dead: Vec<u32> = dead.into_iter().map(|(segment, _)| segment).collect();
-        match sweep::remove_files(&self.shared, &dead) {
+        match self.shared.readers.remove(&dead) {
             Ok(gone) if gone.is_empty() => {}
             Ok(gone) => self.in_transaction(|txn, _| {
                 gone.iter()

@@ -31,7 +31,7 @@ const IN_CIRCLES: [(&str, usize); 13] = [
     ("query", 4),
     ("signature", 9),
     ("stackwalk", 6),
-    ("store", 10),
+    ("store", 0),
     ("symbols", 3),
 ];
 

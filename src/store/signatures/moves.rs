@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 
 use redb::{ReadTransaction, ReadableTable};
 
-use crate::store::counters::{NameId, Names};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
+use crate::store::names::Names;
 use crate::store::tables::*;
 use crate::store::txn::Txn;
 
