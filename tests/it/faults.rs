@@ -90,11 +90,11 @@ fn a_server_outlives_every_fault_of_its_walkers_and_says_what_it_was() {
     let server = Faulty::start(config(2, "1 s"));
     let good = fixture("dumps/linux-x86_64-null_read_av.dmp");
     let faults = [
-        ("abort", "the walker died of this dump (signal 6)"),
+        ("abort", "the walker died on this dump (signal 6)"),
         ("overflow", "has overflowed its stack"),
         ("loop", "the walk took longer than 1s"),
         ("memory", "the walk took "),
-        ("garbage", "the walker answered nonsense"),
+        ("garbage", "the walker sent an invalid answer"),
         ("stop", "the walk took longer than 1s"),
     ];
     let mut sent = Vec::new();

@@ -25,9 +25,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::watch::{Cut, Watch, Watching};
-use super::{Attempt, MAP_BYTES_MAX, MAPS_MAX, Unmapped, WalkError, wire};
+use super::wire;
 use crate::child::{self, Answers};
 use crate::limits;
+use crate::stackwalk::provider::MapRequest;
+use crate::stackwalk::walk::Attempt;
+use crate::stackwalk::{MAP_BYTES_MAX, MAPS_MAX, Unmapped, WalkError};
 use crate::symbols::SymbolDirs;
 use crate::symbols::mapped::MappedDir;
 use parking_lot::Mutex;
@@ -38,7 +41,7 @@ const STDERR_BYTES_KEPT: usize = 4096;
 const EXIT_GRACE: Duration = Duration::from_millis(500);
 /// How often one dump is sent again because of symbols. With more symbols, stacks may lead to further
 /// modules.
-const WISH_ROUNDS_MAX: usize = 16;
+const MAP_ROUNDS_MAX: usize = 16;
 
 /// How walkers are started and what they may use.
 #[derive(Debug, Clone)]
@@ -127,16 +130,16 @@ pub enum WalkerFault {
     Unstarted { reason: String },
     /// The child died on this dump. `end` is for example `signal 11` or `exit code 3`. `stderr` is the end of
     /// its output there, often empty.
-    #[error("the walker died of this dump ({end}){}", after_colon(stderr))]
+    #[error("the walker died on this dump ({end}){}", after_colon(stderr))]
     Died { end: String, stderr: String },
     /// The dump exceeded a limit.
     #[error(transparent)]
     Overran(Overrun),
     /// The child sent an invalid answer.
-    #[error("the walker answered nonsense: {reason}")]
+    #[error("the walker sent an invalid answer: {reason}")]
     Garbled { reason: String },
     /// The walk exceeded its budget, see [`Walker::walk_within`]. This is not a fault.
-    #[error("the walk takes longer than most")]
+    #[error("the walk exceeded its budget")]
     Slow,
     /// The walker was told to stop.
     #[error("the walker was stopped")]
@@ -269,42 +272,43 @@ impl Walker {
         budget: Option<Duration>,
     ) -> Result<WalkReply, WalkerFault> {
         let mut mapped = HashSet::new();
-        for _ in 0..WISH_ROUNDS_MAX {
-            let wishes = match self.attempt(dump, Unmapped::Wished, budget)? {
+        for _ in 0..MAP_ROUNDS_MAX {
+            let requests = match self.attempt(dump, Unmapped::Request, budget)? {
                 Ok(Attempt::Walked(json)) => return Ok(Ok(json)),
-                Ok(Attempt::Wished(wishes)) => wishes,
+                Ok(Attempt::NeedsMaps(requests)) => requests,
                 Err(error) => return Ok(Err(error)),
             };
             // If a file was mapped and the walker asks for it again, the file is changing at this moment.
-            let is_met = wishes
+            let is_met = requests
                 .into_iter()
-                .all(|wish| self.map(&wish) && mapped.insert(wish));
+                .all(|request| self.map(&request) && mapped.insert(request));
             if !is_met {
                 break;
             }
         }
-        match self.attempt(dump, Unmapped::Held, budget)? {
+        match self.attempt(dump, Unmapped::Convert, budget)? {
             Ok(Attempt::Walked(json)) => Ok(Ok(json)),
             Err(error) => Ok(Err(error)),
-            Ok(Attempt::Wished(_)) => {
+            Ok(Attempt::NeedsMaps(_)) => {
                 self.drop_child();
-                let reason = "it wished for symbols where it must not".to_owned();
+                let reason = "it asked for symbols again although it was told to walk without them"
+                    .to_owned();
                 Err(WalkerFault::Garbled { reason })
             }
         }
     }
 
     /// Whether the walker will now find these symbols mapped, if they exist at all.
-    fn map(&self, wish: &wire::Wish) -> bool {
+    fn map(&self, request: &MapRequest) -> bool {
         let Some(dir) = &self.options.mapped else {
             return false;
         };
         let texts = SymbolDirs::new(self.options.symbols.clone());
-        match dir.convert(&texts, &wish.debug_file, &wish.debug_id) {
+        match dir.convert(&texts, &request.debug_file, &request.debug_id) {
             Ok(_) => true,
             Err(error) => {
-                let (file, id) = (&wish.debug_file, &wish.debug_id);
-                tracing::warn!(%file, %id, %error, "symbols cannot be mapped; walking on without");
+                let (file, id) = (&request.debug_file, &request.debug_id);
+                tracing::warn!(%file, %id, %error, "symbols cannot be mapped; the walk goes on without them");
                 false
             }
         }
@@ -319,7 +323,7 @@ impl Walker {
         let begun = Instant::now();
         let mut child = self.alive()?;
         if !self.stop.covers(&child.watch) {
-            child.bury(Duration::ZERO);
+            child.end(Duration::ZERO);
             return Err(WalkerFault::Stopped);
         }
         self.job += 1;
@@ -339,7 +343,7 @@ impl Walker {
         };
         Err(match fault {
             Interrupted::Cut(cut) => {
-                child.bury(Duration::ZERO);
+                child.end(Duration::ZERO);
                 match cut {
                     Cut::Deadline => WalkerFault::Overran(Overrun::Deadline(self.options.deadline)),
                     Cut::Slow => WalkerFault::Slow,
@@ -347,11 +351,11 @@ impl Walker {
                 }
             }
             Interrupted::Reply(wire::ReplyError::Garbled(reason)) => {
-                child.bury(Duration::ZERO);
+                child.end(Duration::ZERO);
                 WalkerFault::Garbled { reason }
             }
             Interrupted::Reply(wire::ReplyError::Ended) => {
-                let (status, stderr) = child.bury(EXIT_GRACE);
+                let (status, stderr) = child.end(EXIT_GRACE);
                 self.explain(status, stderr)
             }
         })
@@ -364,7 +368,7 @@ impl Walker {
             if matches!(child.watch.lock().process.try_wait(), Ok(None)) {
                 return Ok(child);
             }
-            child.bury(Duration::ZERO);
+            child.end(Duration::ZERO);
         }
         Running::start(&self.options).map_err(|error| WalkerFault::Unstarted {
             reason: format!("{}: {error}", self.options.program.display()),
@@ -382,12 +386,10 @@ impl Walker {
         let end = status.map_or_else(|| "no exit status".to_owned(), end_of);
         WalkerFault::Died { end, stderr }
     }
-}
 
-impl Walker {
     fn drop_child(&mut self) {
         if let Some(child) = self.child.take() {
-            child.bury(Duration::ZERO);
+            child.end(Duration::ZERO);
         }
     }
 }
@@ -504,7 +506,7 @@ impl Running {
     }
 
     /// Ends the child: waits up to `grace` for it to exit, kills it, reaps it, joins its threads.
-    fn bury(self, grace: Duration) -> (Option<ExitStatus>, String) {
+    fn end(self, grace: Duration) -> (Option<ExitStatus>, String) {
         drop(self.stdin);
         self.watch.finish();
         let _ = self.watcher.join();

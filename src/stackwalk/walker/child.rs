@@ -8,11 +8,11 @@ use std::io::{self, BufReader, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use super::confine::{self, Confinement};
-use super::faults;
-use super::jail::{self, Fences};
-use super::{SymbolCache, Unmapped, WalkError, WalkLimits, attempt, unpack, wire};
+use super::{faults, wire};
 use crate::limits;
+use crate::stackwalk::sandbox::{self, Limits, Restrictions};
+use crate::stackwalk::walk::attempt;
+use crate::stackwalk::{SymbolCache, Unmapped, WalkError, WalkLimits, unpack};
 use crate::symbols::{Bounds, SymbolDirs};
 
 /// The settings that a walker gets on its command line. `None` means no limit.
@@ -54,8 +54,8 @@ impl WalkerSettings {
 /// # Errors
 /// The parent is gone or uses another protocol. There is no process left to answer.
 pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write) -> io::Result<()> {
-    close_in(&settings)?;
-    // Without a folder of mapped symbols, the parent does not answer wishes.
+    enter_sandbox(&settings)?;
+    // Without a folder of mapped symbols, the parent maps nothing.
     let has_mapped = settings.mapped.is_some();
     let symbols = SymbolCache::new(SymbolDirs::new(settings.symbols), settings.map_bytes_max)
         .with_mapped(settings.mapped, settings.maps_max)
@@ -71,7 +71,7 @@ pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write)
     let mut input = BufReader::new(input);
     while let Some(request) = wire::read_request(&mut input)? {
         if let Some(seconds) = settings.cpu_seconds {
-            confine::allow_cpu(seconds)?;
+            sandbox::allow_cpu(seconds)?;
         }
         if settings.obeys_faults {
             faults::obey(&request.dump, &mut output);
@@ -79,7 +79,7 @@ pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write)
         let unmapped = if has_mapped {
             request.unmapped
         } else {
-            Unmapped::Held
+            Unmapped::Convert
         };
         let (job, dump) = (request.job, request.dump);
         let reply = contained(|| {
@@ -94,16 +94,16 @@ pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write)
 /// Puts this process into the sandbox of a walker, tries what a walker must not be able to do, and writes the
 /// results. Returns true if everything that must be refused was refused.
 pub fn self_test(settings: &WalkerSettings, output: &mut impl Write) -> io::Result<bool> {
-    let fences = close_in(settings)?;
-    jail::self_test(fences, &settings.folders(), output)
+    let restrictions = enter_sandbox(settings)?;
+    sandbox::self_test(restrictions, &settings.folders(), output)
 }
 
-fn close_in(settings: &WalkerSettings) -> io::Result<Fences> {
-    confine::confine(&Confinement {
+fn enter_sandbox(settings: &WalkerSettings) -> io::Result<Restrictions> {
+    sandbox::set_limits(&Limits {
         heap_bytes: settings.heap_bytes,
         address_bytes: settings.address_bytes,
     })?;
-    Ok(jail::close(&settings.folders()))
+    Ok(sandbox::restrict(&settings.folders()))
 }
 
 /// Turns a panic into a refusal. The cache is still consistent after a panic, and nothing else survives a

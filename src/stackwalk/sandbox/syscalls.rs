@@ -9,27 +9,26 @@
 //!
 //! A kernel without them still runs walks. `crashkeep walker --self-test` reports what is refused.
 
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Which restrictions are active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fences {
+pub(in crate::stackwalk) struct Restrictions {
     /// Files, and TCP ports if the kernel supports that.
-    pub(super) has_landlock: bool,
-    pub(super) has_seccomp: bool,
+    pub(in crate::stackwalk) has_landlock: bool,
+    pub(in crate::stackwalk) has_seccomp: bool,
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn close(_: &[PathBuf]) -> Fences {
-    Fences {
+pub(in crate::stackwalk) fn restrict(_: &[PathBuf]) -> Restrictions {
+    Restrictions {
         has_landlock: false,
         has_seccomp: false,
     }
 }
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::close;
+pub(in crate::stackwalk) use linux::restrict;
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -47,12 +46,12 @@ mod linux {
     use super::*;
 
     /// Restricts this process permanently. Folders that do not exist yet will not be readable.
-    pub(in super::super) fn close(readable: &[PathBuf]) -> Fences {
+    pub(in crate::stackwalk) fn restrict(readable: &[PathBuf]) -> Restrictions {
         // In this order: seccomp refuses the calls that set up Landlock.
         let has_landlock =
             landlock(readable).is_ok_and(|status| status != RulesetStatus::NotEnforced);
         let has_seccomp = seccomp().is_ok();
-        Fences {
+        Restrictions {
             has_landlock,
             has_seccomp,
         }
@@ -175,126 +174,4 @@ mod linux {
         let condition = SeccompCondition::new(argument, length, is, value)?;
         Ok(vec![SeccompRule::new(vec![condition])?])
     }
-}
-
-/// Tries what a walker must not be able to do, and writes the result of each. Returns true if the active
-/// restrictions refused everything that they must refuse, and symbols can be read.
-pub(super) fn self_test(
-    fences: Fences,
-    readable: &[PathBuf],
-    output: &mut impl Write,
-) -> io::Result<bool> {
-    let word = |stands| {
-        if stands {
-            "stands"
-        } else {
-            "this system has none"
-        }
-    };
-    writeln!(output, "landlock: {}", word(fences.has_landlock))?;
-    writeln!(output, "seccomp: {}", word(fences.has_seccomp))?;
-    let either = fences.has_landlock || fences.has_seccomp;
-    let mut is_closed = true;
-    for (what, must_be_refused, tried) in [
-        (
-            "read a file elsewhere",
-            fences.has_landlock,
-            read_elsewhere(),
-        ),
-        ("write a file", either, write_file(readable)),
-        ("open a connection", either, connect()),
-        ("wait for connections", either, listen()),
-        ("send a datagram", fences.has_seccomp, send_datagram()),
-        ("start a program", either, start_program()),
-        ("start a thread", fences.has_seccomp, start_thread()),
-        ("signal the parent", either, signal_parent()),
-        (
-            "have files send signals",
-            fences.has_seccomp,
-            signals_of_files(),
-        ),
-    ] {
-        let is_refused = tried
-            .as_ref()
-            .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
-        is_closed &= is_refused || !must_be_refused;
-        match tried {
-            Ok(()) => writeln!(output, "{what}: possible")?,
-            Err(error) if is_refused => writeln!(output, "{what}: refused ({error})")?,
-            Err(error) => writeln!(output, "{what}: failed ({error})")?,
-        }
-    }
-    for folder in readable {
-        let listed = std::fs::read_dir(folder).map(|entries| entries.count());
-        is_closed &= listed.is_ok();
-        match listed {
-            Ok(count) => writeln!(output, "read {}: {count} entries", folder.display())?,
-            Err(error) => writeln!(output, "read {}: failed ({error})", folder.display())?,
-        }
-    }
-    Ok(is_closed)
-}
-
-fn read_elsewhere() -> io::Result<()> {
-    std::fs::File::open("/proc/self/exe").map(drop)
-}
-
-fn write_file(readable: &[PathBuf]) -> io::Result<()> {
-    let folder = readable.first().map_or(Path::new("."), PathBuf::as_path);
-    let path = folder.join("walker-self-test");
-    std::fs::File::create(&path)?;
-    std::fs::remove_file(path)
-}
-
-fn connect() -> io::Result<()> {
-    std::net::TcpStream::connect(("127.0.0.1", 1)).map(drop)
-}
-
-fn listen() -> io::Result<()> {
-    std::net::TcpListener::bind(("127.0.0.1", 0)).map(drop)
-}
-
-fn send_datagram() -> io::Result<()> {
-    let socket = std::net::UdpSocket::bind(("127.0.0.1", 0))?;
-    socket.send_to(b"self-test", ("127.0.0.1", 1)).map(drop)
-}
-
-/// Starts a new process with a program.
-fn start_program() -> io::Result<()> {
-    let mut child = std::process::Command::new("/proc/self/exe")
-        .arg("--version")
-        .stdout(std::process::Stdio::null())
-        .spawn()?;
-    child.wait().map(drop)
-}
-
-fn start_thread() -> io::Result<()> {
-    let thread = std::thread::Builder::new().spawn(|| {})?;
-    thread
-        .join()
-        .map_err(|_| io::Error::other("the thread panicked"))
-}
-
-#[cfg(target_os = "linux")]
-fn signal_parent() -> io::Result<()> {
-    let parent = rustix::process::getppid().ok_or(io::ErrorKind::NotFound)?;
-    Ok(rustix::process::test_kill_process(parent)?)
-}
-
-/// The commands that choose the process and the signal are checked by the same filter rule.
-#[cfg(target_os = "linux")]
-fn signals_of_files() -> io::Result<()> {
-    let (reader, _writer) = rustix::pipe::pipe()?;
-    let flags = rustix::fs::fcntl_getfl(&reader)?;
-    Ok(rustix::fs::fcntl_setfl(&reader, flags)?)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn signals_of_files() -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn signal_parent() -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }

@@ -14,9 +14,9 @@ use std::io;
 
 /// Limits in bytes; `None` leaves the limit that the process started with.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
-pub(super) struct Confinement {
-    pub(super) heap_bytes: Option<u64>,
-    pub(super) address_bytes: Option<u64>,
+pub(in crate::stackwalk) struct Limits {
+    pub(in crate::stackwalk) heap_bytes: Option<u64>,
+    pub(in crate::stackwalk) address_bytes: Option<u64>,
 }
 
 #[cfg(target_os = "linux")]
@@ -29,11 +29,11 @@ mod linux {
     use rustix::time::{ClockId, clock_gettime};
 
     /// Sets the limits permanently: the hard limits are lowered together with the soft ones.
-    pub(in super::super) fn confine(confinement: &Confinement) -> io::Result<()> {
+    pub(in crate::stackwalk) fn set_limits(limits: &Limits) -> io::Result<()> {
         set_parent_process_death_signal(Some(Signal::KILL))?;
         lower(Resource::Core, Some(0))?;
-        lower(Resource::Data, confinement.heap_bytes)?;
-        lower(Resource::As, confinement.address_bytes)
+        lower(Resource::Data, limits.heap_bytes)?;
+        lower(Resource::As, limits.address_bytes)
     }
 
     fn lower(resource: Resource, limit: Option<u64>) -> io::Result<()> {
@@ -50,13 +50,13 @@ mod linux {
     }
 
     /// Limits the size of every file that this process writes.
-    pub(in super::super) fn allow_file(bytes: u64) -> io::Result<()> {
+    pub(in crate::stackwalk) fn allow_file(bytes: u64) -> io::Result<()> {
         lower(Resource::Fsize, Some(bytes))
     }
 
     /// Allows `seconds` of CPU time from now on. The kernel counts the CPU time of the whole process, so each
     /// job moves the soft limit. The hard limit does not change.
-    pub(in super::super) fn allow_cpu(seconds: u64) -> io::Result<()> {
+    pub(in crate::stackwalk) fn allow_cpu(seconds: u64) -> io::Result<()> {
         let used = clock_gettime(ClockId::ProcessCPUTime).tv_sec.max(0) as u64;
         let maximum = getrlimit(Resource::Cpu).maximum;
         // The limit has whole seconds only. One more, so that a job never gets less than its budget.
@@ -70,34 +70,19 @@ mod linux {
 }
 
 #[cfg(target_os = "linux")]
-use linux::allow_file;
-#[cfg(target_os = "linux")]
-pub(super) use linux::{allow_cpu, confine};
+pub(in crate::stackwalk) use linux::{allow_cpu, allow_file, set_limits};
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn confine(_: &Confinement) -> io::Result<()> {
-    Ok(())
-}
-
-/// Sets limits for a process that converts one symbol file and ends. It may open no files.
-pub fn confine_converter(heap_bytes: u64, file_bytes: u64, cpu_seconds: u64) -> io::Result<()> {
-    confine(&Confinement {
-        heap_bytes: Some(heap_bytes),
-        // The file is mapped, so it counts as address space and not as heap.
-        address_bytes: None,
-    })?;
-    allow_file(file_bytes)?;
-    allow_cpu(cpu_seconds)?;
-    super::jail::close(&[]);
+pub(in crate::stackwalk) fn set_limits(_: &Limits) -> io::Result<()> {
     Ok(())
 }
 
 #[cfg(not(target_os = "linux"))]
-fn allow_file(_: u64) -> io::Result<()> {
+pub(in crate::stackwalk) fn allow_file(_: u64) -> io::Result<()> {
     Ok(())
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn allow_cpu(_: u64) -> io::Result<()> {
+pub(in crate::stackwalk) fn allow_cpu(_: u64) -> io::Result<()> {
     Ok(())
 }

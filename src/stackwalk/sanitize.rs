@@ -33,7 +33,7 @@ const HANDLE_BYTES: usize = 32;
 const HANDLE_2_BYTES: usize = 40;
 
 /// Removes what exceeds the limits. Returns one sentence for each list that was changed.
-pub(super) fn tame(raw: &mut Raw) -> Vec<String> {
+pub(super) fn sanitize(raw: &mut Raw) -> Vec<String> {
     let mut notes = Vec::new();
     let streams = raw.stream_count();
     if streams > STREAMS_MAX {
@@ -116,7 +116,7 @@ fn without_unknown_handles(raw: &mut Raw) -> Option<String> {
         && described_list(raw, kind::HANDLE_DATA).is_none()
     {
         raw.put(stream.entry, kind::UNUSED);
-        note = Some("the list of handles makes no sense and was not read".to_owned());
+        note = Some("the list of handles has an unknown format and was not read".to_owned());
     }
     note
 }

@@ -4,7 +4,7 @@
 //! request   0  4  magic "CKWQ"           reply   0  4  magic "CKWA"
 //!           4  4  version                        4  4  version
 //!           8  4  header length H                8  8  job, as in the request
-//!          12  H  header, JSON {"job": n, ...}  16  1  kind: 0 walked, 1 refused, 2 wished
+//!          12  H  header, JSON {"job": n, ...}  16  1  kind: 0 walked, 1 refused, 2 needs maps
 //!        12+H  8  dump length D                 17  8  body length B
 //!        20+H  D  dump                          25  B  body: the walk's JSON,
 //!                                                      or {"status", "sentence"},
@@ -17,9 +17,10 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, Unmapped, WalkError};
+use crate::stackwalk::walk::Attempt;
+use crate::stackwalk::{Unmapped, WalkError};
 
-/// 1: the first. 2: a reply may wish for symbols.
+/// 1: the first. 2: a reply may ask for symbol files to be mapped.
 const VERSION: u32 = 2;
 const REQUEST_MAGIC: [u8; 4] = *b"CKWQ";
 const REPLY_MAGIC: [u8; 4] = *b"CKWA";
@@ -27,28 +28,19 @@ const HEADER_BYTES_MAX: u32 = 64 << 10;
 /// A refusal is a word and a sentence.
 const REFUSAL_BYTES_MAX: u64 = 64 << 10;
 
-/// Limit of symbols in one reply, each named in a few hundred bytes. The next try asks for the rest.
-pub(super) const WISHES_MAX: usize = 64;
-const WISHES_BYTES_MAX: u64 = 1 << 20;
+/// [`MAP_REQUESTS_MAX`](crate::stackwalk::provider::MAP_REQUESTS_MAX) symbols, each named in a few hundred bytes.
+const MAP_REQUESTS_BYTES_MAX: u64 = 1 << 20;
 
 const WALKED: u8 = 0;
 const REFUSED: u8 = 1;
-const WISHED: u8 = 2;
+const NEEDS_MAPS: u8 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
     job: u64,
-    /// Convert symbols without a mapped form in memory, and wish for nothing.
+    /// Convert symbols without a mapped form in memory, and ask for no maps.
     #[serde(default)]
     hold: bool,
-}
-
-/// The symbols of a module, by their names in the folders. The names come from a dump, so code that makes a
-/// path from them must check them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(super) struct Wish {
-    pub(super) debug_file: String,
-    pub(super) debug_id: String,
 }
 
 /// The answer of a walker.
@@ -81,7 +73,7 @@ pub(super) fn write_request(
     unmapped: Unmapped,
     dump: &[u8],
 ) -> io::Result<()> {
-    let hold = unmapped == Unmapped::Held;
+    let hold = unmapped == Unmapped::Convert;
     let header = serde_json::to_vec(&Header { job, hold })?;
     let mut start = Vec::with_capacity(20 + header.len());
     start.extend_from_slice(&REQUEST_MAGIC);
@@ -124,9 +116,9 @@ pub(super) fn read_request(pipe: &mut impl Read) -> io::Result<Option<Request>> 
     let mut dump = vec![0; usize::try_from(dump_bytes).map_err(io::Error::other)?];
     pipe.read_exact(&mut dump)?;
     let unmapped = if hold {
-        Unmapped::Held
+        Unmapped::Convert
     } else {
-        Unmapped::Wished
+        Unmapped::Request
     };
     Ok(Some(Request {
         job,
@@ -139,9 +131,9 @@ pub(super) fn write_reply(pipe: &mut impl Write, job: u64, reply: &Reply) -> io:
     let text;
     let (kind, body) = match reply {
         Ok(Attempt::Walked(json)) => (WALKED, json),
-        Ok(Attempt::Wished(wishes)) => {
-            text = serde_json::to_vec(wishes)?;
-            (WISHED, &text)
+        Ok(Attempt::NeedsMaps(requests)) => {
+            text = serde_json::to_vec(requests)?;
+            (NEEDS_MAPS, &text)
         }
         Err(error) => {
             text = serde_json::to_vec(error)?;
@@ -188,7 +180,7 @@ pub(super) fn read_reply(
     let bytes_max = match kind[0] {
         WALKED => bytes_max,
         REFUSED => REFUSAL_BYTES_MAX,
-        WISHED => WISHES_BYTES_MAX,
+        NEEDS_MAPS => MAP_REQUESTS_BYTES_MAX,
         kind => return Err(ReplyError::Garbled(format!("reply is of kind {kind}"))),
     };
     if bytes > bytes_max {
@@ -201,8 +193,8 @@ pub(super) fn read_reply(
     let garbled = |error| ReplyError::Garbled(format!("reply cannot be read: {error}"));
     match kind[0] {
         WALKED => Ok(Ok(Attempt::Walked(body))),
-        WISHED => serde_json::from_slice(&body)
-            .map(|wishes| Ok(Attempt::Wished(wishes)))
+        NEEDS_MAPS => serde_json::from_slice(&body)
+            .map(|requests| Ok(Attempt::NeedsMaps(requests)))
             .map_err(garbled),
         _ => serde_json::from_slice(&body).map(Err).map_err(garbled),
     }
@@ -227,26 +219,27 @@ fn invalid(text: String) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stackwalk::provider::MapRequest;
 
     #[test]
     fn a_request_reads_back_and_a_closed_pipe_is_the_end() {
         let mut pipe = Vec::new();
-        write_request(&mut pipe, 7, Unmapped::Held, b"MDMP...").unwrap();
-        write_request(&mut pipe, 8, Unmapped::Wished, b"").unwrap();
+        write_request(&mut pipe, 7, Unmapped::Convert, b"MDMP...").unwrap();
+        write_request(&mut pipe, 8, Unmapped::Request, b"").unwrap();
         let mut pipe = pipe.as_slice();
         let first = read_request(&mut pipe).unwrap().unwrap();
         assert_eq!((first.job, first.dump.as_slice()), (7, &b"MDMP..."[..]));
-        assert!(first.unmapped == Unmapped::Held);
+        assert!(first.unmapped == Unmapped::Convert);
         let second = read_request(&mut pipe).unwrap().unwrap();
         assert_eq!(second.job, 8);
-        assert!(second.unmapped == Unmapped::Wished);
+        assert!(second.unmapped == Unmapped::Request);
         assert!(read_request(&mut pipe).unwrap().is_none());
     }
 
     #[test]
     fn a_request_cut_anywhere_is_an_error() {
         let mut whole = Vec::new();
-        write_request(&mut whole, 7, Unmapped::Held, b"MDMP...").unwrap();
+        write_request(&mut whole, 7, Unmapped::Convert, b"MDMP...").unwrap();
         for end in 1..whole.len() {
             assert!(read_request(&mut &whole[..end]).is_err(), "cut at {end}");
         }
@@ -255,13 +248,13 @@ mod tests {
     #[test]
     fn all_kinds_of_reply_read_back() {
         let refusal = WalkError::new("MissingThreadList", "no threads");
-        let wish = Wish {
+        let request = MapRequest {
             debug_file: "app.pdb".to_owned(),
             debug_id: "0".repeat(33),
         };
         for reply in [
             Ok(Attempt::Walked(b"{}".to_vec())),
-            Ok(Attempt::Wished(vec![wish])),
+            Ok(Attempt::NeedsMaps(vec![request])),
             Err(refusal),
         ] {
             let mut pipe = Vec::new();
