@@ -184,7 +184,7 @@ fn a_crash_in_work_shows_its_state_and_the_page_looks_again() {
     let page = |id: &str| server.ask(&format!("/report/index/{id}")).text();
     // Between two kinds of workers the crash is queued for a moment.
     let page_in_work = wait_for("the page of a crash in work", || {
-        Some(page(&in_work)).filter(|page| page.contains("being walked"))
+        Some(page(&in_work)).filter(|page| page.contains("processing, attempt"))
     });
     assert!(page_in_work.contains("http-equiv=\"refresh\""));
     assert_eq!(server.processed(&done)["state"], "processed");

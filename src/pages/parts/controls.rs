@@ -4,8 +4,8 @@ use maud::{Markup, html};
 
 use super::ranking::SYSTEMS;
 use super::scope::Scope;
-use super::shown;
 use crate::fields::name;
+use crate::pages::shown;
 use crate::web::{Params, WebError};
 
 /// The choice for systems and process types that are not listed.

@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use super::chart::{SERIES_MAX, Stack};
 use super::scope::{Scope, buckets, count_of, moment};
 use super::split::{Split, split};
-use super::{day_text, shown, text_of};
 use crate::app::App;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::version::VersionKey;
 use crate::fields::{self, Field, Kind, name};
 use crate::index::SearchResult;
 use crate::limits;
+use crate::pages::{day_text, shown, text_of};
 use crate::query::Interval;
 use crate::web::{Request, WebError};
 

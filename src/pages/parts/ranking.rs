@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use super::scope::{count_of, distinct};
-use super::text_of;
 use crate::fields::name;
 use crate::index::{FacetBucket, SearchResult};
+use crate::pages::text_of;
 
 /// Systems with their own column: usual name, and name in the field `platform`.
 pub const SYSTEMS: [(&str, &str); 3] = [

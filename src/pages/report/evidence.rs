@@ -5,8 +5,8 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::{counted, shown, shown_whole};
 use crate::crash::walk::{CrashInfo, PossibleBitFlip, Walk};
+use crate::pages::{counted, shown, shown_whole};
 
 /// Handles that a page lists. The API returns all of them.
 const HANDLES_MAX: usize = 1_000;
@@ -189,7 +189,7 @@ fn facts(walk: &Walk) -> Vec<(&'static str, String)> {
         }
     }
     let uptime = walk.process_uptime.map(|seconds| {
-        super::span_text(
+        crate::pages::span_text(
             i64::try_from(seconds)
                 .unwrap_or(i64::MAX)
                 .saturating_mul(1000),

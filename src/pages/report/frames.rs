@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::shown;
 use crate::crash::walk::{Frame, Inline, Thread};
+use crate::pages::shown;
 
 /// Frames of one thread on a page. This includes all stored frames of a long stack.
 const FRAMES_MAX: usize = 501;

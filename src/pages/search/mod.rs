@@ -12,7 +12,7 @@ pub mod saved;
 
 use maud::{Markup, html};
 
-use super::scope::{day_bound, is_day};
+use super::parts::scope::{day_bound, is_day};
 use super::{Page, report_path};
 use crate::app::App;
 use crate::clock::Timestamp;

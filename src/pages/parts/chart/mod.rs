@@ -11,7 +11,7 @@ pub use stack::{Bar, Series, Stack};
 
 use maud::{Markup, html};
 
-use super::number;
+use crate::pages::number;
 
 /// Maximum number of series that a chart can show in different colours.
 pub const SERIES_MAX: usize = 5;
@@ -123,7 +123,7 @@ fn figure<'a>(
                 @if names.len() > 1 {
                     ul.key aria-label="Series, as they are stacked" {
                         @for (at, name) in names.enumerate().rev() {
-                            li { svg viewBox="0 0 10 10" aria-hidden="true" { rect class=(class(at)) width="10" height="10" rx="2" {} } (super::shown(name)) }
+                            li { svg viewBox="0 0 10 10" aria-hidden="true" { rect class=(class(at)) width="10" height="10" rx="2" {} } (crate::pages::shown(name)) }
                         }
                     }
                 }
