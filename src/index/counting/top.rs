@@ -8,12 +8,12 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::bounds::Running;
-use super::counting::{Bucket, Key, version};
-use super::error::IndexError;
-use super::terms::TextColumn;
+use super::bucket::{Bucket, Key, version};
 use crate::fields::Kind;
 use crate::fields::version::VersionKey;
+use crate::index::bounds::Running;
+use crate::index::error::IndexError;
+use crate::index::terms::TextColumn;
 
 /// Bytes that a text needs in addition to its length while counts are added up.
 const TEXT_BYTES: usize = 80;
