@@ -51,11 +51,11 @@ pub struct SymbolCache {
     bytes_max: u64,
     count_max: u64,
     held_text_bytes_max: u64,
-    shelf: Mutex<Shelf>,
+    open_files: Mutex<OpenFiles>,
 }
 
 #[derive(Default)]
-struct Shelf {
+struct OpenFiles {
     entries: HashMap<PathBuf, Entry>,
     /// Sum of the entries' lengths.
     bytes: u64,
@@ -78,7 +78,7 @@ impl SymbolCache {
             bytes_max,
             count_max: MAPS_MAX,
             held_text_bytes_max: u64::MAX,
-            shelf: Mutex::default(),
+            open_files: Mutex::default(),
         }
     }
 
@@ -131,7 +131,7 @@ impl SymbolCache {
         unmapped: Unmapped,
     ) -> io::Result<Lookup> {
         let path = text.path();
-        if let Some(symbols) = self.shelf().take_from(&path, stamp) {
+        if let Some(symbols) = self.open_files().take_from(&path, stamp) {
             return Ok(lookup_of(symbols));
         }
         let check = match unmapped {
@@ -150,9 +150,9 @@ impl SymbolCache {
         }
         let symbols = Arc::new(symbols);
         if symbols.len() <= self.bytes_max {
-            let mut shelf = self.shelf();
-            shelf.shrink_to(self.bytes_max - symbols.len(), self.count_max.max(1) - 1);
-            shelf.put(&path, symbols.clone());
+            let mut open_files = self.open_files();
+            open_files.shrink_to(self.bytes_max - symbols.len(), self.count_max.max(1) - 1);
+            open_files.put(&path, symbols.clone());
         }
         Ok(lookup_of(symbols))
     }
@@ -170,9 +170,9 @@ impl SymbolCache {
         Mapped::from_text(text.reader, text.stamp)
     }
 
-    /// A panic in a walk leaves the shelf consistent, because every change to it is a single step.
-    fn shelf(&self) -> MutexGuard<'_, Shelf> {
-        self.shelf.lock()
+    /// A panic in a walk leaves them consistent, because every change to it is a single step.
+    fn open_files(&self) -> MutexGuard<'_, OpenFiles> {
+        self.open_files.lock()
     }
 }
 
@@ -183,7 +183,7 @@ fn lookup_of(symbols: Arc<Mapped>) -> Lookup {
     }
 }
 
-impl Shelf {
+impl OpenFiles {
     fn take_from(&mut self, path: &Path, stamp: Stamp) -> Option<Arc<Mapped>> {
         self.now += 1;
         let entry = self.entries.get_mut(path)?;
@@ -312,8 +312,8 @@ mod tests {
             let (zero, one) = (find(&cache, 0), find(&cache, 1));
             assert!(same(&zero, &find(&cache, 0)));
             find(&cache, 2);
-            assert!(cache.shelf().bytes <= 25_000);
-            assert_eq!(cache.shelf().entries.len(), 2);
+            assert!(cache.open_files().bytes <= 25_000);
+            assert_eq!(cache.open_files().entries.len(), 2);
             assert!(same(&zero, &find(&cache, 0)));
             assert!(!same(&one, &find(&cache, 1)));
         }
@@ -324,7 +324,7 @@ mod tests {
         let root = store(1, 10_000);
         let cache = cache(&root, 5_000);
         assert!(matches!(find(&cache, 0), Lookup::Found(_)));
-        assert_eq!(cache.shelf().bytes, 0);
+        assert_eq!(cache.open_files().bytes, 0);
     }
 
     #[test]

@@ -213,12 +213,12 @@ fn every_dump_of_the_corpus_walks_so_from_mapped_files_too() {
 #[test]
 fn a_cache_that_keeps_nothing_gives_the_same_walks() {
     let dirs = SymbolDirs::new(vec![SYMBOLS.path().to_owned()]);
-    let (forgetful, warm) = (SymbolCache::new(dirs, 0), with_symbols());
+    let (uncached, warm) = (SymbolCache::new(dirs, 0), with_symbols());
     for (name, dump) in dumps()
         .into_iter()
         .filter(|(name, _)| name.contains("acmed"))
     {
-        let first = walk(&dump, &forgetful, &WalkLimits::NONE).unwrap();
+        let first = walk(&dump, &uncached, &WalkLimits::NONE).unwrap();
         for _ in 0..2 {
             assert!(
                 first == walk(&dump, &warm, &WalkLimits::NONE).unwrap(),

@@ -307,7 +307,7 @@ mod tests {
         }
     }
 
-    fn told(stack: &Stack) -> Vec<String> {
+    fn described(stack: &Stack) -> Vec<String> {
         let frames = stack.head.iter().chain(&stack.tail).map(|frame| {
             let function = frame.function.as_ref();
             format!(
@@ -368,7 +368,11 @@ mod tests {
                     provider: &ours,
                 };
                 assert!(unwinder.unwind(&mut found, &context, reach));
-                assert_eq!(told(&found), told(&expected), "{name}, round {round}");
+                assert_eq!(
+                    described(&found),
+                    described(&expected),
+                    "{name}, round {round}"
+                );
                 for frame in &found.head {
                     match frame.trust {
                         FrameTrust::CallFrameInfo => ways[0] += 1,

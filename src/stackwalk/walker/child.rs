@@ -38,8 +38,8 @@ pub struct WalkerSettings {
     pub map_bytes_max: u64,
     /// Number of mapped files kept open between dumps.
     pub maps_max: u64,
-    /// Obey dumps that order a fault, see `faults`.
-    pub obeys_faults: bool,
+    /// Commit the faults that dumps request, see `faults`. Only for tests.
+    pub commits_faults: bool,
 }
 
 impl WalkerSettings {
@@ -73,8 +73,8 @@ pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write)
         if let Some(seconds) = settings.cpu_seconds {
             sandbox::allow_cpu(seconds)?;
         }
-        if settings.obeys_faults {
-            faults::obey(&request.dump, &mut output);
+        if settings.commits_faults {
+            faults::commit(&request.dump, &mut output);
         }
         let unmapped = if has_mapped {
             request.unmapped

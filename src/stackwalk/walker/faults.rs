@@ -1,20 +1,20 @@
 //! Faults that a walker commits on request, so that tests can check the handling of faults.
 //!
 //! Only a walker that was started with `--plant-faults` commits them, and no server starts one with it. Then
-//! a dump that consists of [`MAGIC`] and one of the words below is an order.
+//! a dump that consists of [`MAGIC`] and one of the words below requests a fault.
 
 use std::hint::black_box;
 use std::io::Write;
 
-/// The first bytes of an order.
+/// The first bytes of such a dump.
 pub(super) const MAGIC: &[u8] = b"CKFAULT ";
 
 /// CPU time in seconds: more than a slow walk may use beside quick ones, and less than any deadline.
 #[cfg(unix)]
 const BUSY_FOR: i64 = 2;
 
-/// Commits the fault if the dump is an order. If it returns, the walk continues as usual.
-pub(super) fn obey(dump: &[u8], output: &mut impl Write) {
+/// Commits the fault if the dump requests one. If it returns, the walk continues as usual.
+pub(super) fn commit(dump: &[u8], output: &mut impl Write) {
     match dump.strip_prefix(MAGIC) {
         Some(b"abort") => std::process::abort(),
         Some(b"overflow") => {
@@ -52,7 +52,7 @@ fn descend(depth: u64) -> u64 {
 #[cfg(unix)]
 fn stop() {
     let own = rustix::process::getpid();
-    // If the process cannot stop itself, the walk continues and refuses the order, because it is not a dump.
+    // If the process cannot stop itself, the walk continues and refuses the bytes, because they are not a dump.
     let _ = rustix::process::kill_process(own, rustix::process::Signal::STOP);
 }
 

@@ -72,7 +72,7 @@ pub struct WalkerOptions {
     /// Number of mapped files that it keeps open between dumps.
     pub maps_max: u64,
     /// The child runs at the lowest priority.
-    pub gives_way: bool,
+    pub is_low_priority: bool,
 }
 
 impl WalkerOptions {
@@ -91,7 +91,7 @@ impl WalkerOptions {
             mapped: None,
             map_bytes_max: MAP_BYTES_MAX,
             maps_max: MAPS_MAX,
-            gives_way: false,
+            is_low_priority: false,
         }
     }
 
@@ -408,7 +408,7 @@ enum Interrupted {
 
 /// Sets the lowest priority. Raising it again needs privileges.
 #[cfg(unix)]
-fn give_way(process: &Child) {
+fn lower_priority(process: &Child) {
     /// The lowest priority: beside a process of normal priority it gets a seventieth of the CPU.
     const NICE: i32 = 19;
     let pid = i32::try_from(process.id()).ok();
@@ -418,7 +418,7 @@ fn give_way(process: &Child) {
 }
 
 #[cfg(not(unix))]
-fn give_way(_: &Child) {}
+fn lower_priority(_: &Child) {}
 
 impl Running {
     fn start(options: &WalkerOptions) -> io::Result<Self> {
@@ -461,8 +461,8 @@ impl Running {
         child::widen(&stdout);
         let answers = Answers::of(&stdout).inspect_err(|_| killed(&mut process))?;
         let pid = process.id();
-        if options.gives_way {
-            give_way(&process);
+        if options.is_low_priority {
+            lower_priority(&process);
         }
         let watch = Arc::new(Watch::over(process, answers));
         let threads = Self::threads(watch.clone(), stderr);
