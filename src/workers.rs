@@ -91,7 +91,7 @@ impl Pool {
             statuses.push(status.clone());
             let (parts, jobs, alive) = (parts.clone(), jobs.clone(), alive.clone());
             let walker = Walker::new(WalkerOptions {
-                gives_way: patience != Patience::Quick,
+                is_low_priority: patience != Patience::Quick,
                 ..parts.walker.clone()
             });
             walkers.push(walker.stopper());

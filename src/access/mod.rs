@@ -7,20 +7,22 @@
 
 pub mod accounts;
 pub mod commands;
+mod holder;
 pub mod local_key;
 pub mod origin;
 pub mod pace;
 pub mod sessions;
 
+pub use holder::BadToken;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::app::App;
-use crate::clock::Timestamp;
 use crate::rights::{Rights, Scope};
-use crate::store::accounts::Holder;
 use crate::web::{Caller, Door, Request, WebError};
 use accounts::hash_of;
+use holder::caller_of;
 use pace::Who;
 
 /// Paths of the protocol that sends its key in the query.
@@ -46,24 +48,6 @@ pub fn identify(app: &App, request: &Request) -> Result<Caller, WebError> {
         caller.rights = Rights::of([Scope::Submit, Scope::Read]);
     }
     Ok(caller)
-}
-
-/// Why a token is invalid. The texts are Socorro's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BadToken {
-    Unknown,
-    Expired,
-    UserGone,
-}
-
-impl BadToken {
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::Unknown => "API Token not matched",
-            Self::Expired => "API Token found but expired",
-            Self::UserGone => "User of API token not active",
-        }
-    }
 }
 
 /// The caller with this token secret, local key or command key.
@@ -106,21 +90,6 @@ pub fn holder_of(
         }
     }
     Ok(found)
-}
-
-fn caller_of(holder: Holder, now: Timestamp) -> Result<Caller, BadToken> {
-    if holder.has_expired(now) {
-        return Err(BadToken::Expired);
-    }
-    let rights = holder.rights();
-    let user = holder.user.ok_or(BadToken::UserGone)?;
-    Ok(Caller {
-        rights,
-        user: Some(user.name),
-        token: Some(holder.key_id),
-        expires_at: holder.key.expires_at_ms.map(Timestamp::from_ms),
-        ..Caller::anonymous()
-    })
 }
 
 /// The caller of the session in the request's cookie. `None` without a valid session, so that an old cookie

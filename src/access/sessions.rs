@@ -2,6 +2,7 @@
 //! token of the login.
 
 use super::accounts::{hash_of, new_secret};
+use super::holder::caller_of;
 use crate::app::App;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::store::StoreError;
@@ -50,7 +51,7 @@ pub(super) fn caller(
         return Ok(None);
     }
     let caller = match session.holder {
-        Some(holder) => super::caller_of(holder, now).ok(),
+        Some(holder) => caller_of(holder, now).ok(),
         // The local key ends with the first account, and so do the sessions that it opened.
         None => (!app.store.has_users()?).then(Caller::local),
     };

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::Common;
+use super::common::Common;
 use crate::access::commands::{self, AccountCommand, RunningServer};
 use crate::appliance;
 use crate::client::{self, Sent};

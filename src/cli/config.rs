@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::Common;
+use super::common::Common;
 use crate::config::Config;
 use crate::http;
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::Common;
+use super::common::Common;
 use super::serve::{self, Running};
 use crate::addresses::Listen;
 use crate::demo;

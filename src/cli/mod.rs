@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 mod accounts;
+mod common;
 mod config;
 mod convert;
 mod demo;
@@ -13,12 +14,11 @@ mod submit;
 mod symbols;
 mod walk;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, ConfigError};
+use common::Common;
 
 #[derive(Parser)]
 #[command(
@@ -31,29 +31,6 @@ struct Cli {
     common: Common,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Options that every command takes.
-#[derive(clap::Args)]
-struct Common {
-    /// Configuration file; default: appliance.toml if it exists
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
-    /// Data directory
-    #[arg(long, value_name = "DIR", default_value = "data", global = true)]
-    data: PathBuf,
-}
-
-const CONFIG_FILE: &str = "appliance.toml";
-
-impl Common {
-    /// The effective configuration, without the command's own options.
-    fn config(&self) -> Result<Config, ConfigError> {
-        match &self.config {
-            Some(path) => Config::load(path, true),
-            None => Config::load(CONFIG_FILE.as_ref(), false),
-        }
-    }
 }
 
 #[derive(Subcommand)]

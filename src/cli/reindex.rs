@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::Common;
+use super::common::Common;
 use crate::appliance;
 
 /// Interval between two progress messages.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::Common;
+use super::common::Common;
 use crate::access::local_key;
 
 /// The environment variable that may contain a token.

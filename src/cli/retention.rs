@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use super::Common;
+use super::common::Common;
 use super::remote::Remote;
 use crate::appliance;
 use crate::client::{Sent, ask};

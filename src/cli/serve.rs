@@ -8,7 +8,7 @@ use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::Common;
+use super::common::Common;
 use crate::addresses::Listen;
 use crate::appliance::{Appliance, Place};
 use crate::config::{Config, ConfigError, Setting, Source};

@@ -10,7 +10,7 @@
 //! as a result column), `form` (offered in the search form). Names and kinds are Socorro's, so that its links
 //! keep their meaning.
 
-use super::{Field, Flags, Kind, Source, Visibility};
+use super::field::{Field, Flags, INSTALLATION_KEYS, Kind, Source, Visibility};
 
 macro_rules! catalogue {
     ($($kind:ident $name:ident $(= $key:ident)? $(<- $annotation:literal)? [$($flag:ident)*]
@@ -32,7 +32,7 @@ macro_rules! catalogue {
     (@key $name:ident $key:ident) => { stringify!($key) };
     (@opt) => { None };
     (@opt $text:literal) => { Some($text) };
-    (@source installation ;) => { Source::FirstOf(&super::INSTALLATION_KEYS) };
+    (@source installation ;) => { Source::FirstOf(&INSTALLATION_KEYS) };
     (@source $name:ident ;) => { Source::Processed(stringify!($name)) };
     (@source $name:ident $key:ident ;) => { Source::Processed(stringify!($key)) };
     (@source $name:ident $($key:ident)? ; $annotation:literal) => { Source::Annotation($annotation) };

@@ -2,7 +2,8 @@
 
 use std::str::FromStr;
 
-use super::{Field, Flags, Kind, Source, Visibility, builtin};
+use super::catalogue::FIELDS;
+use super::field::{Field, Flags, Kind, Source, Visibility};
 
 /// One entry, as in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,13 +90,10 @@ pub fn check(entry: &SiteField, before: &[SiteField]) -> Result<(), String> {
             "{name:?} is not a valid field name; use up to {NAME_BYTES_MAX} of a-z, 0-9 and _, starting with a letter"
         ));
     }
-    if let Some(taken) = builtin().iter().find(|f| f.name == *name || f.key == *name) {
+    if let Some(taken) = FIELDS.iter().find(|f| f.name == *name || f.key == *name) {
         return Err(format!("{name:?} is a built-in field: {}", taken.title));
     }
-    if let Some(taken) = builtin()
-        .iter()
-        .find(|f| f.annotation() == Some(annotation))
-    {
+    if let Some(taken) = FIELDS.iter().find(|f| f.annotation() == Some(annotation)) {
         return Err(format!(
             "{annotation} is already the built-in field {:?}",
             taken.name

@@ -7,10 +7,11 @@ use hyper::header::HeaderMap;
 
 use super::body::{self, Outgoing, ReadError};
 use super::connections::{Connection, Stage};
+use super::listener::From;
 use super::reply::send;
 use super::routes::{self, Handler, Route};
-use super::serve::From;
-use super::{Shared, cors, head, submit, upload};
+use super::shared::Shared;
+use super::{cors, head, submit, upload};
 use crate::access;
 use crate::addresses::PublicUrl;
 use crate::app::App;

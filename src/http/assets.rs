@@ -4,6 +4,9 @@ use crate::app::App;
 use crate::pages;
 use crate::web::{Request, Response, WebError};
 
+/// For answers that change only when the program changes.
+const CACHE_FOREVER: &str = "public, max-age=31536000, immutable";
+
 pub fn style(_: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
     Ok(kept("text/css; charset=utf-8", pages::STYLE))
 }
@@ -24,5 +27,5 @@ pub fn robots(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError
 
 /// An answer that a browser may cache without limit: the URL changes with the content.
 fn kept(content_type: &'static str, content: &str) -> Response {
-    Response::new(200, content_type, content).with("cache-control", super::CACHE_FOREVER.into())
+    Response::new(200, content_type, content).with("cache-control", CACHE_FOREVER.into())
 }

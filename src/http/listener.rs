@@ -17,6 +17,15 @@ use crate::addresses::Listen;
 use crate::web::Door;
 use parking_lot::RwLock;
 
+/// Where a connection comes from.
+#[derive(Clone, Copy)]
+pub struct From {
+    pub door: Door,
+    /// `None` on a Unix socket.
+    pub peer: Option<IpAddr>,
+    pub is_tls: bool,
+}
+
 /// A stream of bytes in both directions.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}

@@ -9,14 +9,18 @@
 mod answer;
 mod assets;
 mod body;
+mod budget;
 mod connections;
 mod cors;
 pub mod head;
 mod listener;
 mod openapi;
+mod places;
 mod reply;
+mod route;
 pub mod routes;
 mod serve;
+mod shared;
 mod shim;
 mod submit;
 mod upload;
@@ -34,16 +38,16 @@ use crate::app::App;
 use crate::config::{self, Config, ConfigError};
 use crate::limits;
 use crate::web::Door;
+use budget::Budget;
 use connections::Connections;
 use listener::{Listener, Tls, TlsFiles};
+use places::Places;
+use shared::Shared;
 
 /// Threads that transfer bytes. Handlers and commits run on other threads.
 const IO_THREADS: usize = 2;
 /// Concurrent handlers and commits.
 const BLOCKING_THREADS_MAX: usize = 256;
-/// For answers that change only when the program changes.
-const CACHE_FOREVER: &str = "public, max-age=31536000, immutable";
-
 /// A listening server. Dropping it without [`Server::stop`] cuts its connections.
 pub struct Server {
     runtime: Runtime,
@@ -57,16 +61,6 @@ pub struct Server {
     pub collector: Option<Listen>,
     /// The address for commands on this machine; `None` if it could not be opened.
     pub control: Option<SocketAddr>,
-}
-
-struct Shared {
-    app: Arc<App>,
-    connections: Arc<Connections>,
-    /// The certificate, if one is configured.
-    tls: Option<Arc<Tls>>,
-    /// Memory that all incoming reports use together.
-    intake: submit::Budget,
-    uploads: upload::Places,
 }
 
 impl Server {
@@ -98,8 +92,8 @@ impl Server {
             connections: Arc::new(Connections::new(connections_max(), app.metrics.clone())),
             app,
             tls,
-            intake: submit::Budget::default(),
-            uploads: upload::Places::default(),
+            intake: Budget::default(),
+            uploads: Places::default(),
         });
         let (stop, stopping) = watch::channel(false);
         let accepting = listeners.into_iter().map(|listener| {

@@ -3,20 +3,20 @@
 
 use serde_json::{Map, Value, json};
 
-use super::routes::{ROUTES, Route};
+use super::route::Route;
 use crate::api::doc::{self, AnswerDoc, BodyDoc, Doc};
 use crate::app::App;
 use crate::fields;
 use crate::pages::api::{self, Endpoint};
 use crate::web::{Method, Request, Response, WebError};
 
-fn described() -> impl Iterator<Item = (&'static Route, &'static Doc)> {
-    ROUTES.iter().filter_map(|route| Some((route, route.doc?)))
+fn described(routes: &[Route]) -> impl Iterator<Item = (&Route, &'static Doc)> {
+    routes.iter().filter_map(|route| Some((route, route.doc?)))
 }
 
 /// `GET /api/`
-pub fn page(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
-    let endpoints: Vec<Endpoint> = described()
+pub fn page(app: &App, request: &Request, routes: &[Route]) -> Result<Response, WebError> {
+    let endpoints: Vec<Endpoint> = described(routes)
         .map(|(route, doc)| Endpoint {
             method: route.method,
             path: route.path,
@@ -28,9 +28,9 @@ pub fn page(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
 }
 
 /// `GET /api/openapi.json`
-pub fn json(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn json(app: &App, request: &Request, routes: &[Route]) -> Result<Response, WebError> {
     let mut paths: Map<String, Value> = Map::new();
-    for (route, doc) in described() {
+    for (route, doc) in described(routes) {
         let method = match route.method {
             Method::Get => "get",
             Method::Post => "post",

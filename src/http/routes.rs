@@ -1,79 +1,13 @@
 //! The route table: path, method, required scope, and handler. Only routes in this list are reachable.
 
-use std::fs::File;
-
-use super::assets;
-use crate::api::doc::Doc;
+use super::{assets, openapi};
 use crate::app::App;
 use crate::ingest::Endpoint;
 use crate::rights::Scope;
 use crate::web::{Method, Request, Response, WebError};
 use crate::{api, pages};
 
-/// Receives a request with its body in memory, and the captured path segments.
-pub type PlainHandler = fn(&App, &Request, &[String]) -> Result<Response, WebError>;
-
-/// Receives a request whose body is in a file, positioned at the start.
-pub type UploadHandler = fn(&App, &Request, &[String], File) -> Result<Response, WebError>;
-
-#[derive(Clone, Copy, Debug)]
-pub enum Handler {
-    /// Streams its body: the collector.
-    Submit(Endpoint),
-    /// Receives a body of any size in a file.
-    Upload(UploadHandler),
-    Plain(PlainHandler),
-}
-
-#[derive(Debug)]
-pub struct Route {
-    pub method: Method,
-    /// Segments between slashes. `{}` matches any one segment, `{id}` one that is the id of a program or
-    /// debug file.
-    pub path: &'static str,
-    /// The scope that the caller needs; `None` if everybody may use the route.
-    pub needs: Option<Scope>,
-    /// True if a request counts against the caller's requests per minute.
-    pub is_paced: bool,
-    /// True if the route can change stored data.
-    pub changes: bool,
-    /// True if pages of the origins in http.cors_origins may use the route.
-    pub is_shared: bool,
-    /// The description for the API; `None` if the route is not part of it.
-    pub doc: Option<&'static Doc>,
-    pub handler: Handler,
-}
-
-impl Route {
-    /// True if the collector's own port also has the route: those that accept reports, and those that report
-    /// health.
-    pub fn is_for_collector(&self) -> bool {
-        matches!(self.handler, Handler::Submit(_)) || self.path.starts_with("/__")
-    }
-
-    /// Tools and browsers send these requests often, and they cost little.
-    const fn free(mut self) -> Self {
-        self.is_paced = false;
-        self
-    }
-
-    const fn doc(mut self, doc: &'static Doc) -> Self {
-        self.doc = Some(doc);
-        self
-    }
-
-    /// Pages of other sites may use the route, if the configuration names them.
-    const fn shared(mut self) -> Self {
-        self.is_shared = true;
-        self
-    }
-
-    /// The route only reads: the answer depends on the body or on stored data.
-    const fn reads(mut self) -> Self {
-        self.changes = false;
-        self
-    }
-}
+pub use super::route::{Handler, PlainHandler, Route, UploadHandler};
 
 const OPEN: Option<Scope> = None;
 const READ: Option<Scope> = Some(Scope::Read);
@@ -137,6 +71,14 @@ const fn submit(path: &'static str, endpoint: Endpoint) -> Route {
         doc: None,
         handler: Handler::Submit(endpoint),
     }
+}
+
+fn openapi_json(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    openapi::json(app, request, ROUTES)
+}
+
+fn openapi_page(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+    openapi::page(app, request, ROUTES)
 }
 
 pub const ROUTES: &[Route] = &[
@@ -276,8 +218,8 @@ pub const ROUTES: &[Route] = &[
     get("/api/Retention/", ADMIN, api::retention::state).doc(&api::retention::RETENTION),
     post("/api/Retention/", ADMIN, api::retention::confirm).doc(&api::retention::CONFIRM),
     get("/api/NoOp/", OPEN, api::noop::noop).doc(&api::noop::NOOP),
-    get("/api/openapi.json", READ, super::openapi::json),
-    get("/api/", READ, super::openapi::page),
+    get("/api/openapi.json", READ, openapi_json),
+    get("/api/", READ, openapi_page),
     get("/api/Bugs/", READ, api::bugs::of_signatures).doc(&api::bugs::BUGS),
     post("/api/Bugs/", READ, api::bugs::of_signatures)
         .reads()

@@ -12,12 +12,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::connections::{Measured, Place, Stage};
-use super::listener::{self, Listener, Tls};
-use super::{Shared, answer, shim};
+use super::listener::{self, From, Listener, Tls};
+use super::shared::Shared;
+use super::{answer, shim};
 use crate::addresses::TrustedProxies;
 use crate::limits;
 use crate::vital::Vital;
-use crate::web::Door;
 
 pub async fn accept(listener: Listener, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {
     let vital = Vital::task("http-accept");
@@ -68,15 +68,6 @@ pub async fn accept(listener: Listener, shared: Arc<Shared>, mut stopping: watch
 /// because many clients can be behind them.
 fn counted_for(proxies: &TrustedProxies, peer: Option<IpAddr>) -> Option<IpAddr> {
     peer.filter(|address| !address.is_loopback() && !proxies.trusts(peer))
-}
-
-/// Where a connection comes from.
-#[derive(Clone, Copy)]
-pub struct From {
-    pub door: Door,
-    /// `None` on a Unix socket.
-    pub peer: Option<IpAddr>,
-    pub is_tls: bool,
 }
 
 async fn serve(

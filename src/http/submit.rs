@@ -1,17 +1,16 @@
 //! `POST /submit`: passes the body of a report to an [`Intake`] and answers when the report is durable.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use super::Shared;
 use super::body::{self, ReadError};
+use super::budget::Share;
 use super::connections::{Connection, Stage};
+use super::shared::Shared;
 use serde_json::json;
 
 use crate::app::App;
 use crate::crash::id::CrashId;
 use crate::ingest::{self, Answer, Endpoint, Intake, Refusal, SubmitHead};
-use crate::limits;
 use crate::store::StoreError;
 use crate::web::Response;
 use hyper::body::Incoming;
@@ -38,45 +37,6 @@ impl Drop for Booking<'_> {
             Outcome::Failed(reason) => metrics.failed.add(reason),
         }
         metrics.submit_seconds.record(self.begun.elapsed());
-    }
-}
-
-/// The memory that all incoming reports may use together. A report that would exceed it is refused. A report
-/// that arrives slowly uses almost none and affects no other.
-#[derive(Default)]
-pub struct Budget(AtomicUsize);
-
-/// A report's share of the budget. Dropping it returns the share.
-struct Share<'a> {
-    budget: &'a Budget,
-    bytes: usize,
-}
-
-impl Share<'_> {
-    /// Changes the share to this many bytes.
-    fn set(&mut self, bytes: usize) -> Result<(), Refusal> {
-        let used = match bytes.checked_sub(self.bytes) {
-            Some(more) => self.budget.0.fetch_add(more, Ordering::Relaxed) + more,
-            None => self
-                .budget
-                .0
-                .fetch_sub(self.bytes - bytes, Ordering::Relaxed),
-        };
-        self.bytes = bytes;
-        if used > limits::INTAKE_MEMORY_BYTES_MAX {
-            Err(Refusal::Store(StoreError::Unavailable(format!(
-                "incoming reports use more than {} bytes of memory",
-                limits::INTAKE_MEMORY_BYTES_MAX
-            ))))
-        } else {
-            Ok(())
-        }
-    }
-}
-
-impl Drop for Share<'_> {
-    fn drop(&mut self) {
-        self.budget.0.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -2,49 +2,15 @@
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
-use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::body::Incoming;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::Shared;
 use super::body::{self, ReadError};
-use super::connections::{Connection, Connections, Stage};
+use super::connections::{Connection, Stage};
+use super::shared::Shared;
 use crate::limits;
 use crate::web::{Request, WebError};
-
-/// Limits concurrent uploads, which use disk space while they arrive and CPU time while they are unpacked.
-pub struct Places {
-    coming_in: Arc<Semaphore>,
-    unpacked: Arc<Semaphore>,
-}
-
-impl Default for Places {
-    fn default() -> Self {
-        let places = |count| Arc::new(Semaphore::new(count));
-        Self {
-            coming_in: places(limits::UPLOADS_MAX),
-            unpacked: places(limits::UPLOADS_UNPACKED_MAX),
-        }
-    }
-}
-
-impl Places {
-    /// Waits for permission to receive an upload, and closes the slowest one if necessary.
-    async fn come_in(&self, connections: &Connections) -> Option<OwnedSemaphorePermit> {
-        if let Ok(place) = self.coming_in.clone().try_acquire_owned() {
-            return Some(place);
-        }
-        if !connections.close_slowest_upload() {
-            return None;
-        }
-        let patience = Duration::from_secs(limits::UPLOAD_PLACE_SECONDS_MAX);
-        let freed = timeout(patience, self.coming_in.clone().acquire_owned()).await;
-        freed.ok()?.ok()
-    }
-}
 
 /// Permits of one upload. Dropping them frees its places.
 pub struct Held {

@@ -5,41 +5,22 @@
 //! set of their documents, and only these documents are checked further.
 
 use std::ops::{Range, RangeInclusive};
-use std::sync::Arc;
 
 use tantivy::columnar::{Column, ColumnIndex};
 use tantivy::{SegmentReader, f64_to_u64, i64_to_u64};
 
 use super::bounds::Running;
 use super::columns::{Bits, FieldColumn, Pairs};
+use super::context::Context;
 use super::error::IndexError;
 use super::pattern::{Pattern, entries};
-use super::schema::{Layout, words};
-use super::terms::Dictionaries;
+use super::schema::words;
 use super::words::{all_words, full_text};
 use crate::fields::{self, DEFERRED, name};
 use crate::query::{FieldRef, Filter, Op, Operand, Query};
 
 /// Documents that are processed together. A multiple of 64.
 const BLOCK: u32 = 4_096;
-
-/// The context of a search: the index that answers it, and its limits.
-#[derive(Clone, Copy)]
-pub struct Ground<'i> {
-    pub layout: &'i Layout,
-    pub dictionaries: &'i Arc<Dictionaries>,
-    pub running: &'i Running,
-}
-
-impl Ground<'_> {
-    pub fn column(
-        &self,
-        segment: &SegmentReader,
-        field: &FieldRef,
-    ) -> Result<FieldColumn, IndexError> {
-        FieldColumn::open(segment, field, self.dictionaries)
-    }
-}
 
 /// The conditions, prepared for one segment.
 pub struct Matching<'s> {
@@ -56,7 +37,7 @@ pub struct Matching<'s> {
 impl<'s> Matching<'s> {
     pub fn open(
         segment: &'s SegmentReader,
-        ground: Ground,
+        context: Context,
         query: &Query,
         patterns: &[Option<Pattern>],
     ) -> Result<Self, IndexError> {
@@ -74,18 +55,18 @@ impl<'s> Matching<'s> {
             let range = number_range(filter).unwrap_or(NOTHING);
             dates = *dates.start().max(range.start())..=*dates.end().min(range.end());
         }
-        matching.narrow_dates(ground, dates)?;
+        matching.narrow_dates(context, dates)?;
         if matching.is_empty {
             return Ok(matching);
         }
         if !query.with_deferred {
-            matching.leave_out_deferred(ground)?;
+            matching.leave_out_deferred(context)?;
         }
         for (filter, pattern) in query.filters.iter().zip(patterns) {
             if is_date_range(filter) {
                 continue;
             }
-            let test = test(segment, ground, filter, pattern.as_ref())?;
+            let test = test(segment, context, filter, pattern.as_ref())?;
             if filter.is_negated || filter.op.is_range() {
                 matching.add(Clause {
                     tests: vec![test],
@@ -110,7 +91,7 @@ impl<'s> Matching<'s> {
         if let Some(text) = &query.text
             && !matching.is_empty
         {
-            for (is_negated, found) in full_text(segment, ground, text, query.may_see_protected)? {
+            for (is_negated, found) in full_text(segment, context, text, query.may_see_protected)? {
                 matching.add(Clause {
                     tests: vec![Test::Documents(found)],
                     is_negated,
@@ -121,11 +102,11 @@ impl<'s> Matching<'s> {
     }
 
     /// Excludes deferred crashes. Costs nothing in a segment that has none.
-    fn leave_out_deferred(&mut self, ground: Ground) -> Result<(), IndexError> {
+    fn leave_out_deferred(&mut self, context: Context) -> Result<(), IndexError> {
         let state = FieldRef::find(name::STATE).expect("the catalogue has a state");
-        if let FieldColumn::Text(column) = ground.column(self.segment, &state)? {
+        if let FieldColumn::Text(column) = context.column(self.segment, &state)? {
             let deferred = Pattern::Whole(DEFERRED.to_owned());
-            let found = entries(&column, &deferred, ground.running)?;
+            let found = entries(&column, &deferred, context.running)?;
             self.add(Clause {
                 tests: vec![Test::Entries(column.ords().clone(), found)],
                 is_negated: true,
@@ -136,11 +117,11 @@ impl<'s> Matching<'s> {
 
     fn narrow_dates(
         &mut self,
-        ground: Ground,
+        context: Context,
         range: RangeInclusive<u64>,
     ) -> Result<(), IndexError> {
         let date = FieldRef::find(name::DATE).expect("the catalogue has a date");
-        let FieldColumn::Number(column) = ground.column(self.segment, &date)? else {
+        let FieldColumn::Number(column) = context.column(self.segment, &date)? else {
             self.is_empty = true;
             return Ok(());
         };
@@ -365,11 +346,11 @@ fn number_range(filter: &Filter) -> Option<RangeInclusive<u64>> {
 
 fn test(
     segment: &SegmentReader,
-    ground: Ground,
+    context: Context,
     filter: &Filter,
     pattern: Option<&Pattern>,
 ) -> Result<Test, IndexError> {
-    let column = ground.column(segment, &filter.field)?;
+    let column = context.column(segment, &filter.field)?;
     if filter.op == Op::Null {
         return Ok(match column.numbers() {
             Some(numbers) => Test::Missing(numbers.index.clone()),
@@ -380,16 +361,16 @@ fn test(
         (FieldColumn::Text(column), Operand::Text(text), Some(pattern)) => {
             if let (Op::Has, fields::Kind::String, FieldRef::Known(field)) =
                 (filter.op, filter.field.kind(), &filter.field)
-                && let Some(slot) = ground.layout.slots(field).and_then(|slots| slots.words)
+                && let Some(slot) = context.layout.slots(field).and_then(|slots| slots.words)
             {
                 let terms = words(text);
                 if !terms.is_empty() {
                     let mut found = Bits::new(segment.max_doc() as usize);
-                    all_words(segment, slot, &terms, ground.running, &mut found)?;
+                    all_words(segment, slot, &terms, context.running, &mut found)?;
                     return Ok(Test::Documents(found));
                 }
             }
-            let entries = entries(&column, pattern, ground.running)?;
+            let entries = entries(&column, pattern, context.running)?;
             Test::Entries(column.ords().clone(), entries)
         }
         (FieldColumn::Number(column), ..) => match number_range(filter) {

@@ -21,7 +21,7 @@ use tantivy::{IndexReader, IndexSettings, ReloadPolicy};
 use super::error::IndexError;
 use super::keys::Keys;
 use super::schema::{self, Layout};
-use super::writer::{self, Watermark};
+use super::watermark::{self, Watermark};
 use crate::fields::Field;
 use parking_lot::Mutex;
 
@@ -154,11 +154,11 @@ impl Folders {
         let tantivy = tantivy::Index::open_in_dir(path).map_err(|e| e.to_string())?;
         let payload = tantivy.load_metas().map_err(|e| e.to_string())?.payload;
         let payload = payload.ok_or("it is empty")?;
-        let payload = writer::read_payload(&payload, self.store_id);
+        let payload = watermark::read_payload(&payload, self.store_id);
         let payload = payload.ok_or("it belongs to another store or version")?;
         let (watermark, known) = (payload.watermark, payload.known);
         if !known.is_readable() {
-            return Err("it is laid out otherwise".into());
+            return Err("it has another layout".into());
         }
         let own = Layout::new(self.catalogue);
         let is_up_to_date = known == own.known && tantivy.schema() == own.schema;
@@ -166,7 +166,7 @@ impl Folders {
             return Err("it was being built for another catalogue".into());
         }
         let layout = Layout::of(tantivy.schema(), known, self.catalogue);
-        let layout = layout.ok_or("its schema is another one")?;
+        let layout = layout.ok_or("it has another schema")?;
         let opened = Opened::new(number, tantivy, layout, is_up_to_date, Some(watermark));
         let opened = opened.map_err(|e| e.to_string())?;
         if let Some(keys) = payload.keys {
@@ -215,7 +215,7 @@ impl Folders {
             if (is_number || is_earlier) && !kept.iter().any(|kept| *kept == name) {
                 let gone = std::fs::remove_dir_all(entry.path());
                 if let Err(error) = gone {
-                    tracing::warn!(%error, folder = %name, "an index that is not used stays");
+                    tracing::warn!(%error, folder = %name, "an unused index cannot be removed; the next start tries again");
                 }
             }
         }

@@ -178,7 +178,7 @@ mod tests {
             lacks(&keys, "real"),
             "the first crashes are not indexed by it"
         );
-        assert!(lacks(&keys, "never_seen"), "nobody can tell any more");
+        assert!(lacks(&keys, "never_seen"), "it is no longer known");
         assert!(keys.made <= COLUMNS_EVER_MAX);
         // A rebuilt index has all crashes.
         let mut anew = keys.for_rebuild();

@@ -13,7 +13,7 @@
 //! 2. [`Writer`] adds documents and commits them. A commit is searchable when it returns.
 //! 3. [`Index::search`] answers a [`Query`](crate::query::Query), one segment after the other (`filter`) and
 //!    one block of documents at a time. It starts from the range of dates and drops what a condition excludes
-//!    (`pattern`, `words`). Then it counts (`counting`, `top`, `unique`) and sorts (`ranking`) the rest,
+//!    (`pattern`, `words`). Then it counts (`counting`, `unique`) and sorts (`ranking`) the rest,
 //!    reading columns (ADR 6). So totals and facets are exact. Only the number of very many distinct values
 //!    is an estimate, and marked as such. Time and memory of a search are limited (`bounds`).
 //!
@@ -21,7 +21,9 @@
 
 mod bounds;
 mod columns;
+mod context;
 mod counting;
+mod coverage;
 mod document;
 mod error;
 mod facets;
@@ -36,8 +38,8 @@ mod search;
 mod terms;
 #[cfg(test)]
 mod tests;
-mod top;
 mod unique;
+mod watermark;
 mod words;
 mod writer;
 
@@ -51,12 +53,13 @@ use parking_lot::RwLock;
 use terms::Dictionaries;
 
 pub use bounds::SearchBounds;
+pub use coverage::Coverage;
 pub use document::{Document, Scalar};
 pub use error::IndexError;
 pub use facets::{FacetBucket, FacetResult};
-pub use known::Coverage;
 pub use search::{Hit, SearchResult};
-pub use writer::{Watermark, Writer};
+pub use watermark::Watermark;
+pub use writer::Writer;
 
 /// An open index. Many threads may search it. Each of its sides has at most one [`Writer`].
 pub struct Index {
@@ -114,9 +117,9 @@ impl Index {
         let mut next = folders.open_next()?;
         let current = match folders.current().map(|number| folders.open(number)) {
             Some(Ok(current)) => current,
-            of_no_use => {
-                if let Some(Err(why)) = of_no_use {
-                    tracing::warn!(%why, "the index is built anew");
+            unusable => {
+                if let Some(Err(why)) = unusable {
+                    tracing::warn!(%why, "the index cannot be used; a new one is built");
                 }
                 let opened = match next.take() {
                     Some(next) => next,
@@ -211,9 +214,9 @@ impl Index {
         let Sides { current, next } = self.sides();
         match side {
             Side::Current => Ok(current),
-            Side::Next => {
-                next.ok_or_else(|| IndexError::Io("nothing is built beside the index".into()))
-            }
+            Side::Next => next.ok_or_else(|| {
+                IndexError::Io("no index is being built beside the current one".into())
+            }),
         }
     }
 

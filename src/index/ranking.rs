@@ -6,8 +6,8 @@ use tantivy::SegmentReader;
 use tantivy::columnar::Column;
 
 use super::columns::{FieldColumn, Pairs, texts};
+use super::context::Context;
 use super::error::IndexError;
-use super::filter::Ground;
 use super::schema::SEQ;
 use super::terms::TextColumn;
 use crate::fields::Kind;
@@ -71,12 +71,16 @@ enum Keys {
 }
 
 impl Keys {
-    fn open(segment: &SegmentReader, ground: Ground, field: &FieldRef) -> Result<Self, IndexError> {
-        Ok(match ground.column(segment, field)? {
+    fn open(
+        segment: &SegmentReader,
+        context: Context,
+        field: &FieldRef,
+    ) -> Result<Self, IndexError> {
+        Ok(match context.column(segment, field)? {
             FieldColumn::Missing => Self::Missing,
             FieldColumn::Number(column) => Self::Numbers(column),
             FieldColumn::Text(column) if field.kind() == Kind::Version => {
-                let ranks = version_ranks(&column, ground)?;
+                let ranks = version_ranks(&column, context)?;
                 Self::Versions(column, ranks)
             }
             FieldColumn::Text(column) => Self::Texts(column),
@@ -102,7 +106,7 @@ impl Keys {
     }
 
     /// The values themselves, which compare across segments.
-    fn global(&self, docs: &[u32], ground: Ground) -> Result<Vec<Option<SortKey>>, IndexError> {
+    fn global(&self, docs: &[u32], context: Context) -> Result<Vec<Option<SortKey>>, IndexError> {
         let values: Vec<Option<u64>> = match self.column() {
             Some(column) => docs.iter().map(|doc| column.first(*doc)).collect(),
             None => vec![None; docs.len()],
@@ -118,7 +122,7 @@ impl Keys {
         let texts = texts(
             column,
             values.iter().flatten().copied().collect(),
-            ground.running,
+            context.running,
         )?;
         let key = |ord: u64| {
             let text = texts.get(&ord).cloned().unwrap_or_default();
@@ -132,11 +136,11 @@ impl Keys {
     }
 }
 
-fn version_ranks(column: &TextColumn, ground: Ground) -> Result<Vec<u64>, IndexError> {
+fn version_ranks(column: &TextColumn, context: Context) -> Result<Vec<u64>, IndexError> {
     let mut order = Vec::with_capacity(column.len());
     // A key of several words, each with its own text.
-    ground.running.check_bytes(column.len() * 200)?;
-    column.each(ground.running, |ord, text| {
+    context.running.check_bytes(column.len() * 200)?;
+    column.each(context.running, |ord, text| {
         order.push((VersionKey::new(text), ord))
     })?;
     order.sort();
@@ -169,14 +173,14 @@ impl<'q> Best<'q> {
     /// `bound` is the result of another segment's [`Best::bound`].
     pub fn open(
         segment: &SegmentReader,
-        ground: Ground,
+        context: Context,
         sorts: &'q [Sort],
         limit: usize,
         bound: Option<u128>,
     ) -> Result<Self, IndexError> {
         let keys = sorts
             .iter()
-            .map(|sort| Keys::open(segment, ground, &sort.field));
+            .map(|sort| Keys::open(segment, context, &sort.field));
         Ok(Self {
             sorts,
             limit,
@@ -263,7 +267,7 @@ impl<'q> Best<'q> {
     }
 
     /// The candidates, unordered.
-    pub fn finish(mut self, segment: usize, ground: Ground) -> Result<Vec<Ranked>, IndexError> {
+    pub fn finish(mut self, segment: usize, context: Context) -> Result<Vec<Ranked>, IndexError> {
         self.thin_out();
         let docs: Vec<u32> = self.found.iter().map(|(_, doc)| *doc).collect();
         let mut ranked: Vec<Ranked> = docs
@@ -276,7 +280,7 @@ impl<'q> Best<'q> {
             })
             .collect();
         for keys in &self.keys {
-            for (ranked, key) in ranked.iter_mut().zip(keys.global(&docs, ground)?) {
+            for (ranked, key) in ranked.iter_mut().zip(keys.global(&docs, context)?) {
                 ranked.keys.push(key);
             }
         }

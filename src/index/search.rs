@@ -8,12 +8,13 @@ use tantivy::SegmentReader;
 
 use super::bounds::{Running, SearchBounds};
 use super::columns::Bits;
+use super::context::Context;
 use super::counting::Counting;
+use super::coverage::Coverage;
 use super::error::IndexError;
 use super::facets::{self, FacetResult};
-use super::filter::{Ground, Matching, blocks};
+use super::filter::{Matching, blocks};
 use super::folder::Opened;
-use super::known::Coverage;
 use super::pattern::patterns;
 use super::ranking::{Best, Ranked};
 use super::{Index, Sides};
@@ -66,7 +67,7 @@ impl Index {
     ) -> Result<SearchResult, IndexError> {
         let running = &Running::begin(bounds, self.shared_bytes.clone());
         let (opened, coverage) = self.answering(query)?;
-        let ground = Ground {
+        let context = Context {
             layout: &opened.layout,
             dictionaries: &self.dictionaries,
             running,
@@ -88,13 +89,13 @@ impl Index {
         let mut found_bytes = 0;
         let results_end = query.results_offset + query.results_number;
         let mut bound = None;
-        for at in newest_segments_first(segments, ground)? {
+        for at in newest_segments_first(segments, context)? {
             let segment = &segments[at];
-            let matching = Matching::open(segment, ground, query, &patterns)?;
-            let mut part = counting.open(0, segment, ground)?;
+            let matching = Matching::open(segment, context, query, &patterns)?;
+            let mut part = counting.open(0, segment, context)?;
             let mut best = match query.results_number {
                 0 => None,
-                _ => Some(Best::open(segment, ground, sorts, results_end, bound)?),
+                _ => Some(Best::open(segment, context, sorts, results_end, bound)?),
             };
             let max_doc = segment.max_doc() as usize;
             let mut again = (counting.levels() > 1).then(|| Bits::new(max_doc));
@@ -114,7 +115,7 @@ impl Index {
             found[at] = again;
             if let Some(mut best) = best {
                 bound = best.bound();
-                ranked.extend(best.finish(at, ground)?);
+                ranked.extend(best.finish(at, context)?);
                 ranked.sort_unstable_by(|a: &Ranked, b: &Ranked| a.order(b, sorts));
                 ranked.truncate(results_end);
                 let ranked_bytes: usize = ranked.iter().map(Ranked::bytes).sum();
@@ -126,7 +127,7 @@ impl Index {
         }
         for level in 1..counting.levels() {
             for (segment, docs) in segments.iter().zip(&found) {
-                let mut part = counting.open(level, segment, ground)?;
+                let mut part = counting.open(level, segment, context)?;
                 let Some(docs) = docs else { continue };
                 count_again(segment, docs, &mut part, &mut counting, running)?;
                 counting.add(part, running)?;
@@ -135,7 +136,7 @@ impl Index {
         }
         let page = ranked.into_iter().skip(query.results_offset);
         Ok(SearchResult {
-            hits: hits(segments, &query.columns, page.collect(), ground)?,
+            hits: hits(segments, &query.columns, page.collect(), context)?,
             total,
             facets: facets::results(&counting),
             coverage,
@@ -193,12 +194,12 @@ fn count_again(
 /// The positions of the segments, sorted by their newest crash.
 fn newest_segments_first(
     segments: &[SegmentReader],
-    ground: Ground,
+    context: Context,
 ) -> Result<Vec<usize>, IndexError> {
     let field = FieldRef::find(name::DATE).expect("the catalogue has a date");
     let mut order = Vec::with_capacity(segments.len());
     for (at, segment) in segments.iter().enumerate() {
-        let dates = ground.column(segment, &field)?;
+        let dates = context.column(segment, &field)?;
         let newest = dates.numbers().map(|column| column.max_value());
         order.push((Reverse(newest), at));
     }
@@ -219,7 +220,7 @@ fn hits(
     segments: &[SegmentReader],
     columns: &[FieldRef],
     page: Vec<Ranked>,
-    ground: Ground,
+    context: Context,
 ) -> Result<Vec<Hit>, IndexError> {
     let mut hits: Vec<Hit> = page
         .iter()
@@ -238,13 +239,13 @@ fn hits(
         }
         let docs: Vec<u32> = places.iter().map(|at| page[*at].doc).collect();
         for (column_at, field) in columns.iter().enumerate() {
-            let column = ground.column(segment, field)?;
-            let values = column.values(field, &docs, ground.running)?;
+            let column = context.column(segment, field)?;
+            let values = column.values(field, &docs, context.running)?;
             for (at, value) in places.iter().zip(values) {
                 bytes += size_of(&value);
                 hits[*at].values[column_at] = value;
             }
-            ground.running.check_bytes(bytes)?;
+            context.running.check_bytes(bytes)?;
         }
     }
     Ok(hits)

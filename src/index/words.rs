@@ -6,8 +6,8 @@ use tantivy::{DocSet, SegmentReader, TERMINATED, Term};
 
 use super::bounds::Running;
 use super::columns::Bits;
+use super::context::Context;
 use super::error::IndexError;
-use super::filter::Ground;
 use super::schema::words;
 use crate::fields;
 use crate::limits;
@@ -20,30 +20,30 @@ const STRIDE: usize = 4_096;
 /// is negated.
 pub fn full_text(
     segment: &SegmentReader,
-    ground: Ground,
+    context: Context,
     text: &str,
     may_see_protected: bool,
 ) -> Result<Vec<(bool, Bits)>, IndexError> {
     let mut slots: Vec<Slot> = fields::all()
         .iter()
         .filter(|field| may_see_protected || !field.is_protected())
-        .filter_map(|field| ground.layout.slots(field)?.words)
+        .filter_map(|field| context.layout.slots(field)?.words)
         .collect();
     if may_see_protected {
-        slots.push(ground.layout.annotation_words);
+        slots.push(context.layout.annotation_words);
     }
     let clauses = text_clauses(text);
     if clauses.len() > limits::TEXT_CLAUSES_MAX {
         return Err(IndexError::TooComplex);
     }
-    ground
+    context
         .running
         .check_bytes(Bits::bytes(segment.max_doc() as usize) * clauses.len())?;
     let mut found = Vec::with_capacity(clauses.len());
     for (is_negated, terms) in clauses {
         let mut docs = Bits::new(segment.max_doc() as usize);
         for slot in &slots {
-            phrase(segment, *slot, &terms, ground.running, &mut docs)?;
+            phrase(segment, *slot, &terms, context.running, &mut docs)?;
         }
         found.push((is_negated, docs));
     }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
 use tantivy::schema::OwnedValue;
 use tantivy::{IndexWriter, TantivyDocument, Term};
@@ -12,6 +11,7 @@ use super::folder::Opened;
 use super::keys::Keys;
 use super::known::Known;
 use super::schema::{ANNOTATION, cut};
+use super::watermark::{Payload, Watermark};
 use super::{Index, IndexError, Side};
 use crate::limits;
 
@@ -26,45 +26,6 @@ const MERGE_SEGMENTS: usize = 5;
 const MERGE_DOCS_MAX: usize = 1_000_000;
 /// Share of deleted documents at which a segment is merged to remove them.
 const DELETED_RATIO_MAX: f32 = 0.2;
-
-/// The progress of the index. It is committed together with the documents.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Watermark {
-    /// Every change of the store up to this one is in the index.
-    pub change: u64,
-    /// While the index is built from the store's rows: rows up to this sequence number are done.
-    pub rebuilt_to: Option<u64>,
-}
-
-/// The payload of a commit.
-#[derive(Serialize, Deserialize)]
-struct Payload {
-    store: String,
-    #[serde(flatten)]
-    watermark: Watermark,
-    known: Known,
-    /// Missing in an index of an earlier version.
-    #[serde(default)]
-    keys: Option<Keys>,
-}
-
-/// The content of a commit's payload.
-pub(super) struct Said {
-    pub watermark: Watermark,
-    pub known: Known,
-    pub keys: Option<Keys>,
-}
-
-/// Reads a commit's payload; `None` if it belongs to another store or is not ours.
-pub(super) fn read_payload(text: &str, store_id: u128) -> Option<Said> {
-    let payload: Payload = serde_json::from_str(text).ok()?;
-    let is_ours = payload.store == format!("{store_id:032x}");
-    is_ours.then_some(Said {
-        watermark: payload.watermark,
-        known: payload.known,
-        keys: payload.keys,
-    })
-}
 
 /// The only writer of one side of an open index. It lives as long as the indexer, because merges end with it.
 pub struct Writer {

@@ -1,26 +1,46 @@
 //! Re-signs history: computes the signature of every stored crash with the lists in force, and stores it if
 //! it has changed (ADR 15).
 
-use std::time::Instant;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, TryRecvError};
 
-use super::{Bases, InForce, Naming, input_of, rebuilt};
+use super::inputs::{Bases, input_of, rebuilt};
+use super::{InForce, Naming};
+use crate::periodic::{Left, PeriodicTask};
 use crate::process;
 use crate::signature::KnownFrames;
 use crate::store::signatures::{Progress, Resigned, Signed};
 use crate::store::{Payload, StoreError};
 
+/// Time between two checks for crashes that still have to be handled.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Number of crashes after which progress is stored.
 const BATCH: usize = 256;
 
 impl Naming {
+    /// Starts the thread that re-signs history.
+    pub fn start(self: &Arc<Self>) -> io::Result<()> {
+        let naming = self.clone();
+        let mut kept_up_to = 0;
+        let task = PeriodicTask::start("naming", LOOK_EVERY, move |woken| {
+            match naming.catch_up(woken, &mut kept_up_to) {
+                Ok(()) => {}
+                Err(Interrupted::Stopped) => return Left::Ended,
+                Err(Interrupted::Store(error)) => {
+                    tracing::error!(%error, "updating signatures failed; will try again");
+                }
+            }
+            Left::Nothing
+        })?;
+        *self.task.lock() = Some(task);
+        Ok(())
+    }
+
     /// Stores missing inputs, and re-signs everything that has to be re-signed.
-    pub(super) fn catch_up(
-        &self,
-        woken: &Receiver<()>,
-        kept_up_to: &mut u64,
-    ) -> Result<(), Interrupted> {
+    fn catch_up(&self, woken: &Receiver<()>, kept_up_to: &mut u64) -> Result<(), Interrupted> {
         self.keep_inputs(woken, kept_up_to)?;
         while let Some((revision, row)) = self.store.resigns(1)?.pop() {
             let in_force = self.in_force();
@@ -195,7 +215,7 @@ impl Naming {
 }
 
 /// Why re-signing stops.
-pub(super) enum Interrupted {
+enum Interrupted {
     Stopped,
     Store(StoreError),
 }

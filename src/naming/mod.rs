@@ -10,31 +10,20 @@
 //! crash that it handles twice counts once.
 
 mod history;
+mod inputs;
 mod preview;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::crash::processed::ProcessedCrash;
-use crate::crash::raw::RawCrash;
-use crate::periodic::{Left, PeriodicTask};
-use crate::process;
-use crate::signature::{
-    Explanation, Generator, Input, KnownFrames, ListError, ListTexts, Lists, Ruleset, StoredFrame,
-};
-use crate::store::signatures::{NewRevision, SignedView};
+use crate::periodic::PeriodicTask;
+use crate::signature::{Explanation, Generator, ListError, ListTexts, Lists, Ruleset};
+use crate::store::signatures::NewRevision;
 use crate::store::{Store, StoreError, StoredCrash};
 use parking_lot::{Mutex, RwLock};
 
 pub use preview::{Group, Groups, Part, Preview};
 
-use history::Interrupted;
-
-/// Time between two checks for crashes that still have to be handled.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+use inputs::input_of;
 
 /// The generator in force, and the revision of its lists.
 #[derive(Clone)]
@@ -97,24 +86,6 @@ impl Naming {
         })
     }
 
-    /// Starts the thread that re-signs history.
-    pub fn start(self: &Arc<Self>) -> io::Result<()> {
-        let naming = self.clone();
-        let mut kept_up_to = 0;
-        let task = PeriodicTask::start("naming", LOOK_EVERY, move |woken| {
-            match naming.catch_up(woken, &mut kept_up_to) {
-                Ok(()) => {}
-                Err(Interrupted::Stopped) => return Left::Ended,
-                Err(Interrupted::Store(error)) => {
-                    tracing::error!(%error, "updating signatures failed; will try again");
-                }
-            }
-            Left::Nothing
-        })?;
-        *self.task.lock() = Some(task);
-        Ok(())
-    }
-
     pub fn stop(&self) {
         let task = self.task.lock().take();
         if let Some(task) = task {
@@ -171,95 +142,5 @@ impl Naming {
         let annotation = |key: &str| raw.annotation(key).map(str::to_owned);
         let generator = self.in_force().generator;
         Ok(Some(generator.explain(&input.crash_data(), &annotation)))
-    }
-}
-
-/// The signature input of a crash, as stored. If it is not stored, from its report and its walk.
-fn input_of(
-    store: &Store,
-    seq: u64,
-    row: &StoredCrash,
-) -> Result<Option<Input<StoredFrame>>, StoreError> {
-    match store.signature_input(seq) {
-        Ok(Some(input)) => Ok(Some(input)),
-        Ok(None) | Err(StoreError::Damaged(_) | StoreError::Newer(_)) => rebuilt(store, row),
-        Err(error) => Err(error),
-    }
-}
-
-/// The signature input of a crash, from its report and its processed crash; `None` if they cannot be read.
-fn rebuilt(store: &Store, row: &StoredCrash) -> Result<Option<Input<StoredFrame>>, StoreError> {
-    let read = || -> Result<Option<Input<StoredFrame>>, StoreError> {
-        let Some(json) = store.processed(row)? else {
-            return Ok(None);
-        };
-        let damaged = |e| StoreError::Damaged(format!("processed crash of {}: {e}", row.id));
-        let processed = ProcessedCrash::parse(&json).map_err(damaged)?;
-        let raw: RawCrash = store.raw(row)?;
-        let walk = processed.walk.as_ref();
-        Ok(Some(process::input(
-            &raw,
-            walk,
-            &processed.fields,
-            &row.product,
-        )))
-    };
-    match read() {
-        Err(StoreError::Damaged(why) | StoreError::Newer(why)) => {
-            tracing::error!(crash_id = %row.id, why, "the signature input of a crash cannot be read");
-            Ok(None)
-        }
-        other => other,
-    }
-}
-
-/// The signatures of inputs. Each is computed once.
-#[derive(Default)]
-struct Bases(HashMap<u64, Base>);
-
-/// The signature of an input before it is split.
-struct Base {
-    signature: String,
-    /// Whether an annotation splits the crashes further.
-    is_split: bool,
-}
-
-impl Bases {
-    /// `None` if the input was not kept or cannot be read.
-    fn of(
-        &mut self,
-        view: &SignedView,
-        known: &mut KnownFrames,
-        input: u64,
-    ) -> Result<Option<&Base>, StoreError> {
-        if input == 0 {
-            return Ok(None);
-        }
-        let base = match self.0.entry(input) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => {
-                let named = view.input(input).and_then(|kept| {
-                    let signature = known.name(&kept, &mut |id| view.frame(id))?;
-                    Ok((kept, signature))
-                });
-                let (kept, signature) = match named {
-                    Err(StoreError::Damaged(why) | StoreError::Newer(why)) => {
-                        tracing::error!(
-                            input,
-                            why,
-                            "a signature input cannot be read; reading the report instead"
-                        );
-                        return Ok(None);
-                    }
-                    other => other?,
-                };
-                let is_split = known.generator().splits(&signature, &kept.product);
-                unknown.insert(Base {
-                    signature,
-                    is_split,
-                })
-            }
-        };
-        Ok(Some(base))
     }
 }

@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Bases, input_of};
+use super::inputs::{Bases, input_of};
 use crate::signature::{Generator, KnownFrames};
 use crate::store::counters::NameId;
 use crate::store::signatures::Signed;

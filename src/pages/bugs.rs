@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 
 use maud::{Markup, html};
 
-use super::scope::Scope;
+use super::parts::scope::Scope;
 use super::{counted, report_path, shown, text_of};
 use crate::app::App;
 use crate::bugs::filing::Filing;

@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::daily::{self, CHART_DAYS, Range};
-use super::scope::{Scope, buckets};
+use super::parts::daily::{self, CHART_DAYS, Range};
+use super::parts::scope::{Scope, buckets};
 use super::{
     Page, ago, counted, number, product_path, report_path, search_for, shown, signature, text_of,
 };

@@ -23,14 +23,7 @@ pub mod topcrashers;
 pub mod trends;
 pub mod urls;
 
-mod chart;
-mod controls;
-mod daily;
-mod evidence;
-mod ranking;
-mod scope;
-mod split;
-mod stack;
+mod parts;
 
 use std::borrow::Cow;
 
@@ -199,7 +192,7 @@ fn signature(text: &str) -> Markup {
 
 /// A search for exactly one value of a field.
 fn search_for(field: &str, value: &str) -> String {
-    scope::Scope::default().with(field, value).search()
+    parts::scope::Scope::default().with(field, value).search()
 }
 
 fn report_path(id: impl std::fmt::Display) -> String {

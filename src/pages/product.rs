@@ -2,10 +2,10 @@
 
 use maud::{Markup, html};
 
-use super::chart::Stack;
-use super::daily::{self, CHART_DAYS, Range};
-use super::ranking::{self, Movement, Row};
-use super::scope::{Scope, buckets, distinct};
+use super::parts::chart::Stack;
+use super::parts::daily::{self, CHART_DAYS, Range};
+use super::parts::ranking::{self, Movement, Row};
+use super::parts::scope::{Scope, buckets, distinct};
 use super::topcrashers::movement;
 use super::{Page, counted, day_text, number, shown, signature, text_of};
 use crate::app::App;

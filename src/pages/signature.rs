@@ -5,9 +5,9 @@
 use maud::{Markup, html};
 
 use super::bugs;
-use super::daily::{self, Range};
-use super::ranking::{share, share_text};
-use super::scope::{Scope, buckets, distinct, to_filters};
+use super::parts::daily::{self, Range};
+use super::parts::ranking::{share, share_text};
+use super::parts::scope::{Scope, buckets, distinct, to_filters};
 use super::{Page, bar, counted, day_text, minute, number, report_path, shown, signature, text_of};
 use crate::app::App;
 use crate::clock::{DAY_MS, Timestamp};
@@ -82,7 +82,7 @@ struct View<'a> {
     moved_to: Moves,
     /// The signatures that crashes of this signature had before.
     moved_from: Moves,
-    chart: super::chart::Stack,
+    chart: super::parts::chart::Stack,
     by: Option<&'static Field>,
     /// The fields that the user can choose to count by.
     choices: Vec<&'static Field>,

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::scope::Scope;
+use super::parts::scope::Scope;
 use super::{Page, report_path, shown, signature};
 use crate::app::App;
 use crate::crash::id::CrashId;

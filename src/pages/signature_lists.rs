@@ -3,7 +3,7 @@
 
 use maud::{Markup, html};
 
-use super::scope::Scope;
+use super::parts::scope::Scope;
 use super::{Page, ago, bar, counted, number, report_path, shown, signature};
 use crate::api::signatures::{author, comment, refused, revision, texts_of};
 use crate::app::App;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::controls::option;
+use super::parts::controls::option;
 use super::{Page, ago, bytes_text, counted, number, shown, span_text};
 use crate::app::App;
 use crate::clock::Timestamp;

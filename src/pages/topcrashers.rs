@@ -6,10 +6,14 @@ use std::collections::HashMap;
 use maud::{Markup, html};
 
 use super::bugs;
-use super::controls::{self, OTHER, on_system, one_of, option, refused, system, word, words};
 use super::home::first_steps;
-use super::ranking::{self, Movement, Row, SYSTEMS, StartUp, difference_text, share, share_text};
-use super::scope::{Scope, buckets};
+use super::parts::controls::{
+    self, OTHER, on_system, one_of, option, refused, system, word, words,
+};
+use super::parts::ranking::{
+    self, Movement, Row, SYSTEMS, StartUp, difference_text, share, share_text,
+};
+use super::parts::scope::{Scope, buckets};
 use super::{Page, bar, counted, day_text, number, shown, signature, text_of};
 use crate::api::table;
 use crate::app::App;

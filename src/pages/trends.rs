@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use maud::{Markup, html};
 
-use super::chart::{Line, Lines, SERIES_MAX, Stack};
-use super::controls::{self, one_of, option, system};
-use super::daily::Range;
 use super::home::first_steps;
-use super::ranking::{SYSTEMS, share, share_text};
-use super::scope::Scope;
-use super::split::{Split, split};
+use super::parts::chart::{Line, Lines, SERIES_MAX, Stack};
+use super::parts::controls::{self, one_of, option, system};
+use super::parts::daily::Range;
+use super::parts::ranking::{SYSTEMS, share, share_text};
+use super::parts::scope::Scope;
+use super::parts::split::{Split, split};
 use super::{Page, counted, day_text, number, shown, span_text};
 use crate::api::table;
 use crate::app::App;

@@ -2,9 +2,9 @@
 
 use maud::{Markup, html};
 
-use super::controls::{one_of, option, refused};
-use super::ranking::{share, share_text};
-use super::scope::{Scope, buckets, distinct};
+use super::parts::controls::{one_of, option, refused};
+use super::parts::ranking::{share, share_text};
+use super::parts::scope::{Scope, buckets, distinct};
 use super::{Page, bar, counted, number, shown, signature, text_of};
 use crate::api::table;
 use crate::app::App;

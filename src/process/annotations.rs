@@ -1,6 +1,7 @@
 //! Steps that read the client's annotations.
 
-use super::{Draft, java};
+use super::draft::Draft;
+use super::java;
 use crate::clock::Timestamp;
 use crate::crash::raw::{PartKind, key};
 use crate::fields;

@@ -1,6 +1,6 @@
 //! Steps about the machine on which the crash happened.
 
-use super::Draft;
+use super::draft::Draft;
 use crate::crash::walk::SystemInfo;
 
 /// The system information in the dump; empty if there is no walk.

@@ -7,6 +7,7 @@
 //! The names and meanings of the keys are those of Socorro's processed crash schema.
 
 mod annotations;
+mod draft;
 pub mod java;
 mod machine;
 pub mod memory;
@@ -14,49 +15,22 @@ mod name;
 mod others;
 mod stack;
 
+pub use draft::{Input, Walked};
 pub use name::input;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use draft::{Draft, STACKWALK_VERSION};
 use serde_json::{Map, Value};
 
-use crate::clock::Timestamp;
 use crate::crash::facts::{Facts, System};
-use crate::crash::id::CrashId;
 use crate::crash::lack::Lack;
 use crate::crash::processed::ProcessedCrash;
 use crate::crash::raw::{MAIN_DUMP, Part, PartKind, RawCrash};
-use crate::crash::walk::{Thread, Walk};
+use crate::crash::walk::Walk;
 use crate::fields;
 use crate::limits;
 use crate::signature::{Generator, Input as Named, Signature, StoredFrame};
-
-/// The result of walking the main dump.
-#[derive(Debug)]
-pub enum Walked {
-    /// The JSON of the walk.
-    Whole(Vec<u8>),
-    /// The report has no dump.
-    NoDump,
-    /// The dump cannot be walked: a status word, and a sentence for people.
-    Unreadable { status: String, why: String },
-    /// The walk was given up, so the crash fails.
-    GivenUp { status: String, why: String },
-}
-
-/// The input of the processing of a crash.
-pub struct Input<'a> {
-    pub id: CrashId,
-    pub raw: &'a RawCrash,
-    pub parts: Vec<&'a Part>,
-    pub walked: Walked,
-    /// The walks of the other dumps in the report, by name.
-    pub others: Vec<(String, Walked)>,
-    /// The attachment [`memory::PART`], as received.
-    pub memory_report: Option<&'a [u8]>,
-    pub started_at: Timestamp,
-    pub now: Timestamp,
-}
 
 /// A processed crash, ready to be stored.
 #[derive(Debug)]
@@ -74,19 +48,6 @@ pub struct Processed {
     pub used: Vec<(String, String)>,
     /// The reason if the crash fails.
     pub failure: Option<String>,
-}
-
-/// A processed crash under construction.
-struct Draft<'a> {
-    input: &'a Input<'a>,
-    generator: &'a Generator,
-    walk: Option<Walk>,
-    /// The walks of the other dumps that have one.
-    other_walks: Vec<Walk>,
-    out: Map<String, Value>,
-    notes: Vec<String>,
-    /// The signature and its input.
-    named: Option<Named<StoredFrame>>,
 }
 
 type Step = (&'static str, fn(&mut Draft) -> Result<(), String>);
@@ -160,38 +121,6 @@ pub fn process(input: &Input, generator: &Generator) -> Processed {
 }
 
 impl Draft<'_> {
-    fn set(&mut self, name: &str, value: impl Into<Value>) {
-        self.out.insert(name.to_owned(), value.into());
-    }
-
-    /// Sets a key, if there is a value.
-    fn set_some(&mut self, name: &str, value: Option<impl Into<Value>>) {
-        if let Some(value) = value {
-            self.set(name, value);
-        }
-    }
-
-    /// Adds notes about what a walk omits because it reached a limit.
-    fn note_lacks(&mut self, walk: &Walk, of_dump: &str) {
-        let notes = walk.partial.iter();
-        self.notes
-            .extend(notes.map(|note| format!("{of_dump}incomplete walk: {note}")));
-    }
-
-    fn int(&self, name: &str) -> Option<i64> {
-        self.out.get(name).and_then(Value::as_i64)
-    }
-
-    /// The product as in lists.
-    fn product(&self) -> String {
-        let product = self.input.raw.annotation("ProductName").unwrap_or_default();
-        product.chars().take(limits::NAME_CHARS_MAX).collect()
-    }
-
-    fn thread(&self) -> Option<(usize, &Thread)> {
-        self.walk.as_ref()?.crashing_thread()
-    }
-
     fn finish(mut self) -> Processed {
         let signature = match self
             .out
@@ -246,8 +175,6 @@ impl Draft<'_> {
         }
     }
 }
-
-const STACKWALK_VERSION: &str = concat!("crashkeep ", env!("CARGO_PKG_VERSION"));
 
 /// A processed crash with another signature.
 pub fn renamed(
@@ -355,7 +282,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::crash::id::Kept;
+    use crate::clock::Timestamp;
+    use crate::crash::id::{CrashId, Kept};
     use crate::signature::{Lists, Ruleset};
 
     const WALK: &str = r#"{"status": "OK", "thread_count": 2,

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Draft;
+use super::draft::Draft;
 use crate::crash::raw::RawCrash;
 use crate::crash::walk::{Frame, Walk};
 use crate::fields;

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{Draft, STACKWALK_VERSION, Walked};
+use super::draft::{Draft, STACKWALK_VERSION, Walked};
 use crate::crash::processed::OTHER_DUMP_PREFIX;
 use crate::crash::walk::Walk;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::Draft;
+use super::draft::Draft;
 use crate::crash::lack::{Lack, What};
 use crate::crash::walk::Module;
 use crate::fields::name;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
 
-use super::Op;
+use super::op::Op;
 use crate::limits;
 
 /// Size limits that are tried for a pattern, in bytes. It is charged with the first one that is large enough.

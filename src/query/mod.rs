@@ -8,13 +8,16 @@
 mod compile;
 mod dates;
 pub mod language;
+mod op;
 mod parse;
+mod print;
 
 use crate::clock::Timestamp;
 use crate::fields::{self, Field, Kind, Visibility};
 
 pub use compile::{Budget, Compiled};
 pub use dates::{Interval, parse_moment};
+pub use op::Op;
 
 /// Why parameters are not a query. `message` is the API's answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,82 +110,6 @@ impl FieldRef {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Op {
-    /// No prefix: text contains all these words; values of other kinds are equal.
-    Has,
-    /// `=`: the whole text, case-sensitive.
-    Is,
-    /// `~`, with the wildcards `*` and `?`; case-sensitive, like all operators below.
-    Contains,
-    /// `^`
-    Starts,
-    /// `$`
-    Ends,
-    /// `@`: a regular expression that matches the whole text.
-    Regex,
-    Above,
-    AtLeast,
-    Below,
-    AtMost,
-    /// `__null__`: there is no value.
-    Null,
-    /// `__true__`
-    True,
-}
-
-impl Op {
-    /// Prefixes of two characters come before their first characters alone.
-    const PREFIXES: [(&str, Op); 9] = [
-        (">=", Op::AtLeast),
-        ("<=", Op::AtMost),
-        (">", Op::Above),
-        ("<", Op::Below),
-        ("=", Op::Is),
-        ("~", Op::Contains),
-        ("^", Op::Starts),
-        ("$", Op::Ends),
-        ("@", Op::Regex),
-    ];
-
-    /// Whether a text starts with an operator.
-    fn starts(text: &str) -> bool {
-        Self::PREFIXES
-            .iter()
-            .any(|(prefix, _)| text.starts_with(prefix))
-    }
-
-    pub fn prefix(self) -> &'static str {
-        match self {
-            Op::Null => "__null__",
-            Op::True => "__true__",
-            _ => Self::PREFIXES
-                .iter()
-                .find(|(_, op)| *op == self)
-                .map_or("", |(prefix, _)| prefix),
-        }
-    }
-
-    pub fn is_range(self) -> bool {
-        matches!(self, Op::Above | Op::AtLeast | Op::Below | Op::AtMost)
-    }
-
-    /// Whether a field of this kind supports the operator.
-    pub fn suits(self, kind: Kind) -> bool {
-        match self {
-            Op::Has | Op::Null => true,
-            Op::True => kind == Kind::Bool,
-            Op::Is | Op::Contains | Op::Starts | Op::Ends | Op::Regex => kind.is_text(),
-            Op::Above | Op::AtLeast | Op::Below | Op::AtMost => {
-                matches!(
-                    kind,
-                    Kind::Integer | Kind::Float | Kind::Date | Kind::Version | Kind::Address
-                )
-            }
-        }
-    }
-}
-
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operand {
     /// For [`Op::Null`] and [`Op::True`].
@@ -236,16 +163,6 @@ impl Facet {
             Self::Cardinality(_) => format!("cardinality_{name}"),
         }
     }
-
-    /// Its name in a facet parameter.
-    fn param(&self) -> String {
-        let name = self.field().name();
-        match self {
-            Self::Terms(_) => name,
-            Self::DateHistogram(..) | Self::Histogram(..) => format!("_histogram.{name}"),
-            Self::Cardinality(_) => format!("_cardinality.{name}"),
-        }
-    }
 }
 
 /// A facet, and what is counted inside each of its values.
@@ -284,29 +201,6 @@ pub struct Query {
 }
 
 impl Query {
-    /// Reads SuperSearch parameters. `now` is the end of the default range of dates.
-    ///
-    /// # Errors
-    /// See [`QueryError`], which names the parameter and what is accepted.
-    pub fn parse(
-        params: &[(String, String)],
-        now: Timestamp,
-        may_see_protected: bool,
-    ) -> Result<Self, QueryError> {
-        Self::parse_within(params, now, may_see_protected, &mut Budget::default())
-    }
-
-    /// The same for a caller that tries again without the wrong parameters. The patterns of all tries share
-    /// one budget.
-    pub fn parse_within(
-        params: &[(String, String)],
-        now: Timestamp,
-        may_see_protected: bool,
-        budget: &mut Budget,
-    ) -> Result<Self, QueryError> {
-        parse::parse(params, now, may_see_protected, budget)
-    }
-
     /// Every field in the query; a field may occur more than once. The full text is not included.
     pub fn fields(&self) -> Vec<&FieldRef> {
         let filters = self.filters.iter().map(|filter| &filter.field);
@@ -336,94 +230,5 @@ impl Query {
             }
         }
         (lower, upper)
-    }
-
-    /// Prints the query as parameters. Parsing them gives the same query.
-    pub fn to_params(&self) -> Vec<(String, String)> {
-        let mut params: Vec<(String, String)> = Vec::new();
-        let mut put = |name: &str, value: String| params.push((name.to_owned(), value));
-        for filter in &self.filters {
-            put(&filter.field.name(), filter.value_text());
-        }
-        if let Some(text) = &self.text {
-            put("q", text.clone());
-        }
-        if self.facets.is_empty() {
-            put("_facets", String::new());
-        }
-        // All facets are printed, so their order is kept and no default is added.
-        for node in &self.facets {
-            put("_facets", node.facet.param());
-        }
-        for node in self.facets.iter().filter(|node| !node.children.is_empty()) {
-            print_children(node, &mut Vec::new(), &mut put);
-        }
-        let mut intervals = Vec::new();
-        collect_intervals(&self.facets, &mut intervals);
-        for (name, interval) in intervals {
-            put(&format!("_histogram_interval.{name}"), interval);
-        }
-        put("_facets_size", self.facets_size.to_string());
-        for column in &self.columns {
-            put("_columns", column.name());
-        }
-        if self.columns.is_empty() {
-            put("_columns", String::new());
-        }
-        for sort in &self.sort {
-            let sign = if sort.is_descending { "-" } else { "" };
-            put("_sort", format!("{sign}{}", sort.field.name()));
-        }
-        put("_results_number", self.results_number.to_string());
-        put("_results_offset", self.results_offset.to_string());
-        params
-    }
-}
-
-impl Filter {
-    /// The parameter's value: negation, operator, operand.
-    pub fn value_text(&self) -> String {
-        let not = if self.is_negated { "!" } else { "" };
-        let operand = match &self.operand {
-            Operand::None => String::new(),
-            Operand::Text(text) => text.clone(),
-            Operand::Integer(number) => number.to_string(),
-            Operand::Float(number) => number.to_string(),
-            Operand::Bool(value) => value.to_string(),
-            Operand::Date(moment) => moment.rfc3339(),
-        };
-        format!("{not}{}{operand}", self.op.prefix())
-    }
-}
-
-fn print_children(node: &FacetNode, path: &mut Vec<String>, put: &mut impl FnMut(&str, String)) {
-    let kind = match node.facet {
-        Facet::DateHistogram(..) | Facet::Histogram(..) => "_histogram",
-        _ => "_aggs",
-    };
-    path.push(node.facet.field().name());
-    for child in &node.children {
-        if child.children.is_empty() {
-            put(&format!("{kind}.{}", path.join(".")), child.facet.param());
-        } else {
-            print_children(child, path, put);
-        }
-    }
-    path.pop();
-}
-
-fn collect_intervals(nodes: &[FacetNode], found: &mut Vec<(String, String)>) {
-    for node in nodes {
-        let interval = match &node.facet {
-            Facet::DateHistogram(field, interval) => Some((field.name(), interval.name().into())),
-            Facet::Histogram(field, width) => Some((field.name(), width.to_string())),
-            Facet::Terms(_) | Facet::Cardinality(_) => None,
-        };
-        if let Some(interval) = interval
-            && !found.contains(&interval)
-        {
-            found.push(interval);
-        }
-        collect_intervals(&node.children, found);
     }
 }

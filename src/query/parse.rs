@@ -36,7 +36,32 @@ fn bad_value<T>(field: &str, kind: &str, accepted: &str) -> Result<T, QueryError
 const INTERVALS: &str = "minute, hour, day, week, month, quarter or year";
 const WIDTHS: &str = "a number greater than 0";
 
-pub fn parse(
+impl Query {
+    /// Reads SuperSearch parameters. `now` is the end of the default range of dates.
+    ///
+    /// # Errors
+    /// See [`QueryError`], which names the parameter and what is accepted.
+    pub fn parse(
+        params: &[(String, String)],
+        now: Timestamp,
+        may_see_protected: bool,
+    ) -> Result<Self, QueryError> {
+        Self::parse_within(params, now, may_see_protected, &mut Budget::default())
+    }
+
+    /// The same for a caller that tries again without the wrong parameters. The patterns of all tries share
+    /// one budget.
+    pub fn parse_within(
+        params: &[(String, String)],
+        now: Timestamp,
+        may_see_protected: bool,
+        budget: &mut Budget,
+    ) -> Result<Self, QueryError> {
+        parse(params, now, may_see_protected, budget)
+    }
+}
+
+fn parse(
     params: &[(String, String)],
     now: Timestamp,
     may_see_protected: bool,

@@ -1,7 +1,8 @@
 //! Explains a signature: what happened to each frame, and how each rule changed the text.
 
 use super::crash_data::CrashData;
-use super::lists::{FoundEntry, IRRELEVANT, PREFIX, SENTINELS};
+use super::list_file::{IRRELEVANT, PREFIX, SENTINELS};
+use super::lists::FoundEntry;
 use super::{Fate, Generator, Signature, native, rules};
 
 /// One frame of the thread from which the signature was made, inlined calls included.

@@ -12,7 +12,8 @@ use std::hash::Hash;
 use serde::{Deserialize, Serialize};
 
 use super::crash_data::{CrashData, Frame, Inline, Thread, UnloadedModule};
-use super::native::{self, Name};
+use super::name::Name;
+use super::native;
 use super::value::Value;
 use super::{FRAMES_MAX, Generator, text};
 

@@ -1,7 +1,8 @@
 //! Signatures of Java crashes, from a printed stack trace or from an exception in Sentry's form.
 
+use super::ruleset::Ruleset;
+use super::text;
 use super::value::{Fault, Value};
-use super::{Ruleset, text};
 
 /// The longest signature of a stack trace that keeps the exception's description, in characters.
 const CHARS_MAX: usize = 255;

@@ -15,15 +15,13 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::list_file::{Entry, IRRELEVANT, LINE_NUMBERS, ListError, PREFIX, SENTINELS, entries};
 use super::memo::Memo;
-use super::pattern::{self, Check, Entry, Patterns};
+use super::name::Verdict;
+use super::pattern::{self, Check, Patterns, Quad};
+use super::ruleset::Ruleset;
 use super::site::{SITE_RULES, SiteRules};
-use super::{Ruleset, text};
-
-pub const IRRELEVANT: &str = "irrelevant_signature_re.txt";
-pub const PREFIX: &str = "prefix_signature_re.txt";
-pub const LINE_NUMBERS: &str = "signatures_with_line_numbers_re.txt";
-pub const SENTINELS: &str = "signature_sentinels.txt";
+use super::text;
 
 /// The files of a set of lists, in the order of [`ListTexts`].
 pub const FILES: [&str; 5] = [IRRELEVANT, PREFIX, SENTINELS, LINE_NUMBERS, SITE_RULES];
@@ -125,44 +123,6 @@ pub struct Lists {
     is_builtin: bool,
 }
 
-/// The four lists that a frame is matched against.
-#[derive(Debug, Default)]
-pub(super) struct Quad {
-    pub irrelevant: Patterns,
-    pub prefix: Patterns,
-    pub line_numbers: Patterns,
-    pub sentinels: HashSet<String>,
-}
-
-/// Why lists cannot be used. Shown as `<file>:<line>:<column>: <reason>`, or without a position.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{file}{}: {reason}", position(*line, *column))]
-pub struct ListError {
-    pub file: String,
-    /// Counts from 1; `None` if the whole file is wrong.
-    pub line: Option<usize>,
-    /// In characters, counts from 1.
-    pub column: Option<usize>,
-    pub reason: String,
-}
-
-/// `:<line>:<column>`, as far as they are known.
-fn position(line: Option<usize>, column: Option<usize>) -> String {
-    let numbers = [line, column].into_iter().flatten();
-    numbers.map(|number| format!(":{number}")).collect()
-}
-
-impl ListError {
-    pub(super) fn of_file(file: &str, reason: impl Into<String>) -> ListError {
-        ListError {
-            file: file.to_string(),
-            line: None,
-            column: None,
-            reason: reason.into(),
-        }
-    }
-}
-
 impl Lists {
     /// The lists of siggen 2.2.20241029.
     pub fn builtin() -> Lists {
@@ -252,17 +212,6 @@ pub(super) struct Scoped<'l> {
     site: Option<&'l Quad>,
     ruleset: Ruleset,
     memo: Option<&'l Memo>,
-}
-
-/// The result of matching a frame against the lists.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Verdict {
-    /// The frames above this frame are left out.
-    pub is_sentinel: bool,
-    /// The frame never belongs to a signature.
-    pub is_irrelevant: bool,
-    /// A signature continues after this frame.
-    pub is_prefix: bool,
 }
 
 impl<'l> Scoped<'l> {
@@ -368,24 +317,6 @@ fn read_file(path: &Path) -> Result<String, String> {
         ));
     }
     std::fs::read_to_string(path).map_err(|error| error.to_string())
-}
-
-/// The entries of a file.
-pub(super) fn entries(file: &str) -> impl Iterator<Item = Entry<'_>> {
-    let lines = file.split('\n').flat_map(|line| {
-        // "\r\n" and a single "\r" end a line, too.
-        line.strip_suffix('\r').unwrap_or(line).split('\r')
-    });
-    let entries = lines.enumerate().map(|(index, line)| {
-        let text = text::strip(line);
-        let indent = line.len() - line.trim_start_matches(text::is_space).len();
-        Entry {
-            line: index + 1,
-            column: line[..indent].chars().count() + 1,
-            text,
-        }
-    });
-    entries.filter(|entry| !entry.text.is_empty() && !entry.text.starts_with('#'))
 }
 
 #[cfg(test)]

@@ -7,9 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::lists::Scoped;
-use super::native::Name;
-use super::normalize::Language;
+use super::name::{Language, Name};
 use parking_lot::Mutex;
 
 /// Limit of functions that are kept. With [`FUNCTION_BYTES_MAX`] this is at most 80 MiB, and a tenth of that
@@ -28,18 +26,18 @@ impl Memo {
         known.get(function).cloned()
     }
 
-    /// Keeps the name of a function, unless the function is too long.
+    /// Keeps the name of a function, unless the function is too long. `shared` makes the form that is kept.
     pub fn keep<'d>(
         &self,
         function: &str,
         language: Language,
         name: Name<'d>,
-        lists: &Scoped,
+        shared: impl FnOnce(Name<'d>) -> Name<'static>,
     ) -> Name<'d> {
         if function.len() > FUNCTION_BYTES_MAX {
             return name;
         }
-        let name = name.shared(lists);
+        let name = shared(name);
         let mut known = self.0[language as usize].lock();
         if known.len() >= FUNCTIONS_MAX {
             known.clear();

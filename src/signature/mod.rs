@@ -18,128 +18,46 @@
 //!
 //! Nothing here reads a clock, a store or the network. The time of every step is linear in its input.
 
+mod computed;
 mod crash_data;
 mod differences;
 mod explain;
+mod generator;
 mod input;
 mod java;
 mod json;
+mod list_file;
 mod lists;
 mod memo;
+mod name;
 mod native;
 mod normalize;
 mod pattern;
 mod rules;
+mod ruleset;
 mod site;
 mod text;
 mod value;
 #[cfg(test)]
 mod vectors;
 
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::str::FromStr;
-use std::sync::{Arc, OnceLock};
 
+pub use computed::Signature;
 pub use crash_data::{CrashData, Frame, Inline, Thread, UnloadedModule};
 pub use differences::{DIFFERENCES, Difference};
 pub use explain::{Explanation, FrameStep, RuleStep};
+pub use generator::Generator;
 pub use input::{Input, KnownFrames, StoredFrame, StoredInline, is_browser_dump, java_lines};
 pub use json::JsonError;
-pub use lists::{FILES, FoundEntry, ListError, ListTexts, Lists};
+pub use list_file::ListError;
+pub use lists::{FILES, FoundEntry, ListTexts, Lists};
 pub use native::{FRAMES_MAX, Fate};
+pub use ruleset::{Ruleset, UnknownRuleset};
 pub use site::SITE_RULES;
 pub use value::{Fault, Value};
 
-/// The rules that compute signatures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Ruleset {
-    /// Exactly the results of siggen 2.2.20241029.
-    Socorro,
-    /// The same, except for [`DIFFERENCES`].
-    #[default]
-    Crashkeep,
-}
-
-/// A name that is not the name of a ruleset.
-#[derive(Debug, PartialEq, thiserror::Error)]
-#[error("unknown ruleset `{0}`; accepted: socorro, crashkeep")]
-pub struct UnknownRuleset(String);
-
-impl FromStr for Ruleset {
-    type Err = UnknownRuleset;
-
-    fn from_str(name: &str) -> Result<Self, UnknownRuleset> {
-        match name {
-            "socorro" => Ok(Ruleset::Socorro),
-            "crashkeep" => Ok(Ruleset::Crashkeep),
-            _ => Err(UnknownRuleset(name.to_string())),
-        }
-    }
-}
-
-impl fmt::Display for Ruleset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Ruleset::Socorro => "socorro",
-            Ruleset::Crashkeep => "crashkeep",
-        })
-    }
-}
-
-/// The signature of a crash, and how it was computed.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Signature {
-    /// One line of at most 255 characters. Empty if nothing is known about the crash.
-    pub text: String,
-    /// All frames of the thread that were looked at, callee first, joined by ` | `. `None` if the thread has
-    /// no frames. Not shortened.
-    pub proto: Option<String>,
-    /// Remarks, each as `<rule>: <text>`. They may quote annotations.
-    pub notes: Vec<String>,
-    /// The rules that set the text, in order. The rule for the watchdog also runs the first rule again.
-    pub decided_by: Vec<&'static str>,
-}
-
-impl Signature {
-    fn set(&mut self, rule: &'static str, text: String) {
-        self.text = text;
-        self.decided_by.push(rule);
-    }
-
-    fn note(&mut self, rule: &str, text: &str) {
-        self.notes.push(format!("{rule}: {text}"));
-    }
-}
-
-/// Computes signatures. Threads can share it, because the lists are compiled once.
-#[derive(Debug)]
-pub struct Generator {
-    ruleset: Ruleset,
-    lists: Arc<Lists>,
-    /// Compiled on first use, if `lists` are not the built-in ones.
-    builtin: OnceLock<Lists>,
-    memo: Option<memo::Memo>,
-}
-
 impl Generator {
-    pub fn new(ruleset: Ruleset, lists: Arc<Lists>) -> Generator {
-        Generator {
-            ruleset,
-            lists,
-            builtin: OnceLock::new(),
-            memo: None,
-        }
-    }
-
-    /// The same, but it remembers the names of functions. For a thread that computes many signatures.
-    pub fn remembering(&self) -> Generator {
-        Generator {
-            memo: Some(memo::Memo::default()),
-            ..Generator::new(self.ruleset, self.lists.clone())
-        }
-    }
-
     /// Computes the signature of a crash. Never fails: data that cannot be read is noted.
     pub fn generate(&self, data: &CrashData) -> Signature {
         self.generate_with(data, &|_| None)
@@ -223,33 +141,12 @@ impl Generator {
             told(applied.rule, signature);
         }
     }
-
-    pub fn ruleset(&self) -> Ruleset {
-        self.ruleset
-    }
-
-    pub fn lists(&self) -> &Arc<Lists> {
-        &self.lists
-    }
-
-    fn scoped(&self, product: &str) -> lists::Scoped<'_> {
-        let scoped = self.lists.scoped(self.ruleset, product);
-        scoped.remembering(self.memo.as_ref())
-    }
-
-    /// The lists for a crash of the watchdog. siggen always uses its built-in lists here, even if other lists
-    /// were requested. Difference `watchdog-lists`: the same lists as for all other crashes.
-    fn watchdog_lists(&self, product: &str) -> lists::Scoped<'_> {
-        if self.ruleset != Ruleset::Socorro || self.lists.is_builtin() {
-            return self.scoped(product);
-        }
-        let builtin = self.builtin.get_or_init(Lists::builtin);
-        builtin.scoped(self.ruleset, "")
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]

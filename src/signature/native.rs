@@ -6,11 +6,10 @@
 //! first frame that is not a prefix.
 
 use std::borrow::{Borrow, Cow};
-use std::ops::Deref;
-use std::sync::Arc;
 
 use super::crash_data::{Frame, Thread, UnloadedModule};
-use super::lists::{Scoped, Verdict};
+use super::lists::Scoped;
+use super::name::{Name, NameText};
 use super::value::{Fault, Value};
 use super::{normalize, text};
 
@@ -139,50 +138,7 @@ fn join<'n>(mut names: impl Iterator<Item = &'n str>) -> String {
     joined
 }
 
-/// The text of a frame, and what is known about it.
-#[derive(Clone, Debug)]
-pub(super) struct Name<'d> {
-    pub text: NameText<'d>,
-    /// Length of the part that is matched against the lists.
-    listed_bytes: usize,
-    /// The verdict of the lists, if it is known.
-    verdict: Option<Verdict>,
-}
-
-/// A text of this crash only, or one that many crashes share.
-#[derive(Clone, Debug)]
-pub(super) enum NameText<'d> {
-    Own(Cow<'d, str>),
-    Shared(Arc<str>),
-}
-
-impl Deref for NameText<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        match self {
-            NameText::Own(text) => text,
-            NameText::Shared(text) => text,
-        }
-    }
-}
-
 impl<'d> Name<'d> {
-    fn new(text: impl Into<Cow<'d, str>>) -> Self {
-        let text = text.into();
-        let listed_bytes = text.len();
-        Name {
-            text: NameText::Own(text),
-            listed_bytes,
-            verdict: None,
-        }
-    }
-
-    /// The part that is matched against the lists.
-    pub fn listed(&self) -> &str {
-        &self.text[..self.listed_bytes]
-    }
-
     /// The same name, shareable between crashes and with the verdict of the lists.
     pub fn shared(self, lists: &Scoped) -> Name<'static> {
         Name {
@@ -208,22 +164,6 @@ impl<'d> Name<'d> {
     fn is_prefix(&self, lists: &Scoped) -> bool {
         let known = self.verdict.map(|verdict| verdict.is_prefix);
         known.unwrap_or_else(|| lists.is_prefix(self.listed()))
-    }
-
-    /// Whether this is the name of a module and not of code, so that a repetition adds no information.
-    fn is_module_like(&self) -> bool {
-        let name = self.listed();
-        let ends_with = |end: &str| {
-            let from = name.len().checked_sub(end.len());
-            from.and_then(|from| name.get(from..))
-                .is_some_and(|s| s.eq_ignore_ascii_case(end))
-        };
-        !name.starts_with("(unloaded")
-            && (ends_with(".dll")
-                || ends_with(".so")
-                || name == "XUL"
-                || name == "<name omitted>"
-                || name.starts_with("<unknown in"))
     }
 }
 
@@ -321,7 +261,9 @@ fn name<'d>(
         let name = Name::new(normal.text);
         return Ok(match lists.memo() {
             // With a line number, it is the name of this line only.
-            Some(memo) if !normal.has_line => memo.keep(function, language, name, lists),
+            Some(memo) if !normal.has_line => {
+                memo.keep(function, language, name, |name| name.shared(lists))
+            }
             _ => name,
         });
     }

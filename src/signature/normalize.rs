@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use memchr::{memchr, memchr2};
 
 use super::lists::Scoped;
+use super::name::Language;
 use super::text;
 use super::value::{Fault, Value};
 
@@ -47,13 +48,6 @@ const RUST_1_34: [(&str, &[&str], &str); 5] = [
         "std::panicking",
     ),
 ];
-
-/// The language whose rules normalise a function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Language {
-    Cpp,
-    Rust,
-}
 
 /// A normalised function.
 pub(super) struct Normal<'f> {

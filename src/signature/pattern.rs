@@ -14,9 +14,11 @@
 //! only on the length of the text and the size of the pattern, and the size is limited. So no entry can make
 //! a crash expensive.
 
+use std::collections::HashSet;
+
 use regex::{Regex, RegexBuilder};
 
-use super::lists::ListError;
+use super::list_file::{Entry, ListError};
 
 /// Limit of memory for one compiled entry.
 const ENTRY_BYTES_MAX: usize = 256 << 10;
@@ -24,16 +26,6 @@ const ENTRY_BYTES_MAX: usize = 256 << 10;
 const LIST_BYTES_MAX: usize = 64 << 20;
 /// Memory for the lazy automaton of a list's matcher. Each thread needs this memory.
 const CACHE_BYTES_MAX: usize = 8 << 20;
-
-/// An entry and its position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry<'l> {
-    /// Counts from 1.
-    pub line: usize,
-    /// Column in the line where it starts, in characters from 1.
-    pub column: usize,
-    pub text: &'l str,
-}
 
 /// What is compiled as a check. Entries can be wrong alone and right when joined: `a(b` and `c)d`.
 #[derive(Clone, Copy)]
@@ -86,6 +78,15 @@ impl Patterns {
     pub fn matches(&self, frame: &str) -> bool {
         self.0.as_ref().is_some_and(|regex| regex.is_match(frame))
     }
+}
+
+/// The four lists that a frame is matched against.
+#[derive(Debug, Default)]
+pub(super) struct Quad {
+    pub irrelevant: Patterns,
+    pub prefix: Patterns,
+    pub line_numbers: Patterns,
+    pub sentinels: HashSet<String>,
 }
 
 /// Compiles one entry alone, to find out what is wrong with it and where.
@@ -177,7 +178,7 @@ fn quantifier(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lists::entries;
+    use super::super::list_file::entries;
     use super::*;
 
     fn list(contents: &str) -> Result<Patterns, ListError> {

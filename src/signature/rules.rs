@@ -6,12 +6,13 @@
 
 use std::borrow::Cow;
 
+use super::computed::{SIGNATURE_CHARS_MAX, Signature};
 use super::crash_data::CrashData;
+use super::generator::Generator;
+use super::ruleset::Ruleset;
 use super::value::{Fault, NotInteger, Value};
-use super::{Generator, Ruleset, Signature, java, native, text};
+use super::{java, native, text};
 
-/// Limit of a signature, in characters.
-pub(super) const SIGNATURE_CHARS_MAX: usize = 255;
 /// Limit of an abort message in a signature, in characters.
 const ABORT_CHARS_MAX: usize = 80;
 /// Limit of an IPC channel error in a signature, in characters.

@@ -18,9 +18,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::lists::{IRRELEVANT, LINE_NUMBERS, ListError, PREFIX, Quad, SENTINELS, entries};
-use super::pattern::{self, Check, Entry, Patterns};
-use super::rules::SIGNATURE_CHARS_MAX;
+use super::computed::SIGNATURE_CHARS_MAX;
+use super::list_file::{Entry, IRRELEVANT, LINE_NUMBERS, ListError, PREFIX, SENTINELS, entries};
+use super::pattern::{self, Check, Patterns, Quad};
 use super::text;
 
 pub const SITE_RULES: &str = "site_rules.txt";

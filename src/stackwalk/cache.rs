@@ -28,9 +28,9 @@ pub const MAPS_MAX: u64 = 1024;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Unmapped {
     /// Convert it in memory. For processes that cannot have it mapped.
-    Held,
-    /// Report it as wished for. The server converts it before the next try.
-    Wished,
+    Convert,
+    /// Report it as [`Lookup::Unmapped`]. The server converts it before the next try.
+    Request,
 }
 
 /// The result of a look-up.
@@ -41,7 +41,7 @@ pub enum Lookup {
     Corrupt,
     Missing,
     /// The symbol file has no mapped form yet.
-    Wished,
+    Unmapped,
 }
 
 /// Symbol folders and the open files from them. The least recently used file is closed first.
@@ -51,11 +51,11 @@ pub struct SymbolCache {
     bytes_max: u64,
     count_max: u64,
     held_text_bytes_max: u64,
-    shelf: Mutex<Shelf>,
+    open_files: Mutex<OpenFiles>,
 }
 
 #[derive(Default)]
-struct Shelf {
+struct OpenFiles {
     entries: HashMap<PathBuf, Entry>,
     /// Sum of the entries' lengths.
     bytes: u64,
@@ -78,7 +78,7 @@ impl SymbolCache {
             bytes_max,
             count_max: MAPS_MAX,
             held_text_bytes_max: u64::MAX,
-            shelf: Mutex::default(),
+            open_files: Mutex::default(),
         }
     }
 
@@ -131,18 +131,18 @@ impl SymbolCache {
         unmapped: Unmapped,
     ) -> io::Result<Lookup> {
         let path = text.path();
-        if let Some(symbols) = self.shelf().take_from(&path, stamp) {
+        if let Some(symbols) = self.open_files().take_from(&path, stamp) {
             return Ok(lookup_of(symbols));
         }
         let check = match unmapped {
             // If the file can be made again, it is enough to find out about damage during the walk.
-            Unmapped::Wished => Check::Pieces,
-            Unmapped::Held => Check::Whole,
+            Unmapped::Request => Check::Pieces,
+            Unmapped::Convert => Check::Whole,
         };
         let opened = mapped.map(|path| Mapped::open(&File::open(path)?, check));
         let symbols = match opened {
             Some(Ok(symbols)) if symbols.stamp() == stamp => symbols,
-            _ if unmapped == Unmapped::Wished => return Ok(Lookup::Wished),
+            _ if unmapped == Unmapped::Request => return Ok(Lookup::Unmapped),
             _ => self.hold(text)?,
         };
         if let Some(reason) = symbols.corrupt() {
@@ -150,9 +150,9 @@ impl SymbolCache {
         }
         let symbols = Arc::new(symbols);
         if symbols.len() <= self.bytes_max {
-            let mut shelf = self.shelf();
-            shelf.shrink_to(self.bytes_max - symbols.len(), self.count_max.max(1) - 1);
-            shelf.put(&path, symbols.clone());
+            let mut open_files = self.open_files();
+            open_files.shrink_to(self.bytes_max - symbols.len(), self.count_max.max(1) - 1);
+            open_files.put(&path, symbols.clone());
         }
         Ok(lookup_of(symbols))
     }
@@ -170,9 +170,9 @@ impl SymbolCache {
         Mapped::from_text(text.reader, text.stamp)
     }
 
-    /// A panic in a walk leaves the shelf consistent, because every change to it is a single step.
-    fn shelf(&self) -> MutexGuard<'_, Shelf> {
-        self.shelf.lock()
+    /// A panic in a walk leaves them consistent, because every change to it is a single step.
+    fn open_files(&self) -> MutexGuard<'_, OpenFiles> {
+        self.open_files.lock()
     }
 }
 
@@ -183,7 +183,7 @@ fn lookup_of(symbols: Arc<Mapped>) -> Lookup {
     }
 }
 
-impl Shelf {
+impl OpenFiles {
     fn take_from(&mut self, path: &Path, stamp: Stamp) -> Option<Arc<Mapped>> {
         self.now += 1;
         let entry = self.entries.get_mut(path)?;
@@ -253,11 +253,11 @@ mod tests {
     }
 
     fn find(cache: &SymbolCache, n: usize) -> Lookup {
-        cache.find(&format!("m{n}"), &id(n), Unmapped::Held)
+        cache.find(&format!("m{n}"), &id(n), Unmapped::Convert)
     }
 
-    fn wish(cache: &SymbolCache, n: usize) -> Lookup {
-        cache.find(&format!("m{n}"), &id(n), Unmapped::Wished)
+    fn find_mapped(cache: &SymbolCache, n: usize) -> Lookup {
+        cache.find(&format!("m{n}"), &id(n), Unmapped::Request)
     }
 
     fn same(a: &Lookup, b: &Lookup) -> bool {
@@ -285,14 +285,17 @@ mod tests {
     fn a_file_is_opened_once_while_it_stays_the_same() {
         let root = store(1, 0);
         let cache = cache(&root, MAP_BYTES_MAX);
-        assert!(matches!(wish(&cache, 0), Lookup::Wished));
+        assert!(matches!(find_mapped(&cache, 0), Lookup::Unmapped));
         convert(&root, 0);
-        let first = wish(&cache, 0);
-        assert!(same(&first, &wish(&cache, 0)));
+        let first = find_mapped(&cache, 0);
+        assert!(same(&first, &find_mapped(&cache, 0)));
         write(root.path(), 0, 20_000);
-        assert!(matches!(wish(&cache, 0), Lookup::Wished), "it was replaced");
+        assert!(
+            matches!(find_mapped(&cache, 0), Lookup::Unmapped),
+            "it was replaced"
+        );
         convert(&root, 0);
-        let second = wish(&cache, 0);
+        let second = find_mapped(&cache, 0);
         assert!(matches!(second, Lookup::Found(_)));
         assert!(!same(&first, &second), "a replaced file is read again");
     }
@@ -309,8 +312,8 @@ mod tests {
             let (zero, one) = (find(&cache, 0), find(&cache, 1));
             assert!(same(&zero, &find(&cache, 0)));
             find(&cache, 2);
-            assert!(cache.shelf().bytes <= 25_000);
-            assert_eq!(cache.shelf().entries.len(), 2);
+            assert!(cache.open_files().bytes <= 25_000);
+            assert_eq!(cache.open_files().entries.len(), 2);
             assert!(same(&zero, &find(&cache, 0)));
             assert!(!same(&one, &find(&cache, 1)));
         }
@@ -321,7 +324,7 @@ mod tests {
         let root = store(1, 10_000);
         let cache = cache(&root, 5_000);
         assert!(matches!(find(&cache, 0), Lookup::Found(_)));
-        assert_eq!(cache.shelf().bytes, 0);
+        assert_eq!(cache.open_files().bytes, 0);
     }
 
     #[test]
@@ -349,11 +352,11 @@ mod tests {
         std::fs::write(&path, "MODULE Linux x86_64 junk\n\0\0\n").unwrap();
         let cache = cache(&root, MAP_BYTES_MAX);
         convert(&root, 0);
-        assert!(matches!(wish(&cache, 0), Lookup::Corrupt));
-        assert!(matches!(wish(&cache, 0), Lookup::Corrupt));
+        assert!(matches!(find_mapped(&cache, 0), Lookup::Corrupt));
+        assert!(matches!(find_mapped(&cache, 0), Lookup::Corrupt));
         write(root.path(), 0, 0);
         convert(&root, 0);
-        assert!(matches!(wish(&cache, 0), Lookup::Found(_)));
+        assert!(matches!(find_mapped(&cache, 0), Lookup::Found(_)));
     }
 
     #[test]
@@ -376,7 +379,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, flipped).unwrap();
         let cache = cache(&root, MAP_BYTES_MAX);
-        let Lookup::Found(symbols) = wish(&cache, 0) else {
+        let Lookup::Found(symbols) = find_mapped(&cache, 0) else {
             panic!("its head is whole");
         };
         let function = symbols.function(0x10).unwrap();
@@ -385,7 +388,7 @@ mod tests {
         assert!(symbols.is_damaged());
         convert(&root, 0);
         assert!(std::fs::read(&path).unwrap() == whole);
-        let Lookup::Found(symbols) = wish(&cache, 0) else {
+        let Lookup::Found(symbols) = find_mapped(&cache, 0) else {
             panic!("it was made again");
         };
         let name = symbols.string(function.name).unwrap();
@@ -393,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_mapped_file_is_wished_for_and_made_again() {
+    fn a_damaged_mapped_file_is_reported_and_made_again() {
         let root = store(1, 100);
         convert(&root, 0);
         let path = MappedDir::path_in(&root.path().join("mapped"), "m0", &id(0)).unwrap();
@@ -406,11 +409,11 @@ mod tests {
             std::fs::remove_file(&path).unwrap();
             std::fs::write(&path, damaged).unwrap();
             let cache = cache(&root, MAP_BYTES_MAX);
-            assert!(matches!(wish(&cache, 0), Lookup::Wished));
+            assert!(matches!(find_mapped(&cache, 0), Lookup::Unmapped));
             // A process that cannot have it made again reads the text.
             assert!(matches!(find(&cache, 0), Lookup::Found(_)));
             convert(&root, 0);
-            assert!(matches!(wish(&cache, 0), Lookup::Found(_)));
+            assert!(matches!(find_mapped(&cache, 0), Lookup::Found(_)));
             assert!(std::fs::read(&path).unwrap() == whole);
         }
         assert_eq!(root.path().join("incoming").read_dir().unwrap().count(), 0);

@@ -10,9 +10,9 @@
 use minidump::Minidump;
 use minidump_processor::{ProcessState, process_minidump};
 
-use super::provider::Provider;
+use super::WalkError;
+use super::provider::{Provider, complete};
 use super::raw::{DIRECTORY_ENTRY_BYTES, Raw, THREAD_BYTES, Undo, kind};
-use super::{WalkError, complete};
 
 /// Offset of the header's flags, which nothing reads. Here they become a BreakpadInfo stream of twelve bytes.
 /// Its last four bytes are not used.

@@ -16,8 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answers;
 use super::cache::{Lookup, SymbolCache, Unmapped};
-use super::confine::{self, Confinement};
-use super::jail;
+use super::sandbox::{self, Limits};
 use crate::child;
 use crate::symbols::SymbolDirs;
 use crate::symbols::mapped::MappedDir;
@@ -89,7 +88,7 @@ impl Namer {
                 Some(status) => format!("ended by {status}"),
                 None => format!("took longer than {} s", DEADLINE.as_secs()),
             };
-            return Err(io::Error::other(format!("looking addresses up {end}")));
+            return Err(io::Error::other(format!("the look-up of addresses {end}")));
         }
         output.rewind()?;
         Ok(serde_json::from_reader(io::BufReader::new(output))?)
@@ -103,14 +102,14 @@ pub fn serve_names(
     input: impl Read,
     output: impl Write,
 ) -> io::Result<()> {
-    confine::confine(&Confinement {
+    sandbox::set_limits(&Limits {
         heap_bytes: Some(HEAP_BYTES),
         address_bytes: None,
     })?;
-    confine::allow_cpu(DEADLINE.as_secs())?;
+    sandbox::allow_cpu(DEADLINE.as_secs())?;
     let mut folders = symbols.clone();
     folders.extend(mapped.clone());
-    jail::close(&folders);
+    sandbox::restrict(&folders);
     let cache = SymbolCache::new(SymbolDirs::new(symbols), 0)
         .with_mapped(mapped, 0)
         .with_held_text_bytes_max(HELD_TEXT_BYTES_MAX);
@@ -126,7 +125,7 @@ pub fn serve_names(
 }
 
 fn names(cache: &SymbolCache, question: &Question) -> Names {
-    let found = cache.find(&question.debug_file, &question.debug_id, Unmapped::Held);
+    let found = cache.find(&question.debug_file, &question.debug_id, Unmapped::Convert);
     let Lookup::Found(symbols) = found else {
         return None;
     };

@@ -9,20 +9,25 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use async_trait::async_trait;
 use minidump::Module;
 use minidump_unwind::{
     FileError, FileKind, FillSymbolError, FrameSymbolizer, FrameWalker, SymbolProvider, SymbolStats,
 };
+use serde::{Deserialize, Serialize};
 
 use super::answers;
 use super::cache::{Lookup, SymbolCache, Unmapped};
-use super::wire::{WISHES_MAX, Wish};
 use crate::symbols::mapped::Mapped;
 use parking_lot::Mutex;
+
+/// Limit of symbols that one try of a walk asks for. The next try asks for the rest.
+pub(super) const MAP_REQUESTS_MAX: usize = 64;
 
 pub(super) struct Provider<'a> {
     cache: &'a SymbolCache,
@@ -38,13 +43,21 @@ pub(super) struct Session {
     /// By the module's base address. Loaded modules do not overlap.
     by_base: BTreeMap<u64, Option<Arc<Mapped>>>,
     /// Mapped files that were found, with the names under which they can be made again.
-    mapped: Vec<(Arc<Mapped>, Wish)>,
+    mapped: Vec<(Arc<Mapped>, MapRequest)>,
     /// The module of the last look-up, and usually of the next: a frame is named and then unwound.
     last: Option<(u64, Option<Arc<Mapped>>)>,
     /// By the file name of the code file, because the JSON looks them up that way.
     pub(super) stats: HashMap<String, SymbolStats>,
     /// Symbols that must be mapped before the walk is useful; empty if it is useful.
-    pub(super) wishes: Vec<Wish>,
+    pub(super) map_requests: Vec<MapRequest>,
+}
+
+/// The symbols of a module, by their names in the folders. The names come from a dump, so code that makes a
+/// path from them must check them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct MapRequest {
+    pub(super) debug_file: String,
+    pub(super) debug_id: String,
 }
 
 impl<'a> Provider<'a> {
@@ -61,11 +74,11 @@ impl<'a> Provider<'a> {
     pub(super) fn end(self) -> Session {
         let session = self.session.into_inner();
         let mut session = session;
-        if self.unmapped == Unmapped::Wished {
+        if self.unmapped == Unmapped::Request {
             let damaged = session.mapped.drain(..).filter(|(of, _)| of.is_damaged());
-            let damaged: Vec<Wish> = damaged.map(|(_, wish)| wish).collect();
-            let room = WISHES_MAX - session.wishes.len();
-            session.wishes.extend(damaged.into_iter().take(room));
+            let damaged: Vec<MapRequest> = damaged.map(|(_, request)| request).collect();
+            let room = MAP_REQUESTS_MAX - session.map_requests.len();
+            session.map_requests.extend(damaged.into_iter().take(room));
         }
         session
     }
@@ -134,12 +147,14 @@ impl<'a> Provider<'a> {
     }
 
     fn first_look(&self, module: &dyn Module, session: &mut Session) -> Option<Arc<Mapped>> {
-        let (lookup, wish) = self.look_up(module);
-        match (&lookup, wish) {
-            (Lookup::Wished, Some(wish)) if session.wishes.len() < WISHES_MAX => {
-                session.wishes.push(wish);
+        let (lookup, request) = self.look_up(module);
+        match (&lookup, request) {
+            (Lookup::Unmapped, Some(request)) if session.map_requests.len() < MAP_REQUESTS_MAX => {
+                session.map_requests.push(request);
             }
-            (Lookup::Found(symbols), Some(wish)) => session.mapped.push((symbols.clone(), wish)),
+            (Lookup::Found(symbols), Some(request)) => {
+                session.mapped.push((symbols.clone(), request))
+            }
             _ => {}
         }
         let stats = SymbolStats {
@@ -156,7 +171,7 @@ impl<'a> Provider<'a> {
         session.stats.insert(leaf(&code_file).to_owned(), stats);
         let symbols = match lookup {
             Lookup::Found(symbols) => Some(symbols),
-            Lookup::Corrupt | Lookup::Missing | Lookup::Wished => None,
+            Lookup::Corrupt | Lookup::Missing | Lookup::Unmapped => None,
         };
         session
             .by_base
@@ -164,7 +179,7 @@ impl<'a> Provider<'a> {
         symbols
     }
 
-    fn look_up(&self, module: &dyn Module) -> (Lookup, Option<Wish>) {
+    fn look_up(&self, module: &dyn Module) -> (Lookup, Option<MapRequest>) {
         let named = module.debug_file().zip(module.debug_identifier());
         let Some((debug_file, debug_id)) = named else {
             return self.look_up_by_code(module);
@@ -177,15 +192,15 @@ impl<'a> Provider<'a> {
         };
         let debug_id = debug_id.breakpad().to_string();
         let lookup = self.cache.find(&file, &debug_id, self.unmapped);
-        let wish = Wish {
+        let request = MapRequest {
             debug_file: leaf(&file).to_owned(),
             debug_id,
         };
-        (lookup, Some(wish))
+        (lookup, Some(request))
     }
 
     /// Looks up the symbols by the program's code id, if the dump has no record of the debug file.
-    fn look_up_by_code(&self, module: &dyn Module) -> (Lookup, Option<Wish>) {
+    fn look_up_by_code(&self, module: &dyn Module) -> (Lookup, Option<MapRequest>) {
         let found = module.code_identifier().and_then(|code_id| {
             let debug_id = self.cache.debug_id_of(code_id.as_str())?;
             Some((leaf(&module.code_file()).to_owned(), debug_id))
@@ -196,7 +211,7 @@ impl<'a> Provider<'a> {
         let lookup = self.cache.find(&debug_file, &debug_id, self.unmapped);
         (
             lookup,
-            Some(Wish {
+            Some(MapRequest {
                 debug_file,
                 debug_id,
             }),
@@ -238,5 +253,13 @@ impl SymbolProvider for Provider<'_> {
     fn stats(&self) -> HashMap<String, SymbolStats> {
         let session = self.session.lock();
         session.stats.clone()
+    }
+}
+
+/// Runs a future that never waits. `None` means that it did wait, because nothing here would wake it.
+pub(super) fn complete<F: Future>(future: F) -> Option<F::Output> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
     }
 }

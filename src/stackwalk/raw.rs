@@ -2,7 +2,7 @@
 //! change them.
 //!
 //! The minidump crates read everything that a dump requests, however much that is, and cannot be told to read
-//! less. So excessive requests are removed from the dump's bytes ([`tame`](super::tame),
+//! less. So excessive requests are removed from the dump's bytes ([`sanitize`](super::sanitize),
 //! [`head`](super::head)). Every access is checked, because no offset in a dump can be trusted.
 
 /// A directory entry: stream type, size, offset.

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use super::walk::{Attempt, attempt};
 use super::*;
 use crate::crash::walk::{Thread, Walk};
 use crate::symbols::SymbolDirs;
@@ -182,29 +183,29 @@ fn every_dump_of_the_corpus_walks_so_from_mapped_files_too() {
     let mapped = MappedDir::new(root.path().join("mapped"), root.path().join("incoming"));
     let symbols = SymbolCache::new(dirs.clone(), MAP_BYTES_MAX)
         .with_mapped(Some(mapped.root().to_owned()), MAPS_MAX);
-    let mut wished = 0;
+    let mut requested = 0;
     for (_, dump) in dumps() {
-        while let Attempt::Wished(wishes) = attempt(
+        while let Attempt::NeedsMaps(requests) = attempt(
             &mut dump.clone(),
             &symbols,
             &WalkLimits::NONE,
-            Unmapped::Wished,
+            Unmapped::Request,
         )
         .unwrap()
         {
-            for wish in wishes {
-                wished += 1;
+            for request in requests {
+                requested += 1;
                 assert!(
                     mapped
-                        .convert(&dirs, &wish.debug_file, &wish.debug_id)
+                        .convert(&dirs, &request.debug_file, &request.debug_id)
                         .unwrap()
                 );
             }
         }
     }
     assert!(
-        (5..=19).contains(&wished),
-        "each file is wished for once, not {wished}"
+        (5..=19).contains(&requested),
+        "each file is asked for once, not {requested}"
     );
     check_against("symbols", &symbols);
 }
@@ -212,12 +213,12 @@ fn every_dump_of_the_corpus_walks_so_from_mapped_files_too() {
 #[test]
 fn a_cache_that_keeps_nothing_gives_the_same_walks() {
     let dirs = SymbolDirs::new(vec![SYMBOLS.path().to_owned()]);
-    let (forgetful, warm) = (SymbolCache::new(dirs, 0), with_symbols());
+    let (uncached, warm) = (SymbolCache::new(dirs, 0), with_symbols());
     for (name, dump) in dumps()
         .into_iter()
         .filter(|(name, _)| name.contains("acmed"))
     {
-        let first = walk(&dump, &forgetful, &WalkLimits::NONE).unwrap();
+        let first = walk(&dump, &uncached, &WalkLimits::NONE).unwrap();
         for _ in 0..2 {
             assert!(
                 first == walk(&dump, &warm, &WalkLimits::NONE).unwrap(),

@@ -21,10 +21,10 @@ use minidump::{
 };
 use minidump_unwind::{CallStack, CallStackInfo, FrameTrust, StackFrame, SystemInfo, walk_stack};
 
+use super::WalkError;
 use super::amd64::Unwinder;
 use super::frame::{Frame, Reach, Stack};
-use super::provider::Provider;
-use super::{WalkError, complete};
+use super::provider::{Provider, complete};
 
 /// Frames of a piece, each 1.8 KB and the names of its module.
 const PIECE_FRAMES: usize = 512;
@@ -307,7 +307,7 @@ mod tests {
         }
     }
 
-    fn told(stack: &Stack) -> Vec<String> {
+    fn described(stack: &Stack) -> Vec<String> {
         let frames = stack.head.iter().chain(&stack.tail).map(|frame| {
             let function = frame.function.as_ref();
             format!(
@@ -330,7 +330,7 @@ mod tests {
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         for round in 0..rounds {
             let mut dump = dump.to_vec();
-            let provider = || Provider::new(symbols, Unmapped::Held, u64::MAX);
+            let provider = || Provider::new(symbols, Unmapped::Convert, u64::MAX);
             let state = head::read(&mut Raw::new(&mut dump), &provider()).unwrap();
             if round > 0 {
                 mutate(&mut dump, &state.system_info, &mut random);
@@ -368,7 +368,11 @@ mod tests {
                     provider: &ours,
                 };
                 assert!(unwinder.unwind(&mut found, &context, reach));
-                assert_eq!(told(&found), told(&expected), "{name}, round {round}");
+                assert_eq!(
+                    described(&found),
+                    described(&expected),
+                    "{name}, round {round}"
+                );
                 for frame in &found.head {
                     match frame.trust {
                         FrameTrust::CallFrameInfo => ways[0] += 1,

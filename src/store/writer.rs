@@ -151,8 +151,10 @@ impl Writer {
         match self.shared.readers.remove(&dead) {
             Ok(gone) if gone.is_empty() => {}
             Ok(gone) => self.in_transaction(|txn, _| {
-                gone.iter()
-                    .try_for_each(|segment| Ok(drop(txn.segments.remove(segment)?)))
+                for segment in gone {
+                    txn.segments.remove(segment)?;
+                }
+                Ok(())
             })?,
             Err(error) => {
                 tracing::warn!(%error, "unused segments remain; the next sweep removes them");

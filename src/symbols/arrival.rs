@@ -17,11 +17,13 @@ use sha2::{Digest, Sha256};
 use zip::ZipArchive;
 
 use super::check::Refused;
-use super::converter::Converter;
 use super::halves::{self, Part};
-use super::native::{Found, Head};
-use super::shelf::{Bundle, Conflict, Incoming, Native, Placed, Shelf, Taken, place_of};
-use super::unpack::{Bounds, Budget, PACKED, Packing};
+use super::native::Head;
+use super::receiver::refused;
+use super::shelf::{Bundle, Incoming, Native, Taken, place_of};
+use super::unpack::{Budget, PACKED, Packing};
+
+pub use super::receiver::{Receiver, Verdict};
 
 /// Bytes read to recognise the format of a file. A tar archive has its magic at offset 257.
 const MAGIC_BYTES: usize = 264;
@@ -32,46 +34,8 @@ const DIRECTORY_BYTES_MAX: u64 = 16 << 20;
 const DIRECTORY_JUMPS_MAX: u64 = 100_000;
 /// Limit of bytes of a source bundle's manifest, which has a line for each file.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
-/// Limit of characters in a client's file name.
-const NAME_CHARS_MAX: usize = 300;
 /// Limit of nested archives and compressions: `x.tar.gz` in a zip has three.
 const LAYERS_MAX: usize = 4;
-/// Limit of bytes of a head, which the converter writes before each text.
-const HEAD_BYTES_MAX: u64 = 32 << 20;
-
-/// The result for one file.
-#[derive(Debug)]
-pub struct Verdict {
-    /// The client's name of the file.
-    pub name: String,
-    pub result: Result<Taken, Refused>,
-}
-
-impl Verdict {
-    pub(super) fn new(name: &str, result: Result<Taken, Refused>) -> Self {
-        Self {
-            name: name.chars().take(NAME_CHARS_MAX).collect(),
-            result,
-        }
-    }
-
-    /// A word for the result.
-    pub fn outcome(&self) -> &'static str {
-        match &self.result {
-            Ok(taken) => match taken.placed {
-                Placed::New => "stored",
-                Placed::Same => "same",
-                Placed::Completed => "completed",
-                Placed::Kept => "kept",
-                Placed::Beside => "kept_beside",
-                Placed::Replaced => "replaced",
-            },
-            Err(Refused::Bad(_)) => "refused",
-            Err(Refused::Storage(_)) => "failed",
-        }
-    }
-}
-
 #[derive(Debug)]
 pub struct Arrival {
     pub is_archive: bool,
@@ -147,21 +111,8 @@ fn format_of(start: &[u8]) -> Format {
         .map_or(Format::Text, |(_, format)| format)
 }
 
-pub(super) fn refused(why: impl Into<String>) -> Refused {
-    Refused::Bad(why.into())
-}
-
 fn unreadable(error: io::Error) -> Refused {
     refused(error.to_string())
-}
-
-/// Stores the files of an arrival. The fields say where and how.
-pub struct Receiver<'a> {
-    pub shelf: &'a Shelf,
-    pub converter: &'a Converter,
-    pub bounds: Bounds,
-    pub conflict: Conflict,
-    pub now_ms: i64,
 }
 
 impl<'a> Receiver<'a> {
@@ -184,50 +135,6 @@ impl<'a> Receiver<'a> {
             debug_ids: BTreeSet::new(),
         }
     }
-
-    /// Passes each text that a converter wrote to `each`, and returns what else the converter found. `native`
-    /// returns, for a head, the file from which the text was made.
-    pub(super) fn take_texts(
-        &self,
-        texts: File,
-        mut native: impl FnMut(&mut Head) -> io::Result<Native>,
-        mut each: impl FnMut(&mut dyn BufRead, Native, Vec<String>),
-    ) -> Result<Others, Refused> {
-        let mut texts = BufReader::with_capacity(256 * 1024, texts);
-        texts.rewind().map_err(Refused::Storage)?;
-        let mut others = Others::default();
-        loop {
-            let mut line = Vec::new();
-            (&mut texts)
-                .take(HEAD_BYTES_MAX)
-                .read_until(b'\n', &mut line)
-                .map_err(Refused::Storage)?;
-            if line.is_empty() {
-                return Ok(others);
-            }
-            let found: Found = serde_json::from_slice(&line)
-                .map_err(|e| refused(format!("the conversion failed: {e}")))?;
-            match found {
-                Found::Halves(ids) => others.ids.extend(ids),
-                Found::Refused(why) => others.refused.push(why),
-                Found::Program(mut head) => {
-                    let native = native(&mut head).map_err(Refused::Storage)?;
-                    let mut text = UntilHead::new(&mut texts);
-                    each(&mut text, native, head.notes);
-                    text.skip_rest().map_err(Refused::Storage)?;
-                }
-            }
-        }
-    }
-}
-
-/// The results of a converter that have no text.
-#[derive(Default)]
-pub(super) struct Others {
-    /// Ids of other halves of units.
-    ids: Vec<u64>,
-    /// Why some of several programs were refused.
-    refused: Vec<String>,
 }
 
 /// Files that arrived together. The halves of a program's units may be in other files than the program.
@@ -548,67 +455,6 @@ fn open_zip(file: File) -> Result<ZipArchive<Metered>, Refused> {
     Ok(archive)
 }
 
-/// The lines up to the next head in a converter's output.
-struct UntilHead<R> {
-    input: R,
-    /// True at the start of a line.
-    at_start: bool,
-    ended: bool,
-}
-
-impl<R: BufRead> UntilHead<R> {
-    fn new(input: R) -> Self {
-        Self {
-            input,
-            at_start: true,
-            ended: false,
-        }
-    }
-
-    fn skip_rest(&mut self) -> io::Result<()> {
-        loop {
-            let count = self.fill_buf()?.len();
-            if count == 0 {
-                return Ok(());
-            }
-            self.consume(count);
-        }
-    }
-}
-
-impl<R: BufRead> Read for UntilHead<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let line = self.fill_buf()?;
-        let count = line.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&line[..count]);
-        self.consume(count);
-        Ok(count)
-    }
-}
-
-impl<R: BufRead> BufRead for UntilHead<R> {
-    /// At most one line, so that a head is never returned as part of a text.
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        let buffer = self.input.fill_buf()?;
-        self.ended |= self.at_start && buffer.first() == Some(&b'{');
-        if self.ended {
-            return Ok(&[]);
-        }
-        let end = memchr::memchr(b'\n', buffer).map_or(buffer.len(), |end| end + 1);
-        Ok(&buffer[..end])
-    }
-
-    fn consume(&mut self, count: usize) {
-        if count == 0 {
-            return;
-        }
-        if let Ok(buffer) = self.input.fill_buf() {
-            self.at_start = buffer.get(count - 1) == Some(&b'\n');
-        }
-        self.input.consume(count);
-    }
-}
-
 /// A file that counts the bytes read from it while `left` is limited. Bytes that only its buffer reads are
 /// not counted: a reader that seeks, as for a zip's directory, discards most of them.
 struct Metered {
@@ -684,28 +530,5 @@ mod tests {
         let mut tar = [0; MAGIC_BYTES];
         tar[257..262].copy_from_slice(b"ustar");
         assert_eq!(format_of(&tar), Format::Tar);
-    }
-
-    #[test]
-    fn a_converters_output_is_taken_apart_at_its_heads() {
-        let output = b"{head}\nMODULE a\nx {y}\n{next}\nMODULE b\n";
-        let mut input = BufReader::with_capacity(4, &output[..]);
-        let mut parts = Vec::new();
-        loop {
-            let mut head = String::new();
-            if input.read_line(&mut head).expect("readable") == 0 {
-                break;
-            }
-            let mut text = String::new();
-            let mut until = UntilHead::new(&mut input);
-            until.read_to_string(&mut text).expect("readable");
-            until.skip_rest().expect("readable");
-            parts.push((head, text));
-        }
-        let expected = [
-            ("{head}\n", "MODULE a\nx {y}\n"),
-            ("{next}\n", "MODULE b\n"),
-        ];
-        assert_eq!(parts, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
     }
 }

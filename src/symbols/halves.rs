@@ -18,11 +18,11 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 use tempfile::TempPath;
 
-use super::arrival::{Receiver, Verdict, refused};
 use super::check::Refused;
 use super::native::Head;
+use super::receiver::{Receiver, Verdict, refused};
 use super::shelf::{Incoming, Native, Taken};
-use super::split::Skeleton;
+use super::split::{Skeleton, units};
 use crate::crash::symbols::{Module, Upload};
 
 /// A file with other halves.
@@ -251,33 +251,4 @@ pub fn bundle<'p>(
         builder.append_data(&mut header, name, file)?;
     }
     builder.finish()
-}
-
-fn units(count: usize) -> String {
-    match count {
-        1 => "1 unit".to_owned(),
-        count => format!("{count} units"),
-    }
-}
-
-/// A note about what the symbol file of a program with skeletons lacks, and what would help.
-pub(super) fn note_of(skeletons: &[Skeleton]) -> Option<String> {
-    const NAMED: usize = 5;
-    if skeletons.is_empty() {
-        return None;
-    }
-    let names: BTreeSet<&str> = (skeletons.iter())
-        .map(|skeleton| skeleton.name.as_str())
-        .filter(|name| !name.is_empty())
-        .collect();
-    let mut named: Vec<&str> = names.iter().take(NAMED).copied().collect();
-    let more = format!("{} more", names.len() - named.len());
-    if names.len() > named.len() {
-        named.push(&more);
-    }
-    Some(format!(
-        "the functions of {} are in separate files ({}); also send the .dwp, or these .dwo files in one archive",
-        units(skeletons.len()),
-        named.join(", ")
-    ))
 }

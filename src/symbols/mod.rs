@@ -17,6 +17,7 @@ mod halves;
 mod map;
 pub mod mapped;
 pub mod native;
+mod receiver;
 mod shelf;
 pub mod split;
 mod unpack;

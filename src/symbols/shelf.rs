@@ -27,8 +27,7 @@ use tempfile::NamedTempFile;
 use super::check::{self, Checked, Refused};
 use super::dirs::{checked_leaf, code_path, shelf_folder, symbol_file_name};
 use super::file::{self, DESCRIPTION, OpenText, SymbolFile};
-use super::halves;
-use super::split::Skeleton;
+use super::split::{self, Skeleton};
 use crate::crash::symbols::{Kind, Module, Upload};
 
 /// Fast, and about a quarter of the size of the text.
@@ -271,7 +270,7 @@ impl Shelf {
             .native
             .is_some_and(|native| native.kind == Kind::Split);
         if is_half || module.symbols().kind != Kind::Split {
-            notes.extend(halves::note_of(skeletons));
+            notes.extend(split::note_of(skeletons));
         }
         notes.extend(note_of(placed, &module, &checked, !skeletons.is_empty()));
         Ok(Taken {

@@ -11,7 +11,7 @@
 //! form (`-gdwarf-4`).
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use gimli::{
     AttributeValue, DwarfPackageSections, DwarfSections, EndianSlice, RunTimeEndian, Section,
@@ -46,6 +46,35 @@ pub struct Skeleton {
     pub id: u64,
     /// Name of the file to which the compiler wrote the other half, without folders.
     pub name: String,
+}
+
+/// A note about what the symbol file of a program with skeletons lacks, and what would help.
+pub(super) fn note_of(skeletons: &[Skeleton]) -> Option<String> {
+    const NAMED: usize = 5;
+    if skeletons.is_empty() {
+        return None;
+    }
+    let names: BTreeSet<&str> = (skeletons.iter())
+        .map(|skeleton| skeleton.name.as_str())
+        .filter(|name| !name.is_empty())
+        .collect();
+    let mut named: Vec<&str> = names.iter().take(NAMED).copied().collect();
+    let more = format!("{} more", names.len() - named.len());
+    if names.len() > named.len() {
+        named.push(&more);
+    }
+    Some(format!(
+        "the functions of {} are in separate files ({}); also send the .dwp, or these .dwo files in one archive",
+        units(skeletons.len()),
+        named.join(", ")
+    ))
+}
+
+pub(super) fn units(count: usize) -> String {
+    match count {
+        1 => "1 unit".to_owned(),
+        count => format!("{count} units"),
+    }
 }
 
 /// Whether a file contains the other halves of units: a `.dwo` or a `.dwp`.

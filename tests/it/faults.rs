@@ -90,11 +90,11 @@ fn a_server_outlives_every_fault_of_its_walkers_and_says_what_it_was() {
     let server = Faulty::start(config(2, "1 s"));
     let good = fixture("dumps/linux-x86_64-null_read_av.dmp");
     let faults = [
-        ("abort", "the walker died of this dump (signal 6)"),
+        ("abort", "the walker died on this dump (signal 6)"),
         ("overflow", "has overflowed its stack"),
         ("loop", "the walk took longer than 1s"),
         ("memory", "the walk took "),
-        ("garbage", "the walker answered nonsense"),
+        ("garbage", "the walker sent an invalid answer"),
         ("stop", "the walk took longer than 1s"),
     ];
     let mut sent = Vec::new();
@@ -184,7 +184,7 @@ fn a_crash_in_work_shows_its_state_and_the_page_looks_again() {
     let page = |id: &str| server.ask(&format!("/report/index/{id}")).text();
     // Between two kinds of workers the crash is queued for a moment.
     let page_in_work = wait_for("the page of a crash in work", || {
-        Some(page(&in_work)).filter(|page| page.contains("being walked"))
+        Some(page(&in_work)).filter(|page| page.contains("processing, attempt"))
     });
     assert!(page_in_work.contains("http-equiv=\"refresh\""));
     assert_eq!(server.processed(&done)["state"], "processed");

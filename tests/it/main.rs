@@ -2,6 +2,7 @@
 //! would.
 
 mod access;
+mod architecture;
 mod browser;
 mod bugs;
 mod buttons;
@@ -16,7 +17,6 @@ mod fake_bugzilla;
 mod fat;
 mod faults;
 mod hostile;
-mod house;
 mod intake;
 mod life;
 mod listeners;

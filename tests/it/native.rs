@@ -580,7 +580,7 @@ fn a_release_is_checked_before_it_goes_out() {
         "{text}"
     );
     assert!(
-        text.contains(&format!("nothing is stored for crash {LINUX}")),
+        text.contains(&format!("no symbols are stored for crash {LINUX}")),
         "{text}"
     );
 
@@ -589,7 +589,7 @@ fn a_release_is_checked_before_it_goes_out() {
     let (status, text) = run(folder.path(), &["symbols", "check", "build"]);
     assert_eq!(status, Some(1), "{text}");
     assert!(
-        text.contains("has no functions; add its debug file"),
+        text.contains("have no functions; add its debug file"),
         "{text}"
     );
 

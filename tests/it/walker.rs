@@ -415,11 +415,14 @@ fn every_planted_fault_has_its_reason_and_leaves_the_next_dump_alone() {
     options.heap_bytes = 100 << 20;
     options.cpu_seconds = 0;
     for (fault, reason) in [
-        ("abort", "the walker died of this dump (signal 6)"),
+        ("abort", "the walker died on this dump (signal 6)"),
         ("overflow", "has overflowed its stack"),
         ("loop", "the walk took more than 0 s of CPU time"),
         ("memory", "the walk took more than 100 MiB of memory"),
-        ("garbage", "the walker answered nonsense: reply begins with"),
+        (
+            "garbage",
+            "the walker sent an invalid answer: reply begins with",
+        ),
         ("stop", "the walk took longer than 2s"),
     ] {
         // Only the walker that does nothing must reach the deadline, however busy the machine is.
@@ -463,9 +466,9 @@ fn a_walker_can_read_symbols_and_do_nothing_else() {
     put_symbols(folder.path(), "whole_program");
     let (text, is_closed) = self_test(folder.path());
     assert!(is_closed, "{text}");
-    let stands = |fence: &str| text.contains(&format!("{fence}: stands"));
+    let is_active = |name: &str| text.contains(&format!("{name}: active"));
     // The tests may run on a kernel without these features. The output then says so.
-    for (what, fences) in [
+    for (what, refused_by) in [
         ("read a file elsewhere", &["landlock"][..]),
         ("write a file", &["landlock", "seccomp"]),
         ("open a connection", &["seccomp"]),
@@ -476,7 +479,7 @@ fn a_walker_can_read_symbols_and_do_nothing_else() {
         ("signal the parent", &["seccomp"]),
         ("have files send signals", &["seccomp"]),
     ] {
-        if fences.iter().any(|fence| stands(fence)) {
+        if refused_by.iter().any(|name| is_active(name)) {
             assert!(text.contains(&format!("{what}: refused")), "{text}");
         }
     }

@@ -119,7 +119,7 @@ pub fn run_walker(args: WalkerArgs) -> anyhow::Result<ExitCode> {
         mapped: args.mapped,
         map_bytes_max: args.map_bytes_max,
         maps_max: args.maps_max,
-        obeys_faults: args.plant_faults,
+        commits_faults: args.plant_faults,
     };
     if args.self_test {
         let is_closed = stackwalk::self_test(&settings, &mut io::stdout().lock())?;

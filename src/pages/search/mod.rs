@@ -12,7 +12,7 @@ pub mod saved;
 
 use maud::{Markup, html};
 
-use super::scope::{day_bound, is_day};
+use super::parts::scope::{day_bound, is_day};
 use super::{Page, report_path};
 use crate::app::App;
 use crate::clock::Timestamp;
@@ -91,7 +91,7 @@ pub fn search(app: &App, request: &Request, _: &[String]) -> Result<Response, We
         params,
         asked: &asked,
         result: &result,
-        saved: saved::shown_to(app, request)?,
+        saved: searches_shown_to(app, request)?,
         owner: request.caller.name(),
         is_admin: request.is_admin(),
         sees_protected: request.sees_protected(),
@@ -106,6 +106,16 @@ pub fn search(app: &App, request: &Request, _: &[String]) -> Result<Response, We
         status: if asked.problems.is_empty() { 200 } else { 400 },
         ..Response::html(page.render(view.markup()))
     })
+}
+
+/// The searches of all users. A caller without the right to protected fields sees only its own, because a
+/// search can contain any text.
+fn searches_shown_to(app: &App, request: &Request) -> Result<Vec<(u64, SearchRow)>, WebError> {
+    let mut saved = app.store.searches()?;
+    if !request.sees_protected() {
+        saved.retain(|(_, row)| row.owner == request.caller.name());
+    }
+    Ok(saved)
 }
 
 /// The parameters, with the form's additional condition as one of them if it is complete.

@@ -7,7 +7,7 @@ use super::{COLUMNS, PER_PAGE, View};
 use crate::fields::name;
 use crate::index::{FacetBucket, FacetResult};
 use crate::limits;
-use crate::pages::scope::{Scope, exactly};
+use crate::pages::parts::scope::{Scope, exactly};
 use crate::pages::{bar, counted, minute, number, report_path, shown, signature, text_of};
 use crate::query::{FieldRef, Sort};
 

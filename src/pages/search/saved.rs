@@ -76,16 +76,6 @@ pub fn remove(app: &App, request: &Request, _: &[String]) -> Result<Response, We
     Ok(Response::see_other("/search/"))
 }
 
-/// The searches of all users. A caller without the right to protected fields sees only its own, because a
-/// search can contain any text.
-pub(super) fn shown_to(app: &App, request: &Request) -> Result<Vec<(u64, SearchRow)>, WebError> {
-    let mut saved = app.store.searches()?;
-    if !request.sees_protected() {
-        saved.retain(|(_, row)| row.owner == request.caller.name());
-    }
-    Ok(saved)
-}
-
 fn owner(request: &Request) -> Result<&str, WebError> {
     let caller = &request.caller;
     if caller.user.is_some() || caller.is_local {

@@ -1,0 +1,59 @@
+//! What computes signatures: a ruleset, lists, and the names that it remembers.
+
+use std::sync::{Arc, OnceLock};
+
+use super::lists::{Lists, Scoped};
+use super::memo::Memo;
+use super::ruleset::Ruleset;
+
+/// Computes signatures. Threads can share it, because the lists are compiled once.
+#[derive(Debug)]
+pub struct Generator {
+    pub(super) ruleset: Ruleset,
+    pub(super) lists: Arc<Lists>,
+    /// Compiled on first use, if `lists` are not the built-in ones.
+    builtin: OnceLock<Lists>,
+    memo: Option<Memo>,
+}
+
+impl Generator {
+    pub fn new(ruleset: Ruleset, lists: Arc<Lists>) -> Generator {
+        Generator {
+            ruleset,
+            lists,
+            builtin: OnceLock::new(),
+            memo: None,
+        }
+    }
+
+    /// The same, but it remembers the names of functions. For a thread that computes many signatures.
+    pub fn remembering(&self) -> Generator {
+        Generator {
+            memo: Some(Memo::default()),
+            ..Generator::new(self.ruleset, self.lists.clone())
+        }
+    }
+
+    pub fn ruleset(&self) -> Ruleset {
+        self.ruleset
+    }
+
+    pub fn lists(&self) -> &Arc<Lists> {
+        &self.lists
+    }
+
+    pub(super) fn scoped(&self, product: &str) -> Scoped<'_> {
+        let scoped = self.lists.scoped(self.ruleset, product);
+        scoped.remembering(self.memo.as_ref())
+    }
+
+    /// The lists for a crash of the watchdog. siggen always uses its built-in lists here, even if other lists
+    /// were requested. Difference `watchdog-lists`: the same lists as for all other crashes.
+    pub(super) fn watchdog_lists(&self, product: &str) -> Scoped<'_> {
+        if self.ruleset != Ruleset::Socorro || self.lists.is_builtin() {
+            return self.scoped(product);
+        }
+        let builtin = self.builtin.get_or_init(Lists::builtin);
+        builtin.scoped(self.ruleset, "")
+    }
+}
