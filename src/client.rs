@@ -342,7 +342,7 @@ mod tests {
     fn an_address_must_be_one() {
         for url in ["127.0.0.1:8000/submit", "ftp://h/", "http://", ""] {
             let error = post(url, "text/plain", Vec::new()).expect_err(url);
-            assert!(error.to_string().contains("no URL"), "{error}");
+            assert!(error.to_string().contains("not a valid URL"), "{error}");
         }
     }
 }

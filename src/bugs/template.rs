@@ -259,7 +259,7 @@ mod tests {
         refused("https://h/{title} x", "a space");
         refused(
             &format!("https://h/{}", "a".repeat(2_000)),
-            "more than 2000",
+            "the limit is 2000",
         );
         refused("ftp://h/{title}", "does not begin with https://");
         refused("", "does not begin with https://");

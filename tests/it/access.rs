@@ -488,7 +488,7 @@ fn a_token_lasts_no_longer_than_the_one_that_made_it_and_their_number_is_bounded
     }
     let (status, text) = last.expect("an answer");
     assert_eq!(status, 400);
-    assert!(text.contains("100 are the most"), "{text}");
+    assert!(text.contains("the limit is 100"), "{text}");
 }
 
 #[test]

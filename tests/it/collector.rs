@@ -199,7 +199,7 @@ fn odd_but_readable_requests_are_kept_with_a_note() {
             "upload_file_minidump_browser"
         ]
     );
-    assert!(notes(&two).contains("kept as upload_file_minidump_2"));
+    assert!(notes(&two).contains("stored as upload_file_minidump_2"));
 
     let evil = post("evil_names");
     let page = server.get(&format!("/report/index/{evil}")).text();
