@@ -186,6 +186,9 @@ mod tests {
         refused("https:///1", "has no host");
         refused("https://host:99999/1", "has no host");
         refused("https://host/a b", "a space");
-        refused(&format!("https://host/{}", "a".repeat(3_000)), "the limit is 2000");
+        refused(
+            &format!("https://host/{}", "a".repeat(3_000)),
+            "the limit is 2000",
+        );
     }
 }

@@ -741,7 +741,12 @@ mod tests {
         let functions = "FUNC 10 4 0 f\n10 4 7 0\n";
         let (pdb, pe) = (native(Kind::Pdb, b"pdb"), native(Kind::Pe, b"exe"));
         let first = take(&shelf, functions, Some(&pdb), Conflict::KeepFirst);
-        assert!(first.notes.iter().any(|note| note.contains("unwind information")));
+        assert!(
+            first
+                .notes
+                .iter()
+                .any(|note| note.contains("unwind information"))
+        );
         let records = format!("PUBLIC 10 0 exported\n{CFI}");
         let second = take(&shelf, &records, Some(&pe), Conflict::KeepFirst);
         assert_eq!(second.placed, Placed::Completed);
