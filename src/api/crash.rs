@@ -17,7 +17,7 @@ use crate::crash::raw::{MAIN_DUMP, PartKind};
 use crate::crash::text::is_hidden;
 use crate::fields::{name, redact};
 use crate::limits;
-use crate::query::Query;
+use crate::query::{FieldRef, Filter, Op, Query};
 use crate::rights::Scope;
 use crate::store::{Prioritized, StoredCrash, StoredPart};
 use crate::web::{Body, Params, Request, Response, WebError};
@@ -260,16 +260,14 @@ pub fn verify(app: &App, request: &Request, _: &[String]) -> Answer {
 }
 
 fn is_in_index(app: &App, row: &StoredCrash) -> Result<bool, WebError> {
-    let at = row.received_at().rfc3339();
-    let params = [
-        (name::UUID, format!("={}", row.id)),
-        (name::DATE, format!(">={at}")),
-        (name::DATE, format!("<={at}")),
-        ("_results_number", "0".to_owned()),
-        ("_facets_size", "0".to_owned()),
+    let at = row.received_at();
+    let on = |field, op, operand| Filter::new(FieldRef::of(field), op, operand);
+    let conditions = [
+        on(name::UUID, Op::Is, row.id.to_string().into()),
+        on(name::DATE, Op::AtLeast, at.into()),
+        on(name::DATE, Op::AtMost, at.into()),
     ];
-    let params = params.map(|(name, value)| (name.to_owned(), value));
-    let query = Query::parse(&params, app.clock.now(), false)?;
+    let query = Query::of(conditions, None, app.clock.now(), false)?;
     Ok(app.index.search(&query)?.total > 0)
 }
 

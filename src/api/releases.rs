@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::clock::{Day, Timestamp};
 use crate::fields::name;
 use crate::limits;
-use crate::query::Query;
+use crate::query::{Facet, FieldRef, Filter, Op, Query};
 use crate::web::{Request, Response, WebError};
 
 type Answer = Result<Response, WebError>;
@@ -104,7 +104,10 @@ pub const VERSION_STRING: Doc = Doc::new(
 /// Versions of a build of a channel, from the crashes of the longest period that a search may cover.
 pub fn version_string(app: &App, request: &Request, _: &[String]) -> Answer {
     let now = app.clock.now();
-    let mut params = Vec::new();
+    let longest = limits::DATE_RANGE_DAYS_MAX * crate::clock::DAY_MS;
+    let from = Timestamp::from_ms(now.ms().saturating_sub(longest));
+    let date = FieldRef::of(name::DATE);
+    let mut conditions = vec![Filter::new(date, Op::AtLeast, from.into())];
     for (asked, field) in [
         ("product", name::PRODUCT),
         ("channel", name::RELEASE_CHANNEL),
@@ -112,18 +115,13 @@ pub fn version_string(app: &App, request: &Request, _: &[String]) -> Answer {
     ] {
         let value = request.query.get(asked);
         let value = value.ok_or_else(|| WebError::bad(asked, format!("{asked} is missing")))?;
-        params.push((field.to_owned(), value.to_owned()));
+        conditions.extend(Filter::equal(FieldRef::of(field), value));
     }
-    let longest = limits::DATE_RANGE_DAYS_MAX * crate::clock::DAY_MS;
-    let from = Timestamp::from_ms(now.ms().saturating_sub(longest));
-    params.push((name::DATE.to_owned(), format!(">={}", from.rfc3339())));
-    params.push(("_facets".to_owned(), name::VERSION.to_owned()));
-    params.push(("_results_number".to_owned(), "0".to_owned()));
-    let found = app
-        .index
-        .search(&Query::parse(&params, now, request.sees_protected())?)?;
-    let buckets = found.facets.iter().flat_map(|(_, facet)| facet.buckets());
-    let versions: Vec<Value> = buckets
+    let query = Query::of(conditions, None, now, request.sees_protected())?
+        .count(Facet::terms(name::VERSION));
+    let found = app.index.search(&query)?;
+    let versions = found.facets.terms(name::VERSION).iter();
+    let versions: Vec<Value> = versions
         .map(|bucket| json!({ "version_string": bucket.term }))
         .collect();
     Ok(Response::json(

@@ -1,5 +1,7 @@
 //! The counts in the form of the answer.
 
+use std::ops::Deref;
+
 use serde_json::{Value, json};
 use tantivy::{u64_to_f64, u64_to_i64};
 
@@ -26,7 +28,69 @@ pub struct FacetBucket {
     /// The value in the API's form: `"T"` and `"F"` for a bool.
     pub term: Value,
     pub count: u64,
-    pub facets: Vec<(String, FacetResult)>,
+    pub facets: Facets,
+}
+
+/// The facets of a search, or of one value, with their labels in the order of the query.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facets(Vec<(String, FacetResult)>);
+
+impl Facets {
+    /// The values of a field that were counted.
+    pub fn terms(&self, field: &str) -> &[FacetBucket] {
+        self.labelled(field).map_or(&[], FacetResult::buckets)
+    }
+
+    /// The intervals of a field that were counted.
+    pub fn histogram(&self, field: &str) -> &[FacetBucket] {
+        self.labelled(&format!("histogram_{field}"))
+            .map_or(&[], FacetResult::buckets)
+    }
+
+    /// The number of crashes with this value of a field.
+    pub fn count_of(&self, field: &str, value: &str) -> u64 {
+        let mut terms = self.terms(field).iter();
+        terms
+            .find(|bucket| bucket.term.as_str() == Some(value))
+            .map_or(0, |bucket| bucket.count)
+    }
+
+    /// The number of distinct values of a field; 0 if it was not counted.
+    pub fn distinct(&self, field: &str) -> u64 {
+        match self.labelled(&format!("cardinality_{field}")) {
+            Some(FacetResult::Cardinality(count)) => *count,
+            Some(FacetResult::Estimate { value, .. }) => *value,
+            _ => 0,
+        }
+    }
+
+    fn labelled(&self, label: &str) -> Option<&FacetResult> {
+        let found = self.0.iter().find(|(found, _)| found == label);
+        found.map(|(_, facet)| facet)
+    }
+}
+
+impl Deref for Facets {
+    type Target = [(String, FacetResult)];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<'a> IntoIterator for &'a Facets {
+    type Item = &'a (String, FacetResult);
+    type IntoIter = std::slice::Iter<'a, (String, FacetResult)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
+impl FromIterator<(String, FacetResult)> for Facets {
+    fn from_iter<I: IntoIterator<Item = (String, FacetResult)>>(facets: I) -> Self {
+        Self(facets.into_iter().collect())
+    }
 }
 
 impl FacetResult {
@@ -62,12 +126,12 @@ impl FacetBucket {
 }
 
 /// The facets of a whole query, after all levels are counted.
-pub fn results(counting: &Counting) -> Vec<(String, FacetResult)> {
+pub fn results(counting: &Counting) -> Facets {
     inside(counting, &counting.top, 0)
 }
 
 /// Some facets inside one listed value.
-fn inside(counting: &Counting, places: &[usize], parent: u32) -> Vec<(String, FacetResult)> {
+fn inside(counting: &Counting, places: &[usize], parent: u32) -> Facets {
     let results = places.iter().map(|&at| {
         let node = &counting.nodes[at];
         let result = match node.facet {

@@ -56,7 +56,7 @@ pub use bounds::SearchBounds;
 pub use coverage::Coverage;
 pub use document::{Document, Scalar};
 pub use error::IndexError;
-pub use facets::{FacetBucket, FacetResult};
+pub use facets::{FacetBucket, FacetResult, Facets};
 pub use search::{Hit, SearchResult};
 pub use watermark::Watermark;
 pub use writer::Writer;

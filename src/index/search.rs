@@ -12,7 +12,7 @@ use super::context::Context;
 use super::counting::Counting;
 use super::coverage::Coverage;
 use super::error::IndexError;
-use super::facets::{self, FacetResult};
+use super::facets::{self, Facets};
 use super::filter::{Matching, blocks};
 use super::folder::Opened;
 use super::pattern::patterns;
@@ -32,15 +32,24 @@ pub struct Hit {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchResult {
+    /// The columns of the query.
+    pub columns: Vec<FieldRef>,
     pub hits: Vec<Hit>,
     /// Number of crashes that match. `hits` is the requested part of them.
     pub total: u64,
-    /// By the facet's label, in the order of the query.
-    pub facets: Vec<(String, FacetResult)>,
+    pub facets: Facets,
     /// What may be missing because an index is still being built.
     pub coverage: Coverage,
     /// Annotations in the query that are not indexed for every crash.
     pub not_indexed: Vec<String>,
+}
+
+impl SearchResult {
+    /// The value of a column in one of the hits; null if it has none or the column was not asked for.
+    pub fn value<'h>(&self, hit: &'h Hit, field: &str) -> &'h Value {
+        let column = self.columns.iter().position(|column| column.is(field));
+        column.map_or(&Value::Null, |at| &hit.values[at])
+    }
 }
 
 impl Index {
@@ -136,6 +145,7 @@ impl Index {
         }
         let page = ranked.into_iter().skip(query.results_offset);
         Ok(SearchResult {
+            columns: query.columns.clone(),
             hits: hits(segments, &query.columns, page.collect(), context)?,
             total,
             facets: facets::results(&counting),

@@ -338,16 +338,10 @@ fn newest(
         (product, None) if !product.is_empty() => scope.with(name::PRODUCT, product),
         _ => scope.clone(),
     };
-    let newest = scope.ask(
-        app,
-        request,
-        &[
-            ("_columns", name::UUID),
-            ("_sort", &format!("-{}", name::DATE)),
-            ("_results_number", "1"),
-        ],
-    )?;
-    let id = newest.hits.first().map(|hit| text_of(&hit.values[0]));
+    let query = scope.query(app, request)?.list(&[name::UUID], 1);
+    let found = app.index.search(&query)?;
+    let newest = found.hits.first();
+    let id = newest.map(|hit| text_of(found.value(hit, name::UUID)));
     let Some(id) = id.and_then(|id| id.parse::<CrashId>().ok()) else {
         return Ok(None);
     };

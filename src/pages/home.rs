@@ -3,14 +3,14 @@
 use maud::{Markup, html};
 
 use super::parts::daily::{self, CHART_DAYS, Range};
-use super::parts::scope::{Scope, buckets};
+use super::parts::scope::Scope;
 use super::{
     Page, ago, counted, number, product_path, report_path, search_for, shown, signature, text_of,
 };
 use crate::app::App;
 use crate::fields::name;
 use crate::index::SearchResult;
-use crate::query::Query;
+use crate::query::{Facet, Query};
 use crate::store::{State, StoredCrash};
 use crate::web::{Request, Response, WebError};
 
@@ -46,20 +46,16 @@ pub fn home(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
 
 /// Counts for the last seven days.
 fn week(app: &App, may_see_protected: bool) -> Result<SearchResult, WebError> {
-    let params = [
-        ("_aggs.product", name::VERSION),
-        ("_facets", name::SIGNATURE),
-        ("_facets_size", &PRODUCTS.to_string()),
-        ("_results_number", "0"),
-    ]
-    .map(|(k, v)| (k.to_owned(), v.to_owned()));
-    let query = Query::parse(&params, app.clock.now(), may_see_protected)?;
+    let query = Query::of([], None, app.clock.now(), may_see_protected)?
+        .count_within(Facet::terms(name::PRODUCT), Facet::terms(name::VERSION))
+        .count(Facet::terms(name::SIGNATURE))
+        .values(PRODUCTS);
     Ok(app.index.search(&query)?)
 }
 
 /// Crashes per day: by version if there is only one product, otherwise by product.
 fn per_day(app: &App, request: &Request, week: &SearchResult) -> Result<Markup, WebError> {
-    let by = match buckets(&week.facets, name::PRODUCT).len() {
+    let by = match week.facets.terms(name::PRODUCT).len() {
         1 => name::VERSION,
         _ => name::PRODUCT,
     };
@@ -131,7 +127,7 @@ fn products(week: &SearchResult) -> Markup {
     html! {
         section.panel {
             header { h2 { "Products" } span.muted.small { "crashes in " (DAYS) " days" } }
-            @let products = buckets(&week.facets, name::PRODUCT);
+            @let products = week.facets.terms(name::PRODUCT);
             @if products.is_empty() { div.body.muted { "No processed crash has a product name yet." } }
             table {
                 tbody {
@@ -141,7 +137,7 @@ fn products(week: &SearchResult) -> Markup {
                             td {
                                 a href=(product_path(&product_name)) { b { (shown(&product_name)) } }
                                 div.small.muted {
-                                    @for (at, version) in buckets(&product.facets, name::VERSION).iter().take(4).enumerate() {
+                                    @for (at, version) in product.facets.terms(name::VERSION).iter().take(4).enumerate() {
                                         @if at > 0 { ", " }
                                         (shown(&text_of(&version.term))) " (" (number(version.count)) ")"
                                     }
@@ -157,7 +153,7 @@ fn products(week: &SearchResult) -> Markup {
 }
 
 fn signatures(week: &SearchResult) -> Markup {
-    let top = buckets(&week.facets, name::SIGNATURE);
+    let top = week.facets.terms(name::SIGNATURE);
     html! {
         @if !top.is_empty() {
             section.panel {

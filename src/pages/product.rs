@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::parts::chart::Stack;
 use super::parts::daily::{self, CHART_DAYS, Range};
 use super::parts::ranking::{self, Movement, Row};
-use super::parts::scope::{Scope, buckets, distinct};
+use super::parts::scope::Scope;
 use super::topcrashers::movement;
 use super::{Page, counted, day_text, number, shown, signature, text_of};
 use crate::app::App;
@@ -13,7 +13,7 @@ use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::name;
 use crate::fields::version::VersionKey;
 use crate::index::SearchResult;
-use crate::limits;
+use crate::query::Facet;
 use crate::web::{Params, Request, Response, WebError};
 
 /// Number of days that are compared with the same number of days before.
@@ -62,16 +62,15 @@ impl<'a> View<'a> {
         let before_from = Timestamp::from_ms(from.ms() - WEEK_DAYS * DAY_MS);
         let scope = timeless.between(from, now);
         let scope_before = timeless.between(before_from, from);
-        let installs = format!("_cardinality.{}", name::INSTALLATION);
-        let size = limits::FACETS_SIZE_MAX.to_string();
-        let asked = [
-            ("_facets", name::SIGNATURE),
-            ("_facets", name::VERSION),
-            ("_facets", &*installs),
-            ("_facets_size", &*size),
-        ];
-        let week = scope.ask(app, request, &asked)?;
-        let before = scope_before.ask(app, request, &asked)?;
+        let counts = |scope: &Scope| -> Result<SearchResult, WebError> {
+            let query = scope
+                .query(app, request)?
+                .count(Facet::terms(name::SIGNATURE))
+                .count(Facet::terms(name::VERSION))
+                .count(Facet::distinct(name::INSTALLATION));
+            Ok(app.index.search(&query)?)
+        };
+        let (week, before) = (counts(&scope)?, counts(&scope_before)?);
         let rows = ranking::rank(&week, &before, &[]);
         let movers = movers(&rows);
         let candidates: Vec<Row> = rows
@@ -148,7 +147,7 @@ impl<'a> View<'a> {
 
     /// Links to the top crashers of the newest versions.
     fn versions(&self) -> Markup {
-        let versions = buckets(&self.week.facets, name::VERSION).iter();
+        let versions = self.week.facets.terms(name::VERSION).iter();
         let mut versions: Vec<(String, u64)> = versions
             .map(|bucket| (text_of(&bucket.term), bucket.count))
             .collect();
@@ -163,8 +162,8 @@ impl<'a> View<'a> {
     }
 
     fn figures(&self) -> Markup {
-        let installs = distinct(&self.week.facets, name::INSTALLATION);
-        let installs_before = distinct(&self.before.facets, name::INSTALLATION);
+        let installs = self.week.facets.distinct(name::INSTALLATION);
+        let installs_before = self.before.facets.distinct(name::INSTALLATION);
         html! {
             div.stats {
                 div.panel.stat {
@@ -248,23 +247,24 @@ fn movers(rows: &[Row]) -> Vec<Row> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::{FacetBucket, FacetResult};
+    use crate::index::{FacetBucket, FacetResult, Facets};
 
     fn period(signatures: &[&str]) -> SearchResult {
         let buckets = signatures.iter().enumerate().map(|(at, text)| FacetBucket {
             term: (*text).into(),
             count: 100 - at as u64,
-            facets: Vec::new(),
+            facets: Facets::default(),
         });
         SearchResult {
             coverage: Default::default(),
             not_indexed: Vec::new(),
+            columns: Vec::new(),
             hits: Vec::new(),
             total: 1_000,
-            facets: vec![(
+            facets: Facets::from_iter([(
                 name::SIGNATURE.into(),
                 FacetResult::Buckets(buckets.collect()),
-            )],
+            )]),
         }
     }
 

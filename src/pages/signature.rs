@@ -7,14 +7,14 @@ use maud::{Markup, html};
 use super::bugs;
 use super::parts::daily::{self, Range};
 use super::parts::ranking::{share, share_text};
-use super::parts::scope::{Scope, buckets, distinct, to_filters};
+use super::parts::scope::{Scope, to_filters};
 use super::{Page, bar, counted, day_text, minute, number, report_path, shown, signature, text_of};
 use crate::app::App;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::{self, Field, Kind, name};
-use crate::index::{FacetResult, SearchResult};
+use crate::index::SearchResult;
 use crate::limits;
-use crate::query::{Filter, Op, Query};
+use crate::query::{Facet, Filter, Op, Query};
 use crate::store::signatures::Moves;
 use crate::web::{Params, Request, Response, WebError};
 
@@ -43,7 +43,7 @@ const COLUMNS: [&str; 9] = [
     name::UPTIME,
 ];
 /// The first second of each range of the uptime, and the name of the range.
-const UPTIMES: [(u64, &str); 5] = [
+const UPTIMES: [(i64, &str); 5] = [
     (0, "below 1 min"),
     (60, "1 to 5 min"),
     (300, "5 to 15 min"),
@@ -196,7 +196,7 @@ impl<'a> View<'a> {
                 h1.signature { (signature(self.signature)) }
                 div.chips {
                     span.chip { a href=(self.scope.search()) { (counted(self.result.total, "crash", "crashes")) } }
-                    span.chip { b { (number(distinct(&self.result.facets, name::INSTALLATION))) } " installs" }
+                    span.chip { b { (number(self.result.facets.distinct(name::INSTALLATION))) } " installs" }
                     @if let Some(first) = &self.first {
                         span.chip title="Across all products and versions" { "first seen " (first.link(first.at.to_string())) }
                     }
@@ -249,7 +249,7 @@ impl<'a> View<'a> {
     }
 
     fn panel(&self, field: &Field, values_max: usize) -> Markup {
-        let values = buckets(&self.result.facets, field.name);
+        let values = self.result.facets.terms(field.name);
         let has_installs = field.name == name::VERSION;
         let named: u64 = values.iter().map(|bucket| bucket.count).sum();
         // A crash can have several values of a split field. Then `named` is larger and nothing is missing.
@@ -280,14 +280,14 @@ impl<'a> View<'a> {
                                 td { span.sig { (shown(&value)) } }
                                 td.num { a href=(scope.search()) { (number(bucket.count)) } }
                                 td.num { (share_text(share(bucket.count, self.result.total))) }
-                                @if has_installs { td.num { (number(distinct(&bucket.facets, name::INSTALLATION))) } }
+                                @if has_installs { td.num { (number(bucket.facets.distinct(name::INSTALLATION))) } }
                                 @else { td { (bar(bucket.count, self.result.total)) } }
                             }
                         }
                         @if missing > 0 {
                             tr {
                                 td.muted { "unknown" }
-                                td.num { a href=(self.scope.when(field.name, "__null__").search()) { (number(missing)) } }
+                                td.num { a href=(self.scope.lacking(field.name).search()) { (number(missing)) } }
                                 td.num { (share_text(share(missing, self.result.total))) }
                                 td {}
                             }
@@ -339,15 +339,15 @@ impl<'a> View<'a> {
                         thead { tr { th { "Received" } th { "Product" } th.hide-s { "Build" } th { "Platform" } th.hide-s { "Reason" } th.hide-s { "Address" } th.num { "Uptime" } } }
                         tbody {
                             @for hit in &self.result.hits {
-                                @let value = |at: usize| text_of(&hit.values[at]);
+                                @let value = |field: &str| text_of(self.result.value(hit, field));
                                 tr {
-                                    td.nowrap { a href=(report_path(value(0))) { (minute(&value(1))) } }
-                                    td { (shown(&value(2))) " " span.muted { (shown(&value(3))) } }
-                                    td.hide-s { (shown(&value(4))) }
-                                    td { (shown(&value(5))) }
-                                    td.hide-s { (shown(&value(6))) }
-                                    td.hide-s.mono { (shown(&value(7))) }
-                                    td.num { @if let Some(seconds) = hit.values[8].as_i64() { (super::span_text(seconds.saturating_mul(1_000))) } }
+                                    td.nowrap { a href=(report_path(value(name::UUID))) { (minute(&value(name::DATE))) } }
+                                    td { (shown(&value(name::PRODUCT))) " " span.muted { (shown(&value(name::VERSION))) } }
+                                    td.hide-s { (shown(&value(name::BUILD_ID))) }
+                                    td { (shown(&value(name::PLATFORM_PRETTY_VERSION))) }
+                                    td.hide-s { (shown(&value(name::REASON))) }
+                                    td.hide-s.mono { (shown(&value(name::ADDRESS))) }
+                                    td.num { @if let Some(seconds) = self.result.value(hit, name::UPTIME).as_i64() { (super::span_text(seconds.saturating_mul(1_000))) } }
                                 }
                             }
                         }
@@ -381,32 +381,28 @@ fn newest(
     by: Option<&Field>,
     page: usize,
 ) -> Result<SearchResult, WebError> {
-    let installs = format!("_cardinality.{}", name::INSTALLATION);
-    let by_version = format!("_aggs.{}", name::VERSION);
-    let size = BY_VALUES.to_string();
-    let number = PER_PAGE.to_string();
-    let offset = (page - 1).saturating_mul(PER_PAGE).to_string();
-    let mut further: Vec<(&str, &str)> = vec![
-        ("_facets", &installs),
-        (&by_version, &installs),
-        ("_facets_size", &size),
-        ("_results_number", &number),
-        ("_results_offset", &offset),
-    ];
-    further.extend(PANELS.iter().map(|panel| ("_facets", *panel)));
-    further.extend(by.map(|field| ("_facets", field.name)));
-    further.extend(COLUMNS.iter().map(|column| ("_columns", *column)));
-    scope.ask(app, request, &further)
+    let installs = || Facet::distinct(name::INSTALLATION);
+    let query = scope
+        .query(app, request)?
+        .count(installs())
+        .count_within(Facet::terms(name::VERSION), installs());
+    let panels = PANELS.into_iter().chain(by.map(|field| field.name));
+    let query = panels
+        .fold(query, |query, panel| query.count(Facet::terms(panel)))
+        .values(BY_VALUES)
+        .list(&COLUMNS, PER_PAGE)
+        .skip_pages(page - 1)?;
+    Ok(app.index.search(&query)?)
 }
 
 /// Crashes in one range of the uptime.
 fn uptime_range(scope: &Scope, at: usize) -> Scope {
     let scope = match at {
         0 => scope.clone(),
-        _ => scope.when(name::UPTIME, format!(">={}", UPTIMES[at].0)),
+        _ => scope.at_least(name::UPTIME, UPTIMES[at].0),
     };
     match UPTIMES.get(at + 1) {
-        Some((end, _)) => scope.when(name::UPTIME, format!("<{end}")),
+        Some((end, _)) => scope.below(name::UPTIME, *end),
         None => scope,
     }
 }
@@ -415,26 +411,17 @@ fn uptime_range(scope: &Scope, at: usize) -> Scope {
 fn uptimes(scope: &Scope, app: &App, request: &Request) -> Result<[u64; 5], WebError> {
     let last = UPTIMES.len() - 1;
     let hour = scope
-        .when(name::UPTIME, format!("<{}", UPTIMES[last].0))
-        .ask(
-            app,
-            request,
-            &[
-                ("_facets", &format!("_histogram.{}", name::UPTIME)),
-                (&format!("_histogram_interval.{}", name::UPTIME), "60"),
-            ],
-        )?;
+        .below(name::UPTIME, UPTIMES[last].0)
+        .query(app, request)?
+        .count(Facet::histogram(name::UPTIME, 60.0));
     let mut counts = [0; 5];
-    if let Some((_, FacetResult::Buckets(minutes))) = hour.facets.first() {
-        for minute in minutes {
-            let second = minute.term.as_i64().unwrap_or(0);
-            let at = UPTIMES
-                .iter()
-                .rposition(|(start, _)| second >= *start as i64);
-            counts[at.unwrap_or(0)] += minute.count;
-        }
+    for minute in app.index.search(&hour)?.facets.histogram(name::UPTIME) {
+        let second = minute.term.as_i64().unwrap_or(0);
+        let at = UPTIMES.iter().rposition(|(start, _)| second >= *start);
+        counts[at.unwrap_or(0)] += minute.count;
     }
-    counts[last] = uptime_range(scope, last).ask(app, request, &[])?.total;
+    let longer = uptime_range(scope, last).query(app, request)?;
+    counts[last] = app.index.search(&longer)?.total;
     Ok(counts)
 }
 
@@ -452,22 +439,16 @@ impl First {
             return Ok(None);
         };
         let day = at.day().start();
-        let found = Scope::default()
+        let query = Scope::default()
             .with(name::SIGNATURE, signature)
             .between(day, Timestamp::from_ms(day.ms() + DAY_MS))
-            .ask(
-                app,
-                request,
-                &[
-                    ("_columns", name::UUID),
-                    ("_sort", name::DATE),
-                    ("_results_number", "1"),
-                ],
-            )?;
-        Ok(Some(Self {
-            at,
-            report: found.hits.first().map(|hit| text_of(&hit.values[0])),
-        }))
+            .query(app, request)?
+            .list(&[name::UUID], 1)
+            .sorted_by(name::DATE);
+        let found = app.index.search(&query)?;
+        let report = found.hits.first();
+        let report = report.map(|hit| text_of(found.value(hit, name::UUID)));
+        Ok(Some(Self { at, report }))
     }
 
     fn link(&self, text: impl maud::Render) -> Markup {

@@ -8,7 +8,7 @@ use super::{Page, counted, number, shown};
 use crate::app::App;
 use crate::clock::Day;
 use crate::fields::name;
-use crate::query::Query;
+use crate::query::{Facet, Query};
 use crate::store::counters::Decided;
 use crate::throttle::{DEFAULT_RULE, Outcome, Rule};
 use crate::web::{Request, Response, WebError};
@@ -188,16 +188,11 @@ fn condition(rule: &Rule) -> Markup {
 
 /// Crashes that a search without dates finds, by the rule that accepted them.
 fn processed(app: &App, may_see_protected: bool) -> Result<HashMap<String, u64>, WebError> {
-    let params = [
-        ("_facets", name::THROTTLE_RULE),
-        ("_facets_size", "1000"),
-        ("_results_number", "0"),
-    ]
-    .map(|(k, v)| (k.to_owned(), v.to_owned()));
-    let query = Query::parse(&params, app.clock.now(), may_see_protected)?;
+    let query = Query::of([], None, app.clock.now(), may_see_protected)?
+        .count(Facet::terms(name::THROTTLE_RULE));
     let result = app.index.search(&query)?;
-    let buckets = result.facets.iter().flat_map(|(_, facet)| facet.buckets());
-    Ok(buckets
+    let rules = result.facets.terms(name::THROTTLE_RULE).iter();
+    Ok(rules
         .map(|bucket| (super::text_of(&bucket.term), bucket.count))
         .collect())
 }

@@ -13,7 +13,7 @@ use super::parts::controls::{
 use super::parts::ranking::{
     self, Movement, Row, SYSTEMS, StartUp, difference_text, share, share_text,
 };
-use super::parts::scope::{Scope, buckets};
+use super::parts::scope::Scope;
 use super::{Page, bar, counted, day_text, number, shown, signature, text_of};
 use crate::api::table;
 use crate::app::App;
@@ -21,7 +21,7 @@ use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::name;
 use crate::fields::version::VersionKey;
 use crate::index::SearchResult;
-use crate::limits;
+use crate::query::Facet;
 use crate::store::bugs::Association;
 use crate::web::{Params, Request, Response, WebError};
 
@@ -48,6 +48,8 @@ const REPORT_TYPES: [(&str, &str); 3] = [("crash", "crashes"), ("hang", "hangs")
 const FORMATS: [&str; 1] = ["csv"];
 /// Days whose products and versions the form offers.
 const OFFER_DAYS: i64 = 28;
+/// Limit of products, and of versions per product, that are read for the choice.
+const OFFER_VALUES: usize = 100;
 
 pub fn topcrashers(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let filters = Filters::parse(&request.query)?;
@@ -127,7 +129,7 @@ impl Filters {
         }
         match self.process_type {
             Some(OTHER) => PROCESS_TYPES.iter().fold(scope, |scope, known| {
-                scope.when(name::PROCESS_TYPE, format!("!{known}"))
+                scope.except(name::PROCESS_TYPE, known)
             }),
             Some(process_type) => scope.with(name::PROCESS_TYPE, process_type),
             None => scope,
@@ -177,8 +179,8 @@ impl Periods {
     /// Crashes of builds from this period. No crash is older than its build.
     fn built(&self, scope: &Scope, from: Timestamp, to: Timestamp) -> Scope {
         scope
-            .when(name::BUILD_ID, format!(">={}", build_id(from)))
-            .when(name::BUILD_ID, format!("<{}", build_id(to)))
+            .at_least(name::BUILD_ID, build_id(from))
+            .below(name::BUILD_ID, build_id(to))
             .between(from, self.now)
     }
 }
@@ -218,16 +220,16 @@ impl Product {
 /// Products by number of crashes, most first.
 fn offered(app: &App, request: &Request, now: Timestamp) -> Result<Vec<Product>, WebError> {
     let from = Timestamp::from_ms(now.ms() - OFFER_DAYS * DAY_MS);
-    let aggs = format!("_aggs.{}", name::PRODUCT);
-    let found = Scope::default().between(from, now).ask(
-        app,
-        request,
-        &[(&aggs, name::VERSION), ("_facets_size", "100")],
-    )?;
-    let products = buckets(&found.facets, name::PRODUCT).iter();
+    let query = Scope::default()
+        .between(from, now)
+        .query(app, request)?
+        .count_within(Facet::terms(name::PRODUCT), Facet::terms(name::VERSION))
+        .values(OFFER_VALUES);
+    let found = app.index.search(&query)?;
+    let products = found.facets.terms(name::PRODUCT).iter();
     Ok(products
         .map(|product| {
-            let versions = buckets(&product.facets, name::VERSION).iter();
+            let versions = product.facets.terms(name::VERSION).iter();
             let mut versions: Vec<String> = versions
                 .take(controls::VERSIONS_MAX)
                 .map(|version| text_of(&version.term))
@@ -269,11 +271,15 @@ impl View {
         let periods = Periods::new(&filters, now);
         let (scope, scope_before) = periods.scopes(&filters, &filters.scope(&product));
         let found = signatures(&scope, app, request, filters.size)?;
-        let all = limits::FACETS_SIZE_MAX.to_string();
-        let every = [("_facets", name::SIGNATURE), ("_facets_size", &all)];
-        let before = scope_before.ask(app, request, &every)?;
-        let early = scope.when(name::UPTIME, "<60").ask(app, request, &every)?;
-        let rows = ranking::rank(&found, &before, buckets(&early.facets, name::SIGNATURE));
+        let by_signature = |scope: &Scope| -> Result<SearchResult, WebError> {
+            let query = scope
+                .query(app, request)?
+                .count(Facet::terms(name::SIGNATURE));
+            Ok(app.index.search(&query)?)
+        };
+        let before = by_signature(&scope_before)?;
+        let early = by_signature(&soon_after_start(&scope))?;
+        let rows = ranking::rank(&found, &before, early.facets.terms(name::SIGNATURE));
         let names: Vec<String> = rows.iter().map(|row| row.signature.clone()).collect();
         let first_seen = app.store.first_seen(&names)?;
         let bugs = app.store.bugs_of(&names)?;
@@ -533,7 +539,7 @@ pub(super) fn movement(movement: Movement) -> Markup {
 
 /// Special properties of a signature's crashes, each with a link to the search that counts it.
 fn marks(row: &Row, scope: &Scope) -> Markup {
-    let startup = scope.when(name::STARTUP_CRASH, "__true__").search();
+    let startup = scope.is_true(name::STARTUP_CRASH).search();
     html! {
         span.marks {
             @match row.start_up() {
@@ -542,11 +548,11 @@ fn marks(row: &Row, scope: &Scope) -> Markup {
                 StartUp::Never => {},
             }
             @if row.is_soon_after_start() {
-                a href=(scope.when(name::UPTIME, "<60").search()) title={ (number(row.early_crashes)) " of " (number(row.count)) " in the first minute" } { "early crash" }
+                a href=(soon_after_start(scope).search()) title={ (number(row.early_crashes)) " of " (number(row.count)) " in the first minute" } { "early crash" }
                 " "
             }
             @if row.gc_crashes > 0 {
-                a href=(scope.when(name::IS_GARBAGE_COLLECTING, "__true__").search()) { (share_text(share(row.gc_crashes, row.count))) " in garbage collection" }
+                a href=(scope.is_true(name::IS_GARBAGE_COLLECTING).search()) { (share_text(share(row.gc_crashes, row.count))) " in garbage collection" }
             }
         }
     }
@@ -559,18 +565,22 @@ fn signatures(
     request: &Request,
     size: u32,
 ) -> Result<SearchResult, WebError> {
-    let aggs = format!("_aggs.{}", name::SIGNATURE);
-    let installs = format!("_cardinality.{}", name::INSTALLATION);
-    let size = size.to_string();
     let inside = [
-        name::PLATFORM,
-        name::STARTUP_CRASH,
-        name::IS_GARBAGE_COLLECTING,
-        &installs,
+        Facet::terms(name::PLATFORM),
+        Facet::terms(name::STARTUP_CRASH),
+        Facet::terms(name::IS_GARBAGE_COLLECTING),
+        Facet::distinct(name::INSTALLATION),
     ];
-    let mut further: Vec<(&str, &str)> = inside.iter().map(|facet| (&*aggs, *facet)).collect();
-    further.push(("_facets_size", &size));
-    scope.ask(app, request, &further)
+    let query = scope.query(app, request)?.values(size as usize);
+    let query = inside.into_iter().fold(query, |query, facet| {
+        query.count_within(Facet::terms(name::SIGNATURE), facet)
+    });
+    Ok(app.index.search(&query)?)
+}
+
+/// The crashes in the first minute.
+fn soon_after_start(scope: &Scope) -> Scope {
+    scope.below(name::UPTIME, 60)
 }
 
 #[cfg(test)]

@@ -307,7 +307,7 @@ impl View {
         let scope = self.scope().between(from, to);
         let bars = builds.iter().map(|build| {
             if build.is_empty() {
-                ("no build id".into(), scope.when(name::BUILD_ID, "__null__"))
+                ("no build id".into(), scope.lacking(name::BUILD_ID))
             } else {
                 (shown(build).into_owned(), scope.with(name::BUILD_ID, build))
             }
@@ -434,7 +434,7 @@ impl View {
                     tbody {
                         @for version in rows {
                             @let sum = &versions[version];
-                            @let there = if version.is_empty() { scope.when(name::VERSION, "__null__") } else { scope.without(name::VERSION).with(name::VERSION, version) };
+                            @let there = if version.is_empty() { scope.lacking(name::VERSION) } else { scope.without(name::VERSION).with(name::VERSION, version) };
                             tr {
                                 td { @if version.is_empty() { span.muted { "unnamed" } } @else { (shown(version)) } }
                                 td.nowrap { (day_text(first[version].start(), self.today.start())) }

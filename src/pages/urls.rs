@@ -4,13 +4,14 @@ use maud::{Markup, html};
 
 use super::parts::controls::{one_of, option, refused};
 use super::parts::ranking::{share, share_text};
-use super::parts::scope::{Scope, buckets, distinct};
+use super::parts::scope::Scope;
 use super::{Page, bar, counted, number, shown, signature, text_of};
 use crate::api::table;
 use crate::app::App;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::name;
 use crate::index::{FacetBucket, SearchResult};
+use crate::query::Facet;
 use crate::web::{Params, Request, Response, WebError};
 
 const DAYS: [u32; 5] = [1, 3, 7, 14, 28];
@@ -37,17 +38,12 @@ pub fn urls(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
         Some(product) => scope.with(name::PRODUCT, product),
         None => scope,
     };
-    let aggs = format!("_aggs.{field}");
-    let signatures = format!("_cardinality.{}", name::SIGNATURE);
-    let found = scope.ask(
-        app,
-        request,
-        &[
-            (&aggs, name::SIGNATURE),
-            (&aggs, &signatures),
-            ("_facets_size", &SIZE.to_string()),
-        ],
-    )?;
+    let query = scope
+        .query(app, request)?
+        .count_within(Facet::terms(field), Facet::terms(name::SIGNATURE))
+        .count_within(Facet::terms(field), Facet::distinct(name::SIGNATURE))
+        .values(SIZE);
+    let found = app.index.search(&query)?;
     let view = View {
         product,
         products,
@@ -78,7 +74,7 @@ struct View {
 
 impl View {
     fn rows(&self) -> impl Iterator<Item = &FacetBucket> {
-        let rows = buckets(&self.found.facets, self.field).iter();
+        let rows = self.found.facets.terms(self.field).iter();
         rows.filter(|bucket| bucket.count >= CRASHES_MIN)
     }
 
@@ -145,8 +141,8 @@ impl View {
                             td { span.sig { (shown(&value)) } }
                             td.num { a href=(scope.search()) { (number(bucket.count)) } }
                             td.num.hide-s { (share_text(share(bucket.count, self.found.total))) " " (bar(bucket.count, self.found.total)) }
-                            td.num { a href={ (scope.search()) "&_facets=" (name::SIGNATURE) } { (counted(distinct(&bucket.facets, name::SIGNATURE), "signature", "signatures")) } }
-                            td.hide-s { @if let Some(first) = buckets(&bucket.facets, name::SIGNATURE).first() {
+                            td.num { a href={ (scope.search()) "&_facets=" (name::SIGNATURE) } { (counted(bucket.facets.distinct(name::SIGNATURE), "signature", "signatures")) } }
+                            td.hide-s { @if let Some(first) = bucket.facets.terms(name::SIGNATURE).first() {
                                 @let text = text_of(&first.term);
                                 a.sig href=(scope.signature_page(&text)) { (signature(&text)) }
                             } }
@@ -159,11 +155,11 @@ impl View {
 
     fn csv(&self) -> Result<Response, WebError> {
         let rows = self.rows().map(|bucket| {
-            let first = buckets(&bucket.facets, name::SIGNATURE).first();
+            let first = bucket.facets.terms(name::SIGNATURE).first();
             [
                 text_of(&bucket.term),
                 bucket.count.to_string(),
-                distinct(&bucket.facets, name::SIGNATURE).to_string(),
+                bucket.facets.distinct(name::SIGNATURE).to_string(),
                 first.map_or_else(String::new, |first| text_of(&first.term)),
             ]
         });

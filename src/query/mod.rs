@@ -5,6 +5,7 @@
 //! never touches the index. Source: Socorro's SuperSearch. One difference: Socorro combines negated
 //! conditions on one field with OR, which matches nearly everything; we combine them with AND.
 
+mod build;
 mod compile;
 mod dates;
 pub mod language;
@@ -13,7 +14,7 @@ mod parse;
 mod print;
 
 use crate::clock::Timestamp;
-use crate::fields::{self, Field, Kind, Visibility};
+use crate::fields::{self, Field, Kind, Visibility, name};
 
 pub use compile::{Budget, Compiled};
 pub use dates::{Interval, parse_moment};
@@ -95,6 +96,14 @@ impl FieldRef {
         }
     }
 
+    /// Whether this is the name of the field.
+    pub fn is(&self, name: &str) -> bool {
+        match self {
+            Self::Known(field) => field.name == name,
+            Self::Annotation(_) => self.name() == name,
+        }
+    }
+
     pub fn kind(&self) -> Kind {
         match self {
             Self::Known(field) => field.kind,
@@ -165,11 +174,46 @@ impl Facet {
     }
 }
 
+impl Filter {
+    /// Whether it bounds the date of receipt.
+    fn is_of_date(&self) -> bool {
+        matches!(self.operand, Operand::Date(_)) && self.is_on(name::DATE)
+    }
+
+    /// Whether it asks for crashes that may be deferred.
+    fn includes_deferred(&self) -> bool {
+        self.is_on(name::STATE) || self.is_on(name::UUID)
+    }
+
+    /// Whether the condition is on the field with this name.
+    pub fn is_on(&self, field: &str) -> bool {
+        self.field.is(field)
+    }
+}
+
 /// A facet, and what is counted inside each of its values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FacetNode {
     pub facet: Facet,
     pub children: Vec<FacetNode>,
+}
+
+impl FacetNode {
+    /// Adds a path to the tree. Returns the number of new nodes.
+    fn insert(nodes: &mut Vec<Self>, path: &[Facet]) -> usize {
+        let Some((first, rest)) = path.split_first() else {
+            return 0;
+        };
+        let known = nodes.iter().position(|node| node.facet == *first);
+        let at = known.unwrap_or_else(|| {
+            nodes.push(Self {
+                facet: first.clone(),
+                children: Vec::new(),
+            });
+            nodes.len() - 1
+        });
+        usize::from(known.is_none()) + Self::insert(&mut nodes[at].children, rest)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

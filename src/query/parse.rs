@@ -4,7 +4,7 @@ use super::compile::Budget;
 use super::{Facet, FacetNode, FieldRef, Filter, Interval, Op, Operand, Query, QueryError, Sort};
 use super::{language, parse_moment};
 use crate::clock::{DAY_MS, Timestamp};
-use crate::fields::{self, Kind, Visibility, name};
+use crate::fields::{self, Kind, name};
 use crate::limits;
 
 const RANGE_DAYS_DEFAULT: i64 = 7;
@@ -109,10 +109,7 @@ fn parse_all(
     if facets_size > limits::FACETS_SIZE_MAX {
         return error("_facets_size", "_facets_size greater than 10,000");
     }
-    if results_offset.saturating_add(results_number) > limits::RESULTS_END_MAX {
-        let text = "_results_offset + _results_number cannot be greater than 10,000";
-        return error("_results_offset", text);
-    }
+    check_end(results_offset, results_number)?;
     let line = parser.values("q").map(str::trim).find(|t| !t.is_empty());
     let line = language::read(line.unwrap_or_default(), may_see_protected)?;
     let conditions = params.len() + line.conditions.len();
@@ -126,9 +123,8 @@ fn parse_all(
         );
     }
     let filters = parser.filters(&line.conditions, now, budget)?;
-    let names = |filter: &Filter| [name::STATE, name::UUID].contains(&&*filter.field.name());
     Ok(Query {
-        with_deferred: filters.iter().any(names),
+        with_deferred: filters.iter().any(Filter::includes_deferred),
         filters,
         text: (!line.text.is_empty()).then_some(line.text),
         facets: parser.facets()?,
@@ -175,8 +171,7 @@ impl<'p> Parser<'p> {
                 self.may_see_protected,
             ));
         };
-        let is_hidden = field.visibility() == Visibility::Protected && !self.may_see_protected;
-        Ok((!is_hidden).then_some(field))
+        Ok(Some(field).filter(|field| field.is_visible(self.may_see_protected)))
     }
 
     fn columns(&self) -> Result<Vec<FieldRef>, QueryError> {
@@ -237,7 +232,7 @@ impl<'p> Parser<'p> {
         };
         for name in names.into_iter().filter(|n| !n.is_empty()) {
             if let Some(facet) = self.facet("_facets", name)? {
-                nodes += insert(&mut top, &[facet]);
+                nodes += FacetNode::insert(&mut top, &[facet]);
             }
         }
         for (param, value) in self.params {
@@ -256,7 +251,7 @@ impl<'p> Parser<'p> {
                     );
                 }
                 path.push(facet);
-                nodes += insert(&mut top, &path);
+                nodes += FacetNode::insert(&mut top, &path);
             }
         }
         if nodes > limits::FACETS_MAX {
@@ -363,32 +358,15 @@ impl<'p> Parser<'p> {
                 };
                 QueryError { field, ..error }
             })?;
-            match (&filter.field, &filter.operand) {
-                (FieldRef::Known(field), Operand::Date(_)) if field.name == name::DATE => {
-                    dates.push(filter);
-                }
-                _ => filters.push(filter),
+            if filter.is_of_date() {
+                dates.push(filter);
+            } else {
+                filters.push(filter);
             }
         }
         filters.splice(0..0, date_range(dates, now)?);
         Ok(filters)
     }
-}
-
-/// Adds a path to the tree. Returns the number of new nodes.
-fn insert(nodes: &mut Vec<FacetNode>, path: &[Facet]) -> usize {
-    let Some((first, rest)) = path.split_first() else {
-        return 0;
-    };
-    let known = nodes.iter().position(|node| node.facet == *first);
-    let at = known.unwrap_or_else(|| {
-        nodes.push(FacetNode {
-            facet: first.clone(),
-            children: Vec::new(),
-        });
-        nodes.len() - 1
-    });
-    usize::from(known.is_none()) + insert(&mut nodes[at].children, rest)
 }
 
 fn filter(
@@ -423,39 +401,19 @@ fn filter(
             "a value, or a value after = ~ ^ $ @; range operators are not supported for this field";
         return bad_value(param, "enum", accepted);
     }
-    let operand = match (op, kind) {
-        (Op::Null | Op::True, _) => Operand::None,
-        (_, Kind::String | Kind::Enum | Kind::Version | Kind::Address) => {
-            Operand::Text(text.to_owned())
-        }
-        (_, Kind::Integer) => match integer(&field, text.trim()) {
-            Some(number) => Operand::Integer(number),
-            None => return bad_value(param, "integer", &accepted(&field)),
-        },
-        (_, Kind::Float) => match text.trim().parse::<f64>() {
-            Ok(number) if number.is_finite() => Operand::Float(number),
-            _ => return bad_value(param, "float", &accepted(&field)),
-        },
-        (_, Kind::Bool) => match text.trim().to_ascii_lowercase().as_str() {
-            "true" | "t" | "1" | "y" | "yes" => Operand::Bool(true),
-            "false" | "f" | "0" | "n" | "no" => Operand::Bool(false),
-            _ => return bad_value(param, "bool", &accepted(&field)),
-        },
-        (Op::Has, Kind::Date) => {
-            return Err(QueryError {
-                accepted: Some(accepted(&field)),
-                ..QueryError::new(param, format!("{param} must have a prefix operator"))
-            });
-        }
-        (_, Kind::Date) => match parse_moment(text) {
-            Some(moment) => Operand::Date(moment),
-            None => return bad_value(param, "date", &accepted(&field)),
-        },
-    };
+    if op == Op::Has && kind == Kind::Date {
+        return Err(QueryError {
+            accepted: Some(accepted(&field)),
+            ..QueryError::new(param, format!("{param} must have a prefix operator"))
+        });
+    }
     let is_number = op == Op::Has || op.is_range();
     if kind == Kind::Address && is_number && fields::address(text).is_none() {
         return bad_value(param, "address", &accepted(&field));
     }
+    let Some(operand) = operand(&field, op, text) else {
+        return bad_value(param, kind.name(), &accepted(&field));
+    };
     let pattern = match &operand {
         Operand::Text(text) => budget.compile(op, text),
         _ => Ok(None),
@@ -477,6 +435,44 @@ fn filter(
         operand,
         pattern,
     })
+}
+
+/// The operand of a condition; `None` if a field of this kind cannot have such a value.
+pub(super) fn operand(field: &FieldRef, op: Op, text: &str) -> Option<Operand> {
+    Some(match (op, field.kind()) {
+        (Op::Null | Op::True, _) => Operand::None,
+        (_, Kind::String | Kind::Enum | Kind::Version | Kind::Address) => {
+            Operand::Text(text.to_owned())
+        }
+        (_, Kind::Integer) => Operand::Integer(integer(field, text.trim())?),
+        (_, Kind::Float) => {
+            let number = text.trim().parse().ok();
+            Operand::Float(number.filter(|number: &f64| number.is_finite())?)
+        }
+        (_, Kind::Bool) => match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "t" | "1" | "y" | "yes" => Operand::Bool(true),
+            "false" | "f" | "0" | "n" | "no" => Operand::Bool(false),
+            _ => return None,
+        },
+        (_, Kind::Date) => Operand::Date(parse_moment(text)?),
+    })
+}
+
+/// Whether a value without an operator would be read as more than the value.
+pub(super) fn reads_otherwise(value: &str) -> bool {
+    value.starts_with(['!', '=', '~', '^', '$', '@', '<', '>'])
+        || value.starts_with("__")
+        // A version such as `145.0b` means all its betas.
+        || value.ends_with('b')
+}
+
+/// Checks that the listed results are among those that a search can reach.
+pub(super) fn check_end(offset: usize, number: usize) -> Result<(), QueryError> {
+    if offset.saturating_add(number) > limits::RESULTS_END_MAX {
+        let text = "_results_offset + _results_number cannot be greater than 10,000";
+        return error("_results_offset", text);
+    }
+    Ok(())
 }
 
 /// The accepted forms of a condition on the field.
@@ -527,7 +523,7 @@ fn integer(field: &FieldRef, text: &str) -> Option<i64> {
 }
 
 /// The tightest lower and upper bound. Missing bounds get Socorro's defaults.
-fn date_range(given: Vec<Filter>, now: Timestamp) -> Result<Vec<Filter>, QueryError> {
+pub(super) fn date_range(given: Vec<Filter>, now: Timestamp) -> Result<Vec<Filter>, QueryError> {
     let mut lower: Option<(Timestamp, Op)> = None;
     let mut upper: Option<(Timestamp, Op)> = None;
     let mut others = Vec::new();
@@ -576,14 +572,8 @@ fn date_range(given: Vec<Filter>, now: Timestamp) -> Result<Vec<Filter>, QueryEr
         }
         .with_value(&format!("{} to {}", lower.0.rfc3339(), upper.0.rfc3339())));
     }
-    let date = FieldRef::find(name::DATE).expect("the catalogue has a date");
-    let bounds = [lower, upper].map(|(moment, op)| Filter {
-        field: date.clone(),
-        op,
-        is_negated: false,
-        operand: Operand::Date(moment),
-        pattern: None,
-    });
+    let bounds = [lower, upper]
+        .map(|(moment, op)| Filter::new(FieldRef::of(name::DATE), op, Operand::Date(moment)));
     Ok(bounds.into_iter().chain(others).collect())
 }
 

@@ -85,7 +85,7 @@ pub fn on_system(scope: &Scope, system: &str) -> Scope {
     match SYSTEMS.iter().find(|(label, _)| *label == system) {
         Some((_, platform)) => scope.with(name::PLATFORM, platform),
         None => SYSTEMS.iter().fold(scope.clone(), |scope, (_, platform)| {
-            scope.when(name::PLATFORM, format!("!{platform}"))
+            scope.except(name::PLATFORM, platform)
         }),
     }
 }

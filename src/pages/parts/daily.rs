@@ -3,16 +3,15 @@
 use std::collections::HashMap;
 
 use super::chart::{SERIES_MAX, Stack};
-use super::scope::{Scope, buckets, count_of, moment};
+use super::scope::{Scope, moment};
 use super::split::{Split, split};
 use crate::app::App;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::version::VersionKey;
 use crate::fields::{self, Field, Kind, name};
 use crate::index::SearchResult;
-use crate::limits;
 use crate::pages::{day_text, shown, text_of};
-use crate::query::Interval;
+use crate::query::{Facet, Interval};
 use crate::web::{Request, WebError};
 
 /// Number of days in a chart.
@@ -89,30 +88,23 @@ pub fn chart(
     request: &Request,
     scope: &Scope,
     range: Range,
-    field: &str,
+    field: &'static str,
 ) -> Result<Stack, WebError> {
-    let field = fields::by_name(field).expect("a field of the catalogue");
-    let histogram = format!("_histogram.{}", name::DATE);
-    let interval = format!("_histogram_interval.{}", name::DATE);
-    let size = limits::FACETS_SIZE_MAX.to_string();
     let end = Timestamp::from_ms(range.to.ms().saturating_add(1));
-    let found = scope.between(range.from, end).ask(
-        app,
-        request,
-        &[
-            ("_facets", field.name),
-            (&histogram, field.name),
-            (&interval, range.interval().0.name()),
-            ("_facets_size", &size),
-        ],
-    )?;
+    let over_time = Facet::over_time(range.interval().0);
+    let query = scope
+        .between(range.from, end)
+        .query(app, request)?
+        .count(Facet::terms(field))
+        .count_within(over_time, Facet::terms(field));
+    let found = app.index.search(&query)?;
+    let field = fields::by_name(field).expect("a field of the catalogue");
     Ok(stack(&found, scope, range, field))
 }
 
 fn stack(found: &SearchResult, scope: &Scope, range: Range, field: &Field) -> Stack {
-    let label = format!("histogram_{}", name::DATE);
-    let by_start: HashMap<Timestamp, _> = buckets(&found.facets, &label)
-        .iter()
+    let intervals = found.facets.histogram(name::DATE).iter();
+    let by_start: HashMap<Timestamp, _> = intervals
         .filter_map(|bucket| Some((moment(bucket)?, bucket)))
         .collect();
     let starts: Vec<Timestamp> = range.starts().collect();
@@ -129,7 +121,7 @@ fn stack(found: &SearchResult, scope: &Scope, range: Range, field: &Field) -> St
         values: values.iter().map(|value| (&**value, &**value)).collect(),
         count: |bar: usize, value: &str| {
             let bucket = by_start.get(&starts[bar]);
-            bucket.map_or(0, |bucket| count_of(&bucket.facets, field.name, value))
+            bucket.map_or(0, |bucket| bucket.facets.count_of(field.name, value))
         },
         total: |bar: usize| by_start.get(&starts[bar]).map_or(0, |bucket| bucket.count),
     })
@@ -137,7 +129,7 @@ fn stack(found: &SearchResult, scope: &Scope, range: Range, field: &Field) -> St
 
 /// The values that get their own series: the newest versions first, other values by count.
 fn most(found: &SearchResult, field: &Field) -> Vec<String> {
-    let values = buckets(&found.facets, field.name).iter();
+    let values = found.facets.terms(field.name).iter();
     let mut values: Vec<String> = values
         .take(SERIES_MAX - 1)
         .map(|bucket| text_of(&bucket.term))
@@ -154,7 +146,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::index::{FacetBucket, FacetResult};
+    use crate::index::{FacetBucket, FacetResult, Facets};
 
     fn at(text: &str) -> Timestamp {
         Timestamp::parse_rfc3339(text).expect("a moment")
@@ -166,7 +158,7 @@ mod tests {
             let buckets = values.iter().map(|(value, count)| FacetBucket {
                 term: json!(value),
                 count: *count,
-                facets: Vec::new(),
+                facets: Facets::default(),
             });
             (
                 name::VERSION.to_owned(),
@@ -176,7 +168,7 @@ mod tests {
         let day = |day: &str, count, versions: &[(&str, u64)]| FacetBucket {
             term: json!(format!("{day}T00:00:00+00:00")),
             count,
-            facets: vec![values(versions)],
+            facets: [values(versions)].into_iter().collect(),
         };
         let days = vec![
             day("2026-11-20", 9, &[("9.0", 4), ("10.0", 3), ("1.0", 1)]),
@@ -185,12 +177,13 @@ mod tests {
         let found = SearchResult {
             coverage: Default::default(),
             not_indexed: Vec::new(),
+            columns: Vec::new(),
             hits: Vec::new(),
             total: 29,
-            facets: vec![
+            facets: Facets::from_iter([
                 values(&[("10.0", 15), ("3.0", 5), ("9.0", 4), ("2.0", 2), ("1.0", 1)]),
                 ("histogram_date".into(), FacetResult::Buckets(days)),
-            ],
+            ]),
         };
         let range = Range::days(3, at("2026-11-22T09:12:44Z"));
         let field = fields::by_name(name::VERSION).expect("a field");

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 
-use super::scope::{count_of, distinct};
 use crate::fields::name;
 use crate::index::{FacetBucket, SearchResult};
 use crate::pages::text_of;
@@ -87,7 +86,9 @@ impl Row {
 /// of crashes in the first minute.
 pub fn rank(now: &SearchResult, before: &SearchResult, early: &[FacetBucket]) -> Vec<Row> {
     let signatures = |result: &SearchResult| -> Vec<(String, u64)> {
-        super::scope::buckets(&result.facets, name::SIGNATURE)
+        result
+            .facets
+            .terms(name::SIGNATURE)
             .iter()
             .map(|bucket| (text_of(&bucket.term), bucket.count))
             .collect()
@@ -101,7 +102,8 @@ pub fn rank(now: &SearchResult, before: &SearchResult, early: &[FacetBucket]) ->
         .iter()
         .map(|bucket| (text_of(&bucket.term), bucket.count))
         .collect();
-    super::scope::buckets(&now.facets, name::SIGNATURE)
+    now.facets
+        .terms(name::SIGNATURE)
         .iter()
         .enumerate()
         .map(|(at, bucket)| {
@@ -110,7 +112,7 @@ pub fn rank(now: &SearchResult, before: &SearchResult, early: &[FacetBucket]) ->
             let share = share(bucket.count, now.total);
             let was = share_before(known.map(|(_, count)| *count), before.total);
             let named =
-                SYSTEMS.map(|(_, platform)| count_of(&bucket.facets, name::PLATFORM, platform));
+                SYSTEMS.map(|(_, platform)| bucket.facets.count_of(name::PLATFORM, platform));
             let [windows, mac, linux] = named;
             let others = bucket.count.saturating_sub(named.iter().sum());
             Row {
@@ -120,10 +122,10 @@ pub fn rank(now: &SearchResult, before: &SearchResult, early: &[FacetBucket]) ->
                 share,
                 difference: was.map(|was| share - was),
                 systems: [windows, mac, linux, others],
-                installs: distinct(&bucket.facets, name::INSTALLATION),
-                startup_crashes: count_of(&bucket.facets, name::STARTUP_CRASH, "T"),
+                installs: bucket.facets.distinct(name::INSTALLATION),
+                startup_crashes: bucket.facets.count_of(name::STARTUP_CRASH, "T"),
                 early_crashes: early.get(&signature).copied().unwrap_or(0),
-                gc_crashes: count_of(&bucket.facets, name::IS_GARBAGE_COLLECTING, "T"),
+                gc_crashes: bucket.facets.count_of(name::IS_GARBAGE_COLLECTING, "T"),
                 signature,
             }
         })
@@ -162,9 +164,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::index::FacetResult;
+    use crate::index::{FacetResult, Facets};
 
-    fn bucket(term: &str, count: u64, facets: Vec<(String, FacetResult)>) -> FacetBucket {
+    fn bucket(term: &str, count: u64, facets: Facets) -> FacetBucket {
         FacetBucket {
             term: json!(term),
             count,
@@ -173,16 +175,19 @@ mod tests {
     }
 
     fn period(total: u64, signatures: &[(&str, u64)]) -> SearchResult {
-        let buckets = signatures.iter().map(|(s, n)| bucket(s, *n, Vec::new()));
+        let buckets = signatures
+            .iter()
+            .map(|(s, n)| bucket(s, *n, Facets::default()));
         SearchResult {
             coverage: Default::default(),
             not_indexed: Vec::new(),
+            columns: Vec::new(),
             hits: Vec::new(),
             total,
-            facets: vec![(
+            facets: Facets::from_iter([(
                 name::SIGNATURE.into(),
                 FacetResult::Buckets(buckets.collect()),
-            )],
+            )]),
         }
     }
 
@@ -298,10 +303,10 @@ mod tests {
     #[test]
     fn counts_inside_a_signature_are_told_apart() {
         let facet = |label: &str, values: &[(&str, u64)]| {
-            let buckets = values.iter().map(|(v, n)| bucket(v, *n, Vec::new()));
+            let buckets = values.iter().map(|(v, n)| bucket(v, *n, Facets::default()));
             (label.to_owned(), FacetResult::Buckets(buckets.collect()))
         };
-        let inside = vec![
+        let inside = Facets::from_iter([
             facet(
                 name::PLATFORM,
                 &[("Linux", 5), ("Windows NT", 2), ("Android", 1)],
@@ -312,10 +317,16 @@ mod tests {
                 "cardinality_installation".into(),
                 FacetResult::Cardinality(7),
             ),
+        ]);
+        let signatures = FacetResult::Buckets(vec![bucket("a", 10, inside)]);
+        let now = SearchResult {
+            facets: Facets::from_iter([(name::SIGNATURE.into(), signatures)]),
+            ..period(20, &[])
+        };
+        let early = [
+            bucket("a", 4, Facets::default()),
+            bucket("b", 9, Facets::default()),
         ];
-        let mut now = period(20, &[]);
-        now.facets[0].1 = FacetResult::Buckets(vec![bucket("a", 10, inside)]);
-        let early = [bucket("a", 4, Vec::new()), bucket("b", 9, Vec::new())];
         let row = rank(&now, &period(0, &[]), &early).remove(0);
         assert_eq!(
             row.systems,

@@ -5,122 +5,115 @@ use time::macros::format_description;
 
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::fields::{self, Kind};
-use crate::index::{FacetBucket, FacetResult, SearchResult};
-use crate::query::{FieldRef, Query};
+use crate::fields::{self, name};
+use crate::index::FacetBucket;
+use crate::query::{FieldRef, Filter, Op, Operand, Query};
 use crate::web::{Params, Request, WebError};
 
-/// Conditions in the form of search parameters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scope(Vec<(String, String)>);
+/// Conditions of a search.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scope {
+    filters: Vec<Filter>,
+    text: Option<String>,
+}
 
 impl Scope {
     /// The conditions of a query, including both bounds of the date.
     pub fn of(query: &Query) -> Self {
-        let mut conditions: Vec<(String, String)> = query
-            .filters
-            .iter()
-            .map(|filter| (filter.field.name(), filter.value_text()))
-            .collect();
-        if let Some(text) = &query.text {
-            conditions.push(("q".into(), text.clone()));
+        Self {
+            filters: query.filters.clone(),
+            text: query.text.clone(),
         }
-        Self(conditions)
     }
 
-    /// Adds a condition in the syntax of a search.
-    pub fn when(&self, field: &str, condition: impl Into<String>) -> Self {
+    /// Adds a condition.
+    pub fn when(&self, filter: Filter) -> Self {
         let mut scope = self.clone();
-        scope.0.push((field.to_owned(), condition.into()));
+        scope.filters.push(filter);
         scope
     }
 
-    /// Adds the condition that a field has this value. A second value of the same field is an alternative.
+    /// Adds the condition that a field has this value. A second value of the same field is an alternative. An
+    /// empty value is no condition.
     pub fn with(&self, field: &str, value: &str) -> Self {
-        self.when(field, exactly(field, value))
+        equal(field, value).map_or_else(|| self.clone(), |filter| self.when(filter))
+    }
+
+    /// Adds the condition that a field does not have this value.
+    pub fn except(&self, field: &str, value: &str) -> Self {
+        equal(field, value).map_or_else(|| self.clone(), |filter| self.when(filter.not()))
+    }
+
+    /// Adds the condition that a field has no value.
+    pub fn lacking(&self, field: &'static str) -> Self {
+        self.when(Filter::new(FieldRef::of(field), Op::Null, Operand::None))
+    }
+
+    /// Adds the condition that a field is true.
+    pub fn is_true(&self, field: &'static str) -> Self {
+        self.when(Filter::new(FieldRef::of(field), Op::True, Operand::None))
+    }
+
+    pub fn at_least(&self, field: &'static str, bound: impl Into<Operand>) -> Self {
+        self.when(Filter::new(FieldRef::of(field), Op::AtLeast, bound.into()))
+    }
+
+    pub fn below(&self, field: &'static str, bound: impl Into<Operand>) -> Self {
+        self.when(Filter::new(FieldRef::of(field), Op::Below, bound.into()))
     }
 
     /// Removes all conditions on a field.
     pub fn without(&self, field: &str) -> Self {
         let mut scope = self.clone();
-        scope.0.retain(|(name, _)| name != field);
+        scope.filters.retain(|filter| !filter.is_on(field));
         scope
     }
 
     /// Crashes at or after `from` and before `to`.
     pub fn between(&self, from: Timestamp, to: Timestamp) -> Self {
-        let date = fields::name::DATE;
-        self.when(date, format!(">={}", from.rfc3339()))
-            .when(date, format!("<{}", to.rfc3339()))
+        self.at_least(name::DATE, from).below(name::DATE, to)
+    }
+
+    fn params(&self) -> Vec<(String, String)> {
+        let filters = self.filters.iter();
+        let mut params: Vec<(String, String)> = filters
+            .map(|filter| (filter.field.name(), filter.value_text()))
+            .collect();
+        params.extend(self.text.iter().map(|text| ("q".to_owned(), text.clone())));
+        params
     }
 
     /// The URL of the search page with these conditions.
     pub fn search(&self) -> String {
-        format!("/search/?{}", Params(self.0.clone()).to_query())
+        format!("/search/?{}", Params(self.params()).to_query())
     }
 
     /// The URL of the page of one signature with these conditions.
     pub fn signature_page(&self, signature: &str) -> String {
-        let mut params = vec![(fields::name::SIGNATURE.to_owned(), signature.to_owned())];
-        params.extend(self.without(fields::name::SIGNATURE).0);
+        let mut params = vec![(name::SIGNATURE.to_owned(), signature.to_owned())];
+        params.extend(self.without(name::SIGNATURE).params());
         format!("/signature/?{}", Params(params).to_query())
     }
 
-    /// Runs a search with additional parameters. Returns only the facets and results that these request.
-    pub fn ask(
-        &self,
-        app: &App,
-        request: &Request,
-        further: &[(&str, &str)],
-    ) -> Result<SearchResult, WebError> {
-        let mut params = self.0.clone();
-        let mut put = |name: &str, value: &str| params.push((name.into(), value.into()));
-        put("_facets", "");
-        put("_results_number", "0");
-        for (name, value) in further {
-            put(name, value);
-        }
-        let query = Query::parse(&params, app.clock.now(), request.sees_protected())?;
-        Ok(app.index.search(&query)?)
+    /// A search with these conditions that counts and lists nothing yet.
+    ///
+    /// # Errors
+    /// 400 if the range of dates is too long.
+    pub fn query(&self, app: &App, request: &Request) -> Result<Query, WebError> {
+        let (filters, text) = (self.filters.iter().cloned(), self.text.clone());
+        let sees_protected = request.sees_protected();
+        Ok(Query::of(filters, text, app.clock.now(), sees_protected)?)
     }
 }
 
-/// The condition that a field has exactly this value.
-pub fn exactly(field: &str, value: &str) -> String {
-    let is_read_otherwise = value.starts_with(['!', '=', '~', '^', '$', '@', '<', '>'])
-        || value.starts_with("__")
-        || value.ends_with('b');
-    match FieldRef::find(field).map(|f| f.kind()) {
-        Some(Kind::String) => format!("={value}"),
-        Some(kind) if kind.is_text() && is_read_otherwise => format!("={value}"),
-        _ => value.to_owned(),
-    }
+/// The condition that a field has this value; `None` if there is no such field or value.
+fn equal(field: &str, value: &str) -> Option<Filter> {
+    Filter::equal(FieldRef::find(field)?, value).filter(|_| !value.is_empty())
 }
 
-/// The values that a facet counted.
-pub fn buckets<'a>(facets: &'a [(String, FacetResult)], label: &str) -> &'a [FacetBucket] {
-    facets
-        .iter()
-        .find(|(found, _)| found == label)
-        .map_or(&[], |(_, facet)| facet.buckets())
-}
-
-/// The number of crashes with one value of a facet.
-pub fn count_of(facets: &[(String, FacetResult)], label: &str, value: &str) -> u64 {
-    buckets(facets, label)
-        .iter()
-        .find(|bucket| bucket.term.as_str() == Some(value))
-        .map_or(0, |bucket| bucket.count)
-}
-
-/// The number of distinct values of a field.
-pub fn distinct(facets: &[(String, FacetResult)], field: &str) -> u64 {
-    let label = format!("cardinality_{field}");
-    match facets.iter().find(|(found, _)| *found == label) {
-        Some((_, FacetResult::Cardinality(count))) => *count,
-        Some((_, FacetResult::Estimate { value, .. })) => *value,
-        _ => 0,
-    }
+/// The text of the condition that a field has this value, as a parameter of a search.
+pub fn condition(field: &str, value: &str) -> String {
+    equal(field, value).map_or_else(|| value.to_owned(), |filter| filter.value_text())
 }
 
 /// The start of an interval in a histogram of dates.
@@ -193,7 +186,7 @@ mod tests {
         let params = [("product".to_owned(), "A".to_owned())];
         let query = Query::parse(&params, now, true).expect("a query");
         assert_eq!(
-            Scope::of(&query).0,
+            Scope::of(&query).params(),
             [
                 ("date", ">=2026-11-15T09:12:44Z"),
                 ("date", "<=2026-11-22T09:12:44Z"),

@@ -1,7 +1,7 @@
 //! Bars of crashes split by the values of a field. Each part has a link to the search that counts it.
 
 use super::chart::{Bar, Series, Stack};
-use super::scope::{Scope, exactly};
+use super::scope::Scope;
 use crate::fields::Field;
 
 pub struct Split<'a, Count, Total> {
@@ -47,7 +47,7 @@ where
         .map(|(bar, (_, scope))| {
             let named: u64 = series.iter().map(|series| series.values[bar].0).sum();
             let scope = from.values.iter().fold(scope.clone(), |scope, (_, value)| {
-                scope.when(field.name, format!("!{}", exactly(field.name, value)))
+                scope.except(field.name, value)
             });
             ((from.total)(bar).saturating_sub(named), scope.search())
         })

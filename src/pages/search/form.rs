@@ -195,7 +195,7 @@ impl View<'_> {
             for bucket in facet.buckets().iter().take(VALUES_MAX) {
                 let value = text_of(&bucket.term);
                 if fields::by_name(label).is_some() && value.len() < 100 {
-                    let value = crate::pages::parts::scope::exactly(label, &value);
+                    let value = crate::pages::parts::scope::condition(label, &value);
                     lines.push(line(language::write(label, &value)));
                 }
             }

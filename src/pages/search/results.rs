@@ -7,7 +7,7 @@ use super::{COLUMNS, PER_PAGE, View};
 use crate::fields::name;
 use crate::index::{FacetBucket, FacetResult};
 use crate::limits;
-use crate::pages::parts::scope::{Scope, exactly};
+use crate::pages::parts::scope::{Scope, condition};
 use crate::pages::{bar, counted, minute, number, report_path, shown, signature, text_of};
 use crate::query::{FieldRef, Sort};
 
@@ -144,7 +144,7 @@ impl View<'_> {
 
     /// The search with exactly this value of a field, instead of any other conditions on the field.
     fn narrowed(&self, name: &str, value: &str) -> String {
-        let value = exactly(name, value);
+        let value = condition(name, value);
         self.address(|params| {
             params.retain(|(n, _)| n != name);
             params.push((name.to_owned(), value));
