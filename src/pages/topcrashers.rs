@@ -49,6 +49,11 @@ const FORMATS: [&str; 1] = ["csv"];
 /// Days whose products and versions the form offers.
 const OFFER_DAYS: i64 = 28;
 
+/// Shows the top crashers of a product, or returns them as a file.
+///
+/// # Errors
+/// 400 if a parameter is invalid or the search exceeds its limits, 503 while the store or the index cannot
+/// answer, 500 if stored data is damaged.
 pub fn topcrashers(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let filters = Filters::parse(&request.query)?;
     let now = app.clock.now();
