@@ -88,6 +88,9 @@ impl Appliance {
     }
 
     /// Does the same with the given clock.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
     pub fn start_at(config: Config, place: &Place, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         fields::extend(&config.fields.value, &config.installations.told_by.0)
             .map_err(anyhow::Error::msg)?;
@@ -467,6 +470,9 @@ pub fn store_alone(config: &Config, data: &Path) -> anyhow::Result<StoreAlone> {
 }
 
 /// The shelf of a data directory, without a server. A server may run at the same time.
+///
+/// # Errors
+/// The folders for symbols and for incoming files cannot be created.
 pub fn shelf(data: &Path) -> std::io::Result<Shelf> {
     make_private_dir(&symbol_dir(data))?;
     make_private_dir(&incoming_dir(data))?;

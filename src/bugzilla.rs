@@ -81,6 +81,10 @@ pub struct Poller {
 }
 
 impl Poller {
+    /// Starts the thread. It polls every `every`, and sooner after an error.
+    ///
+    /// # Errors
+    /// The operating system cannot start the thread.
     pub fn start(
         tracker: Tracker,
         every: Duration,

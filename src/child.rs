@@ -37,6 +37,10 @@ pub struct Answers(std::os::fd::OwnedFd);
 
 #[cfg(unix)]
 impl Answers {
+    /// Checks this pipe, which stays open for as long as this value.
+    ///
+    /// # Errors
+    /// The handle of the pipe cannot be duplicated, because too many files are open.
     pub fn of(pipe: &impl std::os::fd::AsFd) -> io::Result<Self> {
         pipe.as_fd().try_clone_to_owned().map(Self)
     }
@@ -65,6 +69,10 @@ pub struct Answers;
 
 #[cfg(not(unix))]
 impl Answers {
+    /// Ignores the pipe.
+    ///
+    /// # Errors
+    /// Never fails.
     pub fn of<T>(_: &T) -> io::Result<Self> {
         Ok(Self)
     }
@@ -78,6 +86,9 @@ impl Answers {
 
 /// Runs a command to its end. Kills it and returns `None` if it takes longer than `deadline`. The command
 /// must write its output to files, because nothing here reads pipes.
+///
+/// # Errors
+/// The command cannot be started, or its end cannot be observed. It does not run any more.
 pub fn run(command: &mut Command, deadline: Duration) -> io::Result<Option<ExitStatus>> {
     let until = Instant::now() + deadline;
     let mut child = Killed(command.spawn()?);

@@ -273,6 +273,9 @@ impl Form {
     }
 
     /// Adds a file. It is read while it is sent.
+    ///
+    /// # Errors
+    /// The length of the file cannot be read.
     pub fn file(&mut self, name: &str, file_name: &str, file: File) -> io::Result<()> {
         self.head(name, Some(file_name));
         self.body.file(file)?;

@@ -147,6 +147,9 @@ impl Random {
 
 /// Starts a server on `data`, which must be empty, and fills it. Returns the server and the number of
 /// reports sent.
+///
+/// # Errors
+/// The server cannot be started, or it does not store a report or its symbols.
 pub fn start(
     mut config: Config,
     data: &Path,

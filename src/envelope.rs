@@ -137,6 +137,10 @@ impl Default for Envelope {
 
 impl Envelope {
     /// Takes the next piece of the body.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::Sink`] has the error of `sink`. Any other error means that the body is not a valid
+    /// envelope. The caller must stop in both cases.
     pub fn feed<S: PartSink>(
         &mut self,
         mut piece: &[u8],
@@ -193,6 +197,9 @@ impl Envelope {
     }
 
     /// Call this at the end of the body.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::Unfinished`] if the body ends within an item. Otherwise as for [`Self::feed`].
     pub fn finish<S: PartSink>(
         mut self,
         sink: &mut S,

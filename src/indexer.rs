@@ -51,6 +51,10 @@ pub struct Indexer {
 }
 
 impl Indexer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The operating system cannot start the thread.
     pub fn start(store: Arc<Store>, index: Arc<Index>, metrics: Arc<Metrics>) -> io::Result<Self> {
         let shared = Arc::new(Shared::new(store, index, metrics));
         let (stop, stopped) = bounded(0);

@@ -23,6 +23,10 @@ pub struct Places {
     pub dirs: SymbolDirs,
 }
 
+/// Starts the thread that finds them.
+///
+/// # Errors
+/// The operating system cannot start the thread.
 pub fn start(store: Arc<Store>, places: Places) -> io::Result<PeriodicTask> {
     let mut tried = Tried::default();
     PeriodicTask::start("late-symbols", LOOK_EVERY, move |_| {

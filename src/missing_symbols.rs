@@ -160,6 +160,9 @@ pub struct Finding {
 }
 
 /// The modules that most crashes lack, most crashes first.
+///
+/// # Errors
+/// The store cannot be read, or the row of a module is damaged.
 pub fn examine(
     store: &Store,
     dirs: &SymbolDirs,

@@ -24,9 +24,23 @@ pub struct PartHead {
 /// Receives the parts of a body, one after the other.
 pub trait PartSink {
     type Error;
+
+    /// Begins a part.
+    ///
+    /// # Errors
+    /// The part is refused. The caller must stop reading the body.
     fn begin(&mut self, head: PartHead) -> Result<(), Self::Error>;
+
     /// A piece of the part's body, in order.
+    ///
+    /// # Errors
+    /// The part is refused, or the piece cannot be stored. The caller must stop reading the body.
     fn data(&mut self, bytes: &[u8]) -> Result<(), Self::Error>;
+
+    /// Ends the part.
+    ///
+    /// # Errors
+    /// The part is refused, or it cannot be stored. The caller must stop reading the body.
     fn end(&mut self) -> Result<(), Self::Error>;
 }
 
@@ -162,6 +176,9 @@ impl Multipart {
     }
 
     /// Call this at the end of the body.
+    ///
+    /// # Errors
+    /// [`MultipartError::Unfinished`] if the body ended before its closing boundary.
     pub fn finish<E>(self) -> Result<(), MultipartError<E>> {
         match self.state {
             State::Epilogue => Ok(()),

@@ -104,6 +104,10 @@ impl Outbound {
 
     /// Sends a GET request and writes the body of the answer into a file. Returns the status. Follows a few
     /// redirects to the client's origins.
+    ///
+    /// # Errors
+    /// As for [`Self::get`], and [`OutboundError::Redirected`] only after too many redirects.
+    /// [`OutboundError::Failed`] also if the file cannot be written.
     pub fn get_into(&self, address: &str, file: &mut File) -> Result<u16, OutboundError> {
         let mut response = self.call(address)?;
         for _ in 0..limits::OUTBOUND_REDIRECTS_MAX {

@@ -29,6 +29,9 @@ pub struct PeriodicTask {
 impl PeriodicTask {
     /// Starts a thread called `name`. `every` is the time from the end of one round to the next, if nothing
     /// wakes the thread. A long round should check its channel: if it is disconnected, the thread must stop.
+    ///
+    /// # Errors
+    /// The operating system cannot start the thread.
     pub fn start(
         name: &'static str,
         every: Duration,

@@ -123,6 +123,10 @@ impl Parts {
     }
 
     /// Adds an annotation. A second one of the same key is stored under another key.
+    ///
+    /// # Errors
+    /// [`Refusal::Malformed`] with status 413 if the report has too many annotations, or too many bytes of
+    /// them.
     pub fn annotate(&mut self, key: String, value: String) -> Result<(), Refusal> {
         self.check_annotation_count()?;
         self.annotation_bytes += key.len() + value.len();
@@ -160,6 +164,10 @@ impl Parts {
 
     /// Call this after the last part. Joins values that came in pieces, and adds the annotations from inside
     /// dumps.
+    ///
+    /// # Errors
+    /// [`Refusal::Malformed`] with status 413 if the report has too many annotations or files, or too many
+    /// bytes of annotations. [`Refusal::Store`] if a value cannot be stored as an attachment.
     pub fn complete(&mut self) -> Result<(), Refusal> {
         for (key, pieces) in std::mem::take(&mut self.pieces) {
             let numbers_run = pieces.keys().copied().eq(1..=pieces.len() as u32);

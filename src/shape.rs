@@ -63,6 +63,10 @@ impl Shape {
     }
 
     /// Takes the next piece of the body.
+    ///
+    /// # Errors
+    /// [`Refusal::Malformed`] if the body does not have this shape or exceeds a limit, [`Refusal::Store`] if
+    /// a part cannot be stored.
     pub fn feed(&mut self, bytes: &[u8], parts: &mut Parts) -> Result<(), Refusal> {
         match self {
             Self::Form(multipart) => multipart.feed(bytes, parts).map_err(|e| match e {
@@ -92,6 +96,10 @@ impl Shape {
     }
 
     /// Call this at the end of the body. Returns the contents of the envelope, if the body is one.
+    ///
+    /// # Errors
+    /// [`Refusal::Malformed`] if the body is empty, not complete or exceeds a limit, [`Refusal::Store`] if a
+    /// part cannot be stored.
     pub fn finish(self, parts: &mut Parts) -> Result<Option<Contents>, Refusal> {
         match self {
             Self::Form(multipart) => multipart

@@ -47,7 +47,10 @@ pub struct Parts {
     pub miss_kept: Duration,
 }
 
-/// Returns `None` if the configuration names no server. Then nothing here ever runs.
+/// Starts the thread. Returns `None` if the configuration names no server. Then nothing here ever runs.
+///
+/// # Errors
+/// The operating system cannot start the thread.
 pub fn start(parts: Parts) -> io::Result<Option<PeriodicTask>> {
     let servers: Vec<Server> = parts
         .sources

@@ -82,6 +82,10 @@ impl Default for CrashFile {
 
 impl CrashFile {
     /// Takes the next piece of the decompressed crash file.
+    ///
+    /// # Errors
+    /// [`UnrealError::Bad`] if the file is not valid, [`UnrealError::Sink`] with the error of `sink`. The
+    /// caller must stop in both cases.
     pub fn feed<S: PartSink>(
         &mut self,
         piece: &[u8],
@@ -146,6 +150,9 @@ impl CrashFile {
     }
 
     /// Call this at the end of the body.
+    ///
+    /// # Errors
+    /// [`UnrealError::Unfinished`] if the crash file is not complete.
     pub fn finish<E>(&self) -> Result<(), UnrealError<E>> {
         match self.state {
             State::End => Ok(()),

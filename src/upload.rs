@@ -51,6 +51,10 @@ pub fn take(
 }
 
 /// Records the stored symbols in the store, and has the crashes that lacked them reprocessed.
+///
+/// # Errors
+/// 503 while the store cannot be written. The symbols are on the shelf nevertheless, and the next pass of
+/// retention records them without their release. 500 if the row of a module is damaged.
 pub fn record(app: &App, arrivals: &[Arrival], release: Option<Release>) -> Result<(), WebError> {
     let verdicts = arrivals.iter().flat_map(|arrival| &arrival.verdicts);
     let mut changes = Vec::new();
@@ -253,6 +257,10 @@ pub struct FilePart {
 }
 
 /// The files in a form, unchanged.
+///
+/// # Errors
+/// 400 if the body is not a valid form or a text field in it is too long, 413 if it has too many parts, 503
+/// if a file cannot be stored.
 pub fn form_files(app: &App, request: &Request, body: File) -> Result<Vec<FilePart>, WebError> {
     let boundary = multipart::boundary(request.header("content-type").unwrap_or_default())
         .map_err(|_| WebError::new(400, "the body is not a multipart form"))?;

@@ -77,6 +77,10 @@ pub struct PoolParts {
 }
 
 impl Pool {
+    /// Starts `count` workers for quick walks, and further ones for slow walks.
+    ///
+    /// # Errors
+    /// The operating system cannot start a thread.
     pub fn start(count: usize, parts: PoolParts, jobs: Jobs, stop: Stop) -> std::io::Result<Self> {
         let (alive, ended) = bounded::<()>(0);
         let pace = Arc::new(Pace::default());

@@ -47,6 +47,10 @@ pub enum AccountCommand {
 }
 
 /// Executes a command. Returns the text to print.
+///
+/// # Errors
+/// [`AccountError::Bad`] names the parameter that is invalid. [`AccountError::Store`] if the store cannot be
+/// read or written.
 pub fn run(
     store: &Store,
     command: &AccountCommand,
@@ -110,6 +114,9 @@ pub fn run(
 }
 
 /// The role with this name.
+///
+/// # Errors
+/// [`AccountError::Bad`] if there is no such role. The message lists the roles.
 pub fn role_named(name: &str) -> Result<Role, AccountError> {
     Role::by_name(name).ok_or_else(|| {
         let known = Role::ALL.map(Role::name).join(", ");
@@ -151,6 +158,9 @@ pub struct RunningServer {
 
 impl RunningServer {
     /// The server that has the data directory open, if it wrote its address.
+    ///
+    /// # Errors
+    /// The file with the address exists, but cannot be read.
     pub fn find(data: &Path) -> io::Result<Option<Self>> {
         match fs::read(data.join(FILE)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -164,6 +174,10 @@ impl RunningServer {
 pub struct Announcement(PathBuf);
 
 impl Announcement {
+    /// Writes the file. Only its owner can read it.
+    ///
+    /// # Errors
+    /// The data directory cannot be written.
     pub fn write(data: &Path, address: SocketAddr, key: &CommandKey) -> io::Result<Self> {
         let path = data.join(FILE);
         let running = RunningServer {

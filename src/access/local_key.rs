@@ -30,6 +30,9 @@ struct Key {
 
 impl LocalKey {
     /// Reads the key of the data directory, or creates one.
+    ///
+    /// # Errors
+    /// The file of the key cannot be read, or a new one cannot be written.
     pub fn open(data: &Path) -> io::Result<Self> {
         let path = data.join(FILE);
         let secret = match read(data)? {
@@ -45,6 +48,9 @@ impl LocalKey {
     }
 
     /// No key. Removes the file in the data directory, because accounts exist.
+    ///
+    /// # Errors
+    /// The file of an earlier key cannot be removed.
     pub fn none(data: &Path) -> io::Result<Self> {
         remove(&data.join(FILE))?;
         Ok(Self::default())
@@ -85,6 +91,9 @@ impl LocalKey {
 }
 
 /// The key in a data directory; `None` if there is none.
+///
+/// # Errors
+/// The file of the key exists, but cannot be read, for example because it belongs to another user.
 pub fn read(data: &Path) -> io::Result<Option<String>> {
     let path = data.join(FILE);
     let text = match fs::metadata(&path) {

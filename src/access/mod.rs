@@ -198,6 +198,10 @@ fn too_many(limit: String, wait_s: i64) -> WebError {
 
 /// The refusal for a caller without the scope `needs`, and what the caller can do; 401 if a token would
 /// help.
+///
+/// # Errors
+/// The store cannot be read, so it is not known whether the server has accounts. The error is the answer to
+/// the client.
 pub fn refusal(app: &App, caller: &Caller, needs: Scope) -> Result<WebError, WebError> {
     if caller.user.is_some() || caller.is_local {
         return Ok(WebError::forbidden(format!(

@@ -86,8 +86,10 @@ impl Pace {
         self.proven.lock()
     }
 
-    /// Counts a request. If `limit` requests were counted already, the error is the number of seconds until
-    /// the next minute.
+    /// Counts a request.
+    ///
+    /// # Errors
+    /// The number of seconds until the next minute, if `limit` requests were counted already.
     pub fn count(&self, who: Who, limit: u32, now: Timestamp) -> Result<(), i64> {
         let mut counts = self.counts();
         let count = counts.of(who, now);
@@ -99,6 +101,9 @@ impl Pace {
     }
 
     /// Checks the limit in the same way, but does not count the request.
+    ///
+    /// # Errors
+    /// As for [`Self::count`].
     pub fn check(&self, who: Who, limit: u32, now: Timestamp) -> Result<(), i64> {
         if *self.counts().of(who, now) >= limit {
             Err(wait_s(now))

@@ -13,6 +13,9 @@ const SESSION_DAYS: i64 = 14;
 
 /// Opens a session for `caller`. Returns the `Set-Cookie` header for the browser. The session ends with the
 /// caller's token, but at the latest after two weeks.
+///
+/// # Errors
+/// The store cannot be written, or a stored session is damaged. The browser must not get a cookie.
 pub fn open(app: &App, request: &Request, caller: &Caller) -> Result<String, StoreError> {
     let now = app.clock.now();
     let longest = Timestamp::from_ms(now.ms().saturating_add(SESSION_DAYS * DAY_MS));
@@ -30,6 +33,9 @@ pub fn open(app: &App, request: &Request, caller: &Caller) -> Result<String, Sto
 }
 
 /// Ends the session of this request, if any. Returns the header that removes the cookie.
+///
+/// # Errors
+/// The store cannot be written. The session may still be open.
 pub fn close(app: &App, request: &Request) -> Result<String, StoreError> {
     if let Some(secret) = cookie(app, request) {
         let change = AccountChange::RemoveSession(hash_of(secret));

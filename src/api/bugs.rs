@@ -33,6 +33,10 @@ pub const SIGNATURES: Doc = Doc::new(
 );
 
 /// The bugs of signatures, and the other signatures of those bugs.
+///
+/// # Errors
+/// 400 if `signatures` is missing or has too many values. 503 while the store cannot be read, 500 if stored
+/// data is damaged.
 pub fn of_signatures(app: &App, request: &Request, _: &[String]) -> Answer {
     let signatures = asked(&request.form(), "signatures")?;
     let found = app.store.bugs_of(&signatures)?;
@@ -48,6 +52,10 @@ pub fn of_signatures(app: &App, request: &Request, _: &[String]) -> Answer {
 }
 
 /// The signatures of bugs.
+///
+/// # Errors
+/// 400 if `bug_ids` is missing or has too many values. 503 while the store cannot be read, 500 if stored data
+/// is damaged.
 pub fn signatures(app: &App, request: &Request, _: &[String]) -> Answer {
     let ids = asked(&request.query, "bug_ids")?;
     Ok(hits(app.store.signatures_of(&ids)?))

@@ -50,6 +50,10 @@ pub const STATE: Doc = Doc::new(
 );
 
 /// The state of a crash. Changes nothing.
+///
+/// # Errors
+/// 400 if the crash id is missing or invalid, 404 if the crash does not exist, 503 while the store cannot be
+/// read, 500 if this crash is damaged.
 pub fn state(app: &App, request: &Request, _: &[String]) -> Answer {
     let row = find(app, crash_id(&request.query)?)?;
     Ok(Response::json(&json!({
@@ -67,6 +71,10 @@ pub const PROCESSED: Doc = Doc::new(
 );
 
 /// The processed crash, with the walk under `json_dump`.
+///
+/// # Errors
+/// 400 if the crash id is missing or invalid, 404 if the crash does not exist or is not processed yet, 503
+/// while the store cannot be read, 500 if this crash is damaged.
 pub fn processed(app: &App, request: &Request, _: &[String]) -> Answer {
     let row = find(app, crash_id(&request.query)?)?;
     match app.store.processed(&row)? {
@@ -104,6 +112,11 @@ pub const RAW: Doc = Doc::new(
 );
 
 /// The raw crash as JSON, or the bytes of a dump or attachment with `format=raw`.
+///
+/// # Errors
+/// 400 if the crash id is missing or invalid or the format is unknown, 403 for the bytes of a file if the
+/// caller may not see protected data, 404 if the crash or the file does not exist, 503 while the store cannot
+/// be read, 500 if this crash is damaged.
 pub fn raw(app: &App, request: &Request, _: &[String]) -> Answer {
     let row = find(app, crash_id(&request.query)?)?;
     match request.query.get("format").unwrap_or("meta") {
@@ -241,6 +254,10 @@ pub const VERIFY: Doc = Doc::new(
 );
 
 /// Whether a crash is stored, processed and in the search index. The names are Socorro's.
+///
+/// # Errors
+/// 400 if the crash id is missing or invalid, 503 while the store or the index cannot answer, 500 if this
+/// crash is damaged.
 pub fn verify(app: &App, request: &Request, _: &[String]) -> Answer {
     let unknown = || WebError::bad("crash_id", "unknown crash id");
     let text = request.query.get("crash_id").ok_or_else(unknown)?;
@@ -290,6 +307,10 @@ pub const AWAITED: Doc = Doc::new(
     }),
 );
 
+/// Crashes that are queued or being processed, in pages.
+///
+/// # Errors
+/// 400 if `page` is not a number. 503 while the store cannot be read, 500 if stored data is damaged.
 pub fn awaited(app: &App, request: &Request, _: &[String]) -> Answer {
     let page = request.query.get("page").unwrap_or("1");
     let number: usize = page.parse().map_err(|_| {
@@ -328,6 +349,11 @@ pub const REPROCESSING: Doc = Doc::new(
 
 /// Moves crashes to the priority lane: reprocesses finished ones and promotes deferred ones. With `query`,
 /// starts a job that reprocesses all crashes that the search finds, and returns the job.
+///
+/// # Errors
+/// 400 if there are no crash ids, too many, or invalid ones, or if the search is invalid or exceeds its
+/// limits. 404 if some of the crashes do not exist; the others are queued. 503 while the store cannot be
+/// written or the index cannot answer; some of the crashes may be queued. 500 if a crash is damaged.
 pub fn reprocessing(app: &App, request: &Request, _: &[String]) -> Answer {
     let form = request.form();
     match form.get("query") {

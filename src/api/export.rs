@@ -44,6 +44,10 @@ impl Format {
 }
 
 /// All crashes that the search finds, newest first, with the requested columns.
+///
+/// # Errors
+/// 400 if the format is unknown or the search is invalid or exceeds its limits. 503 while the index cannot
+/// answer or is still being built. An error after the first page cuts the answer.
 pub fn export(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let asked = request.query.get("format").unwrap_or("csv");
     let found = Format::ALL.into_iter().find(|(name, ..)| *name == asked);

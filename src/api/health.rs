@@ -8,7 +8,10 @@ use crate::web::{Request, Response, WebError};
 
 type Answer = Result<Response, WebError>;
 
-/// Ready: the store can be written. Otherwise 503 with the reason.
+/// Ready: the store can be written.
+///
+/// # Errors
+/// Never fails. A store that cannot be written is an answer with status 503 and the reason.
 pub fn heartbeat(app: &App, _: &Request, _: &[String]) -> Answer {
     let mut errors = Vec::new();
     match app.store.status() {
@@ -31,10 +34,17 @@ pub fn heartbeat(app: &App, _: &Request, _: &[String]) -> Answer {
 }
 
 /// Alive: always 200.
+///
+/// # Errors
+/// Never fails. All handlers have this type.
 pub fn lbheartbeat(_: &App, _: &Request, _: &[String]) -> Answer {
     Ok(Response::json(&json!({})))
 }
 
+/// The version of this program.
+///
+/// # Errors
+/// Never fails. All handlers have this type.
 pub fn version(_: &App, _: &Request, _: &[String]) -> Answer {
     Ok(Response::json(&json!({
         "source": env!("CARGO_PKG_NAME"),
@@ -45,6 +55,9 @@ pub fn version(_: &App, _: &Request, _: &[String]) -> Answer {
 }
 
 /// The metrics in the Prometheus text format.
+///
+/// # Errors
+/// 503 while the store cannot be read, 500 if stored data is damaged.
 pub fn metrics(app: &App, _: &Request, _: &[String]) -> Answer {
     let status = app.store.status()?;
     let count = |state: State| {

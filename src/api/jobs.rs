@@ -32,6 +32,11 @@ pub const JOBS: Doc = Doc::new(
     }),
 );
 
+/// The newest reprocessings and re-signs.
+///
+/// # Errors
+/// 400 if `limit` is not a number in its range. 503 while the store cannot be read, 500 if stored data is
+/// damaged.
 pub fn jobs(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let limit = match request.query.get("limit") {
         None => JOBS_DEFAULT,

@@ -18,6 +18,10 @@ pub const NOOP: Doc = Doc::new(
     }),
 );
 
+/// Returns the parameters, and who the caller is.
+///
+/// # Errors
+/// Never fails. All handlers have this type.
 pub fn noop(_: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let mut params: Map<String, Value> = Map::new();
     for (name, _) in &request.query.0 {

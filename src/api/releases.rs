@@ -35,6 +35,9 @@ pub const VERSIONS: Doc = Doc::new(
 /// All versions of all products that were ever counted, including those whose crashes have been deleted. If
 /// there are too many products or versions, those with the most crashes. `left_out` is the number of the
 /// others.
+///
+/// # Errors
+/// 503 while the store cannot be read, 500 if stored data is damaged.
 pub fn versions(app: &App, request: &Request, _: &[String]) -> Answer {
     let wanted: Vec<&str> = request
         .query
@@ -102,6 +105,9 @@ pub const VERSION_STRING: Doc = Doc::new(
 );
 
 /// Versions of a build of a channel, from the crashes of the longest period that a search may cover.
+///
+/// # Errors
+/// 400 if a parameter is missing or the search exceeds its limits, 503 while the index cannot answer.
 pub fn version_string(app: &App, request: &Request, _: &[String]) -> Answer {
     let now = app.clock.now();
     let longest = limits::DATE_RANGE_DAYS_MAX * crate::clock::DAY_MS;

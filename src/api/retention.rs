@@ -39,10 +39,18 @@ fn answer() -> Value {
     ])
 }
 
+/// Whether retention is on hold, and what it would delete.
+///
+/// # Errors
+/// Never fails. All handlers have this type.
 pub fn state(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
     Ok(Response::json(&of(app.retention.status().held.as_ref())))
 }
 
+/// Confirms the pass that is on hold. It then runs at once.
+///
+/// # Errors
+/// 409 if retention is not on hold.
 pub fn confirm(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
     let held = app.retention.status().held;
     if !app.retention.confirm() {

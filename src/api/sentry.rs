@@ -31,6 +31,9 @@ const CHUNKS_PER_REQUEST: usize = 64;
 const REQUEST_BYTES_MAX: u64 = 32 << 20;
 
 /// `GET /api/0/`: the identity of the token, for `sentry-cli info`.
+///
+/// # Errors
+/// 401 if the caller has no token.
 pub fn info(_: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let caller = &request.caller;
     if caller.user.is_none() && !caller.is_local {
@@ -49,6 +52,9 @@ pub fn info(_: &App, request: &Request, _: &[String]) -> Result<Response, WebErr
 }
 
 /// `GET /api/0/organizations/<any>/chunk-upload/`
+///
+/// # Errors
+/// Never fails. All handlers have this type.
 pub fn options(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
     let base = app.address(request);
     let organization: String = form_urlencoded::byte_serialize(captures[0].as_bytes()).collect();
@@ -67,6 +73,11 @@ pub fn options(app: &App, request: &Request, captures: &[String]) -> Result<Resp
 }
 
 /// `POST /api/0/organizations/<any>/chunk-upload/`
+///
+/// # Errors
+/// 400 if the body is not a valid form, or if a part is not the chunk that its name says. 413 if there are
+/// too many parts, or too many bytes of chunks that were never assembled. 503 if a chunk cannot be stored;
+/// the client can send it again later.
 pub fn chunks(
     app: &App,
     request: &Request,
@@ -136,6 +147,11 @@ struct Wanted {
 }
 
 /// `POST /api/0/projects/<any>/<any>/files/difs/assemble/`
+///
+/// # Errors
+/// 400 if the body is not a list of files or a SHA-1 in it is invalid, 413 if it has too many files, 503 if a
+/// file cannot be stored, 500 if stored data is damaged. A file that is refused is not an error: its state is
+/// in the answer.
 pub fn assemble(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let wanted: BTreeMap<String, Wanted> = serde_json::from_slice(&request.body)
         .map_err(|e| WebError::new(400, format!("the body is not a valid list of files: {e}")))?;

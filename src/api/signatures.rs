@@ -104,6 +104,9 @@ pub const PREVIEW: Doc = Doc::new(
 
 /// Computes the signatures of crash data in siggen's format, `{"jobs": [...]}`, under the lists in force.
 /// Stores nothing.
+///
+/// # Errors
+/// 400 if the body is not such an object or has too many jobs.
 pub fn crash_signature(app: &App, request: &Request, _: &[String]) -> Answer {
     let body: Value = serde_json::from_slice(&request.body)
         .map_err(|e| WebError::new(400, format!("the body is not valid JSON: {e}")))?;
@@ -142,6 +145,10 @@ fn result(signature: &Signature) -> Value {
 }
 
 /// When signatures were first and last seen, and how often. Includes crashes that were deleted.
+///
+/// # Errors
+/// 400 if `signatures` is missing or has too many values. 503 while the store cannot be read, 500 if stored
+/// data is damaged.
 pub fn first_date(app: &App, request: &Request, _: &[String]) -> Answer {
     let signatures = super::bugs::asked(&request.form(), "signatures")?;
     let mut hits = Vec::new();
@@ -173,6 +180,10 @@ pub fn first_date(app: &App, request: &Request, _: &[String]) -> Answer {
 }
 
 /// Explains how a crash gets its signature under the lists in force.
+///
+/// # Errors
+/// 400 if the crash id is missing or invalid, 404 if the crash does not exist, is not processed yet or cannot
+/// be read, 503 while the store cannot be read, 500 if the row of this crash is damaged.
 pub fn explanation(app: &App, request: &Request, _: &[String]) -> Answer {
     let id = crash_id(&request.query)?;
     let found = app.store.crash(id)?;
@@ -226,6 +237,10 @@ fn fate_word(fate: Fate) -> &'static str {
 }
 
 /// The lists in force, or those of `revision`, as one text.
+///
+/// # Errors
+/// 400 if `revision` is not a number, 404 if the revision does not exist. 503 while the store cannot be read,
+/// 500 if stored data is damaged.
 pub fn export(app: &App, request: &Request, _: &[String]) -> Answer {
     let texts = match request.query.get("revision") {
         None => app.naming.in_force().generator.lists().texts().clone(),
@@ -235,6 +250,10 @@ pub fn export(app: &App, request: &Request, _: &[String]) -> Answer {
 }
 
 /// Puts the lists in the body in force. The body has the format that [`export`] writes.
+///
+/// # Errors
+/// 400 if the lists or `based_on` are invalid, 409 if another revision became active in the meantime, 503
+/// while the store cannot be written, 500 if stored data is damaged.
 pub fn import(app: &App, request: &Request, _: &[String]) -> Answer {
     let texts = texts_in(&request.body)?;
     let based_on = match request.query.get("based_on") {
@@ -253,6 +272,9 @@ pub fn import(app: &App, request: &Request, _: &[String]) -> Answer {
 }
 
 /// The newest revisions of the lists, and the progress of the re-sign for each.
+///
+/// # Errors
+/// 503 while the store cannot be read, 500 if stored data is damaged.
 pub fn revisions(app: &App, _: &Request, _: &[String]) -> Answer {
     let resigns = app.store.resigns(REVISIONS_MAX)?;
     let moment = |ms: i64| Timestamp::from_ms(ms).rfc3339();
@@ -286,6 +308,9 @@ pub fn revisions(app: &App, _: &Request, _: &[String]) -> Answer {
 }
 
 /// What would change under the lists in the body. The body has the format that [`export`] writes.
+///
+/// # Errors
+/// 400 if the lists are invalid. 503 while the store cannot be read, 500 if stored data is damaged.
 pub fn preview(app: &App, request: &Request, _: &[String]) -> Answer {
     let texts = texts_in(&request.body)?;
     let preview = app.naming.preview(texts).map_err(refused)?;
@@ -330,6 +355,10 @@ fn texts_in(body: &[u8]) -> Result<ListTexts, WebError> {
     ListTexts::import(text).map_err(|error| WebError::bad("lists", error.to_string()))
 }
 
+/// The number of a revision in a parameter.
+///
+/// # Errors
+/// 400 if the text is not a number from 0 on.
 pub fn revision(text: &str) -> Result<u64, WebError> {
     text.parse().map_err(|_| {
         WebError::bad(
@@ -340,6 +369,9 @@ pub fn revision(text: &str) -> Result<u64, WebError> {
 }
 
 /// The lists of a revision. Revision 0 is the built-in lists.
+///
+/// # Errors
+/// 404 if the revision does not exist. 503 while the store cannot be read, 500 if stored data is damaged.
 pub fn texts_of(app: &App, revision: u64) -> Result<ListTexts, WebError> {
     if revision == 0 {
         return Ok(ListTexts::builtin());

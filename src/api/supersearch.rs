@@ -47,6 +47,9 @@ pub const UNREDACTED: Doc = Doc::new(
 /// from the store, `rebuilding` contains the progress, whether this answer is complete nevertheless, and
 /// otherwise the fields that make it incomplete. `not_indexed` lists the annotations that are not indexed
 /// for every crash.
+///
+/// # Errors
+/// 400 if the search is invalid or exceeds its limits, 503 while the index cannot answer.
 pub fn supersearch(app: &App, request: &Request, _: &[String]) -> Answer {
     let query = Query::parse(&request.query.0, app.clock.now(), request.sees_protected())?;
     let wants_query = request.query.get("_return_query");
@@ -112,6 +115,9 @@ pub const FIELDS: Doc = Doc::new(
 );
 
 /// The field catalogue.
+///
+/// # Errors
+/// Never fails. All handlers have this type.
 pub fn fields(_: &App, request: &Request, _: &[String]) -> Answer {
     let fields: Map<String, Value> = fields::all()
         .iter()

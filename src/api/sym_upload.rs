@@ -16,6 +16,9 @@ use crate::upload::{self, NAMELESS};
 use crate::web::{Request, Response, WebError};
 
 /// `GET /v1/symbols/<debug file>/<DEBUGID>:checkStatus`
+///
+/// # Errors
+/// 404 if the URL does not end with `:checkStatus`.
 pub fn status(app: &App, _: &Request, captures: &[String]) -> Result<Response, WebError> {
     let known = captures[1].strip_suffix(":checkStatus").ok_or_else(|| {
         WebError::not_found("this URL must end with :checkStatus; symbols are under /symbols/")
@@ -28,6 +31,9 @@ pub fn status(app: &App, _: &Request, captures: &[String]) -> Result<Response, W
 }
 
 /// `POST /v1/uploads:create`
+///
+/// # Errors
+/// Never fails. All handlers have this type.
 pub fn create(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let key = uuid::Uuid::new_v4().simple().to_string();
     let mut url = format!("{}/v1/uploads/{key}", app.address(request));
@@ -40,11 +46,18 @@ pub fn create(app: &App, request: &Request, _: &[String]) -> Result<Response, We
 }
 
 /// `PUT /v1/uploads/<key>`
+///
+/// # Errors
+/// As for [`symbols::upload()`].
 pub fn put(app: &App, request: &Request, _: &[String], body: File) -> Result<Response, WebError> {
     symbols::upload(app, request, &[], body)
 }
 
 /// `POST /v1/uploads/<key>:complete`
+///
+/// # Errors
+/// 404 if the URL does not end with `:complete`, 400 if the body lacks a value or no symbols with this debug
+/// id are stored, 503 if the name cannot be stored, 500 if stored data is damaged.
 pub fn complete(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
     if !captures[0].ends_with(":complete") {
         return Err(WebError::not_found("this URL must end with :complete"));

@@ -41,6 +41,10 @@ pub const SYMBOLS: Doc = Doc::new(
 
 /// `GET /api/MissingSymbols/`: the missing symbols and their causes. `product` and `version` restrict the
 /// crashes.
+///
+/// # Errors
+/// 400 if `_results_number` is not a number in its range. 503 while the store cannot be read, 500 if stored
+/// data is damaged.
 pub fn missing(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let params = &request.query;
     let limit = match params.get("_results_number") {
@@ -63,6 +67,10 @@ pub fn missing(app: &App, request: &Request, _: &[String]) -> Result<Response, W
 }
 
 /// `GET /api/Symbols/`: modules by `debug_id`, `code_id` or `debug_file`.
+///
+/// # Errors
+/// 400 if none of these parameters is present. 503 while the store cannot be read, 500 if stored data is
+/// damaged.
 pub fn symbols(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let params = &request.query;
     let rows = if let Some(id) = params.get("debug_id") {

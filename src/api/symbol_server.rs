@@ -37,6 +37,10 @@ enum Wanted {
 }
 
 /// `GET /symbols/<name>/<id>/<file>`.
+///
+/// # Errors
+/// 503 while the store cannot be read, 500 if the file or stored data cannot be read. A file that is not
+/// stored is not an error, but an answer with status 404.
 pub fn download(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
     let [name, id, file] = captures else {
         return Err(WebError::not_found(
@@ -64,6 +68,10 @@ pub fn download(app: &App, request: &Request, captures: &[String]) -> Result<Res
 }
 
 /// `GET /buildid/<id>/debuginfo` and `/executable`.
+///
+/// # Errors
+/// 503 while the store cannot be read, 500 if the file or stored data cannot be read. A file that is not
+/// stored is not an error, but an answer with status 404.
 pub fn debuginfod(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
     let [id, what] = captures else {
         return Err(WebError::not_found(

@@ -13,6 +13,12 @@ use crate::web::{JSON, Request, Response, WebError};
 
 /// `POST /upload/`, `POST /symbols`: returns what was stored, per file. The status for a zip is 201, as with
 /// Tecken, and for everything else 200, because Breakpad's sym_upload accepts only that.
+///
+/// # Errors
+/// 400 if the body is not valid or its URL cannot be fetched, 403 if `replace=1` needs more rights, 413 if
+/// the form has too many parts, 415 for an unknown encoding, 503 if the symbols cannot be stored, 500 if
+/// stored data is damaged. If no file is accepted, the answer has status 400 and the reason for each file. If
+/// one cannot be stored, it has status 503.
 pub fn upload(
     app: &App,
     request: &Request,

@@ -7,6 +7,9 @@ use crate::web::{Response, WebError};
 const CSV: &str = "text/csv; charset=utf-8";
 
 /// A table as CSV (RFC 4180). Browsers save it under `name`, which must not come from a client.
+///
+/// # Errors
+/// 500 if a row cannot be written as CSV.
 pub fn csv<Row: IntoIterator<Item = String>>(
     name: &str,
     header: &[&str],
@@ -24,6 +27,9 @@ pub fn csv<Row: IntoIterator<Item = String>>(
 }
 
 /// Appends one line of CSV.
+///
+/// # Errors
+/// 500 if the cells cannot be written as CSV.
 pub fn row(bytes: &mut Vec<u8>, cells: impl IntoIterator<Item = String>) -> Result<(), WebError> {
     let mut writer = csv::Writer::from_writer(bytes);
     let written = writer.write_record(cells.into_iter().map(inert));

@@ -30,6 +30,11 @@ pub const COUNTS: Doc = Doc::new(
     }),
 );
 
+/// Number of reports by day, throttle rule, outcome, product and version.
+///
+/// # Errors
+/// 400 if `days` is not a number in its range, 503 while the store cannot be read or written, 500 if stored
+/// data is damaged.
 pub fn counts(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let days = match request.query.get("days") {
         None => DAYS_DEFAULT,

@@ -20,7 +20,10 @@ impl Config {
         }
     }
 
-    /// Reads a text and applies it over the defaults. Errors and sources name the text `name`.
+    /// Reads a text and applies it over the defaults. Sources name the text `name`.
+    ///
+    /// # Errors
+    /// The [`ConfigError`] names the text, the line and what is accepted there.
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
         let file = File { name, text };
         let table = DeTable::parse(text)

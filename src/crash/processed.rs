@@ -88,6 +88,9 @@ impl ProcessedCrash {
     }
 
     /// The JSON of a processed crash with some of its fields changed.
+    ///
+    /// # Errors
+    /// `json` is not an object, so it is not a processed crash.
     pub fn edited(
         json: &[u8],
         change: impl FnOnce(&mut Map<String, Value>),

@@ -130,8 +130,11 @@ impl Field {
         }
     }
 
-    /// The typed value of an annotation's text. `Err` is a note for the processed crash. It contains the
-    /// annotation's name but not its value, which may be user data.
+    /// The typed value of an annotation's text.
+    ///
+    /// # Errors
+    /// A note for the processed crash. It contains the annotation's name but not its value, which may be user
+    /// data.
     pub fn value_of(&self, text: &str) -> Result<Value, String> {
         let bad = || {
             let annotation = self.annotation().unwrap_or(self.key);

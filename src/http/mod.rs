@@ -64,6 +64,10 @@ pub struct Server {
 }
 
 impl Server {
+    /// Opens the listeners and accepts connections.
+    ///
+    /// # Errors
+    /// A certificate cannot be loaded, or an address cannot be opened.
     pub fn start(app: Arc<App>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(IO_THREADS)

@@ -278,6 +278,9 @@ pub const ROUTES: &[Route] = &[
 const FURTHER_SUBMIT: Route = submit("/submit", Endpoint::Submit);
 
 /// The same as [`find`], including the configured paths of the collector.
+///
+/// # Errors
+/// As for [`find`].
 pub fn find_with(
     submit_paths: &[String],
     method: Method,
@@ -291,7 +294,10 @@ pub fn find_with(
     }
 }
 
-/// Checks the configured paths of the collector. A path that another route has is an error.
+/// Checks the configured paths of the collector.
+///
+/// # Errors
+/// Another route has one of the paths. The message names both.
 pub fn check_submit_paths(submit_paths: &[String]) -> Result<(), String> {
     for path in submit_paths {
         if let Some(route) = ROUTES
@@ -309,6 +315,9 @@ pub fn check_submit_paths(submit_paths: &[String]) -> Result<(), String> {
 
 /// The route for a request, and its captured segments, percent-decoded. A path without its final slash
 /// matches the route that has one.
+///
+/// # Errors
+/// 404 if no route has this path, 405 if the route has another method, which the message names.
 pub fn find(method: Method, path: &str) -> Result<(&'static Route, Vec<String>), WebError> {
     let mut known = None;
     for route in ROUTES {

@@ -108,6 +108,9 @@ impl Index {
     }
 
     /// The same for a catalogue that may differ from that of this process.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
     pub fn open_for(
         dir: &Path,
         store_id: u128,
@@ -147,6 +150,9 @@ impl Index {
     }
 
     /// Discards the current index and starts an empty one. No writer of it may be open.
+    ///
+    /// # Errors
+    /// The folder of the index cannot be read or written.
     pub fn reset(&self) -> Result<(), IndexError> {
         let begun = Arc::new(self.folders.begin()?);
         self.folders.put_in_place(begun.number)?;
@@ -154,12 +160,19 @@ impl Index {
     }
 
     /// Starts an empty index beside this one. No writer of it may be open.
+    ///
+    /// # Errors
+    /// The folder of the index cannot be read or written.
     pub fn begin_next(&self) -> Result<(), IndexError> {
         let begun = Arc::new(self.folders.begin()?);
         self.change(|sides| sides.next = Some(begun))
     }
 
     /// Discards the index that is built beside this one. No writer of it may be open.
+    ///
+    /// # Errors
+    /// The folder of the index cannot be read. The discarded index is not used any more, but its files remain
+    /// until the next start.
     pub fn drop_next(&self) -> Result<(), IndexError> {
         self.change(|sides| sides.next = None)
     }
@@ -172,6 +185,9 @@ impl Index {
 
     /// Puts the index that was built beside this one in its place. No writer may be open. Running searches
     /// finish on the old files. A kill leaves one of the two.
+    ///
+    /// # Errors
+    /// No index is built beside this one, or the folder of the index cannot be read or written.
     pub fn swap(&self) -> Result<(), IndexError> {
         let next = self.side(Side::Next)?;
         self.folders.put_in_place(next.number)?;

@@ -69,6 +69,9 @@ impl Index {
     }
 
     /// The same with the caller's limits.
+    ///
+    /// # Errors
+    /// As for [`Self::search`].
     pub fn search_within(
         &self,
         query: &Query,

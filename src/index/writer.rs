@@ -91,6 +91,9 @@ impl Writer {
     }
 
     /// Adds a crash, or replaces the crash in the index.
+    ///
+    /// # Errors
+    /// As for [`Self::add`].
     pub fn put(&mut self, document: &Document) -> Result<(), IndexError> {
         self.delete(document.seq);
         self.add(document)
@@ -98,6 +101,10 @@ impl Writer {
 
     /// Adds a crash that is not in the index, with the fields that the index knows. This is faster than
     /// `put`, because each deletion is looked up in every segment.
+    ///
+    /// # Errors
+    /// The writer has failed, for example because the disk is full. The caller must open it again and add
+    /// everything since the last commit once more.
     pub fn add(&mut self, document: &Document) -> Result<(), IndexError> {
         let layout = &self.opened.layout;
         let mut doc = TantivyDocument::new();
@@ -142,6 +149,10 @@ impl Writer {
     }
 
     /// Makes everything since the last commit durable and searchable.
+    ///
+    /// # Errors
+    /// The index cannot be written. Searches continue to use the last commit that succeeded. The caller must
+    /// open the writer again.
     pub fn commit(&mut self, watermark: Watermark) -> Result<(), IndexError> {
         let payload = Payload {
             store: format!("{:032x}", self.index.folders.store_id),

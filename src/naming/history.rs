@@ -22,6 +22,9 @@ const BATCH: usize = 256;
 
 impl Naming {
     /// Starts the thread that re-signs history.
+    ///
+    /// # Errors
+    /// The operating system cannot start the thread.
     pub fn start(self: &Arc<Self>) -> io::Result<()> {
         let naming = self.clone();
         let mut kept_up_to = 0;

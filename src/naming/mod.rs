@@ -60,6 +60,10 @@ impl From<StoreError> for ReviseError {
 
 impl Naming {
     /// Puts the newest revision of the store in force.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the row of the newest revision is damaged. Lists that this version cannot
+    /// compile are not an error: the built-in lists are used instead.
     pub fn open(store: Arc<Store>, ruleset: Ruleset) -> Result<Self, StoreError> {
         let in_force = match store.lists_in_force()? {
             None => InForce {
@@ -128,12 +132,18 @@ impl Naming {
     }
 
     /// What would change if these lists were in force.
+    ///
+    /// # Errors
+    /// [`ReviseError::List`] if the lists are invalid, [`ReviseError::Store`] if the store cannot be read.
     pub fn preview(&self, texts: ListTexts) -> Result<Preview, ReviseError> {
         let generator = self.generator(texts).map_err(ReviseError::List)?;
         Ok(preview::preview(&self.store, &generator)?)
     }
 
     /// Explains the signature of a crash under the lists in force; `None` if the crash cannot be read.
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub fn explain(&self, seq: u64, row: &StoredCrash) -> Result<Option<Explanation>, StoreError> {
         let Some(input) = input_of(&self.store, seq, row)? else {
             return Ok(None);

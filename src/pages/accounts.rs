@@ -12,11 +12,19 @@ use crate::store::accounts::{AccountChange, KeyRow, UserRow};
 use crate::web::{Caller, Params, Request, Response, WebError};
 
 /// The caller's account and tokens.
+///
+/// # Errors
+/// 503 while the store cannot be read, 500 if stored data is damaged.
 pub fn account(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     respond(app, request, "/account/", None)
 }
 
 /// Creates a token for the caller's account.
+///
+/// # Errors
+/// 400 if a value in the form is invalid or the account has too many tokens, 403 if the caller has no account
+/// or the caller's token has fewer rights than the account, 503 while the store cannot be written, 500 if
+/// stored data is damaged.
 pub fn create_own(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let user = own_managed(app, request)?;
     let form = request.form();
@@ -25,6 +33,10 @@ pub fn create_own(app: &App, request: &Request, _: &[String]) -> Result<Response
 }
 
 /// Revokes one of the caller's tokens. Every token may revoke itself.
+///
+/// # Errors
+/// 400 if the caller has no such token, 403 if the caller has no account or the caller's token has fewer
+/// rights than the account, 503 while the store cannot be written, 500 if stored data is damaged.
 pub fn revoke_own(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let form = request.form();
     let user = match asked_id(&form) {
@@ -36,12 +48,20 @@ pub fn revoke_own(app: &App, request: &Request, _: &[String]) -> Result<Response
 }
 
 /// All accounts and tokens.
+///
+/// # Errors
+/// 503 while the store cannot be read, 500 if stored data is damaged.
 pub fn users(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     respond(app, request, "/users/", None)
 }
 
 /// Adds an account or changes its role. The first account must be an admin. The caller who creates it
 /// continues as that admin.
+///
+/// # Errors
+/// 400 if the name or the role is invalid or no admin would remain. 429 if the account is the first one and
+/// the address of the request has sent too many wrong tokens; the account exists then. 503 while the store
+/// cannot be written, 500 if stored data is damaged.
 pub fn put(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let form = request.form();
     let name = form.get("name").unwrap_or_default().trim();
@@ -75,6 +95,11 @@ pub fn put(app: &App, request: &Request, _: &[String]) -> Result<Response, WebEr
     Ok(respond(app, request, "/users/", Some(secret))?.with("set-cookie", cookie))
 }
 
+/// Removes an account with its tokens and saved searches.
+///
+/// # Errors
+/// 400 if the account does not exist or is the last admin, 503 while the store cannot be written, 500 if
+/// stored data is damaged.
 pub fn remove(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let form = request.form();
     let name = form.get("name").unwrap_or_default();
@@ -83,6 +108,10 @@ pub fn remove(app: &App, request: &Request, _: &[String]) -> Result<Response, We
 }
 
 /// Creates a token for any account.
+///
+/// # Errors
+/// 400 if a value in the form is invalid or the account has too many tokens, 503 while the store cannot be
+/// written, 500 if stored data is damaged.
 pub fn create_any(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let form = request.form();
     let user = form.get("user").unwrap_or_default();
@@ -90,6 +119,10 @@ pub fn create_any(app: &App, request: &Request, _: &[String]) -> Result<Response
     respond(app, request, "/users/", Some(made))
 }
 
+/// Revokes a token of any account.
+///
+/// # Errors
+/// 400 if there is no such token, 503 while the store cannot be written, 500 if stored data is damaged.
 pub fn revoke_any(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     revoke(app, &request.form(), None)?;
     Ok(Response::see_other("/users/"))

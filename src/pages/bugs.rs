@@ -25,6 +25,10 @@ const BUGS_MAX: usize = 50;
 const IDS_MAX: usize = 4;
 
 /// Attaches a bug to a signature.
+///
+/// # Errors
+/// 400 if the signature or the bug is missing or invalid, 503 while the store cannot be written, 500 if
+/// stored data is damaged.
 pub fn attach(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let form = request.form();
     let signature = signature_in(&form)?;
@@ -46,6 +50,11 @@ pub fn attach(app: &App, request: &Request, _: &[String]) -> Result<Response, We
 }
 
 /// Detaches a bug, which undoes [`attach`].
+///
+/// # Errors
+/// 400 if a value is missing or the signature is too long, 404 if the bug is not attached to the signature,
+/// 409 if the bug itself names the signature, 503 while the store cannot be written, 500 if stored data is
+/// damaged.
 pub fn detach(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let form = request.form();
     let signature = signature_in(&form)?;

@@ -19,6 +19,11 @@ const PRODUCTS: usize = 50;
 /// The default number of days of a search.
 const DAYS: u64 = 7;
 
+/// Shows the newest crashes and the counts of the last days.
+///
+/// # Errors
+/// 400 if the search exceeds its limits, 503 while the store or the index cannot answer, 500 if the database
+/// is damaged.
 pub fn home(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let newest = app.store.newest(NEWEST)?;
     let week = week(app, request.sees_protected())?;

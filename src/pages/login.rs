@@ -22,11 +22,20 @@ pub fn ask(request: &Request, error: &WebError) -> Response {
     )
 }
 
+/// Shows the form.
+///
+/// # Errors
+/// Never fails. All handlers have this type.
 pub fn form(_: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let next = request.query.get(NEXT).unwrap_or("/");
     Ok(answer(200, next, None))
 }
 
+/// Opens a session for the holder of a token or of the local key.
+///
+/// # Errors
+/// 503 while the store cannot be written, 500 if stored data is damaged. A wrong token is not an error, but a
+/// page with status 403. After too many of them the page has status 429.
 pub fn login(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let form = request.form();
     let next = form.get(NEXT).unwrap_or("/");
@@ -46,6 +55,10 @@ pub fn login(app: &App, request: &Request, _: &[String]) -> Result<Response, Web
     }
 }
 
+/// Ends the session.
+///
+/// # Errors
+/// 503 while the store cannot be written. The session may still be open.
 pub fn logout(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let gone = sessions::close(app, request)?;
     Ok(Response::see_other("/login/").with("set-cookie", gone))
@@ -53,6 +66,10 @@ pub fn logout(app: &App, request: &Request, _: &[String]) -> Result<Response, We
 
 /// Opens a session for a caller with the local key in the URL, and redirects the browser to the same URL
 /// without the key, so that the key is not visible any longer. `None` if there is no valid key.
+///
+/// # Errors
+/// 429 if the address of the request sent too many wrong keys, 503 while the store cannot be written, 500 if
+/// stored data is damaged.
 pub fn by_key(app: &App, request: &Request) -> Result<Option<Response>, WebError> {
     let Some(key) = request.query.get(KEY) else {
         return Ok(None);

@@ -26,6 +26,11 @@ const CANDIDATES_MAX: usize = 200;
 const MOVERS_RANK_MAX: usize = 100;
 const VERSIONS: usize = 8;
 
+/// Shows the product in the URL.
+///
+/// # Errors
+/// 400 if the search exceeds its limits, 503 while the store or the index cannot answer, 500 if stored data
+/// is damaged.
 pub fn product(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
     let product = captures.first().map_or("", String::as_str);
     let view = View::load(app, request, product)?;

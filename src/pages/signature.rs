@@ -54,6 +54,11 @@ const UPTIMES: [(i64, &str); 5] = [
 /// Maximum number of other signatures of the same crashes on the page.
 const MOVES_MAX: usize = 10;
 
+/// Shows the signature in the parameter `signature`.
+///
+/// # Errors
+/// 400 if the signature is missing, a parameter is invalid or the search exceeds its limits, 503 while the
+/// store or the index cannot answer, 500 if stored data is damaged.
 pub fn report(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let Some(text) = request.query.get(name::SIGNATURE) else {
         return Err(WebError::bad(

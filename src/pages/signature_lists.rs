@@ -23,6 +23,11 @@ const PARTS_MAX: usize = 8;
 /// Seconds until the page reloads while a re-sign is running.
 const REFRESH_S: u32 = 3;
 
+/// Shows the lists in force, or those of `revision`, in the form.
+///
+/// # Errors
+/// 400 if `revision` is not a number, 404 if the revision does not exist. 503 while the store cannot be read,
+/// 500 if stored data is damaged.
 pub fn lists(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let texts = match request.query.get("revision") {
         Some(text) => texts_of(app, revision(text)?)?,
@@ -37,6 +42,10 @@ pub fn lists(app: &App, request: &Request, _: &[String]) -> Result<Response, Web
 }
 
 /// Shows what the lists in the form would change. Changes nothing.
+///
+/// # Errors
+/// 400 if the form is incomplete. 503 while the store cannot be read, 500 if stored data is damaged. Invalid
+/// lists are not an error, but a page with status 400 that contains the user's input.
 pub fn preview(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let draft = Draft::read(&request.form())?;
     let (outcome, status) = match app.naming.preview(draft.texts.clone()) {
@@ -48,6 +57,11 @@ pub fn preview(app: &App, request: &Request, _: &[String]) -> Result<Response, W
 }
 
 /// Puts the lists in the form in force.
+///
+/// # Errors
+/// 400 if the form is incomplete, 503 while the store cannot be written, 500 if stored data is damaged.
+/// Invalid lists are not an error, but a page with status 400 that contains the user's input. If another
+/// revision became active in the meantime, this page has status 409.
 pub fn apply(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let form = request.form();
     let draft = Draft::read(&form)?;
@@ -72,6 +86,11 @@ pub fn apply(app: &App, request: &Request, _: &[String]) -> Result<Response, Web
 }
 
 /// Puts the lists of an earlier revision in force again, as a new revision.
+///
+/// # Errors
+/// 400 if the form is incomplete or the lists are invalid, 404 if the revision does not exist, 409 if another
+/// revision became active in the meantime, 503 while the store cannot be written, 500 if stored data is
+/// damaged.
 pub fn restore(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let form = request.form();
     let text = form

@@ -10,6 +10,10 @@ use crate::store::reprocess::Cause;
 use crate::store::{State, StoreStatus};
 use crate::web::{Request, Response, WebError};
 
+/// Shows the state of the server.
+///
+/// # Errors
+/// 503 while the store cannot be read, 500 if stored data is damaged.
 pub fn status(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let store = app.store.status()?;
     let content = html! {
@@ -274,6 +278,9 @@ fn retention(app: &App, request: &Request) -> Markup {
 }
 
 /// Confirms the waiting pass of retention.
+///
+/// # Errors
+/// Never fails. All handlers have this type.
 pub fn confirm_retention(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
     app.retention.confirm();
     Ok(Response::see_other("/status/"))
@@ -327,6 +334,9 @@ fn bugzilla(app: &App) -> Result<Markup, WebError> {
 }
 
 /// Rebuilds the index beside the current one, for an admin who does not trust it.
+///
+/// # Errors
+/// Never fails. All handlers have this type.
 pub fn reindex(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
     app.indexer.rebuild();
     Ok(Response::see_other("/status/"))

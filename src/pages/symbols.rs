@@ -27,6 +27,10 @@ const NAMED: usize = 3;
 /// Seconds until the page reloads while a reprocessing job is running.
 const REFRESH_S: u32 = 2;
 
+/// Shows the missing symbols, the latest reprocessings and the releases.
+///
+/// # Errors
+/// 503 while the store cannot be read, 500 if stored data is damaged.
 pub fn symbols(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let params = &request.query;
     let (product, version) = (params.get(name::PRODUCT), params.get(name::VERSION));
@@ -60,11 +64,17 @@ pub fn symbols(app: &App, request: &Request, _: &[String]) -> Result<Response, W
 }
 
 /// `POST /symbols/pin`: the symbols of a release are never deleted.
+///
+/// # Errors
+/// 400 if the product is missing, 503 while the store cannot be written.
 pub fn pin(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     change_pin(app, request, SymbolChange::Pin)
 }
 
-/// `POST /symbols/unpin`
+/// `POST /symbols/unpin`: the symbols of a release can be deleted again.
+///
+/// # Errors
+/// 400 if the product is missing, 503 while the store cannot be written.
 pub fn unpin(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     change_pin(app, request, SymbolChange::Unpin)
 }

@@ -20,6 +20,11 @@ const SEARCH_DAYS: u32 = 7;
 /// Rows of the table of products and versions.
 const VERSIONS_MAX: usize = 200;
 
+/// Shows the rules with their decisions of the last days.
+///
+/// # Errors
+/// 400 if the search exceeds its limits, 503 while the store or the index cannot answer, 500 if stored data
+/// is damaged.
 pub fn throttling(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let today = app.clock.now().day();
     let decided = app.store.decisions(today.back(DAYS - 1)..=today)?;

@@ -51,6 +51,11 @@ const OFFER_DAYS: i64 = 28;
 /// Limit of products, and of versions per product, that are read for the choice.
 const OFFER_VALUES: usize = 100;
 
+/// Shows the top crashers of a product, or returns them as a file.
+///
+/// # Errors
+/// 400 if a parameter is invalid or the search exceeds its limits, 503 while the store or the index cannot
+/// answer, 500 if stored data is damaged.
 pub fn topcrashers(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let filters = Filters::parse(&request.query)?;
     let now = app.clock.now();

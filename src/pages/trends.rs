@@ -32,6 +32,10 @@ const BUILDS_MAX: usize = 20;
 const VERSIONS_MAX: usize = 100;
 const FORMATS: [&str; 1] = ["csv"];
 
+/// Shows the trends of a product, or returns them as a file.
+///
+/// # Errors
+/// 400 if a parameter is invalid. 503 while the store cannot be read, 500 if stored data is damaged.
 pub fn trends(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let filters = Filters::parse(&request.query)?;
     let (products, _) = app.store.counted_products()?;

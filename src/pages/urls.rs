@@ -22,6 +22,11 @@ const SIZE: usize = 500;
 const CRASHES_MIN: u64 = 2;
 const KINDS: [(&str, &str); 2] = [("page", name::URL_PAGE), ("domain", name::URL_DOMAIN)];
 
+/// Shows the URLs or domains with the most crashes, or returns them as a file.
+///
+/// # Errors
+/// 400 if a parameter is invalid or the search exceeds its limits, 503 while the store or the index cannot
+/// answer, 500 if stored data is damaged.
 pub fn urls(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let params = &request.query;
     let days = one_of(params, "days", &DAYS)?.unwrap_or(DAYS_DEFAULT);

@@ -177,6 +177,9 @@ impl Draft<'_> {
 }
 
 /// A processed crash with another signature.
+///
+/// # Errors
+/// `json` is not an object, so it is not a processed crash.
 pub fn renamed(
     json: &[u8],
     signature: &Signature,

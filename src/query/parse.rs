@@ -51,6 +51,9 @@ impl Query {
 
     /// The same for a caller that tries again without the wrong parameters. The patterns of all tries share
     /// one budget.
+    ///
+    /// # Errors
+    /// As for [`Self::parse`].
     pub fn parse_within(
         params: &[(String, String)],
         now: Timestamp,

@@ -115,6 +115,9 @@ pub struct Retention {
 
 impl Retention {
     /// Starts the thread. It calls `keep` at each pass.
+    ///
+    /// # Errors
+    /// The operating system cannot start the thread.
     pub fn start(
         store: Arc<Store>,
         symbols: SymbolPlaces,
@@ -213,6 +216,10 @@ fn look(
 
 /// Deletes what is too old at `now`. If that is too much and not confirmed, returns [`Held`] instead. With
 /// `is_thorough` it checks every crash, not only the oldest ones.
+///
+/// # Errors
+/// The store cannot be read or written, or stored data is damaged. Some crashes may be deleted already. The
+/// next pass continues.
 pub fn guarded_pass(
     store: &Store,
     symbols: &SymbolPlaces,
@@ -292,6 +299,9 @@ fn due_rows(
 }
 
 /// Deletes what is too old at `now`, and frees the disk space.
+///
+/// # Errors
+/// The store cannot be read or written. Some crashes may be deleted already. The next pass continues.
 pub fn pass(
     store: &Store,
     keep: &Keep,
@@ -330,6 +340,10 @@ pub fn pass(
 
 /// Makes the store's records about symbols agree with the folders, and deletes symbols that are too old at
 /// `now`. Returns the number of deleted modules.
+///
+/// # Errors
+/// The store or a folder of symbols cannot be read or written. Some modules may be deleted already. The next
+/// pass continues.
 pub fn symbols_pass(
     store: &Store,
     symbols: &SymbolPlaces,

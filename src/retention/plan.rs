@@ -113,6 +113,9 @@ impl fmt::Display for Held {
 }
 
 /// Counts what a pass at `now` would delete.
+///
+/// # Errors
+/// The store cannot be read, or stored data is damaged.
 pub fn plan(
     store: &Store,
     symbols: &SymbolPlaces,

@@ -93,7 +93,11 @@ pub struct UnloadedModule<'a> {
 }
 
 impl<'a> CrashData<'a> {
-    /// Reads siggen's input as JSON text. A value that is not an object is a syntax error at its start.
+    /// Reads siggen's input as JSON text.
+    ///
+    /// # Errors
+    /// The text is not JSON, or it is nested too deeply. A value that is not an object is a syntax error at
+    /// its start.
     pub fn parse(text: &'a str) -> Result<CrashData<'a>, JsonError> {
         let data = json::read(text, |mut source| match source.shape() {
             Shape::Object => CrashData::read(source).map(Some),

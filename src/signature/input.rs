@@ -167,6 +167,9 @@ impl StoredFrame {
 
 impl<F> Input<F> {
     /// The same input with other frames.
+    ///
+    /// # Errors
+    /// The first error of `frame`.
     pub fn map<G, E>(&self, mut frame: impl FnMut(&F) -> Result<G, E>) -> Result<Input<G>, E> {
         let mut stack = |frames: &[F]| frames.iter().map(&mut frame).collect::<Result<Vec<G>, E>>();
         Ok(Input {

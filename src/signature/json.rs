@@ -48,6 +48,10 @@ pub enum JsonError {
 
 impl<'a> Value<'a> {
     /// Reads one JSON text. White space around it is allowed.
+    ///
+    /// # Errors
+    /// [`JsonError::Syntax`] with the byte at which the text is not JSON, [`JsonError::Depth`] if it is
+    /// nested too deeply.
     pub fn parse(text: &'a str) -> Result<Value<'a>, JsonError> {
         read(text, |source| source.value())
     }

@@ -49,6 +49,9 @@ impl ListTexts {
     }
 
     /// Reads the files of a folder. Only the site rules may be missing.
+    ///
+    /// # Errors
+    /// A file is missing, too large, or not UTF-8. The [`ListError`] names it.
     pub fn load(folder: &Path) -> Result<ListTexts, ListError> {
         let mut texts = ListTexts(Default::default());
         for (name, text) in FILES.into_iter().zip(&mut texts.0) {
@@ -77,6 +80,10 @@ impl ListTexts {
     }
 
     /// Parses the text of [`ListTexts::export`]. A file that is missing is empty.
+    ///
+    /// # Errors
+    /// The name of a file is unknown or occurs twice, or there is text before the first name. The
+    /// [`ListError`] has the line.
     pub fn import(text: &str) -> Result<ListTexts, ListError> {
         let mut texts = ListTexts(Default::default());
         let mut current: Option<usize> = None;
@@ -136,11 +143,17 @@ impl Lists {
     }
 
     /// Loads the files of a folder.
+    ///
+    /// # Errors
+    /// As for [`ListTexts::load`] and [`Lists::new`].
     pub fn load(folder: &Path) -> Result<Lists, ListError> {
         Lists::new(ListTexts::load(folder)?)
     }
 
-    /// Checks and compiles lists. The error is about the first entry that cannot be used.
+    /// Checks and compiles lists.
+    ///
+    /// # Errors
+    /// A file is too large, or an entry cannot be used. The [`ListError`] is about the first such entry.
     pub fn new(texts: ListTexts) -> Result<Lists, ListError> {
         Lists::compile(texts, Check::Each)
     }

@@ -96,6 +96,10 @@ impl Namer {
 }
 
 /// The child's side: restricts this process, then answers the questions on `input`.
+///
+/// # Errors
+/// The process cannot limit itself, the input is not a list of questions, or the output cannot be written.
+/// The parent gets no answer.
 pub fn serve_names(
     symbols: Vec<PathBuf>,
     mapped: Option<PathBuf>,

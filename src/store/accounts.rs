@@ -111,11 +111,17 @@ pub enum AccountChange {
 
 impl Store {
     /// Changes accounts, all in one transaction. Returns the id of the last key added.
+    ///
+    /// # Errors
+    /// The store cannot be written, or a row that the changes concern is damaged.
     pub fn change_accounts(&self, changes: Vec<AccountChange>) -> Result<u64, StoreError> {
         self.ask(ChangeAccounts(changes))
     }
 
     /// Every account, by name.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the row of an account is damaged.
     pub fn users(&self) -> Result<Vec<UserRow>, StoreError> {
         self.read(|read| {
             let mut users = Vec::new();
@@ -126,6 +132,10 @@ impl Store {
         })
     }
 
+    /// The account with this name.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the row of this account is damaged.
     pub fn user(&self, name: &str) -> Result<Option<UserRow>, StoreError> {
         self.read(|read| {
             let row = read.open_table(USERS)?.get(name)?;
@@ -133,11 +143,19 @@ impl Store {
         })
     }
 
+    /// True if any account exists.
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub fn has_users(&self) -> Result<bool, StoreError> {
         self.read(|read| Ok(!read.open_table(USERS)?.is_empty()?))
     }
 
     /// Every token with its id, or only the tokens of one user.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the row of a token is damaged. This also fails for one user if the
+    /// damaged token belongs to another.
     pub fn tokens(&self, user: Option<&str>) -> Result<Vec<(u64, KeyRow)>, StoreError> {
         self.read(|read| {
             let mut tokens = Vec::new();
@@ -153,6 +171,9 @@ impl Store {
     }
 
     /// Every saved search with its id, oldest first.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the row of a search is damaged.
     pub fn searches(&self) -> Result<Vec<(u64, SearchRow)>, StoreError> {
         self.read(|read| {
             let mut searches = Vec::new();
@@ -165,6 +186,10 @@ impl Store {
     }
 
     /// The holder of the key with this hash.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the row of this key or of its account is damaged. The caller must not be
+    /// let in.
     pub fn holder(&self, hash: &KeyHash) -> Result<Option<Holder>, StoreError> {
         self.read(|read| {
             let key_id = read.open_table(KEY_HASHES)?.get(hash)?.map(|id| id.value());
@@ -173,6 +198,10 @@ impl Store {
     }
 
     /// The session whose cookie has this hash; `None` also if its token was removed.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the row of this session, its token or its account is damaged. The caller
+    /// must not be let in.
     pub fn session(&self, hash: &KeyHash) -> Result<Option<OpenSession>, StoreError> {
         self.read(|read| {
             let Some(row) = read.open_table(SESSIONS)?.get(hash)? else {

@@ -92,11 +92,17 @@ impl BugRow {
 
 impl Store {
     /// Changes bugs, all in one transaction.
+    ///
+    /// # Errors
+    /// The store cannot be written, or the row of one of the bugs is damaged.
     pub fn change_bugs(&self, changes: Vec<BugChange>) -> Result<(), StoreError> {
         self.ask(ChangeBugs(changes))
     }
 
     /// The bugs of each of these signatures, newest first. Signatures without bugs are left out.
+    ///
+    /// # Errors
+    /// The store cannot be read. Damaged bugs are left out.
     pub fn bugs_of(
         &self,
         signatures: &[String],
@@ -124,6 +130,9 @@ impl Store {
     }
 
     /// The signatures of the bugs with these ids, in any tracker.
+    ///
+    /// # Errors
+    /// The store cannot be read. Damaged bugs are left out.
     pub fn signatures_of(&self, ids: &[String]) -> Result<Vec<Association>, StoreError> {
         self.read(|read| {
             let by_bug = read.open_table(BUG_SIGNATURES)?;
@@ -143,6 +152,9 @@ impl Store {
     }
 
     /// The ids of a tracker's bugs.
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub fn bugs_in(&self, tracker: &str) -> Result<Vec<String>, StoreError> {
         self.read(|read| {
             let mut ids = Vec::new();
@@ -158,6 +170,9 @@ impl Store {
     }
 
     /// When the last successful pass over a tracker began.
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub fn last_pass(&self, tracker: &str) -> Result<Option<Timestamp>, StoreError> {
         self.read(|read| {
             let began = read.open_table(TRACKERS)?.get(tracker)?;

@@ -44,6 +44,9 @@ pub struct CounterKey {
 impl Store {
     /// Sums the counters of a product over days, one sum for each key that `key` returns. Rows for which it
     /// returns `None` are left out.
+    ///
+    /// # Errors
+    /// The store cannot be read, or a counter of these days is damaged.
     pub fn counters<K: Eq + Hash>(
         &self,
         product: &str,
@@ -77,6 +80,9 @@ impl Store {
     /// Products that have ever been counted: the [`limits::PRODUCTS_MAX`] products with the most crashes,
     /// sorted by name, and the number of further products. Clients choose these names, so there may be any
     /// number of them.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the name of a product is missing in it.
     pub fn counted_products(&self) -> Result<(Vec<String>, u64), StoreError> {
         self.read(|read| {
             let totals = read.open_table(PRODUCT_TOTALS)?;

@@ -62,6 +62,10 @@ impl Store {
     }
 
     /// Reports of these days, by the rule that decided about them.
+    ///
+    /// # Errors
+    /// The store cannot be read. Also fails while the store cannot be written if counts of discarded reports
+    /// are still in memory, because they are stored first.
     pub fn decisions(&self, days: RangeInclusive<Day>) -> Result<Vec<Decided>, StoreError> {
         self.settle_discards()?;
         self.read(|read| {

@@ -12,49 +12,105 @@ use std::sync::Arc;
 
 /// A directory of files. No change is durable before the matching sync has returned.
 pub trait Disk: fmt::Debug + Send + Sync {
-    /// Creates a new, empty file; `AlreadyExists` if there is one. Its name is durable after
-    /// [`Disk::sync_dir`].
+    /// Creates a new, empty file. Its name is durable after [`Disk::sync_dir`].
+    ///
+    /// # Errors
+    /// `AlreadyExists` if there is such a file. Any other error means that the disk failed.
     fn create(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
+
     /// Opens an existing file for reading and writing.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such file. Any other error means that the disk failed.
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
+
     /// The names in a folder, in no particular order.
+    ///
+    /// # Errors
+    /// The folder does not exist or cannot be read.
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;
+
+    /// Removes a file. Until [`Disk::sync_dir`], it can come back after a power cut.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such file. Any other error means that the disk failed.
     fn remove(&self, path: &str) -> io::Result<()>;
+
     /// Creates a folder and its parents if they do not exist.
+    ///
+    /// # Errors
+    /// The folder cannot be created, for example because a file has its name.
     fn create_dir(&self, dir: &str) -> io::Result<()>;
+
     /// Makes the names in a folder durable. `""` is the data directory itself.
+    ///
+    /// # Errors
+    /// The names may not be durable. The caller must not rely on any change since the last sync.
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
 }
 
 /// An open file that any thread can read and write at offsets.
 pub trait DiskFile: fmt::Debug + Send + Sync {
+    /// The length in bytes.
+    ///
+    /// # Errors
+    /// The disk failed.
     fn len(&self) -> io::Result<u64>;
-    /// Fills `out`, or fails with `UnexpectedEof`.
+
+    /// Fills `out` from an offset.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the file ends before `out` is full. Any other error means that the disk failed.
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
+
     /// Writes all of `bytes`. Grows the file if necessary.
+    ///
+    /// # Errors
+    /// The disk failed or is full. Some of the bytes may have been written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
     /// Truncates the file, or extends it with zeros.
+    ///
+    /// # Errors
+    /// The disk failed or is full.
     fn set_len(&self, len: u64) -> io::Result<()>;
+
     /// Makes all bytes and the length written so far durable.
+    ///
+    /// # Errors
+    /// The bytes may not be durable, even if a later call succeeds.
     fn sync_data(&self) -> io::Result<()>;
 
     /// Whether the path with which it was opened still leads to this file. False if the file was removed,
     /// moved or replaced.
+    ///
+    /// # Errors
+    /// It is not known whether the path leads to this file, because the path or the file cannot be examined.
     fn is_in_place(&self) -> io::Result<bool> {
         Ok(true)
     }
 
     /// Takes the operating system's lock on the file, for as long as it is open. False if another process has
     /// the lock.
+    ///
+    /// # Errors
+    /// The file system has no locks, or has run out of them.
     fn try_lock(&self) -> io::Result<bool> {
         Ok(true)
     }
 
     /// Releases the lock before the file is closed.
+    ///
+    /// # Errors
+    /// The file is still locked until it is closed.
     fn unlock(&self) -> io::Result<()> {
         Ok(())
     }
 
+    /// True if the file has no bytes.
+    ///
+    /// # Errors
+    /// The disk failed.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
@@ -68,6 +124,9 @@ pub struct OsDisk {
 
 impl OsDisk {
     /// Uses `root`. Creates it with mode 0700 if it does not exist.
+    ///
+    /// # Errors
+    /// The folder cannot be created.
     pub fn new(root: &Path) -> io::Result<Self> {
         make_private_dir(root)?;
         Ok(Self {
@@ -78,6 +137,9 @@ impl OsDisk {
 
 /// Creates a folder that only its owner can enter, with its parents. Syncs the parents, so that a power cut
 /// does not lose the name. An existing folder keeps its mode.
+///
+/// # Errors
+/// A folder cannot be created, or its name cannot be made durable.
 pub fn make_private_dir(dir: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = dir
         .ancestors()

@@ -38,6 +38,9 @@ const LACK_RELEASES_READ_MAX: usize = 1_000;
 
 impl Store {
     /// All lacks of all crashes.
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub fn lacks(&self) -> Result<Vec<Lack>, StoreError> {
         self.read(|read| {
             let lacking = read.open_table(LACKING)?;
@@ -57,6 +60,9 @@ impl Store {
     }
 
     /// The newest crash that has this lack.
+    ///
+    /// # Errors
+    /// The store cannot be read, or that crash is damaged.
     pub fn newest_lacking(&self, lack: &Lack) -> Result<Option<StoredCrash>, StoreError> {
         let seq = self.read(|read| {
             let names = read.open_table(NAMES)?;
@@ -75,6 +81,9 @@ impl Store {
     }
 
     /// The most frequent lacks with their numbers of crashes, of one product and version if given.
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub fn lacking(
         &self,
         product: Option<&str>,

@@ -17,6 +17,9 @@ use super::txn::Txn;
 
 impl Store {
     /// The texts of these ids, in the same order.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if an id has no text. Any other error means that the store cannot be read.
     pub fn names(&self, ids: &[NameId]) -> Result<Vec<String>, StoreError> {
         self.read(|read| {
             let mut names = Names::open(read)?;

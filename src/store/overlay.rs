@@ -134,6 +134,10 @@ struct State {
 }
 
 impl OverlayFile {
+    /// An overlay over a file, without changes.
+    ///
+    /// # Errors
+    /// The length of the file cannot be read.
     pub fn over(base: Arc<dyn DiskFile>) -> io::Result<Self> {
         let len = base.len()?;
         Ok(Self::new(Some(base), len))

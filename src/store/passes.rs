@@ -18,6 +18,9 @@ const LAST: &str = "last";
 
 impl Store {
     /// The last pass that succeeded; `None` if none is stored yet.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the row of the pass is damaged.
     pub fn last_retention(&self) -> Result<Option<PassRow>, StoreError> {
         self.read(|read| {
             let table = match read.open_table(PASSES) {
@@ -31,11 +34,17 @@ impl Store {
     }
 
     /// Stores that a pass succeeded.
+    ///
+    /// # Errors
+    /// The store cannot be written. The next pass then compares with the pass before this one.
     pub fn retained(&self, pass: PassRow) -> Result<(), StoreError> {
         self.ask(Retained(pass))
     }
 
     /// Number of deferred crashes that expire after `after` and not later than `up_to`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub fn deferred_between(
         &self,
         after: Option<Timestamp>,

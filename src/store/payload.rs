@@ -142,6 +142,11 @@ impl PayloadBuilder {
         self.raw_bytes + self.pending.len() as u64
     }
 
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// The spill file cannot be created or written, for example because the disk is full. The payload is then
+    /// useless.
     pub fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let room = CHUNK_BYTES - self.pending.len();
@@ -158,6 +163,10 @@ impl PayloadBuilder {
         Ok(())
     }
 
+    /// Packs the last bytes and returns the payload.
+    ///
+    /// # Errors
+    /// The spill file cannot be created or written, for example because the disk is full.
     pub fn finish(mut self) -> io::Result<Payload> {
         let last = std::mem::take(&mut self.pending);
         if !last.is_empty() {

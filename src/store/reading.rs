@@ -13,6 +13,10 @@ use crate::crash::raw::RawCrash;
 
 impl Store {
     /// A crash by its id, with its sequence number.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] or [`StoreError::Newer`] if only this crash cannot be read. Other crashes are
+    /// not affected. Any other error means that the store cannot be read.
     pub fn crash(&self, id: CrashId) -> Result<Option<(u64, StoredCrash)>, StoreError> {
         self.read(|read| {
             let Some(seq) = read.open_table(IDS)?.get(id.bits())?.map(|v| v.value()) else {
@@ -28,6 +32,10 @@ impl Store {
     }
 
     /// A crash by its sequence number.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] or [`StoreError::Newer`] if only this crash cannot be read. Other crashes are
+    /// not affected. Any other error means that the store cannot be read.
     pub fn crash_at(&self, seq: u64) -> Result<Option<StoredCrash>, StoreError> {
         self.read(|read| {
             let crashes = read.open_table(CRASHES)?;
@@ -38,7 +46,10 @@ impl Store {
         })
     }
 
-    /// The newest crashes by receipt, newest first.
+    /// The newest crashes by receipt, newest first. Crashes with damaged rows are left out.
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub fn newest(&self, limit: usize) -> Result<Vec<StoredCrash>, StoreError> {
         self.read(|read| {
             let crashes = read.open_table(CRASHES)?;
@@ -56,6 +67,9 @@ impl Store {
 
     /// The next `limit` crashes with sequence numbers above `after`, ascending. There are fewer only at the
     /// end of the table. Crashes with damaged rows are left out.
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub fn scan(&self, after: u64, limit: usize) -> Result<Vec<(u64, StoredCrash)>, StoreError> {
         self.read(|read| {
             let crashes = read.open_table(CRASHES)?;
@@ -72,6 +86,9 @@ impl Store {
     }
 
     /// The store's own id, created once.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if the id is missing. Any other error means that the store cannot be read.
     pub fn id(&self) -> Result<u128, StoreError> {
         self.read(|read| {
             let id = read
@@ -104,12 +121,20 @@ impl Store {
     }
 
     /// The bytes of a dump or attachment, exactly as received.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if the file with the bytes is missing or is damaged at their start. Other
+    /// crashes are not affected. [`StoreError::Unavailable`] if the disk failed.
     pub fn part(&self, part: &StoredPart) -> Result<PayloadReader, StoreError> {
         self.shared.readers.read(part.blob)
     }
 
     /// Crashes that are queued or being processed, and the total number of them. Crashes that workers have
-    /// come first. The result leaves out the first `skip` crashes and has at most `limit`.
+    /// come first. The result leaves out the first `skip` crashes and crashes with damaged rows, and has at
+    /// most `limit`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub fn awaited(
         &self,
         skip: usize,

@@ -40,6 +40,9 @@ pub struct Sighting {
 
 impl Store {
     /// The sightings of a signature, by day.
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub fn sightings(&self, signature: &str) -> Result<Vec<Sighting>, StoreError> {
         self.read(|read| {
             let Some(id) = name_id(read, signature)? else {
@@ -66,6 +69,9 @@ impl Store {
     }
 
     /// When each of these signatures was first counted. Signatures that were never counted are left out.
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub fn first_seen(
         &self,
         signatures: &[String],

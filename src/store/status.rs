@@ -57,6 +57,11 @@ impl StoreStatus {
 }
 
 impl Store {
+    /// The state of the store, for the status page and the health check.
+    ///
+    /// # Errors
+    /// The store cannot be read. A store that cannot be written is not an error: see
+    /// [`StoreStatus::latched`].
     pub fn status(&self) -> Result<StoreStatus, StoreError> {
         // An idle server writes nothing, so its writer would not notice that the file was replaced.
         let displaced = || self.shared.check_in_place().err().map(|e| e.to_string());

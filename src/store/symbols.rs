@@ -93,27 +93,42 @@ pub enum SymbolChange {
 
 impl Store {
     /// Changes symbols, all in one transaction.
+    ///
+    /// # Errors
+    /// The store cannot be written, or the row of one of the modules is damaged.
     pub fn change_symbols(&self, changes: Vec<SymbolChange>) -> Result<(), StoreError> {
         self.ask(ChangeSymbols(changes))
     }
 
     /// The module with this debug id, which must be in upper case.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the row of this module is damaged.
     pub fn symbols_of(&self, debug_id: &str) -> Result<Option<StoredSymbols>, StoreError> {
         self.read(|read| row(read, debug_id))
     }
 
     /// All modules with a debug file of this name, in any case.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the row of one of these modules is damaged.
     pub fn symbols_named(&self, debug_file: &str) -> Result<Vec<StoredSymbols>, StoreError> {
         let name = debug_file.to_lowercase();
         self.read(|read| rows_by(read, SYMBOL_NAMES, &name))
     }
 
     /// All modules whose program has this code id, which must be in lower case.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the row of one of these modules is damaged.
     pub fn symbols_by_code(&self, code_id: &str) -> Result<Vec<StoredSymbols>, StoreError> {
         self.read(|read| rows_by(read, SYMBOL_CODES, code_id))
     }
 
     /// Every module, by debug id.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the row of a module is damaged.
     pub fn all_symbols(&self) -> Result<Vec<StoredSymbols>, StoreError> {
         self.read(|read| {
             let mut rows = Vec::new();
@@ -125,6 +140,9 @@ impl Store {
     }
 
     /// The releases whose symbols are never deleted.
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub fn pinned_releases(&self) -> Result<Vec<Release>, StoreError> {
         self.read(|read| {
             let mut pins = Vec::new();
@@ -141,6 +159,9 @@ impl Store {
     }
 
     /// When a source was last asked for a module that it did not have.
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub fn missed_at(&self, source: &str, debug_id: &str) -> Result<Option<Timestamp>, StoreError> {
         self.read(|read| {
             let at = read.open_table(SYMBOL_MISSES)?.get((source, debug_id))?;

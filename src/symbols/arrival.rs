@@ -147,6 +147,9 @@ pub struct Together<'a> {
 
 impl Together<'_> {
     /// Stores the contents of `file`, except halves. `name` is the client's name of it.
+    ///
+    /// # Errors
+    /// Only if `file` cannot be read or examined. Everything else is in the verdicts.
     pub fn take(&mut self, mut file: File, name: &str) -> io::Result<Arrival> {
         file.rewind()?;
         let mut arriving = Arriving {

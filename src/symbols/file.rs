@@ -46,11 +46,18 @@ impl SymbolFile {
         }
     }
 
+    /// The metadata of [`Self::path`]. Its length and modification time identify the content.
+    ///
+    /// # Errors
+    /// The file does not exist any more, or cannot be read.
     pub fn metadata(&self) -> io::Result<Metadata> {
         fs::metadata(self.path())
     }
 
     /// Upper bound of the length of the text in bytes.
+    ///
+    /// # Errors
+    /// The file does not exist any more or cannot be read, or the description of the module is damaged.
     pub fn text_bytes(&self) -> io::Result<u64> {
         match self {
             Self::Plain(_) => Ok(self.metadata()?.len()),
@@ -63,6 +70,10 @@ impl SymbolFile {
     }
 
     /// Opens the text.
+    ///
+    /// # Errors
+    /// A file of the module does not exist any more or cannot be read, or the description of the module is
+    /// damaged.
     pub fn open(&self) -> io::Result<OpenText> {
         match self {
             Self::Plain(path) => {

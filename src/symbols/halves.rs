@@ -237,6 +237,9 @@ fn bundled(receiver: &Receiver<'_>, parts: &[&Part]) -> io::Result<TempPath> {
 }
 
 /// Writes a tar of files with the given names. A file without a name is called `part`.
+///
+/// # Errors
+/// A file cannot be read, or the output cannot be written.
 pub fn bundle<'p>(
     files: impl Iterator<Item = (String, &'p Path)>,
     output: &mut impl Write,

@@ -12,6 +12,9 @@ pub struct Map(Mmap);
 
 impl Map {
     /// Maps a file. The file must never change in place; a new version must replace it by rename.
+    ///
+    /// # Errors
+    /// The file cannot be mapped, for example because there is not enough address space.
     #[allow(unsafe_code)]
     pub fn of(file: &File) -> io::Result<Self> {
         // SAFETY: the bytes of a shared slice must not change. Only we write below the folder of mapped

@@ -138,11 +138,17 @@ impl Shelf {
     }
 
     /// Creates a file for an incoming body. It has no name, so it disappears with its process.
+    ///
+    /// # Errors
+    /// The folder of incoming files does not exist or cannot be written.
     pub fn incoming_file(&self) -> io::Result<File> {
         tempfile::tempfile_in(&self.incoming)
     }
 
     /// The same with a name, until it is dropped or renamed.
+    ///
+    /// # Errors
+    /// The folder of incoming files does not exist or cannot be written.
     pub fn incoming_named(&self) -> io::Result<NamedTempFile> {
         NamedTempFile::new_in(&self.incoming)
     }
@@ -153,6 +159,9 @@ impl Shelf {
     }
 
     /// Bytes of the incoming files whose names start with `prefix`.
+    ///
+    /// # Errors
+    /// The folder of incoming files cannot be read.
     pub fn incoming_bytes(&self, prefix: &str) -> io::Result<u64> {
         let mut bytes = 0;
         for entry in fs::read_dir(&self.incoming)? {
@@ -352,6 +361,9 @@ impl Shelf {
     }
 
     /// Debug ids that have source bundles but no symbols.
+    ///
+    /// # Errors
+    /// The shelf exists, but cannot be read.
     pub fn sources_alone(&self) -> io::Result<Vec<String>> {
         let is_alone =
             |folder: &Path| folder.join(SOURCES).is_file() && !folder.join(DESCRIPTION).is_file();
@@ -359,6 +371,10 @@ impl Shelf {
     }
 
     /// Adds the module to `by-code-id`, so that walks that know only the program find it.
+    ///
+    /// # Errors
+    /// The shelf or the folder of incoming files cannot be written. Only walks that know nothing but the
+    /// program are affected.
     pub fn mark_code(&self, module: &Module) -> io::Result<()> {
         let Some(path) = code_path(&self.root, &module.code_id) else {
             return Ok(());
@@ -404,7 +420,11 @@ impl Shelf {
         Ok(folder)
     }
 
-    /// Renames a module. Needed if its first upload had no name.
+    /// Renames a module. Needed if its first upload had no name. `None` if there is no such module, or if the
+    /// name cannot be used.
+    ///
+    /// # Errors
+    /// The description of the module is damaged, or the shelf cannot be written.
     pub fn rename(&self, debug_id: &str, debug_file: &str) -> io::Result<Option<Module>> {
         let (Some(leaf), Some(folder)) =
             (checked_leaf(debug_file), shelf_folder(&self.root, debug_id))
@@ -425,6 +445,10 @@ impl Shelf {
     }
 
     /// Removes a module. Files that walks have open stay readable for them.
+    ///
+    /// # Errors
+    /// The shelf cannot be written. The module may be removed, but not all of its files; the caller can call
+    /// this again.
     pub fn remove(&self, debug_id: &str) -> io::Result<()> {
         let Some(folder) = shelf_folder(&self.root, debug_id) else {
             return Ok(());
@@ -455,6 +479,9 @@ impl Shelf {
     }
 
     /// Opens an upload as received.
+    ///
+    /// # Errors
+    /// The file is missing or cannot be read. Damage in its content shows only while it is read.
     pub fn open_original(
         &self,
         module: &Module,
@@ -492,6 +519,9 @@ impl Shelf {
     }
 
     /// The debug ids of all stored modules, sorted.
+    ///
+    /// # Errors
+    /// The shelf exists, but cannot be read.
     pub fn debug_ids(&self) -> io::Result<Vec<String>> {
         self.ids_where(|folder| folder.join(DESCRIPTION).is_file())
     }

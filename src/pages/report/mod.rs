@@ -31,7 +31,13 @@ use view::{View, load, no_crash};
 /// Seconds until the page of an unprocessed crash reloads.
 const REFRESH_S: u32 = 2;
 
-/// Opening the page changes nothing, unless the configuration says that it requests a deferred crash.
+/// Shows a crash. This changes nothing, unless the configuration says that opening the page requests a
+/// deferred crash.
+///
+/// # Errors
+/// 400 if the URL has no crash id, 404 if the crash does not exist, 503 while the store cannot be read or a
+/// deferred crash cannot be requested, 500 if the row of this crash is damaged. Other damage is shown on the
+/// page.
 pub fn report(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
     let id = parse_id(captures)?;
     if captures[0] != id.to_string() {
@@ -73,6 +79,10 @@ fn is_prefetch(request: &Request) -> bool {
 }
 
 /// Moves the crash to the priority lane and shows it again.
+///
+/// # Errors
+/// 400 if the URL has no crash id, 404 if the crash does not exist, 503 while the store cannot be written,
+/// 500 if this crash is damaged.
 pub fn reprocess(app: &App, _: &Request, captures: &[String]) -> Result<Response, WebError> {
     let id = parse_id(captures)?;
     match app.store.prioritize(id)? {

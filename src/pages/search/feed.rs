@@ -21,7 +21,11 @@ const COLUMNS: [&str; 7] = [
     name::REASON,
 ];
 
-/// Refuses a search with an error, because a feed reader cannot show the error.
+/// The newest crashes that a search finds, as an Atom feed.
+///
+/// # Errors
+/// 400 for any invalid parameter, because a feed reader cannot show what is wrong, and if the search exceeds
+/// its limits. 503 while the index cannot answer.
 pub fn feed(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let params = &request.query;
     let asked = Asked::read(params, app.clock.now(), request.sees_protected())?;

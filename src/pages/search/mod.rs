@@ -73,6 +73,12 @@ struct Asked {
     page: usize,
 }
 
+/// Runs the search and shows what it found.
+///
+/// # Errors
+/// 400 if the search exceeds its limits or has too many invalid parameters, 503 while the store or the index
+/// cannot answer, 500 if stored data is damaged. A few invalid parameters are not an error, but a page with
+/// status 400 that explains them.
 pub fn search(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let params = &request.query;
     if let Some(id) = params

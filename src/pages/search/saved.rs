@@ -14,6 +14,10 @@ const QUERY_BYTES_MAX: usize = 16 * 1024;
 const SAVED_MAX: usize = 200;
 
 /// Saves a search under a name. Replaces the search of the same owner and name.
+///
+/// # Errors
+/// 400 if the name or the search is invalid or the caller has too many saved searches, 403 if the caller has
+/// no account, 503 while the store cannot be written, 500 if stored data is damaged.
 pub fn save(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let owner = owner(request)?;
     let form = request.form();
@@ -56,6 +60,10 @@ pub fn save(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
 }
 
 /// Removes one of the caller's searches. Admins can remove any search.
+///
+/// # Errors
+/// 400 if there is no such search, 403 if it belongs to another user or the caller has no account, 503 while
+/// the store cannot be written, 500 if stored data is damaged.
 pub fn remove(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let owner = owner(request)?;
     let form = request.form();

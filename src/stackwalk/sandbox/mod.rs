@@ -18,6 +18,9 @@ pub(super) use self_test::self_test;
 pub(super) use syscalls::{Restrictions, restrict};
 
 /// Sets limits for a process that converts one symbol file and ends. It may open no files.
+///
+/// # Errors
+/// A limit cannot be set. The process must end before it reads data from outside.
 pub fn confine_converter(heap_bytes: u64, file_bytes: u64, cpu_seconds: u64) -> io::Result<()> {
     set_limits(&Limits {
         heap_bytes: Some(heap_bytes),

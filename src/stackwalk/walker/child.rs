@@ -93,6 +93,9 @@ pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write)
 
 /// Puts this process into the sandbox of a walker, tries what a walker must not be able to do, and writes the
 /// results. Returns true if everything that must be refused was refused.
+///
+/// # Errors
+/// The limits of the process cannot be set, or the results cannot be written.
 pub fn self_test(settings: &WalkerSettings, output: &mut impl Write) -> io::Result<bool> {
     let restrictions = enter_sandbox(settings)?;
     sandbox::self_test(restrictions, &settings.folders(), output)

@@ -266,6 +266,10 @@ impl Walker {
 
     /// The same, but ends with [`WalkerFault::Slow`] as soon as a try has used the CPU time of `budget` or is
     /// idle (ADR 17).
+    ///
+    /// # Errors
+    /// See [`WalkerFault`]. After [`WalkerFault::Slow`], the caller can walk the dump again with a larger
+    /// budget.
     pub fn walk_within(
         &mut self,
         dump: &[u8],

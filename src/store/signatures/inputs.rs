@@ -44,6 +44,9 @@ impl SignedView {
     }
 
     /// Up to `limit` crashes above `after`, ascending.
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub fn crashes(&self, after: u64, limit: usize) -> Result<Vec<Signed>, StoreError> {
         let mut found = Vec::new();
         for entry in self.signed.range(after + 1..)?.take(limit) {
@@ -58,7 +61,11 @@ impl SignedView {
         Ok(found)
     }
 
-    /// The input of a signature.
+    /// The input with this id.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] or [`StoreError::Newer`] if only this input cannot be read; the report and its
+    /// walk contain the same data. Any other error means that the store cannot be read.
     pub fn input(&self, id: u64) -> Result<Input<u32>, StoreError> {
         match self.inputs.get(id)? {
             Some(bytes) => rows::decode(bytes.value()),
@@ -68,6 +75,11 @@ impl SignedView {
         }
     }
 
+    /// The frame with this id.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] or [`StoreError::Newer`] if only this frame cannot be read. Any other error
+    /// means that the store cannot be read.
     pub fn frame(&self, id: u32) -> Result<StoredFrame, StoreError> {
         match self.frames.get(id)? {
             Some(bytes) => rows::decode(bytes.value()),
@@ -75,6 +87,10 @@ impl SignedView {
         }
     }
 
+    /// The text of a signature.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if the id has no text. Any other error means that the store cannot be read.
     pub fn signature(&mut self, id: NameId) -> Result<String, StoreError> {
         self.names.text(id)
     }
@@ -82,6 +98,9 @@ impl SignedView {
 
 impl Store {
     /// Calls `look` with a view of the signatures of all crashes, in one snapshot.
+    ///
+    /// # Errors
+    /// The error of `look`, or the store cannot be read.
     pub fn signed<T>(
         &self,
         look: impl FnOnce(&mut SignedView) -> Result<T, StoreError>,
@@ -90,6 +109,10 @@ impl Store {
     }
 
     /// The signature input of a crash; `None` if it was not kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] or [`StoreError::Newer`] if only this input cannot be read; the report and its
+    /// walk contain the same data. Any other error means that the store cannot be read.
     pub fn signature_input(&self, seq: u64) -> Result<Option<Input<StoredFrame>>, StoreError> {
         self.signed(|view| {
             let row = view.signed.get(seq)?.map(|row| row.value());
@@ -102,6 +125,9 @@ impl Store {
 
     /// Looks at up to `limit` crashes above `after`. Returns those that have no row in `signed`, and the last
     /// crash that it looked at.
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub fn without_input(
         &self,
         after: u64,
@@ -138,6 +164,10 @@ impl Store {
     }
 
     /// Deletes the frames that no input uses any more. Returns their number.
+    ///
+    /// # Errors
+    /// The store cannot be read or written, or an input is damaged. Nothing is deleted in the second case,
+    /// because the frames that this input uses are not known.
     pub fn forget_frames(&self) -> Result<u64, StoreError> {
         let (unused, newest) = self.read(|read| {
             let mut unused = BTreeSet::new();

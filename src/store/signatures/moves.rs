@@ -21,6 +21,9 @@ const MOVES_MAX: usize = 200;
 
 impl Store {
     /// The current signatures of crashes that once had this one, most crashes first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub fn moved_to(&self, signature: &str) -> Result<Moves, StoreError> {
         self.read(|read| {
             let moves = read.open_table(MOVES)?;
@@ -38,6 +41,9 @@ impl Store {
     }
 
     /// The signatures that crashes had before they had this one, most crashes first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub fn moved_from(&self, signature: &str) -> Result<Moves, StoreError> {
         self.read(|read| {
             let moves = read.open_table(MOVES)?;

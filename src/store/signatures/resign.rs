@@ -38,6 +38,9 @@ pub struct Progress {
 
 impl Store {
     /// Up to `limit` crashes that were signed with older lists than those in force.
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub fn outdated(&self, limit: usize) -> Result<Vec<u64>, StoreError> {
         self.read(|read| {
             let outdated = read.open_table(OUTDATED)?;
@@ -47,6 +50,9 @@ impl Store {
     }
 
     /// The newest re-signs.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the row of a re-sign is damaged.
     pub fn resigns(&self, limit: usize) -> Result<Vec<(u64, ResignRow)>, StoreError> {
         self.read(|read| {
             let resigns = read.open_table(RESIGNS)?;

@@ -37,11 +37,17 @@ pub struct NewRevision {
 const REVISIONS_MAX: u64 = 1_000;
 impl Store {
     /// The lists in force; `None` for the built-in ones.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the row of the newest revision is damaged.
     pub fn lists_in_force(&self) -> Result<Option<(u64, Revision)>, StoreError> {
         Ok(self.list_revisions(1)?.pop())
     }
 
     /// The newest revisions.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the row of a revision is damaged.
     pub fn list_revisions(&self, limit: usize) -> Result<Vec<(u64, Revision)>, StoreError> {
         self.read(|read| {
             let revisions = read.open_table(LIST_REVISIONS)?;
@@ -54,6 +60,10 @@ impl Store {
         })
     }
 
+    /// A revision; `None` if it does not exist or is no longer kept.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the row of this revision is damaged.
     pub fn list_revision(&self, revision: u64) -> Result<Option<Revision>, StoreError> {
         self.read(|read| {
             let revisions = read.open_table(LIST_REVISIONS)?;
@@ -64,6 +74,9 @@ impl Store {
 
     /// Stores lists as the newest revision and starts a re-sign with them. Returns `None` if another revision
     /// is in force than the one that the author saw.
+    ///
+    /// # Errors
+    /// The store cannot be written, or the row of the running re-sign is damaged.
     pub fn revise(&self, new: NewRevision) -> Result<Option<u64>, StoreError> {
         self.ask(Revise(Box::new(new)))
     }

@@ -75,6 +75,9 @@ impl MappedDir {
     }
 
     /// Removes the mapped files of modules that have no symbol file in `texts` any more.
+    ///
+    /// # Errors
+    /// A folder cannot be read or removed. The next call continues.
     pub fn sweep(&self, texts: &SymbolDirs) -> io::Result<()> {
         for by_name in folders_in(&self.root)? {
             let mut is_empty = true;

@@ -86,11 +86,18 @@ impl Mapped {
     }
 
     /// The same without checking checksums, for bytes that the caller has just made.
+    ///
+    /// # Errors
+    /// An error of kind `InvalidData` means that the bytes are not a mapped file of this version, or are not
+    /// complete.
     pub fn trusted(bytes: Vec<u8>) -> io::Result<Self> {
         Self::new(Bytes::Held(bytes), GOOD)
     }
 
     /// Converts a text in memory, for callers that cannot store the result.
+    ///
+    /// # Errors
+    /// The text cannot be read. A corrupt text is not an error.
     pub fn from_text(text: impl io::Read, stamp: Stamp) -> io::Result<Self> {
         let mut bytes = Cursor::new(Vec::new());
         super::convert(text, stamp, None, &mut bytes)?;
