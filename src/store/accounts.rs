@@ -301,8 +301,8 @@ impl Txn<'_> {
         let mut gone = Vec::new();
         for entry in self.keys.iter()? {
             let (id, row) = entry?;
-            let row: KeyRow = rows::decode(row.value())?;
-            if goes(id.value(), &row) {
+            let row: Option<KeyRow> = rows::decode_or_skip(row.value());
+            if let Some(row) = row.filter(|row| goes(id.value(), row)) {
                 gone.push((id.value(), row.hash));
             }
         }
@@ -324,10 +324,9 @@ impl Txn<'_> {
     fn put_session(&mut self, hash: &KeyHash, new: &SessionRow) -> Result<(), StoreError> {
         let mut of_key = Vec::new();
         for entry in self.sessions.iter()? {
-            let row: SessionRow = rows::decode(entry?.1.value())?;
-            if row.key_id == new.key_id {
-                of_key.push(row.created_at_ms);
-            }
+            let row: Option<SessionRow> = rows::decode_or_skip(entry?.1.value());
+            let row = row.filter(|row| row.key_id == new.key_id);
+            of_key.extend(row.map(|row| row.created_at_ms));
         }
         of_key.sort_unstable_by_key(|at| std::cmp::Reverse(*at));
         let oldest_kept = of_key.get(SESSIONS_PER_KEY_MAX - 2).copied();
@@ -343,7 +342,7 @@ impl Txn<'_> {
         let mut gone = Vec::new();
         for entry in self.sessions.iter()? {
             let (hash, row) = entry?;
-            if goes(&rows::decode(row.value())?) {
+            if rows::decode_or_skip(row.value()).is_some_and(|row| goes(&row)) {
                 gone.push(*hash.value());
             }
         }
@@ -357,7 +356,7 @@ impl Txn<'_> {
         let mut gone = Vec::new();
         for entry in self.searches.iter()? {
             let (id, row) = entry?;
-            if goes(&rows::decode(row.value())?) {
+            if rows::decode_or_skip(row.value()).is_some_and(|row| goes(&row)) {
                 gone.push(id.value());
             }
         }

@@ -335,12 +335,9 @@ impl Txn<'_> {
         effect: Option<Effect>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let found = self
-            .reprocessings
-            .get(id)?
-            .map(|row| rows::decode(row.value()));
-        let found: Option<ReprocessingRow> = found.transpose()?;
-        let Some(mut row) = found else {
+        let found = self.reprocessings.get(id)?;
+        let found = found.and_then(|row| rows::decode_or_skip(row.value()));
+        let Some(mut row): Option<ReprocessingRow> = found else {
             return Ok(());
         };
         row.done += 1;

@@ -234,9 +234,11 @@ impl Txn<'_> {
         Ok(())
     }
 
+    /// A module. One with a damaged row is like an unknown one: the next pass of retention writes its row
+    /// again.
     fn symbols_row(&self, debug_id: &str) -> Result<Option<StoredSymbols>, StoreError> {
         let found = self.symbols.get(debug_id)?;
-        found.map(|row| rows::decode(row.value())).transpose()
+        Ok(found.and_then(|row| rows::decode_or_skip(row.value())))
     }
 
     fn put_symbols(

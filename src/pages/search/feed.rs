@@ -6,7 +6,6 @@ use super::Asked;
 use crate::app::App;
 use crate::fields::name;
 use crate::pages::{report_path, shown, text_of};
-use crate::query::FieldRef;
 use crate::web::{Params, Request, Response, WebError};
 
 const ATOM: &str = "application/atom+xml; charset=utf-8";
@@ -33,17 +32,15 @@ pub fn feed(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
         return Err(WebError::bad(&problem.param, problem.text));
     }
     let mut query = asked.query;
-    query.columns = COLUMNS
-        .iter()
-        .filter_map(|name| FieldRef::find(name))
-        .collect();
     query.facets.clear();
     query.sort.clear();
-    (query.results_number, query.results_offset) = (ENTRIES, 0);
+    query.results_offset = 0;
+    let query = query.list(&COLUMNS, ENTRIES);
     let found = app.index.search(&query)?;
     let address = app.address(request);
     let page = format!("{address}/search/?{}", params.to_query());
-    let newest = found.hits.first().map(|hit| text_of(&hit.values[1]));
+    let newest = found.hits.first();
+    let newest = newest.map(|hit| text_of(found.value(hit, name::DATE)));
     let updated = newest.unwrap_or_else(|| app.clock.now().rfc3339());
     let markup = html! {
         feed xmlns="http://www.w3.org/2005/Atom" {
@@ -54,14 +51,14 @@ pub fn feed(app: &App, request: &Request, _: &[String]) -> Result<Response, WebE
             (link("self", &format!("{address}/search/feed.atom?{}", params.to_query())))
             generator version=(env!("CARGO_PKG_VERSION")) { "crashkeep" }
             @for hit in &found.hits {
-                @let value = |at: usize| clean(&text_of(&hit.values[at]));
+                @let value = |field: &str| clean(&text_of(found.value(hit, field)));
                 entry {
-                    title { (value(2)) }
-                    id { "urn:uuid:" (value(0)) }
-                    updated { (value(1)) }
-                    author { name { (value(3)) " " (value(4)) } }
-                    (link("alternate", &format!("{address}{}", report_path(value(0)))))
-                    summary { (value(3)) " " (value(4)) ", " (value(5)) ", " (value(6)) }
+                    title { (value(name::SIGNATURE)) }
+                    id { "urn:uuid:" (value(name::UUID)) }
+                    updated { (value(name::DATE)) }
+                    author { name { (value(name::PRODUCT)) " " (value(name::VERSION)) } }
+                    (link("alternate", &format!("{address}{}", report_path(value(name::UUID)))))
+                    summary { (value(name::PRODUCT)) " " (value(name::VERSION)) ", " (value(name::PLATFORM)) ", " (value(name::REASON)) }
                 }
             }
         }

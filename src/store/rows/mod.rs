@@ -95,6 +95,14 @@ fn damaged(name: &str, why: &str) -> StoreError {
     StoreError::Damaged(format!("row of {name}: {why}"))
 }
 
+/// Reads a row that a command can do without; `None` if it cannot be read, which is logged. A command must not
+/// fail after it has written something.
+pub fn decode_or_skip<T: Stored>(bytes: &[u8]) -> Option<T> {
+    decode(bytes)
+        .inspect_err(|error| tracing::error!(%error, "skipped a damaged row"))
+        .ok()
+}
+
 /// The bytes of a value: its version, then its fields.
 pub fn encode<T: Stored>(value: &T) -> Vec<u8> {
     let mut bytes = vec![T::Row::VERSION];

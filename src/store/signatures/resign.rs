@@ -97,10 +97,17 @@ impl Command for Resign {
         let Some(row) = txn.can_resign(resigned)? else {
             return Ok(());
         };
+        let progress = txn.resign_row(resigned.revision)?;
         let (stream, kind) = (Stream::Processed, RecordKind::Processed);
         let blob = batch.append(txn, stream, kind, resigned.seq, &resigned.processed)?;
         batch.release(resigned.read);
-        txn.resign(resigned, row, blob)
+        txn.resign(resigned, row, blob)?;
+        if let Some(mut progress) = progress {
+            progress.changed += 1;
+            let bytes = rows::encode(&progress);
+            txn.resigns.insert(resigned.revision, bytes.as_slice())?;
+        }
+        Ok(())
     }
 }
 
@@ -175,11 +182,6 @@ impl Txn<'_> {
         }
         self.moved(from, to)?;
         self.changed(resigned.seq)?;
-        if let Some(mut resign) = self.resign_row(resigned.revision)? {
-            resign.changed += 1;
-            let bytes = rows::encode(&resign);
-            self.resigns.insert(resigned.revision, bytes.as_slice())?;
-        }
         Ok(())
     }
 }
