@@ -140,13 +140,19 @@ impl Naming {
         Ok(preview::preview(&self.store, &generator)?)
     }
 
-    /// Explains the signature of a crash under the lists in force; `None` if the crash cannot be read.
+    /// Explains the signature of a crash under the lists in force; `None` if the crash is not processed yet.
     ///
     /// # Errors
-    /// The store cannot be read.
+    /// The store cannot be read. [`StoreError::Damaged`] if the result of this crash cannot be read.
     pub fn explain(&self, seq: u64, row: &StoredCrash) -> Result<Option<Explanation>, StoreError> {
         let Some(input) = input_of(&self.store, seq, row)? else {
-            return Ok(None);
+            return match row.processed {
+                Some(_) => Err(StoreError::Damaged(format!(
+                    "the result of crash {}",
+                    row.id
+                ))),
+                None => Ok(None),
+            };
         };
         let raw = self.store.raw(row).unwrap_or_default();
         let annotation = |key: &str| raw.annotation(key).map(str::to_owned);

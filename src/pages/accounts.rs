@@ -89,6 +89,8 @@ pub fn put(app: &App, request: &Request, _: &[String]) -> Result<Response, WebEr
         },
         now,
     )?;
+    // Wrong tokens from the same address must not hide the only secret of the new account.
+    app.pace.prove(accounts::hash_of(&secret));
     let maker = access::holder_of(app, request, &secret)?;
     let maker = maker.map_err(|why| WebError::new(500, why.text()))?;
     let cookie = sessions::open(app, request, &maker)?;
