@@ -182,7 +182,8 @@ pub fn first_date(app: &App, request: &Request, _: &[String]) -> Answer {
 /// Explains how a crash gets its signature under the lists in force.
 ///
 /// # Errors
-/// 400 if the crash id is missing or invalid, 404 if the crash does not exist or is not processed yet, 503 while the store cannot be read, 500 if the row of this crash is damaged.
+/// 400 if the crash id is missing or invalid, 404 if the crash does not exist or is not processed yet, 503
+/// while the store cannot be read, 500 if this crash is damaged.
 pub fn explanation(app: &App, request: &Request, _: &[String]) -> Answer {
     let id = crash_id(&request.query)?;
     let found = app.store.crash(id)?;

@@ -59,9 +59,8 @@ pub fn users(app: &App, request: &Request, _: &[String]) -> Result<Response, Web
 /// continues as that admin.
 ///
 /// # Errors
-/// 400 if the name or the role is invalid or no admin would remain. 429 if the account is the first one and
-/// the address of the request has sent too many wrong tokens; the account exists then. 503 while the store
-/// cannot be written, 500 if stored data is damaged.
+/// 400 if the name or the role is invalid or no admin would remain, 503 while the store cannot be written, 500
+/// if stored data is damaged.
 pub fn put(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
     let form = request.form();
     let name = form.get("name").unwrap_or_default().trim();

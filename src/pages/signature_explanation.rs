@@ -13,8 +13,8 @@ use crate::web::{Request, Response, WebError};
 /// Shows how a crash gets its signature under the lists in force.
 ///
 /// # Errors
-/// 400 if the URL has no crash id, 404 if the crash does not exist, is not processed yet or cannot be read,
-/// 503 while the store cannot be read, 500 if the row of this crash is damaged.
+/// 400 if the URL has no crash id, 404 if the crash does not exist or is not processed yet, 503 while the store
+/// cannot be read, 500 if this crash is damaged.
 pub fn explain(app: &App, _: &Request, captures: &[String]) -> Result<Response, WebError> {
     let text = captures.first().map_or("", String::as_str);
     let id: CrashId = text
