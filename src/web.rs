@@ -307,3 +307,18 @@ impl WebError {
         }
     }
 }
+/// The segments of a path that its route captured, percent-decoded, by the names in the route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Captures(Vec<(&'static str, String)>);
+
+impl Captures {
+    pub fn push(&mut self, name: &'static str, text: String) {
+        self.0.push((name, text));
+    }
+
+    /// The segment with this name; empty if the route has no such name.
+    pub fn get(&self, name: &str) -> &str {
+        let found = self.0.iter().find(|(known, _)| *known == name);
+        found.map_or("", |(_, text)| text)
+    }
+}

@@ -25,18 +25,17 @@ use accounts::hash_of;
 use holder::caller_of;
 use pace::Who;
 
-/// Paths of the protocol that sends its key in the query.
-const KEY_IN_QUERY: [&str; 2] = ["/v1/", "/api/v1/"];
 /// The challenge to a client that sent no token.
 const CHALLENGE: &str = "Basic realm=\"crashkeep: use a token as the password\"";
 
-/// Identifies the caller of a request.
+/// Identifies the caller of a request. `has_key_in_query`: whether its route takes a token as the parameter
+/// `key`.
 ///
 /// # Errors
 /// The token is invalid or has expired, the address sent too many invalid tokens, or the store cannot be
 /// read. The error is the answer to the client.
-pub fn identify(app: &App, request: &Request) -> Result<Caller, WebError> {
-    if let Some(shown) = shown_secret(request) {
+pub fn identify(app: &App, request: &Request, has_key_in_query: bool) -> Result<Caller, WebError> {
+    if let Some(shown) = shown_secret(request, has_key_in_query) {
         let caller = holder_of(app, request, &shown.secret)?;
         return caller.map_err(|why| shown.refused(why));
     }
@@ -140,7 +139,7 @@ pub fn challenge(why: &str) -> WebError {
 
 /// The secret in the request of a program: in Socorro's header, as a bearer token, as the password of basic
 /// authentication (which feed readers, wget and debuggers support), or as the key of sym_upload.
-fn shown_secret(request: &Request) -> Option<Shown> {
+fn shown_secret(request: &Request, has_key_in_query: bool) -> Option<Shown> {
     let plain = |secret: &str| Shown {
         secret: secret.to_owned(),
         is_authorization: false,
@@ -165,10 +164,7 @@ fn shown_secret(request: &Request) -> Option<Shown> {
             is_authorization: true,
         });
     }
-    let has_key = KEY_IN_QUERY
-        .iter()
-        .any(|start| request.path.starts_with(start));
-    let key = request.query.get("key").filter(|_| has_key)?;
+    let key = request.query.get("key").filter(|_| has_key_in_query)?;
     Some(plain(key))
 }
 
@@ -252,7 +248,7 @@ mod tests {
     #[test]
     fn a_secret_is_found_in_every_usual_place() {
         let check = |headers: &[(&str, &str)], secret: Option<&str>| {
-            let shown = shown_secret(&request(headers)).map(|shown| shown.secret);
+            let shown = shown_secret(&request(headers), false).map(|shown| shown.secret);
             assert_eq!(shown.as_deref(), secret, "{headers:?}");
         };
         check(&[], None);

@@ -8,7 +8,7 @@ use super::doc::{AnswerDoc, Doc, Param, ParamKind, hits as hits_of, object, text
 use crate::app::App;
 use crate::limits;
 use crate::store::bugs::Association;
-use crate::web::{Params, Request, Response, WebError};
+use crate::web::{Captures, Params, Request, Response, WebError};
 
 type Answer = Result<Response, WebError>;
 
@@ -37,7 +37,7 @@ pub const SIGNATURES: Doc = Doc::new(
 /// # Errors
 /// 400 if `signatures` is missing or has too many values. 503 while the store cannot be read, 500 if stored
 /// data is damaged.
-pub fn of_signatures(app: &App, request: &Request, _: &[String]) -> Answer {
+pub fn of_signatures(app: &App, request: &Request, _: &Captures) -> Answer {
     let signatures = asked(&request.form(), "signatures")?;
     let found = app.store.bugs_of(&signatures)?;
     let ids: BTreeSet<String> = found
@@ -56,7 +56,7 @@ pub fn of_signatures(app: &App, request: &Request, _: &[String]) -> Answer {
 /// # Errors
 /// 400 if `bug_ids` is missing or has too many values. 503 while the store cannot be read, 500 if stored data
 /// is damaged.
-pub fn signatures(app: &App, request: &Request, _: &[String]) -> Answer {
+pub fn signatures(app: &App, request: &Request, _: &Captures) -> Answer {
     let ids = asked(&request.query, "bug_ids")?;
     Ok(hits(app.store.signatures_of(&ids)?))
 }

@@ -20,7 +20,7 @@ use crate::limits;
 use crate::query::{FieldRef, Filter, Op, Query};
 use crate::rights::Scope;
 use crate::store::{Prioritized, StoredCrash, StoredPart};
-use crate::web::{Body, Params, Request, Response, WebError};
+use crate::web::{Body, Captures, Params, Request, Response, WebError};
 
 /// Characters of the client's file name in the name of a download.
 const FILE_NAME_CHARS_MAX: usize = 120;
@@ -54,7 +54,7 @@ pub const STATE: Doc = Doc::new(
 /// # Errors
 /// 400 if the crash id is missing or invalid, 404 if the crash does not exist, 503 while the store cannot be
 /// read, 500 if this crash is damaged.
-pub fn state(app: &App, request: &Request, _: &[String]) -> Answer {
+pub fn state(app: &App, request: &Request, _: &Captures) -> Answer {
     let row = find(app, crash_id(&request.query)?)?;
     Ok(Response::json(&json!({
         "crash_id": row.id.to_string(),
@@ -75,7 +75,7 @@ pub const PROCESSED: Doc = Doc::new(
 /// # Errors
 /// 400 if the crash id is missing or invalid, 404 if the crash does not exist or is not processed yet, 503
 /// while the store cannot be read, 500 if this crash is damaged.
-pub fn processed(app: &App, request: &Request, _: &[String]) -> Answer {
+pub fn processed(app: &App, request: &Request, _: &Captures) -> Answer {
     let row = find(app, crash_id(&request.query)?)?;
     match app.store.processed(&row)? {
         Some(json) if request.sees_protected() => Ok(Response::new(200, crate::web::JSON, json)),
@@ -117,7 +117,7 @@ pub const RAW: Doc = Doc::new(
 /// 400 if the crash id is missing or invalid or the format is unknown, 403 for the bytes of a file if the
 /// caller may not see protected data, 404 if the crash or the file does not exist, 503 while the store cannot
 /// be read, 500 if this crash is damaged.
-pub fn raw(app: &App, request: &Request, _: &[String]) -> Answer {
+pub fn raw(app: &App, request: &Request, _: &Captures) -> Answer {
     let row = find(app, crash_id(&request.query)?)?;
     match request.query.get("format").unwrap_or("meta") {
         "meta" => raw_meta(app, &row, request.sees_protected()),
@@ -258,7 +258,7 @@ pub const VERIFY: Doc = Doc::new(
 /// # Errors
 /// 400 if the crash id is missing or invalid, 503 while the store or the index cannot answer, 500 if this
 /// crash is damaged.
-pub fn verify(app: &App, request: &Request, _: &[String]) -> Answer {
+pub fn verify(app: &App, request: &Request, _: &Captures) -> Answer {
     let unknown = || WebError::bad("crash_id", "unknown crash id");
     let text = request.query.get("crash_id").ok_or_else(unknown)?;
     let id: CrashId = text.parse().map_err(|_| unknown())?;
@@ -311,7 +311,7 @@ pub const AWAITED: Doc = Doc::new(
 ///
 /// # Errors
 /// 400 if `page` is not a number. 503 while the store cannot be read, 500 if stored data is damaged.
-pub fn awaited(app: &App, request: &Request, _: &[String]) -> Answer {
+pub fn awaited(app: &App, request: &Request, _: &Captures) -> Answer {
     let page = request.query.get("page").unwrap_or("1");
     let number: usize = page.parse().map_err(|_| {
         WebError::bad(
@@ -354,7 +354,7 @@ pub const REPROCESSING: Doc = Doc::new(
 /// 400 if there are no crash ids, too many, or invalid ones, or if the search is invalid or exceeds its
 /// limits. 404 if some of the crashes do not exist; the others are queued. 503 while the store cannot be
 /// written or the index cannot answer; some of the crashes may be queued. 500 if a crash is damaged.
-pub fn reprocessing(app: &App, request: &Request, _: &[String]) -> Answer {
+pub fn reprocessing(app: &App, request: &Request, _: &Captures) -> Answer {
     let form = request.form();
     match form.get("query") {
         Some(query) => reprocess_found(app, request, query),

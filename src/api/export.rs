@@ -12,7 +12,7 @@ use super::table::cell_of;
 use crate::app::App;
 use crate::index::Hit;
 use crate::query::Query;
-use crate::web::{Body, Request, Response, WebError};
+use crate::web::{Body, Captures, Request, Response, WebError};
 
 pub const EXPORT: Doc = Doc::new(
     "All crashes that a search finds, newest first, as a streamed file. The header X-Not-Indexed names the annotations of the search that are not indexed for every crash",
@@ -48,7 +48,7 @@ impl Format {
 /// # Errors
 /// 400 if the format is unknown or the search is invalid or exceeds its limits. 503 while the index cannot
 /// answer or is still being built. An error after the first page cuts the answer.
-pub fn export(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn export(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let asked = request.query.get("format").unwrap_or("csv");
     let found = Format::ALL.into_iter().find(|(name, ..)| *name == asked);
     let Some((name, format, content_type)) = found else {

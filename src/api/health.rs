@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::store::State;
-use crate::web::{Request, Response, WebError};
+use crate::web::{Captures, Request, Response, WebError};
 
 type Answer = Result<Response, WebError>;
 
@@ -12,7 +12,7 @@ type Answer = Result<Response, WebError>;
 ///
 /// # Errors
 /// Never fails. A store that cannot be written is an answer with status 503 and the reason.
-pub fn heartbeat(app: &App, _: &Request, _: &[String]) -> Answer {
+pub fn heartbeat(app: &App, _: &Request, _: &Captures) -> Answer {
     let mut errors = Vec::new();
     match app.store.status() {
         Ok(status) => {
@@ -37,7 +37,7 @@ pub fn heartbeat(app: &App, _: &Request, _: &[String]) -> Answer {
 ///
 /// # Errors
 /// Never fails. All handlers have this type.
-pub fn lbheartbeat(_: &App, _: &Request, _: &[String]) -> Answer {
+pub fn lbheartbeat(_: &App, _: &Request, _: &Captures) -> Answer {
     Ok(Response::json(&json!({})))
 }
 
@@ -45,7 +45,7 @@ pub fn lbheartbeat(_: &App, _: &Request, _: &[String]) -> Answer {
 ///
 /// # Errors
 /// Never fails. All handlers have this type.
-pub fn version(_: &App, _: &Request, _: &[String]) -> Answer {
+pub fn version(_: &App, _: &Request, _: &Captures) -> Answer {
     Ok(Response::json(&json!({
         "source": env!("CARGO_PKG_NAME"),
         "version": env!("CARGO_PKG_VERSION"),
@@ -58,7 +58,7 @@ pub fn version(_: &App, _: &Request, _: &[String]) -> Answer {
 ///
 /// # Errors
 /// 503 while the store cannot be read, 500 if stored data is damaged.
-pub fn metrics(app: &App, _: &Request, _: &[String]) -> Answer {
+pub fn metrics(app: &App, _: &Request, _: &Captures) -> Answer {
     let status = app.store.status()?;
     let count = |state: State| {
         status

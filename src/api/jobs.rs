@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::store::reprocess::{Cause, Reprocessing};
 use crate::store::signatures::ResignRow;
-use crate::web::{Request, Response, WebError};
+use crate::web::{Captures, Request, Response, WebError};
 
 const JOBS_DEFAULT: usize = 50;
 const JOBS_MAX: usize = 1_000;
@@ -37,7 +37,7 @@ pub const JOBS: Doc = Doc::new(
 /// # Errors
 /// 400 if `limit` is not a number in its range. 503 while the store cannot be read, 500 if stored data is
 /// damaged.
-pub fn jobs(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn jobs(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let limit = match request.query.get("limit") {
         None => JOBS_DEFAULT,
         Some(given) => match given.parse() {

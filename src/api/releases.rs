@@ -10,7 +10,7 @@ use crate::clock::{Day, Timestamp};
 use crate::fields::name;
 use crate::limits;
 use crate::query::{Facet, FieldRef, Filter, Op, Query};
-use crate::web::{Request, Response, WebError};
+use crate::web::{Captures, Request, Response, WebError};
 
 type Answer = Result<Response, WebError>;
 
@@ -38,7 +38,7 @@ pub const VERSIONS: Doc = Doc::new(
 ///
 /// # Errors
 /// 503 while the store cannot be read, 500 if stored data is damaged.
-pub fn versions(app: &App, request: &Request, _: &[String]) -> Answer {
+pub fn versions(app: &App, request: &Request, _: &Captures) -> Answer {
     let wanted: Vec<&str> = request
         .query
         .all("product")
@@ -108,7 +108,7 @@ pub const VERSION_STRING: Doc = Doc::new(
 ///
 /// # Errors
 /// 400 if a parameter is missing or the search exceeds its limits, 503 while the index cannot answer.
-pub fn version_string(app: &App, request: &Request, _: &[String]) -> Answer {
+pub fn version_string(app: &App, request: &Request, _: &Captures) -> Answer {
     let now = app.clock.now();
     let longest = limits::DATE_RANGE_DAYS_MAX * crate::clock::DAY_MS;
     let from = Timestamp::from_ms(now.ms().saturating_sub(longest));

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::doc::{AnswerDoc, Doc, count, flag, object, text_or_null};
 use crate::app::App;
 use crate::retention::{Held, Planned};
-use crate::web::{Request, Response, WebError};
+use crate::web::{Captures, Request, Response, WebError};
 
 pub const RETENTION: Doc = Doc::new(
     "Whether retention is on hold, and what it would delete",
@@ -43,7 +43,7 @@ fn answer() -> Value {
 ///
 /// # Errors
 /// Never fails. All handlers have this type.
-pub fn state(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn state(app: &App, _: &Request, _: &Captures) -> Result<Response, WebError> {
     Ok(Response::json(&of(app.retention.status().held.as_ref())))
 }
 
@@ -51,7 +51,7 @@ pub fn state(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError>
 ///
 /// # Errors
 /// 409 if retention is not on hold.
-pub fn confirm(app: &App, _: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn confirm(app: &App, _: &Request, _: &Captures) -> Result<Response, WebError> {
     let held = app.retention.status().held;
     if !app.retention.confirm() {
         return Err(WebError::new(409, "retention is not on hold"));

@@ -22,7 +22,7 @@ use crate::rights::Scope;
 use crate::symbols::arrival::Verdict;
 use crate::symbols::{Conflict, Taken};
 use crate::upload;
-use crate::web::{Request, Response, WebError};
+use crate::web::{Captures, Request, Response, WebError};
 
 /// Bytes of a chunk.
 const CHUNK_BYTES: u64 = 8 << 20;
@@ -34,7 +34,7 @@ const REQUEST_BYTES_MAX: u64 = 32 << 20;
 ///
 /// # Errors
 /// 401 if the caller has no token.
-pub fn info(_: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn info(_: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let caller = &request.caller;
     if caller.user.is_none() && !caller.is_local {
         return Err(WebError::new(401, "this URL needs a token"));
@@ -55,9 +55,10 @@ pub fn info(_: &App, request: &Request, _: &[String]) -> Result<Response, WebErr
 ///
 /// # Errors
 /// Never fails. All handlers have this type.
-pub fn options(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
+pub fn options(app: &App, request: &Request, captures: &Captures) -> Result<Response, WebError> {
     let base = app.address(request);
-    let organization: String = form_urlencoded::byte_serialize(captures[0].as_bytes()).collect();
+    let organization: String =
+        form_urlencoded::byte_serialize(captures.get("organization").as_bytes()).collect();
     let file_bytes_max = app.config.get().symbols.inflated_bytes_max.0;
     Ok(Response::json(&json!({
         "url": format!("{base}/api/0/organizations/{organization}/chunk-upload/"),
@@ -81,7 +82,7 @@ pub fn options(app: &App, request: &Request, captures: &[String]) -> Result<Resp
 pub fn chunks(
     app: &App,
     request: &Request,
-    _: &[String],
+    _: &Captures,
     body: File,
 ) -> Result<Response, WebError> {
     for part in upload::form_files(app, request, body)? {
@@ -152,7 +153,7 @@ struct Wanted {
 /// 400 if the body is not a list of files or a SHA-1 in it is invalid, 413 if it has too many files, 503 if a
 /// file cannot be stored, 500 if stored data is damaged. A file that is refused is not an error: its state is
 /// in the answer.
-pub fn assemble(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn assemble(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let wanted: BTreeMap<String, Wanted> = serde_json::from_slice(&request.body)
         .map_err(|e| WebError::new(400, format!("the body is not a valid list of files: {e}")))?;
     if wanted.len() > limits::FILES_MAX * 8 {

@@ -16,7 +16,7 @@ use crate::naming::{Groups, Preview, ReviseError};
 use crate::signature::{CrashData, Explanation, Fate, FoundEntry, ListTexts, Signature};
 use crate::store::sightings::Sighting;
 use crate::store::signatures::NewRevision;
-use crate::web::{Request, Response, TEXT, WebError};
+use crate::web::{Captures, Request, Response, TEXT, WebError};
 
 type Answer = Result<Response, WebError>;
 
@@ -107,7 +107,7 @@ pub const PREVIEW: Doc = Doc::new(
 ///
 /// # Errors
 /// 400 if the body is not such an object or has too many jobs.
-pub fn crash_signature(app: &App, request: &Request, _: &[String]) -> Answer {
+pub fn crash_signature(app: &App, request: &Request, _: &Captures) -> Answer {
     let body: Value = serde_json::from_slice(&request.body)
         .map_err(|e| WebError::new(400, format!("the body is not valid JSON: {e}")))?;
     let jobs = body.get("jobs").and_then(Value::as_array);
@@ -149,7 +149,7 @@ fn result(signature: &Signature) -> Value {
 /// # Errors
 /// 400 if `signatures` is missing or has too many values. 503 while the store cannot be read, 500 if stored
 /// data is damaged.
-pub fn first_date(app: &App, request: &Request, _: &[String]) -> Answer {
+pub fn first_date(app: &App, request: &Request, _: &Captures) -> Answer {
     let signatures = super::bugs::asked(&request.form(), "signatures")?;
     let mut hits = Vec::new();
     for signature in signatures {
@@ -184,7 +184,7 @@ pub fn first_date(app: &App, request: &Request, _: &[String]) -> Answer {
 /// # Errors
 /// 400 if the crash id is missing or invalid, 404 if the crash does not exist or is not processed yet, 503
 /// while the store cannot be read, 500 if this crash is damaged.
-pub fn explanation(app: &App, request: &Request, _: &[String]) -> Answer {
+pub fn explanation(app: &App, request: &Request, _: &Captures) -> Answer {
     let id = crash_id(&request.query)?;
     let found = app.store.crash(id)?;
     let (seq, row) =
@@ -241,7 +241,7 @@ fn fate_word(fate: Fate) -> &'static str {
 /// # Errors
 /// 400 if `revision` is not a number, 404 if the revision does not exist. 503 while the store cannot be read,
 /// 500 if stored data is damaged.
-pub fn export(app: &App, request: &Request, _: &[String]) -> Answer {
+pub fn export(app: &App, request: &Request, _: &Captures) -> Answer {
     let texts = match request.query.get("revision") {
         None => app.naming.in_force().generator.lists().texts().clone(),
         Some(text) => texts_of(app, revision(text)?)?,
@@ -254,7 +254,7 @@ pub fn export(app: &App, request: &Request, _: &[String]) -> Answer {
 /// # Errors
 /// 400 if the lists or `based_on` are invalid, 409 if another revision became active in the meantime, 503
 /// while the store cannot be written, 500 if stored data is damaged.
-pub fn import(app: &App, request: &Request, _: &[String]) -> Answer {
+pub fn import(app: &App, request: &Request, _: &Captures) -> Answer {
     let texts = texts_in(&request.body)?;
     let based_on = match request.query.get("based_on") {
         None => app.naming.in_force().revision,
@@ -275,7 +275,7 @@ pub fn import(app: &App, request: &Request, _: &[String]) -> Answer {
 ///
 /// # Errors
 /// 503 while the store cannot be read, 500 if stored data is damaged.
-pub fn revisions(app: &App, _: &Request, _: &[String]) -> Answer {
+pub fn revisions(app: &App, _: &Request, _: &Captures) -> Answer {
     let resigns = app.store.resigns(REVISIONS_MAX)?;
     let moment = |ms: i64| Timestamp::from_ms(ms).rfc3339();
     let mut out = Vec::new();
@@ -311,7 +311,7 @@ pub fn revisions(app: &App, _: &Request, _: &[String]) -> Answer {
 ///
 /// # Errors
 /// 400 if the lists are invalid. 503 while the store cannot be read, 500 if stored data is damaged.
-pub fn preview(app: &App, request: &Request, _: &[String]) -> Answer {
+pub fn preview(app: &App, request: &Request, _: &Captures) -> Answer {
     let texts = texts_in(&request.body)?;
     let preview = app.naming.preview(texts).map_err(refused)?;
     Ok(Response::json(&previewed(app, &preview)?))

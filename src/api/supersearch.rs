@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::fields;
 use crate::index::SearchResult;
 use crate::query::Query;
-use crate::web::{Request, Response, WebError};
+use crate::web::{Captures, Request, Response, WebError};
 
 type Answer = Result<Response, WebError>;
 
@@ -50,7 +50,7 @@ pub const UNREDACTED: Doc = Doc::new(
 ///
 /// # Errors
 /// 400 if the search is invalid or exceeds its limits, 503 while the index cannot answer.
-pub fn supersearch(app: &App, request: &Request, _: &[String]) -> Answer {
+pub fn supersearch(app: &App, request: &Request, _: &Captures) -> Answer {
     let query = Query::parse(&request.query.0, app.clock.now(), request.sees_protected())?;
     let wants_query = request.query.get("_return_query");
     if wants_query.is_some_and(|text| matches!(text, "1" | "true" | "True" | "t" | "y" | "yes")) {
@@ -118,7 +118,7 @@ pub const FIELDS: Doc = Doc::new(
 ///
 /// # Errors
 /// Never fails. All handlers have this type.
-pub fn fields(_: &App, request: &Request, _: &[String]) -> Answer {
+pub fn fields(_: &App, request: &Request, _: &Captures) -> Answer {
     let fields: Map<String, Value> = fields::all()
         .iter()
         .filter(|field| !field.is_protected() || request.sees_protected())

@@ -13,16 +13,19 @@ use super::symbols::{self, spaced};
 use crate::app::App;
 use crate::store::symbols::SymbolChange;
 use crate::upload::{self, NAMELESS};
-use crate::web::{Request, Response, WebError};
+use crate::web::{Captures, Request, Response, WebError};
 
 /// `GET /v1/symbols/<debug file>/<DEBUGID>:checkStatus`
 ///
 /// # Errors
 /// 404 if the URL does not end with `:checkStatus`.
-pub fn status(app: &App, _: &Request, captures: &[String]) -> Result<Response, WebError> {
-    let known = captures[1].strip_suffix(":checkStatus").ok_or_else(|| {
-        WebError::not_found("this URL must end with :checkStatus; symbols are under /symbols/")
-    })?;
+pub fn status(app: &App, _: &Request, captures: &Captures) -> Result<Response, WebError> {
+    let known = captures
+        .get("id_and_verb")
+        .strip_suffix(":checkStatus")
+        .ok_or_else(|| {
+            WebError::not_found("this URL must end with :checkStatus; symbols are under /symbols/")
+        })?;
     let status = match app.symbols.module(known) {
         Some(_) => "FOUND",
         None => "MISSING",
@@ -34,7 +37,7 @@ pub fn status(app: &App, _: &Request, captures: &[String]) -> Result<Response, W
 ///
 /// # Errors
 /// Never fails. All handlers have this type.
-pub fn create(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn create(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let key = uuid::Uuid::new_v4().simple().to_string();
     let mut url = format!("{}/v1/uploads/{key}", app.address(request));
     // The client sends its key with every request except the upload itself, which goes to exactly this URL.
@@ -49,8 +52,8 @@ pub fn create(app: &App, request: &Request, _: &[String]) -> Result<Response, We
 ///
 /// # Errors
 /// As for [`symbols::upload()`].
-pub fn put(app: &App, request: &Request, _: &[String], body: File) -> Result<Response, WebError> {
-    symbols::upload(app, request, &[], body)
+pub fn put(app: &App, request: &Request, _: &Captures, body: File) -> Result<Response, WebError> {
+    symbols::upload(app, request, &Captures::default(), body)
 }
 
 /// `POST /v1/uploads/<key>:complete`
@@ -58,8 +61,8 @@ pub fn put(app: &App, request: &Request, _: &[String], body: File) -> Result<Res
 /// # Errors
 /// 404 if the URL does not end with `:complete`, 400 if the body lacks a value or no symbols with this debug
 /// id are stored, 503 if the name cannot be stored, 500 if stored data is damaged.
-pub fn complete(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
-    if !captures[0].ends_with(":complete") {
+pub fn complete(app: &App, request: &Request, captures: &Captures) -> Result<Response, WebError> {
+    if !captures.get("key_and_verb").ends_with(":complete") {
         return Err(WebError::not_found("this URL must end with :complete"));
     }
     let body = String::from_utf8_lossy(&request.body);

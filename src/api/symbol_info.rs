@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::fields::name;
 use crate::missing_symbols;
 use crate::store::symbols::StoredSymbols;
-use crate::web::{Request, Response, WebError};
+use crate::web::{Captures, Request, Response, WebError};
 
 const FINDINGS_DEFAULT: usize = 100;
 const FINDINGS_MAX: usize = 1_000;
@@ -45,7 +45,7 @@ pub const SYMBOLS: Doc = Doc::new(
 /// # Errors
 /// 400 if `_results_number` is not a number in its range. 503 while the store cannot be read, 500 if stored
 /// data is damaged.
-pub fn missing(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn missing(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let params = &request.query;
     let limit = match params.get("_results_number") {
         None => FINDINGS_DEFAULT,
@@ -71,7 +71,7 @@ pub fn missing(app: &App, request: &Request, _: &[String]) -> Result<Response, W
 /// # Errors
 /// 400 if none of these parameters is present. 503 while the store cannot be read, 500 if stored data is
 /// damaged.
-pub fn symbols(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn symbols(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let params = &request.query;
     let rows = if let Some(id) = params.get("debug_id") {
         let row = app.store.symbols_of(&id.to_ascii_uppercase())?;

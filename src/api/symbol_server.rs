@@ -22,7 +22,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::app::App;
 use crate::crash::symbols::{DEBUG_ID_DIGITS, Kind, Module, Upload};
 use crate::symbols::{OpenText, place_of};
-use crate::web::{Body, Request, Response, TEXT, WebError};
+use crate::web::{Body, Captures, Request, Response, TEXT, WebError};
 
 const BINARY: &str = "application/octet-stream";
 
@@ -41,17 +41,13 @@ enum Wanted {
 /// # Errors
 /// 503 while the store cannot be read, 500 if the file or stored data cannot be read. A file that is not
 /// stored is not an error, but an answer with status 404.
-pub fn download(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
-    let [name, id, file] = captures else {
-        return Err(WebError::not_found(
-            "the URL must be /symbols/<debug file>/<id>/<file>",
-        ));
-    };
+pub fn download(app: &App, request: &Request, captures: &Captures) -> Result<Response, WebError> {
+    let [name, id, file] = ["file", "id", "name"].map(|segment| captures.get(segment));
     if is_other_form(file) {
         return Ok(not_found(app));
     }
     let (id, wanted) = what_is_asked(id, file);
-    let found = if id.len() >= *DEBUG_ID_DIGITS.start() && !is_program_id(&captures[1]) {
+    let found = if id.len() >= *DEBUG_ID_DIGITS.start() && !is_program_id(id) {
         match app.symbols.module(id) {
             Some(module) => Some(module),
             None => return plain(app, request, [name, id, file]),
@@ -72,13 +68,9 @@ pub fn download(app: &App, request: &Request, captures: &[String]) -> Result<Res
 /// # Errors
 /// 503 while the store cannot be read, 500 if the file or stored data cannot be read. A file that is not
 /// stored is not an error, but an answer with status 404.
-pub fn debuginfod(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
-    let [id, what] = captures else {
-        return Err(WebError::not_found(
-            "the URL must be /buildid/<id>/debuginfo or /buildid/<id>/executable",
-        ));
-    };
-    let wanted = match what.as_str() {
+pub fn debuginfod(app: &App, request: &Request, captures: &Captures) -> Result<Response, WebError> {
+    let [id, what] = ["build_id", "what"].map(|segment| captures.get(segment));
+    let wanted = match what {
         "debuginfo" => Wanted::Debug,
         "executable" => Wanted::Program,
         _ => return Ok(not_found(app)),

@@ -9,7 +9,7 @@ use crate::symbols::Placed;
 use crate::symbols::arrival::Verdict;
 use crate::symbols::check::Refused;
 use crate::upload::{self, Upload};
-use crate::web::{JSON, Request, Response, WebError};
+use crate::web::{Captures, JSON, Request, Response, WebError};
 
 /// `POST /upload/`, `POST /symbols`: returns what was stored, per file. The status for a zip is 201, as with
 /// Tecken, and for everything else 200, because Breakpad's sym_upload accepts only that.
@@ -22,10 +22,10 @@ use crate::web::{JSON, Request, Response, WebError};
 pub fn upload(
     app: &App,
     request: &Request,
-    captures: &[String],
+    captures: &Captures,
     body: File,
 ) -> Result<Response, WebError> {
-    let name = captures.first().map(String::as_str);
+    let name = Some(captures.get("name")).filter(|name| !name.is_empty());
     let upload = upload::take(app, request, name, body)?;
     let verdicts = || upload.arrivals.iter().flat_map(|arrival| &arrival.verdicts);
     let config = app.config.get();

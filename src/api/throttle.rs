@@ -6,7 +6,7 @@ use super::doc::{AnswerDoc, Doc, Param, ParamKind, count, hits, object, text};
 use crate::app::App;
 use crate::limits;
 use crate::store::counters::Decided;
-use crate::web::{Request, Response, WebError};
+use crate::web::{Captures, Request, Response, WebError};
 
 const DAYS_DEFAULT: u32 = 7;
 const DAYS_MAX: u32 = 366;
@@ -35,7 +35,7 @@ pub const COUNTS: Doc = Doc::new(
 /// # Errors
 /// 400 if `days` is not a number in its range, 503 while the store cannot be read or written, 500 if stored
 /// data is damaged.
-pub fn counts(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn counts(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let days = match request.query.get("days") {
         None => DAYS_DEFAULT,
         Some(given) => match given.parse() {

@@ -9,7 +9,7 @@ use super::body::{self, Outgoing, ReadError};
 use super::connections::{Connection, Stage};
 use super::listener::From;
 use super::reply::send;
-use super::routes::{self, Handler, Route};
+use super::routes::{self, Audience, Handler, Route};
 use super::shared::Shared;
 use super::{cors, head, submit, upload};
 use crate::access;
@@ -70,7 +70,8 @@ async fn answer(
     let path = own_path(&shared.app.config.get().http.public_url, head.uri.path()).to_owned();
     let headers = readable(&head.headers);
     let arrival = arrival(&shared.app, from, &headers);
-    let refuse = |error: WebError| error_response(&path, &error);
+    let audience = routes::audience(method_of(&head.method), &path);
+    let refuse = |error: WebError| error_response(audience, &error);
     let Some(method) = method_of(&head.method) else {
         let why = format!("unknown method {}", head.method);
         return Err(refuse(WebError::new(405, why)));
@@ -119,7 +120,7 @@ async fn answer(
         });
         let checked = checked.await;
         let Ok((known, checked)) = checked else {
-            return Err(panicked(shared, &path));
+            return Err(panicked(shared, audience, &path));
         };
         request = known;
         match checked {
@@ -129,7 +130,7 @@ async fn answer(
                 if request.header("expect").is_none() {
                     body::drain(&mut incoming).await;
                 }
-                return Err(refusal_response(&request, &error));
+                return Err(refusal_response(audience, &request, &error));
             }
             Ok(Some(response)) => return Ok(response),
             Ok(None) => {}
@@ -158,7 +159,7 @@ async fn answer(
             let ran = tokio::task::spawn_blocking(move || handler(&app, &request, &captures, body));
             let ran = ran.await;
             drop(place);
-            return ended(shared, &path, None, ran);
+            return ended(shared, audience, &path, None, ran);
         }
         Handler::Plain(handler) => handler,
     };
@@ -182,7 +183,7 @@ async fn answer(
     let app = shared.app.clone();
     let query = request.query.clone();
     let ran = tokio::task::spawn_blocking(move || handler(&app, &request, &captures)).await;
-    ended(shared, &path, Some(&query), ran)
+    ended(shared, audience, &path, Some(&query), ran)
 }
 
 fn method_of(method: &hyper::Method) -> Option<Method> {
@@ -197,6 +198,7 @@ fn method_of(method: &hyper::Method) -> Option<Method> {
 /// The answer of a handler, or the answer after a panic. An error gets the value of its parameter.
 fn ended(
     shared: &Shared,
+    audience: Audience,
     path: &str,
     query: Option<&Params>,
     ran: Result<Result<Response, WebError>, tokio::task::JoinError>,
@@ -206,17 +208,17 @@ fn ended(
             if let (Some(field), None, Some(query)) = (&error.field, &error.value, query) {
                 error.value = query.get(field).map(Into::into);
             }
-            error_response(path, &error)
+            error_response(audience, &error)
         }),
-        Err(_) => Err(panicked(shared, path)),
+        Err(_) => Err(panicked(shared, audience, path)),
     }
 }
 
-fn panicked(shared: &Shared, path: &str) -> Response {
+fn panicked(shared: &Shared, audience: Audience, path: &str) -> Response {
     shared.app.metrics.panics.add(1);
     tracing::error!(path, "a handler panicked");
     let why = "internal error; see the server log";
-    error_response(path, &WebError::new(500, why))
+    error_response(audience, &WebError::new(500, why))
 }
 
 /// The path in the form of the route table. A proxy may pass on the path of `public_url`, or remove it.
@@ -249,14 +251,14 @@ fn check_access(
     request: &mut Request,
     is_shared: bool,
 ) -> Result<Option<Response>, WebError> {
-    if request.method == Method::Get && !is_for_programs(&request.path) {
+    if request.method == Method::Get && route.audience == Audience::People {
         let let_in = pages::login::by_key(app, request)?;
         if let_in.is_some() {
             return Ok(let_in);
         }
     }
     if route.needs.is_some() || route.is_paced {
-        request.caller = access::identify(app, request)?;
+        request.caller = access::identify(app, request, route.has_key_in_query)?;
     }
     if route.is_paced {
         access::pace(app, request)?;
@@ -279,10 +281,10 @@ fn check_access(
 
 /// The answer for a caller without the required right. People get a login form if that helps. Programs get
 /// the reason, and a challenge if they sent no token.
-fn refusal_response(request: &Request, error: &WebError) -> Response {
-    let is_program = is_for_programs(&request.path);
+fn refusal_response(audience: Audience, request: &Request, error: &WebError) -> Response {
+    let is_program = audience == Audience::Programs;
     if error.status != 401 {
-        return error_response(&request.path, error);
+        return error_response(audience, error);
     }
     let accepts = request.header("accept").unwrap_or_default();
     if !is_program && accepts.contains("text/html") {
@@ -300,29 +302,11 @@ fn is_upload(path: &str) -> bool {
     path.trim_end_matches('/') == "/upload" || path.starts_with("/upload/")
 }
 
-fn error_response(path: &str, error: &WebError) -> Response {
-    if is_for_programs(path) {
-        error.to_json()
-    } else {
-        pages::error::page(error)
+fn error_response(audience: Audience, error: &WebError) -> Response {
+    match audience {
+        Audience::Programs => error.to_json(),
+        Audience::People => pages::error::page(error),
     }
-}
-
-/// True if programs use this path. JSON is more useful to them than a page.
-fn is_for_programs(path: &str) -> bool {
-    let by_programs = [
-        "/api/",
-        "/__",
-        "/upload",
-        "/symbols",
-        "/buildid/",
-        "/v1/",
-        "/symbolicate",
-    ];
-    let is_symbol =
-        path.split('/').nth(2).is_some_and(routes::is_symbol_id) && path.split('/').count() == 4;
-    (is_symbol || by_programs.iter().any(|start| path.starts_with(start)))
-        && !matches!(path, "/api/" | "/symbols/")
 }
 
 fn readable(headers: &HeaderMap) -> Vec<(String, String)> {

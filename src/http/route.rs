@@ -6,13 +6,13 @@ use crate::api::doc::Doc;
 use crate::app::App;
 use crate::ingest::Endpoint;
 use crate::rights::Scope;
-use crate::web::{Method, Request, Response, WebError};
+use crate::web::{Captures, Method, Request, Response, WebError};
 
 /// Receives a request with its body in memory, and the captured path segments.
-pub type PlainHandler = fn(&App, &Request, &[String]) -> Result<Response, WebError>;
+pub type PlainHandler = fn(&App, &Request, &Captures) -> Result<Response, WebError>;
 
 /// Receives a request whose body is in a file, positioned at the start.
-pub type UploadHandler = fn(&App, &Request, &[String], File) -> Result<Response, WebError>;
+pub type UploadHandler = fn(&App, &Request, &Captures, File) -> Result<Response, WebError>;
 
 #[derive(Clone, Copy, Debug)]
 pub enum Handler {
@@ -23,11 +23,20 @@ pub enum Handler {
     Plain(PlainHandler),
 }
 
+/// Who uses a route, which decides the form of its errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Errors are pages. Without a token, the login form is shown.
+    People,
+    /// Errors are JSON.
+    Programs,
+}
+
 #[derive(Debug)]
 pub struct Route {
     pub method: Method,
-    /// Segments between slashes. `{}` matches any one segment, `{id}` one that is the id of a program or
-    /// debug file.
+    /// Segments between slashes. `{name}` captures any one segment, `{name:symbol}` one that is the id of a
+    /// program or debug file.
     pub path: &'static str,
     /// The scope that the caller needs; `None` if everybody may use the route.
     pub needs: Option<Scope>,
@@ -37,6 +46,9 @@ pub struct Route {
     pub changes: bool,
     /// True if pages of the origins in http.cors_origins may use the route.
     pub is_shared: bool,
+    pub audience: Audience,
+    /// True if a client of this protocol sends its token as the parameter `key`.
+    pub has_key_in_query: bool,
     /// The description for the API; `None` if the route is not part of it.
     pub doc: Option<&'static Doc>,
     pub handler: Handler,
@@ -52,6 +64,16 @@ impl Route {
     /// Tools and browsers send these requests often, and they cost little.
     pub(super) const fn free(mut self) -> Self {
         self.is_paced = false;
+        self
+    }
+
+    pub(super) const fn programs(mut self) -> Self {
+        self.audience = Audience::Programs;
+        self
+    }
+
+    pub(super) const fn key_in_query(mut self) -> Self {
+        self.has_key_in_query = true;
         self
     }
 

@@ -4,10 +4,10 @@ use super::{assets, openapi};
 use crate::app::App;
 use crate::ingest::Endpoint;
 use crate::rights::Scope;
-use crate::web::{Method, Request, Response, WebError};
+use crate::web::{Captures, Method, Request, Response, WebError};
 use crate::{api, pages};
 
-pub use super::route::{Handler, PlainHandler, Route, UploadHandler};
+pub use super::route::{Audience, Handler, PlainHandler, Route, UploadHandler};
 
 const OPEN: Option<Scope> = None;
 const READ: Option<Scope> = Some(Scope::Read);
@@ -24,9 +24,19 @@ const fn get(path: &'static str, needs: Option<Scope>, handler: PlainHandler) ->
         is_paced: true,
         changes: false,
         is_shared: false,
+        audience: Audience::People,
+        has_key_in_query: false,
         doc: None,
         handler: Handler::Plain(handler),
     }
+}
+
+const fn api_get(path: &'static str, needs: Option<Scope>, handler: PlainHandler) -> Route {
+    get(path, needs, handler).programs()
+}
+
+const fn api_post(path: &'static str, needs: Option<Scope>, handler: PlainHandler) -> Route {
+    post(path, needs, handler).programs()
 }
 
 const fn post(path: &'static str, needs: Option<Scope>, handler: PlainHandler) -> Route {
@@ -37,6 +47,8 @@ const fn post(path: &'static str, needs: Option<Scope>, handler: PlainHandler) -
         is_paced: true,
         changes: true,
         is_shared: false,
+        audience: Audience::People,
+        has_key_in_query: false,
         doc: None,
         handler: Handler::Plain(handler),
     }
@@ -55,6 +67,8 @@ const fn upload(
         is_paced: false,
         changes: true,
         is_shared: false,
+        audience: Audience::Programs,
+        has_key_in_query: false,
         doc: None,
         handler: Handler::Upload(handler),
     }
@@ -68,79 +82,124 @@ const fn submit(path: &'static str, endpoint: Endpoint) -> Route {
         is_paced: false,
         changes: true,
         is_shared: false,
+        audience: Audience::Programs,
+        has_key_in_query: false,
         doc: None,
         handler: Handler::Submit(endpoint),
     }
 }
 
-fn openapi_json(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+fn openapi_json(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     openapi::json(app, request, ROUTES)
 }
 
-fn openapi_page(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+fn openapi_page(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     openapi::page(app, request, ROUTES)
 }
 
 pub const ROUTES: &[Route] = &[
     submit("/submit", Endpoint::Submit),
     // The paths of Sentry's clients. The segment is the number of a project.
-    submit("/api/{}/minidump/", Endpoint::SentryMinidump),
-    submit("/api/{}/envelope/", Endpoint::SentryEnvelope),
-    submit("/api/{}/unreal/{}/", Endpoint::SentryUnreal),
+    submit("/api/{project}/minidump/", Endpoint::SentryMinidump),
+    submit("/api/{project}/envelope/", Endpoint::SentryEnvelope),
+    submit("/api/{project}/unreal/{key}/", Endpoint::SentryUnreal),
     // Symbols: upload and download.
     upload(Method::Post, "/upload/", SYMBOLS, api::symbols::upload),
     upload(Method::Put, "/upload/", SYMBOLS, api::symbols::upload),
-    upload(Method::Put, "/upload/{}", SYMBOLS, api::symbols::upload),
+    upload(Method::Put, "/upload/{name}", SYMBOLS, api::symbols::upload),
     upload(Method::Post, "/symbols", SYMBOLS, api::symbols::upload),
-    get("/symbols/{}/{}/{}", READ, api::symbol_server::download)
-        .free()
-        .shared(),
-    get("/buildid/{}/{}", READ, api::symbol_server::debuginfod)
-        .free()
-        .shared(),
-    get("/api/0/", OPEN, api::sentry::info),
-    get(
-        "/api/0/organizations/{}/chunk-upload/",
+    api_get(
+        "/symbols/{file}/{id}/{name}",
+        READ,
+        api::symbol_server::download,
+    )
+    .free()
+    .shared(),
+    api_get(
+        "/buildid/{build_id}/{what}",
+        READ,
+        api::symbol_server::debuginfod,
+    )
+    .free()
+    .shared(),
+    api_get("/api/0/", OPEN, api::sentry::info),
+    api_get(
+        "/api/0/organizations/{organization}/chunk-upload/",
         SYMBOLS,
         api::sentry::options,
     )
     .free(),
     upload(
         Method::Post,
-        "/api/0/organizations/{}/chunk-upload/",
+        "/api/0/organizations/{organization}/chunk-upload/",
         SYMBOLS,
         api::sentry::chunks,
     ),
-    post(
-        "/api/0/projects/{}/{}/files/difs/assemble/",
+    api_post(
+        "/api/0/projects/{organization}/{project}/files/difs/assemble/",
         SYMBOLS,
         api::sentry::assemble,
     )
     .free(),
-    get("/v1/symbols/{}/{}", READ, api::sym_upload::status).free(),
-    post("/v1/uploads:create", SYMBOLS, api::sym_upload::create).free(),
-    upload(Method::Put, "/v1/uploads/{}", SYMBOLS, api::sym_upload::put),
-    post("/v1/uploads/{}", SYMBOLS, api::sym_upload::complete).free(),
-    get("/api/v1/symbols/{}/{}", READ, api::sym_upload::status).free(),
-    post("/api/v1/uploads:create", SYMBOLS, api::sym_upload::create).free(),
+    api_get(
+        "/v1/symbols/{file}/{id_and_verb}",
+        READ,
+        api::sym_upload::status,
+    )
+    .free()
+    .key_in_query(),
+    api_post("/v1/uploads:create", SYMBOLS, api::sym_upload::create)
+        .free()
+        .key_in_query(),
     upload(
         Method::Put,
-        "/api/v1/uploads/{}",
+        "/v1/uploads/{key_and_verb}",
         SYMBOLS,
         api::sym_upload::put,
-    ),
-    post("/api/v1/uploads/{}", SYMBOLS, api::sym_upload::complete).free(),
-    post("/symbolicate/v5", READ, api::symbolicate::v5)
+    )
+    .key_in_query(),
+    api_post(
+        "/v1/uploads/{key_and_verb}",
+        SYMBOLS,
+        api::sym_upload::complete,
+    )
+    .free()
+    .key_in_query(),
+    api_get(
+        "/api/v1/symbols/{file}/{id_and_verb}",
+        READ,
+        api::sym_upload::status,
+    )
+    .free()
+    .key_in_query(),
+    api_post("/api/v1/uploads:create", SYMBOLS, api::sym_upload::create)
+        .free()
+        .key_in_query(),
+    upload(
+        Method::Put,
+        "/api/v1/uploads/{key_and_verb}",
+        SYMBOLS,
+        api::sym_upload::put,
+    )
+    .key_in_query(),
+    api_post(
+        "/api/v1/uploads/{key_and_verb}",
+        SYMBOLS,
+        api::sym_upload::complete,
+    )
+    .free()
+    .key_in_query(),
+    api_post("/symbolicate/v5", READ, api::symbolicate::v5)
         .reads()
         .shared(),
     // Health.
-    get("/__heartbeat__", OPEN, api::health::heartbeat).free(),
-    get("/__lbheartbeat__", OPEN, api::health::lbheartbeat).free(),
-    get("/__version__", OPEN, api::health::version).free(),
-    get("/metrics", OPEN, api::health::metrics).free(),
+    api_get("/__heartbeat__", OPEN, api::health::heartbeat).free(),
+    api_get("/__lbheartbeat__", OPEN, api::health::lbheartbeat).free(),
+    api_get("/__version__", OPEN, api::health::version).free(),
+    api_get("/metrics", OPEN, api::health::metrics).free(),
     // Pages.
     get("/", READ, pages::home::home),
-    get("/home/product/{}", READ, pages::product::product),
+    get("/home/product/{product}", READ, pages::product::product),
     get("/topcrashers/", READ, pages::topcrashers::topcrashers),
     get("/trends/", READ, pages::trends::trends),
     get("/trends/urls/", PROTECTED, pages::urls::urls),
@@ -151,14 +210,14 @@ pub const ROUTES: &[Route] = &[
     get("/search/feed.atom", READ, pages::search::feed::feed),
     post("/search/save", READ, pages::search::saved::save),
     post("/search/forget", READ, pages::search::saved::remove),
-    get("/report/index/{}", READ, pages::report::report),
+    get("/report/index/{crash_id}", READ, pages::report::report),
     post(
-        "/report/index/{}/reprocess",
+        "/report/index/{crash_id}/reprocess",
         REPROCESS,
         pages::report::reprocess,
     ),
     get(
-        "/report/index/{}/signature",
+        "/report/index/{crash_id}/signature",
         READ,
         pages::signature_explanation::explain,
     ),
@@ -194,85 +253,97 @@ pub const ROUTES: &[Route] = &[
     post("/status/retention", ADMIN, pages::status::confirm_retention),
     get("/about/throttling/", READ, pages::throttling::throttling),
     get("/robots.txt", OPEN, assets::robots).free(),
-    get("/assets/{}/style.css", OPEN, assets::style).free(),
-    get("/assets/{}/icon.svg", OPEN, assets::icon).free(),
+    get("/assets/{version}/style.css", OPEN, assets::style).free(),
+    get("/assets/{version}/icon.svg", OPEN, assets::icon).free(),
     // API.
-    post("/api/Accounts/", ADMIN, api::accounts::command),
-    get("/api/SuperSearch/", READ, api::supersearch::supersearch).doc(&api::supersearch::SEARCH),
-    get("/api/SuperSearchFields/", READ, api::supersearch::fields).doc(&api::supersearch::FIELDS),
-    get(
+    api_post("/api/Accounts/", ADMIN, api::accounts::command),
+    api_get("/api/SuperSearch/", READ, api::supersearch::supersearch)
+        .doc(&api::supersearch::SEARCH),
+    api_get("/api/SuperSearchFields/", READ, api::supersearch::fields)
+        .doc(&api::supersearch::FIELDS),
+    api_get(
         "/api/SuperSearchUnredacted/",
         PROTECTED,
         api::supersearch::supersearch,
     )
     .doc(&api::supersearch::UNREDACTED),
-    get("/api/SearchExport/", READ, api::export::export).doc(&api::export::EXPORT),
-    get("/api/FieldDescriptions/", READ, api::supersearch::fields).doc(&api::supersearch::FIELDS),
-    get("/api/CrashVerify/", READ, api::crash::verify).doc(&api::crash::VERIFY),
-    get("/api/MissingProcessedCrash/", READ, api::crash::awaited).doc(&api::crash::AWAITED),
-    get("/api/ProductVersions/", READ, api::releases::versions).doc(&api::releases::VERSIONS),
-    get("/api/VersionString/", READ, api::releases::version_string)
+    api_get("/api/SearchExport/", READ, api::export::export).doc(&api::export::EXPORT),
+    api_get("/api/FieldDescriptions/", READ, api::supersearch::fields)
+        .doc(&api::supersearch::FIELDS),
+    api_get("/api/CrashVerify/", READ, api::crash::verify).doc(&api::crash::VERIFY),
+    api_get("/api/MissingProcessedCrash/", READ, api::crash::awaited).doc(&api::crash::AWAITED),
+    api_get("/api/ProductVersions/", READ, api::releases::versions).doc(&api::releases::VERSIONS),
+    api_get("/api/VersionString/", READ, api::releases::version_string)
         .doc(&api::releases::VERSION_STRING),
-    get("/api/ThrottleCounts/", READ, api::throttle::counts).doc(&api::throttle::COUNTS),
-    get("/api/Jobs/", READ, api::jobs::jobs).doc(&api::jobs::JOBS),
-    get("/api/Retention/", ADMIN, api::retention::state).doc(&api::retention::RETENTION),
-    post("/api/Retention/", ADMIN, api::retention::confirm).doc(&api::retention::CONFIRM),
-    get("/api/NoOp/", OPEN, api::noop::noop).doc(&api::noop::NOOP),
-    get("/api/openapi.json", READ, openapi_json),
+    api_get("/api/ThrottleCounts/", READ, api::throttle::counts).doc(&api::throttle::COUNTS),
+    api_get("/api/Jobs/", READ, api::jobs::jobs).doc(&api::jobs::JOBS),
+    api_get("/api/Retention/", ADMIN, api::retention::state).doc(&api::retention::RETENTION),
+    api_post("/api/Retention/", ADMIN, api::retention::confirm).doc(&api::retention::CONFIRM),
+    api_get("/api/NoOp/", OPEN, api::noop::noop).doc(&api::noop::NOOP),
+    api_get("/api/openapi.json", READ, openapi_json),
     get("/api/", READ, openapi_page),
-    get("/api/Bugs/", READ, api::bugs::of_signatures).doc(&api::bugs::BUGS),
-    post("/api/Bugs/", READ, api::bugs::of_signatures)
+    api_get("/api/Bugs/", READ, api::bugs::of_signatures).doc(&api::bugs::BUGS),
+    api_post("/api/Bugs/", READ, api::bugs::of_signatures)
         .reads()
         .doc(&api::bugs::BUGS_POSTED),
-    get("/api/SignaturesByBugs/", READ, api::bugs::signatures).doc(&api::bugs::SIGNATURES),
-    get("/api/MissingSymbols/", READ, api::symbol_info::missing).doc(&api::symbol_info::MISSING),
-    get("/api/Symbols/", READ, api::symbol_info::symbols).doc(&api::symbol_info::SYMBOLS),
-    get("/api/CrashState/", READ, api::crash::state).doc(&api::crash::STATE),
-    get("/api/ProcessedCrash/", READ, api::crash::processed).doc(&api::crash::PROCESSED),
-    get("/api/RawCrash/", READ, api::crash::raw).doc(&api::crash::RAW),
-    post("/api/Reprocessing/", REPROCESS, api::crash::reprocessing).doc(&api::crash::REPROCESSING),
-    post(
+    api_get("/api/SignaturesByBugs/", READ, api::bugs::signatures).doc(&api::bugs::SIGNATURES),
+    api_get("/api/MissingSymbols/", READ, api::symbol_info::missing)
+        .doc(&api::symbol_info::MISSING),
+    api_get("/api/Symbols/", READ, api::symbol_info::symbols).doc(&api::symbol_info::SYMBOLS),
+    api_get("/api/CrashState/", READ, api::crash::state).doc(&api::crash::STATE),
+    api_get("/api/ProcessedCrash/", READ, api::crash::processed).doc(&api::crash::PROCESSED),
+    api_get("/api/RawCrash/", READ, api::crash::raw).doc(&api::crash::RAW),
+    api_post("/api/Reprocessing/", REPROCESS, api::crash::reprocessing)
+        .doc(&api::crash::REPROCESSING),
+    api_post(
         "/api/CrashSignature/",
         READ,
         api::signatures::crash_signature,
     )
     .reads()
     .doc(&api::signatures::CRASH_SIGNATURE),
-    get(
+    api_get(
         "/api/SignatureFirstDate/",
         READ,
         api::signatures::first_date,
     )
     .doc(&api::signatures::FIRST_DATE),
-    post(
+    api_post(
         "/api/SignatureFirstDate/",
         READ,
         api::signatures::first_date,
     )
     .reads()
     .doc(&api::signatures::FIRST_DATE_POSTED),
-    get(
+    api_get(
         "/api/SignatureExplanation/",
         READ,
         api::signatures::explanation,
     )
     .doc(&api::signatures::EXPLANATION),
-    get("/api/SignatureLists/", ADMIN, api::signatures::export).doc(&api::signatures::LISTS),
-    post("/api/SignatureLists/", ADMIN, api::signatures::import).doc(&api::signatures::IMPORT),
-    get(
+    api_get("/api/SignatureLists/", ADMIN, api::signatures::export).doc(&api::signatures::LISTS),
+    api_post("/api/SignatureLists/", ADMIN, api::signatures::import).doc(&api::signatures::IMPORT),
+    api_get(
         "/api/SignatureRevisions/",
         ADMIN,
         api::signatures::revisions,
     )
     .doc(&api::signatures::REVISIONS),
-    post("/api/SignaturePreview/", ADMIN, api::signatures::preview)
+    api_post("/api/SignaturePreview/", ADMIN, api::signatures::preview)
         .reads()
         .doc(&api::signatures::PREVIEW),
     // Symbols at Tecken's paths. Last in the list, so that pages keep their paths.
-    get("/{}/{id}/{}", READ, api::symbol_server::download)
-        .free()
-        .shared(),
+    api_get(
+        "/{file}/{id:symbol}/{name}",
+        READ,
+        api::symbol_server::download,
+    )
+    .free()
+    .shared(),
 ];
+
+/// A captured segment whose name ends so must be the id of a program or debug file.
+const SYMBOL: &str = ":symbol";
 
 /// The route for paths in `http.submit_paths`.
 const FURTHER_SUBMIT: Route = submit("/submit", Endpoint::Submit);
@@ -285,10 +356,10 @@ pub fn find_with(
     submit_paths: &[String],
     method: Method,
     path: &str,
-) -> Result<(&'static Route, Vec<String>), WebError> {
+) -> Result<(&'static Route, Captures), WebError> {
     let bare = path.trim_end_matches('/');
     if method == Method::Post && submit_paths.iter().any(|further| further == bare) {
-        Ok((&FURTHER_SUBMIT, Vec::new()))
+        Ok((&FURTHER_SUBMIT, Captures::default()))
     } else {
         find(method, path)
     }
@@ -318,7 +389,7 @@ pub fn check_submit_paths(submit_paths: &[String]) -> Result<(), String> {
 ///
 /// # Errors
 /// 404 if no route has this path, 405 if the route has another method, which the message names.
-pub fn find(method: Method, path: &str) -> Result<(&'static Route, Vec<String>), WebError> {
+pub fn find(method: Method, path: &str) -> Result<(&'static Route, Captures), WebError> {
     let mut known = None;
     for route in ROUTES {
         let Some(captures) = captures(route.path, path) else {
@@ -362,25 +433,46 @@ pub fn is_symbol_id(segment: &str) -> bool {
     (9..=64).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-fn captures(pattern: &str, path: &str) -> Option<Vec<String>> {
-    let mut captures = Vec::new();
+/// Who uses a path. A path without a route counts as used by those who use its neighbours.
+pub fn audience(method: Option<Method>, path: &str) -> Audience {
+    let by_path = |route: &&Route| captures(route.path, path).is_some();
+    let exact = ROUTES
+        .iter()
+        .find(|route| Some(route.method) == method && by_path(route));
+    let neighbour = || {
+        let first = path.split('/').nth(1)?;
+        let has_first = |route: &&Route| route.path.split('/').nth(1) == Some(first);
+        ROUTES.iter().find(has_first)
+    };
+    exact
+        .or_else(|| ROUTES.iter().find(by_path))
+        .or_else(neighbour)
+        .map_or(Audience::People, |route| route.audience)
+}
+
+fn captures(pattern: &'static str, path: &str) -> Option<Captures> {
+    let mut captures = Captures::default();
     let mut segments = path.trim_end_matches('/').split('/');
     for expected in pattern.trim_end_matches('/').split('/') {
         let segment = segments.next()?;
-        let is_open = match expected {
-            "{}" => !segment.is_empty(),
-            "{id}" => is_symbol_id(segment),
-            _ => false,
+        let name = expected
+            .strip_prefix('{')
+            .and_then(|name| name.strip_suffix('}'));
+        let Some(name) = name else {
+            if expected == segment {
+                continue;
+            }
+            return None;
         };
-        if is_open {
-            captures.push(
-                percent_encoding::percent_decode_str(segment)
-                    .decode_utf8_lossy()
-                    .into_owned(),
-            );
-        } else if expected != segment {
+        let (name, must_be_id) = match name.strip_suffix(SYMBOL) {
+            Some(name) => (name, true),
+            None => (name, false),
+        };
+        if segment.is_empty() || (must_be_id && !is_symbol_id(segment)) {
             return None;
         }
+        let text = percent_encoding::percent_decode_str(segment).decode_utf8_lossy();
+        captures.push(name, text.into_owned());
     }
     segments.next().is_none().then_some(captures)
 }
@@ -395,12 +487,12 @@ mod tests {
             assert!(find(Method::Get, path).is_ok(), "{path}");
         }
         let (_, captured) = find(Method::Get, "/report/index/a%20b").expect("a route");
-        assert_eq!(captured, ["a b"]);
+        assert_eq!(captured.get("crash_id"), "a b");
     }
 
     #[test]
     fn a_path_in_front_of_all_routes_is_like_none_of_them() {
-        assert_eq!(beginning_like("/api"), Some("/api/{}/minidump/"));
+        assert_eq!(beginning_like("/api"), Some("/api/{project}/minidump/"));
         assert_eq!(beginning_like("/search/x"), Some("/search/"));
         assert_eq!(beginning_like("/crashes"), None);
         assert_eq!(beginning_like(""), None);
@@ -415,7 +507,8 @@ mod tests {
         ] {
             let path = format!("/crash.pdb/{id}/crash.sym");
             let (route, captured) = find(Method::Get, &path).expect("a route");
-            assert_eq!((route.path, captured[1].as_str()), ("/{}/{id}/{}", id));
+            assert_eq!(route.path, "/{file}/{id:symbol}/{name}");
+            assert_eq!(captured.get("id"), id);
         }
         for path in [
             "/crash.pdb/index/crash.sym",
@@ -435,7 +528,7 @@ mod tests {
             )
             .map(|(r, _)| r.path)
             .ok(),
-            Some("/report/index/{}")
+            Some("/report/index/{crash_id}")
         );
     }
 
@@ -482,9 +575,9 @@ mod tests {
             open,
             [
                 "/submit",
-                "/api/{}/minidump/",
-                "/api/{}/envelope/",
-                "/api/{}/unreal/{}/",
+                "/api/{project}/minidump/",
+                "/api/{project}/envelope/",
+                "/api/{project}/unreal/{key}/",
                 "/api/0/",
                 "/__heartbeat__",
                 "/__lbheartbeat__",
@@ -494,8 +587,8 @@ mod tests {
                 "/login/",
                 "/logout/",
                 "/robots.txt",
-                "/assets/{}/style.css",
-                "/assets/{}/icon.svg",
+                "/assets/{version}/style.css",
+                "/assets/{version}/icon.svg",
                 "/api/NoOp/"
             ]
         );

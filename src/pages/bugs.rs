@@ -17,7 +17,7 @@ use crate::crash::processed::ProcessedCrash;
 use crate::fields::name;
 use crate::limits;
 use crate::store::bugs::{Association, BugChange};
-use crate::web::{Params, Request, Response, WebError};
+use crate::web::{Captures, Params, Request, Response, WebError};
 
 /// Bugs of one signature that a page lists. The API returns all of them.
 const BUGS_MAX: usize = 50;
@@ -29,7 +29,7 @@ const IDS_MAX: usize = 4;
 /// # Errors
 /// 400 if the signature or the bug is missing or invalid, 503 while the store cannot be written, 500 if
 /// stored data is damaged.
-pub fn attach(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn attach(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let form = request.form();
     let signature = signature_in(&form)?;
     let text = form.get("bug").ok_or_else(|| {
@@ -55,7 +55,7 @@ pub fn attach(app: &App, request: &Request, _: &[String]) -> Result<Response, We
 /// 400 if a value is missing or the signature is too long, 404 if the bug is not attached to the signature,
 /// 409 if the bug itself names the signature, 503 while the store cannot be written, 500 if stored data is
 /// damaged.
-pub fn detach(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn detach(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let form = request.form();
     let signature = signature_in(&form)?;
     let text = |name: &str| {

@@ -12,7 +12,7 @@ use crate::fields::name;
 use crate::index::SearchResult;
 use crate::query::{Facet, Query};
 use crate::store::{State, StoredCrash};
-use crate::web::{Request, Response, WebError};
+use crate::web::{Captures, Request, Response, WebError};
 
 const NEWEST: usize = 25;
 const PRODUCTS: usize = 50;
@@ -24,7 +24,7 @@ const DAYS: u64 = 7;
 /// # Errors
 /// 400 if the search exceeds its limits, 503 while the store or the index cannot answer, 500 if the database
 /// is damaged.
-pub fn home(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn home(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let newest = app.store.newest(NEWEST)?;
     let week = week(app, request.sees_protected())?;
     let content = html! {

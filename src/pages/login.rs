@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{Page, shown};
 use crate::access::{self, sessions};
 use crate::app::App;
-use crate::web::{HTML, Params, Request, Response, WebError};
+use crate::web::{Captures, HTML, Params, Request, Response, WebError};
 
 /// The parameter with the path to open after the login.
 const NEXT: &str = "next";
@@ -26,7 +26,7 @@ pub fn ask(request: &Request, error: &WebError) -> Response {
 ///
 /// # Errors
 /// Never fails. All handlers have this type.
-pub fn form(_: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn form(_: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let next = request.query.get(NEXT).unwrap_or("/");
     Ok(answer(200, next, None))
 }
@@ -36,7 +36,7 @@ pub fn form(_: &App, request: &Request, _: &[String]) -> Result<Response, WebErr
 /// # Errors
 /// 503 while the store cannot be written, 500 if stored data is damaged. A wrong token is not an error, but a
 /// page with status 403. After too many of them the page has status 429.
-pub fn login(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn login(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let form = request.form();
     let next = form.get(NEXT).unwrap_or("/");
     let secret = form.get("token").unwrap_or_default().trim();
@@ -59,7 +59,7 @@ pub fn login(app: &App, request: &Request, _: &[String]) -> Result<Response, Web
 ///
 /// # Errors
 /// 503 while the store cannot be written. The session may still be open.
-pub fn logout(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn logout(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let gone = sessions::close(app, request)?;
     Ok(Response::see_other("/login/").with("set-cookie", gone))
 }

@@ -14,7 +14,7 @@ use crate::fields::name;
 use crate::fields::version::VersionKey;
 use crate::index::SearchResult;
 use crate::query::Facet;
-use crate::web::{Params, Request, Response, WebError};
+use crate::web::{Captures, Params, Request, Response, WebError};
 
 /// Number of days that are compared with the same number of days before.
 const WEEK_DAYS: i64 = 7;
@@ -31,8 +31,8 @@ const VERSIONS: usize = 8;
 /// # Errors
 /// 400 if the search exceeds its limits, 503 while the store or the index cannot answer, 500 if stored data
 /// is damaged.
-pub fn product(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
-    let product = captures.first().map_or("", String::as_str);
+pub fn product(app: &App, request: &Request, captures: &Captures) -> Result<Response, WebError> {
+    let product = captures.get("product");
     let view = View::load(app, request, product)?;
     Ok(Response::html(
         Page::new(product, "/").render(view.markup()),

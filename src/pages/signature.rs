@@ -16,7 +16,7 @@ use crate::index::SearchResult;
 use crate::limits;
 use crate::query::{Facet, Filter, Op, Query};
 use crate::store::signatures::Moves;
-use crate::web::{Params, Request, Response, WebError};
+use crate::web::{Captures, Params, Request, Response, WebError};
 
 const PER_PAGE: usize = 50;
 /// Values per panel.
@@ -59,7 +59,7 @@ const MOVES_MAX: usize = 10;
 /// # Errors
 /// 400 if the signature is missing, a parameter is invalid or the search exceeds its limits, 503 while the
 /// store or the index cannot answer, 500 if stored data is damaged.
-pub fn report(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn report(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let Some(text) = request.query.get(name::SIGNATURE) else {
         return Err(WebError::bad(
             name::SIGNATURE,

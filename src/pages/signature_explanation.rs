@@ -8,15 +8,15 @@ use crate::app::App;
 use crate::crash::id::CrashId;
 use crate::signature::{Explanation, Fate, FrameStep, RuleStep};
 use crate::store::StoredCrash;
-use crate::web::{Request, Response, WebError};
+use crate::web::{Captures, Request, Response, WebError};
 
 /// Shows how a crash gets its signature under the lists in force.
 ///
 /// # Errors
 /// 400 if the URL has no crash id, 404 if the crash does not exist or is not processed yet, 503 while the store
 /// cannot be read, 500 if this crash is damaged.
-pub fn explain(app: &App, _: &Request, captures: &[String]) -> Result<Response, WebError> {
-    let text = captures.first().map_or("", String::as_str);
+pub fn explain(app: &App, _: &Request, captures: &Captures) -> Result<Response, WebError> {
+    let text = captures.get("crash_id");
     let id: CrashId = text
         .parse()
         .map_err(|e| WebError::new(400, format!("{text:?} is {e}")))?;

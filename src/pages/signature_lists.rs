@@ -12,7 +12,7 @@ use crate::crash::id::CrashId;
 use crate::naming::{Group, Groups, Preview, ReviseError};
 use crate::signature::{FILES, ListTexts, SITE_RULES};
 use crate::store::signatures::{NewRevision, ResignRow, Revision};
-use crate::web::{Params, Request, Response, WebError};
+use crate::web::{Captures, Params, Request, Response, WebError};
 
 /// Revisions that the page lists.
 const REVISIONS_MAX: usize = 50;
@@ -28,7 +28,7 @@ const REFRESH_S: u32 = 3;
 /// # Errors
 /// 400 if `revision` is not a number, 404 if the revision does not exist. 503 while the store cannot be read,
 /// 500 if stored data is damaged.
-pub fn lists(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn lists(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let texts = match request.query.get("revision") {
         Some(text) => texts_of(app, revision(text)?)?,
         None => app.naming.in_force().generator.lists().texts().clone(),
@@ -46,7 +46,7 @@ pub fn lists(app: &App, request: &Request, _: &[String]) -> Result<Response, Web
 /// # Errors
 /// 400 if the form is incomplete. 503 while the store cannot be read, 500 if stored data is damaged. Invalid
 /// lists are not an error, but a page with status 400 that contains the user's input.
-pub fn preview(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn preview(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let draft = Draft::read(&request.form())?;
     let (outcome, status) = match app.naming.preview(draft.texts.clone()) {
         Ok(preview) => (Outcome::Previewed(examples(app, &preview)?, preview), 200),
@@ -62,7 +62,7 @@ pub fn preview(app: &App, request: &Request, _: &[String]) -> Result<Response, W
 /// 400 if the form is incomplete, 503 while the store cannot be written, 500 if stored data is damaged.
 /// Invalid lists are not an error, but a page with status 400 that contains the user's input. If another
 /// revision became active in the meantime, this page has status 409.
-pub fn apply(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn apply(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let form = request.form();
     let draft = Draft::read(&form)?;
     let new = NewRevision {
@@ -91,7 +91,7 @@ pub fn apply(app: &App, request: &Request, _: &[String]) -> Result<Response, Web
 /// 400 if the form is incomplete or the lists are invalid, 404 if the revision does not exist, 409 if another
 /// revision became active in the meantime, 503 while the store cannot be written, 500 if stored data is
 /// damaged.
-pub fn restore(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn restore(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let form = request.form();
     let text = form
         .get("revision")

@@ -23,7 +23,7 @@ use crate::fields::version::VersionKey;
 use crate::index::SearchResult;
 use crate::query::Facet;
 use crate::store::bugs::Association;
-use crate::web::{Params, Request, Response, WebError};
+use crate::web::{Captures, Params, Request, Response, WebError};
 
 const DAYS: [u32; 5] = [1, 3, 7, 14, 28];
 const DAYS_DEFAULT: u32 = 7;
@@ -56,7 +56,7 @@ const OFFER_VALUES: usize = 100;
 /// # Errors
 /// 400 if a parameter is invalid or the search exceeds its limits, 503 while the store or the index cannot
 /// answer, 500 if stored data is damaged.
-pub fn topcrashers(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn topcrashers(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let filters = Filters::parse(&request.query)?;
     let now = app.clock.now();
     let offered = offered(app, request, now)?;

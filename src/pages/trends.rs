@@ -21,7 +21,7 @@ use crate::crash::facts::System;
 use crate::fields::version::VersionKey;
 use crate::fields::{self, name};
 use crate::store::counters::{NameId, Tallies, Tally};
-use crate::web::{Params, Request, Response, WebError};
+use crate::web::{Captures, Params, Request, Response, WebError};
 
 const DAYS: [u32; 6] = [7, 14, 28, 60, 180, 365];
 const DAYS_DEFAULT: u32 = 28;
@@ -36,7 +36,7 @@ const FORMATS: [&str; 1] = ["csv"];
 ///
 /// # Errors
 /// 400 if a parameter is invalid. 503 while the store cannot be read, 500 if stored data is damaged.
-pub fn trends(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn trends(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let filters = Filters::parse(&request.query)?;
     let (products, _) = app.store.counted_products()?;
     let Some(product) = filters.product.clone().or(products.first().cloned()) else {

@@ -45,7 +45,7 @@ impl Filter {
         Some(Self::new(field, op, operand))
     }
 
-    pub fn not(self) -> Self {
+    pub fn negated(self) -> Self {
         Self {
             is_negated: !self.is_negated,
             ..self

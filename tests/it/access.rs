@@ -142,8 +142,15 @@ fn each_route_asks_for_its_scope() {
             if rights.has(scope) && is_login(route) && route.changes {
                 continue;
             }
-            let path = route.path.replace("{}", "x");
-            let path = path.replace("{id}", "5ab38077c000");
+            let path = route.path.replace("{id:symbol}", "5ab38077c000");
+            let segments = path.split('/').map(|segment| {
+                if segment.starts_with('{') {
+                    "x"
+                } else {
+                    segment
+                }
+            });
+            let path = segments.collect::<Vec<&str>>().join("/");
             let answer = world.ask(name(route.method), &path, token);
             let is_refused = if token.is_empty() {
                 matches!(answer.status, 401 | 403)

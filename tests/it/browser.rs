@@ -5,25 +5,25 @@
 
 use std::collections::BTreeSet;
 
-use crashkeep::http::routes::{self, ROUTES};
+use crashkeep::http::routes::{self, Audience, ROUTES, Route};
 use crashkeep::web::Method;
 
 use crate::chromium::{Browser, is_installed};
 use crate::server::{Server, fixture, wait_for};
 
-/// Prefixes of paths that programs use and not people.
-pub const MACHINES: [&str; 10] = [
-    "/{}/{id}/{}",
+/// Paths of people's routes that are not pages.
+const NO_PAGES: [&str; 4] = [
     "/robots.txt",
     "/search/feed.atom",
-    "/__",
-    "/metrics",
-    "/assets/",
-    "/api/",
-    "/symbols/{}",
-    "/buildid/",
-    "/v1/",
+    "/assets/{version}/style.css",
+    "/assets/{version}/icon.svg",
 ];
+
+/// Whether people read or press what this route answers.
+pub fn is_for_people(route: &Route) -> bool {
+    route.audience == Audience::People && !NO_PAGES.contains(&route.path)
+}
+
 const WIDTHS: [u32; 2] = [1280, 390];
 const SCHEMES: [&str; 2] = ["light", "dark"];
 
@@ -212,10 +212,9 @@ fn forgotten(addresses: &[Address]) -> Vec<&'static str> {
             Some(routes::find(Method::Get, path).ok()?.0.path)
         })
         .collect();
-    let is_page = |path: &str| !MACHINES.iter().any(|start| path.starts_with(start));
     ROUTES
         .iter()
-        .filter(|route| route.method == Method::Get && is_page(route.path))
+        .filter(|route| route.method == Method::Get && is_for_people(route))
         .map(|route| route.path)
         .filter(|path| !shown.contains(path))
         .collect()

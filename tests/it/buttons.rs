@@ -9,7 +9,7 @@ use crashkeep::http::routes::{self, ROUTES};
 use crashkeep::web::Method;
 use serde_json::Value;
 
-use crate::browser::{MACHINES, World, addresses};
+use crate::browser::{World, addresses, is_for_people};
 use crate::chromium::{self, Browser};
 use crate::marionette::Firefox;
 use crate::proxies::{self, Proxy};
@@ -230,11 +230,7 @@ fn every_button_of_every_page_works_for_an_admin() {
 
 /// True if a route accepts the form of a page.
 fn is_form(route: &routes::Route) -> bool {
-    let is_for_programs = MACHINES.iter().any(|start| route.path.starts_with(start));
-    let takes_bodies = ["/symbolicate", "/upload", "/symbols"];
-    matches!(route.handler, routes::Handler::Plain(_))
-        && !is_for_programs
-        && !(takes_bodies.contains(&route.path) || route.path.starts_with("/symbolicate"))
+    matches!(route.handler, routes::Handler::Plain(_)) && is_for_people(route)
 }
 
 /// The operations of a browser that the main forms need.

@@ -41,7 +41,7 @@ impl Scope {
 
     /// Adds the condition that a field does not have this value.
     pub fn except(&self, field: &str, value: &str) -> Self {
-        equal(field, value).map_or_else(|| self.clone(), |filter| self.when(filter.not()))
+        equal(field, value).map_or_else(|| self.clone(), |filter| self.when(filter.negated()))
     }
 
     /// Adds the condition that a field has no value.

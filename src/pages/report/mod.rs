@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::crash::id::CrashId;
 use crate::crash::processed::{OtherDump, ProcessedCrash};
 use crate::store::{Prioritized, State};
-use crate::web::{Request, Response, WebError};
+use crate::web::{Captures, Request, Response, WebError};
 use facts::facts;
 use files::files;
 use head::head;
@@ -38,9 +38,9 @@ const REFRESH_S: u32 = 2;
 /// 400 if the URL has no crash id, 404 if the crash does not exist, 503 while the store cannot be read or a
 /// deferred crash cannot be requested, 500 if the row of this crash is damaged. Other damage is shown on the
 /// page.
-pub fn report(app: &App, request: &Request, captures: &[String]) -> Result<Response, WebError> {
+pub fn report(app: &App, request: &Request, captures: &Captures) -> Result<Response, WebError> {
     let id = parse_id(captures)?;
-    if captures[0] != id.to_string() {
+    if captures.get("crash_id") != id.to_string() {
         return Ok(Response::see_other(&report_path(id)));
     }
     let mut view = load(app, request, id)?;
@@ -83,7 +83,7 @@ fn is_prefetch(request: &Request) -> bool {
 /// # Errors
 /// 400 if the URL has no crash id, 404 if the crash does not exist, 503 while the store cannot be written,
 /// 500 if this crash is damaged.
-pub fn reprocess(app: &App, _: &Request, captures: &[String]) -> Result<Response, WebError> {
+pub fn reprocess(app: &App, _: &Request, captures: &Captures) -> Result<Response, WebError> {
     let id = parse_id(captures)?;
     match app.store.prioritize(id)? {
         Prioritized::Queued => Ok(Response::see_other(&report_path(id))),
@@ -91,8 +91,8 @@ pub fn reprocess(app: &App, _: &Request, captures: &[String]) -> Result<Response
     }
 }
 
-fn parse_id(captures: &[String]) -> Result<CrashId, WebError> {
-    let text = captures.first().map_or("", String::as_str);
+fn parse_id(captures: &Captures) -> Result<CrashId, WebError> {
+    let text = captures.get("crash_id");
     text.parse()
         .map_err(|e| WebError::new(400, format!("{text:?} is {e}")))
 }

@@ -6,7 +6,7 @@ use super::Asked;
 use crate::app::App;
 use crate::fields::name;
 use crate::pages::{report_path, shown, text_of};
-use crate::web::{Params, Request, Response, WebError};
+use crate::web::{Captures, Params, Request, Response, WebError};
 
 const ATOM: &str = "application/atom+xml; charset=utf-8";
 const ENTRIES: usize = 50;
@@ -25,7 +25,7 @@ const COLUMNS: [&str; 7] = [
 /// # Errors
 /// 400 for any invalid parameter, because a feed reader cannot show what is wrong, and if the search exceeds
 /// its limits. 503 while the index cannot answer.
-pub fn feed(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn feed(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let params = &request.query;
     let asked = Asked::read(params, app.clock.now(), request.sees_protected())?;
     if let Some(problem) = asked.problems.into_iter().next() {

@@ -21,7 +21,7 @@ use crate::fields::name;
 use crate::index::{Coverage, SearchResult};
 use crate::query::{Budget, FieldRef, Query, QueryError};
 use crate::store::accounts::SearchRow;
-use crate::web::{Params, Request, Response, WebError};
+use crate::web::{Captures, Params, Request, Response, WebError};
 
 const PER_PAGE: usize = 50;
 /// Values per facet.
@@ -79,7 +79,7 @@ struct Asked {
 /// 400 if the search exceeds its limits or has too many invalid parameters, 503 while the store or the index
 /// cannot answer, 500 if stored data is damaged. A few invalid parameters are not an error, but a page with
 /// status 400 that explains them.
-pub fn search(app: &App, request: &Request, _: &[String]) -> Result<Response, WebError> {
+pub fn search(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let params = &request.query;
     if let Some(id) = params
         .get("q")
