@@ -42,12 +42,13 @@ enum Wanted {
 /// 503 while the store cannot be read, 500 if the file or stored data cannot be read. A file that is not
 /// stored is not an error, but an answer with status 404.
 pub fn download(app: &App, request: &Request, captures: &Captures) -> Result<Response, WebError> {
-    let [name, id, file] = ["file", "id", "name"].map(|segment| captures.get(segment));
+    // The key may have a prefix in front of the id, which says what kind of id it is.
+    let [name, key, file] = ["file", "id", "name"].map(|segment| captures.get(segment));
     if is_other_form(file) {
         return Ok(not_found(app));
     }
-    let (id, wanted) = what_is_asked(id, file);
-    let found = if id.len() >= *DEBUG_ID_DIGITS.start() && !is_program_id(id) {
+    let (id, wanted) = what_is_asked(key, file);
+    let found = if id.len() >= *DEBUG_ID_DIGITS.start() && !is_program_id(key) {
         match app.symbols.module(id) {
             Some(module) => Some(module),
             None => return plain(app, request, [name, id, file]),
