@@ -97,7 +97,14 @@ fn start_program() -> io::Result<()> {
 }
 
 fn start_thread() -> io::Result<()> {
-    let thread = std::thread::Builder::new().spawn(|| {})?;
+    let thread = std::thread::Builder::new().spawn(|| {});
+    // musl reports every reason as "try again".
+    #[cfg(target_env = "musl")]
+    let thread = thread.map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::PermissionDenied.into(),
+        _ => error,
+    });
+    let thread = thread?;
     thread
         .join()
         .map_err(|_| io::Error::other("the thread panicked"))

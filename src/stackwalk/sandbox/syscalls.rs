@@ -154,6 +154,8 @@ mod linux {
         rules.insert(libc::SYS_prlimit64, only(0, SeccompCmpOp::Eq, 0)?);
         let own = u64::from(std::process::id());
         rules.insert(libc::SYS_tgkill, only(0, SeccompCmpOp::Eq, own)?);
+        // musl's abort. The only thread has the number of the process.
+        rules.insert(libc::SYS_tkill, only(0, SeccompCmpOp::Eq, own)?);
         rules.insert(libc::SYS_kill, only(0, SeccompCmpOp::Eq, own)?);
         let filter = SeccompFilter::new(
             rules,
