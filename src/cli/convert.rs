@@ -29,7 +29,11 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     // A copy of the handle, so that we need not hold the lock on standard input. A confined process can
     // neither open nor copy a handle. No byte of the file has been read before.
-    let input = File::from(rustix::io::dup(io::stdin())?);
+    #[cfg(unix)]
+    let input = std::os::fd::AsFd::as_fd(&io::stdin()).try_clone_to_owned()?;
+    #[cfg(windows)]
+    let input = std::os::windows::io::AsHandle::as_handle(&io::stdin()).try_clone_to_owned()?;
+    let input = File::from(input);
     let map = Map::of(&input)?;
     let parts = match &args.parts {
         Some(path) => Some(Map::of(&File::open(path)?)?),

@@ -9,6 +9,7 @@ mod reindex;
 mod remote;
 mod retention;
 mod serve;
+mod signals;
 mod signature;
 mod submit;
 mod symbols;

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use super::common::Common;
+use super::signals::{self, SIGHUP, Signals};
 use crate::addresses::Listen;
 use crate::appliance::{Appliance, Place};
 use crate::config::{Config, ConfigError, Setting, Source};
@@ -91,7 +90,7 @@ impl Running {
             .init();
         http::raise_descriptors();
         // Before anything is opened, so that an early signal still causes an orderly stop.
-        let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+        let signals = signals::watch()?;
         let program = std::env::current_exe().context("the program's own path")?;
         Ok(Self { signals, program })
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Deref;
 
-use memmap2::{Advice, Mmap};
+use memmap2::Mmap;
 
 /// A whole file, mapped read-only. Its pages belong to the system: all processes that map the file share
 /// them, and the system drops them when memory is short.
@@ -31,7 +31,8 @@ impl Map {
     /// Tells the system that single pages will be read at random, so that it does not read ahead.
     pub fn expect_random_reads(&self) {
         // Only advice: if the system ignores it, reads are slower.
-        let _ = self.0.advise(Advice::Random);
+        #[cfg(unix)]
+        let _ = self.0.advise(memmap2::Advice::Random);
     }
 }
 
