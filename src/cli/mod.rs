@@ -5,6 +5,8 @@ mod common;
 mod config;
 mod convert;
 mod demo;
+mod health;
+mod man;
 mod reindex;
 mod remote;
 mod retention;
@@ -17,7 +19,7 @@ mod walk;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use common::Common;
 
@@ -58,6 +60,11 @@ enum Command {
     Retention(retention::Args),
     /// Check or print the configuration
     Config(config::Args),
+    /// Print the heartbeat of the server that has the data directory open; exit code 1 if it is not healthy
+    Health,
+    /// Write the manual pages to a folder
+    #[command(hide = true)]
+    Man(man::Args),
     /// Stackwalk child process of a worker; communicates over stdin and stdout
     #[command(hide = true)]
     Walker(walk::WalkerArgs),
@@ -87,6 +94,8 @@ pub fn main() -> ExitCode {
         Command::Reindex(args) => reindex::run(args, &common),
         Command::Retention(args) => retention::run(args, &common),
         Command::Config(args) => config::run(args, &common),
+        Command::Health => health::run(&common),
+        Command::Man(args) => man::run(args, Cli::command()),
         Command::Walker(args) => walk::run_walker(args),
         Command::ConvertSymbols(args) => convert::run(args),
         Command::NameAddresses(args) => walk::run_namer(args),

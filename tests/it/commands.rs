@@ -308,3 +308,37 @@ fn commands_speak_https_and_keep_their_token_out_of_the_process_list() {
     );
     drop(server.join());
 }
+
+#[test]
+fn health_prints_the_heartbeat_and_fails_without_a_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let path = data.to_str().expect("a plain path");
+    let mut server = Server::start_in(&data, &[]);
+    let output = run(&["health", "--data", path]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(
+        stdout(&output).contains("\"errors\":[]"),
+        "{}",
+        stdout(&output)
+    );
+    server.terminate();
+
+    let output = run(&["health", "--data", path]);
+    assert!(!output.status.success());
+    let text = stderr(&output);
+    assert!(text.contains("no server has "), "{text}");
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("a plain path");
+    let output = run(&["man", path]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let page = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
+    assert!(page("crashkeep.1").contains("crashkeep\\-token(1)"));
+    assert!(page("crashkeep-serve.1").contains("read\\-only"));
+    assert!(page("crashkeep-token-create.1").contains("scopes"));
+    assert_eq!(page("crashkeep-walker.1"), "", "hidden commands have none");
+}
