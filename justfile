@@ -20,7 +20,7 @@ ci:
     bash .ci/run
 
 # What people install, into target/dist: a static binary, a Debian package, a folder for a container image.
-# Needs Debian's musl-tools.
+# Needs Debian's musl-tools and make.
 dist:
     packaging/dist
 
