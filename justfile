@@ -42,4 +42,4 @@ long: attacks dist
     rustup target add x86_64-pc-windows-gnu
     cargo check --locked --target x86_64-pc-windows-gnu
     bash .ci/busy 5 cargo test --locked
-    cd fuzz && for target in $(cargo fuzz list); do just fuzz "$target" || exit 1; done
+    bash .ci/fuzz 60

@@ -166,23 +166,25 @@ pub fn make_private_dir(dir: &Path) -> io::Result<()> {
 
 /// Removes the access rights of group and others from one of our folders. Earlier versions created folders
 /// with these rights. Links and folders of other users do not change.
+#[cfg(unix)]
 pub fn make_private(dir: &Path) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let Ok(metadata) = fs::symlink_metadata(dir) else {
-            return;
-        };
-        let mode = metadata.permissions().mode();
-        if !metadata.is_dir() || mode & 0o077 == 0 {
-            return;
-        }
-        let private = fs::Permissions::from_mode(mode & 0o7700);
-        if let Err(error) = fs::set_permissions(dir, private) {
-            tracing::warn!(%error, folder = %dir.display(), "other users can read a folder of the data directory");
-        }
+    use std::os::unix::fs::PermissionsExt;
+    let Ok(metadata) = fs::symlink_metadata(dir) else {
+        return;
+    };
+    let mode = metadata.permissions().mode();
+    if !metadata.is_dir() || mode & 0o077 == 0 {
+        return;
+    }
+    let private = fs::Permissions::from_mode(mode & 0o7700);
+    if let Err(error) = fs::set_permissions(dir, private) {
+        tracing::warn!(%error, folder = %dir.display(), "other users can read a folder of the data directory");
     }
 }
+
+/// Other systems have no such rights.
+#[cfg(not(unix))]
+pub fn make_private(_: &Path) {}
 
 fn sync_names(dir: &Path) -> io::Result<()> {
     // Windows cannot flush a folder handle. Its rename and create are journalled.

@@ -33,6 +33,7 @@ mod search;
 mod searches;
 mod server;
 mod sim_disk;
+mod snapshots;
 mod split;
 mod store;
 mod symbols;
