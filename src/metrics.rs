@@ -73,7 +73,7 @@ pub struct Metrics {
     pub received: Counter,
     /// Reports made durable.
     pub stored: Counter,
-    /// Reports that were discarded, by reason: rule_<name>, malformed_<code>.
+    /// Reports that were discarded, by reason: `rule_<name>`, `malformed_<code>`.
     pub discarded: Family,
     /// Reports that each throttle rule decided, kept or not.
     pub throttled: Family,

@@ -5,7 +5,7 @@
 //! unpacking of a whole arrival, however many streams it contains.
 //!
 //! The other halves of a program's units (`.dwo`, `.dwp`) are useless alone. They wait until the whole
-//! arrival is read, and are then joined with their programs ([`halves`](super::halves)).
+//! arrival is read, and are then joined with their programs ([`super::halves`]).
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
