@@ -33,6 +33,7 @@ pub mod metrics;
 pub mod missing_symbols;
 pub mod multipart;
 pub mod naming;
+mod number;
 pub mod outbound;
 pub mod pages;
 pub mod periodic;

@@ -1,8 +1,13 @@
 //! Plain requests and responses: the part of HTTP that handlers see. This module does not use hyper.
 
+use std::fmt::Display;
 use std::net::IpAddr;
+use std::num::ParseIntError;
+use std::ops::RangeBounds;
+use std::str::FromStr;
 
 use crate::clock::Timestamp;
+use crate::number::{NumberError, number};
 use crate::rights::{Rights, Scope};
 use crate::store::PayloadReader;
 
@@ -176,6 +181,18 @@ impl Params {
             .map(|(_, v)| v.as_str())
     }
 
+    /// The number in the first value of a key, unless it is missing or empty.
+    ///
+    /// # Errors
+    /// 400 if the value is not a number in this range.
+    pub fn number<N>(&self, key: &str, range: impl RangeBounds<N>) -> Result<Option<N>, WebError>
+    where
+        N: FromStr<Err = ParseIntError> + PartialOrd + Display,
+    {
+        let text = self.get(key);
+        Ok(text.map(|text| number(key, text, range)).transpose()?)
+    }
+
     /// The pairs as the query of a URL, without `?`.
     pub fn to_query(&self) -> String {
         form_urlencoded::Serializer::new(String::new())
@@ -276,6 +293,11 @@ impl WebError {
         }
     }
 
+    /// The error for a parameter that is required but missing.
+    pub fn missing(field: &str) -> Self {
+        Self::bad(field, format!("{field} is missing"))
+    }
+
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(404, message)
     }
@@ -307,6 +329,16 @@ impl WebError {
         }
     }
 }
+
+impl From<NumberError> for WebError {
+    fn from(error: NumberError) -> Self {
+        Self {
+            value: Some(error.value.as_str().into()),
+            ..Self::bad(&error.name, error.to_string())
+        }
+    }
+}
+
 /// The segments of a path that its route captured, percent-decoded, by the names in the route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Captures(Vec<(&'static str, String)>);

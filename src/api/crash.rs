@@ -312,14 +312,9 @@ pub const AWAITED: Doc = Doc::new(
 /// # Errors
 /// 400 if `page` is not a number. 503 while the store cannot be read, 500 if stored data is damaged.
 pub fn awaited(app: &App, request: &Request, _: &Captures) -> Answer {
-    let page = request.query.get("page").unwrap_or("1");
-    let number: usize = page.parse().map_err(|_| {
-        WebError::bad(
-            "page",
-            format!("page is {page:?}; it must be a number from 1 on"),
-        )
-    })?;
-    let skip = number.saturating_sub(1).saturating_mul(AWAITED_PAGE);
+    // Clients have always been able to ask for page 0; it is the first page too.
+    let page = request.query.number("page", 0_usize..)?.unwrap_or(1);
+    let skip = page.saturating_sub(1).saturating_mul(AWAITED_PAGE);
     let (rows, total) = app.store.awaited(skip, AWAITED_PAGE)?;
     let found: Vec<Value> = rows
         .iter()

@@ -38,16 +38,8 @@ pub const JOBS: Doc = Doc::new(
 /// 400 if `limit` is not a number in its range. 503 while the store cannot be read, 500 if stored data is
 /// damaged.
 pub fn jobs(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
-    let limit = match request.query.get("limit") {
-        None => JOBS_DEFAULT,
-        Some(given) => match given.parse() {
-            Ok(limit) if limit <= JOBS_MAX => limit,
-            _ => {
-                let why = format!("limit is {given:?}; it must be a number from 0 to {JOBS_MAX}");
-                return Err(WebError::bad("limit", why));
-            }
-        },
-    };
+    let limit = request.query.number("limit", 0..=JOBS_MAX)?;
+    let limit = limit.unwrap_or(JOBS_DEFAULT);
     let mut reprocessings = app.store.reprocessings(limit)?;
     if !request.sees_protected() {
         // A search can contain values that this caller may not see.

@@ -29,7 +29,7 @@ use crate::web::{Params, WebError};
 fn crash_id(params: &Params) -> Result<CrashId, WebError> {
     let text = params
         .get("crash_id")
-        .ok_or_else(|| WebError::bad("crash_id", "crash_id is missing"))?;
+        .ok_or_else(|| WebError::missing("crash_id"))?;
     text.parse()
         .map_err(|e| WebError::bad("crash_id", format!("crash_id: {e}")))
 }

@@ -242,9 +242,9 @@ fn fate_word(fate: Fate) -> &'static str {
 /// 400 if `revision` is not a number, 404 if the revision does not exist. 503 while the store cannot be read,
 /// 500 if stored data is damaged.
 pub fn export(app: &App, request: &Request, _: &Captures) -> Answer {
-    let texts = match request.query.get("revision") {
+    let texts = match request.query.number("revision", 0..)? {
         None => app.naming.in_force().generator.lists().texts().clone(),
-        Some(text) => texts_of(app, revision(text)?)?,
+        Some(revision) => texts_of(app, revision)?,
     };
     Ok(Response::new(200, TEXT, texts.export()))
 }
@@ -256,10 +256,8 @@ pub fn export(app: &App, request: &Request, _: &Captures) -> Answer {
 /// while the store cannot be written, 500 if stored data is damaged.
 pub fn import(app: &App, request: &Request, _: &Captures) -> Answer {
     let texts = texts_in(&request.body)?;
-    let based_on = match request.query.get("based_on") {
-        None => app.naming.in_force().revision,
-        Some(text) => revision(text)?,
-    };
+    let based_on = request.query.number("based_on", 0..)?;
+    let based_on = based_on.unwrap_or_else(|| app.naming.in_force().revision);
     let new = NewRevision {
         texts,
         author: author(request, request.query.get("author")),
@@ -353,19 +351,6 @@ fn texts_in(body: &[u8]) -> Result<ListTexts, WebError> {
     let text = std::str::from_utf8(body)
         .map_err(|e| WebError::new(400, format!("the lists are not valid UTF-8: {e}")))?;
     ListTexts::import(text).map_err(|error| WebError::bad("lists", error.to_string()))
-}
-
-/// The number of a revision in a parameter.
-///
-/// # Errors
-/// 400 if the text is not a number from 0 on.
-pub fn revision(text: &str) -> Result<u64, WebError> {
-    text.parse().map_err(|_| {
-        WebError::bad(
-            "revision",
-            format!("revision is {text:?}; it must be a number from 0 on"),
-        )
-    })
 }
 
 /// The lists of a revision. Revision 0 is the built-in lists.

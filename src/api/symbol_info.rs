@@ -47,18 +47,8 @@ pub const SYMBOLS: Doc = Doc::new(
 /// data is damaged.
 pub fn missing(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let params = &request.query;
-    let limit = match params.get("_results_number") {
-        None => FINDINGS_DEFAULT,
-        Some(text) => match text.parse() {
-            Ok(limit) if limit <= FINDINGS_MAX => limit,
-            _ => {
-                let why = format!(
-                    "_results_number is {text:?}; it must be a number from 0 to {FINDINGS_MAX}"
-                );
-                return Err(WebError::bad("_results_number", why));
-            }
-        },
-    };
+    let limit = params.number("_results_number", 0..=FINDINGS_MAX)?;
+    let limit = limit.unwrap_or(FINDINGS_DEFAULT);
     let (product, version) = (params.get(name::PRODUCT), params.get(name::VERSION));
     let findings = missing_symbols::examine(&app.store, &app.symbol_dirs, product, version, limit)?;
     let address = app.address(request);

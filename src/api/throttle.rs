@@ -36,16 +36,8 @@ pub const COUNTS: Doc = Doc::new(
 /// 400 if `days` is not a number in its range, 503 while the store cannot be read or written, 500 if stored
 /// data is damaged.
 pub fn counts(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
-    let days = match request.query.get("days") {
-        None => DAYS_DEFAULT,
-        Some(given) => match given.parse() {
-            Ok(days) if days <= DAYS_MAX => days,
-            _ => {
-                let why = format!("days is {given:?}; it must be a number from 0 to {DAYS_MAX}");
-                return Err(WebError::bad("days", why));
-            }
-        },
-    };
+    let days = request.query.number("days", 0..=DAYS_MAX)?;
+    let days = days.unwrap_or(DAYS_DEFAULT);
     let today = app.clock.now().day();
     let decided = match days {
         0 => Vec::new(),

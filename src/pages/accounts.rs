@@ -38,12 +38,12 @@ pub fn create_own(app: &App, request: &Request, _: &Captures) -> Result<Response
 /// 400 if the caller has no such token, 403 if the caller has no account or the caller's token has fewer
 /// rights than the account, 503 while the store cannot be written, 500 if stored data is damaged.
 pub fn revoke_own(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
-    let form = request.form();
-    let user = match asked_id(&form) {
-        Some(id) if request.caller.token == Some(id) => own(app, request)?,
+    let id = request.form().number("id", 0..);
+    let user = match id {
+        Ok(Some(id)) if request.caller.token == Some(id) => own(app, request)?,
         _ => own_managed(app, request)?,
     };
-    revoke(app, &form, Some(&user.name))?;
+    revoke(app, id?, Some(&user.name))?;
     Ok(Response::see_other("/account/"))
 }
 
@@ -125,7 +125,7 @@ pub fn create_any(app: &App, request: &Request, _: &Captures) -> Result<Response
 /// # Errors
 /// 400 if there is no such token, 503 while the store cannot be written, 500 if stored data is damaged.
 pub fn revoke_any(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
-    revoke(app, &request.form(), None)?;
+    revoke(app, request.form().number("id", 0..)?, None)?;
     Ok(Response::see_other("/users/"))
 }
 
@@ -160,14 +160,7 @@ fn own_managed(app: &App, request: &Request) -> Result<UserRow, WebError> {
 fn create(app: &App, request: &Request, user: &str, form: &Params) -> Result<String, WebError> {
     let scopes: Vec<&str> = form.all("scopes").collect();
     let scopes = accounts::scopes(&scopes.join(","))?;
-    let days = form.get("days").map(str::parse).transpose();
-    let days = days.map_err(|_| {
-        let most = accounts::TOKEN_DAYS_MAX;
-        WebError::bad(
-            "days",
-            format!("days must be a number from 1 to {most}, or empty"),
-        )
-    })?;
+    let days = form.number("days", 1..=accounts::TOKEN_DAYS_MAX)?;
     let label = form.get("label").unwrap_or_default().trim();
     let new = NewToken {
         user,
@@ -179,13 +172,9 @@ fn create(app: &App, request: &Request, user: &str, form: &Params) -> Result<Str
     Ok(accounts::create_token(&app.store, &new, app.clock.now())?)
 }
 
-fn asked_id(form: &Params) -> Option<u64> {
-    form.get("id")?.parse().ok()
-}
-
-fn revoke(app: &App, form: &Params, of: Option<&str>) -> Result<(), WebError> {
+fn revoke(app: &App, id: Option<u64>, of: Option<&str>) -> Result<(), WebError> {
     let known = app.store.tokens(of)?;
-    let Some(id) = asked_id(form).filter(|id| known.iter().any(|(known, _)| known == id)) else {
+    let Some(id) = id.filter(|id| known.iter().any(|(known, _)| known == id)) else {
         return Err(WebError::bad("id", "no token has this id"));
     };
     app.store

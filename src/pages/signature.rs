@@ -110,15 +110,7 @@ impl<'a> View<'a> {
                 WebError::bad("by", message)
             })?),
         };
-        let page: usize = match params.get("page") {
-            None => 1,
-            Some(text) => text.parse().ok().filter(|page| *page > 0).ok_or_else(|| {
-                WebError::bad(
-                    "page",
-                    format!("page is {text:?}; it must be a number from 1 on"),
-                )
-            })?,
-        };
+        let page = params.number("page", 1..)?.unwrap_or(1);
         let mut conditions = to_filters(params)?;
         conditions.retain(|(name, _)| name != name::SIGNATURE && name != "by");
         conditions.push((name::SIGNATURE.into(), format!("={signature}")));

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use super::parts::scope::Scope;
+use super::report::captured_id;
 use super::{Page, report_path, shown, signature};
 use crate::app::App;
 use crate::crash::id::CrashId;
@@ -16,10 +17,7 @@ use crate::web::{Captures, Request, Response, WebError};
 /// 400 if the URL has no crash id, 404 if the crash does not exist or is not processed yet, 503 while the store
 /// cannot be read, 500 if this crash is damaged.
 pub fn explain(app: &App, _: &Request, captures: &Captures) -> Result<Response, WebError> {
-    let text = captures.get("crash_id");
-    let id: CrashId = text
-        .parse()
-        .map_err(|e| WebError::new(400, format!("{text:?} is {e}")))?;
+    let id = captured_id(captures)?;
     let (seq, row) = app.store.crash(id)?.ok_or_else(|| {
         WebError::not_found(format!(
             "crash {id} does not exist: this server never received it, or it was deleted"

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::parts::scope::Scope;
 use super::{Page, ago, bar, counted, number, report_path, shown, signature};
-use crate::api::signatures::{author, comment, refused, revision, texts_of};
+use crate::api::signatures::{author, comment, refused, texts_of};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
@@ -29,8 +29,8 @@ const REFRESH_S: u32 = 3;
 /// 400 if `revision` is not a number, 404 if the revision does not exist. 503 while the store cannot be read,
 /// 500 if stored data is damaged.
 pub fn lists(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
-    let texts = match request.query.get("revision") {
-        Some(text) => texts_of(app, revision(text)?)?,
+    let texts = match request.query.number("revision", 0..)? {
+        Some(revision) => texts_of(app, revision)?,
         None => app.naming.in_force().generator.lists().texts().clone(),
     };
     let view = View::load(
@@ -93,10 +93,8 @@ pub fn apply(app: &App, request: &Request, _: &Captures) -> Result<Response, Web
 /// damaged.
 pub fn restore(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let form = request.form();
-    let text = form
-        .get("revision")
-        .ok_or_else(|| WebError::bad("revision", "revision is missing"))?;
-    let restores = revision(text)?;
+    let restores = form.number("revision", 0..)?;
+    let restores = restores.ok_or_else(|| WebError::missing("revision"))?;
     let new = NewRevision {
         texts: texts_of(app, restores)?,
         author: author(request, form.get("author")),
@@ -116,9 +114,8 @@ fn revision_name(revision: u64) -> String {
 }
 
 fn based_on(form: &Params) -> Result<u64, WebError> {
-    form.get("based_on")
-        .ok_or_else(|| WebError::bad("based_on", "based_on is missing"))
-        .and_then(revision)
+    form.number("based_on", 0..)?
+        .ok_or_else(|| WebError::missing("based_on"))
 }
 
 /// The content of the form.

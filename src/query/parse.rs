@@ -6,6 +6,7 @@ use super::{language, parse_moment};
 use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::{self, Kind, name};
 use crate::limits;
+use crate::number::{Fault, number};
 
 const RANGE_DAYS_DEFAULT: i64 = 7;
 const COLUMNS_DEFAULT: [&str; 5] = [
@@ -16,8 +17,34 @@ const COLUMNS_DEFAULT: [&str; 5] = [
     name::VERSION,
 ];
 const FACET_DEFAULT: &str = name::SIGNATURE;
-const FACETS_SIZE_DEFAULT: usize = 50;
-const RESULTS_NUMBER_DEFAULT: usize = 100;
+
+/// A parameter that is a number from 0 to `max`.
+struct NumberParam {
+    name: &'static str,
+    default: usize,
+    max: usize,
+    /// Socorro's text for a larger number.
+    too_large: &'static str,
+}
+
+const RESULTS_NUMBER: NumberParam = NumberParam {
+    name: "_results_number",
+    default: 100,
+    max: limits::RESULTS_NUMBER_MAX,
+    too_large: "_results_number cannot be greater than 1,000",
+};
+const RESULTS_OFFSET: NumberParam = NumberParam {
+    name: "_results_offset",
+    default: 0,
+    max: limits::RESULTS_END_MAX,
+    too_large: "_results_offset + _results_number cannot be greater than 10,000",
+};
+const FACETS_SIZE: NumberParam = NumberParam {
+    name: "_facets_size",
+    default: 50,
+    max: limits::FACETS_SIZE_MAX,
+    too_large: "_facets_size greater than 10,000",
+};
 
 fn error<T>(field: &str, message: impl Into<String>) -> Result<T, QueryError> {
     Err(QueryError::new(field, message))
@@ -100,18 +127,9 @@ fn parse_all(
         params,
         may_see_protected,
     };
-    let results_number = parser.number("_results_number", RESULTS_NUMBER_DEFAULT)?;
-    let results_offset = parser.number("_results_offset", 0)?;
-    let facets_size = parser.number("_facets_size", FACETS_SIZE_DEFAULT)?;
-    if results_number > limits::RESULTS_NUMBER_MAX {
-        return error(
-            "_results_number",
-            "_results_number cannot be greater than 1,000",
-        );
-    }
-    if facets_size > limits::FACETS_SIZE_MAX {
-        return error("_facets_size", "_facets_size greater than 10,000");
-    }
+    let results_number = parser.number(&RESULTS_NUMBER)?;
+    let results_offset = parser.number(&RESULTS_OFFSET)?;
+    let facets_size = parser.number(&FACETS_SIZE)?;
     check_end(results_offset, results_number)?;
     let line = parser.values("q").map(str::trim).find(|t| !t.is_empty());
     let line = language::read(line.unwrap_or_default(), may_see_protected)?;
@@ -153,16 +171,18 @@ impl<'p> Parser<'p> {
             .map(|(_, value)| value.as_str())
     }
 
-    /// A number parameter. The last value counts.
-    fn number(&self, param: &'p str, default: usize) -> Result<usize, QueryError> {
-        let Some(text) = self.values(param).filter(|v| !v.trim().is_empty()).last() else {
-            return Ok(default);
+    /// The value of a number parameter. If there are several, the last one counts.
+    fn number(&self, param: &NumberParam) -> Result<usize, QueryError> {
+        let name = param.name;
+        let given = self.values(name).map(str::trim).filter(|v| !v.is_empty());
+        let Some(text) = given.last() else {
+            return Ok(param.default);
         };
-        match text.trim().parse::<i64>() {
-            Ok(number) if number < 0 => error(param, format!("{param} cannot be negative")),
-            Ok(number) => Ok(usize::try_from(number).unwrap_or(usize::MAX)),
-            Err(_) => bad_value(param, "integer", "an integer of 0 or more"),
-        }
+        number(name, text, 0..=param.max).or_else(|wrong| match wrong.fault {
+            Fault::NotANumber => bad_value(name, "integer", "an integer of 0 or more"),
+            Fault::TooSmall => error(name, format!("{name} cannot be negative")),
+            Fault::TooLarge => error(name, param.too_large),
+        })
     }
 
     /// The field that a parameter names; `None` if the caller may not see it.
@@ -472,8 +492,7 @@ pub(super) fn reads_otherwise(value: &str) -> bool {
 /// Checks that the listed results are among those that a search can reach.
 pub(super) fn check_end(offset: usize, number: usize) -> Result<(), QueryError> {
     if offset.saturating_add(number) > limits::RESULTS_END_MAX {
-        let text = "_results_offset + _results_number cannot be greater than 10,000";
-        return error("_results_offset", text);
+        return error(RESULTS_OFFSET.name, RESULTS_OFFSET.too_large);
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ const REFRESH_S: u32 = 2;
 /// deferred crash cannot be requested, 500 if the row of this crash is damaged. Other damage is shown on the
 /// page.
 pub fn report(app: &App, request: &Request, captures: &Captures) -> Result<Response, WebError> {
-    let id = parse_id(captures)?;
+    let id = captured_id(captures)?;
     if captures.get("crash_id") != id.to_string() {
         return Ok(Response::see_other(&report_path(id)));
     }
@@ -84,14 +84,15 @@ fn is_prefetch(request: &Request) -> bool {
 /// 400 if the URL has no crash id, 404 if the crash does not exist, 503 while the store cannot be written,
 /// 500 if this crash is damaged.
 pub fn reprocess(app: &App, _: &Request, captures: &Captures) -> Result<Response, WebError> {
-    let id = parse_id(captures)?;
+    let id = captured_id(captures)?;
     match app.store.prioritize(id)? {
         Prioritized::Queued => Ok(Response::see_other(&report_path(id))),
         Prioritized::Unknown => Err(no_crash(id)),
     }
 }
 
-fn parse_id(captures: &Captures) -> Result<CrashId, WebError> {
+/// The crash id in the path of the URL.
+pub(super) fn captured_id(captures: &Captures) -> Result<CrashId, WebError> {
     let text = captures.get("crash_id");
     text.parse()
         .map_err(|e| WebError::new(400, format!("{text:?} is {e}")))

@@ -161,11 +161,8 @@ impl Asked {
                 }),
             }
         }
-        let page: usize = params
-            .get("page")
-            .and_then(|page| page.parse().ok())
-            .unwrap_or(1)
-            .max(1);
+        // A wrong page in a URL that somebody edited shows the first page.
+        let page = params.number("page", 1_usize..).ok().flatten().unwrap_or(1);
         let [number, offset, values] =
             [PER_PAGE, (page - 1).saturating_mul(PER_PAGE), FACET_VALUES].map(|n| n.to_string());
         let defaults: [(&str, Vec<&str>); 5] = [

@@ -67,7 +67,7 @@ pub fn save(app: &App, request: &Request, _: &Captures) -> Result<Response, WebE
 pub fn remove(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let owner = owner(request)?;
     let form = request.form();
-    let id = form.get("id").and_then(|text| text.parse::<u64>().ok());
+    let id = form.number("id", 0_u64..)?;
     let known = app.store.searches()?;
     let found = known.iter().find(|(known, _)| Some(*known) == id);
     let Some((id, row)) = found else {
