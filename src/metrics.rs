@@ -1,4 +1,7 @@
-//! Counters since the start of the server, and their text form.
+//! Metrics of the server, and their text form for Prometheus.
+//!
+//! The lists `Metrics` and `Readings` at the end of this file name and describe every metric once. To add one, add
+//! an entry: the text of `/metrics` is written from the lists.
 //!
 //! Labels come from fixed sets and from the rule names in the configuration, never from clients. For the
 //! counters of the collector this always holds: received = stored + discarded + failed.
@@ -11,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Upper bounds of the buckets of a duration, in seconds.
 const SECONDS: [f64; 8] = [0.001, 0.005, 0.025, 0.1, 0.5, 2.0, 10.0, 60.0];
 
+/// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -19,12 +23,18 @@ impl Counter {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    pub fn set(&self, n: u64) {
-        self.0.store(n, Ordering::Relaxed);
-    }
-
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that its owner sets.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
     }
 }
 
@@ -40,12 +50,9 @@ impl Family {
     pub fn get(&self) -> BTreeMap<String, u64> {
         self.0.lock().clone()
     }
-
-    pub fn total(&self) -> u64 {
-        self.get().values().sum()
-    }
 }
 
+/// A histogram of durations.
 #[derive(Debug, Default)]
 pub struct Durations {
     buckets: [AtomicU64; SECONDS.len()],
@@ -67,185 +74,213 @@ impl Durations {
     }
 }
 
-#[derive(Debug, Default)]
-pub struct Metrics {
-    /// Requests to the collector that began.
-    pub received: Counter,
-    /// Reports made durable.
-    pub stored: Counter,
-    /// Reports that were discarded, by reason: `rule_<name>`, `malformed_<code>`.
-    pub discarded: Family,
-    /// Reports that each throttle rule decided, kept or not.
-    pub throttled: Family,
-    /// Reports that were lost because of an error of ours or of the connection.
-    pub failed: Family,
-    pub submit_seconds: Durations,
-    /// Items of envelopes that are not about crashes, by type.
-    pub sentry_items: Family,
-    /// Crashes whose processing ended, by outcome.
-    pub processed: Family,
-    pub process_seconds: Durations,
-    /// Walkers that died or exceeded a limit.
-    pub walker_faults: Counter,
-    pub indexed: Counter,
-    /// Passes over the bug tracker, by outcome.
-    pub polled: Family,
-    /// Symbol files that were uploaded, by outcome.
-    pub symbols_uploaded: Family,
-    /// Requests for symbol files, by outcome: hit or miss.
-    pub symbols_asked: Family,
-    /// Modules that we requested from other symbol servers, by outcome.
-    pub symbols_fetched: Family,
-    /// Open connections.
-    pub connections_open: Counter,
-    /// Refused connections, by reason: share, full.
-    pub connections_refused: Family,
-    /// Slow connections that were closed to free capacity for new ones.
-    pub connections_closed: Counter,
-    /// Handlers that panicked. Each panic is a bug of ours.
-    pub panics: Counter,
+/// What the text of `/metrics` says about a metric besides its value.
+struct Entry {
+    name: &'static str,
+    help: &'static str,
+    /// Name of the label of a [`Family`]; empty for other metrics.
+    label: &'static str,
+}
+
+impl Entry {
+    fn write_head(&self, out: &mut String, kind: &str) {
+        let Self { name, help, .. } = self;
+        let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    fn write_number(&self, out: &mut String, kind: &str, value: u64) {
+        self.write_head(out, kind);
+        let _ = writeln!(out, "{} {value}", self.name);
+    }
+}
+
+trait Metric {
+    /// Appends the metric in the text format of Prometheus.
+    fn write(&self, out: &mut String, entry: &Entry);
+}
+
+impl Metric for Counter {
+    fn write(&self, out: &mut String, entry: &Entry) {
+        entry.write_number(out, "counter", self.get());
+    }
+}
+
+impl Metric for Gauge {
+    fn write(&self, out: &mut String, entry: &Entry) {
+        self.0.load(Ordering::Relaxed).write(out, entry);
+    }
+}
+
+/// A gauge that is read for each answer.
+impl Metric for u64 {
+    fn write(&self, out: &mut String, entry: &Entry) {
+        entry.write_number(out, "gauge", *self);
+    }
+}
+
+/// A gauge that is 1 if the claim is true.
+impl Metric for bool {
+    fn write(&self, out: &mut String, entry: &Entry) {
+        u64::from(*self).write(out, entry);
+    }
+}
+
+/// A gauge that only some servers have.
+impl<M: Metric> Metric for Option<M> {
+    fn write(&self, out: &mut String, entry: &Entry) {
+        if let Some(metric) = self {
+            metric.write(out, entry);
+        }
+    }
+}
+
+impl Metric for Family {
+    fn write(&self, out: &mut String, entry: &Entry) {
+        entry.write_head(out, "counter");
+        let Entry { name, label, .. } = entry;
+        for (value, n) in self.get() {
+            let _ = writeln!(out, "{name}{{{label}=\"{value}\"}} {n}");
+        }
+    }
+}
+
+impl Metric for Durations {
+    fn write(&self, out: &mut String, entry: &Entry) {
+        entry.write_head(out, "histogram");
+        let name = entry.name;
+        for (bucket, bound) in self.buckets.iter().zip(SECONDS) {
+            let within = bucket.load(Ordering::Relaxed);
+            let _ = writeln!(out, "{name}_bucket{{le=\"{bound}\"}} {within}");
+        }
+        let count = self.count.load(Ordering::Relaxed);
+        let sum = self.sum_us.load(Ordering::Relaxed) as f64 / 1e6;
+        let _ = write!(
+            out,
+            "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}\n"
+        );
+    }
+}
+
+/// Declares a struct of metrics. Each entry is the field, its type, the name and the help in `/metrics`, and for
+/// a [`Family`] the name of its label.
+macro_rules! metrics {
+    (
+        $(#[$doc:meta])*
+        $set:ident {
+            $(
+                $(#[$about:meta])*
+                $field:ident: $kind:ty = $name:literal, $help:literal $(, $label:literal)?;
+            )*
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug, Default)]
+        pub struct $set {
+            $( $(#[$about])* pub $field: $kind, )*
+        }
+
+        impl $set {
+            fn write(&self, out: &mut String) {
+                $(
+                    let label = concat!($($label)?);
+                    self.$field.write(out, &Entry { name: $name, help: $help, label });
+                )*
+            }
+        }
+    };
+}
+
+metrics! {
+    /// What happened since the server started.
+    Metrics {
+        received: Counter = "crashkeep_received_total",
+            "requests to the collector";
+        stored: Counter = "crashkeep_stored_total",
+            "reports stored";
+        /// Labels: `rule_<name>`, `malformed_<code>`.
+        discarded: Family = "crashkeep_discarded_total",
+            "reports rejected by a throttle rule or because they are malformed", "reason";
+        /// Includes the reports that a rule discarded.
+        throttled: Family = "crashkeep_throttled_total",
+            "reports by throttle rule", "rule";
+        /// Reports that were lost because of an error of ours or of the connection.
+        failed: Family = "crashkeep_failed_total",
+            "reports not stored because of other errors", "reason";
+        submit_seconds: Durations = "crashkeep_submit_seconds",
+            "time from the request head to the response";
+        sentry_items: Family = "crashkeep_sentry_items_total",
+            "items of Sentry envelopes that are not crashes", "type";
+        processed: Family = "crashkeep_processed_total",
+            "processed crashes by outcome", "outcome";
+        process_seconds: Durations = "crashkeep_process_seconds",
+            "time from the start of a job to its result";
+        walker_faults: Counter = "crashkeep_walker_faults_total",
+            "walkers that crashed or exceeded a limit";
+        indexed: Counter = "crashkeep_indexed_total",
+            "crashes written to the index";
+        polled: Family = "crashkeep_bugzilla_passes_total",
+            "polls of the bug tracker", "outcome";
+        symbols_uploaded: Family = "crashkeep_symbols_uploaded_total",
+            "uploaded symbol files", "outcome";
+        /// Labels: `hit`, `miss`.
+        symbols_asked: Family = "crashkeep_symbols_asked_total",
+            "requests for symbol files", "outcome";
+        symbols_fetched: Family = "crashkeep_symbols_fetched_total",
+            "modules requested from other symbol servers", "outcome";
+        connections_open: Gauge = "crashkeep_connections_open",
+            "open connections";
+        /// Labels: `share`, `full`.
+        connections_refused: Family = "crashkeep_connections_refused_total",
+            "connections refused because a limit was reached", "reason";
+        connections_closed: Counter = "crashkeep_connections_closed_total",
+            "slow connections closed to make room for new ones";
+        /// Each panic is a bug of ours.
+        panics: Counter = "crashkeep_panics_total",
+            "request handlers that panicked";
+    }
+}
+
+metrics! {
+    /// What other modules know when `/metrics` is requested.
+    Readings {
+        queued: u64 = "crashkeep_queued",
+            "queued crashes";
+        deferred: u64 = "crashkeep_deferred",
+            "deferred crashes";
+        processing: u64 = "crashkeep_processing",
+            "crashes that are being processed";
+        processed: u64 = "crashkeep_processed",
+            "processed crashes in the store";
+        failed: u64 = "crashkeep_failed",
+            "failed crashes in the store";
+        oldest_queued_seconds: u64 = "crashkeep_oldest_queued_seconds",
+            "age of the oldest queued crash";
+        segment_bytes: u64 = "crashkeep_segment_bytes",
+            "size of the segment files";
+        database_bytes: u64 = "crashkeep_database_bytes",
+            "size of the database file";
+        changes_waiting: u64 = "crashkeep_changes_waiting",
+            "changes not yet committed to the index";
+        is_retention_waiting: bool = "crashkeep_retention_waits",
+            "1 while retention is on hold and needs confirmation";
+        segments_missing: u64 = "crashkeep_segments_missing",
+            "missing segment files";
+        is_store_writable: bool = "crashkeep_store_writable",
+            "1 while the store is writable";
+        /// Only with a bug tracker, like the next one.
+        bugzilla_last_success_seconds: Option<u64> = "crashkeep_bugzilla_last_success_seconds",
+            "start time of the last successful poll of the bug tracker, in Unix time; 0 for never";
+        is_bugzilla_failing: Option<bool> = "crashkeep_bugzilla_failing",
+            "1 if the last poll of the bug tracker failed";
+    }
 }
 
 impl Metrics {
-    /// The counters in the Prometheus text format, with additional gauges from the caller.
-    pub fn text(&self, gauges: &[(&str, &str, u64)]) -> String {
+    /// All metrics in the Prometheus text format.
+    pub fn text(&self, readings: &Readings) -> String {
         let mut out = String::new();
-        let mut counter = |name: &str, help: &str, value: u64| {
-            let _ = write!(
-                out,
-                "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n"
-            );
-        };
-        counter(
-            "crashkeep_received_total",
-            "requests to the collector",
-            self.received.get(),
-        );
-        counter(
-            "crashkeep_stored_total",
-            "reports stored",
-            self.stored.get(),
-        );
-        counter(
-            "crashkeep_walker_faults_total",
-            "walkers that crashed or exceeded a limit",
-            self.walker_faults.get(),
-        );
-        counter(
-            "crashkeep_indexed_total",
-            "crashes written to the index",
-            self.indexed.get(),
-        );
-        counter(
-            "crashkeep_connections_closed_total",
-            "slow connections closed to make room for new ones",
-            self.connections_closed.get(),
-        );
-        counter(
-            "crashkeep_panics_total",
-            "request handlers that panicked",
-            self.panics.get(),
-        );
-        for (name, help, label, family) in [
-            (
-                "crashkeep_discarded_total",
-                "reports rejected by a throttle rule or because they are malformed",
-                "reason",
-                &self.discarded,
-            ),
-            (
-                "crashkeep_connections_refused_total",
-                "connections refused because a limit was reached",
-                "reason",
-                &self.connections_refused,
-            ),
-            (
-                "crashkeep_failed_total",
-                "reports not stored because of other errors",
-                "reason",
-                &self.failed,
-            ),
-            (
-                "crashkeep_throttled_total",
-                "reports by throttle rule",
-                "rule",
-                &self.throttled,
-            ),
-            (
-                "crashkeep_processed_total",
-                "processed crashes by outcome",
-                "outcome",
-                &self.processed,
-            ),
-            (
-                "crashkeep_bugzilla_passes_total",
-                "polls of the bug tracker",
-                "outcome",
-                &self.polled,
-            ),
-            (
-                "crashkeep_sentry_items_total",
-                "items of Sentry envelopes that are not crashes",
-                "type",
-                &self.sentry_items,
-            ),
-            (
-                "crashkeep_symbols_uploaded_total",
-                "uploaded symbol files",
-                "outcome",
-                &self.symbols_uploaded,
-            ),
-            (
-                "crashkeep_symbols_asked_total",
-                "requests for symbol files",
-                "outcome",
-                &self.symbols_asked,
-            ),
-            (
-                "crashkeep_symbols_fetched_total",
-                "modules requested from other symbol servers",
-                "outcome",
-                &self.symbols_fetched,
-            ),
-        ] {
-            let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} counter\n");
-            for (value, n) in family.get() {
-                let _ = writeln!(out, "{name}{{{label}=\"{value}\"}} {n}");
-            }
-        }
-        for (name, help, durations) in [
-            (
-                "crashkeep_submit_seconds",
-                "time from the request head to the response",
-                &self.submit_seconds,
-            ),
-            (
-                "crashkeep_process_seconds",
-                "time from the start of a job to its result",
-                &self.process_seconds,
-            ),
-        ] {
-            let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} histogram\n");
-            for (bucket, bound) in durations.buckets.iter().zip(SECONDS) {
-                let _ = writeln!(
-                    out,
-                    "{name}_bucket{{le=\"{bound}\"}} {}",
-                    bucket.load(Ordering::Relaxed)
-                );
-            }
-            let count = durations.count.load(Ordering::Relaxed);
-            let sum = durations.sum_us.load(Ordering::Relaxed) as f64 / 1e6;
-            let _ = write!(
-                out,
-                "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}\n"
-            );
-        }
-        for (name, help, value) in gauges {
-            let _ = write!(
-                out,
-                "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"
-            );
-        }
+        self.write(&mut out);
+        readings.write(&mut out);
         out
     }
 }

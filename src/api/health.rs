@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::app::App;
+use crate::metrics::Readings;
 use crate::store::State;
 use crate::web::{Captures, Request, Response, WebError};
 
@@ -70,81 +71,26 @@ pub fn metrics(app: &App, _: &Request, _: &Captures) -> Answer {
     let oldest = status
         .oldest_queued_at
         .map_or(0, |at| app.clock.now().ms_since(at) / 1000);
-    let mut gauges = vec![
-        ("crashkeep_queued", "queued crashes", count(State::Queued)),
-        (
-            "crashkeep_deferred",
-            "deferred crashes",
-            count(State::Deferred),
-        ),
-        (
-            "crashkeep_processing",
-            "crashes that are being processed",
-            count(State::Processing),
-        ),
-        (
-            "crashkeep_processed",
-            "processed crashes in the store",
-            count(State::Processed),
-        ),
-        (
-            "crashkeep_failed",
-            "failed crashes in the store",
-            count(State::Failed),
-        ),
-        (
-            "crashkeep_oldest_queued_seconds",
-            "age of the oldest queued crash",
-            oldest as u64,
-        ),
-        (
-            "crashkeep_segment_bytes",
-            "size of the segment files",
-            status.segment_bytes,
-        ),
-        (
-            "crashkeep_database_bytes",
-            "size of the database file",
-            status.database_bytes,
-        ),
-        (
-            "crashkeep_changes_waiting",
-            "changes not yet committed to the index",
-            status.changes_waiting,
-        ),
-        (
-            "crashkeep_connections_open",
-            "open connections",
-            app.metrics.connections_open.get(),
-        ),
-        (
-            "crashkeep_retention_waits",
-            "1 while retention is on hold and needs confirmation",
-            u64::from(app.retention.status().held.is_some()),
-        ),
-        (
-            "crashkeep_segments_missing",
-            "missing segment files",
-            status.missing_segments.len() as u64,
-        ),
-        (
-            "crashkeep_store_writable",
-            "1 while the store is writable",
-            u64::from(status.latched.is_none()),
-        ),
-    ];
+    let mut readings = Readings {
+        queued: count(State::Queued),
+        deferred: count(State::Deferred),
+        processing: count(State::Processing),
+        processed: count(State::Processed),
+        failed: count(State::Failed),
+        oldest_queued_seconds: oldest as u64,
+        segment_bytes: status.segment_bytes,
+        database_bytes: status.database_bytes,
+        changes_waiting: status.changes_waiting,
+        is_retention_waiting: app.retention.status().held.is_some(),
+        segments_missing: status.missing_segments.len() as u64,
+        is_store_writable: status.latched.is_none(),
+        bugzilla_last_success_seconds: None,
+        is_bugzilla_failing: None,
+    };
     if let Some(bugzilla) = &app.bugzilla {
         let last = app.store.last_pass(&app.config.get().bugzilla.url.0)?;
-        gauges.push((
-            "crashkeep_bugzilla_last_success_seconds",
-            "start time of the last successful poll of the bug tracker, in Unix time; 0 for never",
-            last.map_or(0, |at| at.ms() as u64 / 1000),
-        ));
-        gauges.push((
-            "crashkeep_bugzilla_failing",
-            "1 if the last poll of the bug tracker failed",
-            u64::from(bugzilla.status().error.is_some()),
-        ));
+        readings.bugzilla_last_success_seconds = Some(last.map_or(0, |at| at.ms() as u64 / 1000));
+        readings.is_bugzilla_failing = Some(bugzilla.status().error.is_some());
     }
-    Ok(Response::text(200, app.metrics.text(&gauges)))
+    Ok(Response::text(200, app.metrics.text(&readings)))
 }
