@@ -15,7 +15,7 @@ use super::{cors, head, submit, upload};
 use crate::access;
 use crate::addresses::PublicUrl;
 use crate::app::App;
-use crate::ingest::SubmitHead;
+use crate::ingest::{Endpoint, SubmitHead};
 use crate::limits;
 use crate::pages;
 use crate::web::{Arrival, Caller, Door, Method, Params, Request, Response, WebError};
@@ -67,123 +67,180 @@ async fn answer(
     request: hyper::Request<Incoming>,
 ) -> Result<Response, Response> {
     let (head, mut incoming) = request.into_parts();
-    let path = own_path(&shared.app.config.get().http.public_url, head.uri.path()).to_owned();
-    let headers = readable(&head.headers);
-    let arrival = arrival(&shared.app, from, &headers);
-    let audience = routes::audience(method_of(&head.method), &path);
-    let refuse = |error: WebError| error_response(audience, &error);
-    let Some(method) = method_of(&head.method) else {
-        let why = format!("unknown method {}", head.method);
-        return Err(refuse(WebError::new(405, why)));
+    let config = shared.app.config.get();
+    let path = own_path(&config.http.public_url, head.uri.path());
+    let exchange = Exchange {
+        shared,
+        connection,
+        path,
+        audience: routes::audience(method_of(&head.method), path),
     };
-    let query = Params::parse(head.uri.query().unwrap_or_default());
-    let mut request = Request {
+    let refuse = |error: WebError| exchange.refuse(&error);
+    let request = request_of(&shared.app, from, path, &head).map_err(refuse)?;
+    let submit_paths = &config.http.submit_paths.0;
+    let found = routes::find_with(submit_paths, request.method, path);
+    let (route, captures) = found.map_err(refuse)?;
+    check_open(&shared.app, from, route).map_err(refuse)?;
+    let is_shared = cors::allowed(&config, route, &head.headers).is_some();
+    let admitted = exchange.admit(route, request, is_shared, &mut incoming);
+    let mut request = admitted.await?;
+    match route.handler {
+        Handler::Submit(endpoint) => {
+            let head = submit_head(endpoint, request);
+            Ok(submit::submit(shared, connection, head, incoming).await)
+        }
+        Handler::Upload(handler) => {
+            let spilled = upload::spill(shared, connection, &request, &mut incoming).await;
+            let (body, _place) = spilled.map_err(refuse)?;
+            let work = move |app: &App| handler(app, &request, &captures, body);
+            exchange.run(None, work).await
+        }
+        Handler::Plain(handler) => {
+            if request.method.changes() {
+                let body = small_body(&mut incoming, connection).await;
+                request.body = body.map_err(refuse)?;
+            }
+            let query = request.query.clone();
+            let work = move |app: &App| handler(app, &request, &captures);
+            exchange.run(Some(&query), work).await
+        }
+    }
+}
+
+/// The request without its body. The caller is not known yet.
+fn request_of(
+    app: &App,
+    from: From,
+    path: &str,
+    head: &hyper::http::request::Parts,
+) -> Result<Request, WebError> {
+    let method = method_of(&head.method)
+        .ok_or_else(|| WebError::new(405, format!("unknown method {}", head.method)))?;
+    let headers = readable(&head.headers);
+    if headers.iter().filter(|(name, _)| name == "host").count() > 1 {
+        return Err(WebError::new(400, "the request has two Host headers"));
+    }
+    Ok(Request {
         method,
-        path: path.clone(),
-        query,
+        path: path.to_owned(),
+        query: Params::parse(head.uri.query().unwrap_or_default()),
+        arrival: arrival(app, from, &headers),
         headers,
-        arrival,
         caller: Caller::anonymous(),
         body: Vec::new(),
-    };
-    if request
-        .headers
-        .iter()
-        .filter(|(name, _)| name == "host")
-        .count()
-        > 1
-    {
-        return Err(refuse(WebError::new(
-            400,
-            "the request has two Host headers",
-        )));
-    }
-    let config = shared.app.config.get();
-    let submit_paths = &config.http.submit_paths.0;
-    let (route, captures) = routes::find_with(submit_paths, method, &path).map_err(refuse)?;
+    })
+}
+
+/// Checks that the server answers this route on this port, and now.
+fn check_open(app: &App, from: From, route: &Route) -> Result<(), WebError> {
     if from.door == Door::Collector && !route.is_for_collector() {
         let why = "this port only accepts crash reports (POST /submit); the pages are on the main port, [http] listen";
-        return Err(refuse(WebError::not_found(why)));
+        return Err(WebError::not_found(why));
     }
-    let is_shared = cors::allowed(&config, route, &head.headers).is_some();
-    if shared.app.read_only && route.changes {
+    if app.read_only && route.changes {
         let why = "this server is read-only: it accepts no reports and no changes";
-        return Err(refuse(WebError::new(503, why)));
+        return Err(WebError::new(503, why));
     }
-    // Routes that accept reports or report health need no caller, and must not wait for the store.
-    let may_change = method.changes() && matches!(route.handler, Handler::Plain(_));
-    if route.needs.is_some() || route.is_paced || may_change {
-        let app = shared.app.clone();
+    Ok(())
+}
+
+fn submit_head(endpoint: Endpoint, request: Request) -> SubmitHead {
+    let length = request.header("content-length");
+    SubmitHead {
+        endpoint,
+        content_type: request.header("content-type").map(str::to_owned),
+        content_encoding: request.header("content-encoding").map(str::to_owned),
+        content_length: length.and_then(|length| length.parse().ok()),
+        user_agent: request.header("user-agent").map(str::to_owned),
+        query: request.query,
+        peer: request.arrival.client,
+    }
+}
+
+/// The body of a request whose handler wants it in memory.
+async fn small_body(incoming: &mut Incoming, connection: &Connection) -> Result<Vec<u8>, WebError> {
+    match body::read_small(incoming, connection).await {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => {
+            let max = limits::SMALL_BODY_BYTES_MAX;
+            let why = format!("the body is larger than {max} bytes");
+            Err(WebError::new(413, why))
+        }
+        Err(ReadError::TimedOut) => Err(WebError::new(408, "the body arrived too slowly")),
+        Err(ReadError::Incomplete(why)) => Err(WebError::new(400, why)),
+    }
+}
+
+/// A request whose answer is being made.
+struct Exchange<'a> {
+    shared: &'a Arc<Shared>,
+    connection: &'a Connection,
+    path: &'a str,
+    audience: Audience,
+}
+
+impl Exchange<'_> {
+    fn refuse(&self, error: &WebError) -> Response {
+        error_response(self.audience, error)
+    }
+
+    /// The request with its caller, if the caller may send it. Otherwise the answer.
+    async fn admit(
+        &self,
+        route: &'static Route,
+        mut request: Request,
+        is_shared: bool,
+        incoming: &mut Incoming,
+    ) -> Result<Request, Response> {
+        // Routes that accept reports or report health need no caller, and must not wait for the store.
+        let may_change = request.method.changes() && matches!(route.handler, Handler::Plain(_));
+        if route.needs.is_none() && !route.is_paced && !may_change {
+            return Ok(request);
+        }
+        let app = self.shared.app.clone();
         let checked = tokio::task::spawn_blocking(move || {
             let checked = check_access(&app, route, &mut request, is_shared);
             (request, checked)
         });
-        let checked = checked.await;
-        let Ok((known, checked)) = checked else {
-            return Err(panicked(shared, audience, &path));
-        };
-        request = known;
+        let (request, checked) = checked.await.map_err(|_| self.panicked())?;
         match checked {
+            Ok(None) => Ok(request),
+            Ok(Some(response)) => Err(response),
             Err(error) => {
                 // A client that is still sending when the connection closes never sees the answer. A client
                 // that sent `Expect: 100-continue` has not sent its body.
                 if request.header("expect").is_none() {
-                    body::drain(&mut incoming).await;
+                    body::drain(incoming).await;
                 }
-                return Err(refusal_response(audience, &request, &error));
+                Err(refusal_response(self.audience, &request, &error))
             }
-            Ok(Some(response)) => return Ok(response),
-            Ok(None) => {}
         }
     }
-    let handler = match route.handler {
-        Handler::Submit(endpoint) => {
-            let submit_head = SubmitHead {
-                endpoint,
-                content_type: request.header("content-type").map(str::to_owned),
-                content_encoding: request.header("content-encoding").map(str::to_owned),
-                content_length: request
-                    .header("content-length")
-                    .and_then(|v| v.parse().ok()),
-                user_agent: request.header("user-agent").map(str::to_owned),
-                query: request.query,
-                peer: request.arrival.client,
-            };
-            return Ok(submit::submit(shared, connection, submit_head, incoming).await);
-        }
-        Handler::Upload(handler) => {
-            let spilled = upload::spill(shared, connection, &request, &mut incoming).await;
-            let (body, place) = spilled.map_err(refuse)?;
-            connection.enter(Stage::Working);
-            let app = shared.app.clone();
-            let ran = tokio::task::spawn_blocking(move || handler(&app, &request, &captures, body));
-            let ran = ran.await;
-            drop(place);
-            return ended(shared, audience, &path, None, ran);
-        }
-        Handler::Plain(handler) => handler,
-    };
-    if method.changes() {
-        request.body = match body::read_small(&mut incoming, connection).await {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => {
-                let why = format!(
-                    "the body is larger than {} bytes",
-                    limits::SMALL_BODY_BYTES_MAX
-                );
-                return Err(refuse(WebError::new(413, why)));
+
+    /// Runs a handler. An error without a value gets the value of its parameter in `query`.
+    async fn run(
+        &self,
+        query: Option<&Params>,
+        work: impl FnOnce(&App) -> Result<Response, WebError> + Send + 'static,
+    ) -> Result<Response, Response> {
+        self.connection.enter(Stage::Working);
+        let app = self.shared.app.clone();
+        let ran = tokio::task::spawn_blocking(move || work(&app)).await;
+        let result = ran.map_err(|_| self.panicked())?;
+        result.map_err(|mut error| {
+            if let (Some(field), None, Some(query)) = (&error.field, &error.value, query) {
+                error.value = query.get(field).map(Into::into);
             }
-            Err(ReadError::TimedOut) => {
-                return Err(refuse(WebError::new(408, "the body arrived too slowly")));
-            }
-            Err(ReadError::Incomplete(why)) => return Err(refuse(WebError::new(400, why))),
-        };
+            self.refuse(&error)
+        })
     }
-    connection.enter(Stage::Working);
-    let app = shared.app.clone();
-    let query = request.query.clone();
-    let ran = tokio::task::spawn_blocking(move || handler(&app, &request, &captures)).await;
-    ended(shared, audience, &path, Some(&query), ran)
+
+    fn panicked(&self) -> Response {
+        self.shared.app.metrics.panics.add(1);
+        tracing::error!(path = self.path, "a handler panicked");
+        let why = "internal error; see the server log";
+        self.refuse(&WebError::new(500, why))
+    }
 }
 
 fn method_of(method: &hyper::Method) -> Option<Method> {
@@ -193,32 +250,6 @@ fn method_of(method: &hyper::Method) -> Option<Method> {
         hyper::Method::PUT => Some(Method::Put),
         _ => None,
     }
-}
-
-/// The answer of a handler, or the answer after a panic. An error gets the value of its parameter.
-fn ended(
-    shared: &Shared,
-    audience: Audience,
-    path: &str,
-    query: Option<&Params>,
-    ran: Result<Result<Response, WebError>, tokio::task::JoinError>,
-) -> Result<Response, Response> {
-    match ran {
-        Ok(result) => result.map_err(|mut error| {
-            if let (Some(field), None, Some(query)) = (&error.field, &error.value, query) {
-                error.value = query.get(field).map(Into::into);
-            }
-            error_response(audience, &error)
-        }),
-        Err(_) => Err(panicked(shared, audience, path)),
-    }
-}
-
-fn panicked(shared: &Shared, audience: Audience, path: &str) -> Response {
-    shared.app.metrics.panics.add(1);
-    tracing::error!(path, "a handler panicked");
-    let why = "internal error; see the server log";
-    error_response(audience, &WebError::new(500, why))
 }
 
 /// The path in the form of the route table. A proxy may pass on the path of `public_url`, or remove it.
