@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::line::Line;
 use super::shared::{Broken, Shared};
 use super::status::Building;
-use crate::index::{Document, Side, Watermark, Writer};
+use crate::index::{Document, Side, Watermark};
 use crate::process;
 use crate::store::{State, StoreError, StoredCrash};
 
@@ -38,7 +38,6 @@ pub(super) struct Feed<'s> {
 
 impl<'s> Feed<'s> {
     pub(super) fn open(shared: &'s Shared) -> Result<Self, Broken> {
-        let index = &shared.index;
         let (last, _) = shared.store.change_range()?;
         let states = shared.store.status()?.states;
         let rows_total: u64 = states.iter().map(|(_, crashes)| crashes).sum();
@@ -47,62 +46,17 @@ impl<'s> Feed<'s> {
             // The index of a store without crashes is complete at once.
             rebuilt_to: (rows_total > 0).then_some(0),
         };
-        let mut is_fresh = false;
-        let mark = match index.watermark() {
-            Some(mark) if shared.continues(mark)? => mark,
-            mark => {
-                tracing::info!(last_change = last, "the index is built from the store");
-                // An index without a mark is empty.
-                if mark.is_some() {
-                    index.reset()?;
-                }
-                is_fresh = true;
-                fresh
-            }
-        };
-        let mut writer = Writer::open(index, Side::Current)?;
-        if is_fresh {
-            writer.commit(fresh)?;
-        }
-        let mut change = mark.change;
-        let mut lines = vec![Line {
-            side: Side::Current,
-            writer,
-            rebuilt_to: mark.rebuilt_to,
-        }];
-        let is_asked = shared.is_asked.swap(false, Ordering::SeqCst);
-        let next = match index.next_watermark() {
-            Some(next) if mark.rebuilt_to.is_none() && shared.continues(next)? => Some(next),
-            // An index that is being built in place is already up to date.
-            _ if mark.rebuilt_to.is_some() || !is_asked && index.is_up_to_date() => {
-                index.drop_next()?;
-                None
-            }
-            _ => {
-                let unbuilt = index.unbuilt();
-                let unbuilt: Vec<&str> = unbuilt.iter().map(|field| field.name).collect();
-                tracing::info!(
-                    last_change = last,
-                    is_up_to_date = index.is_up_to_date(),
-                    fields_unbuilt = unbuilt.join(", "),
-                    "a new index is built beside the current one"
-                );
-                index.begin_next()?;
-                is_fresh = true;
-                Some(fresh)
-            }
-        };
-        if let Some(next) = next {
-            let mut writer = Writer::open(index, Side::Next).map_err(Broken::Next)?;
-            if is_fresh {
-                writer.commit(next).map_err(Broken::Next)?;
-            }
-            change = change.min(next.change);
-            lines.push(Line {
-                side: Side::Next,
-                writer,
-                rebuilt_to: next.rebuilt_to,
-            });
+        let index = &shared.index;
+        let current = current_start(shared, fresh)?;
+        let line = Line::open(index, Side::Current, current.mark, current.is_fresh)?;
+        let mut lines = vec![line];
+        let mut change = current.mark.change;
+        let mut is_fresh = current.is_fresh;
+        if let Some(next) = next_start(shared, current.mark, fresh)? {
+            is_fresh |= next.is_fresh;
+            let line = Line::open(index, Side::Next, next.mark, is_fresh);
+            lines.push(line.map_err(Broken::Next)?);
+            change = change.min(next.mark.change);
         }
         let mut building = Building {
             is_beside: lines.len() > 1,
@@ -321,4 +275,72 @@ impl<'s> Feed<'s> {
         }
         Ok(())
     }
+}
+
+/// Where the feed of an index starts.
+struct Start {
+    mark: Watermark,
+    /// True if the index is empty and its build begins now.
+    is_fresh: bool,
+}
+
+/// Decides whether the current index continues at its mark. Otherwise empties it: it is built again in place.
+fn current_start(shared: &Shared, fresh: Watermark) -> Result<Start, Broken> {
+    let mark = shared.index.watermark();
+    if let Some(mark) = mark
+        && shared.continues(mark)?
+    {
+        return Ok(Start {
+            mark,
+            is_fresh: false,
+        });
+    }
+    let last_change = fresh.change;
+    tracing::info!(last_change, "the index is built from the store");
+    // An index without a mark is empty.
+    if mark.is_some() {
+        shared.index.reset()?;
+    }
+    Ok(Start {
+        mark: fresh,
+        is_fresh: true,
+    })
+}
+
+/// Decides whether an index is built beside the current one. The build of an earlier run continues if it can.
+fn next_start(
+    shared: &Shared,
+    current: Watermark,
+    fresh: Watermark,
+) -> Result<Option<Start>, Broken> {
+    let index = &shared.index;
+    let is_asked = shared.is_asked.swap(false, Ordering::SeqCst);
+    let is_in_place = current.rebuilt_to.is_some();
+    if !is_in_place
+        && let Some(mark) = index.next_watermark()
+        && shared.continues(mark)?
+    {
+        return Ok(Some(Start {
+            mark,
+            is_fresh: false,
+        }));
+    }
+    // An index that is being built in place is already up to date.
+    if is_in_place || !is_asked && index.is_up_to_date() {
+        index.drop_next()?;
+        return Ok(None);
+    }
+    let unbuilt = index.unbuilt();
+    let unbuilt: Vec<&str> = unbuilt.iter().map(|field| field.name).collect();
+    tracing::info!(
+        last_change = fresh.change,
+        is_up_to_date = index.is_up_to_date(),
+        fields_unbuilt = unbuilt.join(", "),
+        "a new index is built beside the current one"
+    );
+    index.begin_next()?;
+    Ok(Some(Start {
+        mark: fresh,
+        is_fresh: true,
+    }))
 }

@@ -1,7 +1,9 @@
 //! The writer of one index.
 
+use std::sync::Arc;
+
 use super::shared::Broken;
-use crate::index::{Document, IndexError, Side, Watermark, Writer};
+use crate::index::{Document, Index, IndexError, Side, Watermark, Writer};
 
 /// The writer of one index, and how far its rows are.
 pub(super) struct Line {
@@ -12,6 +14,25 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// Opens the writer of an index with this mark. `is_fresh` means that the index does not contain the mark
+    /// yet.
+    pub(super) fn open(
+        index: &Arc<Index>,
+        side: Side,
+        mark: Watermark,
+        is_fresh: bool,
+    ) -> Result<Self, IndexError> {
+        let mut writer = Writer::open(index, side)?;
+        if is_fresh {
+            writer.commit(mark)?;
+        }
+        Ok(Self {
+            side,
+            writer,
+            rebuilt_to: mark.rebuilt_to,
+        })
+    }
+
     /// Writes the document of a crash, or deletes it if there is none. `is_new` means that the index does
     /// not contain the crash yet.
     pub(super) fn write(
