@@ -337,32 +337,32 @@ impl Walker {
         // The reply may be truncated although it seems complete, because the child was killed.
         let Watching { cut, used } = child.watch.end();
         self.used = used;
-        let fault = match (cut, reply) {
+        match (cut, reply) {
             (None, Ok(reply)) => {
                 self.child = Some(child);
-                return Ok(reply);
+                Ok(reply)
             }
-            (Some(cut), _) => Interrupted::Cut(cut),
-            (None, Err(error)) => Interrupted::Reply(error),
-        };
-        Err(match fault {
-            Interrupted::Cut(cut) => {
+            (Some(cut), _) => {
                 child.end(Duration::ZERO);
-                match cut {
-                    Cut::Deadline => WalkerFault::Overran(Overrun::Deadline(self.options.deadline)),
-                    Cut::Slow => WalkerFault::Slow,
-                    Cut::Stop => WalkerFault::Stopped,
-                }
+                Err(self.fault_of(cut))
             }
-            Interrupted::Reply(wire::ReplyError::Garbled(reason)) => {
+            (None, Err(wire::ReplyError::Garbled(reason))) => {
                 child.end(Duration::ZERO);
-                WalkerFault::Garbled { reason }
+                Err(WalkerFault::Garbled { reason })
             }
-            Interrupted::Reply(wire::ReplyError::Ended) => {
+            (None, Err(wire::ReplyError::Ended)) => {
                 let (status, stderr) = child.end(EXIT_GRACE);
-                self.explain(status, stderr)
+                Err(self.explain(status, stderr))
             }
-        })
+        }
+    }
+
+    fn fault_of(&self, cut: Cut) -> WalkerFault {
+        match cut {
+            Cut::Deadline => WalkerFault::Overran(Overrun::Deadline(self.options.deadline)),
+            Cut::Slow => WalkerFault::Slow,
+            Cut::Stop => WalkerFault::Stopped,
+        }
     }
 
     /// The child of the last walk, or a new one. A child that died while idle is replaced silently, because
@@ -404,10 +404,31 @@ impl Drop for Walker {
     }
 }
 
-enum Interrupted {
-    /// The watch killed the child.
-    Cut(Cut),
-    Reply(wire::ReplyError),
+/// The command that starts a child.
+fn command(options: &WalkerOptions) -> Command {
+    let mut command = Command::new(&options.program);
+    command
+        .args(options.arguments())
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    // Without this variable, Windows cannot load its own libraries.
+    if cfg!(windows)
+        && let Some(root) = std::env::var_os("SystemRoot")
+    {
+        command.env("SystemRoot", root);
+    }
+    // Ctrl-C at a terminal signals the whole process group, but the server must end its walkers itself.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command
+}
+
+/// Ends a child that cannot be used.
+fn kill(process: &mut Child) {
+    let _ = process.kill();
+    let _ = process.wait();
 }
 
 /// Sets the lowest priority. Raising it again needs privileges.
@@ -426,32 +447,14 @@ fn lower_priority(_: &Child) {}
 
 impl Running {
     fn start(options: &WalkerOptions) -> io::Result<Self> {
-        let mut command = Command::new(&options.program);
-        command
-            .args(options.arguments())
-            .env_clear()
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        // Without this variable, Windows cannot load its own libraries.
-        if let Some(root) = cfg!(windows)
-            .then(|| std::env::var_os("SystemRoot"))
-            .flatten()
-        {
-            command.env("SystemRoot", root);
-        }
-        // Ctrl-C at a terminal signals the whole process group, but the server must end its walkers itself.
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         // A walker cannot read folders that are created after it has restricted itself.
         if let Some(mapped) = &options.mapped {
             let _ = std::fs::create_dir_all(mapped.root());
         }
-        let mut process = command.spawn()?;
-        let killed = |process: &mut Child| {
-            let _ = process.kill();
-            let _ = process.wait();
-        };
+        let mut process = command(options).spawn()?;
+        if options.is_low_priority {
+            lower_priority(&process);
+        }
         let pipes = (
             process.stdin.take(),
             process.stdout.take(),
@@ -463,14 +466,11 @@ impl Running {
         // Larger pipe buffers for most dumps and walks, so that the two sides rarely wait for each other.
         child::widen(&stdin);
         child::widen(&stdout);
-        let answers = Answers::of(&stdout).inspect_err(|_| killed(&mut process))?;
+        let answers = Answers::of(&stdout).inspect_err(|_| kill(&mut process))?;
         let pid = process.id();
-        if options.is_low_priority {
-            lower_priority(&process);
-        }
         let watch = Arc::new(Watch::over(process, answers));
         let threads = Self::threads(watch.clone(), stderr);
-        let (watcher, stderr) = threads.inspect_err(|_| killed(&mut watch.lock().process))?;
+        let (watcher, stderr) = threads.inspect_err(|_| kill(&mut watch.lock().process))?;
         Ok(Self {
             pid,
             watch,
