@@ -346,6 +346,9 @@ const SCATTERED: u64 = 4;
 const BARE: u64 = 8;
 const SHAPES: u64 = 16;
 
+/// Bytes of a length with 64-bit offsets.
+const LENGTH_BYTES: u8 = 8;
+
 impl Plain {
     fn new(endian: RunTimeEndian) -> Self {
         let mut plain = Self {
@@ -440,19 +443,57 @@ impl Plain {
         skeleton: &Unit<'_>,
     ) -> Result<(), gimli::Error> {
         let address_bytes = skeleton.encoding().address_size;
-        let start = self.info.len();
-        // The length, filled in at the end. It is at offset 4, after the mark for 64-bit offsets.
-        self.push_number(u64::from(u32::MAX), 4);
-        self.push_number(0, 8);
-        self.push_number(4, 2);
-        self.push_number(0, 8);
-        self.info.push(address_bytes);
-
+        let start = self.begin_unit(address_bytes);
         let mut entries = unit.entries_raw(None)?;
         let mut entry = Entry::null();
         if !entries.read_entry(&mut entry)? {
             return Err(gimli::Error::MissingUnitDie);
         }
+        self.push_unit(&entry, unit, skeleton);
+        // Depths of the functions that contain the current entry.
+        let mut open: Vec<isize> = Vec::new();
+        while !entries.is_empty() {
+            if !entries.read_entry(&mut entry)? {
+                continue;
+            }
+            while open.last().is_some_and(|&depth| depth >= entry.depth()) {
+                open.pop();
+                self.info.push(0);
+            }
+            if self.push_function(dwarf, unit, &entry, address_bytes)? {
+                open.push(entry.depth());
+            }
+        }
+        // Ends the functions that are still open, and the unit.
+        self.info.extend(std::iter::repeat_n(0, open.len() + 1));
+        self.fill_length(start);
+        Ok(())
+    }
+
+    /// Adds the header of a unit and returns its position.
+    fn begin_unit(&mut self, address_bytes: u8) -> usize {
+        let start = self.info.len();
+        self.push_number(u64::from(u32::MAX), 4);
+        self.push_number(0, LENGTH_BYTES);
+        self.push_number(4, 2);
+        self.push_number(0, 8);
+        self.info.push(address_bytes);
+        start
+    }
+
+    /// Writes the length of the unit at `start`, which is complete now.
+    fn fill_length(&mut self, start: usize) {
+        // It follows the mark for 64-bit offsets.
+        let from = start + 4;
+        let to = from + usize::from(LENGTH_BYTES);
+        let length = (self.info.len() - to) as u64;
+        let mut bytes = Vec::new();
+        push_number(&mut bytes, self.endian, length, LENGTH_BYTES);
+        self.info[from..to].copy_from_slice(&bytes);
+    }
+
+    /// Adds the entry of the unit itself.
+    fn push_unit(&mut self, entry: &Entry<'_>, unit: &Unit<'_>, skeleton: &Unit<'_>) {
         let language = match entry.attr_value(constants::DW_AT_language) {
             Some(AttributeValue::Language(language)) => language.0,
             _ => 0,
@@ -467,67 +508,64 @@ impl Plain {
         // If there are no lines, an offset after the end of all lines.
         let lines = lines.map_or(u64::MAX, |lines| lines.header().offset().0 as u64);
         self.push_number(lines, 8);
+    }
 
-        // Depths of the functions that contain the current entry.
-        let mut open: Vec<isize> = Vec::new();
-        while !entries.is_empty() {
-            if !entries.read_entry(&mut entry)? {
-                continue;
-            }
-            while open.last().is_some_and(|&depth| depth >= entry.depth()) {
-                open.pop();
-                self.info.push(0);
-            }
-            let inlined = match entry.tag() {
-                constants::DW_TAG_subprogram => 0,
-                constants::DW_TAG_inlined_subroutine => INLINED,
-                _ => continue,
-            };
-            let ranges = ranges_of(dwarf, unit, &entry)?;
-            if ranges.is_empty() && !entry.has_children() {
-                continue;
-            }
-            open.push(entry.depth());
-            if ranges.is_empty() {
+    /// Adds a function or an inlined call, without its end. Returns false if the entry is something else, or
+    /// has neither code nor entries below it.
+    fn push_function<'a>(
+        &mut self,
+        dwarf: &Dwarf<'a>,
+        unit: &Unit<'a>,
+        entry: &Entry<'a>,
+        address_bytes: u8,
+    ) -> Result<bool, gimli::Error> {
+        let inlined = match entry.tag() {
+            constants::DW_TAG_subprogram => 0,
+            constants::DW_TAG_inlined_subroutine => INLINED,
+            _ => return Ok(false),
+        };
+        let ranges = ranges_of(dwarf, unit, entry)?;
+        if ranges.is_empty() {
+            if entry.has_children() {
                 push_leb(&mut self.info, UNIT + 1 + (inlined | BARE));
-                continue;
             }
-            let (name, mangled) = name_of(dwarf, unit, &entry);
-            let scattered = if ranges.len() > 1 { SCATTERED } else { 0 };
-            push_leb(&mut self.info, UNIT + 1 + (inlined | mangled | scattered));
-            self.push_text(name);
-            match ranges[..] {
-                [(from, to)] => {
-                    self.push_number(from, address_bytes);
-                    push_leb(&mut self.info, to - from);
-                }
-                _ => {
-                    self.push_number(self.ranges.len() as u64, 8);
-                    for (from, to) in ranges.into_iter().chain([(0, 0)]) {
-                        push_number(&mut self.ranges, self.endian, from, address_bytes);
-                        push_number(&mut self.ranges, self.endian, to, address_bytes);
-                    }
-                }
-            }
-            if inlined != 0 {
-                let file = match entry.attr_value(constants::DW_AT_call_file) {
-                    Some(AttributeValue::FileIndex(file)) => file,
-                    // No file has this number.
-                    _ => u64::MAX,
-                };
-                push_leb(&mut self.info, file);
-                let line = entry.attr_value(constants::DW_AT_call_line);
-                let line = line.and_then(|line| line.udata_value());
-                push_leb(&mut self.info, line.unwrap_or(0));
-            }
+            return Ok(entry.has_children());
         }
-        // Ends the functions that are still open, and the unit.
-        self.info.extend(std::iter::repeat_n(0, open.len() + 1));
-        let length = (self.info.len() - start - 12) as u64;
-        let mut bytes = Vec::new();
-        push_number(&mut bytes, self.endian, length, 8);
-        self.info[start + 4..start + 12].copy_from_slice(&bytes);
-        Ok(())
+        let (name, mangled) = name_of(dwarf, unit, entry);
+        let scattered = if ranges.len() > 1 { SCATTERED } else { 0 };
+        push_leb(&mut self.info, UNIT + 1 + (inlined | mangled | scattered));
+        self.push_text(name);
+        self.push_ranges(&ranges, address_bytes);
+        if inlined != 0 {
+            self.push_call(entry);
+        }
+        Ok(true)
+    }
+
+    fn push_ranges(&mut self, ranges: &[(u64, u64)], address_bytes: u8) {
+        if let [(from, to)] = *ranges {
+            self.push_number(from, address_bytes);
+            push_leb(&mut self.info, to - from);
+            return;
+        }
+        self.push_number(self.ranges.len() as u64, 8);
+        for &(from, to) in ranges.iter().chain([&(0, 0)]) {
+            push_number(&mut self.ranges, self.endian, from, address_bytes);
+            push_number(&mut self.ranges, self.endian, to, address_bytes);
+        }
+    }
+
+    /// Adds file and line of an inlined call.
+    fn push_call(&mut self, entry: &Entry<'_>) {
+        let file = match entry.attr_value(constants::DW_AT_call_file) {
+            Some(AttributeValue::FileIndex(file)) => file,
+            // No file has this number.
+            _ => u64::MAX,
+        };
+        push_leb(&mut self.info, file);
+        let line = entry.attr_value(constants::DW_AT_call_line);
+        let line = line.and_then(|line| line.udata_value());
+        push_leb(&mut self.info, line.unwrap_or(0));
     }
 
     fn push_number(&mut self, number: u64, bytes: u8) {
