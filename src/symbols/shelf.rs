@@ -197,6 +197,14 @@ impl Shelf {
         zstd::Encoder::new(BufWriter::with_capacity(256 * 1024, file), ZSTD_LEVEL)
     }
 
+    /// Compresses the whole of a file.
+    fn pack(&self, mut file: &File) -> io::Result<NamedTempFile> {
+        let mut packer = self.packer()?;
+        file.rewind()?;
+        io::copy(&mut file, &mut packer)?;
+        finish(packer)
+    }
+
     fn place(
         &self,
         text: NamedTempFile,
@@ -204,62 +212,23 @@ impl Shelf {
         incoming: Incoming<'_>,
         conflict: Conflict,
     ) -> io::Result<Taken> {
-        let original = match incoming.native {
-            None => None,
-            Some(native) => {
-                let mut packer = self.packer()?;
-                let mut file = native.file.try_clone()?;
-                file.rewind()?;
-                io::copy(&mut file, &mut packer)?;
-                Some(finish(packer)?)
-            }
-        };
-        let sha256 = match incoming.native {
-            None => &checked.sha256,
-            Some(native) => &native.sha256,
-        };
+        let original = incoming.native.map(|native| self.pack(&native.file));
+        let original = original.transpose()?;
         let mut stored_bytes = 0;
         for file in [Some(&text), original.as_ref()].into_iter().flatten() {
             stored_bytes += file.as_file().metadata()?.len();
         }
-        let upload = Upload {
-            sha256: hex(sha256),
-            kind: incoming.native.map_or(Kind::Sym, |native| native.kind),
-            name: leaf_of(incoming.name),
-            holds_code: incoming.native.is_some_and(|native| native.holds_code),
-            bytes: incoming.native.map_or(checked.bytes, |native| native.bytes),
-            text_bytes: checked.bytes,
-            stored_bytes,
-            added_at_ms: incoming.now_ms,
-            content: checked.content,
-            conflict: false,
-        };
-        let skeletons = incoming.native.map_or(&[][..], |native| &native.skeletons);
-        let skeletons_name = file::skeletons_name(&upload);
-        let mut notes = incoming.notes;
-        notes.extend(checked.notes.iter().cloned());
+        let upload = upload_of(&incoming, &checked, stored_bytes);
         let bytes = upload.bytes;
+        let skeletons = incoming.native.map_or(&[][..], |native| &native.skeletons);
         let folder = self.root.join(&checked.module.debug_id);
+        let skeletons_at = folder.join(file::skeletons_name(&upload));
+
         let _turn = self.lock()?;
-        let mut module = match file::read_module(&folder) {
-            Ok(module) => module,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Module {
-                debug_file: checked.module.debug_file.clone(),
-                debug_id: checked.module.debug_id.clone(),
-                os: checked.module.os.clone(),
-                arch: checked.module.arch.clone(),
-                code_file: String::new(),
-                code_id: String::new(),
-                uploads: Vec::new(),
-                symbols_from: 0,
-                unwind_from: 0,
-            },
-            Err(error) => return Err(error),
-        };
+        let mut module = module_in(&folder, &checked)?;
         let placed = admit(&mut module, upload, &checked, conflict);
         fs::create_dir_all(&folder)?;
         // Also for uploads that were stored before skeletons were described.
-        let skeletons_at = folder.join(skeletons_name);
         if !skeletons.is_empty() && !skeletons_at.exists() {
             let mut described = NamedTempFile::new_in(&self.incoming)?;
             serde_json::to_writer(&mut described, skeletons)?;
@@ -274,6 +243,9 @@ impl Shelf {
             }
             self.describe(&folder, &module)?;
         }
+
+        let mut notes = incoming.notes;
+        notes.extend(checked.notes.iter().cloned());
         // If halves are in use, their own notes have said what is missing.
         let is_half = incoming
             .native
@@ -303,11 +275,8 @@ impl Shelf {
             .map_err(Refused::Storage)
     }
 
-    fn place_sources(&self, folder: &Path, mut bundle: Bundle<'_>) -> io::Result<Taken> {
-        let mut packer = self.packer()?;
-        bundle.file.rewind()?;
-        io::copy(&mut bundle.file, &mut packer)?;
-        let packed = finish(packer)?;
+    fn place_sources(&self, folder: &Path, bundle: Bundle<'_>) -> io::Result<Taken> {
+        let packed = self.pack(&bundle.file)?;
         let upload = Upload {
             sha256: hex(&bundle.sha256),
             kind: Kind::Sources,
@@ -551,6 +520,50 @@ const SOURCES: &str = "sources.json";
 fn sources_in(folder: &Path) -> Vec<Upload> {
     let described = fs::read(folder.join(SOURCES)).unwrap_or_default();
     serde_json::from_slice(&described).unwrap_or_default()
+}
+
+/// The description of an incoming file that was checked.
+fn upload_of(incoming: &Incoming<'_>, checked: &Checked, stored_bytes: u64) -> Upload {
+    let as_text = Upload {
+        sha256: hex(&checked.sha256),
+        kind: Kind::Sym,
+        name: leaf_of(incoming.name),
+        holds_code: false,
+        bytes: checked.bytes,
+        text_bytes: checked.bytes,
+        stored_bytes,
+        added_at_ms: incoming.now_ms,
+        content: checked.content,
+        conflict: false,
+    };
+    match incoming.native {
+        None => as_text,
+        Some(native) => Upload {
+            sha256: hex(&native.sha256),
+            kind: native.kind,
+            holds_code: native.holds_code,
+            bytes: native.bytes,
+            ..as_text
+        },
+    }
+}
+
+/// The module in a folder, without uploads if it is new.
+fn module_in(folder: &Path, checked: &Checked) -> io::Result<Module> {
+    match file::read_module(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Module {
+            debug_file: checked.module.debug_file.clone(),
+            debug_id: checked.module.debug_id.clone(),
+            os: checked.module.os.clone(),
+            arch: checked.module.arch.clone(),
+            code_file: String::new(),
+            code_id: String::new(),
+            uploads: Vec::new(),
+            symbols_from: 0,
+            unwind_from: 0,
+        }),
+        read => read,
+    }
 }
 
 /// Adds an upload to a module and returns the result.
