@@ -108,84 +108,97 @@ pub fn receiver<'a>(app: &'a App, config: &Config, conflict: Conflict) -> Receiv
     }
 }
 
+/// Stores the files in the body. `name` is the name of a body that is a single file.
 fn take_in(
     app: &App,
     request: &Request,
     name: Option<&str>,
-    mut body: File,
+    body: File,
 ) -> Result<Upload, WebError> {
     let config = app.config.get();
-    let conflict = match request.query.get("replace") {
-        Some("1") if !request.is_admin() => {
-            let why = "replace=1 replaces the symbols in use; this needs the scope admin";
-            return Err(WebError::forbidden(why));
-        }
-        Some("1") => Conflict::Replace,
-        _ => Conflict::KeepFirst,
-    };
-    let receiver = receiver(app, &config, conflict);
+    let receiver = receiver(app, &config, conflict_asked(request)?);
     let bytes = body.metadata().map_err(storage)?.len();
-    let shelf = &app.symbols;
-    let encoding = request.header("content-encoding").unwrap_or_default();
-    match encoding.trim().to_ascii_lowercase().as_str() {
-        "" | "identity" => {}
-        "gzip" | "x-gzip" => {
-            let mut inflated = shelf.incoming_file().map_err(storage)?;
-            symbols::inflate(body, &mut inflated, receiver.bounds).map_err(
-                |refused| match refused {
-                    Refused::Bad(why) => WebError::new(400, why),
-                    Refused::Storage(error) => storage(error),
-                },
-            )?;
-            body = inflated;
-        }
-        _ => {
-            return Err(WebError::new(
-                415,
-                "unknown Content-Encoding; use gzip, or none",
-            ));
-        }
-    }
+    let mut body = decoded(request, body, &receiver)?;
     body.rewind().map_err(storage)?;
-    let boundary = match multipart::boundary(request.header("content-type").unwrap_or_default()) {
-        Ok(boundary) => boundary,
+    match multipart::boundary(request.header("content-type").unwrap_or_default()) {
+        Ok(boundary) => take_form(&receiver, &boundary, body, bytes),
         Err(BadContentType::NoBoundary) => {
-            return Err(WebError::new(
-                400,
-                "the Content-Type header has no boundary",
-            ));
+            let why = "the Content-Type header has no boundary";
+            Err(WebError::new(400, why))
         }
         Err(BadContentType::Wrong) if is_reference(request, bytes) => {
             let (file, name) = fetched(app, &config, &mut body)?;
-            let arrival = receiver.take(file, &name).map_err(storage)?;
-            return Ok(Upload {
-                arrivals: vec![arrival],
-                fields: BTreeMap::new(),
-                name,
-                bytes,
-            });
+            take_single(&receiver, name, file, bytes)
         }
         // Only one file. curl calls it a form nevertheless.
         Err(BadContentType::Wrong) => {
             let name = name.unwrap_or(NAMELESS).to_owned();
-            let arrival = receiver.take(body, &name).map_err(storage)?;
-            return Ok(Upload {
-                arrivals: vec![arrival],
-                fields: BTreeMap::new(),
-                name,
-                bytes,
-            });
+            take_single(&receiver, name, body, bytes)
         }
-    };
-    let mut form = Form::new(shelf);
-    form.read(&boundary, body)?;
-    if form.files.is_empty() {
-        return Err(WebError::new(
-            400,
-            "the form has no file; send a zip, or a .sym file as symbol_file",
-        ));
     }
-    let name = form.files[0].file_name.clone();
+}
+
+/// What the client wants done with a different file for a known debug id.
+fn conflict_asked(request: &Request) -> Result<Conflict, WebError> {
+    match request.query.get("replace") {
+        Some("1") if request.is_admin() => Ok(Conflict::Replace),
+        Some("1") => {
+            let why = "replace=1 replaces the symbols in use; this needs the scope admin";
+            Err(WebError::forbidden(why))
+        }
+        _ => Ok(Conflict::KeepFirst),
+    }
+}
+
+/// The body without its content encoding.
+fn decoded(request: &Request, body: File, receiver: &Receiver<'_>) -> Result<File, WebError> {
+    let encoding = request.header("content-encoding").unwrap_or_default();
+    match encoding.trim().to_ascii_lowercase().as_str() {
+        "" | "identity" => Ok(body),
+        "gzip" | "x-gzip" => {
+            let mut inflated = receiver.shelf.incoming_file().map_err(storage)?;
+            let done = symbols::inflate(body, &mut inflated, receiver.bounds);
+            done.map_err(|refused| match refused {
+                Refused::Bad(why) => WebError::new(400, why),
+                Refused::Storage(error) => storage(error),
+            })?;
+            Ok(inflated)
+        }
+        _ => {
+            let why = "unknown Content-Encoding; use gzip, or none";
+            Err(WebError::new(415, why))
+        }
+    }
+}
+
+fn take_single(
+    receiver: &Receiver<'_>,
+    name: String,
+    file: File,
+    bytes: u64,
+) -> Result<Upload, WebError> {
+    let arrival = receiver.take(file, &name).map_err(storage)?;
+    Ok(Upload {
+        arrivals: vec![arrival],
+        fields: BTreeMap::new(),
+        name,
+        bytes,
+    })
+}
+
+fn take_form(
+    receiver: &Receiver<'_>,
+    boundary: &str,
+    body: File,
+    bytes: u64,
+) -> Result<Upload, WebError> {
+    let mut form = Form::new(receiver.shelf);
+    form.read(boundary, body)?;
+    let Some(first) = form.files.first() else {
+        let why = "the form has no file; send a zip, or a .sym file as symbol_file";
+        return Err(WebError::new(400, why));
+    };
+    let name = first.file_name.clone();
     let mut arrivals = Vec::new();
     let mut together = receiver.together();
     for part in form.files {
