@@ -27,7 +27,8 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::naming::Naming;
 use crate::outbound::{Bounds, Outbound};
-use crate::queue;
+use crate::periodic::PeriodicTask;
+use crate::queue::{self, Lanes};
 use crate::reload::InForce;
 use crate::retention::{self, Keep, Pass, Plan, Retention, SymbolPlaces};
 use crate::signature::Ruleset;
@@ -96,142 +97,54 @@ impl Appliance {
             .map_err(anyhow::Error::msg)?;
         let ground = Ground::prepare(place)
             .with_context(|| format!("data directory {}", place.data.display()))?;
-        let metrics = Arc::new(Metrics::default());
-        let workers = if place.read_only {
-            0
-        } else {
-            worker_count(&config)
+        let workers = match place.read_only {
+            true => 0,
+            false => worker_count(&config),
         };
-
         let (lanes, jobs, stop) = queue::queue(workers);
-        let options = StoreOptions {
-            cache_bytes: config.store.cache_bytes.0 as usize,
-            spill_dir: ground.spill_dir.clone(),
-        };
-        let store = Store::open(ground.disk.clone(), options, clock.clone(), Box::new(lanes))
-            .with_context(|| format!("the store in {}", place.data.display()))?;
-        let store = Arc::new(store);
-        let index = Index::open(&ground.index_dir, store.id()?).context("the search index")?;
+        let store = open_store(&config, &place.data, &ground, clock.clone(), lanes)?;
+        let base = Base::new(&config, place, &ground, Arc::new(store), clock);
+        let index = Index::open(&ground.index_dir, base.store.id()?).context("the search index")?;
         let index = Arc::new(index);
-        let indexer = Arc::new(Indexer::start(
-            store.clone(),
-            index.clone(),
-            metrics.clone(),
-        )?);
-
+        let indexer = Indexer::start(base.store.clone(), index.clone(), base.metrics.clone())?;
         let in_force = Arc::new(InForce::new(config.clone()));
-        let kept = in_force.clone();
-        let keep = move || keep(&kept.get());
-        let symbols = Shelf::new(symbol_dir(&place.data), ground.spill_dir.clone());
-        let symbol_dirs = SymbolDirs::new(symbol_folders(&config, &place.data));
-        let mapped = Arc::new(mapped_dir(&place.data));
-        let places = SymbolPlaces {
-            shelf: symbols.clone(),
-            dirs: symbol_dirs.clone(),
-            mapped: mapped.clone(),
-        };
-        let retention = Arc::new(if place.read_only {
-            Retention::idle()
-        } else {
-            Retention::start(store.clone(), places, keep, clock.clone())?
-        });
-
-        let bugzilla = match config.bugzilla.url.0.as_str() {
-            "" => None,
-            _ if place.read_only => None,
-            url => {
-                let tracker = Tracker {
-                    store: store.clone(),
-                    outbound: Outbound::to(&[url], Bounds::default()),
-                    url: url.to_owned(),
-                };
-                let every = config.bugzilla.every.0;
-                Some(Poller::start(
-                    tracker,
-                    every,
-                    clock.clone(),
-                    metrics.clone(),
-                )?)
-            }
-        };
-
-        let ruleset: Ruleset = config.signature.ruleset.0.parse()?;
-        let naming = Arc::new(Naming::open(store.clone(), ruleset).context("the signature lists")?);
-        if !place.read_only {
-            naming.start()?;
-        }
-        let parts = PoolParts {
-            store: store.clone(),
-            naming: naming.clone(),
-            clock: clock.clone(),
-            metrics: metrics.clone(),
-            walker: walker_options(&config, place, mapped.clone()),
-        };
-        let pool = Arc::new(Pool::start(workers, parts, jobs, stop)?);
-
-        let listen = config.http.listen.value.clone();
-        let local_key = local_key(place, &store, &listen).context("the local key")?;
-        let late_symbols = if place.read_only {
-            None
-        } else {
-            let places = late_symbols::Places {
-                shelf: symbols.clone(),
-                dirs: symbol_dirs.clone(),
-            };
-            Some(Arc::new(late_symbols::start(store.clone(), places)?))
-        };
+        let retention = base.retention(in_force.clone())?;
+        let bugzilla = base.bugzilla()?;
+        let naming = base.naming()?;
+        let pool = Pool::start(workers, base.pool_parts(naming.clone()), jobs, stop)?;
+        let local_key = base.local_key().context("the local key")?;
         let converter = converter(&config, place.program.clone());
+        let late_symbols = base.late_symbols()?;
         let symbol_fetcher = match &late_symbols {
             None => None,
-            Some(late_symbols) => symbol_fetcher::start(symbol_fetcher::Parts {
-                store: store.clone(),
-                shelf: symbols.clone(),
-                dirs: symbol_dirs.clone(),
-                converter: converter.clone(),
-                late_symbols: late_symbols.clone(),
-                clock: clock.clone(),
-                metrics: metrics.clone(),
-                sources: config.symbol_source.value.clone(),
-                outbound: upload::fetch_bounds(&config),
-                unpacking: upload::bounds(&config),
-                miss_kept: config.symbols.miss_kept.0,
-            })?,
+            Some(late_symbols) => base.symbol_fetcher(late_symbols.clone(), converter.clone())?,
         };
         let app = Arc::new(App {
             config: in_force,
             read_only: place.read_only,
-            store,
+            namer: base.namer(),
+            store: base.store,
             index,
-            indexer,
-            retention,
+            indexer: Arc::new(indexer),
+            retention: Arc::new(retention),
             late_symbols,
             symbol_fetcher,
             naming,
             bugzilla,
-            pool,
+            pool: Arc::new(pool),
             pace: Pace::default(),
             local_key,
             command_key: CommandKey::new(),
-            namer: Namer {
-                program: place.program.clone(),
-                symbols: symbol_folders(&config, &place.data),
-                mapped: (!place.read_only).then_some(mapped),
-            },
-            symbols,
-            symbol_dirs,
+            symbols: base.symbols,
+            symbol_dirs: base.symbol_dirs,
             converter,
             assembled: Remembered::default(),
-            metrics,
-            clock,
+            metrics: base.metrics,
+            clock: base.clock,
         });
         let server = Server::start(app.clone())?;
-        let announcement = match server.control {
-            Some(address) if !place.read_only => {
-                let written = Announcement::write(&place.data, address, &app.command_key);
-                Some(written.context("the file that tells commands where the server listens")?)
-            }
-            _ => None,
-        };
+        let announcement = announce(place, &server, &app)
+            .context("the file that tells commands where the server listens")?;
         Ok(Self {
             server,
             app,
@@ -307,15 +220,165 @@ impl Appliance {
     }
 }
 
-/// The key for a server that has no account yet and that listens only on its own machine.
-fn local_key(place: &Place, store: &Store, listen: &Listen) -> anyhow::Result<LocalKey> {
-    let is_wanted = !store.has_users()? && listen.is_local();
-    Ok(match (is_wanted, place.read_only) {
-        (true, false) => LocalKey::open(&place.data)?,
-        (true, true) => LocalKey::in_memory(),
-        (false, false) => LocalKey::none(&place.data)?,
-        (false, true) => LocalKey::default(),
-    })
+/// What the parts of a server have in common, and how each of them starts.
+struct Base<'a> {
+    config: &'a Config,
+    place: &'a Place,
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    symbols: Shelf,
+    symbol_dirs: SymbolDirs,
+    mapped: Arc<MappedDir>,
+}
+
+impl<'a> Base<'a> {
+    fn new(
+        config: &'a Config,
+        place: &'a Place,
+        ground: &Ground,
+        store: Arc<Store>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            config,
+            place,
+            store,
+            clock,
+            metrics: Arc::default(),
+            symbols: Shelf::new(symbol_dir(&place.data), ground.spill_dir.clone()),
+            symbol_dirs: SymbolDirs::new(symbol_folders(config, &place.data)),
+            mapped: Arc::new(mapped_dir(&place.data)),
+        }
+    }
+
+    fn retention(&self, in_force: Arc<InForce>) -> anyhow::Result<Retention> {
+        if self.place.read_only {
+            return Ok(Retention::idle());
+        }
+        let places = SymbolPlaces {
+            shelf: self.symbols.clone(),
+            dirs: self.symbol_dirs.clone(),
+            mapped: self.mapped.clone(),
+        };
+        let keep = move || keep(&in_force.get());
+        let started = Retention::start(self.store.clone(), places, keep, self.clock.clone());
+        Ok(started?)
+    }
+
+    fn bugzilla(&self) -> anyhow::Result<Option<Poller>> {
+        let settings = &self.config.bugzilla;
+        let url = settings.url.0.as_str();
+        if url.is_empty() || self.place.read_only {
+            return Ok(None);
+        }
+        let tracker = Tracker {
+            store: self.store.clone(),
+            outbound: Outbound::to(&[url], Bounds::default()),
+            url: url.to_owned(),
+        };
+        let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
+        let poller = Poller::start(tracker, settings.every.0, clock, metrics)?;
+        Ok(Some(poller))
+    }
+
+    fn naming(&self) -> anyhow::Result<Arc<Naming>> {
+        let ruleset: Ruleset = self.config.signature.ruleset.0.parse()?;
+        let naming = Naming::open(self.store.clone(), ruleset);
+        let naming = Arc::new(naming.context("the signature lists")?);
+        if !self.place.read_only {
+            naming.start()?;
+        }
+        Ok(naming)
+    }
+
+    fn pool_parts(&self, naming: Arc<Naming>) -> PoolParts {
+        PoolParts {
+            store: self.store.clone(),
+            naming,
+            clock: self.clock.clone(),
+            metrics: self.metrics.clone(),
+            walker: walker_options(self.config, self.place, self.mapped.clone()),
+        }
+    }
+
+    /// The key for a server that has no account yet and that listens only on its own machine.
+    fn local_key(&self) -> anyhow::Result<LocalKey> {
+        let data = &self.place.data;
+        let is_wanted = !self.store.has_users()? && self.config.http.listen.value.is_local();
+        Ok(match (is_wanted, self.place.read_only) {
+            (true, false) => LocalKey::open(data)?,
+            (true, true) => LocalKey::in_memory(),
+            (false, false) => LocalKey::none(data)?,
+            (false, true) => LocalKey::default(),
+        })
+    }
+
+    fn late_symbols(&self) -> anyhow::Result<Option<Arc<PeriodicTask>>> {
+        if self.place.read_only {
+            return Ok(None);
+        }
+        let places = late_symbols::Places {
+            shelf: self.symbols.clone(),
+            dirs: self.symbol_dirs.clone(),
+        };
+        let started = late_symbols::start(self.store.clone(), places)?;
+        Ok(Some(Arc::new(started)))
+    }
+
+    fn symbol_fetcher(
+        &self,
+        late_symbols: Arc<PeriodicTask>,
+        converter: Converter,
+    ) -> anyhow::Result<Option<PeriodicTask>> {
+        let started = symbol_fetcher::start(symbol_fetcher::Parts {
+            store: self.store.clone(),
+            shelf: self.symbols.clone(),
+            dirs: self.symbol_dirs.clone(),
+            converter,
+            late_symbols,
+            clock: self.clock.clone(),
+            metrics: self.metrics.clone(),
+            sources: self.config.symbol_source.value.clone(),
+            outbound: upload::fetch_bounds(self.config),
+            unpacking: upload::bounds(self.config),
+            miss_kept: self.config.symbols.miss_kept.0,
+        })?;
+        Ok(started)
+    }
+
+    fn namer(&self) -> Namer {
+        Namer {
+            program: self.place.program.clone(),
+            symbols: symbol_folders(self.config, &self.place.data),
+            mapped: (!self.place.read_only).then(|| self.mapped.clone()),
+        }
+    }
+}
+
+/// Tells commands on this machine where the server listens.
+fn announce(place: &Place, server: &Server, app: &App) -> std::io::Result<Option<Announcement>> {
+    match server.control {
+        Some(address) if !place.read_only => {
+            Announcement::write(&place.data, address, &app.command_key).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn open_store(
+    config: &Config,
+    data: &Path,
+    ground: &Ground,
+    clock: Arc<dyn Clock>,
+    lanes: Lanes,
+) -> anyhow::Result<Store> {
+    let options = StoreOptions {
+        cache_bytes: config.store.cache_bytes.0 as usize,
+        spill_dir: ground.spill_dir.clone(),
+    };
+    Store::open(ground.disk.clone(), options, clock, Box::new(lanes))
+        .with_context(|| format!("the store in {}", data.display()))
 }
 
 fn worker_count(config: &Config) -> usize {
@@ -459,13 +522,7 @@ pub fn store_alone(config: &Config, data: &Path) -> anyhow::Result<StoreAlone> {
     .with_context(|| format!("data directory {}", data.display()))?;
     // A queue without capacity receives no jobs.
     let (lanes, _jobs, _stop) = queue::queue(0);
-    let options = StoreOptions {
-        cache_bytes: config.store.cache_bytes.0 as usize,
-        spill_dir: ground.spill_dir.clone(),
-    };
-    let clock = Arc::new(SystemClock);
-    let store = Store::open(ground.disk.clone(), options, clock, Box::new(lanes))
-        .with_context(|| format!("the store in {}", data.display()))?;
+    let store = open_store(config, data, &ground, Arc::new(SystemClock), lanes)?;
     Ok(StoreAlone { store, ground })
 }
 
