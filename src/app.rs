@@ -13,19 +13,19 @@ use crate::indexer::Indexer;
 use crate::metrics::Metrics;
 use crate::naming::Naming;
 use crate::periodic::PeriodicTask;
-use crate::reload::InForce;
+use crate::reload::ActiveConfig;
 use crate::retention::Retention;
 use crate::stackwalk::Namer;
 use crate::store::Store;
 use crate::symbols::converter::Converter;
-use crate::symbols::{Shelf, SymbolDirs};
+use crate::symbols::{SymbolDirs, SymbolStore};
 use crate::web::Request;
 use crate::workers::Pool;
 use parking_lot::Mutex;
 
 /// Everything that a handler may use.
 pub struct App {
-    pub config: Arc<InForce>,
+    pub config: Arc<ActiveConfig>,
     /// True if the server must not change anything.
     pub read_only: bool,
     pub store: Arc<Store>,
@@ -40,8 +40,8 @@ pub struct App {
     /// `None` if no bug tracker is configured, or if the server is read-only.
     pub bugzilla: Option<Poller>,
     pub pool: Arc<Pool>,
-    pub symbols: Shelf,
-    /// The shelf and all other folders of symbols.
+    pub symbols: SymbolStore,
+    /// The symbol store and all other folders of symbols.
     pub symbol_dirs: SymbolDirs,
     pub converter: Converter,
     /// The results of files that were uploaded in chunks, by the hash of the file.

@@ -29,7 +29,7 @@ use crate::naming::Naming;
 use crate::outbound::{Bounds, Outbound};
 use crate::periodic::PeriodicTask;
 use crate::queue::{self, Lanes};
-use crate::reload::InForce;
+use crate::reload::ActiveConfig;
 use crate::retention::{self, Keep, Pass, Plan, Retention, SymbolPlaces};
 use crate::signature::Ruleset;
 use crate::stackwalk::{Namer, WalkerOptions};
@@ -40,7 +40,7 @@ use crate::symbol_fetcher;
 use crate::symbol_source::SymbolSource;
 use crate::symbols::converter::Converter;
 use crate::symbols::mapped::MappedDir;
-use crate::symbols::{Shelf, SymbolDirs};
+use crate::symbols::{SymbolDirs, SymbolStore};
 use crate::upload;
 use crate::workers::{Pool, PoolParts};
 
@@ -97,9 +97,10 @@ impl Appliance {
             .map_err(anyhow::Error::msg)?;
         let ground = Ground::prepare(place)
             .with_context(|| format!("data directory {}", place.data.display()))?;
-        let workers = match place.read_only {
-            true => 0,
-            false => worker_count(&config),
+        let workers = if place.read_only {
+            0
+        } else {
+            worker_count(&config)
         };
         let (lanes, jobs, stop) = queue::queue(workers);
         let store = open_store(&config, &place.data, &ground, clock.clone(), lanes)?;
@@ -107,8 +108,8 @@ impl Appliance {
         let index = Index::open(&ground.index_dir, base.store.id()?).context("the search index")?;
         let index = Arc::new(index);
         let indexer = Indexer::start(base.store.clone(), index.clone(), base.metrics.clone())?;
-        let in_force = Arc::new(InForce::new(config.clone()));
-        let retention = base.retention(in_force.clone())?;
+        let active_config = Arc::new(ActiveConfig::new(config.clone()));
+        let retention = base.retention(active_config.clone())?;
         let bugzilla = base.bugzilla()?;
         let naming = base.naming()?;
         let pool = Pool::start(workers, base.pool_parts(naming.clone()), jobs, stop)?;
@@ -120,7 +121,7 @@ impl Appliance {
             Some(late_symbols) => base.symbol_fetcher(late_symbols.clone(), converter.clone())?,
         };
         let app = Arc::new(App {
-            config: in_force,
+            config: active_config,
             read_only: place.read_only,
             namer: base.namer(),
             store: base.store,
@@ -172,7 +173,7 @@ impl Appliance {
         self.app.config.get()
     }
 
-    /// Puts another configuration in force if it is valid.
+    /// Activates another configuration if it is valid.
     pub fn reload(&self, read: Result<Config, ConfigError>) {
         self.app.config.replace(read, self.app.clock.now());
         self.server.reload_certificate();
@@ -227,7 +228,7 @@ struct Base<'a> {
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
-    symbols: Shelf,
+    symbols: SymbolStore,
     symbol_dirs: SymbolDirs,
     mapped: Arc<MappedDir>,
 }
@@ -246,22 +247,22 @@ impl<'a> Base<'a> {
             store,
             clock,
             metrics: Arc::default(),
-            symbols: Shelf::new(symbol_dir(&place.data), ground.spill_dir.clone()),
+            symbols: SymbolStore::new(symbol_dir(&place.data), ground.spill_dir.clone()),
             symbol_dirs: SymbolDirs::new(symbol_folders(config, &place.data)),
             mapped: Arc::new(mapped_dir(&place.data)),
         }
     }
 
-    fn retention(&self, in_force: Arc<InForce>) -> anyhow::Result<Retention> {
+    fn retention(&self, active_config: Arc<ActiveConfig>) -> anyhow::Result<Retention> {
         if self.place.read_only {
             return Ok(Retention::idle());
         }
         let places = SymbolPlaces {
-            shelf: self.symbols.clone(),
+            symbol_store: self.symbols.clone(),
             dirs: self.symbol_dirs.clone(),
             mapped: self.mapped.clone(),
         };
-        let keep = move || keep(&in_force.get());
+        let keep = move || keep(&active_config.get());
         let started = Retention::start(self.store.clone(), places, keep, self.clock.clone());
         Ok(started?)
     }
@@ -319,7 +320,7 @@ impl<'a> Base<'a> {
             return Ok(None);
         }
         let places = late_symbols::Places {
-            shelf: self.symbols.clone(),
+            symbol_store: self.symbols.clone(),
             dirs: self.symbol_dirs.clone(),
         };
         let started = late_symbols::start(self.store.clone(), places)?;
@@ -333,7 +334,7 @@ impl<'a> Base<'a> {
     ) -> anyhow::Result<Option<PeriodicTask>> {
         let started = symbol_fetcher::start(symbol_fetcher::Parts {
             store: self.store.clone(),
-            shelf: self.symbols.clone(),
+            symbol_store: self.symbols.clone(),
             dirs: self.symbol_dirs.clone(),
             converter,
             late_symbols,
@@ -424,7 +425,7 @@ fn keep(config: &Config) -> Keep {
 pub fn retain(config: &Config, data: &Path, confirm: bool) -> anyhow::Result<(Plan, Option<Pass>)> {
     let StoreAlone { store, .. } = store_alone(config, data)?;
     let places = SymbolPlaces {
-        shelf: shelf(data)?,
+        symbol_store: symbol_store(data)?,
         dirs: SymbolDirs::new(symbol_folders(config, data)),
         mapped: Arc::new(mapped_dir(data)),
     };
@@ -526,19 +527,19 @@ pub fn store_alone(config: &Config, data: &Path) -> anyhow::Result<StoreAlone> {
     Ok(StoreAlone { store, ground })
 }
 
-/// The shelf of a data directory, without a server. A server may run at the same time.
+/// The symbol store of a data directory, without a server. A server may run at the same time.
 ///
 /// # Errors
 /// The folders for symbols and for incoming files cannot be created.
-pub fn shelf(data: &Path) -> std::io::Result<Shelf> {
+pub fn symbol_store(data: &Path) -> std::io::Result<SymbolStore> {
     make_private_dir(&symbol_dir(data))?;
     make_private_dir(&incoming_dir(data))?;
-    Ok(shelf_to_read(data))
+    Ok(symbol_store_to_read(data))
 }
 
 /// The same for read access: creates no folder.
-pub fn shelf_to_read(data: &Path) -> Shelf {
-    Shelf::new(symbol_dir(data), incoming_dir(data))
+pub fn symbol_store_to_read(data: &Path) -> SymbolStore {
+    SymbolStore::new(symbol_dir(data), incoming_dir(data))
 }
 
 /// All folders with symbols, our own first.

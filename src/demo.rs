@@ -18,7 +18,7 @@ use crate::clock::{Clock, DAY_MS, SystemClock, Timestamp};
 use crate::config::Config;
 use crate::crash::raw::MAIN_DUMP;
 use crate::fields::name;
-use crate::symbols::{Conflict, Incoming, Shelf};
+use crate::symbols::{Conflict, Incoming, SymbolStore};
 use crate::web::Params;
 
 const DAYS: i64 = 14;
@@ -37,7 +37,7 @@ macro_rules! symbols {
     };
 }
 
-/// The path of a symbol file on the shelf, and its gzip-compressed text.
+/// The path of a symbol file in the symbol store, and its gzip-compressed text.
 const SYMBOLS: &[(&str, &[u8])] = symbols![
     "acmed/135F08D1B8BB3CACF63971E176A8388F0/acmed.sym",
     "acmed/9A3DB037F2C1EFD28025FE267EDCB01E0/acmed.sym",
@@ -157,7 +157,7 @@ pub fn start(
 ) -> anyhow::Result<(Appliance, usize)> {
     let own = Config::parse("demo", RULES)?;
     (config.throttle, config.bug_template) = (own.throttle, own.bug_template);
-    install_symbols(&appliance::shelf(data)?)?;
+    install_symbols(&appliance::symbol_store(data)?)?;
     let clock = Arc::new(SetBack(AtomicI64::new(0)));
     let place = Place {
         data: data.into(),
@@ -191,7 +191,7 @@ fn attach(appliance: &Appliance) -> anyhow::Result<()> {
     }
 }
 
-fn install_symbols(shelf: &Shelf) -> anyhow::Result<()> {
+fn install_symbols(symbol_store: &SymbolStore) -> anyhow::Result<()> {
     for (path, packed) in SYMBOLS {
         let mut text = BufReader::new(flate2::read::GzDecoder::new(*packed));
         let incoming = Incoming {
@@ -200,7 +200,7 @@ fn install_symbols(shelf: &Shelf) -> anyhow::Result<()> {
             notes: Vec::new(),
             now_ms: SystemClock.now().ms(),
         };
-        let taken = shelf.take(&mut text, incoming, Conflict::KeepFirst);
+        let taken = symbol_store.take(&mut text, incoming, Conflict::KeepFirst);
         let taken = taken.map_err(|why| anyhow!("{path}: {why}"))?;
         ensure!(taken.place == *path, "{path} belongs to {}", taken.place);
     }

@@ -11,15 +11,15 @@ use std::time::{Duration, SystemTime};
 use crate::crash::lack::{Lack, What};
 use crate::periodic::{Left, PeriodicTask};
 use crate::store::{Store, StoreError};
-use crate::symbols::{Shelf, SymbolDirs};
+use crate::symbols::{SymbolDirs, SymbolStore};
 
 /// Interval between two checks without a wake-up.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// The folders where symbols may appear.
 pub struct Places {
-    pub shelf: Shelf,
-    /// The shelf and all other folders.
+    pub symbol_store: SymbolStore,
+    /// The symbol store and all other folders.
     pub dirs: SymbolDirs,
 }
 
@@ -54,7 +54,7 @@ fn look(store: &Store, places: &Places, tried: &mut Tried) -> Result<(), StoreEr
         if tried.get(&lack) == Some(&stamp) {
             continue;
         }
-        let content = || Some(places.shelf.module(&lack.debug_id)?.content());
+        let content = || Some(places.symbol_store.module(&lack.debug_id)?.content());
         let helps = match lack.what {
             What::Symbols => true,
             What::Functions => content().is_some_and(|content| content.has_functions()),

@@ -1,4 +1,4 @@
-//! The configuration in force, and its replacement while the server runs.
+//! The active configuration, and its replacement while the server runs.
 //!
 //! A reader takes the configuration once per operation, so one request never sees two versions. An invalid
 //! file changes nothing. Settings with which threads, files or sockets were opened keep their values until
@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::config::{Config, ConfigError};
 use parking_lot::RwLock;
 
-pub struct InForce {
+pub struct ActiveConfig {
     config: RwLock<Arc<Config>>,
     last: RwLock<Option<Reload>>,
 }
@@ -23,7 +23,7 @@ pub struct Reload {
     pub outcome: Result<Vec<String>, String>,
 }
 
-impl InForce {
+impl ActiveConfig {
     pub fn new(config: Config) -> Self {
         Self {
             config: RwLock::new(Arc::new(config)),
@@ -40,7 +40,7 @@ impl InForce {
         self.last.read().clone()
     }
 
-    /// Puts the new configuration in force, or keeps the last valid one.
+    /// Activates the new configuration, or keeps the last valid one.
     pub fn replace(&self, read: Result<Config, ConfigError>, at: Timestamp) {
         let outcome = match read {
             Ok(mut config) => {
@@ -63,14 +63,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_good_file_is_in_force_at_once_but_for_what_the_start_has_fixed() {
+    fn a_good_file_is_active_at_once_but_for_what_the_start_has_fixed() {
         let started =
             "[http]\nlisten = \"127.0.0.1:1\"\npublic_url = \"http://a\"\n[workers]\ncount = 3";
-        let in_force = InForce::new(Config::parse("a.toml", started).expect("good"));
-        let held = in_force.get();
+        let active = ActiveConfig::new(Config::parse("a.toml", started).expect("good"));
+        let held = active.get();
         let changed = "[http]\nlisten = \"127.0.0.1:2\"\npublic_url = \"http://b\"\n[retention]\nfailed_days = 9";
-        in_force.replace(Config::parse("a.toml", changed), Timestamp::from_ms(7));
-        let config = in_force.get();
+        active.replace(Config::parse("a.toml", changed), Timestamp::from_ms(7));
+        let config = active.get();
         assert_eq!(config.http.public_url.as_str(), "http://b");
         assert_eq!(config.retention.failed_days.0, 9);
         assert_eq!(config.http.listen.to_string(), "127.0.0.1:1");
@@ -85,20 +85,20 @@ mod tests {
             at: Timestamp::from_ms(7),
             outcome: Ok(waiting),
         };
-        assert_eq!(in_force.last_reload(), Some(expected));
+        assert_eq!(active.last_reload(), Some(expected));
     }
 
     #[test]
     fn a_bad_file_changes_nothing() {
-        let in_force =
-            InForce::new(Config::parse("a.toml", "[deferred]\nkeep_days = 3").expect("good"));
-        assert_eq!(in_force.last_reload(), None);
-        in_force.replace(
+        let active =
+            ActiveConfig::new(Config::parse("a.toml", "[deferred]\nkeep_days = 3").expect("good"));
+        assert_eq!(active.last_reload(), None);
+        active.replace(
             Config::parse("a.toml", "[deferred]\nkeep_days = 0"),
             Timestamp::from_ms(7),
         );
-        assert_eq!(in_force.get().deferred.keep_days.0, 3);
-        let error = in_force
+        assert_eq!(active.get().deferred.keep_days.0, 3);
+        let error = active
             .last_reload()
             .expect("a try")
             .outcome

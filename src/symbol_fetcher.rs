@@ -1,7 +1,7 @@
 //! Fetches missing symbols from other symbol servers, if the configuration names any.
 //!
 //! No walk waits for the network. A crash is walked with the symbols that exist. Then the fetcher requests
-//! what the walk lacked and puts what it gets on the shelf. [`crate::late_symbols`] then has the crash
+//! what the walk lacked and stores what it gets. [`crate::late_symbols`] then has the crash
 //! reprocessed. The fetcher asks each server once for a module. If a server did not have it, the fetcher
 //! asks again after some time.
 
@@ -23,7 +23,7 @@ use crate::store::{Store, StoreError};
 use crate::symbol_source::{SourceKind, SymbolSource, Wanted};
 use crate::symbols::arrival::Receiver;
 use crate::symbols::converter::Converter;
-use crate::symbols::{self, Conflict, Shelf, SymbolDirs, symbol_file_name};
+use crate::symbols::{self, Conflict, SymbolDirs, SymbolStore, symbol_file_name};
 
 /// Pause between two rounds without a wake-up.
 const ROUND_EVERY: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ const ROUND_REQUESTS_MAX: usize = 8;
 /// The parts of the server that the fetcher uses.
 pub struct Parts {
     pub store: Arc<Store>,
-    pub shelf: Shelf,
+    pub symbol_store: SymbolStore,
     pub dirs: SymbolDirs,
     pub converter: Converter,
     pub late_symbols: Arc<PeriodicTask>,
@@ -156,9 +156,9 @@ impl Parts {
         let is_there = || file().is_some();
         match lack.what {
             What::Symbols => !is_there(),
-            // Only symbols on the shelf can be completed.
+            // Only symbols in the symbol store can be completed.
             What::Functions | What::Unwind => {
-                let module = self.shelf.module(&lack.debug_id);
+                let module = self.symbol_store.module(&lack.debug_id);
                 module.is_some_and(|module| match lack.what {
                     What::Functions => !module.content().has_functions(),
                     _ => !module.content().has_unwind(),
@@ -246,7 +246,7 @@ impl Parts {
 
     fn get(&self, server: &Server, address: &str) -> Result<Said, OutboundError> {
         let mut file = self
-            .shelf
+            .symbol_store
             .incoming_file()
             .map_err(|error| OutboundError::Failed(error.to_string()))?;
         Ok(match server.outbound.get_into(address, &mut file)? {
@@ -263,7 +263,7 @@ impl Parts {
             _ => &wanted.debug_file,
         };
         let receiver = Receiver {
-            shelf: &self.shelf,
+            symbol_store: &self.symbol_store,
             converter: &self.converter,
             bounds: self.unpacking,
             conflict: Conflict::KeepFirst,

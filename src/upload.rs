@@ -16,7 +16,7 @@ use crate::store::symbols::{Release, SymbolChange};
 use crate::symbols;
 use crate::symbols::arrival::{Arrival, Receiver};
 use crate::symbols::check::Refused;
-use crate::symbols::{Bounds, Conflict, Shelf};
+use crate::symbols::{Bounds, Conflict, SymbolStore};
 use crate::web::{Method, Params, Request, WebError};
 
 /// The name of a file that arrives without one.
@@ -53,7 +53,7 @@ pub fn take(
 /// Records the stored symbols in the store, and has the crashes that lacked them reprocessed.
 ///
 /// # Errors
-/// 503 while the store cannot be written. The symbols are on the shelf nevertheless, and the next pass of
+/// 503 while the store cannot be written. The symbols are stored nevertheless, and the next pass of
 /// retention records them without their release. 500 if the row of a module is damaged.
 pub fn record(app: &App, arrivals: &[Arrival], release: Option<Release>) -> Result<(), WebError> {
     let verdicts = arrivals.iter().flat_map(|arrival| &arrival.verdicts);
@@ -100,7 +100,7 @@ fn release(request: &Request, fields: &BTreeMap<String, String>) -> Option<Relea
 /// The receiver that stores the files of a request.
 pub fn receiver<'a>(app: &'a App, config: &Config, conflict: Conflict) -> Receiver<'a> {
     Receiver {
-        shelf: &app.symbols,
+        symbol_store: &app.symbols,
         converter: &app.converter,
         bounds: bounds(config),
         conflict,
@@ -156,7 +156,7 @@ fn decoded(request: &Request, body: File, receiver: &Receiver<'_>) -> Result<Fil
     match encoding.trim().to_ascii_lowercase().as_str() {
         "" | "identity" => Ok(body),
         "gzip" | "x-gzip" => {
-            let mut inflated = receiver.shelf.incoming_file().map_err(storage)?;
+            let mut inflated = receiver.symbol_store.incoming_file().map_err(storage)?;
             let done = symbols::inflate(body, &mut inflated, receiver.bounds);
             done.map_err(|refused| match refused {
                 Refused::Bad(why) => WebError::new(400, why),
@@ -192,7 +192,7 @@ fn take_form(
     body: File,
     bytes: u64,
 ) -> Result<Upload, WebError> {
-    let mut form = Form::new(receiver.shelf);
+    let mut form = Form::new(receiver.symbol_store);
     form.read(boundary, body)?;
     let Some(first) = form.files.first() else {
         let why = "the form has no file; send a zip, or a .sym file as symbol_file";
@@ -312,7 +312,7 @@ pub fn storage(error: io::Error) -> WebError {
 
 /// Sorts the parts of a form into texts and files.
 struct Form<'a> {
-    shelf: &'a Shelf,
+    symbol_store: &'a SymbolStore,
     fields: BTreeMap<String, String>,
     files: Vec<FilePart>,
     current: Current,
@@ -325,9 +325,9 @@ enum Current {
 }
 
 impl<'a> Form<'a> {
-    fn new(shelf: &'a Shelf) -> Self {
+    fn new(symbol_store: &'a SymbolStore) -> Self {
         Self {
-            shelf,
+            symbol_store,
             fields: BTreeMap::new(),
             files: Vec::new(),
             current: Current::Nothing,
@@ -371,7 +371,7 @@ impl PartSink for Form<'_> {
             let why = format!("the form has more than {} files", limits::FILES_MAX);
             return Err(WebError::new(413, why));
         }
-        let file = self.shelf.incoming_file().map_err(storage)?;
+        let file = self.symbol_store.incoming_file().map_err(storage)?;
         self.files.push(FilePart {
             file_name: head.file_name.unwrap_or_else(|| name.clone()),
             name,

@@ -75,7 +75,7 @@ impl Method {
 
 /// The listener that accepted a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum ListenerKind {
     /// Pages, API and collector.
     Main,
     /// Only the collector and the health URLs.
@@ -87,7 +87,7 @@ pub enum Door {
 /// How a request arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
-    pub door: Door,
+    pub listener: ListenerKind,
     /// True if our own listener uses TLS.
     pub is_tls: bool,
     /// True if the peer is a proxy whose forwarding headers we trust.

@@ -337,8 +337,8 @@ impl Worker {
             started_at,
             now: self.parts.clock.now(),
         };
-        let in_force = self.parts.naming.in_force();
-        let processed = process::process(&input, &in_force.generator);
+        let active = self.parts.naming.active();
+        let processed = process::process(&input, &active.generator);
         let outcome = if processed.failure.is_some() {
             "failed"
         } else {
@@ -352,7 +352,7 @@ impl Worker {
             lacks: processed.lacks,
             used: processed.used,
             named: processed.named,
-            revision: in_force.revision,
+            revision: active.revision,
             failure: processed.failure,
         };
         // The only error is that the store is closing. It then requeues the job.

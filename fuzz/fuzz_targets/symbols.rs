@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 
 use crashkeep::symbols::arrival::Receiver;
 use crashkeep::symbols::converter::Converter;
-use crashkeep::symbols::{Bounds, Conflict, Shelf, check};
+use crashkeep::symbols::{Bounds, Conflict, SymbolStore, check};
 use libfuzzer_sys::fuzz_target;
 
 const BOUNDS: Bounds = Bounds {
@@ -24,12 +24,12 @@ fuzz_target!(|body: &[u8]| {
         assert_eq!((again, checked.notes), (text, Vec::<String>::new()));
     }
     let root = tempfile::tempdir().expect("a folder");
-    let shelf = Shelf::new(root.path().join("symbols"), root.path().to_path_buf());
+    let symbol_store = SymbolStore::new(root.path().join("symbols"), root.path().to_path_buf());
     std::fs::create_dir(root.path().join("symbols")).expect("a folder");
-    let mut file = shelf.incoming_file().expect("a file");
+    let mut file = symbol_store.incoming_file().expect("a file");
     file.write_all(body).expect("written");
     let receiver = Receiver {
-        shelf: &shelf,
+        symbol_store: &symbol_store,
         // Programs have their own fuzz target. Here none is converted.
         converter: &Converter::new("/nonexistent".into()),
         bounds: BOUNDS,
@@ -39,7 +39,7 @@ fuzz_target!(|body: &[u8]| {
     let arrival = receiver.take(file, "x").expect("kept");
     for taken in arrival.verdicts.iter().filter_map(|verdict| verdict.result.as_ref().ok()) {
         let module = &taken.module;
-        let mut found = shelf.open(&module.debug_id).expect("it is there");
+        let mut found = symbol_store.open(&module.debug_id).expect("it is there");
         let mut bytes = Vec::new();
         found.reader.read_to_end(&mut bytes).expect("readable");
         assert!(bytes.starts_with(b"MODULE "));

@@ -20,7 +20,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::app::App;
 use crate::rights::{Rights, Scope};
-use crate::web::{Caller, Door, Request, WebError};
+use crate::web::{Caller, ListenerKind, Request, WebError};
 use accounts::hash_of;
 use holder::caller_of;
 use pace::Who;
@@ -61,9 +61,9 @@ pub fn holder_of(
     let hash = hash_of(secret);
     let now = app.clock.now();
     if app.command_key.is(&hash) {
-        return Ok(match request.arrival.door {
-            Door::Control => Ok(Caller::local()),
-            Door::Main | Door::Collector => Err(BadToken::Unknown),
+        return Ok(match request.arrival.listener {
+            ListenerKind::Control => Ok(Caller::local()),
+            ListenerKind::Main | ListenerKind::Collector => Err(BadToken::Unknown),
         });
     }
     if app.local_key.is(&hash) && !app.store.has_users()? {
@@ -235,7 +235,7 @@ mod tests {
                 .map(|(n, v)| (n.to_string(), v.to_string()))
                 .collect(),
             arrival: Arrival {
-                door: Door::Main,
+                listener: ListenerKind::Main,
                 is_tls: false,
                 is_proxied: false,
                 client: "127.0.0.1".parse().ok(),

@@ -102,7 +102,7 @@ pub const PREVIEW: Doc = Doc::new(
 )
 .text();
 
-/// Computes the signatures of crash data in siggen's format, `{"jobs": [...]}`, under the lists in force.
+/// Computes the signatures of crash data in siggen's format, `{"jobs": [...]}`, under the active lists.
 /// Stores nothing.
 ///
 /// # Errors
@@ -125,7 +125,7 @@ pub fn crash_signature(app: &App, request: &Request, _: &Captures) -> Answer {
         );
         return Err(WebError::bad("jobs", why));
     }
-    let generator = app.naming.in_force().generator;
+    let generator = app.naming.active().generator;
     let mut results = Vec::with_capacity(jobs.len());
     for (at, job) in jobs.iter().enumerate() {
         if !job.is_object() {
@@ -179,7 +179,7 @@ pub fn first_date(app: &App, request: &Request, _: &Captures) -> Answer {
     ))
 }
 
-/// Explains how a crash gets its signature under the lists in force.
+/// Explains how a crash gets its signature under the active lists.
 ///
 /// # Errors
 /// 400 if the crash id is missing or invalid, 404 if the crash does not exist or is not processed yet, 503
@@ -198,7 +198,7 @@ pub fn explanation(app: &App, request: &Request, _: &Captures) -> Answer {
     let mut out = explained(&told);
     out["crash_id"] = id.to_string().into();
     out["stored_signature"] = row.processed.map(|p| p.signature).into();
-    out["revision"] = app.naming.in_force().revision.into();
+    out["revision"] = app.naming.active().revision.into();
     Ok(Response::json(&out))
 }
 
@@ -236,20 +236,20 @@ fn fate_word(fate: Fate) -> &'static str {
     }
 }
 
-/// The lists in force, or those of `revision`, as one text.
+/// The active lists, or those of `revision`, as one text.
 ///
 /// # Errors
 /// 400 if `revision` is not a number, 404 if the revision does not exist. 503 while the store cannot be read,
 /// 500 if stored data is damaged.
 pub fn export(app: &App, request: &Request, _: &Captures) -> Answer {
     let texts = match request.query.number("revision", 0..)? {
-        None => app.naming.in_force().generator.lists().texts().clone(),
+        None => app.naming.active().generator.lists().texts().clone(),
         Some(revision) => texts_of(app, revision)?,
     };
     Ok(Response::new(200, TEXT, texts.export()))
 }
 
-/// Puts the lists in the body in force. The body has the format that [`export`] writes.
+/// Activates the lists in the body. The body has the format that [`export`] writes.
 ///
 /// # Errors
 /// 400 if the lists or `based_on` are invalid, 409 if another revision became active in the meantime, 503
@@ -257,7 +257,7 @@ pub fn export(app: &App, request: &Request, _: &Captures) -> Answer {
 pub fn import(app: &App, request: &Request, _: &Captures) -> Answer {
     let texts = texts_in(&request.body)?;
     let based_on = request.query.number("based_on", 0..)?;
-    let based_on = based_on.unwrap_or_else(|| app.naming.in_force().revision);
+    let based_on = based_on.unwrap_or_else(|| app.naming.active().revision);
     let new = NewRevision {
         texts,
         author: author(request, request.query.get("author")),
@@ -299,9 +299,9 @@ pub fn revisions(app: &App, _: &Request, _: &Captures) -> Answer {
             "resign": resign,
         }));
     }
-    let in_force = app.naming.in_force().revision;
+    let active = app.naming.active().revision;
     Ok(Response::json(
-        &json!({ "in_force": in_force, "revisions": out }),
+        &json!({ "in_force": active, "revisions": out }),
     ))
 }
 
@@ -388,9 +388,9 @@ pub fn comment(text: &str) -> String {
 pub fn refused(error: ReviseError) -> WebError {
     match error {
         ReviseError::List(error) => WebError::bad("lists", error.to_string()),
-        ReviseError::Outdated { in_force } => WebError::new(
+        ReviseError::Outdated { active } => WebError::new(
             409,
-            format!("revision {in_force} became active in the meantime; review it and try again"),
+            format!("revision {active} became active in the meantime; review it and try again"),
         ),
         ReviseError::Store(error) => error.into(),
     }

@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::ingest::{Endpoint, SubmitHead};
 use crate::limits;
 use crate::pages;
-use crate::web::{Arrival, Caller, Door, Method, Params, Request, Response, WebError};
+use crate::web::{Arrival, Caller, ListenerKind, Method, Params, Request, Response, WebError};
 
 /// The answer to a request. There is always one, also after an error.
 pub async fn respond(
@@ -133,7 +133,7 @@ fn request_of(
 
 /// Checks that the server answers this route on this port, and now.
 fn check_open(app: &App, from: From, route: &Route) -> Result<(), WebError> {
-    if from.door == Door::Collector && !route.is_for_collector() {
+    if from.listener == ListenerKind::Collector && !route.is_for_collector() {
         let why = "this port only accepts crash reports (POST /submit); the pages are on the main port, [http] listen";
         return Err(WebError::not_found(why));
     }
@@ -263,12 +263,16 @@ fn own_path<'a>(public_url: &PublicUrl, path: &'a str) -> &'a str {
 }
 
 fn arrival(app: &App, from: From, headers: &[(String, String)]) -> Arrival {
-    let From { door, peer, is_tls } = from;
+    let From {
+        listener,
+        peer,
+        is_tls,
+    } = from;
     let config = app.config.get();
     let proxies = &config.http.trusted_proxies;
     let forwarded = headers.iter().filter(|(name, _)| name == "x-forwarded-for");
     Arrival {
-        door,
+        listener,
         is_tls,
         is_proxied: proxies.trusts(peer),
         client: proxies.client(peer, forwarded.map(|(_, value)| value.as_str())),

@@ -14,13 +14,13 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::addresses::Listen;
-use crate::web::Door;
+use crate::web::ListenerKind;
 use parking_lot::RwLock;
 
 /// Where a connection comes from.
 #[derive(Clone, Copy)]
 pub struct From {
-    pub door: Door,
+    pub listener: ListenerKind,
     /// `None` on a Unix socket.
     pub peer: Option<IpAddr>,
     pub is_tls: bool,
@@ -32,7 +32,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 pub struct Listener {
     socket: Socket,
-    pub door: Door,
+    pub kind: ListenerKind,
     /// The bound address. If port 0 was requested, it contains the port that the system chose.
     pub bound: Listen,
     pub tls: Option<Arc<Tls>>,
@@ -48,7 +48,7 @@ impl Listener {
     /// Binds an address. `setting` names the setting, for errors.
     pub async fn bind(
         listen: &Listen,
-        door: Door,
+        kind: ListenerKind,
         tls: Option<Arc<Tls>>,
         setting: &str,
     ) -> io::Result<Self> {
@@ -62,7 +62,7 @@ impl Listener {
         })?;
         Ok(Self {
             socket,
-            door,
+            kind,
             bound,
             tls,
         })

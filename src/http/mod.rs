@@ -37,7 +37,7 @@ use crate::addresses::Listen;
 use crate::app::App;
 use crate::config::{self, Config, ConfigError};
 use crate::limits;
-use crate::web::Door;
+use crate::web::ListenerKind;
 use budget::Budget;
 use connections::Connections;
 use listener::{Listener, Tls, TlsFiles};
@@ -82,13 +82,13 @@ impl Server {
             .transpose()?
             .map(Arc::new);
         let listeners = runtime.block_on(listeners(&config.http, tls.clone()))?;
-        let of = |door| listeners.iter().find(|listener| listener.door == door);
-        let (bound, url) = match of(Door::Main) {
+        let of = |kind| listeners.iter().find(|listener| listener.kind == kind);
+        let (bound, url) = match of(ListenerKind::Main) {
             Some(main) => (main.bound.clone(), main.url()),
             None => return Err(io::Error::other("there is no main listener")),
         };
-        let collector = of(Door::Collector).map(|listener| listener.bound.clone());
-        let control = of(Door::Control).and_then(|listener| match listener.bound {
+        let collector = of(ListenerKind::Collector).map(|listener| listener.bound.clone());
+        let control = of(ListenerKind::Control).and_then(|listener| match listener.bound {
             Listen::Tcp(address) => Some(address),
             Listen::Unix(_) => None,
         });
@@ -116,7 +116,7 @@ impl Server {
         })
     }
 
-    /// Reloads the certificate that the configuration in force names.
+    /// Reloads the certificate that the active configuration names.
     pub fn reload_certificate(&self) {
         let config = self.shared.app.config.get();
         let (Some(tls), Some(files)) = (&self.shared.tls, tls_files(&config.http)) else {
@@ -186,7 +186,7 @@ async fn listeners(http: &config::Http, tls: Option<Arc<Tls>>) -> io::Result<Vec
     let uses = &http.tls_for;
     let main = Listener::bind(
         &http.listen,
-        Door::Main,
+        ListenerKind::Main,
         with_tls(uses.listen),
         "[http] listen",
     );
@@ -194,7 +194,7 @@ async fn listeners(http: &config::Http, tls: Option<Arc<Tls>>) -> io::Result<Vec
     if let Some(listen) = &http.collector_listen.0 {
         let tls = with_tls(uses.collector_listen);
         let setting = "[http] collector_listen";
-        let collector = Listener::bind(listen, Door::Collector, tls, setting).await?;
+        let collector = Listener::bind(listen, ListenerKind::Collector, tls, setting).await?;
         tracing::info!(
             url = collector.url(),
             "collector is listening on its own port"
@@ -202,7 +202,7 @@ async fn listeners(http: &config::Http, tls: Option<Arc<Tls>>) -> io::Result<Vec
         listeners.push(collector);
     }
     let loopback = Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
-    match Listener::bind(&loopback, Door::Control, None, "another network").await {
+    match Listener::bind(&loopback, ListenerKind::Control, None, "another network").await {
         Ok(control) => listeners.push(control),
         Err(error) => {
             tracing::warn!(%error, "no control port: commands on this machine cannot reach the server")

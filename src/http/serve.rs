@@ -47,7 +47,7 @@ pub async fn accept(listener: Listener, shared: Arc<Shared>, mut stopping: watch
             continue;
         };
         let from = From {
-            door: listener.door,
+            listener: listener.kind,
             peer,
             is_tls: listener.tls.is_some(),
         };

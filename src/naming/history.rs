@@ -1,4 +1,4 @@
-//! Re-signs history: computes the signature of every stored crash with the lists in force, and stores it if
+//! Re-signs history: computes the signature of every stored crash with the active lists, and stores it if
 //! it has changed (ADR 15).
 
 use std::io;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, TryRecvError};
 
 use super::inputs::{Bases, input_of, rebuilt};
-use super::{InForce, Naming};
+use super::{ActiveLists, Naming};
 use crate::periodic::{Left, PeriodicTask};
 use crate::process;
 use crate::signature::KnownFrames;
@@ -46,11 +46,11 @@ impl Naming {
     fn catch_up(&self, woken: &Receiver<()>, kept_up_to: &mut u64) -> Result<(), Interrupted> {
         self.keep_inputs(woken, kept_up_to)?;
         while let Some((revision, row)) = self.store.resigns(1)?.pop() {
-            let in_force = self.in_force();
-            if row.ended_at_ms.is_some() || in_force.revision != revision {
+            let active = self.active();
+            if row.ended_at_ms.is_some() || active.revision != revision {
                 break;
             }
-            self.resign_all(woken, &in_force, row.cursor)?;
+            self.resign_all(woken, &active, row.cursor)?;
         }
         self.resign_outdated(woken)
     }
@@ -78,23 +78,23 @@ impl Naming {
     fn resign_all(
         &self,
         woken: &Receiver<()>,
-        in_force: &InForce,
+        active: &ActiveLists,
         mut cursor: u64,
     ) -> Result<(), Interrupted> {
         let begun = Instant::now();
-        let mut known = KnownFrames::new(&in_force.generator);
+        let mut known = KnownFrames::new(&active.generator);
         loop {
             stop_asked(woken)?;
-            if self.in_force().revision != in_force.revision {
+            if self.active().revision != active.revision {
                 // A newer revision starts again from the first crash.
                 return Ok(());
             }
             let batch = self.store.signed(|view| view.crashes(cursor, BATCH))?;
-            let unreadable = self.resign_batch(&batch, in_force, &mut known)?;
+            let unreadable = self.resign_batch(&batch, active, &mut known)?;
             cursor = batch.last().map_or(cursor, |last| last.seq);
             let is_ended = batch.len() < BATCH;
             self.store.resign_progress(Progress {
-                revision: in_force.revision,
+                revision: active.revision,
                 cursor,
                 looked_at: batch.len() as u64,
                 unreadable,
@@ -104,7 +104,7 @@ impl Naming {
             if is_ended {
                 let seconds = begun.elapsed().as_secs_f64();
                 tracing::info!(
-                    revision = in_force.revision,
+                    revision = active.revision,
                     seconds,
                     "all crashes have signatures from the active lists"
                 );
@@ -115,12 +115,12 @@ impl Naming {
 
     /// Re-signs the crashes that were processed with older lists.
     fn resign_outdated(&self, woken: &Receiver<()>) -> Result<(), Interrupted> {
-        let in_force = self.in_force();
-        let mut known = KnownFrames::new(&in_force.generator);
+        let active = self.active();
+        let mut known = KnownFrames::new(&active.generator);
         loop {
             stop_asked(woken)?;
             let outdated = self.store.outdated(BATCH)?;
-            if outdated.is_empty() || self.in_force().revision != in_force.revision {
+            if outdated.is_empty() || self.active().revision != active.revision {
                 return Ok(());
             }
             let batch = self.store.signed(|view| {
@@ -131,9 +131,9 @@ impl Naming {
                 }
                 Ok(batch)
             })?;
-            let unreadable = self.resign_batch(&batch, &in_force, &mut known)?;
+            let unreadable = self.resign_batch(&batch, &active, &mut known)?;
             self.store.resign_progress(Progress {
-                revision: in_force.revision,
+                revision: active.revision,
                 unreadable,
                 caught_up: outdated,
                 ..Progress::default()
@@ -146,7 +146,7 @@ impl Naming {
     fn resign_batch(
         &self,
         batch: &[Signed],
-        in_force: &InForce,
+        active: &ActiveLists,
         known: &mut KnownFrames,
     ) -> Result<u64, StoreError> {
         let changed = self.store.signed(|view| {
@@ -168,7 +168,7 @@ impl Naming {
         })?;
         let mut unreadable = 0;
         for seq in changed {
-            match self.resigned(seq, in_force) {
+            match self.resigned(seq, active) {
                 Ok(Some(resigned)) => self.store.resign(resigned)?,
                 Ok(None) => {}
                 Err(StoreError::Damaged(why) | StoreError::Newer(why)) => {
@@ -182,7 +182,7 @@ impl Naming {
     }
 
     /// The processed crash with its new signature; `None` if the signature does not change.
-    fn resigned(&self, seq: u64, in_force: &InForce) -> Result<Option<Resigned>, StoreError> {
+    fn resigned(&self, seq: u64, active: &ActiveLists) -> Result<Option<Resigned>, StoreError> {
         let Some(row) = self.store.crash_at(seq)? else {
             return Ok(None);
         };
@@ -194,7 +194,7 @@ impl Naming {
         };
         let raw = self.store.raw(&row).unwrap_or_default();
         let annotation = |key: &str| raw.annotation(key).map(str::to_owned);
-        let signature = in_force
+        let signature = active
             .generator
             .generate_with(&input.crash_data(), &annotation);
         if signature.text == processed.signature || signature.text.is_empty() {
@@ -202,7 +202,7 @@ impl Naming {
         }
         let note = format!(
             "Signature: changed by list revision {}; it was `{}`",
-            in_force.revision, processed.signature
+            active.revision, processed.signature
         );
         let json = process::renamed(&json, &signature, &note).map_err(|error| {
             StoreError::Damaged(format!("processed crash of {}: {error}", row.id))
@@ -212,7 +212,7 @@ impl Naming {
             read: processed.blob,
             processed: Payload::from_bytes(&json),
             signature: signature.text,
-            revision: in_force.revision,
+            revision: active.revision,
         }))
     }
 }

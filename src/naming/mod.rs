@@ -1,6 +1,6 @@
-//! The signature lists in force, and re-signing of history with them (ADR 15).
+//! The active signature lists, and re-signing of history with them (ADR 15).
 //!
-//! A revision of the lists is stored, then put in force, then history follows. A thread computes the
+//! A revision of the lists is stored and activated, then history follows. A thread computes the
 //! signature of every stored crash from its stored input ([`crate::store::signatures`]), and stores the new
 //! signature if it has changed. A preview does only the first half and shows what would change. Neither of
 //! them walks a dump.
@@ -25,29 +25,29 @@ pub use preview::{Group, Groups, Part, Preview};
 
 use inputs::input_of;
 
-/// The generator in force, and the revision of its lists.
+/// The active generator, and the revision of its lists.
 #[derive(Clone)]
-pub struct InForce {
+pub struct ActiveLists {
     pub generator: Arc<Generator>,
     /// 0 means the built-in lists.
     pub revision: u64,
 }
 
-/// The lists in force, and the thread that re-signs history with them.
+/// The active lists, and the thread that re-signs history with them.
 pub struct Naming {
     store: Arc<Store>,
     ruleset: Ruleset,
-    in_force: RwLock<InForce>,
+    active: RwLock<ActiveLists>,
     task: Mutex<Option<PeriodicTask>>,
 }
 
-/// Why a revision was not put in force.
+/// Why a revision was not activated.
 #[derive(Debug)]
 pub enum ReviseError {
     List(ListError),
     /// Another user has changed the lists in the meantime.
     Outdated {
-        in_force: u64,
+        active: u64,
     },
     Store(StoreError),
 }
@@ -59,14 +59,14 @@ impl From<StoreError> for ReviseError {
 }
 
 impl Naming {
-    /// Puts the newest revision of the store in force.
+    /// Activates the newest revision in the store.
     ///
     /// # Errors
     /// The store cannot be read, or the row of the newest revision is damaged. Lists that this version cannot
     /// compile are not an error: the built-in lists are used instead.
     pub fn open(store: Arc<Store>, ruleset: Ruleset) -> Result<Self, StoreError> {
-        let in_force = match store.lists_in_force()? {
-            None => InForce {
+        let active = match store.active_lists()? {
+            None => ActiveLists {
                 generator: Arc::new(Generator::new(ruleset, Arc::new(Lists::builtin()))),
                 revision: 0,
             },
@@ -76,7 +76,7 @@ impl Naming {
                     tracing::error!(revision, %error, "the stored signature lists are invalid; using the built-in lists");
                     Lists::builtin()
                 });
-                InForce {
+                ActiveLists {
                     generator: Arc::new(Generator::new(ruleset, Arc::new(lists))),
                     revision,
                 }
@@ -85,7 +85,7 @@ impl Naming {
         Ok(Self {
             store,
             ruleset,
-            in_force: RwLock::new(in_force),
+            active: RwLock::new(active),
             task: Mutex::default(),
         })
     }
@@ -98,11 +98,11 @@ impl Naming {
     }
 
     /// The generator with which crashes are signed now.
-    pub fn in_force(&self) -> InForce {
-        self.in_force.read().clone()
+    pub fn active(&self) -> ActiveLists {
+        self.active.read().clone()
     }
 
-    /// Checks lists, stores them as the newest revision and puts them in force. Returns its number.
+    /// Checks lists, stores them as the newest revision and activates them. Returns its number.
     ///
     /// # Errors
     /// See [`ReviseError`]. With [`ReviseError::Outdated`], the user must look at the newer lists first.
@@ -110,17 +110,17 @@ impl Naming {
         let generator = self
             .generator(new.texts.clone())
             .map_err(ReviseError::List)?;
-        let mut in_force = self.in_force.write();
+        let mut active = self.active.write();
         let Some(revision) = self.store.revise(new)? else {
             return Err(ReviseError::Outdated {
-                in_force: in_force.revision,
+                active: active.revision,
             });
         };
-        *in_force = InForce {
+        *active = ActiveLists {
             generator: Arc::new(generator),
             revision,
         };
-        drop(in_force);
+        drop(active);
         if let Some(task) = &*self.task.lock() {
             task.wake();
         }
@@ -131,7 +131,7 @@ impl Naming {
         Ok(Generator::new(self.ruleset, Arc::new(Lists::new(texts)?)))
     }
 
-    /// What would change if these lists were in force.
+    /// What would change if these lists were active.
     ///
     /// # Errors
     /// [`ReviseError::List`] if the lists are invalid, [`ReviseError::Store`] if the store cannot be read.
@@ -140,7 +140,7 @@ impl Naming {
         Ok(preview::preview(&self.store, &generator)?)
     }
 
-    /// Explains the signature of a crash under the lists in force; `None` if the crash is not processed yet.
+    /// Explains the signature of a crash under the active lists; `None` if the crash is not processed yet.
     ///
     /// # Errors
     /// The store cannot be read. [`StoreError::Damaged`] if the result of this crash cannot be read.
@@ -156,7 +156,7 @@ impl Naming {
         };
         let raw = self.store.raw(row).unwrap_or_default();
         let annotation = |key: &str| raw.annotation(key).map(str::to_owned);
-        let generator = self.in_force().generator;
+        let generator = self.active().generator;
         Ok(Some(generator.explain(&input.crash_data(), &annotation)))
     }
 }

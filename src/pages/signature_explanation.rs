@@ -11,7 +11,7 @@ use crate::signature::{Explanation, Fate, FrameStep, RuleStep};
 use crate::store::StoredCrash;
 use crate::web::{Captures, Request, Response, WebError};
 
-/// Shows how a crash gets its signature under the lists in force.
+/// Shows how a crash gets its signature under the active lists.
 ///
 /// # Errors
 /// 400 if the URL has no crash id, 404 if the crash does not exist or is not processed yet, 503 while the store
@@ -29,13 +29,13 @@ pub fn explain(app: &App, _: &Request, captures: &Captures) -> Result<Response, 
             "crash {id} is {state}; it gets a signature when it is processed"
         ))
     })?;
-    let in_force = app.naming.in_force();
+    let active = app.naming.active();
     let view = View {
         id,
         row: &row,
         told: &told,
-        ruleset: in_force.generator.ruleset().to_string(),
-        revision: in_force.revision,
+        ruleset: active.generator.ruleset().to_string(),
+        revision: active.revision,
     };
     let page = Page::new("Why this signature", "");
     Ok(Response::html(page.render(view.markup())))

@@ -1,4 +1,4 @@
-//! The signature lists: show them, preview a change over all crashes, put it in force, and restore an
+//! The signature lists: show them, preview a change over all crashes, activate it, and restore an
 //! earlier revision.
 
 use maud::{Markup, html};
@@ -23,7 +23,7 @@ const PARTS_MAX: usize = 8;
 /// Seconds until the page reloads while a re-sign is running.
 const REFRESH_S: u32 = 3;
 
-/// Shows the lists in force, or those of `revision`, in the form.
+/// Shows the active lists, or those of `revision`, in the form.
 ///
 /// # Errors
 /// 400 if `revision` is not a number, 404 if the revision does not exist. 503 while the store cannot be read,
@@ -31,11 +31,11 @@ const REFRESH_S: u32 = 3;
 pub fn lists(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let texts = match request.query.number("revision", 0..)? {
         Some(revision) => texts_of(app, revision)?,
-        None => app.naming.in_force().generator.lists().texts().clone(),
+        None => app.naming.active().generator.lists().texts().clone(),
     };
     let view = View::load(
         app,
-        Draft::of(texts, app.naming.in_force().revision),
+        Draft::of(texts, app.naming.active().revision),
         Outcome::None,
     )?;
     Ok(view.response(200))
@@ -56,7 +56,7 @@ pub fn preview(app: &App, request: &Request, _: &Captures) -> Result<Response, W
     Ok(View::load(app, draft, outcome)?.response(status))
 }
 
-/// Puts the lists in the form in force.
+/// Activates the lists in the form.
 ///
 /// # Errors
 /// 400 if the form is incomplete, 503 while the store cannot be written, 500 if stored data is damaged.
@@ -85,7 +85,7 @@ pub fn apply(app: &App, request: &Request, _: &Captures) -> Result<Response, Web
     Ok(view.response(refusal.status))
 }
 
-/// Puts the lists of an earlier revision in force again, as a new revision.
+/// Activates the lists of an earlier revision again, as a new revision.
 ///
 /// # Errors
 /// 400 if the form is incomplete or the lists are invalid, 404 if the revision does not exist, 409 if another
@@ -180,7 +180,7 @@ fn examples(app: &App, preview: &Preview) -> Result<Vec<(u64, CrashId)>, WebErro
 struct View {
     draft: Draft,
     outcome: Outcome,
-    in_force: u64,
+    active: u64,
     revisions: Vec<(u64, Revision)>,
     resigns: Vec<(u64, ResignRow)>,
     may_change: bool,
@@ -192,7 +192,7 @@ impl View {
         Ok(Self {
             draft,
             outcome,
-            in_force: app.naming.in_force().revision,
+            active: app.naming.active().revision,
             revisions: app.store.list_revisions(REVISIONS_MAX)?,
             resigns: app.store.resigns(REVISIONS_MAX)?,
             may_change: !app.read_only,
@@ -226,7 +226,7 @@ impl View {
                     "A preview shows the effect of a change on all stored crashes before you apply it. Every change can be undone."
                 }
                 div.chips {
-                    span.chip { "active: " b { (revision_name(self.in_force)) } }
+                    span.chip { "active: " b { (revision_name(self.active)) } }
                     @if let Some(row) = self.running() {
                         span.chip.warn { "updating signatures: " (number(row.looked_at.min(row.total))) " of " (counted(row.total, "crash", "crashes")) ", " (number(row.changed)) " changed" }
                     }
@@ -327,11 +327,11 @@ impl View {
 
     fn restore(&self, revision: u64) -> Markup {
         html! {
-            @if revision == self.in_force { span.chip.good { "active" } }
+            @if revision == self.active { span.chip.good { "active" } }
             @else if self.may_change {
                 form.inline method="post" action="/signatures/restore" {
                     input type="hidden" name="revision" value=(revision);
-                    input type="hidden" name="based_on" value=(self.in_force);
+                    input type="hidden" name="based_on" value=(self.active);
                     button type="submit" { "Restore" }
                 }
             }

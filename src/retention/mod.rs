@@ -23,7 +23,7 @@ use crate::store::passes::PassRow;
 use crate::store::symbols::{Release, StoredSymbols, SymbolChange};
 use crate::store::{Audit, State, Store, StoreError};
 use crate::symbols::mapped::MappedDir;
-use crate::symbols::{Shelf, SymbolDirs};
+use crate::symbols::{SymbolDirs, SymbolStore};
 use parking_lot::Mutex;
 
 pub use plan::{Held, Plan, Planned, plan};
@@ -79,7 +79,7 @@ impl Keep {
 
 /// The folders of symbols.
 pub struct SymbolPlaces {
-    pub shelf: Shelf,
+    pub symbol_store: SymbolStore,
     pub dirs: SymbolDirs,
     pub mapped: Arc<MappedDir>,
 }
@@ -350,7 +350,7 @@ pub fn symbols_pass(
     keep: &Keep,
     now: Timestamp,
 ) -> anyhow::Result<u64> {
-    let mut there: HashSet<String> = symbols.shelf.debug_ids()?.into_iter().collect();
+    let mut there: HashSet<String> = symbols.symbol_store.debug_ids()?.into_iter().collect();
     let pinned: HashSet<Release> = store.pinned_releases()?.into_iter().collect();
     let mut changes = Vec::new();
     let mut deleted = 0;
@@ -360,31 +360,34 @@ pub fn symbols_pass(
         let is_pinned = row.releases.iter().any(|release| pinned.contains(release));
         let is_due = is_there && !is_pinned && is_too_old(&row, keep, now);
         if is_due {
-            symbols.shelf.remove(&debug_id)?;
+            symbols.symbol_store.remove(&debug_id)?;
             deleted += 1;
         }
         if is_there && !is_due {
-            // Shelves of older versions have no marks.
-            symbols.shelf.mark_code(&row.module)?;
+            // Symbol stores of older versions have no marks.
+            symbols.symbol_store.mark_code(&row.module)?;
         }
         if is_due || !is_there {
             changes.push(SymbolChange::Forget { debug_id });
         }
     }
     // The command line added these, or a server that died before it wrote the records.
-    for module in there.iter().filter_map(|id| symbols.shelf.module(id)) {
+    for module in there
+        .iter()
+        .filter_map(|id| symbols.symbol_store.module(id))
+    {
         changes.push(SymbolChange::Put {
             module,
             release: None,
         });
     }
-    for debug_id in symbols.shelf.sources_alone()? {
-        let added = symbols.shelf.sources(&debug_id);
+    for debug_id in symbols.symbol_store.sources_alone()? {
+        let added = symbols.symbol_store.sources(&debug_id);
         let added = added.iter().map(|upload| upload.added_at_ms).max();
         if is_past(keep.symbols_unused_days, added.unwrap_or(0), now)
             || is_past(keep.symbols_days, added.unwrap_or(0), now)
         {
-            symbols.shelf.remove(&debug_id)?;
+            symbols.symbol_store.remove(&debug_id)?;
         }
     }
     if !changes.is_empty() {

@@ -161,7 +161,7 @@ pub fn plan(
         for row in store.all_symbols()? {
             plan.symbols.stored += 1;
             let is_pinned = row.releases.iter().any(|release| pinned.contains(release));
-            let is_there = symbols.shelf.module(&row.module.debug_id).is_some();
+            let is_there = symbols.symbol_store.module(&row.module.debug_id).is_some();
             if !is_pinned && is_there && is_too_old(&row, keep, now) {
                 plan.symbols.due += 1;
                 plan.symbols.unexplained += u64::from(!is_too_old(&row, &kept, explained_until));

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_watchdog_goes_by_the_lists_in_force() {
+    fn the_watchdog_goes_by_the_active_lists() {
         let mut texts = ListTexts::builtin();
         texts.0[0] = "^f$".into();
         let lists = Arc::new(Lists::new(texts).unwrap());

@@ -88,7 +88,7 @@ impl Generator {
         Some(split.signature)
     }
 
-    /// Whether the signature may have been computed with other lists than those in force.
+    /// Whether the signature may have been computed with other lists than the active ones.
     fn is_watchdog_apart(&self, signature: &Signature) -> bool {
         self.ruleset == Ruleset::Socorro
             && !self.lists.is_builtin()

@@ -20,7 +20,7 @@ use super::check::Refused;
 use super::halves::{self, Part};
 use super::native::Head;
 use super::receiver::refused;
-use super::shelf::{Bundle, Incoming, Native, Taken, place_of};
+use super::symbol_store::{Bundle, Incoming, Native, Taken, place_of};
 use super::unpack::{Budget, PACKED, Packing};
 
 pub use super::receiver::{Receiver, Verdict};
@@ -238,7 +238,8 @@ impl Arriving<'_> {
             }
             Format::Zip => {
                 self.is_archive = true;
-                let mut file = (self.receiver.shelf.incoming_file()).map_err(Refused::Storage)?;
+                let mut file =
+                    (self.receiver.symbol_store.incoming_file()).map_err(Refused::Storage)?;
                 self.spool(&mut input, &mut file)?;
                 self.take_zip(file, name, layers - 1)
             }
@@ -290,7 +291,7 @@ impl Arriving<'_> {
         };
         let mut taken = self
             .receiver
-            .shelf
+            .symbol_store
             .take(text, incoming, self.receiver.conflict)?;
         if self.is_archive && native.is_none() && !is_place(name, &taken.place) {
             let place = place_of(&taken.module);
@@ -303,9 +304,9 @@ impl Arriving<'_> {
     /// A program or debug file: stores each text that the converter makes of it.
     fn take_native(&mut self, input: &mut impl Read, name: &str) -> Result<(), Refused> {
         let receiver = self.receiver;
-        let mut file = (receiver.shelf.incoming_named()).map_err(Refused::Storage)?;
+        let mut file = (receiver.symbol_store.incoming_named()).map_err(Refused::Storage)?;
         let (sha256, bytes) = self.spool(input, file.as_file_mut())?;
-        let texts = (receiver.shelf.incoming_file()).map_err(Refused::Storage)?;
+        let texts = (receiver.symbol_store.incoming_file()).map_err(Refused::Storage)?;
         (receiver.converter).convert(file.as_file(), None, name, &texts)?;
         let native = |head: &mut Head| {
             Ok(Native {
@@ -338,7 +339,7 @@ impl Arriving<'_> {
     /// A source bundle: a zip after eight bytes, with a manifest that names the debug id. It is stored
     /// without unpacking its sources.
     fn take_sources(&mut self, input: &mut impl Read, name: &str) -> Result<(), Refused> {
-        let mut file = (self.receiver.shelf.incoming_file()).map_err(Refused::Storage)?;
+        let mut file = (self.receiver.symbol_store.incoming_file()).map_err(Refused::Storage)?;
         let (sha256, bytes) = self.spool(input, &mut file)?;
         let copy = file.try_clone().map_err(Refused::Storage)?;
         let mut archive = open_zip(copy)?;
@@ -351,7 +352,7 @@ impl Arriving<'_> {
         let Some(debug_id) = debug_id_of(&manifest.debug_id) else {
             return Err(refused("its manifest.json has no debug id"));
         };
-        let result = self.receiver.shelf.take_sources(Bundle {
+        let result = self.receiver.symbol_store.take_sources(Bundle {
             name,
             debug_file: &manifest.object_name,
             debug_id: &debug_id,

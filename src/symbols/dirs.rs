@@ -1,4 +1,4 @@
-//! Folders in which the symbol file of a module is looked up. There are shelves, where the module's folder is
+//! Folders in which the symbol file of a module is looked up. There are symbol stores, where the module's folder is
 //! `<DEBUGID>`, and Breakpad folders, which have the layout of a symbol server:
 //! `<debug file>/<DEBUGID>/<debug file without .pdb>.sym`.
 //!
@@ -37,7 +37,7 @@ impl SymbolDirs {
 
     /// Finds the symbol file of a module. Returns `None` if no folder has it or the names are unusable.
     ///
-    /// `debug_file` may be a whole path in Windows or Unix style; only its last component is used. On a shelf
+    /// `debug_file` may be a whole path in Windows or Unix style; only its last component is used. In a symbol store
     /// the name is not used at all: an id names one build, and programs that were stripped, renamed or linked
     /// to have many names. `debug_id` is the Breakpad form, 33 to 40 hex digits. In a Breakpad folder it is
     /// compared as written.
@@ -54,9 +54,9 @@ impl SymbolDirs {
     ) -> Option<(SymbolFile, Metadata)> {
         let file = symbol_file_name(checked_leaf(debug_file)?);
         self.dirs.iter().find_map(|dir| {
-            let shelved = shelf_folder(dir, debug_id)?;
-            if let Some(metadata) = file_below(dir, &shelved.join(DESCRIPTION)) {
-                return Some((SymbolFile::Shelved(shelved), metadata));
+            let folder = folder_of_id(dir, debug_id)?;
+            if let Some(metadata) = file_below(dir, &folder.join(DESCRIPTION)) {
+                return Some((SymbolFile::Stored(folder), metadata));
             }
             let plain = module_folder(dir, debug_file, debug_id)?.join(&file);
             let metadata = file_below(dir, &plain)?;
@@ -73,7 +73,7 @@ impl SymbolDirs {
     }
 
     /// The debug id of a program's module. It is needed if only the program is known, because a dump may lack
-    /// the record that names the debug file. Only shelves have this information.
+    /// the record that names the debug file. Only symbol stores have this information.
     pub fn debug_id_of(&self, code_id: &str) -> Option<String> {
         self.dirs.iter().find_map(|dir| {
             let path = code_path(dir, code_id)?;
@@ -82,7 +82,7 @@ impl SymbolDirs {
             let mut ids = String::new();
             list.take(CODE_BYTES_MAX).read_to_string(&mut ids).ok()?;
             let is_there = |id: &&str| {
-                let folder = shelf_folder(dir, id);
+                let folder = folder_of_id(dir, id);
                 folder.is_some_and(|f| file_below(dir, &f.join(DESCRIPTION)).is_some())
             };
             ids.lines().find(is_there).map(str::to_owned)
@@ -110,8 +110,8 @@ fn file_below(root: &Path, path: &Path) -> Option<Metadata> {
     (metadata.is_file() && folders.into_iter().all(is_plain)).then_some(metadata)
 }
 
-/// The folder of a module on the shelf `root`.
-pub(super) fn shelf_folder(root: &Path, debug_id: &str) -> Option<PathBuf> {
+/// The folder of a module in the symbol store `root`.
+pub(super) fn folder_of_id(root: &Path, debug_id: &str) -> Option<PathBuf> {
     Some(root.join(checked_id(debug_id)?.to_ascii_uppercase()))
 }
 

@@ -1,7 +1,7 @@
 //! The symbol file of a module, as walks and clients read it. It is either a text in a folder, or a text that
-//! is assembled from the files on a [`Shelf`](super::Shelf).
+//! is assembled from the files in a [`SymbolStore`](super::SymbolStore).
 //!
-//! On a shelf, each module has a folder named by its debug id. Its description ([`read_module`]) names the
+//! In a symbol store, each module has a folder named by its debug id. Its description ([`read_module`]) names the
 //! texts in use. The description is replaced in one step, so its length and modification time identify the
 //! content of the symbol file.
 
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::mapped::Stamp;
 use crate::crash::symbols::{Module, Upload};
 
-/// The file that describes a module in its folder on a shelf.
+/// The file that describes a module in its folder in a symbol store.
 pub(super) const DESCRIPTION: &str = "module.json";
 /// Limit of bytes of a description. Each upload needs some hundred bytes.
 const DESCRIPTION_BYTES_MAX: u64 = 16 << 20;
@@ -33,8 +33,8 @@ pub struct OpenText {
 pub enum SymbolFile {
     /// A text file.
     Plain(PathBuf),
-    /// The folder of a module on a shelf.
-    Shelved(PathBuf),
+    /// The folder of a module in a symbol store.
+    Stored(PathBuf),
 }
 
 impl SymbolFile {
@@ -42,7 +42,7 @@ impl SymbolFile {
     pub fn path(&self) -> PathBuf {
         match self {
             Self::Plain(path) => path.clone(),
-            Self::Shelved(folder) => folder.join(DESCRIPTION),
+            Self::Stored(folder) => folder.join(DESCRIPTION),
         }
     }
 
@@ -61,7 +61,7 @@ impl SymbolFile {
     pub fn text_bytes(&self) -> io::Result<u64> {
         match self {
             Self::Plain(_) => Ok(self.metadata()?.len()),
-            Self::Shelved(folder) => {
+            Self::Stored(folder) => {
                 let module = read_module(folder)?;
                 let of = |upload: &Upload| upload.text_bytes;
                 Ok(of(module.symbols()) + of(module.unwind()))
@@ -85,7 +85,7 @@ impl SymbolFile {
                     stamp,
                 })
             }
-            Self::Shelved(folder) => {
+            Self::Stored(folder) => {
                 let description = File::open(folder.join(DESCRIPTION))?;
                 let stamp = Stamp::of(&description.metadata()?);
                 let module = parse_module(description)?;

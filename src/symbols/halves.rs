@@ -1,7 +1,7 @@
 //! Incoming other halves of units (`.dwo`, `.dwp`; see [`split`](super::split)). Such a file is useless
 //! alone. It becomes an upload of the module of its program (ADR 21).
 //!
-//! The shelf stores the skeleton ids of each program that has any. When the whole arrival is read, each
+//! The symbol store has the skeleton ids of each program that has any. When the whole arrival is read, each
 //! program that has the id of a half is converted again together with it, first the programs of the same
 //! arrival. The result is an upload of the program's module. So the halves may arrive days after the program,
 //! as a debug file may.
@@ -21,8 +21,8 @@ use tempfile::TempPath;
 use super::check::Refused;
 use super::native::Head;
 use super::receiver::{Receiver, Verdict, refused};
-use super::shelf::{Incoming, Native, Taken};
 use super::split::{Skeleton, units};
+use super::symbol_store::{Incoming, Native, Taken};
 use crate::crash::symbols::{Module, Upload};
 
 /// A file with other halves.
@@ -34,7 +34,7 @@ pub(super) struct Part {
 }
 
 /// Joins `parts` with the programs that have their ids: first the programs in `debug_ids`, then, for the
-/// remaining parts, any program on the shelf.
+/// remaining parts, any program in the symbol store.
 ///
 /// Ids are computed from the content of a unit, so the builds of two days share most ids. A build that lacks
 /// nothing is left alone, unless no other program fits a part.
@@ -53,7 +53,7 @@ pub(super) fn join(
         joining.join_with(debug_id, true);
     }
     if joining.is_left() {
-        joining.join_with_shelf(debug_ids);
+        joining.join_with_stored(debug_ids);
     }
     let alone: Vec<&Part> = (parts.iter().zip(joining.used))
         .filter_map(|(part, used)| (!used).then_some(part))
@@ -83,8 +83,8 @@ impl Joining<'_> {
         self.used.contains(&false)
     }
 
-    fn join_with_shelf(&mut self, but: &BTreeSet<String>) {
-        let all = match self.receiver.shelf.debug_ids() {
+    fn join_with_stored(&mut self, but: &BTreeSet<String>) {
+        let all = match self.receiver.symbol_store.debug_ids() {
             Ok(all) => all,
             Err(error) => {
                 let parts: Vec<&Part> = self.parts.iter().collect();
@@ -126,9 +126,9 @@ impl Joining<'_> {
     /// Joins a module with the parts that it lacks. With `with_complete`, also with parts that it already
     /// has. If it is not joined, returns the ids of its skeletons, if there are any.
     fn join_with(&mut self, debug_id: &str, with_complete: bool) -> Option<HashSet<u64>> {
-        let shelf = self.receiver.shelf;
-        let module = shelf.module(debug_id)?;
-        let split = shelf.split(&module)?;
+        let store = self.receiver.symbol_store;
+        let module = store.module(debug_id)?;
+        let split = store.split(&module)?;
         let ids_of = |of: &[Skeleton]| of.iter().map(|skeleton| skeleton.id).collect();
         let ids: HashSet<u64> = ids_of(&split.skeletons);
         let lacking: HashSet<u64> = ids_of(&split.lacking);
@@ -180,9 +180,9 @@ fn take(
     program: &Upload,
     parts: &[&Part],
 ) -> Result<Taken, Refused> {
-    let shelf = receiver.shelf;
-    let mut original = shelf.incoming_file().map_err(Refused::Storage)?;
-    let mut packed = (shelf.open_original(module, program)).map_err(Refused::Storage)?;
+    let store = receiver.symbol_store;
+    let mut original = store.incoming_file().map_err(Refused::Storage)?;
+    let mut packed = (store.open_original(module, program)).map_err(Refused::Storage)?;
     io::copy(&mut packed, &mut original).map_err(Refused::Storage)?;
     let bundle;
     let (path, sha256) = match parts {
@@ -196,7 +196,7 @@ fn take(
             (&*bundle, hash.finalize().into())
         }
     };
-    let texts = shelf.incoming_file().map_err(Refused::Storage)?;
+    let texts = store.incoming_file().map_err(Refused::Storage)?;
     (receiver.converter).convert(&original, Some(path), &program.name, &texts)?;
     let native = |head: &mut Head| {
         let file = File::open(path)?;
@@ -217,14 +217,14 @@ fn take(
             notes,
             now_ms: receiver.now_ms,
         };
-        result = shelf.take(&mut text, incoming, receiver.conflict);
+        result = store.take(&mut text, incoming, receiver.conflict);
     })?;
     result
 }
 
 /// A tar of several files.
 fn bundled(receiver: &Receiver<'_>, parts: &[&Part]) -> io::Result<TempPath> {
-    let bundle = receiver.shelf.incoming_named()?;
+    let bundle = receiver.symbol_store.incoming_named()?;
     let files = parts.iter().map(|part| {
         let leaf = Path::new(&part.name).file_name().unwrap_or_default();
         (leaf.to_string_lossy().into_owned(), &*part.path)

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek};
 use super::check::Refused;
 use super::converter::Converter;
 use super::native::{Found, Head};
-use super::shelf::{Conflict, Native, Placed, Shelf, Taken};
+use super::symbol_store::{Conflict, Native, Placed, SymbolStore, Taken};
 use super::unpack::Bounds;
 
 /// Limit of characters in a client's file name.
@@ -53,7 +53,7 @@ pub(super) fn refused(why: impl Into<String>) -> Refused {
 
 /// Stores the files of an arrival. The fields say where and how.
 pub struct Receiver<'a> {
-    pub shelf: &'a Shelf,
+    pub symbol_store: &'a SymbolStore,
     pub converter: &'a Converter,
     pub bounds: Bounds,
     pub conflict: Conflict,

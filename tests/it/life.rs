@@ -415,7 +415,7 @@ fn bytes_of_crashes_are_never_touched_without_their_database() {
 }
 
 #[test]
-fn sighup_puts_a_good_configuration_in_force_and_keeps_the_last_good_one() {
+fn sighup_activates_a_good_configuration_and_keeps_the_last_good_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("site.toml");
     let write = |text: &str| std::fs::write(&file, text).expect("a configuration");

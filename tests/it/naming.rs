@@ -38,7 +38,7 @@ fn signature(server: &Server, id: &str) -> String {
         .to_owned()
 }
 
-/// The lists in force with these site rules.
+/// The active lists with these site rules.
 fn lists_with(server: &Server, rules: &str) -> String {
     let exported = server.get("/api/SignatureLists/").text();
     let heading = "==> site_rules.txt <==\n";
@@ -74,7 +74,7 @@ fn page(server: &Server, signature: &str) -> String {
 }
 
 #[test]
-fn lists_are_tried_on_history_put_in_force_and_taken_back() {
+fn lists_are_tried_on_history_activated_and_taken_back() {
     let server = Server::start();
     let mut ids = Vec::new();
     for method in ["a.b.one", "a.b.one", "a.b.one", "a.b.two", "a.b.old"] {

@@ -11,7 +11,7 @@ use crashkeep::clock::{DAY_MS, Timestamp};
 use crashkeep::retention::{Keep, SymbolPlaces, symbols_pass};
 use crashkeep::store::symbols::{Release, SymbolChange};
 use crashkeep::symbols::mapped::MappedDir;
-use crashkeep::symbols::{Conflict, Incoming, Shelf, SymbolDirs};
+use crashkeep::symbols::{Conflict, Incoming, SymbolDirs, SymbolStore};
 use serde_json::Value;
 
 use crate::server::{Answer, PROGRAM, Server, fixture, wait_for};
@@ -454,7 +454,7 @@ fn symbols_are_kept_by_use_by_age_and_by_release() {
         std::fs::create_dir(folder).expect("a folder");
     }
     let places = SymbolPlaces {
-        shelf: Shelf::new(symbols.clone(), incoming.clone()),
+        symbol_store: SymbolStore::new(symbols.clone(), incoming.clone()),
         dirs: SymbolDirs::new(vec![symbols]),
         mapped: Arc::new(MappedDir::new(mapped, incoming)),
     };
@@ -470,7 +470,7 @@ fn symbols_are_kept_by_use_by_age_and_by_release() {
             now_ms: day(100).ms(),
         };
         let taken = places
-            .shelf
+            .symbol_store
             .take(&mut text.as_bytes(), incoming, Conflict::KeepFirst);
         let put = SymbolChange::Put {
             module: taken.expect("a good file").module,
@@ -495,7 +495,7 @@ fn symbols_are_kept_by_use_by_age_and_by_release() {
             ..crate::retention::KEEP
         };
         symbols_pass(&numbered.store, &places, &keep, now).expect("a pass");
-        places.shelf.debug_ids().expect("a list")
+        places.symbol_store.debug_ids().expect("a list")
     };
     assert_eq!(
         pass(0, 0, day(9_999)),

@@ -11,7 +11,7 @@ use crashkeep::retention::{Held, Keep, Pass, SymbolPlaces, guarded_pass, pass, p
 use crashkeep::store::disk::OsDisk;
 use crashkeep::store::{Finished, NewCrash, Payload, State, Store, StoreOptions};
 use crashkeep::symbols::mapped::MappedDir;
-use crashkeep::symbols::{Shelf, SymbolDirs};
+use crashkeep::symbols::{SymbolDirs, SymbolStore};
 
 pub const START: Timestamp = Timestamp::from_ms(1_795_338_764_123);
 pub const KEEP: Keep = Keep {
@@ -178,7 +178,7 @@ impl TestStore {
     fn places(&self) -> SymbolPlaces {
         let at = |name: &str| self.root.path().join(name);
         SymbolPlaces {
-            shelf: Shelf::new(at("symbols"), at("incoming")),
+            symbol_store: SymbolStore::new(at("symbols"), at("incoming")),
             dirs: SymbolDirs::new(vec![at("symbols")]),
             mapped: Arc::new(MappedDir::new(at("mapped"), at("incoming"))),
         }

@@ -327,7 +327,7 @@ impl Server {
         line.map_or(0, |value| value.parse().expect("a number"))
     }
 
-    /// Copies the symbols of the corpus into the shelf of the server.
+    /// Copies the symbols of the corpus into the symbol store of the server.
     pub fn install_symbols(&self, module: &str) {
         for id in fixture_names(&format!("symbols/{module}")) {
             for file in fixture_names(&format!("symbols/{module}/{id}")) {

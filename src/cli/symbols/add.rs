@@ -49,12 +49,12 @@ fn put(paths: &[PathBuf], replace: bool, common: &Common) -> anyhow::Result<bool
     } else {
         Conflict::KeepFirst
     };
-    let shelf = appliance::shelf(&common.data)
+    let symbol_store = appliance::symbol_store(&common.data)
         .with_context(|| format!("data directory {}", common.data.display()))?;
     let config = common.config()?;
     let converter = appliance::converter(&config, std::env::current_exe()?);
     let receiver = Receiver {
-        shelf: &shelf,
+        symbol_store: &symbol_store,
         converter: &converter,
         bounds: upload::bounds(&config),
         conflict,

@@ -15,7 +15,7 @@ use crate::cli::remote::Remote;
 use crate::client::Sent;
 use crate::crash::symbols::Content;
 use crate::symbols::native::{self, Identity};
-use crate::symbols::{Map, Shelf};
+use crate::symbols::{Map, SymbolStore};
 
 pub(super) fn check(
     paths: &[PathBuf],
@@ -24,7 +24,7 @@ pub(super) fn check(
 ) -> anyhow::Result<ExitCode> {
     let files = files_of(paths)?;
     let server = Server::of(remote, common)?;
-    let shelf = appliance::shelf_to_read(&common.data);
+    let symbol_store = appliance::symbol_store_to_read(&common.data);
     let (mut programs, mut bad) = (0, 0);
     for path in files {
         let shown = path.display();
@@ -39,7 +39,7 @@ pub(super) fn check(
                 Err(why) => Err(why.clone()),
                 // Only programs are shipped. Debug files supply their symbols.
                 Ok(identity) if !identity.holds_code => continue,
-                Ok(identity) => usable(identity, server.as_ref(), &shelf)?,
+                Ok(identity) => usable(identity, server.as_ref(), &symbol_store)?,
             };
             programs += 1;
             match verdict {
@@ -63,11 +63,11 @@ pub(super) fn check(
 fn usable(
     identity: &Identity,
     server: Option<&Server>,
-    shelf: &Shelf,
+    symbol_store: &SymbolStore,
 ) -> anyhow::Result<Result<String, String>> {
     let id = &identity.debug_id;
     let content = match server {
-        None => shelf.module(id).map(|module| module.content()),
+        None => symbol_store.module(id).map(|module| module.content()),
         Some(server) => {
             let url = format!("{}/api/Symbols/?debug_id={id}", server.url);
             let json = server.ask(Sent::Get, &url)?;

@@ -6,9 +6,9 @@ use crate::appliance;
 use crate::cli::common::Common;
 
 pub(super) fn list(common: &Common) -> anyhow::Result<ExitCode> {
-    let shelf = appliance::shelf_to_read(&common.data);
-    for id in shelf.debug_ids()? {
-        let Some(module) = shelf.module(&id) else {
+    let symbol_store = appliance::symbol_store_to_read(&common.data);
+    for id in symbol_store.debug_ids()? {
+        let Some(module) = symbol_store.module(&id) else {
             continue;
         };
         let content = module.content();

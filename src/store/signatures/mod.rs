@@ -10,7 +10,7 @@
 //! frame_ids       hash          -> frame
 //! list_revisions  revision      -> RevisionRow revision 0 means the built-in lists and has no row
 //! resigns         revision      -> ResignRow
-//! outdated        seq           -> ()             signed with older lists than those in force
+//! outdated        seq           -> ()             signed with older lists than the active ones
 //! moves           (from, to)    -> crashes        old and new signature of crashes
 //! moved_from      (to, from)    -> ()
 //! ```

@@ -37,7 +37,7 @@ pub struct Progress {
 }
 
 impl Store {
-    /// Up to `limit` crashes that were signed with older lists than those in force.
+    /// Up to `limit` crashes that were signed with older lists than the active ones.
     ///
     /// # Errors
     /// The store cannot be read.

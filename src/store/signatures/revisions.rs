@@ -11,7 +11,7 @@ use crate::store::rows::{self, ResignRow, RevisionRow, Stored};
 use crate::store::tables::*;
 use crate::store::txn::Txn;
 
-/// Lists that were put in force.
+/// Lists that were activated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revision {
     pub texts: ListTexts,
@@ -22,25 +22,25 @@ pub struct Revision {
     pub restores: Option<u64>,
 }
 
-/// Lists to put in force.
+/// Lists to activate.
 #[derive(Clone, Debug)]
 pub struct NewRevision {
     pub texts: ListTexts,
     pub author: String,
     pub comment: String,
     pub restores: Option<u64>,
-    /// The revision that the author saw. If another one is in force, nothing changes.
+    /// The revision that the author saw. If another one is active, nothing changes.
     pub based_on: u64,
 }
 
 /// Number of revisions that are kept.
 const REVISIONS_MAX: u64 = 1_000;
 impl Store {
-    /// The lists in force; `None` for the built-in ones.
+    /// The active lists; `None` for the built-in ones.
     ///
     /// # Errors
     /// The store cannot be read, or the row of the newest revision is damaged.
-    pub fn lists_in_force(&self) -> Result<Option<(u64, Revision)>, StoreError> {
+    pub fn active_lists(&self) -> Result<Option<(u64, Revision)>, StoreError> {
         Ok(self.list_revisions(1)?.pop())
     }
 
@@ -73,7 +73,7 @@ impl Store {
     }
 
     /// Stores lists as the newest revision and starts a re-sign with them. Returns `None` if another revision
-    /// is in force than the one that the author saw.
+    /// is active than the one that the author saw.
     ///
     /// # Errors
     /// The store cannot be written, or the row of the running re-sign is damaged.
@@ -129,7 +129,7 @@ impl Command for Revise {
 }
 
 impl Txn<'_> {
-    /// The revision of the lists in force.
+    /// The revision of the active lists.
     pub(super) fn revision(&self) -> Result<u64, StoreError> {
         Ok(self
             .list_revisions

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::check::{self, Checked, Refused};
-use super::dirs::{checked_leaf, code_path, shelf_folder, symbol_file_name};
+use super::dirs::{checked_leaf, code_path, folder_of_id, symbol_file_name};
 use super::file::{self, DESCRIPTION, OpenText, SymbolFile};
 use super::split::{self, Skeleton};
 use crate::crash::symbols::{Kind, Module, Upload};
@@ -124,14 +124,14 @@ pub(super) struct Split<'m> {
 }
 
 #[derive(Clone, Debug)]
-pub struct Shelf {
+pub struct SymbolStore {
     root: PathBuf,
     /// Folder for incoming files, on the same disk.
     incoming: PathBuf,
 }
 
-impl Shelf {
-    /// A shelf in the folder `root`, with `incoming` for files that are not complete yet. Both folders must
+impl SymbolStore {
+    /// A store in the folder `root`, with `incoming` for files that are not complete yet. Both folders must
     /// exist before anything is stored.
     pub fn new(root: PathBuf, incoming: PathBuf) -> Self {
         Self { root, incoming }
@@ -268,7 +268,7 @@ impl Shelf {
     /// # Errors
     /// [`Refused::Bad`] if the bundle is wrong, [`Refused::Storage`] if the disk failed.
     pub fn take_sources(&self, bundle: Bundle<'_>) -> Result<Taken, Refused> {
-        let Some(folder) = shelf_folder(&self.root, bundle.debug_id) else {
+        let Some(folder) = folder_of_id(&self.root, bundle.debug_id) else {
             return Err(Refused::Bad("its manifest has no debug id".to_owned()));
         };
         self.place_sources(&folder, bundle)
@@ -326,13 +326,13 @@ impl Shelf {
 
     /// The source bundles of a debug id, in the order of arrival.
     pub fn sources(&self, debug_id: &str) -> Vec<Upload> {
-        shelf_folder(&self.root, debug_id).map_or(Vec::new(), |folder| sources_in(&folder))
+        folder_of_id(&self.root, debug_id).map_or(Vec::new(), |folder| sources_in(&folder))
     }
 
     /// Debug ids that have source bundles but no symbols.
     ///
     /// # Errors
-    /// The shelf exists, but cannot be read.
+    /// The folder exists, but cannot be read.
     pub fn sources_alone(&self) -> io::Result<Vec<String>> {
         let is_alone =
             |folder: &Path| folder.join(SOURCES).is_file() && !folder.join(DESCRIPTION).is_file();
@@ -342,7 +342,7 @@ impl Shelf {
     /// Adds the module to `by-code-id`, so that walks that know only the program find it.
     ///
     /// # Errors
-    /// The shelf or the folder of incoming files cannot be written. Only walks that know nothing but the
+    /// The symbol store or the folder of incoming files cannot be written. Only walks that know nothing but the
     /// program are affected.
     pub fn mark_code(&self, module: &Module) -> io::Result<()> {
         let Some(path) = code_path(&self.root, &module.code_id) else {
@@ -354,7 +354,7 @@ impl Shelf {
         }
         // Debug ids of modules that no longer exist are dropped.
         let is_there = |id: &&str| {
-            shelf_folder(&self.root, id).is_some_and(|folder| folder.join(DESCRIPTION).is_file())
+            folder_of_id(&self.root, id).is_some_and(|folder| folder.join(DESCRIPTION).is_file())
         };
         let mut marked = NamedTempFile::new_in(&self.incoming)?;
         for id in known
@@ -393,10 +393,10 @@ impl Shelf {
     /// name cannot be used.
     ///
     /// # Errors
-    /// The description of the module is damaged, or the shelf cannot be written.
+    /// The description of the module is damaged, or the symbol store cannot be written.
     pub fn rename(&self, debug_id: &str, debug_file: &str) -> io::Result<Option<Module>> {
         let (Some(leaf), Some(folder)) =
-            (checked_leaf(debug_file), shelf_folder(&self.root, debug_id))
+            (checked_leaf(debug_file), folder_of_id(&self.root, debug_id))
         else {
             return Ok(None);
         };
@@ -416,10 +416,10 @@ impl Shelf {
     /// Removes a module. Files that walks have open stay readable for them.
     ///
     /// # Errors
-    /// The shelf cannot be written. The module may be removed, but not all of its files; the caller can call
+    /// The symbol store cannot be written. The module may be removed, but not all of its files; the caller can call
     /// this again.
     pub fn remove(&self, debug_id: &str) -> io::Result<()> {
-        let Some(folder) = shelf_folder(&self.root, debug_id) else {
+        let Some(folder) = folder_of_id(&self.root, debug_id) else {
             return Ok(());
         };
         let _turn = self.lock()?;
@@ -438,13 +438,13 @@ impl Shelf {
 
     /// The module of a debug id, in any case.
     pub fn module(&self, debug_id: &str) -> Option<Module> {
-        file::read_module(&shelf_folder(&self.root, debug_id)?).ok()
+        file::read_module(&folder_of_id(&self.root, debug_id)?).ok()
     }
 
     /// Opens the text of the symbol file in use for a debug id, in any case.
     pub fn open(&self, debug_id: &str) -> Option<OpenText> {
-        let folder = shelf_folder(&self.root, debug_id)?;
-        SymbolFile::Shelved(folder).open().ok()
+        let folder = folder_of_id(&self.root, debug_id)?;
+        SymbolFile::Stored(folder).open().ok()
     }
 
     /// Opens an upload as received.
@@ -490,7 +490,7 @@ impl Shelf {
     /// The debug ids of all stored modules, sorted.
     ///
     /// # Errors
-    /// The shelf exists, but cannot be read.
+    /// The folder exists, but cannot be read.
     pub fn debug_ids(&self) -> io::Result<Vec<String>> {
         self.ids_where(|folder| folder.join(DESCRIPTION).is_file())
     }
@@ -504,7 +504,7 @@ impl Shelf {
         for entry in entries {
             let name = entry?.file_name();
             if let Some(id) = name.to_str()
-                && shelf_folder(&self.root, id).is_some_and(|folder| fits(&folder))
+                && folder_of_id(&self.root, id).is_some_and(|folder| fits(&folder))
             {
                 ids.push(id.to_owned());
             }
@@ -711,27 +711,32 @@ mod tests {
     const ID: &str = "5A9832E5287241C1838ED98914E9B7FF1";
     const CFI: &str = "STACK CFI INIT 10 4 .cfa: $rsp 8 + .ra: .cfa -8 + ^\n";
 
-    fn shelf() -> (tempfile::TempDir, Shelf) {
+    fn store() -> (tempfile::TempDir, SymbolStore) {
         let root = tempfile::tempdir().expect("a folder");
-        let shelf = Shelf::new(root.path().join("symbols"), root.path().join("incoming"));
-        for folder in [&shelf.root, &shelf.incoming] {
+        let store = SymbolStore::new(root.path().join("symbols"), root.path().join("incoming"));
+        for folder in [&store.root, &store.incoming] {
             fs::create_dir(folder).expect("a folder");
         }
-        (root, shelf)
+        (root, store)
     }
 
     fn text(records: &str) -> String {
         format!("MODULE windows x86 {ID} app.pdb\n{records}")
     }
 
-    fn take(shelf: &Shelf, records: &str, native: Option<&Native>, conflict: Conflict) -> Taken {
+    fn take(
+        store: &SymbolStore,
+        records: &str,
+        native: Option<&Native>,
+        conflict: Conflict,
+    ) -> Taken {
         let incoming = Incoming {
             name: "folder/app.sym",
             native,
             notes: Vec::new(),
             now_ms: 7,
         };
-        let taken = shelf.take(&mut text(records).as_bytes(), incoming, conflict);
+        let taken = store.take(&mut text(records).as_bytes(), incoming, conflict);
         taken.expect("a good file")
     }
 
@@ -748,9 +753,9 @@ mod tests {
         }
     }
 
-    fn stored(shelf: &Shelf) -> String {
+    fn stored(store: &SymbolStore) -> String {
         let mut stored = String::new();
-        let mut text = shelf.open(&ID.to_lowercase()).expect("there");
+        let mut text = store.open(&ID.to_lowercase()).expect("there");
         text.reader.read_to_string(&mut stored).expect("readable");
         assert!(text.bytes.is_none_or(|bytes| bytes == stored.len() as u64));
         stored
@@ -758,32 +763,32 @@ mod tests {
 
     #[test]
     fn the_first_content_stays_until_somebody_replaces_it() {
-        let (_root, shelf) = shelf();
-        assert!(shelf.open(ID).is_none());
+        let (_root, store) = store();
+        assert!(store.open(ID).is_none());
         let (first, second) = ("FUNC 10 4 0 first\n", "FUNC 10 4 0 second\n");
-        let placed = |records, conflict| take(&shelf, records, None, conflict).placed;
+        let placed = |records, conflict| take(&store, records, None, conflict).placed;
         assert_eq!(placed(first, Conflict::KeepFirst), Placed::New);
         assert_eq!(placed(first, Conflict::Replace), Placed::Same);
         assert_eq!(placed(second, Conflict::KeepFirst), Placed::Beside);
-        assert_eq!(stored(&shelf), text(first));
+        assert_eq!(stored(&store), text(first));
         assert_eq!(placed(second, Conflict::Replace), Placed::Replaced);
-        assert_eq!(stored(&shelf), text(second));
+        assert_eq!(stored(&store), text(second));
         assert_eq!(placed(second, Conflict::Replace), Placed::Same);
-        let module = shelf.module(ID).expect("a module");
+        let module = store.module(ID).expect("a module");
         let conflicts: Vec<bool> = module.uploads.iter().map(|u| u.conflict).collect();
         assert_eq!(conflicts, [true, false]);
         assert_eq!(module.uploads[0].name, "app.sym");
-        assert_eq!(shelf.debug_ids().expect("a list"), [ID]);
-        let left = fs::read_dir(&shelf.incoming).expect("a folder").count();
+        assert_eq!(store.debug_ids().expect("a list"), [ID]);
+        let left = fs::read_dir(&store.incoming).expect("a folder").count();
         assert_eq!(left, 0, "nothing stays on its way");
     }
 
     #[test]
     fn functions_and_rules_of_unwinding_are_used_from_where_they_are() {
-        let (_root, shelf) = shelf();
+        let (_root, store) = store();
         let functions = "FUNC 10 4 0 f\n10 4 7 0\n";
         let (pdb, pe) = (native(Kind::Pdb, b"pdb"), native(Kind::Pe, b"exe"));
-        let first = take(&shelf, functions, Some(&pdb), Conflict::KeepFirst);
+        let first = take(&store, functions, Some(&pdb), Conflict::KeepFirst);
         assert!(
             first
                 .notes
@@ -791,36 +796,36 @@ mod tests {
                 .any(|note| note.contains("unwind information"))
         );
         let records = format!("PUBLIC 10 0 exported\n{CFI}");
-        let second = take(&shelf, &records, Some(&pe), Conflict::KeepFirst);
+        let second = take(&store, &records, Some(&pe), Conflict::KeepFirst);
         assert_eq!(second.placed, Placed::Completed);
-        assert_eq!(stored(&shelf), text(&format!("{functions}{CFI}")));
+        assert_eq!(stored(&store), text(&format!("{functions}{CFI}")));
         let both = format!("{functions}{CFI}");
-        let third = take(&shelf, &both, None, Conflict::KeepFirst);
+        let third = take(&store, &both, None, Conflict::KeepFirst);
         assert_eq!(third.placed, Placed::Kept);
         let content = third.module.content();
         assert_eq!((content.functions, content.cfi, content.publics), (1, 1, 0));
         for (upload, bytes) in third.module.uploads.iter().zip([&b"pdb"[..], b"exe"]) {
             let mut original = Vec::new();
-            let mut reader = shelf.open_original(&third.module, upload).expect("there");
+            let mut reader = store.open_original(&third.module, upload).expect("there");
             reader.read_to_end(&mut original).expect("readable");
             assert_eq!(original, bytes);
         }
-        shelf.remove(ID).expect("removed");
-        assert!(shelf.module(ID).is_none() && shelf.debug_ids().expect("a list").is_empty());
+        store.remove(ID).expect("removed");
+        assert!(store.module(ID).is_none() && store.debug_ids().expect("a list").is_empty());
     }
 
     #[test]
     fn a_refused_file_leaves_nothing() {
-        let (_root, shelf) = shelf();
+        let (_root, store) = store();
         let incoming = Incoming {
             name: "x",
             native: None,
             notes: Vec::new(),
             now_ms: 0,
         };
-        let refused = shelf.take(&mut &b"PUBLIC 10 0 f\n"[..], incoming, Conflict::KeepFirst);
+        let refused = store.take(&mut &b"PUBLIC 10 0 f\n"[..], incoming, Conflict::KeepFirst);
         assert!(matches!(refused, Err(Refused::Bad(_))));
-        for folder in [&shelf.root, &shelf.incoming] {
+        for folder in [&store.root, &store.incoming] {
             assert_eq!(fs::read_dir(folder).expect("a folder").count(), 0);
         }
     }
