@@ -1,10 +1,24 @@
 //! The HTTP side of the server. Only this module uses hyper and tokio, and only here are async functions.
 //!
-//! A request takes these steps. [`listener`] accepts the connection and [`connections`] admits it. [`serve`]
-//! has [`head`] bring the request head into one form, and hyper parse it, with limits and time-outs.
-//! [`answer`] finds the route in [`routes`], identifies the caller, and calls [`submit`] or [`upload`],
-//! which stream, or a handler on a blocking thread, which sees only plain requests. [`reply`] gives every
-//! answer the same security headers.
+//! A request takes these steps:
+//!
+//! 1. [`listener`] accepts the connection: TCP, TLS or a Unix socket.
+//! 2. [`connections`] admits it and closes the slowest connections when they are scarce.
+//! 3. [`serve`] runs one task per connection. hyper reads through [`shim`], which has [`head`] bring each request
+//!    head into one form.
+//! 4. [`answer`] finds the route, identifies the caller and calls the handler. A handler sees only plain requests.
+//!    It runs on a blocking thread.
+//! 5. [`reply`] gives every answer the same security headers and hands it to hyper.
+//!
+//! | file | job |
+//! | --- | --- |
+//! | [`route`], [`routes`] | what a route is; the table of all routes |
+//! | [`submit`] | reports: the body goes to the collector as it arrives |
+//! | [`upload`], [`places`] | bodies of any size, read into a file; how many at the same time |
+//! | [`body`], [`budget`] | bodies in both directions; the memory that incoming reports use together |
+//! | [`cors`] | access for pages of other sites |
+//! | [`assets`], [`openapi`] | the files that pages load; the description of the API |
+//! | [`shared`] | what all requests share |
 
 mod answer;
 mod assets;

@@ -1,12 +1,21 @@
 //! Symbols on disk: how they arrive, where they are stored, and how the symbols of a dump's module are found.
 //!
-//! [`arrival`] recognises the format of a file and has it unpacked (`unpack`). A separate process converts
-//! programs and debug files into the text of a symbol file ([`converter`], [`native`]). With split DWARF,
-//! this happens when the other halves have arrived (`halves`, [`split`]). [`check`] reads and repairs each
-//! text, and [`SymbolStore`] stores it. [`SymbolDirs`] finds the [`SymbolFile`] of a module.
+//! An upload takes these steps:
+//!
+//! 1. [`arrival`] recognises the format of each file. `unpack` decompresses it within one budget.
+//! 2. [`converter`] starts a child process, in which [`native`] converts a program or debug file into the text of a
+//!    symbol file.
+//! 3. `halves` waits for the other halves of split DWARF. [`split`] joins them with their program.
+//! 4. [`check`] reads the text, repairs it and determines its module.
+//! 5. [`SymbolStore`] stores it (`symbol_store`).
+//! 6. `receiver` says where the files of an upload go, and has the verdict about each.
+//!
+//! A walk takes these: [`SymbolDirs`] finds the symbols of a module (`dirs`), and [`SymbolFile`] reads their text
+//! (`file`). [`mapped`] converts the text into files that are mapped into memory (`map`) and looks up addresses in
+//! them.
 //!
 //! This module handles names, folders and bytes. It never walks a stack and never uses the unwinder's types.
-//! `mapped` looks up the symbols of an address, and `stackwalk` decides what they mean for a frame.
+//! `stackwalk` decides what symbols mean for a frame.
 
 pub mod arrival;
 pub mod check;
