@@ -41,15 +41,6 @@ pub enum Sent {
     Put(File),
 }
 
-/// Posts `body`. Returns the status and the text of the answer.
-///
-/// # Errors
-/// The same as for [`ask`].
-pub fn post(url: &str, content_type: &str, body: Vec<u8>) -> Result<(u16, String), PostError> {
-    let content_type = content_type.to_owned();
-    ask(url, Sent::Post { content_type, body }, None)
-}
-
 /// Sends a request with any method, and with a token if the server requires one. Returns the status and the
 /// text of the answer.
 ///
