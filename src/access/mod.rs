@@ -5,13 +5,13 @@
 //! the [local key](local_key) is admin, on a server that listens only on its own machine. Everybody else may
 //! submit reports and check the health of the server.
 
-pub mod accounts;
+pub(crate) mod accounts;
 pub mod commands;
 mod holder;
-pub mod local_key;
-pub mod origin;
-pub mod pace;
-pub mod sessions;
+pub(crate) mod local_key;
+pub(crate) mod origin;
+pub(crate) mod pace;
+pub(crate) mod sessions;
 
 pub use holder::BadToken;
 

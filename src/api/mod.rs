@@ -1,26 +1,26 @@
 //! The JSON API, one file per resource. Names and formats are Socorro's, so that its tools work.
 
-pub mod accounts;
-pub mod bugs;
-pub mod crash;
-pub mod doc;
+pub(crate) mod accounts;
+pub(crate) mod bugs;
+pub(crate) mod crash;
+pub(crate) mod doc;
 pub mod everything;
-pub mod export;
-pub mod health;
-pub mod jobs;
-pub mod noop;
-pub mod releases;
-pub mod retention;
-pub mod sentry;
-pub mod signatures;
-pub mod supersearch;
-pub mod sym_upload;
-pub mod symbol_info;
-pub mod symbol_server;
-pub mod symbolicate;
-pub mod symbols;
-pub mod table;
-pub mod throttle;
+pub(crate) mod export;
+pub(crate) mod health;
+pub(crate) mod jobs;
+pub(crate) mod noop;
+pub(crate) mod releases;
+pub(crate) mod retention;
+pub(crate) mod sentry;
+pub(crate) mod signatures;
+pub(crate) mod supersearch;
+pub(crate) mod sym_upload;
+pub(crate) mod symbol_info;
+pub(crate) mod symbol_server;
+pub(crate) mod symbolicate;
+pub(crate) mod symbols;
+pub(crate) mod table;
+pub(crate) mod throttle;
 
 use crate::crash::id::CrashId;
 use crate::web::{Params, WebError};

@@ -5,7 +5,7 @@
 //! [`template`] and [`filing`] create the URL that files a new bug.
 
 pub mod field;
-pub mod filing;
+pub(crate) mod filing;
 pub mod reference;
 pub mod template;
 

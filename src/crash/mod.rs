@@ -3,8 +3,8 @@
 pub mod facts;
 pub mod id;
 pub mod lack;
-pub mod processed;
+pub(crate) mod processed;
 pub mod raw;
-pub mod symbols;
-pub mod text;
+pub(crate) mod symbols;
+pub(crate) mod text;
 pub mod walk;

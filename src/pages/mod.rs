@@ -4,24 +4,24 @@
 //! makes its invisible characters visible. A page contains markup and no colours; `style.css` defines the
 //! colours.
 
-pub mod accounts;
-pub mod api;
-pub mod bugs;
-pub mod error;
-pub mod home;
-pub mod login;
-pub mod product;
-pub mod report;
-pub mod search;
-pub mod signature;
-pub mod signature_explanation;
-pub mod signature_lists;
-pub mod status;
-pub mod symbols;
-pub mod throttling;
-pub mod topcrashers;
-pub mod trends;
-pub mod urls;
+pub(crate) mod accounts;
+pub(crate) mod api;
+pub(crate) mod bugs;
+pub(crate) mod error;
+pub(crate) mod home;
+pub(crate) mod login;
+pub(crate) mod product;
+pub(crate) mod report;
+pub(crate) mod search;
+pub(crate) mod signature;
+pub(crate) mod signature_explanation;
+pub(crate) mod signature_lists;
+pub(crate) mod status;
+pub(crate) mod symbols;
+pub(crate) mod throttling;
+pub(crate) mod topcrashers;
+pub(crate) mod trends;
+pub(crate) mod urls;
 
 mod parts;
 

@@ -10,7 +10,7 @@ mod annotations;
 mod draft;
 pub mod java;
 mod machine;
-pub mod memory;
+pub(crate) mod memory;
 mod name;
 mod others;
 mod stack;

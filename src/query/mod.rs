@@ -8,7 +8,7 @@
 mod build;
 mod compile;
 mod dates;
-pub mod language;
+pub(crate) mod language;
 mod op;
 mod parse;
 mod print;

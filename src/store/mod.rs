@@ -13,7 +13,7 @@
 //! into a dump and never answers a client.
 
 mod accept;
-pub mod accounts;
+pub(crate) mod accounts;
 mod audit;
 mod backend;
 mod batch;
@@ -31,12 +31,12 @@ mod discards;
 pub mod disk;
 mod error;
 mod handle;
-pub mod lacks;
+pub(crate) mod lacks;
 mod names;
 mod open_segments;
-pub mod overlay;
-pub mod passes;
-pub mod payload;
+pub(crate) mod overlay;
+pub(crate) mod passes;
+pub(crate) mod payload;
 mod prioritize;
 mod reading;
 pub mod repeats;
@@ -45,7 +45,7 @@ mod results;
 pub mod rows;
 mod segments;
 mod shared;
-pub mod sightings;
+pub(crate) mod sightings;
 pub mod signatures;
 mod states;
 mod status;

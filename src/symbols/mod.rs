@@ -27,7 +27,7 @@ mod map;
 pub mod mapped;
 pub mod native;
 mod receiver;
-pub mod split;
+pub(crate) mod split;
 mod symbol_store;
 mod unpack;
 
