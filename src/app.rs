@@ -8,6 +8,7 @@ use crate::access::local_key::LocalKey;
 use crate::access::pace::Pace;
 use crate::bugzilla::Poller;
 use crate::clock::Clock;
+use crate::fields::Catalogue;
 use crate::index::Index;
 use crate::indexer::Indexer;
 use crate::metrics::Metrics;
@@ -28,6 +29,8 @@ pub struct App {
     pub config: Arc<ActiveConfig>,
     /// True if the server must not change anything.
     pub read_only: bool,
+    /// The built-in fields and those of the site, as of the start.
+    pub catalogue: Arc<Catalogue>,
     pub store: Arc<Store>,
     pub index: Arc<Index>,
     pub indexer: Arc<Indexer>,
@@ -56,6 +59,9 @@ pub struct App {
     pub command_key: CommandKey,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
+    /// Draws 122 random bits, for ids and for the throttle. Secrets do not come from here: `access` makes them,
+    /// and nothing can replace their randomness.
+    pub random: fn() -> u128,
 }
 
 impl App {

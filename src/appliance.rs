@@ -18,7 +18,7 @@ use crate::app::{App, Remembered};
 use crate::bugzilla::{Poller, Tracker};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
-use crate::fields;
+use crate::fields::Catalogue;
 use crate::http::Server;
 use crate::index::Index;
 use crate::indexer::{self, Building, Indexer};
@@ -93,8 +93,6 @@ impl Appliance {
     /// # Errors
     /// As for [`Self::start`].
     pub fn start_at(config: Config, place: &Place, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        fields::extend(&config.fields.value, &config.installations.told_by.0)
-            .map_err(anyhow::Error::msg)?;
         let ground = Ground::prepare(place)
             .with_context(|| format!("data directory {}", place.data.display()))?;
         let workers = if place.read_only {
@@ -105,8 +103,8 @@ impl Appliance {
         let (lanes, jobs, stop) = queue::queue(workers);
         let store = open_store(&config, &place.data, &ground, clock.clone(), lanes)?;
         let base = Base::new(&config, place, &ground, Arc::new(store), clock);
-        let index = Index::open(&ground.index_dir, base.store.id()?).context("the search index")?;
-        let index = Arc::new(index);
+        let index = Index::open(&ground.index_dir, base.store.id()?, base.catalogue.clone());
+        let index = Arc::new(index.context("the search index")?);
         let indexer = Indexer::start(base.store.clone(), index.clone(), base.metrics.clone())?;
         let active_config = Arc::new(ActiveConfig::new(config.clone()));
         let retention = base.retention(active_config.clone())?;
@@ -124,6 +122,7 @@ impl Appliance {
             config: active_config,
             read_only: place.read_only,
             namer: base.namer(),
+            catalogue: base.catalogue,
             store: base.store,
             index,
             indexer: Arc::new(indexer),
@@ -142,6 +141,7 @@ impl Appliance {
             assembled: Remembered::default(),
             metrics: base.metrics,
             clock: base.clock,
+            random: || uuid::Uuid::new_v4().as_u128(),
         });
         let server = Server::start(app.clone())?;
         let announcement = announce(place, &server, &app)
@@ -225,6 +225,7 @@ impl Appliance {
 struct Base<'a> {
     config: &'a Config,
     place: &'a Place,
+    catalogue: Arc<Catalogue>,
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -244,6 +245,7 @@ impl<'a> Base<'a> {
         Self {
             config,
             place,
+            catalogue: Arc::new(catalogue(config)),
             store,
             clock,
             metrics: Arc::default(),
@@ -296,6 +298,7 @@ impl<'a> Base<'a> {
     fn pool_parts(&self, naming: Arc<Naming>) -> PoolParts {
         PoolParts {
             store: self.store.clone(),
+            catalogue: self.catalogue.clone(),
             naming,
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
@@ -382,6 +385,11 @@ fn open_store(
         .with_context(|| format!("the store in {}", data.display()))
 }
 
+/// The fields of a server with this configuration.
+fn catalogue(config: &Config) -> Catalogue {
+    Catalogue::new(&config.fields, &config.installations.told_by.0)
+}
+
 fn worker_count(config: &Config) -> usize {
     match config.workers.count.value {
         0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
@@ -400,7 +408,9 @@ pub fn reindex(
 ) -> anyhow::Result<Building> {
     let StoreAlone { store, ground } = store_alone(config, data)?;
     let store = Arc::new(store);
-    let index = Index::open(&ground.index_dir, store.id()?).context("the search index")?;
+    let catalogue = Arc::new(catalogue(config));
+    let index =
+        Index::open(&ground.index_dir, store.id()?, catalogue).context("the search index")?;
     let built = indexer::rebuild(&store, &Arc::new(index), tell);
     store.close();
     built.map_err(|error| anyhow::anyhow!("the search index: {error}"))
@@ -511,10 +521,8 @@ pub struct StoreAlone {
 /// Opens only the store: no workers, no index, no listener.
 ///
 /// # Errors
-/// The configured fields are invalid, the data directory is in use, or the store cannot be opened.
+/// The data directory is in use, or the store cannot be opened.
 pub fn store_alone(config: &Config, data: &Path) -> anyhow::Result<StoreAlone> {
-    fields::extend(&config.fields.value, &config.installations.told_by.0)
-        .map_err(anyhow::Error::msg)?;
     let ground = Ground::prepare(&Place {
         data: data.to_path_buf(),
         program: PathBuf::new(),

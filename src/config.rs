@@ -171,7 +171,7 @@ settings! {
     /// `[[bug_template]]`, in order.
     bug_template: Template;
     /// `[[symbol_source]]`, in order.
-    symbol_source: SymbolSource;
-    /// `[[fields]]`, in order; read when the server starts.
-    fields: SiteField;
+    symbol_source: SymbolSource, at_start;
+    /// `[[fields]]`, in order.
+    fields: SiteField, at_start;
 }

@@ -397,11 +397,11 @@ pub fn accept(app: &App, report: Report) -> Result<Answer, Refusal> {
             Repeat::Lost => digest = None,
         }
     }
-    let random = uuid::Uuid::new_v4().as_u128();
+    let random = (app.random)();
     let config = app.config.get();
     let decision = throttle::decide(&config.throttle.value, &annotations, || {
         // 53 bits are the precision of an f64.
-        (uuid::Uuid::new_v4().as_u128() >> 75) as f64 / (1u64 << 53) as f64 * 100.0
+        ((app.random)() >> 75) as f64 / (1u64 << 53) as f64 * 100.0
     });
     app.metrics.throttled.add(&decision.rule);
     let name = |key| {

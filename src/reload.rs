@@ -89,6 +89,21 @@ mod tests {
     }
 
     #[test]
+    fn other_fields_wait_for_the_next_start() {
+        let fields = |name: &str| {
+            let text = format!("[[fields]]\nannotation = \"Thing\"\nname = \"{name}\"");
+            Config::parse("a.toml", &text)
+        };
+        let in_force = InForce::new(fields("thing").expect("good"));
+        let waiting = || in_force.last_reload().expect("a try").outcome;
+        in_force.replace(fields("thing"), Timestamp::from_ms(7));
+        assert_eq!(waiting(), Ok(Vec::new()));
+        in_force.replace(fields("another"), Timestamp::from_ms(8));
+        assert_eq!(waiting(), Ok(vec!["[[fields]]".to_owned()]));
+        assert_eq!(in_force.get().fields[0].name, "thing");
+    }
+
+    #[test]
     fn a_bad_file_changes_nothing() {
         let active =
             ActiveConfig::new(Config::parse("a.toml", "[deferred]\nkeep_days = 3").expect("good"));

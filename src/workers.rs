@@ -23,6 +23,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use crate::clock::{Clock, Timestamp};
 use crate::crash::id::CrashId;
 use crate::crash::raw::RawCrash;
+use crate::fields::Catalogue;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::naming::Naming;
@@ -70,6 +71,8 @@ pub struct Pool {
 #[derive(Clone)]
 pub struct PoolParts {
     pub store: Arc<Store>,
+    /// The fields whose annotations are copied to processed crashes.
+    pub catalogue: Arc<Catalogue>,
     pub naming: Arc<Naming>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
@@ -338,7 +341,7 @@ impl Worker {
             now: self.parts.clock.now(),
         };
         let active = self.parts.naming.active();
-        let processed = process::process(&input, &active.generator);
+        let processed = process::process(&input, &self.parts.catalogue, &active.generator);
         let outcome = if processed.failure.is_some() {
             "failed"
         } else {

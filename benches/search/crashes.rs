@@ -1,11 +1,12 @@
 //! Crashes like those of a large site: few signatures with many crashes and many signatures with few, users
 //! who crash again, versions that come and go.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crashkeep::clock::{DAY_MS, Timestamp};
 use crashkeep::crash::id::{CrashId, Kept};
-use crashkeep::fields;
+use crashkeep::fields::{Catalogue, Kind};
 
 /// The period of the crashes, in days.
 pub const DAYS: i64 = 90;
@@ -124,7 +125,7 @@ pub struct Crash {
     pub id: CrashId,
     pub received_at: Timestamp,
     /// Values by the name of the field, without id and date.
-    pub values: Vec<(&'static str, Value)>,
+    pub values: Vec<(Cow<'static, str>, Value)>,
 }
 
 impl Crash {
@@ -134,11 +135,11 @@ impl Crash {
     }
 
     /// The processed crash.
-    pub fn json(&self) -> String {
+    pub fn json(&self, catalogue: &Catalogue) -> String {
         let mut json = String::with_capacity(2_000);
         for (name, value) in &self.values {
             json.push(if json.is_empty() { '{' } else { ',' });
-            let key = fields::by_name(name).expect("a field").key;
+            let key = &catalogue.by_name(name).expect("a field").key;
             // None of the texts needs escaping.
             let _ = match value {
                 Value::Text(text) => write!(json, "\"{key}\":\"{text}\""),
@@ -159,6 +160,7 @@ struct Signature {
 
 /// A site with its signatures.
 pub struct Site {
+    pub catalogue: Catalogue,
     signatures: Vec<Signature>,
     /// The cumulative share of all crashes, up to and including each signature.
     shares: Vec<f64>,
@@ -222,6 +224,7 @@ impl Site {
             })
             .collect();
         Self {
+            catalogue: Catalogue::builtin(),
             signatures,
             shares,
             crashes,
@@ -372,6 +375,8 @@ impl Site {
             )),
             _ => {}
         }
+        let values = values.into_iter().map(|(name, value)| (name.into(), value));
+        let mut values: Vec<(Cow<str>, Value)> = values.collect();
         if self.fields > values.len() {
             self.fill(&mut values, random, &mut own);
         }
@@ -390,22 +395,27 @@ impl Site {
 
     /// Adds fields of the catalogue until there are as many values as requested. Most of them are about the
     /// machine and its settings.
-    fn fill(&self, values: &mut Vec<(&'static str, Value)>, random: &mut Random, own: &mut Random) {
-        for field in fields::all() {
+    fn fill(
+        &self,
+        values: &mut Vec<(Cow<'static, str>, Value)>,
+        random: &mut Random,
+        own: &mut Random,
+    ) {
+        for field in self.catalogue.all() {
             // Id and date are added separately.
             if values.len() + 2 >= self.fields {
                 return;
             }
             let is_known = values.iter().any(|(name, _)| *name == field.name);
-            if is_known || ["uuid", "date", "minidump_sha256_hash"].contains(&field.name) {
+            if is_known || ["uuid", "date", "minidump_sha256_hash"].contains(&&*field.name) {
                 continue;
             }
             values.push((
-                field.name,
+                field.name.clone(),
                 match field.kind {
                     kind if kind.is_text() => Value::Text(format!("some value {}", own.below(20))),
-                    fields::Kind::Bool => Value::Bool(own.below(4) == 0),
-                    fields::Kind::Date => Value::Text("2026-11-22T09:12:44Z".into()),
+                    Kind::Bool => Value::Bool(own.below(4) == 0),
+                    Kind::Date => Value::Text("2026-11-22T09:12:44Z".into()),
                     _ => Value::Integer(random.below(10_000) as i64),
                 },
             ));

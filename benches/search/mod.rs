@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crashkeep::clock::SystemClock;
+use crashkeep::fields::Catalogue;
 use crashkeep::index::{Document, Index, Side, Watermark, Writer};
 use crashkeep::query::Query;
 use crashkeep::queue::{Lanes, queue};
@@ -107,8 +108,9 @@ fn build(
     let (lanes, _jobs, _stop) = queue(1);
     let store = open_store(data, lanes);
     let dir = data.join("index");
-    let index = Index::open(&dir, store.id().expect("an id")).expect("an index");
-    let index = Arc::new(index);
+    let catalogue = Arc::new(Catalogue::builtin());
+    let index = Index::open(&dir, store.id().expect("an id"), catalogue);
+    let index = Arc::new(index.expect("an index"));
     let mut writer = Writer::open(&index, Side::Current).expect("a writer");
     let mark = Watermark {
         change: store.change_range().expect("readable").0,
@@ -120,12 +122,13 @@ fn build(
     for number in 0..crashes {
         let at = seconds(ClockId::ThreadCPUTime);
         let crash = site.crash(number);
-        let processed = crash.json();
+        let processed = crash.json(&site.catalogue);
         if let Some(baseline) = &mut baseline {
             baseline.take(&crash);
         }
         others += seconds(ClockId::ThreadCPUTime) - at;
         let document = Document::new(
+            &site.catalogue,
             crash.seq,
             crash.id,
             crash.received_at,
@@ -194,7 +197,7 @@ fn query(params: &str) -> Query {
     let params: Vec<_> = form_urlencoded::parse(params.as_bytes())
         .into_owned()
         .collect();
-    Query::parse(&params, END, true).expect("a query")
+    Query::parse(&Catalogue::builtin(), &params, END, true).expect("a query")
 }
 
 fn ask(index: &Index, questions: &[Question], mut baseline: Option<&mut Baseline>) {

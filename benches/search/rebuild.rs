@@ -8,6 +8,7 @@ use std::time::Instant;
 use crashkeep::clock::Timestamp;
 use crashkeep::crash::facts::Facts;
 use crashkeep::crash::raw::RawCrash;
+use crashkeep::fields::Catalogue;
 use crashkeep::index::Index;
 use crashkeep::indexer;
 use crashkeep::queue::queue;
@@ -68,7 +69,7 @@ pub fn run(root: &Path, crashes: u64) {
         for number in 0..crashes {
             let job = jobs.next().expect("a job");
             let crash = site.crash(number);
-            let processed = crash.json();
+            let processed = crash.json(&site.catalogue);
             let processed = processed.replace("{\"threads\":[]}", &walk);
             let finished = Finished {
                 processed: Payload::from_bytes(processed.as_bytes()),
@@ -86,7 +87,8 @@ pub fn run(root: &Path, crashes: u64) {
     });
     // The answer of the writer comes after everything that was sent before.
     store.sweep().expect("the store runs");
-    let index = Index::open(&root.join("index"), store.id().expect("an id"));
+    let catalogue = Arc::new(Catalogue::builtin());
+    let index = Index::open(&root.join("index"), store.id().expect("an id"), catalogue);
     let index = Arc::new(index.expect("an index"));
     // The first build creates the current index, so that the second one runs beside it.
     indexer::rebuild(&store, &index, |_| {}).expect("built");

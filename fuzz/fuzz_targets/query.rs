@@ -2,14 +2,17 @@
 #![no_main]
 
 use crashkeep::clock::Timestamp;
+use crashkeep::fields::Catalogue;
 use crashkeep::query::Query;
 use crashkeep::web::Params;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     let now = Timestamp::from_ms(1_795_338_764_123);
-    if let Ok(query) = Query::parse(&Params::parse(text).0, now, true) {
-        let again = Query::parse(&query.to_params(), now, true).expect("its own print parses");
+    let catalogue = Catalogue::builtin();
+    if let Ok(query) = Query::parse(&catalogue, &Params::parse(text).0, now, true) {
+        let again = Query::parse(&catalogue, &query.to_params(), now, true);
+        let again = again.expect("its own print parses");
         assert_eq!(again, query);
     }
 });

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::crash_id;
 use super::doc::{
     AnswerDoc, Doc, Param, ParamKind, any_object, count, flag, hits, object, text, text_or_null,
 };
 use super::everything::Everything;
 use super::jobs;
+use super::{crash_id, parsed};
 use crate::app::App;
 use crate::crash::id::CrashId;
 use crate::crash::raw::{MAIN_DUMP, PartKind};
@@ -80,7 +80,7 @@ pub fn processed(app: &App, request: &Request, _: &Captures) -> Answer {
     match app.store.processed(&row)? {
         Some(json) if request.sees_protected() => Ok(Response::new(200, crate::web::JSON, json)),
         Some(json) => {
-            let public = redact::processed(&json).map_err(|error| {
+            let public = redact::processed(&app.catalogue, &json).map_err(|error| {
                 WebError::new(500, format!("the processed crash cannot be read: {error}"))
             })?;
             Ok(Response::new(200, crate::web::JSON, public))
@@ -136,7 +136,7 @@ pub fn raw(app: &App, request: &Request, _: &Captures) -> Answer {
 fn raw_meta(app: &App, row: &StoredCrash, sees_protected: bool) -> Answer {
     let mut raw = app.store.raw(row)?;
     if !sees_protected {
-        redact::annotations(&mut raw.annotations);
+        redact::annotations(&app.catalogue, &mut raw.annotations);
     }
     let of_kind = |kind: PartKind| row.parts.iter().filter(move |p| p.part.kind == kind);
     let checksums: serde_json::Map<String, Value> = of_kind(PartKind::Dump)
@@ -359,7 +359,7 @@ pub fn reprocessing(app: &App, request: &Request, _: &Captures) -> Answer {
 
 fn reprocess_found(app: &App, request: &Request, search: &str) -> Answer {
     let params = Params::parse(search.trim_start_matches('?'));
-    let query = Query::parse(&params.0, app.clock.now(), request.sees_protected())?;
+    let query = parsed(app, request, &params.0)?;
     let who = request.caller.name();
     let mut all = Everything::new(app.index.clone(), query);
     let mut id = None;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::fields::{self, Field, Kind};
+use crate::fields::{Catalogue, Field, Kind};
 use crate::limits;
 
 /// The description of an endpoint.
@@ -128,14 +128,15 @@ fn crash_id() -> Value {
 }
 
 /// Parameters of every search that are not fields: name, schema, and description.
-pub fn search_params() -> Vec<(&'static str, Value, &'static str)> {
-    let names = || -> Vec<&str> { fields::all().iter().map(|field| field.name).collect() };
+pub fn search_params(catalogue: &Catalogue) -> Vec<(&'static str, Value, &'static str)> {
+    let fields = catalogue.all().iter();
+    let names: Vec<&str> = fields.map(|field| &*field.name).collect();
     let several = |item: Value| json!({ "type": "array", "items": item });
-    let field = || json!({ "type": "string", "enum": names() });
+    let field = || json!({ "type": "string", "enum": names });
     let up_to = |max: usize| json!({ "type": "integer", "minimum": 0, "maximum": max });
-    let sorts: Vec<String> = names()
-        .into_iter()
-        .flat_map(|name| [name.to_owned(), format!("-{name}")])
+    let sorts: Vec<String> = names
+        .iter()
+        .flat_map(|name| [(*name).to_owned(), format!("-{name}")])
         .collect();
     vec![
         (

@@ -31,7 +31,7 @@ pub struct Everything {
 
 impl Everything {
     pub fn new(index: Arc<Index>, mut query: Query) -> Self {
-        let date = FieldRef::find(name::DATE).expect("the catalogue has a date");
+        let date = FieldRef::of(name::DATE);
         let date_at = query.columns.len();
         query.columns.push(date);
         query.facets.clear();

@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 
 use super::doc::{AnswerDoc, Doc, Param, ParamKind};
 use super::everything::Everything;
+use super::parsed;
 use super::table::cell_of;
 use crate::app::App;
 use crate::index::Hit;
-use crate::query::Query;
 use crate::web::{Body, Captures, Request, Response, WebError};
 
 pub const EXPORT: Doc = Doc::new(
@@ -65,7 +65,7 @@ pub fn export(app: &App, request: &Request, _: &Captures) -> Result<Response, We
         .filter(|(key, _)| key != "format")
         .cloned()
         .collect();
-    let query = Query::parse(&params, app.clock.now(), request.sees_protected())?;
+    let query = parsed(app, request, &params)?;
     let columns: Vec<String> = query.columns.iter().map(|column| column.name()).collect();
     let mut file = File {
         format,

@@ -22,8 +22,16 @@ pub(crate) mod symbols;
 pub(crate) mod table;
 pub(crate) mod throttle;
 
+use crate::app::App;
 use crate::crash::id::CrashId;
-use crate::web::{Params, WebError};
+use crate::query::{Query, QueryError};
+use crate::web::{Params, Request, WebError};
+
+/// The search that the caller of a request asks for.
+fn parsed(app: &App, request: &Request, params: &[(String, String)]) -> Result<Query, QueryError> {
+    let (now, sees_protected) = (app.clock.now(), request.sees_protected());
+    Query::parse(&app.catalogue, params, now, sees_protected)
+}
 
 /// The crash id in the parameter `crash_id`.
 fn crash_id(params: &Params) -> Result<CrashId, WebError> {

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::doc::{AnswerDoc, Doc, any_object, count, flag, list, object, text};
+use super::parsed;
 use crate::app::App;
-use crate::fields;
 use crate::index::SearchResult;
 use crate::query::Query;
 use crate::web::{Captures, Request, Response, WebError};
@@ -51,7 +51,7 @@ pub const UNREDACTED: Doc = Doc::new(
 /// # Errors
 /// 400 if the search is invalid or exceeds its limits, 503 while the index cannot answer.
 pub fn supersearch(app: &App, request: &Request, _: &Captures) -> Answer {
-    let query = Query::parse(&request.query.0, app.clock.now(), request.sees_protected())?;
+    let query = parsed(app, request, &request.query.0)?;
     let wants_query = request.query.get("_return_query");
     if wants_query.is_some_and(|text| matches!(text, "1" | "true" | "True" | "t" | "y" | "yes")) {
         return Ok(Response::json(&as_understood(&query)));
@@ -118,9 +118,9 @@ pub const FIELDS: Doc = Doc::new(
 ///
 /// # Errors
 /// Never fails. All handlers have this type.
-pub fn fields(_: &App, request: &Request, _: &Captures) -> Answer {
-    let fields: Map<String, Value> = fields::all()
-        .iter()
+pub fn fields(app: &App, request: &Request, _: &Captures) -> Answer {
+    let fields = app.catalogue.all().iter();
+    let fields: Map<String, Value> = fields
         .filter(|field| !field.is_protected() || request.sees_protected())
         .map(|field| {
             let definition = json!({
@@ -136,7 +136,7 @@ pub fn fields(_: &App, request: &Request, _: &Captures) -> Answer {
                 "is_exposed": field.flags.form,
                 "is_returned": field.flags.column,
             });
-            (field.name.to_owned(), definition)
+            (field.name.to_string(), definition)
         })
         .collect();
     Ok(Response::json(&Value::Object(fields)))

@@ -38,7 +38,7 @@ pub fn status(app: &App, _: &Request, captures: &Captures) -> Result<Response, W
 /// # Errors
 /// Never fails. All handlers have this type.
 pub fn create(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
-    let key = uuid::Uuid::new_v4().simple().to_string();
+    let key = format!("{:032x}", (app.random)());
     let mut url = format!("{}/v1/uploads/{key}", app.address(request));
     // The client sends its key with every request except the upload itself, which goes to exactly this URL.
     if let Some(token) = request.query.get("key") {

@@ -59,7 +59,7 @@ pub fn upload(
         .collect();
     let answer = json!({
         "upload": {
-            "id": uuid::Uuid::new_v4().to_string(),
+            "id": uuid::Uuid::from_u128((app.random)()).to_string(),
             "size": upload.bytes,
             "filename": upload.name,
             "bucket": "crashkeep",

@@ -164,7 +164,7 @@ fn op_sys(pretty: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fields;
+    use crate::fields::Catalogue;
 
     const CRASH: &str = "https://c.example/report/index/1";
     const SIGNATURE: &str = "https://c.example/signature/?signature=a";
@@ -256,7 +256,8 @@ mod tests {
 
     #[test]
     fn what_is_protected_never_enters_a_bug() {
-        let protected: String = fields::all()
+        let protected: String = Catalogue::builtin()
+            .all()
             .iter()
             .filter(|field| field.is_protected())
             .map(|field| format!("\"{}\": \"SECRET\",", field.key))

@@ -1,13 +1,13 @@
 //! What is derived from the list of settings: types, defaults, reading, printing.
 
-/// One setting per line. `at_start` marks settings that are read only when the server starts.
+/// One setting per line. `at_start` marks settings and lists that are read only when the server starts.
 macro_rules! settings {
     (@fixed) => { false };
     (@fixed at_start) => { true };
     ($( $(#[$section_doc:meta])* $section:ident: $Struct:ident {
         $( $(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:expr $(, $fixed:ident)?; )*
     } )*
-    @lists $( $(#[$list_doc:meta])* $list:ident: $Entry:ty; )*) => {
+    @lists $( $(#[$list_doc:meta])* $list:ident: $Entry:ty $(, $list_fixed:ident)?; )*) => {
         $(
             $(#[$section_doc])*
             #[derive(Clone, Debug)]
@@ -107,6 +107,13 @@ macro_rules! settings {
                         *now = then.clone();
                     }
                 } )*)*
+                $( if settings!(@fixed $($list_fixed)?) {
+                    let (now, then) = (&mut self.$list, &running.$list);
+                    if !now.value.iter().map(Entry::print).eq(then.value.iter().map(Entry::print)) {
+                        waiting.push(concat!("[[", stringify!($list), "]]").to_owned());
+                        *now = then.clone();
+                    }
+                } )*
                 waiting
             }
 

@@ -10,20 +10,22 @@
 //! as a result column), `form` (offered in the search form). Names and kinds are Socorro's, so that its links
 //! keep their meaning.
 
-use super::field::{Field, Flags, INSTALLATION_KEYS, Kind, Source, Visibility};
+use std::borrow::Cow::Borrowed;
+
+use super::field::{Field, Flags, Kind, Source, Visibility};
 
 macro_rules! catalogue {
     ($($kind:ident $name:ident $(= $key:ident)? $(<- $annotation:literal)? [$($flag:ident)*]
         $(in $unit:literal)? $title:literal $description:literal $(eg $example:literal)? ;)*) => {
         &[$(Field {
-            name: stringify!($name),
-            key: catalogue!(@key $name $($key)?),
-            title: $title,
+            name: Borrowed(stringify!($name)),
+            key: Borrowed(catalogue!(@key $name $($key)?)),
+            title: Borrowed($title),
             kind: Kind::$kind,
             unit: catalogue!(@opt $($unit)?),
-            source: catalogue!(@source $name $($key)? ; $($annotation)?),
+            source: catalogue!(@source $name ; $($annotation)?),
             visibility: catalogue!(@visibility $($flag)*),
-            description: $description,
+            description: Borrowed($description),
             example: catalogue!(@opt $($example)?),
             flags: Flags::NONE $(.with(stringify!($flag)))*,
         }),*]
@@ -31,11 +33,10 @@ macro_rules! catalogue {
     (@key $name:ident) => { stringify!($name) };
     (@key $name:ident $key:ident) => { stringify!($key) };
     (@opt) => { None };
-    (@opt $text:literal) => { Some($text) };
-    (@source installation ;) => { Source::FirstOf(&INSTALLATION_KEYS) };
-    (@source $name:ident ;) => { Source::Processed(stringify!($name)) };
-    (@source $name:ident $key:ident ;) => { Source::Processed(stringify!($key)) };
-    (@source $name:ident $($key:ident)? ; $annotation:literal) => { Source::Annotation($annotation) };
+    (@opt $text:literal) => { Some(Borrowed($text)) };
+    (@source installation ;) => { Source::Installation };
+    (@source $name:ident ;) => { Source::Processed };
+    (@source $name:ident ; $annotation:literal) => { Source::Annotation(Borrowed($annotation)) };
     (@visibility public $($rest:ident)*) => { Visibility::Public };
     (@visibility $($rest:ident)*) => { Visibility::Protected };
 }

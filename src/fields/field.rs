@@ -1,5 +1,7 @@
 //! One entry of the catalogue, and its properties.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::clock::Timestamp;
@@ -43,14 +45,14 @@ impl Kind {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Copied from this annotation of the raw crash.
-    Annotation(&'static str),
-    /// Computed by processing, with this key in the processed crash.
-    Processed(&'static str),
-    /// Computed from the first of these annotations in the report, see [`hash_of_first`](super::hash_of_first).
-    FirstOf(&'static [&'static str]),
+    Annotation(Cow<'static, str>),
+    /// Computed by processing.
+    Processed,
+    /// Computed when a crash is indexed, see [`Catalogue::installation`](super::Catalogue::installation).
+    Installation,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,20 +102,20 @@ impl Flags {
     }
 }
 
-/// One entry of the catalogue.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// One entry of the catalogue. The texts of built-in fields are constants.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
     /// Its name in queries, columns and the index.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its key in the processed crash.
-    pub key: &'static str,
-    pub title: &'static str,
+    pub key: Cow<'static, str>,
+    pub title: Cow<'static, str>,
     pub kind: Kind,
-    pub unit: Option<&'static str>,
+    pub unit: Option<Cow<'static, str>>,
     pub source: Source,
     pub visibility: Visibility,
-    pub description: &'static str,
-    pub example: Option<&'static str>,
+    pub description: Cow<'static, str>,
+    pub example: Option<Cow<'static, str>>,
     pub flags: Flags,
 }
 
@@ -123,10 +125,10 @@ impl Field {
     }
 
     /// The annotation from which it is copied.
-    pub fn annotation(&self) -> Option<&'static str> {
-        match self.source {
+    pub fn annotation(&self) -> Option<&str> {
+        match &self.source {
             Source::Annotation(key) => Some(key),
-            Source::Processed(_) | Source::FirstOf(_) => None,
+            Source::Processed | Source::Installation => None,
         }
     }
 
@@ -137,7 +139,7 @@ impl Field {
     /// data.
     pub fn value_of(&self, text: &str) -> Result<Value, String> {
         let bad = || {
-            let annotation = self.annotation().unwrap_or(self.key);
+            let annotation = self.annotation().unwrap_or(&self.key);
             format!(
                 "the value of {annotation} is not a valid {}",
                 self.kind.name()

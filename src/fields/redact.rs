@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{JSON_DUMP, by_annotation, by_name};
+use super::{Catalogue, JSON_DUMP};
 use crate::crash::processed::OTHER_DUMP_PREFIX;
 
 /// Annotations that no field copies directly, but from which processing computes public fields.
@@ -62,9 +62,9 @@ const PUBLIC_OTHER_DUMP: [&str; 3] = ["mdsw_status_string", "stackwalk_version",
 ///
 /// # Errors
 /// `json` is not an object.
-pub fn processed(json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
+pub fn processed(catalogue: &Catalogue, json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
     let mut fields: Map<String, Value> = serde_json::from_slice(json)?;
-    fields.retain(|key, value| match by_name(key) {
+    fields.retain(|key, value| match catalogue.by_name(key) {
         Some(field) => !field.is_protected(),
         None if key == JSON_DUMP => {
             walk(value);
@@ -80,12 +80,12 @@ pub fn processed(json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
 }
 
 /// Removes the protected annotations of a raw crash.
-pub fn annotations(annotations: &mut BTreeMap<String, String>) {
-    annotations.retain(|key, _| is_public_annotation(key));
+pub fn annotations(catalogue: &Catalogue, annotations: &mut BTreeMap<String, String>) {
+    annotations.retain(|key, _| is_public_annotation(catalogue, key));
 }
 
-fn is_public_annotation(key: &str) -> bool {
-    match by_annotation(key) {
+fn is_public_annotation(catalogue: &Catalogue, key: &str) -> bool {
+    match catalogue.by_annotation(key) {
         Some(field) => !field.is_protected(),
         None => PUBLIC_ANNOTATIONS.contains(&key),
     }
@@ -139,7 +139,8 @@ mod tests {
             },
             "upload_file_minidump_browser": {"success": true, "mdsw_stderr": "secret", "json_dump": {"soft_errors": "secret", "pid": 7}},
         });
-        let public = processed(crash.to_string().as_bytes()).expect("an object");
+        let public =
+            processed(&Catalogue::builtin(), crash.to_string().as_bytes()).expect("an object");
         let expected = json!({
             "crash_id": "x", "signature": "foo",
             "json_dump": {
@@ -160,7 +161,7 @@ mod tests {
             ["ProductName", "URL", "Comments", "ProcessType", "Unknown"]
                 .map(|key| (key.to_owned(), "x".to_owned()))
                 .into();
-        annotations(&mut all);
+        annotations(&Catalogue::builtin(), &mut all);
         assert_eq!(
             all.into_keys().collect::<Vec<_>>(),
             ["ProcessType", "ProductName"]

@@ -93,7 +93,10 @@ pub fn check(entry: &SiteField, before: &[SiteField]) -> Result<(), String> {
     if let Some(taken) = FIELDS.iter().find(|f| f.name == *name || f.key == *name) {
         return Err(format!("{name:?} is a built-in field: {}", taken.title));
     }
-    if let Some(taken) = FIELDS.iter().find(|f| f.annotation() == Some(annotation)) {
+    if let Some(taken) = FIELDS
+        .iter()
+        .find(|f| f.annotation() == Some(annotation.as_str()))
+    {
         return Err(format!(
             "{annotation} is already the built-in field {:?}",
             taken.name
@@ -109,25 +112,21 @@ pub fn check(entry: &SiteField, before: &[SiteField]) -> Result<(), String> {
     }
 }
 
-/// The entry as a field of the catalogue, which lives as long as the process.
+/// The entry as a field of the catalogue.
 pub(super) fn field(entry: &SiteField) -> Field {
-    fn keep(text: &str) -> &'static str {
-        String::leak(text.to_owned())
-    }
-    let name = keep(&entry.name);
     Field {
-        name,
-        key: name,
-        title: keep(&entry.title),
+        name: entry.name.clone().into(),
+        key: entry.name.clone().into(),
+        title: entry.title.clone().into(),
         kind: entry.kind,
-        unit: (!entry.unit.is_empty()).then(|| keep(&entry.unit)),
-        source: Source::Annotation(keep(&entry.annotation)),
+        unit: (!entry.unit.is_empty()).then(|| entry.unit.clone().into()),
+        source: Source::Annotation(entry.annotation.clone().into()),
         visibility: if entry.public {
             Visibility::Public
         } else {
             Visibility::Protected
         },
-        description: keep(&entry.description),
+        description: entry.description.clone().into(),
         example: None,
         flags: Flags {
             text: entry.text && entry.kind.is_text(),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::route::Route;
 use crate::api::doc::{self, AnswerDoc, BodyDoc, Doc};
 use crate::app::App;
-use crate::fields;
+use crate::fields::Catalogue;
 use crate::pages::api::{self, Endpoint};
 use crate::web::{Method, Request, Response, WebError};
 
@@ -37,7 +37,7 @@ pub fn json(app: &App, request: &Request, routes: &[Route]) -> Result<Response, 
             Method::Put => "put",
         };
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
-        path[method] = operation(route, doc, request.sees_protected());
+        path[method] = operation(&app.catalogue, route, doc, request.sees_protected());
     }
     Ok(Response::json(&json!({
         "openapi": "3.1.0",
@@ -73,7 +73,7 @@ fn error() -> Value {
     })
 }
 
-fn operation(route: &Route, doc: &Doc, sees_protected: bool) -> Value {
+fn operation(catalogue: &Catalogue, route: &Route, doc: &Doc, sees_protected: bool) -> Value {
     let own = doc.params.iter();
     let own = own.map(|param| {
         (
@@ -85,16 +85,17 @@ fn operation(route: &Route, doc: &Doc, sees_protected: bool) -> Value {
     });
     let mut params: Vec<(String, Value, &str, bool)> = own.collect();
     if doc.is_search {
-        let of_search = doc::search_params().into_iter();
+        let of_search = doc::search_params(catalogue).into_iter();
         params.extend(of_search.map(|(name, schema, text)| (name.to_owned(), schema, text, false)));
-        let seen = fields::all()
+        let seen = catalogue
+            .all()
             .iter()
             .filter(|field| sees_protected || !field.is_protected());
         params.extend(seen.map(|field| {
             (
-                field.name.to_owned(),
+                field.name.to_string(),
                 doc::condition(field),
-                field.description,
+                &*field.description,
                 false,
             )
         }));

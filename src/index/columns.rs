@@ -31,7 +31,7 @@ impl FieldColumn {
         dictionaries: &Arc<Dictionaries>,
     ) -> Result<Self, IndexError> {
         let name = match field {
-            FieldRef::Known(field) => field.name.to_owned(),
+            FieldRef::Known(field) => field.name.to_string(),
             FieldRef::Annotation(key) => {
                 let key = key.replace('\\', "\\\\").replace('.', "\\.");
                 format!("{ANNOTATION}.{key}")

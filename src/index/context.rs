@@ -9,11 +9,13 @@ use super::columns::FieldColumn;
 use super::error::IndexError;
 use super::schema::Layout;
 use super::terms::Dictionaries;
+use crate::fields::Catalogue;
 use crate::query::FieldRef;
 
 /// The context of a search: the index that answers it, and its limits.
 #[derive(Clone, Copy)]
 pub struct Context<'i> {
+    pub catalogue: &'i Catalogue,
     pub layout: &'i Layout,
     pub dictionaries: &'i Arc<Dictionaries>,
     pub running: &'i Running,

@@ -67,7 +67,7 @@ impl Layout {
         let former = self.former_fields.iter().filter(|_| sees_all);
         let former = former.map(|key| format!("{}{key}", fields::ANNOTATION_PREFIX));
         fields
-            .map(|field| field.name.to_owned())
+            .map(|field| field.name.to_string())
             .chain(former)
             .collect()
     }

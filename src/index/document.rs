@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
@@ -9,7 +10,7 @@ use serde_json::Value;
 use super::schema::cut;
 use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
-use crate::fields::{self, Field, Kind, Source, name};
+use crate::fields::{self, Catalogue, Field, Kind, name};
 use crate::limits;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -20,12 +21,12 @@ pub enum Scalar {
     Bool(bool),
 }
 
-/// The data of a crash that the index stores.
+/// The data of a crash that the index stores, by the fields of a catalogue.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
     pub seq: u64,
     /// The distinct values of each field that has any.
-    pub fields: Vec<(&'static Field, Vec<Scalar>)>,
+    pub fields: Vec<(Arc<Field>, Vec<Scalar>)>,
     /// Annotations that are not fields, by key.
     pub annotations: Vec<(String, String)>,
 }
@@ -37,6 +38,7 @@ impl Document {
     /// # Errors
     /// The JSON is not an object.
     pub fn new(
+        catalogue: &Catalogue,
         seq: u64,
         id: CrashId,
         received_at: Timestamp,
@@ -44,45 +46,45 @@ impl Document {
         annotations: &BTreeMap<String, String>,
     ) -> Result<Self, serde_json::Error> {
         let mut reader = serde_json::Deserializer::from_slice(processed);
-        let mut known = Known::default();
+        let mut known = Known {
+            catalogue,
+            found: Vec::new(),
+            is_at_walk: false,
+        };
         let outcome = known.deserialize(&mut reader);
         if !known.is_at_walk {
             outcome?;
             reader.end()?;
         }
         let mut found = known.found;
-        found.retain(|(field, _)| ![name::UUID, name::DATE].contains(&field.name));
         for (name, value) in [
             (name::UUID, Scalar::Text(id.to_string())),
             (name::DATE, Scalar::Integer(received_at.ms())),
         ] {
-            let field = fields::by_name(name).expect("the catalogue has id and date");
-            found.push((field, vec![value]));
+            let field = catalogue.by_name(name).expect("every catalogue has it");
+            put(&mut found, field, value);
         }
         // Crashes that were processed before a site added the field have only its annotation.
-        for field in fields::of_site() {
+        for field in catalogue.of_site() {
             let text = field.annotation().and_then(|key| annotations.get(key));
             if let Some(Ok(value)) = text.map(|text| field.value_of(text))
-                && !found.iter().any(|(known, _)| *known == field)
+                && !found.iter().any(|(known, _)| known == field)
             {
                 let values = scalars(field, value);
                 if !values.is_empty() {
-                    found.push((field, values));
+                    found.push((field.clone(), values));
                 }
             }
         }
-        for field in fields::all() {
-            if let Source::FirstOf(keys) = field.source
-                && let Some(hash) = fields::hash_of_first(keys, annotations)
-            {
-                found.retain(|(known, _)| *known != field);
-                found.push((field, vec![Scalar::Text(hash)]));
-            }
+        if let Some(field) = catalogue.by_name(name::INSTALLATION)
+            && let Some(hash) = catalogue.installation(annotations)
+        {
+            put(&mut found, field, Scalar::Text(hash));
         }
         let annotations = annotations
             .iter()
             .filter(|(key, value)| {
-                fields::by_annotation(key).is_none()
+                catalogue.by_annotation(key).is_none()
                     && !value.trim().is_empty()
                     && !key.contains(|c: char| c.is_control())
             })
@@ -101,14 +103,14 @@ impl Document {
 
 /// Reads an object's catalogue fields up to the walk, which comes last and is far larger than everything
 /// else.
-#[derive(Default)]
-struct Known {
-    found: Vec<(&'static Field, Vec<Scalar>)>,
+struct Known<'c> {
+    catalogue: &'c Catalogue,
+    found: Vec<(Arc<Field>, Vec<Scalar>)>,
     /// Reading stopped at the walk, inside the object. The JSON reader reports this as an error.
     is_at_walk: bool,
 }
 
-impl<'de> DeserializeSeed<'de> for &mut Known {
+impl<'de> DeserializeSeed<'de> for &mut Known<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -116,7 +118,7 @@ impl<'de> DeserializeSeed<'de> for &mut Known {
     }
 }
 
-impl<'de> Visitor<'de> for &mut Known {
+impl<'de> Visitor<'de> for &mut Known<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -129,17 +131,23 @@ impl<'de> Visitor<'de> for &mut Known {
                 self.is_at_walk = true;
                 break;
             }
-            let Some(field) = fields::by_key(&key) else {
+            let Some(field) = self.catalogue.by_key(&key) else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
             let values = scalars(field, map.next_value::<Value>()?);
-            if !values.is_empty() && !self.found.iter().any(|(known, _)| *known == field) {
-                self.found.push((field, values));
+            if !values.is_empty() && !self.found.iter().any(|(known, _)| known == field) {
+                self.found.push((field.clone(), values));
             }
         }
         Ok(())
     }
+}
+
+/// Sets the only value of a field.
+fn put(found: &mut Vec<(Arc<Field>, Vec<Scalar>)>, field: &Arc<Field>, value: Scalar) {
+    found.retain(|(known, _)| known != field);
+    found.push((field.clone(), vec![value]));
 }
 
 fn scalars(field: &Field, value: Value) -> Vec<Scalar> {
@@ -221,10 +229,12 @@ mod tests {
             .map(|(k, v)| (k.to_owned(), v.to_owned()))
             .into();
         let id = CrashId::from_bits(7);
+        let catalogue = Catalogue::builtin();
+        let received_at = Timestamp::from_ms(5);
         let document =
-            Document::new(3, id, Timestamp::from_ms(5), processed, &annotations).unwrap();
+            Document::new(&catalogue, 3, id, received_at, processed, &annotations).unwrap();
         let text = |t: &str| Scalar::Text(t.into());
-        let installation = fields::hash_of_first(&["guid"], &annotations).unwrap();
+        let installation = catalogue.installation(&annotations).unwrap();
         let expected: Vec<(&str, Vec<Scalar>)> = vec![
             ("signature", vec![text("foo")]),
             ("uptime", vec![Scalar::Integer(7)]),
@@ -238,8 +248,8 @@ mod tests {
         ];
         let found: Vec<_> = document
             .fields
-            .into_iter()
-            .map(|(f, v)| (f.name, v))
+            .iter()
+            .map(|(f, v)| (&*f.name, v.clone()))
             .collect();
         assert_eq!(found, expected);
         assert_eq!(document.annotations, [("guid".to_owned(), "g".to_owned())]);
@@ -247,9 +257,11 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_no_document() {
+        let catalogue = Catalogue::builtin();
         for bad in ["", "[]", "{\"signature\": ", "{} {}"] {
             let id = CrashId::from_bits(7);
-            let document = Document::new(3, id, Timestamp(0), bad.as_bytes(), &BTreeMap::new());
+            let none = BTreeMap::new();
+            let document = Document::new(&catalogue, 3, id, Timestamp(0), bad.as_bytes(), &none);
             assert!(document.is_err(), "{bad}");
         }
     }

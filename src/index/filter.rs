@@ -103,7 +103,7 @@ impl<'s> Matching<'s> {
 
     /// Excludes deferred crashes. Costs nothing in a segment that has none.
     fn leave_out_deferred(&mut self, context: Context) -> Result<(), IndexError> {
-        let state = FieldRef::find(name::STATE).expect("the catalogue has a state");
+        let state = FieldRef::of(name::STATE);
         if let FieldColumn::Text(column) = context.column(self.segment, &state)? {
             let deferred = Pattern::Whole(DEFERRED.to_owned());
             let found = entries(&column, &deferred, context.running)?;
@@ -120,7 +120,7 @@ impl<'s> Matching<'s> {
         context: Context,
         range: RangeInclusive<u64>,
     ) -> Result<(), IndexError> {
-        let date = FieldRef::find(name::DATE).expect("the catalogue has a date");
+        let date = FieldRef::of(name::DATE);
         let FieldColumn::Number(column) = context.column(self.segment, &date)? else {
             self.is_empty = true;
             return Ok(());
@@ -221,9 +221,7 @@ pub fn blocks(max_doc: u32) -> impl Iterator<Item = Range<u32>> {
 }
 
 fn is_date_range(filter: &Filter) -> bool {
-    matches!(filter.field, FieldRef::Known(field) if field.name == name::DATE)
-        && matches!(filter.operand, Operand::Date(_))
-        && !filter.is_negated
+    filter.is_on(name::DATE) && matches!(filter.operand, Operand::Date(_)) && !filter.is_negated
 }
 
 /// Removes the documents that `test` does not mark, or if negated, those that it marks.

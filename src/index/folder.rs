@@ -22,7 +22,7 @@ use super::error::IndexError;
 use super::keys::Keys;
 use super::schema::{self, Layout};
 use super::watermark::{self, Watermark};
-use crate::fields::Field;
+use crate::fields::Catalogue;
 use parking_lot::Mutex;
 
 const CURRENT: &str = "current";
@@ -99,13 +99,13 @@ impl Opened {
 pub struct Folders {
     dir: PathBuf,
     pub store_id: u128,
-    pub catalogue: &'static [Field],
+    pub catalogue: Arc<Catalogue>,
     /// The greatest number that was ever used here.
     last: AtomicU64,
 }
 
 impl Folders {
-    pub fn new(dir: &Path, store_id: u128, catalogue: &'static [Field]) -> io::Result<Self> {
+    pub fn new(dir: &Path, store_id: u128, catalogue: Arc<Catalogue>) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
         let folders = Self {
             dir: dir.to_path_buf(),
@@ -160,12 +160,12 @@ impl Folders {
         if !known.is_readable() {
             return Err("it has another layout".into());
         }
-        let own = Layout::new(self.catalogue);
+        let own = Layout::new(&self.catalogue);
         let is_up_to_date = known == own.known && tantivy.schema() == own.schema;
         if !is_up_to_date && watermark.rebuilt_to.is_some() {
             return Err("it was being built for another catalogue".into());
         }
-        let layout = Layout::of(tantivy.schema(), known, self.catalogue);
+        let layout = Layout::of(tantivy.schema(), known, &self.catalogue);
         let layout = layout.ok_or("it has another schema")?;
         let opened = Opened::new(number, tantivy, layout, is_up_to_date, Some(watermark));
         let opened = opened.map_err(|e| e.to_string())?;
@@ -186,7 +186,7 @@ impl Folders {
             docstore_compress_dedicated_thread: false,
             ..IndexSettings::default()
         };
-        let layout = Layout::new(self.catalogue);
+        let layout = Layout::new(&self.catalogue);
         let tantivy = tantivy::Index::create(directory, layout.schema.clone(), settings)?;
         Opened::new(number, tantivy, layout, true, None)
     }

@@ -152,11 +152,13 @@ impl Keys {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
+    use crate::fields::Catalogue;
     use limits::INDEX_ANNOTATION_KEYS_MAX as MAX;
 
     fn lacks(keys: &Keys, key: &str) -> bool {
         let params = [(format!("annotation.{key}"), "~x".to_owned())];
-        let query = Query::parse(&params, Timestamp::from_ms(0), true).expect("a query");
+        let query = Query::parse(&Catalogue::builtin(), &params, Timestamp::from_ms(0), true)
+            .expect("a query");
         !keys.lacks(&query).is_empty()
     }
 

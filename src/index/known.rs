@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fields::{Field, Source};
+use crate::fields::{Catalogue, Field, Source};
 
 /// Version of the index's layout, apart from the catalogue. 1: the first. 2: a negative zero is zero.
 ///
@@ -30,12 +30,13 @@ pub struct Known {
 
 impl Known {
     /// Everything that a catalogue names.
-    pub fn of(catalogue: &[Field]) -> Self {
-        let annotations = catalogue.iter().filter_map(Field::annotation);
+    pub fn of(catalogue: &Catalogue) -> Self {
+        let fields = catalogue.all().iter();
+        let annotations = catalogue.of_annotations();
         Self {
             layout: LAYOUT,
-            fields: catalogue.iter().map(line).collect(),
-            annotations: annotations.map(str::to_owned).collect(),
+            fields: fields.map(|field| line(catalogue, field)).collect(),
+            annotations: annotations.map(|(key, _)| key.to_owned()).collect(),
         }
     }
 
@@ -58,8 +59,8 @@ impl Known {
     }
 
     /// Whether every crash has this field as the catalogue defines it.
-    pub fn has(&self, field: &Field) -> bool {
-        self.fields.contains(&line(field))
+    pub fn has(&self, catalogue: &Catalogue, field: &Field) -> bool {
+        self.fields.contains(&line(catalogue, field))
     }
 
     /// Annotations that were fields, but are not fields in `other`.
@@ -72,7 +73,7 @@ impl Known {
 }
 
 /// The annotation comes last, because it may contain any characters.
-fn line(field: &Field) -> String {
+fn line(catalogue: &Catalogue, field: &Field) -> String {
     format!(
         "{} {} {} text={} split={} {}",
         field.name,
@@ -80,10 +81,10 @@ fn line(field: &Field) -> String {
         field.kind.site_word(),
         field.flags.text,
         field.flags.split,
-        match field.source {
-            Source::Annotation(key) => key.to_owned(),
-            Source::Processed(_) => String::new(),
-            Source::FirstOf(keys) => keys.join(" "),
+        match &field.source {
+            Source::Annotation(key) => key.to_string(),
+            Source::Processed => String::new(),
+            Source::Installation => catalogue.installation_keys().join(" "),
         },
     )
 }

@@ -46,7 +46,7 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::fields::{self, Field};
+use crate::fields::{Catalogue, Field};
 use bounds::SharedBytes;
 use folder::{Folders, Opened};
 use parking_lot::RwLock;
@@ -97,25 +97,13 @@ pub struct IndexStatus {
 }
 
 impl Index {
-    /// Opens the index of this store below `dir`, or starts an empty one. If the current index cannot be
-    /// used, an index that was built beside it takes its place, complete or not. If the current index was
+    /// Opens the index of this store below `dir`, or starts an empty one. It has the fields of the catalogue.
+    /// If the current index cannot be used, an index that was built beside it takes its place, complete or not. If the current index was
     /// made for another catalogue, an empty one is started beside it.
     ///
     /// # Errors
     /// The directory cannot be read or written.
-    pub fn open(dir: &Path, store_id: u128) -> Result<Self, IndexError> {
-        Self::open_for(dir, store_id, fields::all())
-    }
-
-    /// The same for a catalogue that may differ from that of this process.
-    ///
-    /// # Errors
-    /// As for [`Self::open`].
-    pub fn open_for(
-        dir: &Path,
-        store_id: u128,
-        catalogue: &'static [Field],
-    ) -> Result<Self, IndexError> {
+    pub fn open(dir: &Path, store_id: u128, catalogue: Arc<Catalogue>) -> Result<Self, IndexError> {
         let folders = Folders::new(dir, store_id, catalogue)?;
         let mut next = folders.open_next()?;
         let current = match folders.current().map(|number| folders.open(number)) {
@@ -147,6 +135,11 @@ impl Index {
             shared_bytes: Arc::default(),
             sides: RwLock::new(sides),
         })
+    }
+
+    /// The fields for which the index was opened.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.folders.catalogue
     }
 
     /// Discards the current index and starts an empty one. No writer of it may be open.
@@ -208,7 +201,7 @@ impl Index {
     }
 
     /// Fields of the catalogue that this index does not know, so that another one must be built beside it.
-    pub fn unbuilt(&self) -> Vec<Field> {
+    pub fn unbuilt(&self) -> Vec<Arc<Field>> {
         self.sides().current.layout.missing.clone()
     }
 

@@ -13,6 +13,7 @@
 //! each value is stored once, any operator is exact, and a small commit stays small.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use tantivy::schema::{
     FAST, Field as Slot, FieldEntry, INDEXED, IndexRecordOption, JsonObjectOptions, NumericOptions,
@@ -21,7 +22,7 @@ use tantivy::schema::{
 use tantivy::tokenizer::{LowerCaser, RemoveLongFilter, SimpleTokenizer, TextAnalyzer};
 
 use super::known::Known;
-use crate::fields::{Field, Kind};
+use crate::fields::{Catalogue, Field, Kind};
 
 pub const SEQ: &str = "seq";
 pub const ANNOTATION: &str = "annotation";
@@ -46,31 +47,31 @@ pub struct Layout {
     pub annotation_words: Slot,
     pub known: Known,
     /// Fields of the catalogue that are known completely, by name.
-    fields: HashMap<&'static str, Slots>,
+    fields: HashMap<String, Slots>,
     /// The other fields of the catalogue.
-    pub missing: Vec<Field>,
+    pub missing: Vec<Arc<Field>>,
     /// Annotations that were fields, but are not fields in the catalogue.
     pub former_fields: BTreeSet<String>,
 }
 
 impl Layout {
     /// The layout of an index that is made for the catalogue.
-    pub fn new(catalogue: &[Field]) -> Self {
+    pub fn new(catalogue: &Catalogue) -> Self {
         let schema = schema(catalogue);
         Self::of(schema, Known::of(catalogue), catalogue).expect("the schema has what it was given")
     }
 
     /// The layout of an existing index; `None` if it is not one of ours.
-    pub fn of(schema: Schema, known: Known, catalogue: &[Field]) -> Option<Self> {
+    pub fn of(schema: Schema, known: Known, catalogue: &Catalogue) -> Option<Self> {
         let slot = |name| schema.get_field(name).ok();
         let mut fields = HashMap::new();
         let mut missing = Vec::new();
-        for field in catalogue {
-            match slots(&schema, field).filter(|_| known.has(field)) {
+        for field in catalogue.all() {
+            match slots(&schema, field).filter(|_| known.has(catalogue, field)) {
                 Some(slots) => {
-                    fields.insert(field.name, slots);
+                    fields.insert(field.name.to_string(), slots);
                 }
-                None => missing.push(*field),
+                None => missing.push(field.clone()),
             }
         }
         Some(Self {
@@ -87,14 +88,14 @@ impl Layout {
 
     /// Where the values of a field are; `None` if they are not known completely.
     pub fn slots(&self, field: &Field) -> Option<Slots> {
-        self.fields.get(field.name).copied()
+        self.fields.get(&*field.name).copied()
     }
 }
 
-fn schema(catalogue: &[Field]) -> Schema {
+fn schema(catalogue: &Catalogue) -> Schema {
     let mut builder = Schema::builder();
     builder.add_u64_field(SEQ, NumericOptions::from(INDEXED) | FAST);
-    for field in catalogue {
+    for field in catalogue.all() {
         let (column, words) = entries(field);
         builder.add_field(column);
         words.map(|words| builder.add_field(words));
@@ -106,7 +107,7 @@ fn schema(catalogue: &[Field]) -> Schema {
 
 /// The column of a field, and its words if the full text includes them.
 fn entries(field: &Field) -> (FieldEntry, Option<FieldEntry>) {
-    let name = field.name.to_owned();
+    let name = field.name.to_string();
     let numbers = NumericOptions::from(FAST);
     let column = match field.kind {
         Kind::String | Kind::Enum | Kind::Version | Kind::Address => {

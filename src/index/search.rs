@@ -80,6 +80,7 @@ impl Index {
         let running = &Running::begin(bounds, self.shared_bytes.clone());
         let (opened, coverage) = self.answering(query)?;
         let context = Context {
+            catalogue: &self.folders.catalogue,
             layout: &opened.layout,
             dictionaries: &self.dictionaries,
             running,
@@ -209,7 +210,7 @@ fn newest_segments_first(
     segments: &[SegmentReader],
     context: Context,
 ) -> Result<Vec<usize>, IndexError> {
-    let field = FieldRef::find(name::DATE).expect("the catalogue has a date");
+    let field = FieldRef::of(name::DATE);
     let mut order = Vec::with_capacity(segments.len());
     for (at, segment) in segments.iter().enumerate() {
         let dates = context.column(segment, &field)?;
@@ -221,9 +222,8 @@ fn newest_segments_first(
 }
 
 fn newest_first() -> Vec<Sort> {
-    let field = FieldRef::find(name::DATE).expect("the catalogue has a date");
     vec![Sort {
-        field,
+        field: FieldRef::of(name::DATE),
         is_descending: true,
     }]
 }

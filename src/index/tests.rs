@@ -6,13 +6,17 @@ use serde_json::{Value, json};
 use super::*;
 use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
-use crate::fields::Kind;
 use crate::fields::version::VersionKey;
+use crate::fields::{Kind, Source, Visibility};
 use crate::limits;
 use crate::query::Query;
 
 const NOW: Timestamp = Timestamp::from_ms(1_795_338_764_123);
 const STORE: u128 = 0xfeed;
+
+fn builtin() -> Arc<Catalogue> {
+    Arc::new(Catalogue::builtin())
+}
 
 struct Bench {
     dir: tempfile::TempDir,
@@ -22,7 +26,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let index = Arc::new(Index::open(dir.path(), STORE).unwrap());
+        let index = Arc::new(Index::open(dir.path(), STORE, builtin()).unwrap());
         Self { dir, index }
     }
 
@@ -38,7 +42,7 @@ impl Bench {
     fn reopen(self, store_id: u128) -> Self {
         let Self { dir, index } = self;
         drop(index);
-        let index = Arc::new(Index::open(dir.path(), store_id).unwrap());
+        let index = Arc::new(Index::open(dir.path(), store_id, builtin()).unwrap());
         Self { dir, index }
     }
 
@@ -71,7 +75,7 @@ fn query(params: &str, may_see_protected: bool) -> Query {
     let params: Vec<_> = form_urlencoded::parse(params.as_bytes())
         .into_owned()
         .collect();
-    Query::parse(&params, NOW, may_see_protected).unwrap_or_else(|e| panic!("{e}"))
+    Query::parse(&builtin(), &params, NOW, may_see_protected).unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn document(seq: u64, processed: Value, annotations: &[(&str, &str)]) -> Document {
@@ -82,7 +86,8 @@ fn document(seq: u64, processed: Value, annotations: &[(&str, &str)]) -> Documen
     let received_at = Timestamp::from_ms(NOW.ms() - 1_000 * seq as i64);
     let processed = processed.to_string();
     let id = CrashId::from_bits(seq.into());
-    Document::new(seq, id, received_at, processed.as_bytes(), &annotations).unwrap()
+    let processed = processed.as_bytes();
+    Document::new(&builtin(), seq, id, received_at, processed, &annotations).unwrap()
 }
 
 #[test]
@@ -569,7 +574,7 @@ fn what_was_replaced_and_indexes_of_earlier_versions_are_removed() {
     for name in gone.into_iter().chain(["keep-this"]) {
         std::fs::create_dir(dir.path().join(name)).unwrap();
     }
-    Index::open(dir.path(), STORE).unwrap();
+    Index::open(dir.path(), STORE, builtin()).unwrap();
     for name in gone {
         assert!(!dir.path().join(name).exists(), "{name}");
     }
@@ -614,11 +619,12 @@ fn distinct_annotations_are_bounded_and_an_answer_says_what_is_not_indexed() {
     assert_eq!(bench.found("signature=a").len(), 7);
 }
 
-/// The catalogue of this process as it might have been earlier at a site.
-fn earlier(change: impl FnOnce(&mut Vec<Field>)) -> &'static [Field] {
-    let mut fields = fields::all().to_vec();
+/// The catalogue of an earlier version of the program.
+fn earlier(change: impl FnOnce(&mut Vec<Field>)) -> Arc<Catalogue> {
+    let now = builtin();
+    let mut fields: Vec<Field> = now.all().iter().map(|field| (**field).clone()).collect();
     change(&mut fields);
-    fields.leak()
+    Arc::new(Catalogue::of(fields, &[], now.installation_keys()))
 }
 
 fn field_of<'f>(catalogue: &'f mut [Field], name: &str) -> &'f mut Field {
@@ -626,9 +632,9 @@ fn field_of<'f>(catalogue: &'f mut [Field], name: &str) -> &'f mut Field {
 }
 
 /// An index of an earlier catalogue, with one document for each list of values.
-fn left_by(catalogue: &'static [Field], crashes: &[&[(&str, Scalar)]]) -> Bench {
+fn left_by(catalogue: Arc<Catalogue>, crashes: &[&[(&str, Scalar)]]) -> Bench {
     let dir = tempfile::tempdir().unwrap();
-    let index = Index::open_for(dir.path(), STORE, catalogue).unwrap();
+    let index = Index::open(dir.path(), STORE, catalogue.clone()).unwrap();
     let index = Arc::new(index);
     let mut writer = Writer::open(&index, Side::Current).unwrap();
     for (seq, values) in (1..).zip(crashes) {
@@ -636,8 +642,8 @@ fn left_by(catalogue: &'static [Field], crashes: &[&[(&str, Scalar)]]) -> Bench 
         for (name, value) in *values {
             match name.strip_prefix("annotation.") {
                 None => {
-                    let field = catalogue.iter().find(|f| f.name == *name).unwrap();
-                    document.fields.push((field, vec![value.clone()]));
+                    let field = catalogue.by_name(name).unwrap();
+                    document.fields.push((field.clone(), vec![value.clone()]));
                 }
                 Some(key) => {
                     let Scalar::Text(text) = value else { panic!() };
@@ -649,7 +655,7 @@ fn left_by(catalogue: &'static [Field], crashes: &[&[(&str, Scalar)]]) -> Bench 
     }
     writer.commit(whole(crashes.len() as u64)).unwrap();
     drop((writer, index));
-    let index = Arc::new(Index::open(dir.path(), STORE).unwrap());
+    let index = Arc::new(Index::open(dir.path(), STORE, builtin()).unwrap());
     Bench { dir, index }
 }
 
@@ -691,8 +697,8 @@ fn an_index_of_another_catalogue_answers_for_what_both_have_alike() {
         field_of(fields, "uptime").kind = Kind::String;
         // Another kind in a column of the same type.
         field_of(fields, "install_time").kind = Kind::Date;
-        field_of(fields, "build_id").key = "another_key";
-        field_of(fields, "throttle_rule").source = fields::Source::Annotation("Other");
+        field_of(fields, "build_id").key = "another_key".into();
+        field_of(fields, "throttle_rule").source = Source::Annotation("Other".into());
     });
     let bench = left_by(
         before,
@@ -708,7 +714,8 @@ fn an_index_of_another_catalogue_answers_for_what_both_have_alike() {
         ],
     );
     assert!(!bench.index.is_up_to_date());
-    let unbuilt: BTreeSet<&str> = bench.index.unbuilt().iter().map(|f| f.name).collect();
+    let unbuilt = bench.index.unbuilt();
+    let unbuilt: BTreeSet<&str> = unbuilt.iter().map(|f| &*f.name).collect();
     let expected = [
         "addons",
         "build_id",
@@ -779,8 +786,8 @@ fn an_index_of_another_catalogue_answers_for_what_both_have_alike() {
 fn the_full_text_says_which_words_an_index_of_another_catalogue_does_not_know() {
     // `user_comments` is protected, `reason` is public. Both were annotations without a field.
     let before = earlier(|fields| {
-        fields.retain(|f| !["user_comments", "reason"].contains(&f.name));
-        field_of(fields, "throttle_rule").source = fields::Source::Annotation("Other");
+        fields.retain(|f| !["user_comments", "reason"].contains(&&*f.name));
+        field_of(fields, "throttle_rule").source = Source::Annotation("Other".into());
     });
     let bench = left_by(
         before,
@@ -811,7 +818,7 @@ fn the_full_text_says_which_words_an_index_of_another_catalogue_does_not_know() 
 #[test]
 fn a_field_that_becomes_protected_is_hidden_in_an_index_of_before_at_once() {
     let before = earlier(|fields| {
-        field_of(fields, "user_comments").visibility = fields::Visibility::Public;
+        field_of(fields, "user_comments").visibility = Visibility::Public;
         fields.retain(|f| f.name != "addons");
     });
     let bench = left_by(before, &[&[("user_comments", text("hush"))]]);
@@ -916,12 +923,12 @@ fn who_comes_back_to_a_catalogue_is_not_deceived_by_what_was_written_meanwhile()
     let with_uptime = |seq| document(seq, json!({"uptime": 5}), &[]);
     let bench = Bench::new();
     bench.put(&[with_uptime(1)]);
-    let open = |dir: &Path, catalogue| Arc::new(Index::open_for(dir, STORE, catalogue).unwrap());
+    let open = |dir: &Path, catalogue| Arc::new(Index::open(dir, STORE, catalogue).unwrap());
     let Bench { dir, index } = bench;
     drop(index);
     // Only opening it changes nothing.
-    drop(open(dir.path(), without));
-    let index = open(dir.path(), fields::all());
+    drop(open(dir.path(), without.clone()));
+    let index = open(dir.path(), builtin());
     assert!(index.is_up_to_date());
     drop(index);
     let index = open(dir.path(), without);
@@ -930,7 +937,7 @@ fn who_comes_back_to_a_catalogue_is_not_deceived_by_what_was_written_meanwhile()
     writer.commit(whole(2)).unwrap();
     drop((writer, index));
     let bench = Bench {
-        index: open(dir.path(), fields::all()),
+        index: open(dir.path(), builtin()),
         dir,
     };
     assert!(!bench.index.is_up_to_date());

@@ -9,7 +9,6 @@ use super::columns::Bits;
 use super::context::Context;
 use super::error::IndexError;
 use super::schema::words;
-use crate::fields;
 use crate::limits;
 use crate::query::language;
 
@@ -24,7 +23,9 @@ pub fn full_text(
     text: &str,
     may_see_protected: bool,
 ) -> Result<Vec<(bool, Bits)>, IndexError> {
-    let mut slots: Vec<Slot> = fields::all()
+    let mut slots: Vec<Slot> = context
+        .catalogue
+        .all()
         .iter()
         .filter(|field| may_see_protected || !field.is_protected())
         .filter_map(|field| context.layout.slots(field)?.words)

@@ -83,7 +83,7 @@ impl Writer {
             known: opened
                 .layout
                 .known
-                .within(&Known::of(index.folders.catalogue)),
+                .within(&Known::of(&index.folders.catalogue)),
             opened,
             writer,
             keys,

@@ -183,7 +183,8 @@ impl<'s> Feed<'s> {
             Err(StoreError::Damaged(_) | StoreError::Newer(_)) => BTreeMap::new(),
             Err(error) => return Err(error.into()),
         };
-        match Document::new(seq, row.id, row.received_at(), &processed, &annotations) {
+        let (catalogue, at) = (self.shared.index.catalogue(), row.received_at());
+        match Document::new(catalogue, seq, row.id, at, &processed, &annotations) {
             Ok(document) => Ok(Some(document)),
             Err(error) => {
                 left_out(&error);
@@ -201,8 +202,9 @@ impl<'s> Feed<'s> {
             }
             raw => raw?,
         };
-        let known = process::unprocessed(&raw, &row.throttle_rule);
-        Ok(Document::new(seq, row.id, row.received_at(), &known, &raw.annotations).ok())
+        let (catalogue, at) = (self.shared.index.catalogue(), row.received_at());
+        let known = process::unprocessed(catalogue, &raw, &row.throttle_rule);
+        Ok(Document::new(catalogue, seq, row.id, at, &known, &raw.annotations).ok())
     }
 
     fn commit_pause(&self) -> Option<Duration> {
@@ -331,7 +333,7 @@ fn next_start(
         return Ok(None);
     }
     let unbuilt = index.unbuilt();
-    let unbuilt: Vec<&str> = unbuilt.iter().map(|field| field.name).collect();
+    let unbuilt: Vec<&str> = unbuilt.iter().map(|field| &*field.name).collect();
     tracing::info!(
         last_change = fresh.change,
         is_up_to_date = index.is_up_to_date(),

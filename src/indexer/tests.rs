@@ -8,6 +8,7 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::crash::facts::Facts;
 use crate::crash::id::{CrashId, Kept};
 use crate::crash::raw::RawCrash;
+use crate::fields::Catalogue;
 use crate::index::{Side, Watermark, Writer};
 use crate::query::Query;
 use crate::queue::{Jobs, Stop, queue};
@@ -32,7 +33,8 @@ impl Fixture {
         };
         let store = Store::open(disk, options, Arc::new(SystemClock), Box::new(lanes)).unwrap();
         let store = Arc::new(store);
-        let index = Index::open(&dir.join("index"), store.id().unwrap()).unwrap();
+        let catalogue = Arc::new(Catalogue::builtin());
+        let index = Index::open(&dir.join("index"), store.id().unwrap(), catalogue).unwrap();
         let index = Arc::new(index);
         let indexer =
             Indexer::start(store.clone(), index.clone(), Arc::new(Metrics::default())).unwrap();
@@ -86,7 +88,7 @@ impl Fixture {
     fn total(&self, field: &str, value: &str) -> u64 {
         let now = Timestamp::from_ms(SystemClock.now().ms() + 60_000);
         let params = [(field.to_owned(), value.to_owned())];
-        let query = Query::parse(&params, now, true).unwrap();
+        let query = Query::parse(self.index.catalogue(), &params, now, true).unwrap();
         self.index.search(&query).unwrap().total
     }
 

@@ -191,7 +191,7 @@ fn signature(text: &str) -> Markup {
 }
 
 /// A search for exactly one value of a field.
-fn search_for(field: &str, value: &str) -> String {
+fn search_for(field: &'static str, value: &str) -> String {
     parts::scope::Scope::default().with(field, value).search()
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Accepts every condition of a search. `by` counts the values of any field of the catalogue.
 
+use std::sync::Arc;
+
 use maud::{Markup, html};
 
 use super::bugs;
@@ -11,10 +13,10 @@ use super::parts::scope::{Scope, to_filters};
 use super::{Page, bar, counted, day_text, minute, number, report_path, shown, signature, text_of};
 use crate::app::App;
 use crate::clock::{DAY_MS, Timestamp};
-use crate::fields::{self, Field, Kind, name};
+use crate::fields::{self, Catalogue, Field, Kind, name};
 use crate::index::SearchResult;
 use crate::limits;
-use crate::query::{Facet, Filter, Op, Query};
+use crate::query::{Facet, FieldRef, Filter, Op, Query};
 use crate::store::signatures::Moves;
 use crate::web::{Captures, Params, Request, Response, WebError};
 
@@ -88,9 +90,9 @@ struct View<'a> {
     /// The signatures that crashes of this signature had before.
     moved_from: Moves,
     chart: super::parts::chart::Stack,
-    by: Option<&'static Field>,
+    by: Option<Arc<Field>>,
     /// The fields that the user can choose to count by.
-    choices: Vec<&'static Field>,
+    choices: Vec<Arc<Field>>,
     page: usize,
     now: Timestamp,
 }
@@ -100,10 +102,10 @@ impl<'a> View<'a> {
         let params = &request.query;
         let now = app.clock.now();
         let may_see_protected = request.sees_protected();
-        let choices = choices(may_see_protected);
+        let choices = choices(&app.catalogue, may_see_protected);
         let by = match params.get("by") {
             None => None,
-            Some(text) => Some(*choices.iter().find(|f| f.name == text).ok_or_else(|| {
+            Some(text) => Some(choices.iter().find(|f| f.name == text).ok_or_else(|| {
                 let message = format!(
                     "by is {text:?}; it must be a field with facets, see /api/SuperSearchFields/"
                 );
@@ -116,7 +118,7 @@ impl<'a> View<'a> {
         conditions.push((name::SIGNATURE.into(), format!("={signature}")));
         // Bounds of the date that the URL lacks become fixed here, so that every link counts the same
         // crashes.
-        let query = Query::parse(&conditions, now, may_see_protected)?;
+        let query = Query::parse(&app.catalogue, &conditions, now, may_see_protected)?;
         let scope = Scope::of(&query);
         let (from, to) = query.date_range();
         let ends_before = |f: &Filter| f.field.name() == name::DATE && f.op == Op::Below;
@@ -138,7 +140,7 @@ impl<'a> View<'a> {
             scope,
             range,
             result,
-            by,
+            by: by.cloned(),
             choices,
             page,
             now,
@@ -165,10 +167,10 @@ impl<'a> View<'a> {
                     (self.chart.table())
                 }
                 (self.bugs.markup())
-                @if let Some(field) = self.by { div.by id="by" { (self.panel(field, BY_VALUES)) } }
+                @if let Some(field) = &self.by { div.by id="by" { (self.panel(field, BY_VALUES)) } }
                 div.grid3.broad {
-                    @for panel in PANELS.iter().filter_map(|panel| fields::by_name(panel)) {
-                        (self.panel(panel, PANEL_VALUES))
+                    @for panel in PANELS.map(fields::builtin) {
+                        (self.panel(&panel, PANEL_VALUES))
                         @if panel.name == name::PROCESS_TYPE { (self.uptime_panel()) }
                     }
                 }
@@ -220,7 +222,7 @@ impl<'a> View<'a> {
                 label { "Count by" select name="by" {
                     option value="" { "no field" }
                     @for field in &self.choices {
-                        option value=(field.name) selected[self.by.is_some_and(|by| by.name == field.name)] { (field.title) }
+                        option value=(field.name) selected[self.by.as_ref().is_some_and(|by| by.name == field.name)] { (field.title) }
                     }
                 } }
                 @for (name, value) in &conditions { input type="hidden" name=(name) value=(value); }
@@ -245,8 +247,8 @@ impl<'a> View<'a> {
         format!("/signature/?{}", params.to_query())
     }
 
-    fn panel(&self, field: &Field, values_max: usize) -> Markup {
-        let values = self.result.facets.terms(field.name);
+    fn panel(&self, field: &Arc<Field>, values_max: usize) -> Markup {
+        let values = self.result.facets.terms(&field.name);
         let has_installs = field.name == name::VERSION;
         let named: u64 = values.iter().map(|bucket| bucket.count).sum();
         // A crash can have several values of a split field. Then `named` is larger and nothing is missing.
@@ -259,11 +261,11 @@ impl<'a> View<'a> {
             section.panel {
                 header {
                     h2 { (field.title) }
-                    @if let Some(unit) = field.unit { span.muted.small { "in " (unit) } }
+                    @if let Some(unit) = &field.unit { span.muted.small { "in " (unit) } }
                     @if values.len() > values_max {
                         span.act { a href={ (self.address(|p| {
                             p.retain(|(n, _)| n != "by");
-                            p.push(("by".into(), field.name.into()));
+                            p.push(("by".into(), field.name.to_string()));
                         })) "#by" } { "more" } }
                     }
                 }
@@ -272,7 +274,7 @@ impl<'a> View<'a> {
                     tbody {
                         @for bucket in values.iter().take(values_max) {
                             @let value = text_of(&bucket.term);
-                            @let scope = self.scope.without(field.name).with(field.name, &value);
+                            @let scope = self.scope.without(&field.name).with_field(FieldRef::Known(field.clone()), &value);
                             tr {
                                 td { span.sig { (shown(&value)) } }
                                 td.num { a href=(scope.search()) { (number(bucket.count)) } }
@@ -284,7 +286,7 @@ impl<'a> View<'a> {
                         @if missing > 0 {
                             tr {
                                 td.muted { "unknown" }
-                                td.num { a href=(self.scope.lacking(field.name).search()) { (number(missing)) } }
+                                td.num { a href=(self.scope.lacking(FieldRef::Known(field.clone())).search()) { (number(missing)) } }
                                 td.num { (share_text(share(missing, self.result.total))) }
                                 td {}
                             }
@@ -363,11 +365,13 @@ impl<'a> View<'a> {
 }
 
 /// The fields with few enough values to count by.
-fn choices(may_see_protected: bool) -> Vec<&'static Field> {
-    fields::all()
+fn choices(catalogue: &Catalogue, may_see_protected: bool) -> Vec<Arc<Field>> {
+    catalogue
+        .all()
         .iter()
         .filter(|field| field.flags.facet && field.kind != Kind::Date)
         .filter(|field| may_see_protected || !field.is_protected())
+        .cloned()
         .collect()
 }
 
@@ -375,7 +379,7 @@ fn newest(
     scope: &Scope,
     app: &App,
     request: &Request,
-    by: Option<&Field>,
+    by: Option<&Arc<Field>>,
     page: usize,
 ) -> Result<SearchResult, WebError> {
     let installs = || Facet::distinct(name::INSTALLATION);
@@ -383,9 +387,10 @@ fn newest(
         .query(app, request)?
         .count(installs())
         .count_within(Facet::terms(name::VERSION), installs());
-    let panels = PANELS.into_iter().chain(by.map(|field| field.name));
+    let panels = PANELS.into_iter().map(FieldRef::of);
+    let panels = panels.chain(by.cloned().map(FieldRef::Known));
     let query = panels
-        .fold(query, |query, panel| query.count(Facet::terms(panel)))
+        .fold(query, |query, panel| query.count(Facet::Terms(panel)))
         .values(BY_VALUES)
         .list(&COLUMNS, PER_PAGE)
         .skip_pages(page - 1)?;
@@ -501,7 +506,12 @@ mod tests {
 
     #[test]
     fn protected_fields_are_counted_for_those_who_may_see_them() {
-        let has = |protected, name: &str| choices(protected).iter().any(|f| f.name == name);
+        let catalogue = Catalogue::builtin();
+        let has = |protected, name: &str| {
+            choices(&catalogue, protected)
+                .iter()
+                .any(|f| f.name == name)
+        };
         assert!(has(true, name::URL) && !has(false, name::URL));
         assert!(has(false, name::REASON) && !has(true, name::UUID));
     }

@@ -69,7 +69,7 @@ fn being_built(app: &App, request: &Request, building: Building) -> String {
     let names: Vec<&str> = unbuilt
         .iter()
         .filter(|field| request.sees_protected() || !field.is_protected())
-        .map(|field| field.name)
+        .map(|field| &*field.name)
         .collect();
     match (building.is_beside, names.is_empty()) {
         (true, true) => "rebuilding the index, searches still work: ".to_owned(),

@@ -18,8 +18,9 @@ use crate::api::table;
 use crate::app::App;
 use crate::clock::{Day, Timestamp};
 use crate::crash::facts::System;
+use crate::fields::name;
 use crate::fields::version::VersionKey;
-use crate::fields::{self, name};
+use crate::query::FieldRef;
 use crate::store::counters::{NameId, Tallies, Tally};
 use crate::web::{Captures, Params, Request, Response, WebError};
 
@@ -293,7 +294,7 @@ impl View {
             title: format!("Crashes per {} by version", self.range.each()),
             bar: self.range.bar(),
             bars: self.range.bars(&self.scope()),
-            field: fields::by_name(name::VERSION).expect("a field of the catalogue"),
+            field: name::VERSION,
             values: values.iter().map(|version| (*version, *version)).collect(),
             count: |bar: usize, version: &str| cells.get(&(bar, version)).copied().unwrap_or(0),
             total: |bar: usize| totals[bar],
@@ -311,7 +312,10 @@ impl View {
         let scope = self.scope().between(from, to);
         let bars = builds.iter().map(|build| {
             if build.is_empty() {
-                ("no build id".into(), scope.lacking(name::BUILD_ID))
+                (
+                    "no build id".into(),
+                    scope.lacking(FieldRef::of(name::BUILD_ID)),
+                )
             } else {
                 (shown(build).into_owned(), scope.with(name::BUILD_ID, build))
             }
@@ -326,7 +330,7 @@ impl View {
             title: "Crashes per build by system, oldest first".into(),
             bar: "Build",
             bars: bars.collect(),
-            field: fields::by_name(name::PLATFORM).expect("a field of the catalogue"),
+            field: name::PLATFORM,
             values: systems
                 .filter(|(_, platform)| (0..builds.len()).any(|bar| count(bar, platform) > 0))
                 .collect(),
@@ -438,7 +442,7 @@ impl View {
                     tbody {
                         @for version in rows {
                             @let sum = &versions[version];
-                            @let there = if version.is_empty() { scope.lacking(name::VERSION) } else { scope.without(name::VERSION).with(name::VERSION, version) };
+                            @let there = if version.is_empty() { scope.lacking(FieldRef::of(name::VERSION)) } else { scope.without(name::VERSION).with(name::VERSION, version) };
                             tr {
                                 td { @if version.is_empty() { span.muted { "unnamed" } } @else { (shown(version)) } }
                                 td.nowrap { (day_text(first[version].start(), self.today.start())) }

@@ -9,12 +9,12 @@ use crate::fields;
 /// Copies every annotation in the catalogue, converted to the type of its field.
 pub fn copy_annotations(draft: &mut Draft) -> Result<(), String> {
     let raw = draft.input.raw;
-    for field in fields::annotation_fields() {
-        let Some(text) = field.annotation().and_then(|key| raw.annotation(key)) else {
+    for (key, field) in draft.catalogue.of_annotations() {
+        let Some(text) = raw.annotation(key) else {
             continue;
         };
         match field.value_of(text) {
-            Ok(value) => draft.set(field.key, value),
+            Ok(value) => draft.set(&field.key, value),
             Err(why) => draft.notes.push(why),
         }
     }

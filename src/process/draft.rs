@@ -6,6 +6,7 @@ use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
 use crate::crash::raw::{Part, RawCrash};
 use crate::crash::walk::{Thread, Walk};
+use crate::fields::Catalogue;
 use crate::limits;
 use crate::signature::{Generator, Input as Named, StoredFrame};
 
@@ -39,6 +40,7 @@ pub struct Input<'a> {
 /// A processed crash under construction.
 pub(super) struct Draft<'a> {
     pub(super) input: &'a Input<'a>,
+    pub(super) catalogue: &'a Catalogue,
     pub(super) generator: &'a Generator,
     pub(super) walk: Option<Walk>,
     /// The walks of the other dumps that have one.

@@ -28,7 +28,7 @@ use crate::crash::lack::Lack;
 use crate::crash::processed::ProcessedCrash;
 use crate::crash::raw::{MAIN_DUMP, Part, PartKind, RawCrash};
 use crate::crash::walk::Walk;
-use crate::fields;
+use crate::fields::{self, Catalogue};
 use crate::limits;
 use crate::signature::{Generator, Input as Named, Signature, StoredFrame};
 
@@ -83,12 +83,11 @@ const STEPS: &[Step] = &[
 
 /// What is known about a deferred report, in the form of a processed crash: its annotations, converted to
 /// the types of their fields.
-pub fn unprocessed(raw: &RawCrash, throttle_rule: &str) -> Vec<u8> {
+pub fn unprocessed(catalogue: &Catalogue, raw: &RawCrash, throttle_rule: &str) -> Vec<u8> {
     let mut out = Map::new();
-    for field in fields::annotation_fields() {
-        let text = field.annotation().and_then(|key| raw.annotation(key));
-        if let Some(Ok(value)) = text.map(|text| field.value_of(text)) {
-            out.insert(field.key.to_owned(), value);
+    for (key, field) in catalogue.of_annotations() {
+        if let Some(Ok(value)) = raw.annotation(key).map(|text| field.value_of(text)) {
+            out.insert(field.key.to_string(), value);
         }
     }
     out.insert(fields::name::STATE.into(), fields::DEFERRED.into());
@@ -96,10 +95,11 @@ pub fn unprocessed(raw: &RawCrash, throttle_rule: &str) -> Vec<u8> {
     serde_json::to_vec(&out).expect("a map of JSON values is JSON")
 }
 
-/// Runs all steps.
-pub fn process(input: &Input, generator: &Generator) -> Processed {
+/// Runs all steps. The annotations that fields of the catalogue name are copied.
+pub fn process(input: &Input, catalogue: &Catalogue, generator: &Generator) -> Processed {
     let mut draft = Draft {
         input,
+        catalogue,
         generator,
         walk: None,
         other_walks: Vec::new(),
@@ -325,7 +325,7 @@ mod tests {
             now,
         };
         let generator = Generator::new(Ruleset::Crashkeep, Arc::new(Lists::builtin()));
-        let processed = process(&input, &generator);
+        let processed = process(&input, &Catalogue::builtin(), &generator);
         (
             serde_json::from_slice(&processed.json).expect("JSON"),
             processed,
@@ -478,9 +478,10 @@ mod tests {
             "state",
             "client_crash_date",
         ];
+        let catalogue = Catalogue::builtin();
         for key in crash.as_object().expect("an object").keys() {
             assert!(
-                fields::by_key(key).is_some() || known.contains(&key.as_str()),
+                catalogue.by_key(key).is_some() || known.contains(&key.as_str()),
                 "{key} is no field"
             );
         }

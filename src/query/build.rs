@@ -7,9 +7,9 @@ use crate::fields::{self, Kind, Visibility, name};
 use crate::limits;
 
 impl FieldRef {
-    /// A field by its constant in [`name`].
+    /// A built-in field by its constant in [`name`].
     pub fn of(name: &'static str) -> Self {
-        Self::Known(fields::by_name(name).expect("a field of the catalogue"))
+        Self::Known(fields::builtin(name))
     }
 
     pub(super) fn is_visible(&self, may_see_protected: bool) -> bool {

@@ -11,7 +11,7 @@
 //! for the same parameters: a line becomes conditions and the remaining text.
 
 use super::{FieldRef, Op, QueryError};
-use crate::fields;
+use crate::fields::Catalogue;
 
 /// Short names that users type.
 pub const ALIASES: [(&str, &str); 10] = [
@@ -40,10 +40,10 @@ pub struct Line {
 ///
 /// # Errors
 /// A part of the line looks like a condition, and its field is almost the name of a known one.
-pub fn read(line: &str, sees_protected: bool) -> Result<Line, QueryError> {
+pub fn read(catalogue: &Catalogue, line: &str, sees_protected: bool) -> Result<Line, QueryError> {
     let mut read = Line::default();
     for token in tokens(line) {
-        match condition(token, sees_protected)? {
+        match condition(catalogue, token, sees_protected)? {
             Some(condition) => read.conditions.push(condition),
             None => {
                 if !read.text.is_empty() {
@@ -115,7 +115,11 @@ fn tokens(line: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn condition(token: &str, sees_protected: bool) -> Result<Option<(String, String)>, QueryError> {
+fn condition(
+    catalogue: &Catalogue,
+    token: &str,
+    sees_protected: bool,
+) -> Result<Option<(String, String)>, QueryError> {
     let (is_negated, rest) = match token.strip_prefix(['-', '!']) {
         Some(rest) => (true, rest),
         None => (false, token),
@@ -135,11 +139,12 @@ fn condition(token: &str, sees_protected: bool) -> Result<Option<(String, String
     }
     let alias = ALIASES.iter().find(|(short, _)| *short == name);
     let name = alias.map_or(name, |(_, name)| *name);
-    if FieldRef::find(name).is_none() {
+    if FieldRef::find(catalogue, name).is_none() {
         // A word may contain a colon, but a name that is almost a field's name is a typing error.
-        return match fields::nearest(name, sees_protected) {
+        return match catalogue.nearest(name, sees_protected) {
             Some(_) if tail.starts_with(':') => {
-                Err(QueryError::unknown_field("q", name, sees_protected))
+                let error = QueryError::unknown_field(catalogue, "q", name, sees_protected);
+                Err(error)
             }
             _ => Ok(None),
         };
@@ -169,7 +174,8 @@ mod tests {
     #[test]
     fn conditions_and_words_are_told_apart() {
         fn check(line: &str, conditions: &[(&str, &str)], text: &str) {
-            let read = read(line, true).unwrap_or_else(|e| panic!("{line}: {e}"));
+            let read =
+                read(&Catalogue::builtin(), line, true).unwrap_or_else(|e| panic!("{line}: {e}"));
             let found: Vec<(&str, &str)> = read
                 .conditions
                 .iter()
@@ -223,9 +229,9 @@ mod tests {
 
     #[test]
     fn a_slip_in_a_name_is_told() {
-        let error = read("prodct:Firefox", true).expect_err("a slip");
+        let error = read(&Catalogue::builtin(), "prodct:Firefox", true).expect_err("a slip");
         assert_eq!(error.message, "Unknown field 'prodct'");
-        assert_eq!(error.nearest, Some("product"));
+        assert_eq!(error.nearest.as_deref(), Some("product"));
     }
 
     #[test]
@@ -242,7 +248,7 @@ mod tests {
             let line = write(name, value);
             let expected = [(name.to_owned(), value.to_owned())];
             assert_eq!(
-                read(&line, true).map(|line| line.conditions),
+                read(&Catalogue::builtin(), &line, true).map(|line| line.conditions),
                 Ok(expected.to_vec()),
                 "{line}"
             );

@@ -14,7 +14,9 @@ mod parse;
 mod print;
 
 use crate::clock::Timestamp;
-use crate::fields::{self, Field, Kind, Visibility, name};
+use std::sync::Arc;
+
+use crate::fields::{self, Catalogue, Field, Kind, Visibility, name};
 
 pub use compile::{Budget, Compiled};
 pub use dates::{Interval, parse_moment};
@@ -32,7 +34,7 @@ pub struct QueryError {
     /// What is accepted instead.
     pub accepted: Option<String>,
     /// The field that was most likely meant.
-    pub nearest: Option<&'static str>,
+    pub nearest: Option<String>,
 }
 
 impl QueryError {
@@ -52,9 +54,10 @@ impl QueryError {
     }
 
     /// The error for an unknown field. `sees_protected` determines which names a hint may contain.
-    fn unknown_field(param: &str, name: &str, sees_protected: bool) -> Self {
+    fn unknown_field(catalogue: &Catalogue, param: &str, name: &str, sees_protected: bool) -> Self {
+        let nearest = catalogue.nearest(name, sees_protected);
         Self {
-            nearest: fields::nearest(name, sees_protected),
+            nearest: nearest.map(str::to_owned),
             accepted: Some(
                 "a name that /api/SuperSearchFields/ lists, or annotation.<Key>".to_owned(),
             ),
@@ -68,30 +71,30 @@ impl QueryError {
 /// A field of the catalogue, or an annotation without a field.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FieldRef {
-    Known(&'static Field),
+    Known(Arc<Field>),
     /// The annotation's key. Its values are text, and protected.
     Annotation(String),
 }
 
 impl FieldRef {
     /// Finds a field by its name, by its key in the processed crash, or as `annotation.<Key>`.
-    pub fn find(name: &str) -> Option<Self> {
-        if let Some(field) = fields::by_name(name) {
-            return Some(Self::Known(field));
+    pub fn find(catalogue: &Catalogue, name: &str) -> Option<Self> {
+        if let Some(field) = catalogue.by_name(name) {
+            return Some(Self::Known(field.clone()));
         }
         let key = name.strip_prefix(fields::ANNOTATION_PREFIX)?;
         if key.is_empty() {
             return None;
         }
-        Some(match fields::by_annotation(key) {
-            Some(field) => Self::Known(field),
+        Some(match catalogue.by_annotation(key) {
+            Some(field) => Self::Known(field.clone()),
             None => Self::Annotation(key.to_owned()),
         })
     }
 
     pub fn name(&self) -> String {
         match self {
-            Self::Known(field) => field.name.to_owned(),
+            Self::Known(field) => field.name.to_string(),
             Self::Annotation(key) => format!("{}{key}", fields::ANNOTATION_PREFIX),
         }
     }
@@ -262,9 +265,8 @@ impl Query {
     pub fn date_range(&self) -> (Option<Timestamp>, Option<Timestamp>) {
         let (mut lower, mut upper) = (None, None);
         for filter in &self.filters {
-            if let (FieldRef::Known(field), Operand::Date(moment)) =
-                (&filter.field, &filter.operand)
-                && field.name == fields::name::DATE
+            if let Operand::Date(moment) = &filter.operand
+                && filter.is_on(name::DATE)
             {
                 match filter.op {
                     Op::Above | Op::AtLeast => lower = Some(*moment),

@@ -4,7 +4,7 @@ use super::compile::Budget;
 use super::{Facet, FacetNode, FieldRef, Filter, Interval, Op, Operand, Query, QueryError, Sort};
 use super::{language, parse_moment};
 use crate::clock::{DAY_MS, Timestamp};
-use crate::fields::{self, Kind, name};
+use crate::fields::{self, Catalogue, Kind, name};
 use crate::limits;
 use crate::number::{Fault, number};
 
@@ -64,16 +64,18 @@ const INTERVALS: &str = "minute, hour, day, week, month, quarter or year";
 const WIDTHS: &str = "a number greater than 0";
 
 impl Query {
-    /// Reads SuperSearch parameters. `now` is the end of the default range of dates.
+    /// Reads SuperSearch parameters and finds their fields in the catalogue. `now` is the end of the default range of dates.
     ///
     /// # Errors
     /// See [`QueryError`], which names the parameter and what is accepted.
     pub fn parse(
+        catalogue: &Catalogue,
         params: &[(String, String)],
         now: Timestamp,
         may_see_protected: bool,
     ) -> Result<Self, QueryError> {
-        Self::parse_within(params, now, may_see_protected, &mut Budget::default())
+        let mut budget = Budget::default();
+        Self::parse_within(catalogue, params, now, may_see_protected, &mut budget)
     }
 
     /// The same for a caller that tries again without the wrong parameters. The patterns of all tries share
@@ -82,22 +84,24 @@ impl Query {
     /// # Errors
     /// As for [`Self::parse`].
     pub fn parse_within(
+        catalogue: &Catalogue,
         params: &[(String, String)],
         now: Timestamp,
         may_see_protected: bool,
         budget: &mut Budget,
     ) -> Result<Self, QueryError> {
-        parse(params, now, may_see_protected, budget)
+        parse(catalogue, params, now, may_see_protected, budget)
     }
 }
 
 fn parse(
+    catalogue: &Catalogue,
     params: &[(String, String)],
     now: Timestamp,
     may_see_protected: bool,
     budget: &mut Budget,
 ) -> Result<Query, QueryError> {
-    parse_all(params, now, may_see_protected, budget).map_err(|error| {
+    parse_all(catalogue, params, now, may_see_protected, budget).map_err(|error| {
         // An error about a parameter that occurs once also gets its value.
         let given = params.iter().rfind(|(name, _)| *name == error.field);
         match given {
@@ -108,6 +112,7 @@ fn parse(
 }
 
 fn parse_all(
+    catalogue: &Catalogue,
     params: &[(String, String)],
     now: Timestamp,
     may_see_protected: bool,
@@ -124,6 +129,7 @@ fn parse_all(
         );
     }
     let parser = Parser {
+        catalogue,
         params,
         may_see_protected,
     };
@@ -132,7 +138,7 @@ fn parse_all(
     let facets_size = parser.number(&FACETS_SIZE)?;
     check_end(results_offset, results_number)?;
     let line = parser.values("q").map(str::trim).find(|t| !t.is_empty());
-    let line = language::read(line.unwrap_or_default(), may_see_protected)?;
+    let line = language::read(catalogue, line.unwrap_or_default(), may_see_protected)?;
     let conditions = params.len() + line.conditions.len();
     if conditions > limits::QUERY_PARAMS_MAX {
         return error(
@@ -159,6 +165,7 @@ fn parse_all(
 }
 
 struct Parser<'p> {
+    catalogue: &'p Catalogue,
     params: &'p [(String, String)],
     may_see_protected: bool,
 }
@@ -187,8 +194,9 @@ impl<'p> Parser<'p> {
 
     /// The field that a parameter names; `None` if the caller may not see it.
     fn field(&self, param: &str, name: &str) -> Result<Option<FieldRef>, QueryError> {
-        let Some(field) = FieldRef::find(name) else {
+        let Some(field) = FieldRef::find(self.catalogue, name) else {
             return Err(QueryError::unknown_field(
+                self.catalogue,
                 param,
                 name,
                 self.may_see_protected,
@@ -500,7 +508,7 @@ pub(super) fn check_end(offset: usize, number: usize) -> Result<(), QueryError> 
 /// The accepted forms of a condition on the field.
 fn accepted(field: &FieldRef) -> String {
     let unit = match field {
-        FieldRef::Known(field) => field.unit,
+        FieldRef::Known(field) => field.unit.as_deref(),
         FieldRef::Annotation(_) => None,
     };
     match (field.kind(), unit) {
@@ -526,7 +534,7 @@ fn integer(field: &FieldRef, text: &str) -> Option<i64> {
     if let Ok(number) = text.parse() {
         return Some(number);
     }
-    let is_duration = matches!(field, FieldRef::Known(field) if field.unit == Some("s"));
+    let is_duration = matches!(field, FieldRef::Known(field) if field.unit.as_deref() == Some("s"));
     if !is_duration {
         return None;
     }
@@ -612,7 +620,8 @@ mod tests {
     }
 
     fn query(text: &str) -> Query {
-        Query::parse(&params(text), NOW, true).unwrap_or_else(|e| panic!("{text}: {e}"))
+        Query::parse(&Catalogue::builtin(), &params(text), NOW, true)
+            .unwrap_or_else(|e| panic!("{text}: {e}"))
     }
 
     /// The conditions without those of the date.
@@ -629,7 +638,7 @@ mod tests {
         let ask = |params: usize, typed: usize| {
             let mut all = vec![("product".to_owned(), "a".to_owned()); params];
             all.push(("q".to_owned(), "sig:x ".repeat(typed)));
-            Query::parse(&all, NOW, true).map(|query| query.filters.len())
+            Query::parse(&Catalogue::builtin(), &all, NOW, true).map(|query| query.filters.len())
         };
         let max = limits::QUERY_PARAMS_MAX;
         assert!(ask(max / 2, max / 2 - 1).is_ok());
@@ -703,7 +712,8 @@ mod tests {
     #[test]
     fn bad_parameters_are_told_in_socorros_words() {
         fn check(text: &str, message: &str) {
-            let error = Query::parse(&params(text), NOW, true).expect_err(text);
+            let error =
+                Query::parse(&Catalogue::builtin(), &params(text), NOW, true).expect_err(text);
             assert_eq!(error.message, message, "{text}");
         }
         check("date=2026-11-02", "date must have a prefix operator");
@@ -748,7 +758,7 @@ mod tests {
     fn protected_fields_are_dropped_for_those_who_may_not_see_them() {
         let text = "url=~x&_columns=url&_columns=uuid&_facets=url&_aggs.url=product\
                     &_aggs.product=url&_sort=url&annotation.guid=1";
-        let query = Query::parse(&params(text), NOW, false).unwrap();
+        let query = Query::parse(&Catalogue::builtin(), &params(text), NOW, false).unwrap();
         assert_eq!(query.filters.len(), 2);
         assert_eq!(query.columns.len(), 1);
         assert_eq!((query.facets.len(), query.sort.len()), (0, 0));
@@ -784,7 +794,7 @@ mod tests {
             let query = query(text);
             let printed = query.to_params();
             assert_eq!(
-                Query::parse(&printed, NOW, true).as_ref(),
+                Query::parse(&Catalogue::builtin(), &printed, NOW, true).as_ref(),
                 Ok(&query),
                 "{text}: {printed:?}"
             );

@@ -1,13 +1,16 @@
-//! A site changes its `[[fields]]`: answers of the server while the index is built for the new ones.
+//! A site changes its `[[fields]]`: answers of the server while the index is built for the new ones. And two
+//! servers with different fields in one process.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
+use crashkeep::appliance::{Appliance, Place};
+use crashkeep::config::Config;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::server::{PROGRAM, Server, send_signal, wait_for};
+use crate::server::{PROGRAM, Server, exchange, request, send_signal, submission, wait_for};
 
 const CRASHES: u64 = 600;
 /// The value of a field that a viewer may no longer see.
@@ -218,4 +221,64 @@ fn searches_go_on_and_nothing_leaks_while_the_index_is_built_for_other_fields_an
         2,
         "a folder, and which: nothing of the old one is left"
     );
+}
+
+#[test]
+fn two_servers_with_different_fields_run_in_one_process() {
+    let start = |data: &Path, settings: &str| {
+        let text = format!("[http]\nlisten = \"127.0.0.1:0\"\n[workers]\ncount = 1\n{settings}");
+        let place = Place {
+            data: data.to_owned(),
+            program: PROGRAM.into(),
+            read_only: false,
+        };
+        let config = Config::parse("test", &text).expect("a configuration");
+        Appliance::start(config, &place).expect("a server")
+    };
+    let ask = |server: &Appliance, path: &str| {
+        let key = server.local_key().expect("a key");
+        let asked = request("GET", path, &[("Auth-Token", &key)], b"");
+        exchange(&server.address().to_string(), &asked, false).expect("an answer")
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    // The same annotation with two names and kinds, and two annotations that identify an installation.
+    let settings = |name: &str, kind: &str, told_by: &str| {
+        format!(
+            "[installations]\ntold_by = \"{told_by}\"\n[[fields]]\nannotation = \"Level\"\nname = \"{name}\"\nkind = \"{kind}\"\n"
+        )
+    };
+    let one = start(
+        &folder.path().join("one"),
+        &settings("level", "integer", "Host"),
+    );
+    let other = start(
+        &folder.path().join("other"),
+        &settings("stage", "string", "Seat"),
+    );
+    for server in [&one, &other] {
+        let crash = [("ProductName", "Lynx"), ("Level", "7"), ("Host", "a")];
+        let sent = submission(&crash, &[]);
+        let answer = exchange(&server.address().to_string(), &sent, false);
+        answer.expect("an answer").crash_id();
+        wait_for("the crash in the index", || {
+            let found = ask(server, "/api/SuperSearch/?product=Lynx").json();
+            (found["total"] == 1).then_some(())
+        });
+    }
+    let found = |server: &Appliance, condition: &str| {
+        let answer = ask(server, &format!("/api/SuperSearch/?{condition}"));
+        (answer.status, answer.json()["total"].as_u64())
+    };
+    assert_eq!(found(&one, "level=>=5"), (200, Some(1)));
+    assert_eq!(found(&other, "stage=7"), (200, Some(1)));
+    assert_eq!(found(&one, "stage=7").0, 400, "the other server's field");
+    assert_eq!(
+        found(&other, "level=>=5").0,
+        400,
+        "the other server's field"
+    );
+    assert_eq!(found(&one, "installation=!__null__"), (200, Some(1)));
+    assert_eq!(found(&other, "installation=!__null__"), (200, Some(0)));
+    one.stop();
+    other.stop();
 }

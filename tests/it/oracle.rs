@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crashkeep::clock::Timestamp;
 use crashkeep::fields::version::VersionKey;
-use crashkeep::fields::{self, Kind, name};
+use crashkeep::fields::{Catalogue, Kind, name};
 use crashkeep::query::{Facet, FacetNode, FieldRef, Filter, Op, Operand, Query};
 use crashkeep::store::Store;
 use serde_json::{Map, Value, json};
@@ -121,14 +121,14 @@ impl Crash {
                 let value = value.filter(|text| !text.is_empty());
                 return value.map(|v| Scalar::Text(v.into())).into_iter().collect();
             }
-            FieldRef::Known(field) => *field,
+            FieldRef::Known(field) => field,
         };
-        match field.name {
+        match &*field.name {
             name::UUID => return vec![Scalar::Text(self.id.clone())],
             name::DATE => return vec![Scalar::Date(self.received_at.ms())],
             _ => {}
         }
-        let items = match self.processed.get(field.key) {
+        let items = match self.processed.get(&*field.key) {
             None => return Vec::new(),
             Some(Value::Array(items)) => items.clone(),
             Some(Value::String(text)) if field.flags.split => {
@@ -211,7 +211,7 @@ impl Crash {
     fn holds(&self, filter: &Filter) -> bool {
         let values = self.values(&filter.field);
         let kind = filter.field.kind();
-        let is_searched = matches!(filter.field, FieldRef::Known(field) if field.flags.text);
+        let is_searched = matches!(&filter.field, FieldRef::Known(field) if field.flags.text);
         match (filter.op, &filter.operand) {
             (Op::Null, _) => values.is_empty(),
             (Op::True, _) => values.contains(&Scalar::Bool(true)),
@@ -264,9 +264,10 @@ impl Crash {
         }
         parts.push((part.starts_with('-'), words(&part)));
         let mut known: Vec<Vec<String>> = Vec::new();
-        for field in fields::all().iter().filter(|field| field.flags.text) {
+        let catalogue = Catalogue::builtin();
+        for field in catalogue.all().iter().filter(|field| field.flags.text) {
             if may_see_protected || !field.is_protected() {
-                let values = self.values(&FieldRef::Known(field));
+                let values = self.values(&FieldRef::Known(field.clone()));
                 known.extend(values.iter().map(|value| match value {
                     Scalar::Text(text) => words(text),
                     _ => Vec::new(),
@@ -275,7 +276,7 @@ impl Crash {
         }
         if may_see_protected {
             let others = self.annotations.iter();
-            let others = others.filter(|(key, _)| fields::by_annotation(key).is_none());
+            let others = others.filter(|(key, _)| catalogue.by_annotation(key).is_none());
             known.extend(others.map(|(_, value)| words(value.trim())));
         }
         let has = |part: &Vec<String>| {
@@ -474,8 +475,9 @@ pub fn asked() -> Vec<FieldRef> {
         "annotation.none",
     ]
     .into();
+    let catalogue = Catalogue::builtin();
     names
         .into_iter()
-        .map(|name| FieldRef::find(name).expect("a field"))
+        .map(|name| FieldRef::find(&catalogue, name).expect("a field"))
         .collect()
 }

@@ -239,12 +239,15 @@ fn a_file_holds_every_crash_however_many_share_a_moment() {
     use crashkeep::api::everything::Everything;
     use crashkeep::clock::Timestamp;
     use crashkeep::crash::id::CrashId;
+    use crashkeep::fields::Catalogue;
     use crashkeep::index::{Document, Index, Side, Watermark, Writer};
     use crashkeep::query::Query;
     use std::sync::Arc;
 
     let folder = tempfile::tempdir().expect("a folder");
-    let index = Arc::new(Index::open(folder.path(), 1).expect("an index"));
+    let catalogue = Arc::new(Catalogue::builtin());
+    let index = Index::open(folder.path(), 1, catalogue.clone());
+    let index = Arc::new(index.expect("an index"));
     let mut writer = Writer::open(&index, Side::Current).expect("a writer");
     const CRASHES: u64 = 12_345;
     for seq in 1..=CRASHES {
@@ -256,6 +259,7 @@ fn a_file_holds_every_crash_however_many_share_a_moment() {
         let id = CrashId::from_bits(u128::from(seq));
         let processed = br#"{"signature": "foo"}"#;
         let document = Document::new(
+            &catalogue,
             seq,
             id,
             Timestamp::from_ms(at),
@@ -277,7 +281,7 @@ fn a_file_holds_every_crash_however_many_share_a_moment() {
         ("_columns", "uuid"),
     ];
     let params = params.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let query = Query::parse(&params, Timestamp::from_ms(0), true).expect("a query");
+    let query = Query::parse(&catalogue, &params, Timestamp::from_ms(0), true).expect("a query");
     let mut all = Everything::new(index, query);
     let mut seen = std::collections::BTreeSet::new();
     loop {

@@ -8,7 +8,7 @@ use crashkeep::clock::{Clock, DAY_MS, ManualClock, Timestamp};
 use crashkeep::crash::facts::Facts;
 use crashkeep::crash::id::{CrashId, Kept};
 use crashkeep::crash::raw::RawCrash;
-use crashkeep::fields::{self, Field, Kind, Source};
+use crashkeep::fields::{Catalogue, Field, Kind, Source};
 use crashkeep::index::{Coverage, Document, Index, Scalar, Side, Watermark, Writer};
 use crashkeep::indexer::Indexer;
 use crashkeep::metrics::Metrics;
@@ -60,7 +60,8 @@ struct TestServer {
 
 fn open_index(root: &Path, store: &Store) -> Arc<Index> {
     let id = store.id().expect("an id");
-    Arc::new(Index::open(&root.join("index"), id).expect("an index"))
+    let catalogue = Arc::new(Catalogue::builtin());
+    Arc::new(Index::open(&root.join("index"), id, catalogue).expect("an index"))
 }
 
 impl TestServer {
@@ -190,10 +191,11 @@ impl TestServer {
         for number in 0..QUERIES {
             let params = params(all, random);
             let text = format!("{stage}, query {number}: {params:?}");
-            let query = Query::parse(&params, self.clock.now(), !random.one_in(5));
+            let (now, sees_protected) = (self.clock.now(), !random.one_in(5));
+            let query = Query::parse(self.index.catalogue(), &params, now, sees_protected);
             let query = query.unwrap_or_else(|e| panic!("{text}: {e}"));
             let printed = query.to_params();
-            let again = Query::parse(&printed, self.clock.now(), query.may_see_protected);
+            let again = Query::parse(self.index.catalogue(), &printed, now, sees_protected);
             assert_eq!(again.as_ref(), Ok(&query), "{text}: {printed:?}");
             let result = self
                 .index
@@ -246,7 +248,14 @@ impl TestServer {
             let processed = self.store.processed(&row).expect("readable")?;
             let annotations = self.store.raw(&row).expect("readable").annotations;
             let received_at = row.received_at();
-            let document = Document::new(seq, row.id, received_at, &processed, &annotations);
+            let document = Document::new(
+                &Catalogue::builtin(),
+                seq,
+                row.id,
+                received_at,
+                &processed,
+                &annotations,
+            );
             Some(document.expect("JSON"))
         };
         rows.into_iter().filter_map(document).collect()
@@ -272,12 +281,13 @@ struct Asked {
     words: u64,
 }
 
-/// An older catalogue of the site, with this change.
-fn catalogue_before(change: fn(&mut Field)) -> &'static [Field] {
-    let mut fields: Vec<Field> = fields::all().to_vec();
+/// The catalogue of an older version of the program, with this change.
+fn catalogue_before(change: fn(&mut Field)) -> Arc<Catalogue> {
+    let now = Catalogue::builtin();
+    let mut fields: Vec<Field> = now.all().iter().map(|field| (**field).clone()).collect();
     fields.iter_mut().for_each(change);
     fields.retain(|field| field.name != NONE);
-    fields.leak()
+    Arc::new(Catalogue::of(fields, &[], now.installation_keys()))
 }
 
 /// A field with this name is removed.
@@ -285,17 +295,17 @@ const NONE: &str = "";
 
 /// A crash as a server with that catalogue wrote it. The values differ in every field that the catalogue
 /// defines differently.
-fn as_before(document: &Document, catalogue: &'static [Field]) -> Document {
+fn as_before(document: &Document, catalogue: &Catalogue) -> Document {
     let mut before = Document {
         fields: Vec::new(),
         ..document.clone()
     };
     for (field, values) in &document.fields {
-        let Some(was) = catalogue.iter().find(|was| was.name == field.name) else {
+        let Some(was) = catalogue.all().iter().find(|was| was.name == field.name) else {
             continue;
         };
         let values = values.iter().map(|value| match value {
-            value if was == *field => value.clone(),
+            value if was == field => value.clone(),
             Scalar::Integer(number) if was.kind.is_text() => {
                 Scalar::Text(number.wrapping_add(1).to_string())
             }
@@ -303,15 +313,14 @@ fn as_before(document: &Document, catalogue: &'static [Field]) -> Document {
             Scalar::Text(text) => Scalar::Text(format!("{text} before")),
             value => value.clone(),
         });
-        before.fields.push((was, values.collect()));
+        before.fields.push((was.clone(), values.collect()));
     }
     // An annotation that was a field then was not stored as an annotation.
-    let was_field = |key: &str| { catalogue.iter() }.find(|was| was.annotation() == Some(key));
     before.annotations.retain(|(key, value)| {
-        let was = was_field(key);
+        let was = catalogue.by_annotation(key);
         before
             .fields
-            .extend(was.map(|was| (was, vec![Scalar::Text(value.clone())])));
+            .extend(was.map(|was| (was.clone(), vec![Scalar::Text(value.clone())])));
         was.is_none()
     });
     before
@@ -643,6 +652,7 @@ fn any_search_equals_a_plain_scan_over_the_store_at_every_stage() {
     test.stop();
     let mut writer = Writer::open(&test.index, Side::Current).expect("no other writer");
     let other = Document::new(
+        test.index.catalogue(),
         1,
         CrashId::from_bits(1),
         START,
@@ -703,7 +713,7 @@ fn any_search_equals_a_plain_scan_over_the_store_at_every_stage() {
 
 #[test]
 fn any_search_equals_a_plain_scan_while_fields_change_their_kind() {
-    check_while_built(1, |field| match field.name {
+    check_while_built(1, |field| match &*field.name {
         "install_time" => field.kind = Kind::String,
         "uptime" => field.kind = Kind::Date,
         _ => {}
@@ -713,19 +723,19 @@ fn any_search_equals_a_plain_scan_while_fields_change_their_kind() {
 #[test]
 fn any_search_equals_a_plain_scan_while_fields_come() {
     check_while_built(2, |field| {
-        if ["addons", "submitted_timestamp"].contains(&field.name) {
-            field.name = NONE;
+        if ["addons", "submitted_timestamp"].contains(&&*field.name) {
+            field.name = NONE.into();
         }
     });
 }
 
 #[test]
 fn any_search_equals_a_plain_scan_while_a_field_goes_and_others_are_read_elsewhere() {
-    check_while_built(3, |field| match field.name {
-        "build_id" => field.key = "another_key",
+    check_while_built(3, |field| match &*field.name {
+        "build_id" => field.key = "another_key".into(),
         "reason" => field.flags.text = false,
         // No crash here has this annotation. It represents a field that is removed.
-        "throttle_rule" => field.source = Source::Annotation("guid"),
+        "throttle_rule" => field.source = Source::Annotation("guid".into()),
         _ => {}
     });
 }
@@ -752,9 +762,9 @@ fn check_while_built(seed: u64, change: fn(&mut Field)) {
     std::fs::rename(&folder, test.root.path().join("not this")).expect("ours");
     let (change, _) = test.store.change_range().expect("readable");
     let id = test.store.id().expect("an id");
-    test.index = Arc::new(Index::open_for(&folder, id, before).expect("an index"));
+    test.index = Arc::new(Index::open(&folder, id, before.clone()).expect("an index"));
     let documents = test.documents();
-    let left: Vec<Document> = documents.iter().map(|d| as_before(d, before)).collect();
+    let left: Vec<Document> = documents.iter().map(|d| as_before(d, &before)).collect();
     let whole = |change| Watermark {
         change,
         rebuilt_to: None,

@@ -98,17 +98,17 @@ pub fn chart(
         .count(Facet::terms(field))
         .count_within(over_time, Facet::terms(field));
     let found = app.index.search(&query)?;
-    let field = fields::by_name(field).expect("a field of the catalogue");
     Ok(stack(&found, scope, range, field))
 }
 
-fn stack(found: &SearchResult, scope: &Scope, range: Range, field: &Field) -> Stack {
+fn stack(found: &SearchResult, scope: &Scope, range: Range, field_name: &'static str) -> Stack {
     let intervals = found.facets.histogram(name::DATE).iter();
     let by_start: HashMap<Timestamp, _> = intervals
         .filter_map(|bucket| Some((moment(bucket)?, bucket)))
         .collect();
     let starts: Vec<Timestamp> = range.starts().collect();
-    let values = most(found, field);
+    let field = fields::builtin(field_name);
+    let values = most(found, &field);
     split(Split {
         title: format!(
             "Crashes per {} by {}",
@@ -117,11 +117,11 @@ fn stack(found: &SearchResult, scope: &Scope, range: Range, field: &Field) -> St
         ),
         bar: range.bar(),
         bars: range.bars(scope),
-        field,
+        field: field_name,
         values: values.iter().map(|value| (&**value, &**value)).collect(),
         count: |bar: usize, value: &str| {
             let bucket = by_start.get(&starts[bar]);
-            bucket.map_or(0, |bucket| bucket.facets.count_of(field.name, value))
+            bucket.map_or(0, |bucket| bucket.facets.count_of(field_name, value))
         },
         total: |bar: usize| by_start.get(&starts[bar]).map_or(0, |bucket| bucket.count),
     })
@@ -129,7 +129,7 @@ fn stack(found: &SearchResult, scope: &Scope, range: Range, field: &Field) -> St
 
 /// The values that get their own series: the newest versions first, other values by count.
 fn most(found: &SearchResult, field: &Field) -> Vec<String> {
-    let values = found.facets.terms(field.name).iter();
+    let values = found.facets.terms(&field.name).iter();
     let mut values: Vec<String> = values
         .take(SERIES_MAX - 1)
         .map(|bucket| text_of(&bucket.term))
@@ -186,8 +186,7 @@ mod tests {
             ]),
         };
         let range = Range::days(3, at("2026-11-22T09:12:44Z"));
-        let field = fields::by_name(name::VERSION).expect("a field");
-        let stack = stack(&found, &Scope::default(), range, field);
+        let stack = stack(&found, &Scope::default(), range, name::VERSION);
         let bars: Vec<&str> = stack.bars.iter().map(|bar| bar.label.as_str()).collect();
         assert_eq!(bars, ["20 Nov", "21 Nov", "22 Nov"]);
         let series: Vec<(&str, Vec<u64>)> = stack

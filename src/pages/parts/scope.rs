@@ -5,7 +5,7 @@ use time::macros::format_description;
 
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::fields::{self, name};
+use crate::fields::{Catalogue, name};
 use crate::index::FacetBucket;
 use crate::query::{FieldRef, Filter, Op, Operand, Query};
 use crate::web::{Params, Request, WebError};
@@ -35,18 +35,24 @@ impl Scope {
 
     /// Adds the condition that a field has this value. A second value of the same field is an alternative. An
     /// empty value is no condition.
-    pub fn with(&self, field: &str, value: &str) -> Self {
+    pub fn with(&self, field: &'static str, value: &str) -> Self {
+        self.with_field(FieldRef::of(field), value)
+    }
+
+    /// The same for any field of the catalogue.
+    pub fn with_field(&self, field: FieldRef, value: &str) -> Self {
         equal(field, value).map_or_else(|| self.clone(), |filter| self.when(filter))
     }
 
     /// Adds the condition that a field does not have this value.
-    pub fn except(&self, field: &str, value: &str) -> Self {
-        equal(field, value).map_or_else(|| self.clone(), |filter| self.when(filter.negated()))
+    pub fn except(&self, field: &'static str, value: &str) -> Self {
+        equal(FieldRef::of(field), value)
+            .map_or_else(|| self.clone(), |filter| self.when(filter.negated()))
     }
 
     /// Adds the condition that a field has no value.
-    pub fn lacking(&self, field: &'static str) -> Self {
-        self.when(Filter::new(FieldRef::of(field), Op::Null, Operand::None))
+    pub fn lacking(&self, field: FieldRef) -> Self {
+        self.when(Filter::new(field, Op::Null, Operand::None))
     }
 
     /// Adds the condition that a field is true.
@@ -106,14 +112,15 @@ impl Scope {
     }
 }
 
-/// The condition that a field has this value; `None` if there is no such field or value.
-fn equal(field: &str, value: &str) -> Option<Filter> {
-    Filter::equal(FieldRef::find(field)?, value).filter(|_| !value.is_empty())
+/// The condition that a field has this value; `None` if the field cannot have it.
+fn equal(field: FieldRef, value: &str) -> Option<Filter> {
+    Filter::equal(field, value).filter(|_| !value.is_empty())
 }
 
 /// The text of the condition that a field has this value, as a parameter of a search.
-pub fn condition(field: &str, value: &str) -> String {
-    equal(field, value).map_or_else(|| value.to_owned(), |filter| filter.value_text())
+pub fn condition(catalogue: &Catalogue, field: &str, value: &str) -> String {
+    let filter = FieldRef::find(catalogue, field).and_then(|field| equal(field, value));
+    filter.map_or_else(|| value.to_owned(), |filter| filter.value_text())
 }
 
 /// The start of an interval in a histogram of dates.
@@ -128,7 +135,7 @@ pub fn to_filters(params: &Params) -> Result<Vec<(String, String)>, WebError> {
         match name.as_str() {
             _ if is_day(name) => {
                 let bound = day_bound(name, value).map_err(|why| WebError::bad(name, why))?;
-                filters.push((fields::name::DATE.to_owned(), bound));
+                filters.push((name::DATE.to_owned(), bound));
             }
             "page" => {}
             _ if name.starts_with('_') => {}
@@ -184,7 +191,7 @@ mod tests {
     fn a_query_s_conditions_hold_both_bounds_of_its_date() {
         let now = Timestamp::from_ms(1_795_338_764_000);
         let params = [("product".to_owned(), "A".to_owned())];
-        let query = Query::parse(&params, now, true).expect("a query");
+        let query = Query::parse(&Catalogue::builtin(), &params, now, true).expect("a query");
         assert_eq!(
             Scope::of(&query).params(),
             [

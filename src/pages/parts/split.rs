@@ -2,7 +2,7 @@
 
 use super::chart::{Bar, Series, Stack};
 use super::scope::Scope;
-use crate::fields::Field;
+use crate::fields;
 
 pub struct Split<'a, Count, Total> {
     pub title: String,
@@ -10,7 +10,8 @@ pub struct Split<'a, Count, Total> {
     pub bar: &'static str,
     /// The name of each bar, and the crashes in it.
     pub bars: Vec<(String, Scope)>,
-    pub field: &'a Field,
+    /// The name of a built-in field.
+    pub field: &'static str,
     /// Values with their own series: as shown, and as in the field.
     pub values: Vec<(&'a str, &'a str)>,
     /// The number of crashes in a bar with this value.
@@ -32,7 +33,7 @@ where
         let values = bars.map(|(bar, (_, scope))| {
             // The value is one of those that a condition on the field permits, so the condition can be
             // replaced.
-            let scope = scope.without(field.name).with(field.name, value);
+            let scope = scope.without(field).with(field, value);
             ((from.count)(bar, value), scope.search())
         });
         series.push(Series {
@@ -47,7 +48,7 @@ where
         .map(|(bar, (_, scope))| {
             let named: u64 = series.iter().map(|series| series.values[bar].0).sum();
             let scope = from.values.iter().fold(scope.clone(), |scope, (_, value)| {
-                scope.except(field.name, value)
+                scope.except(field, value)
             });
             ((from.total)(bar).saturating_sub(named), scope.search())
         })
@@ -55,7 +56,7 @@ where
     if series.is_empty() || others.iter().any(|(count, _)| *count > 0) {
         series.push(Series {
             name: if series.is_empty() {
-                format!("no {}", field.title.to_lowercase())
+                format!("no {}", fields::builtin(field).title.to_lowercase())
             } else {
                 "other".into()
             },

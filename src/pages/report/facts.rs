@@ -4,7 +4,6 @@ use maud::{Markup, html};
 
 use super::view::View;
 use crate::crash::processed::ProcessedCrash;
-use crate::fields;
 use crate::pages::{counted, shown, span_text};
 
 /// The facts that readers look for first, in the order of the catalogue.
@@ -30,14 +29,16 @@ const FACTS: [&str; 18] = [
 ];
 
 pub(super) fn facts(view: &View, processed: &ProcessedCrash) -> Markup {
-    let rows = fields::all()
+    let rows = view
+        .catalogue
+        .all()
         .iter()
-        .filter(|f| FACTS.contains(&f.key))
+        .filter(|f| FACTS.contains(&&*f.key))
         .filter_map(|field| {
-            let value = processed.text(field.key)?;
+            let value = processed.text(&field.key)?;
             let value = match (
-                field.key,
-                processed.fields.get(field.key).and_then(|v| v.as_i64()),
+                &*field.key,
+                processed.fields.get(&*field.key).and_then(|v| v.as_i64()),
             ) {
                 ("uptime" | "install_age" | "last_crash", Some(seconds)) => {
                     span_text(seconds.saturating_mul(1000))

@@ -147,7 +147,7 @@ fn body(view: &View, processed: &ProcessedCrash, bugs: &Markup) -> Markup {
         @if let Some(walk) = &processed.walk { (modules(walk, "modules")) }
         @for (index, (name, dump)) in processed.other_dumps.iter().enumerate() { (other_dump(index + 1, name, dump)) }
         (annotations(view))
-        (all_fields(processed))
+        (all_fields(view, processed))
     }
 }
 

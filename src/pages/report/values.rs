@@ -4,7 +4,6 @@ use maud::{Markup, html};
 
 use super::view::View;
 use crate::crash::processed::ProcessedCrash;
-use crate::fields;
 use crate::pages::{shown, shown_whole};
 
 /// Characters of long texts on one page, for annotations and for fields each.
@@ -34,7 +33,7 @@ pub(super) fn annotations(view: &View) -> Markup {
     }
 }
 
-pub(super) fn all_fields(processed: &ProcessedCrash) -> Markup {
+pub(super) fn all_fields(view: &View, processed: &ProcessedCrash) -> Markup {
     let mut budget = LONG_TEXTS_CHARS_MAX;
     html! {
         section.panel id="fields" {
@@ -43,8 +42,8 @@ pub(super) fn all_fields(processed: &ProcessedCrash) -> Markup {
                 div.scroll {
                     table.pairs {
                         tbody {
-                            @for field in fields::all() {
-                                @if let Some(value) = processed.text(field.key) {
+                            @for field in view.catalogue.all() {
+                                @if let Some(value) = processed.text(&field.key) {
                                     tr { th scope="row" title=(field.description) { (field.title) div.faint.mono { (field.name) } } td { (long_text(&value, &mut budget)) } }
                                 }
                             }

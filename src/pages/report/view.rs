@@ -4,12 +4,13 @@ use crate::app::App;
 use crate::crash::id::CrashId;
 use crate::crash::processed::ProcessedCrash;
 use crate::crash::raw::RawCrash;
-use crate::fields::redact;
+use crate::fields::{Catalogue, redact};
 use crate::rights;
 use crate::store::StoredCrash;
 use crate::web::{Request, WebError};
 
-pub(super) struct View {
+pub(super) struct View<'a> {
+    pub(super) catalogue: &'a Catalogue,
     pub(super) row: StoredCrash,
     pub(super) raw: RawCrash,
     pub(super) processed: Option<ProcessedCrash>,
@@ -20,7 +21,7 @@ pub(super) struct View {
     pub(super) may_reprocess: bool,
 }
 
-pub(super) fn load(app: &App, request: &Request, id: CrashId) -> Result<View, WebError> {
+pub(super) fn load<'a>(app: &'a App, request: &Request, id: CrashId) -> Result<View<'a>, WebError> {
     let (_, row) = app.store.crash(id)?.ok_or_else(|| no_crash(id))?;
     let mut damage = Vec::new();
     let sees_protected = request.sees_protected();
@@ -29,14 +30,14 @@ pub(super) fn load(app: &App, request: &Request, id: CrashId) -> Result<View, We
         RawCrash::default()
     });
     if !sees_protected {
-        redact::annotations(&mut raw.annotations);
+        redact::annotations(&app.catalogue, &mut raw.annotations);
         raw.metadata.collector_notes.clear();
     }
     let read = |json: Vec<u8>| {
         if sees_protected {
             ProcessedCrash::parse(&json)
         } else {
-            ProcessedCrash::parse(&redact::processed(&json)?)
+            ProcessedCrash::parse(&redact::processed(&app.catalogue, &json)?)
         }
     };
     let processed = match app.store.processed(&row) {
@@ -53,6 +54,7 @@ pub(super) fn load(app: &App, request: &Request, id: CrashId) -> Result<View, We
         }
     };
     Ok(View {
+        catalogue: &app.catalogue,
         row,
         raw,
         processed,

@@ -27,7 +27,7 @@ const COLUMNS: [&str; 7] = [
 /// its limits. 503 while the index cannot answer.
 pub fn feed(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let params = &request.query;
-    let asked = Asked::read(params, app.clock.now(), request.sees_protected())?;
+    let asked = Asked::read(app, request, params)?;
     if let Some(problem) = asked.problems.into_iter().next() {
         return Err(WebError::bad(&problem.param, problem.text));
     }

@@ -1,9 +1,12 @@
 //! The controls of the search page.
 
+use std::sync::Arc;
+
 use maud::{Markup, html};
 
 use super::{Problem, View};
-use crate::fields::{self, Field, name};
+use crate::fields::{Field, name};
+use crate::pages::parts::scope::condition;
 use crate::pages::{shown, text_of};
 use crate::query::language;
 
@@ -98,9 +101,10 @@ impl View<'_> {
         }
     }
 
-    fn offered(&self, is_offered: fn(&Field) -> bool) -> impl Iterator<Item = &'static Field> {
+    fn offered(&self, is_offered: fn(&Field) -> bool) -> impl Iterator<Item = &Arc<Field>> {
         let sees_protected = self.sees_protected;
-        fields::all()
+        self.catalogue
+            .all()
             .iter()
             .filter(move |field| is_offered(field) && (sees_protected || !field.is_protected()))
     }
@@ -194,8 +198,8 @@ impl View<'_> {
         for (label, facet) in &self.result.facets {
             for bucket in facet.buckets().iter().take(VALUES_MAX) {
                 let value = text_of(&bucket.term);
-                if fields::by_name(label).is_some() && value.len() < 100 {
-                    let value = crate::pages::parts::scope::condition(label, &value);
+                if self.catalogue.by_name(label).is_some() && value.len() < 100 {
+                    let value = condition(self.catalogue, label, &value);
                     lines.push(line(language::write(label, &value)));
                 }
             }
@@ -203,7 +207,7 @@ impl View<'_> {
         let aliases = language::ALIASES.iter().map(|(short, _)| *short);
         let names = self
             .offered(|field| field.flags.form)
-            .map(|field| field.name);
+            .map(|field| &*field.name);
         lines.extend(names.chain(aliases).map(|name| line(format!("{name}:"))));
         lines
     }

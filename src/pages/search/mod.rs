@@ -15,9 +15,8 @@ use maud::{Markup, html};
 use super::parts::scope::{day_bound, is_day};
 use super::{Page, report_path};
 use crate::app::App;
-use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
-use crate::fields::name;
+use crate::fields::{Catalogue, name};
 use crate::index::{Coverage, SearchResult};
 use crate::query::{Budget, FieldRef, Query, QueryError};
 use crate::store::accounts::SearchRow;
@@ -91,9 +90,10 @@ pub fn search(app: &App, request: &Request, _: &Captures) -> Result<Response, We
         let whole = with_addition(params).to_query();
         return Ok(Response::see_other(&format!("/search/?{whole}")));
     }
-    let asked = Asked::read(params, app.clock.now(), request.sees_protected())?;
+    let asked = Asked::read(app, request, params)?;
     let result = app.index.search(&asked.query)?;
     let view = View {
+        catalogue: &app.catalogue,
         params,
         asked: &asked,
         result: &result,
@@ -143,7 +143,8 @@ fn with_addition(params: &Params) -> Params {
 }
 
 impl Asked {
-    fn read(params: &Params, now: Timestamp, sees_protected: bool) -> Result<Self, WebError> {
+    fn read(app: &App, request: &Request, params: &Params) -> Result<Self, WebError> {
+        let (now, sees_protected) = (app.clock.now(), request.sees_protected());
         let mut problems = Vec::new();
         let mut asked = Vec::new();
         let given = params.0.iter().filter(|(_, value)| !value.is_empty());
@@ -183,7 +184,8 @@ impl Asked {
         }
         let mut budget = Budget::default();
         let mut query = loop {
-            let parsed = Query::parse_within(&asked, now, sees_protected, &mut budget);
+            let parsed =
+                Query::parse_within(&app.catalogue, &asked, now, sees_protected, &mut budget);
             let error = match parsed {
                 Ok(query) => break query,
                 Err(error) => error,
@@ -198,7 +200,7 @@ impl Asked {
             problems.push(error.into());
         };
         // Every row has a link to its report.
-        let id = FieldRef::find(name::UUID).expect("the catalogue has an id");
+        let id = FieldRef::of(name::UUID);
         if !query.columns.contains(&id) {
             query.columns.push(id);
         }
@@ -232,6 +234,7 @@ fn is_own(name: &str) -> bool {
 }
 
 struct View<'a> {
+    catalogue: &'a Catalogue,
     params: &'a Params,
     asked: &'a Asked,
     result: &'a SearchResult,

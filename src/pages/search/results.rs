@@ -144,7 +144,7 @@ impl View<'_> {
 
     /// The search with exactly this value of a field, instead of any other conditions on the field.
     fn narrowed(&self, name: &str, value: &str) -> String {
-        let value = condition(name, value);
+        let value = condition(self.catalogue, name, value);
         self.address(|params| {
             params.retain(|(n, _)| n != name);
             params.push((name.to_owned(), value));
@@ -157,23 +157,33 @@ impl View<'_> {
                 @match facet {
                     FacetResult::Buckets(buckets) if buckets.is_empty() => {},
                     FacetResult::Buckets(buckets) => section.panel {
-                        header { h2 { (facet_title(label)) } }
+                        header { h2 { (self.facet_title(label)) } }
                         div.scroll { table.facet { tbody {
                             @for bucket in buckets { (self.bucket(label, bucket)) }
                         } } }
                     },
                     distinct => section.panel { div.stat {
                         span.v { (distinct_text(distinct)) }
-                        span.l { "distinct: " (facet_title(label.trim_start_matches("cardinality_"))) }
+                        span.l { "distinct: " (self.facet_title(label.trim_start_matches("cardinality_"))) }
                     } },
                 }
             }
         }
     }
 
+    fn facet_title(&self, label: &str) -> String {
+        let (word, name) = match label.strip_prefix("histogram_") {
+            Some(name) => (" histogram", name),
+            None => ("", label),
+        };
+        let field = FieldRef::find(self.catalogue, name);
+        let title = field.map_or(name.to_owned(), |field| title(&field));
+        format!("{title}{word}")
+    }
+
     fn bucket(&self, label: &str, bucket: &FacetBucket) -> Markup {
         let value = text_of(&bucket.term);
-        let is_field = FieldRef::find(label).is_some();
+        let is_field = FieldRef::find(self.catalogue, label).is_some();
         html! {
             tr {
                 td {
@@ -181,7 +191,7 @@ impl View<'_> {
                     @else { (value_text(label, &value)) }
                     @for (inner, facet) in &bucket.facets {
                         div.small.muted {
-                            (facet_title(inner)) ": "
+                            (self.facet_title(inner)) ": "
                             @match facet {
                                 FacetResult::Buckets(buckets) => @for (at, bucket) in buckets.iter().take(INNER_MAX).enumerate() {
                                     @if at > 0 { ", " } (value_text(inner, &text_of(&bucket.term))) " " b.num { (number(bucket.count)) }
@@ -229,18 +239,9 @@ fn value_text(label: &str, value: &str) -> Markup {
     }
 }
 
-fn facet_title(label: &str) -> String {
-    let (word, name) = match label.strip_prefix("histogram_") {
-        Some(name) => (" histogram", name),
-        None => ("", label),
-    };
-    let title = FieldRef::find(name).map_or(name.to_owned(), |field| title(&field));
-    format!("{title}{word}")
-}
-
 fn title(field: &FieldRef) -> String {
     match field {
-        FieldRef::Known(field) => field.title.to_owned(),
+        FieldRef::Known(field) => field.title.to_string(),
         FieldRef::Annotation(key) => key.clone(),
     }
 }
