@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn an_address_must_be_one() {
         for url in ["127.0.0.1:8000/submit", "ftp://h/", "http://", ""] {
-            let error = post(url, "text/plain", Vec::new()).expect_err(url);
+            let error = ask(url, Sent::Get, None).expect_err(url);
             assert!(error.to_string().contains("not a valid URL"), "{error}");
         }
     }

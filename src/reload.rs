@@ -94,13 +94,13 @@ mod tests {
             let text = format!("[[fields]]\nannotation = \"Thing\"\nname = \"{name}\"");
             Config::parse("a.toml", &text)
         };
-        let in_force = InForce::new(fields("thing").expect("good"));
-        let waiting = || in_force.last_reload().expect("a try").outcome;
-        in_force.replace(fields("thing"), Timestamp::from_ms(7));
+        let active = ActiveConfig::new(fields("thing").expect("good"));
+        let waiting = || active.last_reload().expect("a try").outcome;
+        active.replace(fields("thing"), Timestamp::from_ms(7));
         assert_eq!(waiting(), Ok(Vec::new()));
-        in_force.replace(fields("another"), Timestamp::from_ms(8));
+        active.replace(fields("another"), Timestamp::from_ms(8));
         assert_eq!(waiting(), Ok(vec!["[[fields]]".to_owned()]));
-        assert_eq!(in_force.get().fields[0].name, "thing");
+        assert_eq!(active.get().fields[0].name, "thing");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Bugs: the formats of trackers, and their data about signatures. Pure functions and plain data; no I/O, no
 //! store.
 //!
-//! [`reference`] reads a bug that a user typed. [`field`] reads the crash-signature field of a Bugzilla.
+//! [`mod@reference`] reads a bug that a user typed. [`field`] reads the crash-signature field of a Bugzilla.
 //! [`template`] and [`filing`] create the URL that files a new bug.
 
 pub mod field;

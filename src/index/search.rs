@@ -53,8 +53,8 @@ impl SearchResult {
 }
 
 impl Index {
-    /// Answers a query from the last commit. All numbers are exact, except [`FacetResult::Estimate`], which
-    /// contains its error.
+    /// Answers a query from the last commit. All numbers are exact, except
+    /// [`FacetResult::Estimate`](super::FacetResult::Estimate), which contains its error.
     ///
     /// While an index is built for a new catalogue, the one before it answers if it knows the requested
     /// fields, and otherwise the new one answers. So each value that is shown is right, and

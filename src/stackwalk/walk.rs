@@ -48,7 +48,7 @@ impl WalkLimits {
 
 /// Walks a dump and returns the JSON, UTF-8 without a final newline.
 ///
-/// It may exhaust memory or take minutes on a hostile dump. Use a [`Walker`] for bytes from outside.
+/// It may exhaust memory or take minutes on a hostile dump. Use a [`Walker`](super::Walker) for bytes from outside.
 ///
 /// # Errors
 /// The dump cannot be walked. Trying again gives the same error.

@@ -21,7 +21,9 @@ fn help_of(command: &[&str], printed: &mut String) {
     let subcommands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     for line in subcommands.take_while(|line| !line.is_empty()) {
         // A name is indented by two spaces, a continued explanation by more.
-        let name = line.strip_prefix("  ").filter(|rest| !rest.starts_with(' '));
+        let name = line
+            .strip_prefix("  ")
+            .filter(|rest| !rest.starts_with(' '));
         let name = name.and_then(|rest| rest.split(' ').next());
         if let Some(name) = name.filter(|name| *name != "help") {
             help_of(&[command, &[name]].concat(), printed);
