@@ -60,6 +60,7 @@ fn exchange(url: &str, sent: Sent, token: Option<&str>) -> Result<(u16, String),
     if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
         return Err("not a valid URL; use the form http://HOST:PORT/submit".into());
     }
+    let is_encrypted = uri.scheme_str() == Some("https");
     let (method, content_type, body, timeout) = match sent {
         Sent::Get => ("GET", None, Pieces::default(), TIMEOUT),
         Sent::Post { content_type, body } => {
@@ -89,7 +90,7 @@ fn exchange(url: &str, sent: Sent, token: Option<&str>) -> Result<(u16, String),
     if body.bytes >= EXPECT_BYTES_MIN {
         request = request.header("expect", "100-continue");
     }
-    let agent = agent(timeout)?;
+    let agent = agent(timeout, is_encrypted)?;
     let response = if method == "GET" {
         agent.run(request.body(())?)
     } else {
@@ -113,11 +114,12 @@ fn said(error: ureq::Error) -> AnyError {
     }
 }
 
-/// A client that follows no redirects. It trusts Mozilla's list of authorities, or the authorities in the
+/// A client that follows no redirects. With https it trusts Mozilla's list of authorities, or the authorities in the
 /// file that `SSL_CERT_FILE` names, as OpenSSL's programs do.
-fn agent(timeout: Duration) -> Result<Agent, AnyError> {
+fn agent(timeout: Duration, is_encrypted: bool) -> Result<Agent, AnyError> {
     let mut tls = TlsConfig::builder();
-    if let Some(path) = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) {
+    let authorities = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
+    if is_encrypted && let Some(path) = authorities {
         let shown = path.display().to_string();
         let pem = std::fs::read(path).map_err(|error| format!("SSL_CERT_FILE {shown}: {error}"))?;
         let found: Vec<Certificate<'static>> = parse_pem(&pem)

@@ -98,8 +98,8 @@ pub struct IndexStatus {
 
 impl Index {
     /// Opens the index of this store below `dir`, or starts an empty one. It has the fields of the catalogue.
-    /// If the current index cannot be used, an index that was built beside it takes its place, complete or not. If the current index was
-    /// made for another catalogue, an empty one is started beside it.
+    /// If the current index cannot be used, an index that was built beside it takes its place, complete or not.
+    /// If the current index was made for another catalogue, an empty one is started beside it.
     ///
     /// # Errors
     /// The directory cannot be read or written.

@@ -22,6 +22,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use super::check::{self, Checked, Refused};
@@ -230,10 +231,7 @@ impl SymbolStore {
         fs::create_dir_all(&folder)?;
         // Also for uploads that were stored before skeletons were described.
         if !skeletons.is_empty() && !skeletons_at.exists() {
-            let mut described = NamedTempFile::new_in(&self.incoming)?;
-            serde_json::to_writer(&mut described, skeletons)?;
-            described.as_file().sync_all()?;
-            described.persist(skeletons_at)?;
+            self.durable_json(skeletons)?.persist(skeletons_at)?;
         }
         if placed != Placed::Same {
             let upload = module.uploads.last().expect("it was just admitted");
@@ -296,10 +294,8 @@ impl SymbolStore {
             fs::create_dir_all(folder)?;
             packed.persist(folder.join(file::original_name(&upload)))?;
             known.push(upload.clone());
-            let mut described = NamedTempFile::new_in(&self.incoming)?;
-            serde_json::to_writer_pretty(&mut described, &known)?;
-            described.as_file().sync_all()?;
-            described.persist(folder.join(SOURCES))?;
+            let description = self.durable_json(&known)?;
+            description.persist(folder.join(SOURCES))?;
             File::open(folder)?.sync_all()?;
             File::open(&self.root)?.sync_all()?;
         }
@@ -371,15 +367,21 @@ impl SymbolStore {
 
     /// Puts a module's description in place. Everything that was put there before becomes durable with it.
     fn describe(&self, folder: &Path, module: &Module) -> io::Result<()> {
-        let mut description = NamedTempFile::new_in(&self.incoming)?;
-        serde_json::to_writer_pretty(&mut description, module)?;
-        description.as_file().sync_all()?;
+        let description = self.durable_json(module)?;
         // The files that it names must be durable before it exists.
         File::open(folder)?.sync_all()?;
         description.persist(folder.join(DESCRIPTION))?;
         File::open(folder)?.sync_all()?;
         self.mark_code(module)?;
         File::open(&self.root)?.sync_all()
+    }
+
+    /// A file with this JSON, durable, that still needs its name.
+    fn durable_json(&self, value: &(impl Serialize + ?Sized)) -> io::Result<NamedTempFile> {
+        let mut file = NamedTempFile::new_in(&self.incoming)?;
+        serde_json::to_writer_pretty(&mut file, value)?;
+        file.as_file().sync_all()?;
+        Ok(file)
     }
 
     /// The lock for changes to a module's folder, by this process or another one.

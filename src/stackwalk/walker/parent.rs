@@ -13,7 +13,7 @@
 //! Each child has two threads in this process. `walker-watch` kills the child when a walk takes too long
 //! (`watch`). This closes the child's pipes, so that a caller does not wait for a child that neither reads
 //! nor writes. `walker-stderr` keeps the last output on stderr. Both are joined when the child is cleaned up.
-//! This cannot block, because a walker starts no processes of its own.
+//! This cannot block, because a walker cannot start processes.
 
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsString;
