@@ -100,6 +100,8 @@ struct Server {
     /// `None` if the server runs in this process.
     child: Option<Child>,
     address: String,
+    /// Makes its holder an admin. Empty if the server runs in this process.
+    key: String,
 }
 
 impl Server {
@@ -119,9 +121,11 @@ impl Server {
             .trim()
             .strip_prefix("listening on http://")
             .expect("an address");
+        let key = std::fs::read_to_string(data.join("local-key")).expect("the local key");
         Self {
             address: address.to_owned(),
             child: Some(child),
+            key: key.trim().to_owned(),
         }
     }
 
@@ -130,6 +134,7 @@ impl Server {
         Self {
             child: None,
             address: address.to_owned(),
+            key: String::new(),
         }
     }
 

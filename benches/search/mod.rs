@@ -288,7 +288,10 @@ fn served(data: &Path, questions: &[Question]) {
 
 fn get(server: &Server, path: &str) -> String {
     let mut connection = TcpStream::connect(&server.address).expect("a connection");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+    let key = &server.key;
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuth-Token: {key}\r\nConnection: close\r\n\r\n"
+    );
     connection.write_all(request.as_bytes()).expect("sent");
     let mut text = String::new();
     connection.read_to_string(&mut text).expect("an answer");

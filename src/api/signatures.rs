@@ -233,6 +233,17 @@ fn fate_word(fate: Fate) -> &'static str {
         Fate::Last => "last",
         Fate::NotReached => "not_reached",
         Fate::Fallback => "fallback",
+        Fate::AboveDispatch => "above_dispatch",
+        Fate::AboveMachinery => "above_machinery",
+        Fate::Machinery => "machinery",
+        Fate::Generic => "generic",
+        Fate::NamelessLibrary => "nameless_library",
+        Fate::Library => "library",
+        Fate::LibraryKept => "library_kept",
+        Fate::Driver => "driver",
+        Fate::DriverKept => "driver_kept",
+        Fate::Cycle => "cycle",
+        Fate::Repetition => "repetition",
     }
 }
 

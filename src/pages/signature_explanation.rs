@@ -144,5 +144,16 @@ fn fate_text(fate: Fate) -> (bool, &'static str) {
         Fate::Last => (true, "kept, last frame"),
         Fate::NotReached => (false, "not reached"),
         Fate::Fallback => (true, "kept: no better frame"),
+        Fate::AboveDispatch => (false, "skipped: ran after the crash"),
+        Fate::AboveMachinery => (false, "skipped: reports the failure"),
+        Fate::Machinery => (false, "skipped: machinery of a failure"),
+        Fate::Generic => (false, "skipped: every program calls it"),
+        Fate::NamelessLibrary => (false, "skipped: no name, in a system library"),
+        Fate::Library => (false, "skipped: in a system library"),
+        Fate::LibraryKept => (true, "kept: first function of a library"),
+        Fate::Driver => (false, "skipped: in a driver"),
+        Fate::DriverKept => (true, "kept: the driver's module"),
+        Fate::Cycle => (true, "kept: repeats up to the end of the stack"),
+        Fate::Repetition => (false, "skipped: repetition"),
     }
 }

@@ -57,7 +57,7 @@ pub const DIFFERENCES: &[Difference] = &[
         what: "removing [clone .cold] also removes the space before it",
         example: r#"{"threads":[{"frames":[{"function":"x"},{"function":"_purecall() [clone .cold.4]"},{"function":"f"}]}]}"#,
         socorro: "x",
-        crashkeep: "_purecall | f",
+        crashkeep: "purecall | f",
     },
     Difference {
         name: "trailing-spaces",

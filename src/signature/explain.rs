@@ -11,7 +11,7 @@ pub struct FrameStep {
     /// The name that the rules use.
     pub name: String,
     pub fate: Fate,
-    /// The list entries that match it: as a sentinel, as irrelevant, as a prefix.
+    /// The list entries that match it: as a sentinel, as irrelevant, as a prefix, by its role, by its module.
     pub entries: Vec<FoundEntry>,
 }
 
@@ -75,12 +75,12 @@ impl Generator {
             (rules::crashing_thread(data).1, self.scoped(&data.product))
         };
         let thread = data.thread(index);
-        let is_windows = data.os.is_text("Windows NT");
+        let system = native::System::new(&data.os, &data.reason);
         let mut fates = Vec::new();
-        let Ok(names) = native::names(thread, is_windows, &lists) else {
+        let Ok(names) = native::names(thread, system.is_windows, &lists) else {
             return Vec::new();
         };
-        if native::stack(thread, is_windows, &lists, Some(&mut fates)).is_err() {
+        if native::stack(thread, system, &lists, Some(&mut fates)).is_err() {
             return Vec::new();
         }
         let steps = names.iter().zip(fates).map(|(name, fate)| {
@@ -91,12 +91,23 @@ impl Generator {
                 (verdict.is_prefix, PREFIX),
             ];
             let files = held.into_iter().filter(|(holds, _)| *holds);
+            let siggen = files.filter_map(|(_, file)| lists.entry_for(file, name.listed()));
+            let role = verdict.known.role.filter(|_| name.place.is_code);
+            let of_role = role.and_then(|role| lists.role_entry_for(role, name.listed()));
+            let of_module = || lists.owner_entry_for(name.place.owner, name.place.file.as_deref()?);
+            let is_by_module = matches!(
+                fate,
+                Fate::NamelessLibrary
+                    | Fate::Library
+                    | Fate::LibraryKept
+                    | Fate::Driver
+                    | Fate::DriverKept
+            );
+            let of_module = is_by_module.then(of_module).flatten();
             FrameStep {
                 name: name.text.to_string(),
                 fate,
-                entries: files
-                    .filter_map(|(_, file)| lists.entry_for(file, name.listed()))
-                    .collect(),
+                entries: siggen.chain(of_role).chain(of_module).collect(),
             }
         });
         steps.collect()
@@ -113,7 +124,7 @@ mod tests {
     #[test]
     fn each_frame_and_each_rule_is_told() {
         let mut texts = ListTexts::builtin();
-        texts.0[4] = "merge hang: ui | _purecall | memcpy | main => main".into();
+        texts.0[4] = "merge hang: ui | purecall | main => main".into();
         let lists = Arc::new(Lists::new(texts).unwrap());
         let generator = Generator::new(Ruleset::Crashkeep, lists);
         let crash = r#"{"hang":"ui","threads":[{"frames":[{"function":"before"},{"function":"_purecall"},
@@ -126,9 +137,9 @@ mod tests {
             .collect();
         let expected = [
             ("before", Fate::AboveSentinel),
-            ("_purecall", Fate::Prefix),
+            ("_purecall", Fate::Machinery),
             ("", Fate::Nameless),
-            ("memcpy", Fate::Prefix),
+            ("memcpy", Fate::Generic),
             ("main", Fate::Last),
             ("start", Fate::NotReached),
         ];
@@ -138,16 +149,19 @@ mod tests {
             (sentinel.file, sentinel.text.as_str()),
             (SENTINELS, "_purecall")
         );
-        let prefix = &told.frames[3].entries[0];
+        let [prefix, generic] = &told.frames[3].entries[..] else {
+            panic!("{:?}", told.frames[3].entries)
+        };
         assert!(prefix.file == PREFIX && prefix.line > 1, "{prefix:?}");
+        assert!(generic.file == "families/libc.txt", "{generic:?}");
         let rules: Vec<_> = told
             .rules
             .iter()
             .map(|r| (r.rule, r.after.as_str()))
             .collect();
         let expected = [
-            ("SignatureGenerationRule", "_purecall | memcpy | main"),
-            ("HungProcess", "hang: ui | _purecall | memcpy | main"),
+            ("SignatureGenerationRule", "purecall | main"),
+            ("HungProcess", "hang: ui | purecall | main"),
             ("SiteMerge", "main"),
         ];
         assert_eq!(rules, expected);

@@ -268,10 +268,7 @@ impl<'g> KnownFrames<'g> {
         input: &Input<u32>,
         frame: &mut dyn FnMut(u32) -> Result<StoredFrame, E>,
     ) -> Result<String, E> {
-        let product = match self.generator.lists().site().quad(&input.product) {
-            None => "",
-            Some(_) => &input.product,
-        };
+        let product = self.generator.lists().site().scope(&input.product);
         let known = match self
             .known
             .get_mut(&input.is_windows)
@@ -296,6 +293,7 @@ impl<'g> KnownFrames<'g> {
             let judged = names.into_iter().map(|name| name.shared(&scoped));
             known.insert(*id, judged.collect());
         }
+        let is_fault = input.reason.as_deref().is_some_and(native::is_fault);
         let composed = |ids: &[u32]| {
             let frames: Vec<&Name> = ids
                 .iter()
@@ -303,7 +301,7 @@ impl<'g> KnownFrames<'g> {
                 .take(FRAMES_MAX)
                 .collect();
             Thread {
-                composed: Some(native::compose(&frames, &scoped, None)),
+                composed: Some(native::compose(&frames, is_fault, &scoped, None)),
                 ..Thread::default()
             }
         };

@@ -8,55 +8,100 @@
 //!
 //! The entries are regular expressions (`pattern`), matched against the normalised frame. Sentinels are plain
 //! text and must be equal. The fifth file has a site's own rules (`site`). siggen has none, so this file may
-//! be missing.
+//! be missing. The others are the families of the ruleset `crashkeep` (`families`). A family that is missing is
+//! the built-in one, so that a site that has only siggen's files keeps them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
+use super::families::{self, Families, Known, MessageAt, Owner, Role};
 use super::list_file::{Entry, IRRELEVANT, LINE_NUMBERS, ListError, PREFIX, SENTINELS, entries};
 use super::memo::Memo;
-use super::name::Verdict;
-use super::pattern::{self, Check, Patterns, Quad};
+use super::name::{Place, Verdict};
+use super::pattern::{self, Check, Patterns, Quad, Syntax};
 use super::ruleset::Ruleset;
-use super::site::{SITE_RULES, SiteRules};
+use super::site::{SITE_RULES, SiteFrames, SiteRules};
+use super::step::Step;
 use super::text;
 
-/// The files of a set of lists, in the order of [`ListTexts`].
-pub const FILES: [&str; 5] = [IRRELEVANT, PREFIX, SENTINELS, LINE_NUMBERS, SITE_RULES];
+/// The files of a set of lists, in the order of [`ListTexts`]: siggen's, the site's rules, the families.
+pub const FILES: [&str; FIRST_FAMILY + families::BUILTIN.len()] = {
+    let mut files = [""; FIRST_FAMILY + families::BUILTIN.len()];
+    [files[0], files[1], files[2], files[3], files[4]] =
+        [IRRELEVANT, PREFIX, SENTINELS, LINE_NUMBERS, SITE_RULES];
+    let mut at = 0;
+    while at < families::BUILTIN.len() {
+        files[FIRST_FAMILY + at] = families::BUILTIN[at].0;
+        at += 1;
+    }
+    files
+};
+/// Index of the first family in [`FILES`].
+const FIRST_FAMILY: usize = 5;
 
 /// The largest list file that is read, in bytes.
 pub const FILE_BYTES_MAX: usize = 128 << 10;
+/// Limit of bytes of all lists together. A revision is one row of the store.
+const TEXTS_BYTES_MAX: usize = 768 << 10;
 /// Limit of bytes of a frame that are matched against the lists, except in the ruleset `socorro`. A signature
 /// shows only 255 characters of it. So a hostile name has limited cost under any list.
 const FRAME_BYTES_MAX: usize = 4_096;
 
 /// The lists as text, which is edited, stored, exported and imported. One text for each of [`FILES`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListTexts(pub [String; FILES.len()]);
 
 impl ListTexts {
-    /// The lists of siggen 2.2.20241029, and no site rules.
+    /// The lists of siggen 2.2.20241029, no site rules, and our families.
     pub fn builtin() -> ListTexts {
-        ListTexts([
-            include_str!("lists/irrelevant_signature_re.txt").to_string(),
-            include_str!("lists/prefix_signature_re.txt").to_string(),
-            include_str!("lists/signature_sentinels.txt").to_string(),
-            include_str!("lists/signatures_with_line_numbers_re.txt").to_string(),
-            String::new(),
-        ])
+        ListTexts(std::array::from_fn(|at| builtin_text(at).to_string()))
     }
 
-    /// Reads the files of a folder. Only the site rules may be missing.
+    /// The built-in families, and all other lists empty.
+    pub fn families() -> ListTexts {
+        ListTexts(std::array::from_fn(|at| match at {
+            ..FIRST_FAMILY => String::new(),
+            _ => builtin_text(at).to_string(),
+        }))
+    }
+
+    /// The lists of these files, and the built-in ones for families that are missing. Files that are no longer
+    /// known are ignored.
+    pub fn with(files: Vec<(String, String)>) -> ListTexts {
+        let mut texts = ListTexts::families();
+        for (file, text) in files {
+            if let Some(at) = FILES.iter().position(|known| *known == file) {
+                texts.0[at] = text;
+            }
+        }
+        texts
+    }
+
+    /// The families: their files and texts.
+    fn of_families(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let texts = FILES.into_iter().zip(self.0.iter().map(String::as_str));
+        texts.skip(FIRST_FAMILY)
+    }
+
+    /// The lists with their files, except families that are the built-in ones.
+    pub fn changed(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let texts = FILES.into_iter().zip(self.0.iter().map(String::as_str));
+        let changed = texts
+            .enumerate()
+            .filter(|(at, (_, text))| *at < FIRST_FAMILY || *text != builtin_text(*at));
+        changed.map(|(_, named)| named)
+    }
+
+    /// Reads the files of a folder. The site rules and the families may be missing.
     ///
     /// # Errors
     /// A file is missing, too large, or not UTF-8. The [`ListError`] names it.
     pub fn load(folder: &Path) -> Result<ListTexts, ListError> {
-        let mut texts = ListTexts(Default::default());
-        for (name, text) in FILES.into_iter().zip(&mut texts.0) {
+        let mut texts = ListTexts::families();
+        for (at, (name, text)) in FILES.into_iter().zip(&mut texts.0).enumerate() {
             let path = folder.join(name);
-            if name == SITE_RULES && !path.exists() {
+            let may_be_missing = name == SITE_RULES || at >= FIRST_FAMILY;
+            if may_be_missing && !path.exists() {
                 continue;
             }
             *text = read_file(&path)
@@ -79,13 +124,14 @@ impl ListTexts {
         out
     }
 
-    /// Parses the text of [`ListTexts::export`]. A file that is missing is empty.
+    /// Parses the text of [`ListTexts::export`]. A family that is missing is the built-in one, any other file that
+    /// is missing is empty.
     ///
     /// # Errors
     /// The name of a file is unknown or occurs twice, or there is text before the first name. The
     /// [`ListError`] has the line.
     pub fn import(text: &str) -> Result<ListTexts, ListError> {
-        let mut texts = ListTexts(Default::default());
+        let mut texts = ListTexts::families();
         let mut current: Option<usize> = None;
         let mut seen = HashSet::new();
         let refuse = |line: usize, reason: String| {
@@ -98,7 +144,10 @@ impl ListTexts {
         for (number, line) in (1..).zip(text.split_inclusive('\n')) {
             match (heading(text::strip(line)), current) {
                 (Some(name), _) => match FILES.iter().position(|file| *file == name) {
-                    Some(at) if seen.insert(at) => current = Some(at),
+                    Some(at) if seen.insert(at) => {
+                        texts.0[at].clear();
+                        current = Some(at);
+                    }
                     Some(_) => return refuse(number, format!("{name} occurs twice")),
                     None => {
                         return refuse(
@@ -121,11 +170,26 @@ impl ListTexts {
     }
 }
 
+/// The built-in text of a file, by its index in [`FILES`].
+fn builtin_text(at: usize) -> &'static str {
+    match at {
+        0 => include_str!("lists/irrelevant_signature_re.txt"),
+        1 => include_str!("lists/prefix_signature_re.txt"),
+        2 => include_str!("lists/signature_sentinels.txt"),
+        3 => include_str!("lists/signatures_with_line_numbers_re.txt"),
+        4 => "",
+        _ => families::BUILTIN[at - FIRST_FAMILY].1,
+    }
+}
+
 /// The compiled lists.
 #[derive(Debug)]
 pub struct Lists {
     texts: ListTexts,
     base: Quad,
+    families: Families,
+    /// The families of products for which the site switched some off.
+    fewer_families: BTreeMap<String, Families>,
     site: SiteRules,
     is_builtin: bool,
 }
@@ -165,6 +229,12 @@ impl Lists {
                 return Err(ListError::of_file(file, reason));
             }
         }
+        let bytes: usize = texts.0.iter().map(String::len).sum();
+        if bytes > TEXTS_BYTES_MAX {
+            let reason =
+                format!("the lists together are {bytes} bytes, larger than {TEXTS_BYTES_MAX}");
+            return Err(ListError::of_file("lists", reason));
+        }
         // In an export, such a line would start another file.
         for (file, text) in FILES.iter().zip(&texts.0) {
             if let Some(entry) = entries(text).find(|entry| heading(entry.text).is_some()) {
@@ -178,7 +248,7 @@ impl Lists {
                 });
             }
         }
-        let [irrelevant, prefix, sentinels, line_numbers, site] = &texts.0;
+        let [irrelevant, prefix, sentinels, line_numbers, site, ..] = &texts.0;
         let list = |name: &str, text: &str| Patterns::compile(name, check, entries(text));
         let base = Quad {
             irrelevant: list(IRRELEVANT, irrelevant)?,
@@ -187,8 +257,19 @@ impl Lists {
             sentinels: entries(sentinels).map(|e| e.text.to_string()).collect(),
         };
         let site = SiteRules::compile(site)?;
+        let is_checked = matches!(check, Check::Joined);
+        let families = Families::compile(texts.of_families(), is_checked)?;
+        let mut fewer_families = BTreeMap::new();
+        for (product, frames) in site.products() {
+            if texts.of_families().any(|(file, _)| frames.is_off(file)) {
+                let kept = texts.of_families().filter(|(file, _)| !frames.is_off(file));
+                fewer_families.insert(product.to_string(), Families::compile(kept, true)?);
+            }
+        }
         Ok(Lists {
             base,
+            families,
+            fewer_families,
             site,
             texts,
             is_builtin: false,
@@ -209,9 +290,12 @@ impl Lists {
 
     /// The lists that apply to crashes of one product.
     pub(super) fn scoped(&self, ruleset: Ruleset, product: &str) -> Scoped<'_> {
+        let site = self.site.frames(product);
+        let fewer = self.fewer_families.get(self.site.scope(product));
         Scoped {
             lists: self,
-            site: self.site.quad(product),
+            families: fewer.unwrap_or(&self.families),
+            site,
             ruleset,
             memo: None,
         }
@@ -222,7 +306,8 @@ impl Lists {
 #[derive(Clone, Copy)]
 pub(super) struct Scoped<'l> {
     lists: &'l Lists,
-    site: Option<&'l Quad>,
+    families: &'l Families,
+    site: Option<&'l SiteFrames>,
     ruleset: Ruleset,
     memo: Option<&'l Memo>,
 }
@@ -246,13 +331,66 @@ impl<'l> Scoped<'l> {
         self.ruleset == Ruleset::Socorro
     }
 
+    /// Whether a step of the ruleset `crashkeep` applies.
+    pub fn has(&self, step: Step) -> bool {
+        !self.is_parity() && !self.site.is_some_and(|site| site.is_off(step.name()))
+    }
+
     fn any(&self, frame: &str, holds: impl Fn(&Quad, &str) -> bool) -> bool {
         let seen = if self.is_parity() {
             frame
         } else {
             text::first_bytes(frame, FRAME_BYTES_MAX)
         };
-        holds(&self.lists.base, seen) || self.site.is_some_and(|site| holds(site, seen))
+        holds(&self.lists.base, seen) || self.site.is_some_and(|site| holds(&site.quad, seen))
+    }
+
+    fn known(&self, frame: &str) -> Known {
+        if self.is_parity() {
+            return Known::default();
+        }
+        self.families
+            .known(text::first_bytes(frame, FRAME_BYTES_MAX))
+    }
+
+    pub fn message(&self, at: MessageAt) -> &'l str {
+        self.families.message(at)
+    }
+
+    /// What is known about the code of a module; of no module if it is empty.
+    pub fn place(&self, module: &str, is_code: bool) -> Place {
+        if self.is_parity() || module.is_empty() {
+            return Place {
+                is_code,
+                has_module: !module.is_empty(),
+                ..Place::default()
+            };
+        }
+        let place = match self.memo {
+            Some(memo) => memo.place(module, |module| self.place_of(module)),
+            None => self.place_of(module),
+        };
+        Place { is_code, ..place }
+    }
+
+    fn place_of(&self, module: &str) -> Place {
+        // A path, or a name in brackets as in siggen.
+        let module = module.rsplit(['/', '\\']).next().unwrap_or(module);
+        let module = module.trim_matches(['[', ']']);
+        let owner = self.owner(module);
+        Place {
+            is_code: false,
+            has_module: true,
+            owner,
+            file: (owner != Owner::Program).then(|| module.into()),
+        }
+    }
+
+    /// Whose module this is, by the site's rules and then by the families.
+    fn owner(&self, module: &str) -> Owner {
+        let module = text::first_bytes(module, FRAME_BYTES_MAX);
+        let by_site = self.site.and_then(|site| site.owner(module));
+        by_site.unwrap_or_else(|| self.families.owner(module))
     }
 
     pub fn is_irrelevant(&self, frame: &str) -> bool {
@@ -277,6 +415,7 @@ impl<'l> Scoped<'l> {
             is_sentinel: self.is_sentinel(frame),
             is_irrelevant: self.is_irrelevant(frame),
             is_prefix: self.is_prefix(frame),
+            known: self.known(frame),
         }
     }
 
@@ -291,18 +430,51 @@ impl<'l> Scoped<'l> {
         };
         let matches = |entry: &Entry| match file {
             SENTINELS => entry.text == frame,
-            _ => pattern::alone(file, *entry).is_ok_and(|regex| regex.is_match(frame)),
+            _ => pattern::alone(file, *entry, Syntax::FrameStart)
+                .is_ok_and(|regex| regex.is_match(frame.as_bytes())),
         };
         let in_file = entries(&self.lists.texts.0[at]).find(matches);
-        in_file.map(|entry| found(file, entry)).or_else(|| {
-            let own = self.lists.site.entry_for(file, self.site?, frame)?;
-            let text = self.lists.texts.0[FILES.len() - 1].lines().nth(own - 1)?;
-            Some(FoundEntry {
-                file: SITE_RULES,
-                line: own,
-                text: text.to_string(),
-            })
+        in_file
+            .map(|entry| found(file, entry))
+            .or_else(|| self.site_entry_for(file, frame))
+    }
+
+    fn site_entry_for(&self, file: &str, frame: &str) -> Option<FoundEntry> {
+        let line = self.lists.site.entry_for(file, self.site?, frame)?;
+        let text = self.lists.texts.0[FIRST_FAMILY - 1].lines().nth(line - 1)?;
+        Some(FoundEntry {
+            file: SITE_RULES,
+            line,
+            text: text.to_string(),
         })
+    }
+
+    /// The first entry of a family that gives a frame its role. As slow as [`Scoped::entry_for`].
+    pub fn role_entry_for(&self, role: Role, frame: &str) -> Option<FoundEntry> {
+        self.family_entry_for(families::role_word(role), frame)
+    }
+
+    /// The first entry of the site or of a family that gives a module its owner. As slow as
+    /// [`Scoped::entry_for`].
+    pub fn owner_entry_for(&self, owner: Owner, module: &str) -> Option<FoundEntry> {
+        let word = families::owner_word(owner);
+        let by_site = self.site_entry_for(word.unwrap_or("program"), module);
+        by_site.or_else(|| self.family_entry_for(word?, module))
+    }
+
+    fn family_entry_for(&self, word: &str, text: &str) -> Option<FoundEntry> {
+        let texts = self.lists.texts.of_families();
+        let is_on = |file: &str| !self.site.is_some_and(|site| site.is_off(file));
+        texts
+            .filter(|(file, _)| is_on(file))
+            .find_map(|(file, list)| {
+                let entry = families::entry_for(word, list, text)?;
+                Some(FoundEntry {
+                    file,
+                    line: entry.line,
+                    text: entry.text.to_string(),
+                })
+            })
     }
 }
 

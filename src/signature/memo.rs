@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::name::{Language, Name};
+use super::name::{Language, Name, Place};
 use parking_lot::Mutex;
 
 /// Limit of functions that are kept. With [`FUNCTION_BYTES_MAX`] this is at most 80 MiB, and a tenth of that
@@ -16,13 +16,20 @@ const FUNCTIONS_MAX: usize = 1 << 16;
 /// Limit of bytes of a function that is kept. Longer ones are rare and seldom occur twice.
 const FUNCTION_BYTES_MAX: usize = 500;
 
-/// By language and text. Valid for one set of lists.
+/// Limit of modules that are kept.
+const MODULES_MAX: usize = 1 << 12;
+
+/// Valid for one set of lists.
 #[derive(Debug, Default)]
-pub(super) struct Memo([Mutex<HashMap<Box<str>, Name<'static>>>; 2]);
+pub(super) struct Memo {
+    /// By language and text.
+    names: [Mutex<HashMap<Box<str>, Name<'static>>>; Language::COUNT],
+    places: Mutex<HashMap<Box<str>, Place>>,
+}
 
 impl Memo {
     pub fn get(&self, function: &str, language: Language) -> Option<Name<'static>> {
-        let known = self.0[language as usize].lock();
+        let known = self.names[language as usize].lock();
         known.get(function).cloned()
     }
 
@@ -38,11 +45,27 @@ impl Memo {
             return name;
         }
         let name = shared(name);
-        let mut known = self.0[language as usize].lock();
+        let mut known = self.names[language as usize].lock();
         if known.len() >= FUNCTIONS_MAX {
             known.clear();
         }
         known.insert(function.into(), name.clone());
         name
+    }
+
+    /// What is known about a module.
+    pub fn place(&self, module: &str, find: impl FnOnce(&str) -> Place) -> Place {
+        if let Some(known) = self.places.lock().get(module) {
+            return known.clone();
+        }
+        let place = find(module);
+        if module.len() <= FUNCTION_BYTES_MAX {
+            let mut places = self.places.lock();
+            if places.len() >= MODULES_MAX {
+                places.clear();
+            }
+            places.insert(module.into(), place.clone());
+        }
+        place
     }
 }

@@ -12,8 +12,10 @@
 //! 2.2.20241029; the vectors in `tests/fixtures/signatures` check this. siggen is written in Python. `value`,
 //! `json` and `text` reproduce how Python treats odd values and odd characters.
 //!
-//! The ruleset `crashkeep` does a few things better. Each difference has a name (`differences`). A site may
-//! edit the lists and add its own rules (`site`). The data that the rules read of a crash can be stored, and
+//! The ruleset `crashkeep` fits everybody's code. It knows what the code of common languages, systems and
+//! libraries is to a crash (`families`), and finds the code to name it by (`select`), written the same way for
+//! every compiler (`spelling`). It also fixes single faults; each such difference has a name (`differences`).
+//! A site may edit the lists and add its own rules (`site`). The data that the rules read of a crash can be stored, and
 //! its signature computed again at any time (`input`). `explain` shows how a signature was computed.
 //!
 //! Nothing here reads a clock, a store or the network. The time of every step is linear in its input.
@@ -22,6 +24,8 @@ mod computed;
 mod crash_data;
 mod differences;
 mod explain;
+mod families;
+mod fate;
 mod generator;
 mod input;
 mod java;
@@ -35,7 +39,10 @@ mod normalize;
 mod pattern;
 mod rules;
 mod ruleset;
+mod select;
 mod site;
+mod spelling;
+mod step;
 mod text;
 mod value;
 #[cfg(test)]
@@ -47,14 +54,16 @@ pub use computed::Signature;
 pub use crash_data::{CrashData, Frame, Inline, Thread, UnloadedModule};
 pub use differences::{DIFFERENCES, Difference};
 pub use explain::{Explanation, FrameStep, RuleStep};
+pub use fate::Fate;
 pub use generator::Generator;
 pub use input::{Input, KnownFrames, StoredFrame, StoredInline, is_browser_dump, java_lines};
 pub use json::JsonError;
 pub use list_file::ListError;
 pub use lists::{FILES, FoundEntry, ListTexts, Lists};
-pub use native::{FRAMES_MAX, Fate};
+pub use name::FRAMES_MAX;
 pub use ruleset::{Ruleset, UnknownRuleset};
 pub use site::SITE_RULES;
+pub use step::{STEPS, StepText};
 pub use value::{Fault, Value};
 
 impl Generator {

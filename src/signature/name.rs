@@ -4,11 +4,23 @@ use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::families::{Known, Owner};
+
+/// Number of frames of a stack that are looked at, inlined calls included.
+pub const FRAMES_MAX: usize = 40;
+
 /// The language whose rules normalise a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Language {
     Cpp,
     Rust,
+    Swift,
+    /// Go, Objective-C: names are as their language writes them.
+    Verbatim,
+}
+
+impl Language {
+    pub const COUNT: usize = 4;
 }
 
 /// The result of matching a frame against the lists.
@@ -20,6 +32,8 @@ pub(super) struct Verdict {
     pub is_irrelevant: bool,
     /// A signature continues after this frame.
     pub is_prefix: bool,
+    /// What the families know about it.
+    pub known: Known,
 }
 
 /// The text of a frame, and what is known about it.
@@ -30,6 +44,19 @@ pub(super) struct Name<'d> {
     pub listed_bytes: usize,
     /// The verdict of the lists, if it is known.
     pub verdict: Option<Verdict>,
+    pub place: Place,
+}
+
+/// Where the code of a frame is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Whether a function or a source line is known, and not only a module or an address.
+    pub is_code: bool,
+    /// Whether a module is known.
+    pub has_module: bool,
+    pub owner: Owner,
+    /// The file name of the module, unless it is the program's.
+    pub file: Option<Arc<str>>,
 }
 
 /// A text of this crash only, or one that many crashes share.
@@ -58,7 +85,13 @@ impl<'d> Name<'d> {
             text: NameText::Own(text),
             listed_bytes,
             verdict: None,
+            place: Place::default(),
         }
+    }
+
+    /// The same name, of code at a place.
+    pub fn at(self, place: Place) -> Self {
+        Name { place, ..self }
     }
 
     /// The part that is matched against the lists.

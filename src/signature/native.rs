@@ -8,15 +8,14 @@
 use std::borrow::{Borrow, Cow};
 
 use super::crash_data::{Frame, Thread, UnloadedModule};
+use super::fate::Fate;
 use super::lists::Scoped;
-use super::name::{Name, NameText};
+use super::name::{FRAMES_MAX, Name, NameText, Place};
 use super::value::{Fault, Value};
-use super::{normalize, text};
+use super::{normalize, select, text};
 
-/// Number of frames that are looked at, inlined calls included.
-pub const FRAMES_MAX: usize = 40;
 /// The text between the frames of a signature.
-const SEPARATOR: &str = " | ";
+pub(super) const SEPARATOR: &str = " | ";
 
 /// The signature of a thread.
 pub(super) struct Stack {
@@ -28,31 +27,40 @@ pub(super) struct Stack {
     pub is_without_frame: bool,
 }
 
-/// What happened to a frame when the stack was processed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// Nothing is known that could name it.
-    Nameless,
-    /// It is above a sentinel.
-    AboveSentinel,
-    /// It is in the irrelevant list.
-    Irrelevant,
-    /// It is only a module name, the same as that of the frame added before it.
-    Repeated,
-    /// It is part of the signature. The prefix list says that another frame follows.
-    Prefix,
-    /// It is part of the signature and ends it.
-    Last,
-    /// The signature was complete before it.
-    NotReached,
-    /// No other frame could name the crash, so this one was used.
-    Fallback,
+/// What a stack's signature depends on besides its frames.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct System {
+    pub is_windows: bool,
+    /// Whether the crash was an invalid access to memory.
+    pub is_fault: bool,
+}
+
+impl System {
+    /// `os` and `reason` as in the crash data.
+    pub fn new(os: &Value, reason: &Value) -> Self {
+        System {
+            is_windows: os.is_text("Windows NT"),
+            is_fault: matches!(reason, Value::Text(reason) if is_fault(reason)),
+        }
+    }
+}
+
+/// Whether a crash reason, in the words of rust-minidump, is an invalid access to memory.
+pub(super) fn is_fault(reason: &str) -> bool {
+    const WORDS: [&str; 5] = [
+        "SIGSEGV",
+        "SIGBUS",
+        "ACCESS_VIOLATION",
+        "EXC_BAD_ACCESS",
+        "STACK_OVERFLOW",
+    ];
+    WORDS.iter().any(|word| reason.contains(word))
 }
 
 /// The signature of a thread. A thread that does not exist has no frames.
 pub(super) fn stack(
     thread: Option<&Thread>,
-    is_windows: bool,
+    system: System,
     lists: &Scoped,
     mut fates: Option<&mut Vec<Fate>>,
 ) -> Result<Stack, Fault> {
@@ -63,12 +71,12 @@ pub(super) fn stack(
             is_without_frame,
         });
     }
-    let names = names(thread, is_windows, lists)?;
+    let names = names(thread, system.is_windows, lists)?;
     let proto = (!names.is_empty()).then(|| join(names.iter().map(|name| &*name.text)));
     if let Some(fates) = &mut fates {
         **fates = vec![Fate::NotReached; names.len()];
     }
-    let (signature, is_without_frame) = compose(&names, lists, fates);
+    let (signature, is_without_frame) = compose(&names, system.is_fault, lists, fates);
     Ok(Stack {
         signature,
         proto,
@@ -79,6 +87,7 @@ pub(super) fn stack(
 /// Selects the frames of a stack. Returns the signature, and whether no frame was suitable.
 pub(super) fn compose<'d, N: Borrow<Name<'d>>>(
     names: &[N],
+    is_fault: bool,
     lists: &Scoped,
     mut fates: Option<&mut Vec<Fate>>,
 ) -> (String, bool) {
@@ -87,6 +96,23 @@ pub(super) fn compose<'d, N: Borrow<Name<'d>>>(
             fates[at] = fate;
         }
     };
+    if names.is_empty() {
+        return ("EMPTY: no frame data available".to_string(), true);
+    }
+    if lists.is_parity() {
+        return siggen(names, lists, &mut tell);
+    }
+    let selected = select::select(names, is_fault, lists, &mut tell);
+    let signature = join(selected.parts.iter().map(String::as_str));
+    (signature, selected.is_without_frame)
+}
+
+/// Selects the frames as siggen does.
+fn siggen<'d, N: Borrow<Name<'d>>>(
+    names: &[N],
+    lists: &Scoped,
+    tell: &mut dyn FnMut(usize, Fate),
+) -> (String, bool) {
     let start = names
         .iter()
         .position(|name| name.borrow().is_sentinel(lists))
@@ -115,18 +141,14 @@ pub(super) fn compose<'d, N: Borrow<Name<'d>>>(
         }
         tell(at, Fate::Prefix);
     }
-    let signature = match (added.is_empty(), names.get(start)) {
-        (false, _) => join(added.iter().map(|name| &*name.text)),
-        (true, Some(first)) => {
-            let first: &Name = first.borrow();
-            if !first.text.is_empty() {
-                tell(start, Fate::Fallback);
-            }
-            first.text.to_string()
-        }
-        (true, None) => "EMPTY: no frame data available".to_string(),
-    };
-    (signature, added.is_empty())
+    if !added.is_empty() {
+        return (join(added.iter().map(|name| &*name.text)), false);
+    }
+    let first: &Name = names[start].borrow();
+    if !first.text.is_empty() {
+        tell(start, Fate::Fallback);
+    }
+    (first.text.to_string(), true)
 }
 
 fn join<'n>(mut names: impl Iterator<Item = &'n str>) -> String {
@@ -144,6 +166,7 @@ impl<'d> Name<'d> {
         Name {
             verdict: Some(self.verdict.unwrap_or_else(|| lists.verdict(self.listed()))),
             listed_bytes: self.listed_bytes,
+            place: self.place,
             text: NameText::Shared(match self.text {
                 NameText::Own(text) => text.into(),
                 NameText::Shared(text) => text,
@@ -248,14 +271,21 @@ fn name<'d>(
     if is_windows && let Err(fault) = module {
         return Err(fault);
     }
-    if let Some(function) = code.function.text("endswith")? {
+    let place = |is_code| {
+        let known = module.as_ref().ok().copied().flatten();
+        lists.place(known.unwrap_or_default(), is_code)
+    };
+    let function = code.function.text("endswith")?;
+    // The walker's word for a function that has no name is the name of a module.
+    let is_unknown = |function: &str| !lists.is_parity() && function.starts_with("<unknown in ");
+    if let Some(function) = function.filter(|function| !is_unknown(function)) {
         let (language, repaired) = normalize::language(function, file, lists);
         if let Some(repaired) = repaired {
             let normal = normalize::function(&repaired, language, code.line, lists)?;
-            return Ok(Name::new(normal.text.into_owned()));
+            return Ok(Name::new(normal.text.into_owned()).at(place(true)));
         }
         if let Some(known) = lists.memo().and_then(|memo| memo.get(function, language)) {
-            return Ok(known);
+            return Ok(known.at(place(true)));
         }
         let normal = normalize::function(function, language, code.line, lists)?;
         let name = Name::new(normal.text);
@@ -265,28 +295,31 @@ fn name<'d>(
                 memo.keep(function, language, name, |name| name.shared(lists))
             }
             _ => name,
-        });
+        }
+        .at(place(true)));
     }
     if code.line.is_truthy()
         && let Some(file) = file
     {
-        return Ok(Name::new(format!(
-            "{}#{}",
-            base_name(file),
-            code.line.str()
-        )));
+        let text = format!("{}#{}", base_name(file), code.line.str());
+        return Ok(Name::new(text).at(place(true)));
     }
+    let of_module = place(false);
     if let Some(module) = module? {
         let module = if is_windows {
             module.to_lowercase().into()
         } else {
             Cow::Borrowed(module)
         };
-        return Ok(module_name(module, &frame.module_offset, lists));
+        return Ok(module_name(module, &frame.module_offset, lists).at(of_module));
     }
     if let Some(first) = unloaded.first() {
         readable(&first.unreadable)?;
-        return Ok(Name::new(format!("(unloaded {})", first.module.str())));
+        let place = Place {
+            has_module: true,
+            ..Place::default()
+        };
+        return Ok(Name::new(format!("(unloaded {})", first.module.str())).at(place));
     }
     if frame.offset.is_truthy() {
         let offset = frame.offset.str();
@@ -325,6 +358,7 @@ fn module_name<'d>(module: Cow<'d, str>, offset: &Value, lists: &Scoped) -> Name
         text: NameText::Own(text),
         listed_bytes,
         verdict: None,
+        place: Place::default(),
     }
 }
 
@@ -341,13 +375,23 @@ mod tests {
     use super::super::{Lists, Ruleset};
     use super::*;
 
+    const WINDOWS: System = System {
+        is_windows: true,
+        is_fault: true,
+    };
+
     fn signature(frames: &str, ruleset: Ruleset) -> String {
         let text = format!("{{\"threads\":[{{\"frames\":[{frames}]}}]}}");
         let data = CrashData::parse(&text).unwrap();
         let lists = Lists::builtin();
-        stack(data.threads.first(), true, &lists.scoped(ruleset, ""), None)
-            .unwrap()
-            .signature
+        stack(
+            data.threads.first(),
+            WINDOWS,
+            &lists.scoped(ruleset, ""),
+            None,
+        )
+        .unwrap()
+        .signature
     }
 
     #[test]
@@ -413,7 +457,7 @@ mod tests {
         let lists = Lists::builtin();
         let stack = stack(
             Some(&thread),
-            false,
+            WINDOWS,
             &lists.scoped(Ruleset::Socorro, ""),
             None,
         )

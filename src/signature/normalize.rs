@@ -13,6 +13,8 @@ use memchr::{memchr, memchr2};
 
 use super::lists::Scoped;
 use super::name::Language;
+use super::spelling;
+use super::step::Step;
 use super::text;
 use super::value::{Fault, Value};
 
@@ -65,7 +67,19 @@ pub(super) fn language(
     let source = file.and_then(|file| source_path(file).or_else(|| relative_rust(file, lists)));
     match source {
         Some(source) if source.ends_with(".rs") => (Language::Rust, rust_1_34(source, function)),
+        _ if lists.has(Step::Spelling) => (file.map_or(Language::Cpp, by_file), None),
         _ => (Language::Cpp, None),
+    }
+}
+
+fn by_file(file: &str) -> Language {
+    let is = |end: &str| file.ends_with(end);
+    if is(".go") {
+        Language::Verbatim
+    } else if is(".swift") {
+        Language::Swift
+    } else {
+        Language::Cpp
     }
 }
 
@@ -76,10 +90,41 @@ pub(super) fn function<'f>(
     line: &Value,
     lists: &Scoped,
 ) -> Result<Normal<'f>, Fault> {
-    match language {
-        Language::Cpp => cpp_function(function, line, lists),
-        Language::Rust => rust_function(function, line, lists),
+    if !lists.has(Step::Spelling) {
+        return by_language(function, language, line, lists);
     }
+    let tidied = spelling::tidied(function);
+    let language = spelling::language(&tidied, language);
+    match tidied {
+        Cow::Borrowed(tidied) => by_language(tidied, language, line, lists),
+        Cow::Owned(tidied) => {
+            let Normal { text, has_line } = by_language(&tidied, language, line, lists)?;
+            Ok(Normal {
+                text: text.into_owned().into(),
+                has_line,
+            })
+        }
+    }
+}
+
+fn by_language<'f>(
+    function: &'f str,
+    language: Language,
+    line: &Value,
+    lists: &Scoped,
+) -> Result<Normal<'f>, Fault> {
+    let verbatim = match language {
+        Language::Cpp => return cpp_function(function, line, lists),
+        Language::Rust => return rust_function(function, line, lists),
+        Language::Swift => spelling::swift(function),
+        Language::Verbatim => spelling::verbatim(function),
+    };
+    let mut name = Cow::Owned(verbatim);
+    let has_line = finish(&mut name, line, lists);
+    Ok(Normal {
+        text: name,
+        has_line,
+    })
 }
 
 /// The path within the source tree: the third part of `vcs:root:path:revision`, the second of two parts,
@@ -122,9 +167,13 @@ fn cpp_function<'f>(function: &'f str, line: &Value, lists: &Scoped) -> Result<N
     } else {
         bare = without_qualifiers(bare);
     }
-    if !bare.contains("::operator") {
-        bare = last_token(bare)?;
-    }
+    bare = if lists.has(Step::Spelling) {
+        without_result(bare)?
+    } else if bare.contains("::operator") {
+        bare
+    } else {
+        last_token(bare)?
+    };
     let mut name = Cow::Borrowed(bare);
     if name.contains("`anonymous namespace'") {
         name = name
@@ -153,8 +202,34 @@ fn cpp_function<'f>(function: &'f str, line: &Value, lists: &Scoped) -> Result<N
     })
 }
 
+/// The name of a C++ function without its result. The name of an operator may contain a space, as in
+/// `operator new`, and what is before it is treated like any other name.
+fn without_result(function: &str) -> Result<&str, Fault> {
+    const OPERATOR: &str = "operator";
+    let is_word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+    let is_operator = |at: &usize| {
+        let before = function.as_bytes()[..*at].last();
+        let after = function.as_bytes().get(at + OPERATOR.len());
+        !before.is_some_and(is_word) && !after.is_some_and(is_word)
+    };
+    let mut operators = memchr::memmem::find_iter(function.as_bytes(), OPERATOR);
+    let Some(at) = operators.find(is_operator) else {
+        return last_token(function);
+    };
+    if at == 0 || function[..at].ends_with(' ') {
+        return Ok(&function[at..]);
+    }
+    let owner = last_token(&function[..at])?;
+    // The token is a part of the text before the operator, up to its end.
+    Ok(&function[at - owner.len()..])
+}
+
 fn rust_function<'f>(function: &'f str, line: &Value, lists: &Scoped) -> Result<Normal<'f>, Fault> {
-    let mut name = Cow::Borrowed(last_token(function)?);
+    let mut name = if lists.has(Step::Spelling) {
+        without_self_brackets(function)?
+    } else {
+        Cow::Borrowed(last_token(function)?)
+    };
     replace(&mut name, |name| {
         collapsed(name, b'<', b'>', "<T>", &[" as "])
     });
@@ -169,6 +244,21 @@ fn rust_function<'f>(function: &'f str, line: &Value, lists: &Scoped) -> Result<
         text: name,
         has_line,
     })
+}
+
+/// An inherent method of a type, which rustc writes as `<app::Config>::load`, without the angle brackets. A
+/// trait's method, `<app::Config as Drop>::drop`, keeps them.
+fn without_self_brackets(function: &str) -> Result<Cow<'_, str>, Fault> {
+    if !function.starts_with('<') {
+        return last_token(function).map(Cow::Borrowed);
+    }
+    let end = part_end(function.as_bytes(), 0, b'<', b'>');
+    let is_trait = function[..end].contains(" as ");
+    if is_trait || !function[end..].starts_with("::") {
+        return Ok(Cow::Borrowed(function));
+    }
+    let (inner, rest) = (&function[1..end - 1], &function[end..]);
+    Ok(Cow::Owned(format!("{inner}{rest}")))
 }
 
 /// Difference `qualifier-words`: only whole words are removed, and all of them. So `isconst` keeps its end,

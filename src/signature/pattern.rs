@@ -16,6 +16,7 @@
 
 use std::collections::HashSet;
 
+use regex::bytes::{self, RegexSet, RegexSetBuilder};
 use regex::{Regex, RegexBuilder};
 
 use super::list_file::{Entry, ListError};
@@ -50,7 +51,7 @@ impl Patterns {
         for entry in entries {
             let (pattern, _) = translated(entry.text);
             if let Check::Each = check {
-                alone(file, entry)?;
+                alone(file, entry, Syntax::FrameStart)?;
             }
             joined.push_str(if joined.is_empty() { r"\A(?:" } else { "|" });
             joined.push_str(&pattern);
@@ -63,15 +64,7 @@ impl Patterns {
             .size_limit(LIST_BYTES_MAX)
             .dfa_size_limit(CACHE_BYTES_MAX)
             .build()
-            .map_err(|_| {
-                let mib = LIST_BYTES_MAX >> 20;
-                ListError::of_file(
-                    file,
-                    format!(
-                        "its entries are larger than {mib} MiB when compiled; remove some entries"
-                    ),
-                )
-            })?;
+            .map_err(|_| too_large(file))?;
         Ok(Patterns(Some(regex)))
     }
 
@@ -80,7 +73,7 @@ impl Patterns {
     }
 }
 
-/// The four lists that a frame is matched against.
+/// siggen's four lists, which a frame is matched against.
 #[derive(Debug, Default)]
 pub(super) struct Quad {
     pub irrelevant: Patterns,
@@ -89,8 +82,47 @@ pub(super) struct Quad {
     pub sentinels: HashSet<String>,
 }
 
+/// What an entry is matched against, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Syntax {
+    /// The start of a frame, as in siggen's lists.
+    FrameStart,
+    /// A whole frame. Classes such as `\w` are ASCII only, because names of code are, and Unicode's classes
+    /// make large automata.
+    Frame,
+    /// The whole file name of a module, in any case. Classes are ASCII only.
+    Module,
+}
+
+/// Patterns of [`Syntax::Frame`] or [`Syntax::Module`] as one for [`set`]. Without patterns, it matches nothing.
+pub(super) fn whole(patterns: &[&str]) -> String {
+    if patterns.is_empty() {
+        return r"[^\x00-\xff]".to_string();
+    }
+    let patterns: Vec<String> = patterns.iter().map(|p| translated(p).0).collect();
+    format!(r"\A(?:{})\z", patterns.join("|"))
+}
+
+/// A matcher that says which of several patterns match.
+pub(super) fn set(file: &str, patterns: &[String], syntax: Syntax) -> Result<RegexSet, ListError> {
+    RegexSetBuilder::new(patterns)
+        .unicode(false)
+        .case_insensitive(syntax == Syntax::Module)
+        .size_limit(LIST_BYTES_MAX)
+        .dfa_size_limit(CACHE_BYTES_MAX)
+        .build()
+        .map_err(|_| too_large(file))
+}
+
+fn too_large(file: &str) -> ListError {
+    let mib = LIST_BYTES_MAX >> 20;
+    let reason =
+        format!("its entries are larger than {mib} MiB when compiled; remove some entries");
+    ListError::of_file(file, reason)
+}
+
 /// Compiles one entry alone, to find out what is wrong with it and where.
-pub(super) fn alone(file: &str, entry: Entry) -> Result<Regex, ListError> {
+pub(super) fn alone(file: &str, entry: Entry, syntax: Syntax) -> Result<bytes::Regex, ListError> {
     let (pattern, origins) = translated(entry.text);
     let error = |offset: usize, reason: String| ListError {
         file: file.to_string(),
@@ -110,7 +142,14 @@ pub(super) fn alone(file: &str, entry: Entry) -> Result<Regex, ListError> {
             other => error(0, other.to_string()),
         });
     }
-    RegexBuilder::new(&format!(r"\A(?:{pattern})"))
+    let end = if syntax == Syntax::FrameStart {
+        ""
+    } else {
+        r"\z"
+    };
+    bytes::RegexBuilder::new(&format!(r"\A(?:{pattern}){end}"))
+        .unicode(syntax == Syntax::FrameStart)
+        .case_insensitive(syntax == Syntax::Module)
         .size_limit(ENTRY_BYTES_MAX)
         .build()
         .map_err(|_| {
@@ -124,7 +163,7 @@ pub(super) fn alone(file: &str, entry: Entry) -> Result<Regex, ListError> {
 
 /// Translates a pattern from Python's syntax to that of the `regex` crate. Also returns, for each byte of the
 /// result, the byte of the pattern from which it comes.
-fn translated(pattern: &str) -> (String, Vec<usize>) {
+pub(super) fn translated(pattern: &str) -> (String, Vec<usize>) {
     let mut out = String::with_capacity(pattern.len() + 8);
     let mut origins = Vec::with_capacity(pattern.len() + 8);
     let mut chars = pattern.char_indices();

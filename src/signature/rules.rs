@@ -8,10 +8,11 @@ use std::borrow::Cow;
 
 use super::computed::{SIGNATURE_CHARS_MAX, Signature};
 use super::crash_data::CrashData;
+use super::families::Kind;
 use super::generator::Generator;
 use super::ruleset::Ruleset;
 use super::value::{Fault, NotInteger, Value};
-use super::{java, native, text};
+use super::{java, native, select, text};
 
 /// Limit of an abort message in a signature, in characters.
 const ABORT_CHARS_MAX: usize = 80;
@@ -125,12 +126,12 @@ fn generate(
         return Ok(());
     }
     let thread = data.thread(thread_index);
-    let is_windows = data.os.is_text("Windows NT");
+    let system = native::System::new(&data.os, &data.reason);
     let lists = match lists {
         Lists::Given => generator.scoped(&data.product),
         Lists::Watchdog => generator.watchdog_lists(&data.product),
     };
-    let stack = native::stack(thread, is_windows, &lists, None)?;
+    let stack = native::stack(thread, system, &lists, None)?;
     if stack.is_without_frame {
         let text = format!("CSignatureTool: no frame data for crashing thread ({thread_digits})");
         out.note(GENERATION, &text);
@@ -184,8 +185,13 @@ fn bad_hardware(_: &Generator, data: &CrashData, out: &mut Signature) -> Result<
 ///
 /// If a small allocation fails, the code that requested it is not the cause, so the signature is discarded.
 fn out_of_memory(_: &Generator, data: &CrashData, out: &mut Signature) -> Result<(), Fault> {
-    if !is_out_of_memory(data, out)? {
+    // The ruleset `crashkeep` has put the kind in front already, if the stack shows it.
+    let of_stack = without_kind(&out.text, Kind::OutOfMemory.word()).map(str::to_string);
+    if of_stack.is_none() && !is_out_of_memory(data, out)? {
         return Ok(());
+    }
+    if let Some(text) = of_stack {
+        out.text = text;
     }
     let size = &data.oom_allocation_size;
     let signature = if data.js_large_allocation_failure.is_text("Reporting") {
@@ -200,6 +206,13 @@ fn out_of_memory(_: &Generator, data: &CrashData, out: &mut Signature) -> Result
     };
     out.set("OOMSignature", signature);
     Ok(())
+}
+
+/// The signature without the kind in front of it, if it has this kind.
+fn without_kind<'s>(signature: &'s str, kind: &str) -> Option<&'s str> {
+    signature
+        .strip_prefix(kind)?
+        .strip_prefix(native::SEPARATOR)
 }
 
 fn is_out_of_memory(data: &CrashData, out: &Signature) -> Result<bool, Fault> {
@@ -257,13 +270,14 @@ fn abort(generator: &Generator, data: &CrashData, out: &mut Signature) -> Result
                 .unwrap_or_else(|| message.not_iterable()));
         }
     };
+    // The ruleset `crashkeep` has put the same in front already, if the stack shows it.
+    let text = without_kind(&out.text, Kind::Abort.word()).unwrap_or(&out.text);
     let signature = if message.contains("###!!! ABORT: file ") {
-        format!("Abort | {}", out.text)
+        format!("Abort | {text}")
     } else {
         format!(
-            "Abort | {} | {}",
-            abort_text(&message, generator.ruleset()),
-            out.text
+            "Abort | {} | {text}",
+            abort_text(&message, generator.ruleset())
         )
     };
     out.set("AbortSignature", signature);
@@ -441,7 +455,8 @@ fn ipc_message_name(_: &Generator, data: &CrashData, out: &mut Signature) -> Res
 }
 
 fn stack_overflow(_: &Generator, data: &CrashData, out: &mut Signature) -> Result<(), Fault> {
-    if data.reason.is_text("EXCEPTION_STACK_OVERFLOW") {
+    let is_said = without_kind(&out.text, select::STACK_OVERFLOW).is_some();
+    if data.reason.is_text("EXCEPTION_STACK_OVERFLOW") && !is_said {
         out.set(
             "StackOverflowSignature",
             format!("stackoverflow | {}", out.text),

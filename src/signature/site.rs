@@ -6,6 +6,9 @@
 //! prefix      [@PRODUCT] PATTERN
 //! line-number [@PRODUCT] PATTERN
 //! sentinel    [@PRODUCT] FRAME
+//! program     [@PRODUCT] MODULE         the file name of a module of the program
+//! library     [@PRODUCT] MODULE         the file name of a module that is not the program's
+//! off         [@PRODUCT] STEP or FILE   a step of the ruleset `crashkeep`, or a file of its families
 //! rename      [@PRODUCT] SIGNATURE => NAME
 //! merge       [@PRODUCT] SIGNATURE => SIGNATURE
 //! split       [@PRODUCT] SIGNATURE by ANNOTATION
@@ -19,8 +22,12 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::computed::SIGNATURE_CHARS_MAX;
+use regex::bytes::RegexSet;
+
+use super::families::{self, Owner};
 use super::list_file::{Entry, IRRELEVANT, LINE_NUMBERS, ListError, PREFIX, SENTINELS, entries};
-use super::pattern::{self, Check, Patterns, Quad};
+use super::pattern::{self, Check, Patterns, Quad, Syntax};
+use super::step;
 use super::text;
 
 pub const SITE_RULES: &str = "site_rules.txt";
@@ -40,20 +47,56 @@ const LISTS: [(&str, &str); 4] = [
     ("sentinel", SENTINELS),
 ];
 
+/// The owners of modules that site rules can set: the word in a rule, and the owner.
+const OWNERS: [(&str, Owner); 2] = [("program", Owner::Program), ("library", Owner::Library)];
+const OFF: &str = "off";
+
 #[derive(Debug, Default)]
 pub(super) struct SiteRules {
-    /// By product; `""` is for products without their own entries.
-    quads: BTreeMap<String, Quad>,
+    /// By product; `""` is for products without their own entries. Empty if no rule applies to frames.
+    frames: BTreeMap<String, SiteFrames>,
     additions: Vec<Addition>,
+    switches: Vec<Switch>,
     renames: Vec<Change>,
     merges: Vec<Change>,
     splits: Vec<Change>,
+}
+
+/// What the site's rules say about the frames of one product.
+#[derive(Debug)]
+pub(super) struct SiteFrames {
+    /// Additions to siggen's lists.
+    pub quad: Quad,
+    /// One pattern for each of [`OWNERS`].
+    owners: RegexSet,
+    /// Steps and families that are switched off.
+    off: HashSet<String>,
+}
+
+impl SiteFrames {
+    /// Whose module this is; `None` if no rule says so.
+    pub fn owner(&self, module: &str) -> Option<Owner> {
+        let first = self.owners.matches(module.as_bytes()).iter().next();
+        first.map(|at| OWNERS[at].1)
+    }
+
+    pub fn is_off(&self, name: &str) -> bool {
+        self.off.contains(name)
+    }
+}
+
+/// A step or a family that is switched off.
+#[derive(Debug)]
+struct Switch {
+    product: Option<String>,
+    name: String,
 }
 
 /// An additional entry of a list.
 #[derive(Debug)]
 struct Addition {
     product: Option<String>,
+    /// The file of the list, or the word of one of [`OWNERS`].
     file: &'static str,
     line: usize,
     column: usize,
@@ -111,18 +154,16 @@ impl SiteRules {
             }
         }
         rules.refuse_circles()?;
-        let products: HashSet<Option<&str>> = rules
-            .additions
-            .iter()
-            .map(|a| a.product.as_deref())
-            .collect();
-        let mut quads = BTreeMap::new();
+        let additions = rules.additions.iter().map(|a| a.product.as_deref());
+        let switches = rules.switches.iter().map(|s| s.product.as_deref());
+        let products: HashSet<Option<&str>> = additions.chain(switches).collect();
+        let mut frames = BTreeMap::new();
         if !products.is_empty() {
             for product in products.into_iter().flatten().chain([""]) {
-                quads.insert(product.to_string(), rules.quad_of(product)?);
+                frames.insert(product.to_string(), rules.frames_of(product)?);
             }
         }
-        rules.quads = quads;
+        rules.frames = frames;
         Ok(rules)
     }
 
@@ -137,7 +178,23 @@ impl SiteRules {
             ));
         }
         let column = entry.column + entry.text[..offset_in(entry.text, rest)].chars().count();
-        if let Some((_, file)) = LISTS.into_iter().find(|(word, _)| *word == kind) {
+        if kind == OFF {
+            if !step::STEPS.iter().any(|step| step.name == rest)
+                && !families::BUILTIN.iter().any(|(file, _)| *file == rest)
+            {
+                let steps = step::STEPS.map(|step| step.name).join(", ");
+                let reason = format!(
+                    "unknown step or family {rest:?}; accepted: {steps}, or the file of a family"
+                );
+                return Err(wrong(entry, offset_in(entry.text, rest), reason));
+            }
+            let name = rest.to_string();
+            self.switches.push(Switch { product, name });
+            return Ok(());
+        }
+        let list = LISTS.into_iter().find(|(word, _)| *word == kind);
+        let owner = OWNERS.into_iter().find(|(word, _)| *word == kind);
+        if let Some(file) = list.map(|(_, file)| file).or(owner.map(|(word, _)| word)) {
             let addition = Addition {
                 product,
                 file,
@@ -146,7 +203,7 @@ impl SiteRules {
                 text: rest.to_string(),
             };
             if file != SENTINELS {
-                pattern::alone(SITE_RULES, addition.entry())?;
+                pattern::alone(SITE_RULES, addition.entry(), addition.syntax())?;
             }
             self.additions.push(addition);
             return Ok(());
@@ -157,8 +214,9 @@ impl SiteRules {
             "split" => (&mut self.splits, " by "),
             _ => {
                 let words = LISTS.map(|(word, _)| word).join(", ");
-                let reason =
-                    format!("unknown rule {kind:?}; accepted: {words}, rename, merge, split");
+                let reason = format!(
+                    "unknown rule {kind:?}; accepted: {words}, program, library, off, rename, merge, split"
+                );
                 return Err(wrong(entry, 0, reason));
             }
         };
@@ -234,7 +292,7 @@ impl SiteRules {
         Ok(())
     }
 
-    fn quad_of(&self, product: &str) -> Result<Quad, ListError> {
+    fn frames_of(&self, product: &str) -> Result<SiteFrames, ListError> {
         let of = |file: &'static str| {
             let additions = self.additions.iter();
             additions.filter(move |a| a.file == file && is_for(&a.product, product))
@@ -242,29 +300,52 @@ impl SiteRules {
         let list = |file: &'static str| {
             Patterns::compile(SITE_RULES, Check::Joined, of(file).map(Addition::entry))
         };
-        Ok(Quad {
-            irrelevant: list(IRRELEVANT)?,
-            prefix: list(PREFIX)?,
-            line_numbers: list(LINE_NUMBERS)?,
-            sentinels: of(SENTINELS).map(|a| a.text.clone()).collect(),
+        let owners = OWNERS.map(|(word, _)| {
+            let patterns: Vec<&str> = of(word).map(|a| a.text.as_str()).collect();
+            pattern::whole(&patterns)
+        });
+        let switches = self.switches.iter().filter(|s| is_for(&s.product, product));
+        Ok(SiteFrames {
+            quad: Quad {
+                irrelevant: list(IRRELEVANT)?,
+                prefix: list(PREFIX)?,
+                line_numbers: list(LINE_NUMBERS)?,
+                sentinels: of(SENTINELS).map(|a| a.text.clone()).collect(),
+            },
+            owners: pattern::set(SITE_RULES, &owners, Syntax::Module)?,
+            off: switches.map(|s| s.name.clone()).collect(),
         })
     }
 
-    /// The site's additions to the lists for a product.
-    pub fn quad(&self, product: &str) -> Option<&Quad> {
-        self.quads.get(product).or_else(|| self.quads.get(""))
+    /// The product, or `""` if no rule is for its frames alone.
+    pub fn scope<'p>(&self, product: &'p str) -> &'p str {
+        if self.frames.contains_key(product) {
+            product
+        } else {
+            ""
+        }
     }
 
-    /// The line of the first entry that adds to `file` and matches.
-    pub fn entry_for(&self, file: &str, quad: &Quad, frame: &str) -> Option<usize> {
-        let product = self
-            .quads
-            .iter()
-            .find(|(_, known)| std::ptr::eq(*known, quad))?
-            .0;
+    /// What the site's rules say about the frames of a product; `None` if nothing.
+    pub fn frames(&self, product: &str) -> Option<&SiteFrames> {
+        self.frames.get(self.scope(product))
+    }
+
+    /// The products with rules for their frames; `""` stands for all others.
+    pub fn products(&self) -> impl Iterator<Item = (&str, &SiteFrames)> {
+        let products = self.frames.iter();
+        products.map(|(product, frames)| (product.as_str(), frames))
+    }
+
+    /// The line of the first rule that adds to `file` and matches. For modules, `file` is the word of the
+    /// rule.
+    pub fn entry_for(&self, file: &str, frames: &SiteFrames, frame: &str) -> Option<usize> {
+        let mut known = self.frames.iter();
+        let (product, _) = known.find(|(_, known)| std::ptr::eq(*known, frames))?;
         let matches = |a: &&Addition| match file {
             SENTINELS => a.text == frame,
-            _ => pattern::alone(SITE_RULES, a.entry()).is_ok_and(|regex| regex.is_match(frame)),
+            _ => pattern::alone(SITE_RULES, a.entry(), a.syntax())
+                .is_ok_and(|regex| regex.is_match(frame.as_bytes())),
         };
         let mut additions = self.additions.iter();
         let found = additions
@@ -353,6 +434,14 @@ impl Addition {
             line: self.line,
             column: self.column,
             text: &self.text,
+        }
+    }
+
+    fn syntax(&self) -> Syntax {
+        if OWNERS.iter().any(|(word, _)| *word == self.file) {
+            Syntax::Module
+        } else {
+            Syntax::FrameStart
         }
     }
 }
@@ -448,16 +537,30 @@ mod tests {
     fn additions_to_the_lists_hold_for_all_or_for_one_product() {
         let rules =
             SiteRules::compile("prefix every\nirrelevant @Lynx one\nsentinel two").expect("good");
-        let quad = |product: &str| rules.quad(product).expect("additions");
+        let quad = |product: &str| &rules.frames(product).expect("additions").quad;
         assert!(quad("Lynx").prefix.matches("everything") && quad("").prefix.matches("every"));
         assert!(quad("Lynx").irrelevant.matches("one") && !quad("Other").irrelevant.matches("one"));
         assert!(quad("Other").sentinels.contains("two"));
         assert!(
             SiteRules::compile("rename a => b")
                 .expect("good")
-                .quad("")
+                .frames("")
                 .is_none()
         );
+    }
+
+    #[test]
+    fn modules_get_an_owner_and_steps_are_switched_off() {
+        let rules = SiteRules::compile(
+            "program game-.*\\.dll\nlibrary @Lynx .*\\.plugin\noff @Lynx generic\noff families/go.txt",
+        )
+        .expect("good");
+        let frames = |product: &str| rules.frames(product).expect("rules");
+        assert_eq!(frames("").owner("Game-Core.DLL"), Some(Owner::Program));
+        assert_eq!(frames("").owner("x.plugin"), None);
+        assert_eq!(frames("Lynx").owner("x.plugin"), Some(Owner::Library));
+        assert!(frames("Lynx").is_off("generic") && !frames("").is_off("generic"));
+        assert!(frames("").is_off("families/go.txt"));
     }
 
     #[test]
@@ -474,6 +577,11 @@ mod tests {
         check("rename a =>  ", "needs `=>`");
         check("prefix @Lynx a(b", ":1:15: unclosed group");
         check("prefix @Lynx", ":1:13: the rule has no pattern");
+        check(
+            "off all",
+            ":1:5: unknown step or family \"all\"; accepted: dispatch",
+        );
+        check("program a(b", ":1:10: unclosed group");
         check(
             "prefix @\"Lynx a",
             "the quotation mark after the product is missing",

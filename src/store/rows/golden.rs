@@ -260,14 +260,22 @@ fn signatures() {
         unloaded_module: Some(text("old.dll")),
     };
     check(frame, FRAME_1);
+    let files = [
+        ("irrelevant_signature_re.txt", "a"),
+        ("prefix_signature_re.txt", "b"),
+        ("signature_sentinels.txt", "c"),
+        ("signatures_with_line_numbers_re.txt", "d"),
+        ("site_rules.txt", "e"),
+    ];
     let revision = RevisionRow {
-        texts: ["a", "b", "c", "d", "e"].map(String::from),
+        lists: files.map(|(file, text)| (file.into(), text.into())).into(),
         author: "ana".into(),
         at_ms: 15,
         comment: "why".into(),
         restores: Some(3),
     };
-    check(revision, REVISION_1);
+    reads(&revision, REVISION_1);
+    check(revision, REVISION_2);
     let resign = ResignRow {
         begun_at_ms: 16,
         ended_at_ms: None,
@@ -420,6 +428,7 @@ const INPUT_1: &str = "\
 const FRAME_1: &str = "\
     0101046d61696e0105612e6578650103612e63011101043078313001083078343030303130010105696e6e6572\
     0001010101076f6c642e646c6c";
+const REVISION_2: &str = "02051b697272656c6576616e745f7369676e61747572655f72652e7478740161177072656669785f7369676e61747572655f72652e7478740162177369676e61747572655f73656e74696e656c732e7478740163237369676e6174757265735f776974685f6c696e655f6e756d626572735f72652e74787401640e736974655f72756c65732e747874016503616e611e037768790103";
 const REVISION_1: &str = "010161016201630164016503616e611e037768790103";
 const RESIGN_1: &str = "012000010102030405";
 const SYMBOLS_1: &str = "\

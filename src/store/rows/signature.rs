@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Row;
+use super::{Body, Row};
+use crate::store::error::StoreError;
 
 /// The fields of a crash that its signature is made from; frames are numbers of the table `frames`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,8 +59,8 @@ impl Row for FrameRow {
 /// A revision of the signature lists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevisionRow {
-    /// The texts of the five lists.
-    pub texts: [String; 5],
+    /// The files of the lists and their texts. Files that are as they were built in may be left out.
+    pub lists: Vec<(String, String)>,
     pub author: String,
     pub at_ms: i64,
     pub comment: String,
@@ -67,9 +68,44 @@ pub struct RevisionRow {
     pub restores: Option<u64>,
 }
 
+/// Version 1 had five lists, in this order.
+#[derive(Deserialize)]
+struct RevisionRowV1 {
+    texts: [String; 5],
+    author: String,
+    at_ms: i64,
+    comment: String,
+    restores: Option<u64>,
+}
+
+const FILES_V1: [&str; 5] = [
+    "irrelevant_signature_re.txt",
+    "prefix_signature_re.txt",
+    "signature_sentinels.txt",
+    "signatures_with_line_numbers_re.txt",
+    "site_rules.txt",
+];
+
+impl From<RevisionRowV1> for RevisionRow {
+    fn from(old: RevisionRowV1) -> Self {
+        let files = FILES_V1.into_iter().map(str::to_owned);
+        RevisionRow {
+            lists: files.zip(old.texts).collect(),
+            author: old.author,
+            at_ms: old.at_ms,
+            comment: old.comment,
+            restores: old.restores,
+        }
+    }
+}
+
 impl Row for RevisionRow {
     const NAME: &'static str = "a revision of the lists";
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
+
+    fn read_older(version: u8, body: Body<'_>) -> Option<Result<Self, StoreError>> {
+        (version == 1).then(|| body.read::<RevisionRowV1>().map(Self::from))
+    }
 }
 
 /// How far crashes got a new signature after a revision.

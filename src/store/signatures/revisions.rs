@@ -143,7 +143,11 @@ impl Stored for Revision {
 
     fn to_row(&self) -> RevisionRow {
         RevisionRow {
-            texts: self.texts.0.clone(),
+            lists: self
+                .texts
+                .changed()
+                .map(|(file, text)| (file.to_owned(), text.to_owned()))
+                .collect(),
             author: self.author.clone(),
             at_ms: self.at_ms,
             comment: self.comment.clone(),
@@ -153,7 +157,7 @@ impl Stored for Revision {
 
     fn from_row(row: RevisionRow) -> Self {
         Self {
-            texts: ListTexts(row.texts),
+            texts: ListTexts::with(row.lists),
             author: row.author,
             at_ms: row.at_ms,
             comment: row.comment,
