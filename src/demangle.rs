@@ -34,7 +34,10 @@ mod tests {
         };
         check("_ZN3app5Shell4openEi", Some("app::Shell::open(int)"));
         check("?open@Shell@app@@QEAAXH@Z", Some("app::Shell::open(int)"));
-        check("_RNvCskwGfYPst2Cb_3foo16example_function", Some("foo::example_function"));
+        check(
+            "_RNvCskwGfYPst2Cb_3foo16example_function",
+            Some("foo::example_function"),
+        );
         check("main", None);
         check("_Zzz", None);
         check(&format!("_Z{}", "3app".repeat(2_000)), None);

@@ -116,17 +116,16 @@ impl StoredFrame {
         }
         let has = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         let is_named = has(&self.function) || (has(&self.file) && self.line.is_some_and(|n| n > 0));
-        // Inlined calls without a function name use the frame's module instead.
-        let is_module_read = !is_named || self.inlines.iter().any(|i| !has(&i.function));
-        if !is_module_read {
-            self.module = None;
+        // Inlined calls without a function name are named by the place in the module instead.
+        let is_offset_read = !is_named || self.inlines.iter().any(|i| !has(&i.function));
+        if !is_offset_read {
             self.module_offset = None;
         }
         if is_named || has(&self.module) {
             self.unloaded_module = None;
         }
         let is_address_read =
-            !has(&self.module) && self.unloaded_module.is_none() && (!is_named || is_module_read);
+            !has(&self.module) && self.unloaded_module.is_none() && is_offset_read;
         if !is_address_read {
             // It differs between runs.
             self.offset = None;
@@ -346,6 +345,7 @@ mod tests {
         check(frame("", "A.dll", "0x7ff1"), true, module_only);
         let named = StoredFrame {
             function: Some("f".into()),
+            module: Some("a".into()),
             ..StoredFrame::default()
         };
         check(frame("f", "a", "0x7ff1"), false, named);

@@ -26,8 +26,8 @@ use super::step::Step;
 const DISPATCH_FRAMES_MAX: usize = 30;
 /// Frames among which the machinery of a failure is looked for.
 const MACHINERY_FRAMES_MAX: usize = 24;
-/// Other named frames that may be between two frames of the machinery: functions of the program that report
-/// the failure.
+/// Other frames that may be between two frames of the machinery, or between a handler and the code that called
+/// it: functions of the program that report the failure.
 const REPORTING_FRAMES_MAX: usize = 2;
 /// Limit of functions that a recursion repeats.
 const CYCLE_MAX: usize = 8;
@@ -162,18 +162,25 @@ impl<'n> Selection<'_, 'n, '_> {
             return 0;
         }
         let mut start = 0;
-        let mut is_in_handler = false;
+        // Frames since the last one of a handler.
+        let mut since_handler = usize::MAX;
         for (at, item) in self.frames.iter().enumerate().take(DISPATCH_FRAMES_MAX) {
             match item.role(self.lists) {
-                Some(Role::Handler) => is_in_handler = true,
+                Some(Role::Handler) => {
+                    since_handler = 0;
+                    continue;
+                }
                 Some(Role::Dispatch) => start = at + 1,
                 // A handler is called by the code that delivers signals, also if that has no name.
-                _ if is_in_handler && item.is_nameless_library(self.lists) => {
+                _ if since_handler <= REPORTING_FRAMES_MAX
+                    && item.is_nameless_library(self.lists) =>
+                {
                     start = at + 1;
-                    is_in_handler = false;
+                    since_handler = usize::MAX;
                 }
                 _ => {}
             }
+            since_handler = since_handler.saturating_add(1);
         }
         if start < self.frames.len() { start } else { 0 }
     }

@@ -330,7 +330,7 @@ fn a_crash_is_found_by_everything_that_the_search_form_offers() {
         "product=Acme+Server",
         "version=2.4.1",
         "platform=Linux",
-        "signature=~decode_tile",
+        "signature=~render::fetch",
         "product=!Other",
         "q=decode_tile",
         "cpu_arch=amd64",
