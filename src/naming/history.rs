@@ -11,7 +11,7 @@ use super::inputs::{Bases, input_of, rebuilt};
 use super::{ActiveLists, Naming};
 use crate::periodic::{Left, PeriodicTask};
 use crate::process;
-use crate::signature::KnownFrames;
+use crate::signature::{KnownFrames, rules_version};
 use crate::store::signatures::{Progress, Resigned, Signed};
 use crate::store::{Payload, StoreError};
 
@@ -28,8 +28,9 @@ impl Naming {
     pub fn start(self: &Arc<Self>) -> io::Result<()> {
         let naming = self.clone();
         let mut kept_up_to = 0;
+        let mut is_noted = false;
         let task = PeriodicTask::start("naming", LOOK_EVERY, move |woken| {
-            match naming.catch_up(woken, &mut kept_up_to) {
+            match naming.catch_up(woken, &mut kept_up_to, &mut is_noted) {
                 Ok(()) => {}
                 Err(Interrupted::Stopped) => return Left::Ended,
                 Err(Interrupted::Store(error)) => {
@@ -43,8 +44,20 @@ impl Naming {
     }
 
     /// Stores missing inputs, and re-signs everything that has to be re-signed.
-    fn catch_up(&self, woken: &Receiver<()>, kept_up_to: &mut u64) -> Result<(), Interrupted> {
+    fn catch_up(
+        &self,
+        woken: &Receiver<()>,
+        kept_up_to: &mut u64,
+        is_noted: &mut bool,
+    ) -> Result<(), Interrupted> {
         self.keep_inputs(woken, kept_up_to)?;
+        if !*is_noted {
+            // After an upgrade, or with another ruleset.
+            if self.store.sign_by(rules_version(self.ruleset))? {
+                tracing::info!("other rules signed the crashes; signing them again");
+            }
+            *is_noted = true;
+        }
         while let Some((revision, row)) = self.store.resigns(1)?.pop() {
             let active = self.active();
             if row.ended_at_ms.is_some() || active.revision != revision {

@@ -125,7 +125,7 @@ fn frame_row(at: usize, frame: &FrameStep) -> Markup {
         li.sys[!is_kept] {
             span.n { (at) }
             span.fn { @if frame.name.is_empty() { span.faint { "no name" } } @else { (shown(&frame.name)) } }
-            span.mod.fate { (text) }
+            span.mod.fate { (text) @if let Some(step) = frame.fate.step() { " " code { (step) } } }
             @for entry in &frame.entries {
                 span.src { (entry.file) ":" (entry.line) " " (shown(&entry.text)) }
             }

@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::crash::id::CrashId;
 use crate::naming::{Group, Groups, Preview, ReviseError};
-use crate::signature::{FILES, ListTexts, SITE_RULES};
+use crate::signature::{FILES, FIRST_FAMILY, ListTexts, SITE_RULES, STEPS};
 use crate::store::signatures::{NewRevision, ResignRow, Revision};
 use crate::web::{Captures, Params, Request, Response, WebError};
 
@@ -254,15 +254,9 @@ impl View {
                         h2 { "The lists" }
                         span.act { a href="/api/SignatureLists/" { "export" } }
                     }
-                    @for (file, text) in FILES.into_iter().zip(&self.draft.texts.0) {
-                        details open[file == SITE_RULES] {
-                            summary { span.mono { (file) } " " span.faint { (entries_text(text)) } }
-                            div.body {
-                                @if file == SITE_RULES { (site_help()) }
-                                // A browser ignores a newline directly after the tag.
-                                textarea name=(file) rows="14" spellcheck="false" aria-label=(file) readonly[!self.may_change] { "\n" (text) }
-                            }
-                        }
+                    @for (at, (file, text)) in FILES.into_iter().zip(&self.draft.texts.0).enumerate() {
+                        @if at == FIRST_FAMILY { (families_help()) }
+                        (self.list(file, text))
                     }
                     @if self.may_change {
                         div.body.filters {
@@ -272,6 +266,19 @@ impl View {
                             button type="submit" formaction="/signatures/apply" { "Apply" }
                         }
                     }
+                }
+            }
+        }
+    }
+
+    fn list(&self, file: &str, text: &str) -> Markup {
+        html! {
+            details open[file == SITE_RULES] {
+                summary { span.mono { (file) } " " span.faint { (entries_text(text)) } }
+                div.body {
+                    @if file == SITE_RULES { (site_help()) }
+                    // A browser ignores a newline directly after the tag.
+                    textarea name=(file) rows="14" spellcheck="false" aria-label=(file) readonly[!self.may_change] { "\n" (text) }
                 }
             }
         }
@@ -349,8 +356,24 @@ fn site_help() -> Markup {
     html! {
         p.muted.small {
             "Your own rules, one per line: " code { "irrelevant" } ", " code { "prefix" } ", " code { "line-number" } " or " code { "sentinel" }
-            " followed by an entry of that list; " code { "rename A => B" } "; " code { "merge A* => B" } "; " code { "split A by Annotation" } ". "
+            " followed by an entry of that list; " code { "program" } " or " code { "library" } " followed by the file name of a module; "
+            code { "off" } " followed by a step or a family; " code { "rename A => B" } "; " code { "merge A* => B" } "; " code { "split A by Annotation" } ". "
             code { "@Product" } " after the first word limits the rule to one product."
+        }
+    }
+}
+
+fn families_help() -> Markup {
+    html! {
+        div.body {
+            h3 { "Families" }
+            p.muted.small {
+                "What the code of common languages, systems and libraries is to a crash, for the rules " code { "crashkeep" } ". "
+                "Each step can be switched off with a site rule, for example " code { "off generic" } " or " code { "off @Product generic" } "."
+            }
+            div.scroll { table.steps { tbody {
+                @for step in STEPS { tr { td { code { (step.name) } } td { (step.what) } } }
+            } } }
         }
     }
 }

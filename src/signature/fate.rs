@@ -1,5 +1,7 @@
 //! What becomes of a frame on the way to a signature.
 
+use super::step::Step;
+
 /// What happened to a frame when the stack was processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -41,4 +43,27 @@ pub enum Fate {
     Cycle,
     /// It repeats functions of a recursion.
     Repetition,
+}
+
+impl Fate {
+    /// The step of the ruleset `crashkeep` that decided about the frame.
+    pub fn step(self) -> Option<&'static str> {
+        let step = match self {
+            Fate::AboveDispatch => Step::Dispatch,
+            Fate::AboveMachinery | Fate::Machinery => Step::Machinery,
+            Fate::Generic => Step::Generic,
+            Fate::NamelessLibrary | Fate::Library | Fate::LibraryKept => Step::Library,
+            Fate::Driver | Fate::DriverKept => Step::Driver,
+            Fate::Cycle | Fate::Repetition => Step::Recursion,
+            Fate::Nameless
+            | Fate::AboveSentinel
+            | Fate::Irrelevant
+            | Fate::Repeated
+            | Fate::Prefix
+            | Fate::Last
+            | Fate::NotReached
+            | Fate::Fallback => return None,
+        };
+        Some(step.name())
+    }
 }

@@ -2,9 +2,27 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::lists::{Lists, Scoped};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::lists::{ListTexts, Lists, Scoped};
 use super::memo::Memo;
 use super::ruleset::Ruleset;
+
+/// Raise it whenever the same lists give a crash another signature than before.
+const RULES_VERSION: u8 = 2;
+
+/// Identifies what signs crashes, apart from the lists that a site changed: the ruleset, this code, and the
+/// built-in lists. If it differs from what signed the crashes of a store, they are signed again.
+pub fn rules_version(ruleset: Ruleset) -> u128 {
+    let mut hash = Xxh3::new();
+    hash.update(ruleset.to_string().as_bytes());
+    // The ruleset `socorro` is a fixed release of siggen.
+    if ruleset == Ruleset::Crashkeep {
+        hash.update(&[RULES_VERSION]);
+        hash.update(ListTexts::builtin().export().as_bytes());
+    }
+    hash.digest128()
+}
 
 /// Computes signatures. Threads can share it, because the lists are compiled once.
 #[derive(Debug)]

@@ -37,7 +37,7 @@ pub const FILES: [&str; FIRST_FAMILY + families::BUILTIN.len()] = {
     files
 };
 /// Index of the first family in [`FILES`].
-const FIRST_FAMILY: usize = 5;
+pub const FIRST_FAMILY: usize = 5;
 
 /// The largest list file that is read, in bytes.
 pub const FILE_BYTES_MAX: usize = 128 << 10;

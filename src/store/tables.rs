@@ -107,4 +107,6 @@ pub mod meta {
     pub const NEXT_FRAME: &str = "next_frame";
     pub const NEXT_KEY: &str = "next_key";
     pub const NEXT_SEARCH: &str = "next_search";
+    /// The rules that signed the crashes: [`crate::signature::rules_version`].
+    pub const RULES: &str = "signature_rules";
 }

@@ -765,8 +765,14 @@ fn a_server_on_a_directory_of_v1_shows_all_of_it_and_goes_on() {
         }
     }
 
-    let revisions = json("/api/SignatureRevisions/", &[]);
-    assert_eq!(revisions, manifest.0["revisions"]);
+    // This version has other rules, so it signs all crashes again with the active lists.
+    let without_last_resign = |mut revisions: Value| {
+        revisions["revisions"][0]["resign"].take();
+        revisions
+    };
+    let revisions = without_last_resign(json("/api/SignatureRevisions/", &[]));
+    let known = without_last_resign(manifest.0["revisions"].clone());
+    assert_eq!(revisions, known);
     for lists in manifest.list("lists") {
         let path = format!("/api/SignatureLists/?revision={}", lists["revision"]);
         // v1 had no families; they follow the other lists.

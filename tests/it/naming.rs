@@ -512,3 +512,35 @@ fn what_was_named_under_older_lists_meanwhile_is_named_again() {
     assert_eq!(moved, [("on time".to_owned(), 1)]);
     naming.stop();
 }
+
+#[test]
+fn crashes_are_signed_again_when_the_rules_are_others() {
+    let data = tempfile::tempdir().expect("a folder");
+    let start = |ruleset: &str| {
+        let config = data.path().join("c.toml");
+        std::fs::write(&config, format!("[signature]\nruleset = {ruleset:?}\n")).expect("written");
+        let config = config.to_str().expect("UTF-8");
+        Server::start_in(data.path(), &["--config", config])
+    };
+    let mut server = start("socorro");
+    server.install_symbols("acmed");
+    let dump = fixture("dumps/linux-x86_64-acmed_panic_abort.dmp");
+    let files: [(&str, &str, &[u8]); 1] = [("upload_file_minidump", "x.dmp", &dump)];
+    let id = server.submit(&[("ProductName", "Lynx")], &files).crash_id();
+    server.wait_processed(&id);
+    let before = signature(&server, &id);
+    server.terminate();
+
+    let mut server = start("crashkeep");
+    let ours = "panic | Option::expect | acmed::config::apply_limits";
+    assert_ne!(before, ours);
+    wait_for("a new signature", || {
+        (signature(&server, &id) == ours).then_some(())
+    });
+    server.terminate();
+
+    let server = start("socorro");
+    wait_for("the signature of siggen", || {
+        (signature(&server, &id) == before).then_some(())
+    });
+}

@@ -1,7 +1,8 @@
 //! Re-signing: stored crashes get the signatures that other lists give them.
 
-use redb::ReadableTable;
+use redb::{ReadableTable, ReadableTableMetadata};
 
+use crate::clock::Timestamp;
 use crate::store::batch::Batch;
 use crate::store::command::Command;
 use crate::store::crashes::StoredCrash;
@@ -73,6 +74,16 @@ impl Store {
         self.tell(Resign(Box::new(resigned)))
     }
 
+    /// Notes by which rules crashes are signed. If other rules signed the crashes in the store, a re-sign with
+    /// the active lists starts; it takes the place of the one that made these lists active. Returns whether it
+    /// starts.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn sign_by(&self, rules: u128) -> Result<bool, StoreError> {
+        self.ask(SignBy(rules))
+    }
+
     /// Stores the progress of a re-sign. Returns when it is durable, and with it everything that was sent
     /// before.
     ///
@@ -136,6 +147,42 @@ impl Command for StoreProgress {
         let bytes = rows::encode(&row);
         txn.resigns.insert(progress.revision, bytes.as_slice())?;
         Ok(())
+    }
+}
+
+struct SignBy(u128);
+
+impl Command for SignBy {
+    type Answer = bool;
+
+    fn apply(&self, txn: &mut Txn, batch: &mut Batch) -> Result<bool, StoreError> {
+        let before = txn.meta.insert(meta::RULES, self.0)?;
+        let is_same = before.is_some_and(|before| before.value() == self.0);
+        let total = txn.signed.len()?;
+        if is_same || total == 0 {
+            return Ok(false);
+        }
+        let revision = txn.revision()?;
+        let row = ResignRow::begun(batch.now, total);
+        txn.resigns
+            .insert(revision, rows::encode(&row).as_slice())?;
+        Ok(true)
+    }
+}
+
+impl ResignRow {
+    /// A re-sign that begins, of this many crashes.
+    pub(super) fn begun(now: Timestamp, total: u64) -> Self {
+        ResignRow {
+            begun_at_ms: now.ms(),
+            ended_at_ms: None,
+            superseded: false,
+            cursor: 0,
+            total,
+            looked_at: 0,
+            changed: 0,
+            unreadable: 0,
+        }
     }
 }
 

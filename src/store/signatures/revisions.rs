@@ -109,16 +109,7 @@ impl Command for Revise {
         };
         txn.list_revisions
             .insert(revision, rows::encode(&row).as_slice())?;
-        let resign = ResignRow {
-            begun_at_ms: batch.now.ms(),
-            ended_at_ms: None,
-            superseded: false,
-            cursor: 0,
-            total: txn.signed.len()?,
-            looked_at: 0,
-            changed: 0,
-            unreadable: 0,
-        };
+        let resign = ResignRow::begun(batch.now, txn.signed.len()?);
         txn.resigns
             .insert(revision, rows::encode(&resign).as_slice())?;
         let oldest = revision.saturating_sub(REVISIONS_MAX);
