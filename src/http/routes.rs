@@ -221,12 +221,14 @@ pub const ROUTES: &[Route] = &[
         READ,
         pages::signature_explanation::explain,
     ),
+    get("/signature/alike/", READ, pages::signature_alike::alike),
     get("/signatures/", ADMIN, pages::signature_lists::lists),
     post(
         "/signatures/preview",
         ADMIN,
         pages::signature_lists::preview,
     ),
+    post("/signatures/rule", ADMIN, pages::signature_rule::preview),
     post("/signatures/apply", ADMIN, pages::signature_lists::apply),
     post(
         "/signatures/restore",

@@ -9,6 +9,7 @@
 //! replaced in the meantime. It can be killed at any point. It continues from its last stored progress, and a
 //! crash that it handles twice counts once.
 
+mod alike;
 mod history;
 mod inputs;
 mod preview;
@@ -21,6 +22,7 @@ use crate::store::signatures::NewRevision;
 use crate::store::{Store, StoreError, StoredCrash};
 use parking_lot::{Mutex, RwLock};
 
+pub use alike::Alike;
 pub use preview::{Group, Groups, Part, Preview};
 
 use inputs::input_of;
@@ -138,6 +140,15 @@ impl Naming {
     pub fn preview(&self, texts: ListTexts) -> Result<Preview, ReviseError> {
         let generator = self.generator(texts).map_err(ReviseError::List)?;
         Ok(preview::preview(&self.store, &generator)?)
+    }
+
+    /// Signatures whose stacks are like those of this one, the most alike first, at most `limit`. Looks at the
+    /// newest crashes only.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn alike(&self, signature: &str, limit: usize) -> Result<Vec<Alike>, StoreError> {
+        alike::alike(&self.store, &self.active().generator, signature, limit)
     }
 
     /// Explains the signature of a crash under the active lists; `None` if the crash is not processed yet.

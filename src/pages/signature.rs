@@ -9,7 +9,8 @@ use maud::{Markup, html};
 use super::bugs;
 use super::parts::daily::{self, Range};
 use super::parts::ranking::{share, share_text};
-use super::parts::scope::{Scope, to_filters};
+use super::parts::scope::{Scope, alike_page, to_filters};
+use super::signature_rule;
 use super::{Page, bar, counted, day_text, minute, number, report_path, shown, signature, text_of};
 use crate::app::App;
 use crate::clock::{DAY_MS, Timestamp};
@@ -85,6 +86,7 @@ struct View<'a> {
     uptimes: [u64; 5],
     first: Option<First>,
     bugs: bugs::Panel,
+    may_change: bool,
     /// The signatures that crashes of this signature have now.
     moved_to: Moves,
     /// The signatures that crashes of this signature had before.
@@ -134,6 +136,7 @@ impl<'a> View<'a> {
             uptimes: uptimes(&scope, app, request)?,
             first: First::find(signature, app, request)?,
             bugs: bugs::Panel::of_signature(app, request, signature, &scope)?,
+            may_change: request.is_admin() && !app.read_only,
             moved_to: app.store.moved_to(signature)?,
             moved_from: app.store.moved_from(signature)?,
             chart: daily::chart(app, request, &scope, range, name::VERSION)?,
@@ -177,6 +180,7 @@ impl<'a> View<'a> {
                 (self.reports())
             }
             (moves("Crashes moved from", &self.moved_from))
+            @if self.may_change { (signature_rule::panel(self.signature, self.params.get(name::PRODUCT))) }
         }
     }
 
@@ -194,6 +198,7 @@ impl<'a> View<'a> {
                 }
                 h1.signature { (signature(self.signature)) }
                 div.chips {
+                    span.chip { a href=(alike_page(self.signature)) { "similar signatures" } }
                     span.chip { a href=(self.scope.search()) { (counted(self.result.total, "crash", "crashes")) } }
                     span.chip { b { (number(self.result.facets.distinct(name::INSTALLATION))) } " installs" }
                     @if let Some(first) = &self.first {

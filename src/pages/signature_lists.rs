@@ -47,7 +47,28 @@ pub fn lists(app: &App, request: &Request, _: &Captures) -> Result<Response, Web
 /// 400 if the form is incomplete. 503 while the store cannot be read, 500 if stored data is damaged. Invalid
 /// lists are not an error, but a page with status 400 that contains the user's input.
 pub fn preview(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
-    let draft = Draft::read(&request.form())?;
+    preview_of(app, Draft::read(&request.form())?)
+}
+
+/// Shows what lists would change, with the form that activates them. Changes nothing.
+///
+/// # Errors
+/// As for [`preview`].
+pub(super) fn show_preview(
+    app: &App,
+    texts: ListTexts,
+    comment: String,
+    based_on: u64,
+) -> Result<Response, WebError> {
+    let draft = Draft {
+        texts,
+        comment,
+        based_on,
+    };
+    preview_of(app, draft)
+}
+
+fn preview_of(app: &App, draft: Draft) -> Result<Response, WebError> {
     let (outcome, status) = match app.naming.preview(draft.texts.clone()) {
         Ok(preview) => (Outcome::Previewed(examples(app, &preview)?, preview), 200),
         Err(ReviseError::List(error)) => (Outcome::Refused(error.to_string()), 400),

@@ -12,6 +12,7 @@ use std::hash::Hash;
 use serde::{Deserialize, Serialize};
 
 use super::crash_data::{CrashData, Frame, Inline, Thread, UnloadedModule};
+use super::lists::Scoped;
 use super::name::Name;
 use super::native;
 use super::value::Value;
@@ -257,28 +258,15 @@ impl<'g> KnownFrames<'g> {
         self.generator
     }
 
-    /// The signature of a crash by siggen's rules and the site's rules, without splits. `frame` returns
-    /// frames that are not known yet.
-    ///
-    /// # Errors
-    /// Only errors of `frame`.
-    pub fn name<E>(
+    /// The names of the frames of a crash, each computed once.
+    fn known<E>(
         &mut self,
         input: &Input<u32>,
         frame: &mut dyn FnMut(u32) -> Result<StoredFrame, E>,
-    ) -> Result<String, E> {
+    ) -> Result<(&HashMap<u32, Vec<Name<'static>>>, Scoped<'g>), E> {
         let product = self.generator.lists().site().scope(&input.product);
-        let known = match self
-            .known
-            .get_mut(&input.is_windows)
-            .and_then(|of| of.get_mut(product))
-        {
-            Some(known) => known,
-            None => {
-                let of = self.known.entry(input.is_windows).or_default();
-                of.entry(product.to_string()).or_default()
-            }
-        };
+        let of_system = self.known.entry(input.is_windows).or_default();
+        let known = of_system.entry(product.to_string()).or_default();
         let scoped = self.generator.scoped(product);
         for id in input.crashing.iter().chain(input.first.iter().flatten()) {
             if known.contains_key(id) {
@@ -292,6 +280,39 @@ impl<'g> KnownFrames<'g> {
             let judged = names.into_iter().map(|name| name.shared(&scoped));
             known.insert(*id, judged.collect());
         }
+        Ok((known, scoped))
+    }
+
+    /// The functions of the crashing stack, callee first, and how much each says about the bug: 1 for code of
+    /// the program, less for code of libraries, nothing for frames that never name a crash.
+    ///
+    /// # Errors
+    /// Only errors of `frame`.
+    pub fn stack<E>(
+        &mut self,
+        input: &Input<u32>,
+        frame: &mut dyn FnMut(u32) -> Result<StoredFrame, E>,
+    ) -> Result<Vec<(String, f64)>, E> {
+        let (known, scoped) = self.known(input, frame)?;
+        let names = input.crashing.iter().flat_map(|id| &known[id]);
+        let weighted = names.take(FRAMES_MAX).map(|name| {
+            let weight = native::weight(name, &scoped);
+            (name.text.to_string(), weight)
+        });
+        Ok(weighted.filter(|(_, weight)| *weight > 0.0).collect())
+    }
+
+    /// The signature of a crash by siggen's rules and the site's rules, without splits. `frame` returns
+    /// frames that are not known yet.
+    ///
+    /// # Errors
+    /// Only errors of `frame`.
+    pub fn name<E>(
+        &mut self,
+        input: &Input<u32>,
+        frame: &mut dyn FnMut(u32) -> Result<StoredFrame, E>,
+    ) -> Result<String, E> {
+        let (known, scoped) = self.known(input, frame)?;
         let is_fault = input.reason.as_deref().is_some_and(native::is_fault);
         let composed = |ids: &[u32]| {
             let frames: Vec<&Name> = ids

@@ -8,6 +8,7 @@
 use std::borrow::{Borrow, Cow};
 
 use super::crash_data::{Frame, Thread, UnloadedModule};
+use super::families::Owner;
 use super::fate::Fate;
 use super::lists::Scoped;
 use super::name::{FRAMES_MAX, Name, NameText, Place};
@@ -105,6 +106,21 @@ pub(super) fn compose<'d, N: Borrow<Name<'d>>>(
     let selected = select::select(names, is_fault, lists, &mut tell);
     let signature = join(selected.parts.iter().map(String::as_str));
     (signature, selected.is_without_frame)
+}
+
+/// How much a frame says about a bug, from 0 to 1.
+pub(super) fn weight(name: &Name, lists: &Scoped) -> f64 {
+    /// Of code in a library, or of a place in a module without a name.
+    const LITTLE: f64 = 0.3;
+    let verdict = name.verdict.unwrap_or_else(|| lists.verdict(name.listed()));
+    if name.text.is_empty() || verdict.is_irrelevant || verdict.known.role.is_some() {
+        return 0.0;
+    }
+    match (name.place.owner, name.place.is_code) {
+        (Owner::Program, true) => 1.0,
+        (Owner::Library | Owner::Driver, false) => 0.0,
+        (Owner::Library | Owner::Driver, true) | (Owner::Program, false) => LITTLE,
+    }
 }
 
 /// Selects the frames as siggen does.

@@ -39,6 +39,7 @@ fn filling<'a>(world: &'a World, path: &str, name: &str) -> &'a str {
         (path, _) if path.starts_with("/api/") => "1",
         ("/users/put", "name") => "zoe",
         ("/search/save", "name") => "mine",
+        ("/signatures/rule", "to") => "one",
         ("/signature/bugs/attach", "bug") => "https://bugs.example.org/show_bug.cgi?id=7",
         ("/symbols/pin", "product") => "Acme Server",
         ("/symbols/pin", "version") => "1.0",

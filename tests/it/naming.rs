@@ -544,3 +544,63 @@ fn crashes_are_signed_again_when_the_rules_are_others() {
         (signature(&server, &id) == before).then_some(())
     });
 }
+
+#[test]
+fn a_signature_with_the_same_stack_is_found_and_merged_by_its_form() {
+    let server = Server::start();
+    server.install_symbols("acmed");
+    server.request(
+        "POST",
+        "/api/SignatureLists/?based_on=0",
+        &[],
+        lists_with(&server, "rename @Old acmed::render::fetch => fetch_old\n").as_bytes(),
+    );
+    let dump = fixture("dumps/linux-x86_64-acmed_null_read.dmp");
+    let crash = |product: &str, version: &str| {
+        let id = server
+            .submit(
+                &[("ProductName", product), ("Version", version)],
+                &[("upload_file_minidump", "x.dmp", &dump)],
+            )
+            .crash_id();
+        server.wait_processed(&id);
+        id
+    };
+    let old = crash("Old", "1.0");
+    let new = crash("New", "2.0");
+    assert_eq!(signature(&server, &old), "fetch_old");
+    assert_eq!(signature(&server, &new), "acmed::render::fetch");
+    wait_for("both in the index", || {
+        (found(&server, "fetch_old") + found(&server, "acmed::render::fetch") == 2).then_some(())
+    });
+    let page = server.get("/signature/alike/?signature=fetch_old").text();
+    assert!(page.contains("100 %"), "{page}");
+    assert!(
+        page.contains("became") && page.contains("<b>2.0</b>"),
+        "{page}"
+    );
+    assert_eq!(server.get("/signature/alike/").status, 400);
+
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    let rule = "signature=fetch_old&kind=merge&to=acmed%3A%3Arender%3A%3Afetch&comment=one+bug";
+    let preview = server.request("POST", "/signatures/rule", &form, rule.as_bytes());
+    assert_eq!(preview.status, 200);
+    let text = preview.text();
+    assert!(
+        text.contains("# one bug\nmerge fetch_old =&gt; acmed::render::fetch\n"),
+        "{text}"
+    );
+    assert!(text.contains("1 crash changes"), "{text}");
+    assert_eq!(
+        signature(&server, &old),
+        "fetch_old",
+        "a preview changes nothing"
+    );
+    let wrong = server.request(
+        "POST",
+        "/signatures/rule",
+        &form,
+        b"signature=a&kind=drop&to=b",
+    );
+    assert_eq!(wrong.status, 400);
+}

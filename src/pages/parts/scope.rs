@@ -117,6 +117,12 @@ fn equal(field: FieldRef, value: &str) -> Option<Filter> {
     Filter::equal(field, value).filter(|_| !value.is_empty())
 }
 
+/// The URL of the page with signatures like this one.
+pub fn alike_page(signature: &str) -> String {
+    let params = Params(vec![(name::SIGNATURE.into(), signature.into())]);
+    format!("/signature/alike/?{}", params.to_query())
+}
+
 /// The text of the condition that a field has this value, as a parameter of a search.
 pub fn condition(catalogue: &Catalogue, field: &str, value: &str) -> String {
     let filter = FieldRef::find(catalogue, field).and_then(|field| equal(field, value));

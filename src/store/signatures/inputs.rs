@@ -61,6 +61,24 @@ impl SignedView {
         Ok(found)
     }
 
+    /// Up to `limit` crashes, newest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn newest(&self, limit: usize) -> Result<Vec<Signed>, StoreError> {
+        let mut found = Vec::new();
+        for entry in self.signed.iter()?.rev().take(limit) {
+            let (seq, row) = entry?;
+            let (input, signature, _) = row.value();
+            found.push(Signed {
+                seq: seq.value(),
+                input,
+                signature,
+            });
+        }
+        Ok(found)
+    }
+
     /// The input with this id.
     ///
     /// # Errors

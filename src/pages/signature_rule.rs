@@ -1,0 +1,166 @@
+//! Merges, renames or splits a signature from its page: adds one site rule to the active lists and shows what
+//! it would change. The page of the lists applies it, and restores an earlier revision to undo it.
+
+use maud::{Markup, html};
+
+use super::signature_lists;
+use crate::api::signatures::comment;
+use crate::app::App;
+use crate::fields::name;
+use crate::signature::{FILES, ListTexts, SITE_RULES};
+use crate::web::{Captures, Params, Request, Response, WebError};
+
+/// The kinds of rules: the value in the form, what its input holds, and the words between the two sides.
+const KINDS: [(&str, &str, &str); 3] = [
+    ("merge", "signature to merge into", " => "),
+    ("rename", "new name", " => "),
+    ("split", "annotation to split by", " by "),
+];
+
+/// Shows what a new site rule would change. Changes nothing.
+///
+/// # Errors
+/// 400 if the form is incomplete or the rule cannot be written, 503 while the store cannot be read, 500 if
+/// stored data is damaged. A rule that the lists refuse is not an error, but a page with status 400.
+pub fn preview(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+    let form = request.form();
+    let rule = rule(&form)?;
+    let why = comment(form.get("comment").unwrap_or_default());
+    let active = app.naming.active();
+    let texts = with_rule(active.generator.lists().texts(), &rule, &why);
+    let comment = if why.is_empty() { rule } else { why };
+    signature_lists::show_preview(app, texts, comment, active.revision)
+}
+
+/// The rule that the form describes, as a line of the site rules.
+fn rule(form: &Params) -> Result<String, WebError> {
+    let needed = |name: &str| {
+        let value = form.get(name).map(str::trim).filter(|v| !v.is_empty());
+        value.ok_or_else(|| WebError::missing(name))
+    };
+    let (signature, kind, to) = (needed(name::SIGNATURE)?, needed("kind")?, needed("to")?);
+    let known = KINDS.iter().find(|(word, ..)| *word == kind);
+    let (_, _, between) = known.ok_or_else(|| {
+        let words = KINDS.map(|(word, ..)| word).join(", ");
+        WebError::bad("kind", format!("kind is {kind:?}; accepted: {words}"))
+    })?;
+    let product = form.get(name::PRODUCT).unwrap_or_default().trim();
+    let is_writable = !signature.ends_with('*')
+        && !signature.starts_with('@')
+        && [signature, to, product]
+            .iter()
+            .all(|text| !text.contains(['\n', '\r']))
+        && !to.contains(between)
+        && !product.contains('"');
+    if !is_writable {
+        let reason =
+            "a rule of one line cannot describe this; write it into site_rules.txt at /signatures/";
+        return Err(WebError::bad("signature", reason));
+    }
+    let scope = if product.is_empty() {
+        String::new()
+    } else {
+        format!("@\"{product}\" ")
+    };
+    Ok(format!("{kind} {scope}{signature}{between}{to}"))
+}
+
+fn with_rule(texts: &ListTexts, rule: &str, why: &str) -> ListTexts {
+    let mut texts = texts.clone();
+    let Some(at) = FILES.iter().position(|file| *file == SITE_RULES) else {
+        return texts;
+    };
+    let rules = &mut texts.0[at];
+    if !rules.is_empty() && !rules.ends_with('\n') {
+        rules.push('\n');
+    }
+    for line in why.lines() {
+        rules.push_str(&format!("# {line}\n"));
+    }
+    rules.push_str(&format!("{rule}\n"));
+    texts
+}
+
+/// The form on the page of a signature.
+pub(super) fn panel(signature: &str, product: Option<&str>) -> Markup {
+    html! {
+        section.panel id="rule" {
+            header { h2 { "Merge, rename or split" } span.muted.small { "you see what changes before it is saved" } }
+            div.body {
+                form.filters method="post" action="/signatures/rule" {
+                    input type="hidden" name=(name::SIGNATURE) value=(signature);
+                    label { "Change" select name="kind" {
+                        @for (word, holds, _) in KINDS { option value=(word) { (word) ": " (holds) } }
+                    } }
+                    label { "To" input name="to" required maxlength="255" placeholder="signature, name or annotation"; }
+                    @if let Some(product) = product {
+                        label { "Products" select name=(name::PRODUCT) {
+                            option value="" { "all products" }
+                            option value=(product) { "only " (product) }
+                        } }
+                    }
+                    label { "Comment" input name="comment" maxlength="500" placeholder="reason for the change"; }
+                    div.act { button type="submit" { "Preview" } }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_becomes_one_line_of_the_site_rules() {
+        let of = |pairs: &[(&str, &str)]| {
+            let pairs = pairs
+                .iter()
+                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+            rule(&Params(pairs.collect())).map_err(|error| error.message)
+        };
+        assert_eq!(
+            of(&[("signature", "a => b"), ("kind", "merge"), ("to", "c | d")]).as_deref(),
+            Ok("merge a => b => c | d")
+        );
+        assert_eq!(
+            of(&[
+                ("signature", "a"),
+                ("kind", "split"),
+                ("to", "Mode"),
+                ("product", "Lynx Reader")
+            ])
+            .as_deref(),
+            Ok("split @\"Lynx Reader\" a by Mode")
+        );
+        let refused = |pairs: &[(&str, &str)], expected: &str| {
+            let error = of(pairs).expect_err(expected);
+            assert!(error.contains(expected), "{error}");
+        };
+        refused(&[("signature", "a"), ("kind", "merge")], "to");
+        refused(
+            &[("signature", "a"), ("kind", "drop"), ("to", "b")],
+            "merge, rename, split",
+        );
+        refused(
+            &[("signature", "operator*"), ("kind", "merge"), ("to", "b")],
+            "site_rules.txt",
+        );
+        refused(
+            &[("signature", "a"), ("kind", "merge"), ("to", "b => c")],
+            "site_rules.txt",
+        );
+    }
+
+    #[test]
+    fn a_rule_follows_the_others_with_its_reason() {
+        let mut texts = ListTexts::families();
+        let at = FILES
+            .iter()
+            .position(|file| *file == SITE_RULES)
+            .expect("site rules");
+        texts.0[at] = "prefix x".into();
+        let texts = with_rule(&texts, "merge a => b", "the same\nbug");
+        assert_eq!(texts.0[at], "prefix x\n# the same\n# bug\nmerge a => b\n");
+    }
+}
