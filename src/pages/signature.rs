@@ -9,8 +9,8 @@ use maud::{Markup, html};
 use super::bugs;
 use super::parts::daily::{self, Range};
 use super::parts::ranking::{share, share_text};
+use super::parts::rule_form;
 use super::parts::scope::{Scope, alike_page, to_filters};
-use super::signature_rule;
 use super::{Page, bar, counted, day_text, minute, number, report_path, shown, signature, text_of};
 use crate::app::App;
 use crate::clock::{DAY_MS, Timestamp};
@@ -180,7 +180,7 @@ impl<'a> View<'a> {
                 (self.reports())
             }
             (moves("Crashes moved from", &self.moved_from))
-            @if self.may_change { (signature_rule::panel(self.signature, self.params.get(name::PRODUCT))) }
+            @if self.may_change { (rule_form::panel(self.signature, self.params.get(name::PRODUCT))) }
         }
     }
 

@@ -7,8 +7,9 @@ use maud::{Markup, html};
 use super::parts::scope::Scope;
 use super::{Page, bar, counted, number, shown, signature, text_of};
 use crate::app::App;
-use crate::clock::Timestamp;
+use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::name;
+use crate::limits::DATE_RANGE_DAYS_MAX;
 use crate::naming::Alike;
 use crate::query::Facet;
 use crate::web::{Captures, Request, Response, WebError};
@@ -54,7 +55,7 @@ pub fn alike(app: &App, request: &Request, _: &Captures) -> Result<Response, Web
     Ok(Response::html(page.render(view.markup())))
 }
 
-/// The versions in which a signature was seen.
+/// The versions in which a signature was seen, of the crashes of the last year.
 struct Seen {
     versions: BTreeSet<String>,
     /// The version of the first crash.
@@ -63,9 +64,11 @@ struct Seen {
 
 impl Seen {
     fn load(app: &App, request: &Request, signature: &str) -> Result<Self, WebError> {
+        let now = app.clock.now();
+        let from = Timestamp::from_ms(now.ms() - (DATE_RANGE_DAYS_MAX - 1) * DAY_MS);
         let scope = Scope::default()
             .with(name::SIGNATURE, signature)
-            .between(Timestamp::from_ms(0), app.clock.now());
+            .between(from, now);
         let query = scope
             .query(app, request)?
             .count(Facet::terms(name::VERSION))

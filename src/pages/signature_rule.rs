@@ -1,21 +1,13 @@
 //! Merges, renames or splits a signature from its page: adds one site rule to the active lists and shows what
 //! it would change. The page of the lists applies it, and restores an earlier revision to undo it.
 
-use maud::{Markup, html};
-
+use super::parts::rule_form::KINDS;
 use super::signature_lists;
 use crate::api::signatures::comment;
 use crate::app::App;
 use crate::fields::name;
 use crate::signature::{FILES, ListTexts, SITE_RULES};
 use crate::web::{Captures, Params, Request, Response, WebError};
-
-/// The kinds of rules: the value in the form, what its input holds, and the words between the two sides.
-const KINDS: [(&str, &str, &str); 3] = [
-    ("merge", "signature to merge into", " => "),
-    ("rename", "new name", " => "),
-    ("split", "annotation to split by", " by "),
-];
 
 /// Shows what a new site rule would change. Changes nothing.
 ///
@@ -79,32 +71,6 @@ fn with_rule(texts: &ListTexts, rule: &str, why: &str) -> ListTexts {
     }
     rules.push_str(&format!("{rule}\n"));
     texts
-}
-
-/// The form on the page of a signature.
-pub(super) fn panel(signature: &str, product: Option<&str>) -> Markup {
-    html! {
-        section.panel id="rule" {
-            header { h2 { "Merge, rename or split" } span.muted.small { "you see what changes before it is saved" } }
-            div.body {
-                form.filters method="post" action="/signatures/rule" {
-                    input type="hidden" name=(name::SIGNATURE) value=(signature);
-                    label { "Change" select name="kind" {
-                        @for (word, holds, _) in KINDS { option value=(word) { (word) ": " (holds) } }
-                    } }
-                    label { "To" input name="to" required maxlength="255" placeholder="signature, name or annotation"; }
-                    @if let Some(product) = product {
-                        label { "Products" select name=(name::PRODUCT) {
-                            option value="" { "all products" }
-                            option value=(product) { "only " (product) }
-                        } }
-                    }
-                    label { "Comment" input name="comment" maxlength="500" placeholder="reason for the change"; }
-                    div.act { button type="submit" { "Preview" } }
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]
