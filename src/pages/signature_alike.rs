@@ -20,6 +20,8 @@ const ROWS_MAX: usize = 25;
 const COMPARED_MAX: usize = 5;
 /// From this likeness on, one signature may be the other one's successor.
 const SUCCESSOR_MIN: f64 = 0.6;
+/// From this likeness on, there is a button to join the two.
+const JOIN_MIN: f64 = 0.5;
 /// Versions of a signature that are compared.
 const VERSIONS_MAX: usize = 100;
 
@@ -170,7 +172,7 @@ impl View<'_> {
                 td.num { (percent) " %" }
                 td { (bar(percent, 100)) }
                 td.num { (number(row.alike.crashes)) }
-                @if self.may_change { td { (self.merge(row)) } }
+                @if self.may_change { td { @if row.alike.likeness >= JOIN_MIN { (self.merge(row)) } } }
             }
         }
     }

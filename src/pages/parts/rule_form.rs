@@ -4,11 +4,11 @@ use maud::{Markup, html};
 
 use crate::fields::name;
 
-/// The kinds of rules: the value in the form, what its input holds, and the words between the two sides.
+/// The kinds of rules: the value in the form, its text there, and the words between the two sides of the rule.
 pub const KINDS: [(&str, &str, &str); 3] = [
-    ("merge", "signature to merge into", " => "),
-    ("rename", "new name", " => "),
-    ("split", "annotation to split by", " by "),
+    ("merge", "merge into", " => "),
+    ("rename", "rename to", " => "),
+    ("split", "split by annotation", " by "),
 ];
 
 /// The form on the page of a signature.
@@ -20,16 +20,16 @@ pub fn panel(signature: &str, product: Option<&str>) -> Markup {
                 form.filters method="post" action="/signatures/rule" {
                     input type="hidden" name=(name::SIGNATURE) value=(signature);
                     label { "Change" select name="kind" {
-                        @for (word, holds, _) in KINDS { option value=(word) { (word) ": " (holds) } }
+                        @for (word, text, _) in KINDS { option value=(word) { (text) } }
                     } }
-                    label { "To" input name="to" required maxlength="255" placeholder="signature, name or annotation"; }
+                    label { "Signature, name or annotation" input name="to" required maxlength="255"; }
                     @if let Some(product) = product {
                         label { "Products" select name=(name::PRODUCT) {
                             option value="" { "all products" }
                             option value=(product) { "only " (product) }
                         } }
                     }
-                    label { "Comment" input name="comment" maxlength="500" placeholder="reason for the change"; }
+                    label { "Comment" input name="comment" maxlength="500" placeholder="reason"; }
                     div.act { button type="submit" { "Preview" } }
                 }
             }
