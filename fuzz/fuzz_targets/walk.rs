@@ -1,14 +1,14 @@
 //! Walking any bytes must give JSON within the limit, or an error.
 #![no_main]
 
-use crashkeep::stackwalk::{SymbolCache, WalkLimits, walk};
+use crashkeep::stackwalk::{Mode, SymbolCache, WalkLimits, walk};
 use crashkeep::symbols::SymbolDirs;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|dump: &[u8]| {
     let symbols = SymbolCache::new(SymbolDirs::default(), 0);
     let limits = WalkLimits::stored(16 << 20);
-    if let Ok(json) = walk(dump, &symbols, &limits) {
+    if let Ok(json) = walk(dump, &symbols, &limits, Mode::True) {
         let walk: crashkeep::crash::walk::Walk =
             serde_json::from_slice(&json).expect("its own JSON");
         let frames: u64 = walk.threads.iter().map(|thread| thread.frame_count).sum();

@@ -13,6 +13,7 @@ mod machine;
 pub(crate) mod memory;
 mod name;
 mod others;
+mod reason;
 mod stack;
 
 pub use draft::{Input, Walked};
@@ -70,6 +71,7 @@ const STEPS: &[Step] = &[
     ("Cpu", machine::cpu),
     ("Os", machine::os),
     ("CrashingThread", stack::crashing_thread),
+    ("ReasonText", reason::reason_text),
     ("CrashHints", stack::crash_hints),
     ("TopmostFile", stack::topmost_file),
     ("ModulesInStack", stack::modules_in_stack),
@@ -290,7 +292,7 @@ mod tests {
     use crate::signature::{Lists, Ruleset};
 
     const WALK: &str = r#"{"status": "OK", "thread_count": 2,
-        "crash_info": {"type": "SIGSEGV", "address": "0x0000000000000008", "crashing_thread": 1,
+        "crash_info": {"type": "SIGSEGV", "reason_text": "there is no memory at the address", "address": "0x0000000000000008", "crashing_thread": 1,
             "adjusted_address": {"kind": "null-pointer", "offset": "0x8"}},
         "system_info": {"os": "Linux", "os_ver": "6.1", "cpu_arch": "amd64", "cpu_count": 8},
         "lsb_release": {"description": "Debian 12"},
@@ -349,6 +351,7 @@ mod tests {
             ("os_pretty_version", "Debian 12"),
             ("cpu_arch", "amd64"),
             ("reason", "SIGSEGV"),
+            ("reason_text", "there is no memory at the address"),
             ("address", "0x0000000000000000"),
             ("crashing_thread_name", "worker"),
             ("modules_in_stack", "app/AB1"),

@@ -1,4 +1,11 @@
-//! Passes the contents of mapped symbols to the unwinder, exactly as breakpad-symbols 0.27 does.
+//! Passes the contents of mapped symbols to the unwinder.
+//!
+//! With [`Mode::Compat`], exactly as breakpad-symbols 0.27 does. With [`Mode::True`], a public symbol names
+//! only addresses that its function is known to hold. Public symbols have no size, and a stripped library has
+//! a hundred functions for each of them. Its unwind rules have one range per function. So a public symbol
+//! ends where the unwind rules of another function begin. An address in such a function gets the name
+//! `<unknown in MODULE>`, with the start of that function. (Mozilla's dump_syms writes this name for
+//! functions that it only knows from unwind data.)
 //!
 //! The crate's evaluator of STACK WIN is used unchanged. It is called through a symbol file of one record,
 //! because its own type has no public name. Only x86 Windows pays for that.
@@ -8,26 +15,43 @@ use minidump::Module;
 use minidump_unwind::{FrameSymbolizer, FrameWalker};
 
 use super::cfi;
-use crate::symbols::mapped::{Function, Mapped, Win};
+use super::provider::leaf;
+use super::walk::Mode;
+use crate::crash::walk::UNKNOWN_IN;
+use crate::symbols::mapped::{Function, Mapped, Public, Win};
 
 /// The function at an address of the module.
 pub(super) struct Enclosing<'a> {
-    pub(super) name: &'a str,
+    /// `None` if only the start of the function is known.
+    pub(super) name: Option<&'a str>,
     address: u64,
     parameter_size: u32,
-    /// `None` if there is only a public symbol.
+    /// `None` if there is no FUNC record.
     record: Option<Function>,
 }
 
+impl Enclosing<'_> {
+    /// Whether a scan may take a word that points into this function for a return address.
+    pub(super) fn is_code(&self) -> bool {
+        self.name.is_none_or(|name| !name.is_empty())
+    }
+}
+
+/// Length of a page of memory. Code and data never share one.
+const PAGE_BYTES: u64 = 4096;
+
 /// The function at an address of the module, or the public symbol before it.
-pub(super) fn function(symbols: &Mapped, address: u64) -> Option<Enclosing<'_>> {
+pub(super) fn function(symbols: &Mapped, address: u64, mode: Mode) -> Option<Enclosing<'_>> {
     let Some(function) = symbols.function(address) else {
-        return public(symbols, address);
+        return match mode {
+            Mode::Compat => public(symbols, address),
+            Mode::True => bounded_public(symbols, address),
+        };
     };
     // Parameter sizes in FUNC records are often wrong, and x86 frames are unwound with them.
     let win = symbols.framedata(address).or_else(|| symbols.fpo(address));
     Some(Enclosing {
-        name: symbols.string(function.name)?,
+        name: Some(symbols.string(function.name)?),
         address: function.address,
         parameter_size: win.map_or(function.parameter_size, |win| win.parameter_size),
         record: Some(function),
@@ -42,23 +66,75 @@ fn public(symbols: &Mapped, address: u64) -> Option<Enclosing<'_>> {
     if function.is_some_and(|function| public.address <= function.address) {
         return None;
     }
+    named(symbols, &public)
+}
+
+fn named<'a>(symbols: &'a Mapped, public: &Public) -> Option<Enclosing<'a>> {
     Some(Enclosing {
-        name: symbols.string(public.name)?,
+        name: Some(symbols.string(public.name)?),
         address: public.address,
         parameter_size: public.parameter_size,
         record: None,
     })
 }
 
+/// The public symbol for an address in no FUNC, if its function is known to hold the address.
+fn bounded_public(symbols: &Mapped, address: u64) -> Option<Enclosing<'_>> {
+    let rules = symbols.cfi_before(address);
+    let function = symbols.function_before(address);
+    if rules.is_none() && function.is_none() {
+        // Nothing is known about extents.
+        return public(symbols, address);
+    }
+    let covering = rules.filter(|rules| address < rules.end());
+    let start = match (covering, rules) {
+        (Some(covering), _) => covering.address,
+        (None, before) => before.map_or(0, |before| before.end()),
+    };
+    // No function that holds the address starts before this.
+    let start = function.map_or(start, |function| function.end().max(start));
+    match (symbols.public(address), covering) {
+        (Some(public), Some(_)) if public.address >= start => named(symbols, &public),
+        (Some(public), None) if public.address >= start => {
+            // After the last function, an address may be in data. Only the rest of the page is certainly code.
+            let is_code = public.address / PAGE_BYTES == address / PAGE_BYTES
+                || symbols.has_code_after(address);
+            is_code.then(|| named(symbols, &public)).flatten()
+        }
+        (_, Some(_)) => Some(Enclosing {
+            name: None,
+            address: start,
+            parameter_size: 0,
+            record: None,
+        }),
+        (_, None) => None,
+    }
+}
+
 /// Names the frame's instruction: function, source line, and inlined calls from the outermost inwards. Sets
 /// nothing if the address is in no function. The stack scanner then rejects it as a return address.
-pub(super) fn fill_symbol(symbols: &Mapped, module: &dyn Module, frame: &mut dyn FrameSymbolizer) {
+pub(super) fn fill_symbol(
+    symbols: &Mapped,
+    module: &dyn Module,
+    frame: &mut dyn FrameSymbolizer,
+    mode: Mode,
+) {
     let base = module.base_address();
     let address = frame.get_instruction().checked_sub(base);
-    let Some((address, found)) = address.and_then(|at| Some((at, function(symbols, at)?))) else {
+    let found = address.and_then(|at| Some((at, function(symbols, at, mode)?)));
+    let Some((address, found)) = found else {
         return;
     };
-    frame.set_function(found.name, found.address + base, found.parameter_size);
+    // No overflow: a function starts at its frame's instruction or before it.
+    let start = found.address + base;
+    match found.name {
+        Some(name) => frame.set_function(name, start, found.parameter_size),
+        None => {
+            let code_file = module.code_file();
+            let name = format!("{UNKNOWN_IN}{}>", leaf(&code_file));
+            frame.set_function(&name, start, found.parameter_size);
+        }
+    }
     if let Some(function) = found.record {
         fill_source(symbols, &function, base, address, frame);
     }
@@ -108,6 +184,7 @@ pub(super) fn walk_frame(
     symbols: &Mapped,
     module: &dyn Module,
     walker: &mut dyn FrameWalker,
+    mode: Mode,
 ) -> Option<()> {
     let base = module.base_address();
     let address = walker.get_instruction().checked_sub(base)?;
@@ -116,7 +193,7 @@ pub(super) fn walk_frame(
         (None, Some(win)) => walk_with_win(symbols, &win, "0", "0", module, walker),
         (None, None) => None,
     };
-    win.or_else(|| walk_with_cfi(symbols, base, address, walker))
+    win.or_else(|| walk_with_cfi(symbols, base, address, walker, mode))
 }
 
 fn walk_with_cfi(
@@ -124,6 +201,7 @@ fn walk_with_cfi(
     base: u64,
     address: u64,
     walker: &mut dyn FrameWalker,
+    mode: Mode,
 ) -> Option<()> {
     let cfi = symbols.cfi(address)?;
     let deltas = symbols.deltas(&cfi, address).map(|delta| delta.rules);
@@ -135,7 +213,7 @@ fn walk_with_cfi(
     // Without the start of the range, the unwinder trusts a guessed link register on ARM64 and invents
     // frames. The start must not remain set after this evaluation.
     walker.set_cfi_rules_start_address(Some(base + cfi.address));
-    let walked = cfi::walk(&rules, walker);
+    let walked = cfi::walk(&rules, walker, mode);
     walker.set_cfi_rules_start_address(None);
     walked
 }

@@ -50,6 +50,13 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// Whether the frame's function is one that no other function calls.
+    pub(super) fn is_outermost(&self) -> bool {
+        self.function
+            .as_ref()
+            .is_some_and(|function| is_outermost(&function.name))
+    }
+
     /// Converts a frame of the minidump crates. Its module is a copy of one of `modules`.
     pub(super) fn of(frame: StackFrame, modules: &'a MinidumpModuleList) -> Self {
         let function = frame.function_name.zip(frame.function_base);
@@ -65,6 +72,12 @@ impl<'a> Frame<'a> {
             ..Self::new(frame.instruction, frame.trust, modules)
         }
     }
+}
+
+/// Whether a function is the entry point of ELF programs, which the kernel or the loader jumps to. Many
+/// symbol files have rules for it that lead to words on the stack which are not return addresses.
+pub(super) fn is_outermost(function: &str) -> bool {
+    function == "_start"
 }
 
 impl FrameSymbolizer for Frame<'_> {

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answers;
 use super::cache::{Lookup, SymbolCache, Unmapped};
+use super::walk::Mode;
 use crate::symbols::mapped::Mapped;
 use parking_lot::Mutex;
 
@@ -32,6 +33,7 @@ pub(super) const MAP_REQUESTS_MAX: usize = 64;
 pub(super) struct Provider<'a> {
     cache: &'a SymbolCache,
     unmapped: Unmapped,
+    pub(super) mode: Mode,
     /// Number of look-ups that are still answered.
     lookups_left: AtomicU64,
     /// A mutex because the trait requires `Sync`. It is never contended, and a lock costs 20 ns.
@@ -61,10 +63,16 @@ pub(super) struct MapRequest {
 }
 
 impl<'a> Provider<'a> {
-    pub(super) fn new(cache: &'a SymbolCache, unmapped: Unmapped, lookups_max: u64) -> Self {
+    pub(super) fn new(
+        cache: &'a SymbolCache,
+        unmapped: Unmapped,
+        lookups_max: u64,
+        mode: Mode,
+    ) -> Self {
         Self {
             cache,
             unmapped,
+            mode,
             lookups_left: AtomicU64::new(lookups_max),
             session: Mutex::default(),
         }
@@ -102,7 +110,7 @@ impl<'a> Provider<'a> {
             return Ok(());
         }
         let symbols = self.symbols_of(module).ok_or(FillSymbolError {})?;
-        answers::fill_symbol(&symbols, module, frame);
+        answers::fill_symbol(&symbols, module, frame, self.mode);
         Ok(())
     }
 
@@ -115,8 +123,8 @@ impl<'a> Provider<'a> {
         let symbols = self.symbols_of(module);
         symbols.is_none_or(|symbols| {
             let offset = address.checked_sub(module.base_address());
-            let function = offset.and_then(|offset| answers::function(&symbols, offset));
-            function.is_some_and(|function| !function.name.is_empty())
+            let function = offset.and_then(|offset| answers::function(&symbols, offset, self.mode));
+            function.is_some_and(|function| function.is_code())
         })
     }
 
@@ -125,7 +133,7 @@ impl<'a> Provider<'a> {
         if self.is_exhausted() {
             return None;
         }
-        answers::walk_frame(&*self.symbols_of(module)?, module, walker)
+        answers::walk_frame(&*self.symbols_of(module)?, module, walker, self.mode)
     }
 
     fn symbols_of(&self, module: &dyn Module) -> Option<Arc<Mapped>> {
@@ -219,7 +227,8 @@ impl<'a> Provider<'a> {
     }
 }
 
-fn leaf(path: &str) -> &str {
+/// The last part of a path of any system.
+pub(super) fn leaf(path: &str) -> &str {
     path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 

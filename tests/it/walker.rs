@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crashkeep::crash::walk::Walk;
 use crashkeep::stackwalk::{
-    MAP_BYTES_MAX, Overrun, SymbolCache, WalkLimits, Walker, WalkerFault, WalkerOptions, walk,
+    MAP_BYTES_MAX, Mode, Overrun, SymbolCache, WalkLimits, Walker, WalkerFault, WalkerOptions, walk,
 };
 use crashkeep::symbols::SymbolDirs;
 use crashkeep::symbols::mapped::MappedDir;
@@ -32,7 +32,7 @@ fn small_dump() -> Vec<u8> {
 
 fn walked_here(dump: &[u8]) -> Vec<u8> {
     let symbols = SymbolCache::new(SymbolDirs::default(), MAP_BYTES_MAX);
-    walk(dump, &symbols, &WalkLimits::NONE).unwrap()
+    walk(dump, &symbols, &WalkLimits::NONE, Mode::True).unwrap()
 }
 
 /// A program that replaces the walker and runs a shell script. Like walkers, it starts with an empty

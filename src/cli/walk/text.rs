@@ -49,6 +49,9 @@ fn write_crash(out: &mut String, walk: &Walk) -> fmt::Result {
         "Crash reason",
         reason.unwrap_or("none, the dump was requested"),
     )?;
+    if let Some(text) = &crash.reason_text {
+        row(out, "", text)?;
+    }
     if let Some(address) = &crash.address {
         row(out, "Address", address)?;
     }

@@ -35,6 +35,7 @@ pub(super) fn crashing_thread(walk: &Walk, anchor: &str) -> Markup {
             @if thread.frames.is_empty() {
                 div.body { p { "The dump has no stack of this thread." } }
             }
+            (code_made_at_run_time(walk, thread))
             (frames::frames(thread, true))
             @if let Some(registers) = registers {
                 details {
@@ -43,6 +44,19 @@ pub(super) fn crashing_thread(walk: &Walk, anchor: &str) -> Markup {
                         @for (name, value) in registers { dt.mono { (name) } dd.mono { (shown(value.as_str().unwrap_or_default())) } }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Explains frames without a module, if the process has a runtime that makes code.
+fn code_made_at_run_time(walk: &Walk, thread: &Thread) -> Markup {
+    let frames = thread.frames_outside_modules();
+    html! {
+        @if frames > 0 && let Some(runtime) = walk.code_maker() {
+            div.body.small {
+                (counted(frames as u64, "frame", "frames")) " in no module: " (runtime)
+                " makes code at run time (JIT), and such code has no symbols here."
             }
         }
     }
