@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use crashkeep::appliance::{Appliance, Place};
 use crashkeep::config::Config;
-use crashkeep::stackwalk::{MAP_BYTES_MAX, Mode, SymbolCache, WalkLimits, Walker, WalkerOptions, walk};
+use crashkeep::stackwalk::{
+    MAP_BYTES_MAX, Mode, SymbolCache, WalkLimits, Walker, WalkerOptions, walk,
+};
 use crashkeep::symbols::SymbolDirs;
 
 use super::symbols::{cpu, memory_kb};

@@ -338,7 +338,10 @@ impl Thread {
     /// Number of frames that are in no module, loaded or unloaded. Address 0 and its neighbours are no code.
     pub fn frames_outside_modules(&self) -> usize {
         let is_null_page = |frame: &Frame| {
-            let digits = frame.offset.as_deref().and_then(|hex| hex.strip_prefix("0x"));
+            let digits = frame
+                .offset
+                .as_deref()
+                .and_then(|hex| hex.strip_prefix("0x"));
             let address = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
             address.is_none_or(|address| address < 4096)
         };

@@ -9,14 +9,14 @@
 //! stack ends at `_start`.
 
 use minidump::system_info::Os;
-use minidump::{UnifiedMemory, UnifiedMemoryList};
 use minidump::{MinidumpContext, MinidumpModule, MinidumpModuleList, MinidumpRawContext};
+use minidump::{UnifiedMemory, UnifiedMemoryList};
 use minidump_unwind::{FrameTrust, FrameWalker, SystemInfo};
 
 use super::frame::{Frame, Reach, Stack};
 use super::interrupts::{self, INTERRUPTS_MAX};
+use super::mode::Mode;
 use super::provider::Provider;
-use super::walk::Mode;
 
 const WORD: u64 = 8;
 /// A return address below this is invalid: the stack has ended.
@@ -214,6 +214,9 @@ impl<'a> Unwinder<'a, '_> {
                 && let Some(interrupted) = Registers::interrupted(&callee)
             {
                 interrupts += 1;
+                if let Some(trampoline) = stack.last_mut() {
+                    trampoline.name_signal_trampoline();
+                }
                 registers = interrupted.registers;
                 not_executable = interrupted.not_executable;
                 trust = FrameTrust::Context;
@@ -240,7 +243,11 @@ impl<'a> Unwinder<'a, '_> {
     }
 
     /// The memory that contains an address: that of the callee if possible.
-    fn memory_at<'m>(&'m self, at: u64, of_callee: UnifiedMemory<'m, 'm>) -> Option<UnifiedMemory<'m, 'm>> {
+    fn memory_at<'m>(
+        &'m self,
+        at: u64,
+        of_callee: UnifiedMemory<'m, 'm>,
+    ) -> Option<UnifiedMemory<'m, 'm>> {
         if of_callee.get_memory_at_address::<u64>(at).is_some() {
             return Some(of_callee);
         }
@@ -248,7 +255,11 @@ impl<'a> Unwinder<'a, '_> {
         memory.filter(|memory| memory.memory_range().is_some())
     }
 
-    fn caller(&self, callee: &Callee, not_executable: Option<u64>) -> Option<(Registers, FrameTrust)> {
+    fn caller(
+        &self,
+        callee: &Callee,
+        not_executable: Option<u64>,
+    ) -> Option<(Registers, FrameTrust)> {
         if let Some(caller) = self.by_call(callee, not_executable) {
             return Some((caller, FrameTrust::CallFrameInfo));
         }
@@ -367,7 +378,7 @@ impl<'a> Unwinder<'a, '_> {
         let module = || self.modules.module_at_address(instruction);
         is_canonical(address)
             && instruction > 0
-            && module().is_some_and(|module| self.provider.is_code(module, instruction))
+            && module().is_some_and(|module| self.provider.may_return_to(module, instruction))
     }
 }
 

@@ -15,10 +15,10 @@ use minidump::Module;
 use minidump_unwind::{FrameSymbolizer, FrameWalker};
 
 use super::cfi;
-use super::provider::leaf;
-use super::walk::Mode;
+use super::frame::leaf;
+use super::mode::Mode;
 use crate::crash::walk::UNKNOWN_IN;
-use crate::symbols::mapped::{Function, Mapped, Public, Win};
+use crate::symbols::mapped::{Cfi, Function, Mapped, Public, Win};
 
 /// The function at an address of the module.
 pub(super) struct Enclosing<'a> {
@@ -30,11 +30,25 @@ pub(super) struct Enclosing<'a> {
     record: Option<Function>,
 }
 
-impl Enclosing<'_> {
-    /// Whether a scan may take a word that points into this function for a return address.
-    pub(super) fn is_code(&self) -> bool {
-        self.name.is_none_or(|name| !name.is_empty())
+/// Whether a scan of the stack may take a word for a return address. `address` is that of the call.
+pub(super) fn may_return_to(symbols: &Mapped, address: u64, mode: Mode) -> bool {
+    let Some(function) = function(symbols, address, mode) else {
+        return false;
+    };
+    match (function.name, mode) {
+        (Some(name), Mode::Compat) => !name.is_empty(),
+        // A pointer to a function is no return address, except where a call that never returns ends the
+        // function before it. Stacks have many of the former, and scans find few of the latter.
+        (Some(name), Mode::True) => !name.is_empty() && !is_start(symbols, address + 1),
+        // A file with FUNC records has one for each function that calls others.
+        (None, _) => symbols.function_before(address).is_none(),
     }
+}
+
+fn is_start(symbols: &Mapped, address: u64) -> bool {
+    let function = symbols.function(address).map(|function| function.address);
+    let public = symbols.public(address).map(|public| public.address);
+    function == Some(address) || public == Some(address)
 }
 
 /// Length of a page of memory. Code and data never share one.
@@ -88,7 +102,7 @@ fn bounded_public(symbols: &Mapped, address: u64) -> Option<Enclosing<'_>> {
     }
     let covering = rules.filter(|rules| address < rules.end());
     let start = match (covering, rules) {
-        (Some(covering), _) => covering.address,
+        (Some(covering), _) => first_range(symbols, covering),
         (None, before) => before.map_or(0, |before| before.end()),
     };
     // No function that holds the address starts before this.
@@ -109,6 +123,39 @@ fn bounded_public(symbols: &Mapped, address: u64) -> Option<Enclosing<'_>> {
         }),
         (_, None) => None,
     }
+}
+
+/// The start of the first range of a function.
+///
+/// A function of 64-bit Windows has several ranges, one after the other, if it saves registers late. The
+/// symbols of Microsoft have a PUBLIC for the first range only. Compilers align functions but not these
+/// ranges. In an ELF file, each range is a function, and the records look different.
+fn first_range(symbols: &Mapped, range: Cfi) -> u64 {
+    const RANGES_MAX: usize = 64;
+    const ALIGNMENT: u64 = 16;
+    let is_of_windows = |range: &Cfi| {
+        let rules = symbols.string(range.rules);
+        rules.is_some_and(|rules| rules.ends_with(" .ra: .cfa 8 - ^"))
+    };
+    let mut first = range;
+    for _ in 0..RANGES_MAX {
+        if first.address % ALIGNMENT == 0 || !is_of_windows(&first) {
+            break;
+        }
+        let before = first.address.checked_sub(1).and_then(|at| symbols.cfi(at));
+        let Some(before) = before else {
+            break;
+        };
+        // A public symbol inside of the function is another function.
+        if symbols
+            .public(first.address)
+            .is_some_and(|public| public.address == first.address)
+        {
+            break;
+        }
+        first = before;
+    }
+    first.address
 }
 
 /// Names the frame's instruction: function, source line, and inlined calls from the outermost inwards. Sets

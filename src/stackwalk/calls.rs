@@ -20,9 +20,7 @@ const ARM64_ADDRESS: u64 = (1 << 48) - 1;
 const ARM64_SAVED: [&str; 13] = [
     "x19", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28", "fp", "sp", "pc",
 ];
-const ARM_SAVED: [&str; 10] = [
-    "r4", "r5", "r6", "r7", "r8", "r9", "r10", "fp", "sp", "pc",
-];
+const ARM_SAVED: [&str; 10] = ["r4", "r5", "r6", "r7", "r8", "r9", "r10", "fp", "sp", "pc"];
 const X86_SAVED: [&str; 6] = ["ebx", "esi", "edi", "ebp", "esp", "eip"];
 
 /// The frame that called a wild pointer, if the innermost frame is where the pointer led. `is_code` checks
@@ -67,10 +65,8 @@ pub(super) fn caller_of_wild_pointer(
     };
     let valid: HashSet<&'static str> = saved.iter().copied().collect();
     let valid = MinidumpContextValidity::Some(valid);
-    let mut frame = StackFrame::from_context(
-        MinidumpContext { raw, valid },
-        FrameTrust::CallFrameInfo,
-    );
+    let mut frame =
+        StackFrame::from_context(MinidumpContext { raw, valid }, FrameTrust::CallFrameInfo);
     if !is_code(frame.instruction) {
         return None;
     }
@@ -88,11 +84,12 @@ fn plain_address(address: u64, is_code: impl Fn(u64) -> bool) -> u64 {
     }
 }
 
-/// The frame that a signal handler interrupted, if `frame` is the one to which the handler returns.
+/// The frame that a signal handler interrupted, if `frame` is the one to which the handler returns; and the
+/// address that the CPU could not execute, if this is why.
 pub(super) fn interrupted(
     frame: &StackFrame,
     memory: Option<UnifiedMemory<'_, '_>>,
-) -> Option<StackFrame> {
+) -> Option<(StackFrame, Option<u64>)> {
     let MinidumpRawContext::Arm64(callee) = &frame.context.raw else {
         return None;
     };
@@ -110,5 +107,6 @@ pub(super) fn interrupted(
         raw: MinidumpRawContext::Arm64(raw),
         valid: MinidumpContextValidity::All,
     };
-    Some(StackFrame::from_context(context, FrameTrust::Context))
+    let frame = StackFrame::from_context(context, FrameTrust::Context);
+    Some((frame, saved.not_executable))
 }

@@ -9,7 +9,7 @@ use breakpad_symbols::CfiRules;
 use breakpad_symbols::walker::walk_with_stack_cfi;
 use minidump_unwind::FrameWalker;
 
-use super::walk::Mode;
+use super::mode::Mode;
 
 /// Limit of registers that one frame's rules set. x86-64 has 17, ARM64 33 without its vectors.
 const REGISTERS_MAX: usize = 48;

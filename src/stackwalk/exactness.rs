@@ -8,8 +8,8 @@ use breakpad_symbols::{SimpleModule, SymbolFile};
 use minidump_unwind::{FrameSymbolizer, FrameWalker};
 
 use super::answers;
+use super::mode::Mode;
 use super::tests::{SYMBOLS, fixtures};
-use super::walk::Mode;
 use crate::symbols::mapped::{Mapped, Stamp};
 
 /// Random addresses for each symbol file.

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use minidump::{MinidumpContext, MinidumpModule, MinidumpModuleList};
 use minidump_unwind::{FrameSymbolizer, FrameTrust, InlineFrame, StackFrame};
 
+use crate::crash::walk::UNKNOWN_IN;
+
 pub(super) struct Frame<'a> {
     /// An address within the call and not after it, except for the innermost frame.
     pub(super) instruction: u64,
@@ -57,6 +59,18 @@ impl<'a> Frame<'a> {
             .is_some_and(|function| is_outermost(&function.name))
     }
 
+    /// Names the code to which a signal handler returns. It has no name in symbol files of stripped libraries.
+    pub(super) fn name_signal_trampoline(&mut self) {
+        let function = self.function.as_ref();
+        if function.is_none_or(|function| function.name.starts_with(UNKNOWN_IN)) {
+            self.function = Some(Function {
+                name: SIGNAL_TRAMPOLINE.to_owned(),
+                base: function.map_or(self.instruction, |function| function.base),
+                parameter_size: 0,
+            });
+        }
+    }
+
     /// Converts a frame of the minidump crates. Its module is a copy of one of `modules`.
     pub(super) fn of(frame: StackFrame, modules: &'a MinidumpModuleList) -> Self {
         let function = frame.function_name.zip(frame.function_base);
@@ -73,6 +87,9 @@ impl<'a> Frame<'a> {
         }
     }
 }
+
+/// The name that debuggers use.
+const SIGNAL_TRAMPOLINE: &str = "<signal handler called>";
 
 /// Whether a function is the entry point of ELF programs, which the kernel or the loader jumps to. Many
 /// symbol files have rules for it that lead to words on the stack which are not return addresses.
@@ -105,6 +122,11 @@ impl FrameSymbolizer for Frame<'_> {
             source_line: line,
         });
     }
+}
+
+/// The last part of a path of any system.
+pub(super) fn leaf(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
 /// How much of a stack is followed, and how much of it is kept.
@@ -168,6 +190,11 @@ impl<'a> Stack<'a> {
     /// Number of frames that were found but not kept.
     pub(super) fn omitted(&self) -> usize {
         self.count - self.head.len() - self.tail.len()
+    }
+
+    /// The outermost frame so far.
+    pub(super) fn last_mut(&mut self) -> Option<&mut Frame<'a>> {
+        self.tail.back_mut().or(self.head.last_mut())
     }
 
     pub(super) fn frames_mut(&mut self) -> impl Iterator<Item = &mut Frame<'a>> {

@@ -37,9 +37,7 @@ pub(super) fn amd64(at: u64, word: impl Fn(u64) -> Option<u64>) -> Option<Amd64>
     const FLOATS: u64 = 224;
     const SIGINFO: u64 = 304;
     /// Where the kernel saves rax, rdx, rcx, rbx, rsi, rdi, rbp, rsp, r8 to r15, rip: in words.
-    const ORDER: [u64; 17] = [
-        13, 12, 14, 11, 9, 8, 10, 15, 0, 1, 2, 3, 4, 5, 6, 7, 16,
-    ];
+    const ORDER: [u64; 17] = [13, 12, 14, 11, 9, 8, 10, 15, 0, 1, 2, 3, 4, 5, 6, 7, 16];
     /// The code segment of a 64-bit program, and its stack segment, which old kernels do not save.
     const CODE: u64 = 0x33;
     const CODE_AND_STACK: u64 = 0x2b << 48 | CODE;
@@ -193,7 +191,10 @@ mod tests {
         ];
         let saved = arm64(AT, frame(&words)).unwrap();
         assert_eq!((saved.sp, saved.pc), (0x7fff_0000, 0x40_1000));
-        assert_eq!((saved.registers[29], saved.registers[30]), (0xf9, 0x40_2000));
+        assert_eq!(
+            (saved.registers[29], saved.registers[30]),
+            (0xf9, 0x40_2000)
+        );
         assert_eq!(saved.not_executable, None);
         for wrong in [(0, 0), (0, 65), (128, 1), (136, 8), (576, 4), (592, 0)] {
             let words: Vec<_> = words.iter().copied().chain([wrong]).collect();
@@ -203,7 +204,14 @@ mod tests {
 
     #[test]
     fn a_frame_at_the_end_of_memory_or_of_the_address_space_is_none() {
-        for at in [AT + 600, AT + 1, u64::MAX, u64::MAX - 184, u64::MAX - 592, 0] {
+        for at in [
+            AT + 600,
+            AT + 1,
+            u64::MAX,
+            u64::MAX - 184,
+            u64::MAX - 592,
+            0,
+        ] {
             assert!(amd64(at, frame(&[(184, 0x33)])).is_none());
             assert!(arm64(at, frame(&[(592, 0x4650_8001)])).is_none());
         }

@@ -22,9 +22,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::WalkError;
-use super::frame::{Frame, Stack};
-use super::provider::leaf;
-use super::walk::Mode;
+use super::frame::{Frame, Stack, leaf};
+use super::mode::Mode;
 use crate::crash::walk::UNKNOWN_IN;
 
 /// The keys taken from the crates' own writer, in our order.

@@ -37,6 +37,7 @@ mod frame;
 mod head;
 mod interrupts;
 mod json;
+mod mode;
 mod name;
 mod preflight;
 mod provider;
@@ -51,14 +52,17 @@ mod walker;
 
 pub use cache::{Lookup, MAP_BYTES_MAX, MAPS_MAX, SymbolCache, Unmapped};
 pub use error::WalkError;
+pub use mode::Mode;
 pub use name::{Inlined, Named, Namer, Names, Question, serve_names};
 pub use sandbox::confine_converter;
-pub use walk::{Mode, WalkLimits, walk};
+pub use walk::{WalkLimits, walk};
 pub use walker::{
     Overrun, WalkReply, Walker, WalkerFault, WalkerOptions, WalkerSettings, WalkerStop, self_test,
     serve,
 };
 
+#[cfg(test)]
+mod cases;
 #[cfg(test)]
 mod exactness;
 #[cfg(test)]

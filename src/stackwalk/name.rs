@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::answers;
 use super::cache::{Lookup, SymbolCache, Unmapped};
+use super::mode::Mode;
 use super::sandbox::{self, Limits};
-use super::walk::Mode;
 use crate::child;
 use crate::symbols::SymbolDirs;
 use crate::symbols::mapped::MappedDir;

@@ -23,7 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use super::answers;
 use super::cache::{Lookup, SymbolCache, Unmapped};
-use super::walk::Mode;
+use super::frame::leaf;
+use super::mode::Mode;
 use crate::symbols::mapped::Mapped;
 use parking_lot::Mutex;
 
@@ -114,17 +115,16 @@ impl<'a> Provider<'a> {
         Ok(())
     }
 
-    /// Whether there may be code at an address of a module. Any address may be code if the module has no
-    /// symbols.
-    pub(super) fn is_code(&self, module: &dyn Module, address: u64) -> bool {
+    /// Whether the call at an address of a module may be one that has not returned. Any address may be if the
+    /// module has no symbols.
+    pub(super) fn may_return_to(&self, module: &dyn Module, address: u64) -> bool {
         if self.is_exhausted() {
             return false;
         }
         let symbols = self.symbols_of(module);
         symbols.is_none_or(|symbols| {
             let offset = address.checked_sub(module.base_address());
-            let function = offset.and_then(|offset| answers::function(&symbols, offset, self.mode));
-            function.is_some_and(|function| function.is_code())
+            offset.is_some_and(|offset| answers::may_return_to(&symbols, offset, self.mode))
         })
     }
 
@@ -225,11 +225,6 @@ impl<'a> Provider<'a> {
             }),
         )
     }
-}
-
-/// The last part of a path of any system.
-pub(super) fn leaf(path: &str) -> &str {
-    path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
 #[async_trait]

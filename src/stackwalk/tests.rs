@@ -299,7 +299,9 @@ fn broken_dumps_end_as_the_reference_says() {
 fn a_walk_past_its_output_limit_leaves_something_out_and_says_what() {
     let symbols = without_symbols();
     for (name, dump) in dumps().into_iter().step_by(9) {
-        let whole = walk(&dump, &symbols, &WalkLimits::NONE, Mode::True).unwrap().len() as u64;
+        let whole = walk(&dump, &symbols, &WalkLimits::NONE, Mode::True)
+            .unwrap()
+            .len() as u64;
         for json_bytes_max in [0, 100, whole / 4, whole / 2, whole - 1, whole * 2] {
             let limits = WalkLimits {
                 json_bytes_max,
@@ -326,7 +328,10 @@ fn the_limits_of_stored_walks_change_nothing_for_the_corpus_but_the_middle_of_lo
     };
     for (name, dump) in dumps() {
         let whole = walk(&dump, &symbols, &WalkLimits::NONE, Mode::True).unwrap();
-        assert!(whole == walk(&dump, &symbols, &limits, Mode::True).unwrap(), "{name}");
+        assert!(
+            whole == walk(&dump, &symbols, &limits, Mode::True).unwrap(),
+            "{name}"
+        );
         let stored = walk(&dump, &symbols, &WalkLimits::stored(64 << 20), Mode::True).unwrap();
         let [whole, stored]: [Walk; 2] =
             [whole, stored].map(|json| serde_json::from_slice(&json).unwrap());

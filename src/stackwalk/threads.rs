@@ -27,9 +27,9 @@ use super::amd64::Unwinder;
 use super::calls;
 use super::frame::{Frame, Reach, Stack, is_outermost};
 use super::interrupts::INTERRUPTS_MAX;
+use super::mode::Mode;
 use super::provider::{Provider, complete};
 use super::reason;
-use super::walk::Mode;
 
 /// Frames of a piece, each 1.8 KB and the names of its module.
 const PIECE_FRAMES: usize = 512;
@@ -265,6 +265,8 @@ impl<'a> Threads<'a> {
                 usize::MAX => usize::MAX,
                 _ => PIECE_FRAMES.min(reach.frames_max - stack.count),
             };
+            // The last frame of a piece may already be there, if its callee had to be found first.
+            let frames = frames.max(piece.frames.len() - carried);
             let follows_signals = interrupts < INTERRUPTS_MAX;
             let limit = frames.saturating_add(carried);
             let end = self.unwind_piece(&mut piece, limit, follows_signals, memory, provider);
@@ -281,16 +283,25 @@ impl<'a> Threads<'a> {
             let now_carried = next.len();
             if let End::Interrupted = end
                 && let Some(last) = next.last()
-                && let Some(interrupted) = calls::interrupted(last, memory)
+                && let Some((interrupted, not_executable)) = calls::interrupted(last, memory)
             {
                 interrupts += 1;
-                let at = interrupted.context.get_stack_pointer();
-                memory = self.memory_of_stack(at, memory);
+                let context = &interrupted.context;
+                memory = self.memory_of_stack(context.get_stack_pointer(), memory);
+                let is_code = |at| self.is_code(at, provider);
+                let caller =
+                    calls::caller_of_wild_pointer(context, not_executable, memory, is_code);
                 next.push(interrupted);
+                next.extend(caller);
             }
             let frames = std::mem::replace(&mut piece.frames, next);
             for frame in frames.into_iter().skip(carried) {
                 stack.push(Frame::of(frame, &self.modules), reach.kept_max);
+            }
+            if let End::Interrupted = end
+                && let Some(trampoline) = stack.last_mut()
+            {
+                trampoline.name_signal_trampoline();
             }
             carried = now_carried;
             if piece.frames.is_empty() {
@@ -363,7 +374,7 @@ impl<'a> Threads<'a> {
     fn is_code(&self, address: u64, provider: &Provider) -> bool {
         let instruction = address.saturating_sub(1);
         let module = self.modules.module_at_address(instruction);
-        module.is_some_and(|module| provider.is_code(module, instruction))
+        module.is_some_and(|module| provider.may_return_to(module, instruction))
     }
 
     /// Modules that were at an address before they were unloaded, with all offsets in them.

@@ -5,6 +5,7 @@ use minidump::{Minidump, MinidumpHandleDataStream};
 use super::cache::{SymbolCache, Unmapped};
 use super::error::WalkError;
 use super::frame::Reach;
+use super::mode::Mode;
 use super::provider::{MapRequest, Provider};
 use super::raw::Raw;
 use super::threads::Threads;
@@ -44,15 +45,6 @@ impl WalkLimits {
             lookups_max: 500_000,
         }
     }
-}
-
-/// Which result a walk gives where minidump-stackwalk 0.27 is known to be wrong (ADR 40).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// That of minidump-stackwalk, value for value.
-    Compat,
-    /// The true one.
-    True,
 }
 
 /// Walks a dump and returns the JSON, UTF-8 without a final newline.

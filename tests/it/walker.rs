@@ -391,6 +391,73 @@ fn the_command_prints_json_or_text_or_says_why_not() {
     );
 }
 
+/// Without nulls, and with the lists in one order that the program prints in random order.
+fn comparable(value: &serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Object(map) => {
+            let known = map.iter().filter(|(_, value)| !value.is_null());
+            let mut map: serde_json::Map<String, Value> = known
+                .map(|(key, value)| (key.clone(), comparable(value)))
+                .collect();
+            if let Some(Value::Array(limits)) = map.get_mut("limits") {
+                limits.sort_by_key(|limit| limit["name"].to_string());
+            }
+            Value::Object(map)
+        }
+        Value::Array(items) => items.iter().map(comparable).collect(),
+        other => other.clone(),
+    }
+}
+
+/// Also for the dumps with which the program is wrong.
+#[test]
+fn the_command_with_compat_prints_what_minidump_stackwalk_prints() {
+    let Some(stackwalk) = crate::clients::installed("CRASHKEEP_MINIDUMP_STACKWALK") else {
+        return;
+    };
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/unwinding");
+    let symbols = tempfile::tempdir().unwrap();
+    let mut dumps = Vec::new();
+    for entry in std::fs::read_dir(&fixtures).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "sym") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let words: Vec<&str> = text.lines().next().unwrap().split(' ').collect();
+            let folder = symbols.path().join(words[4]).join(words[3]);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join(format!("{}.sym", words[4])), text).unwrap();
+        } else if path.extension().is_some_and(|extension| extension == "dmp") {
+            dumps.push(path);
+        }
+    }
+    assert!(dumps.len() >= 6);
+    let printed = |command: &mut Command| -> serde_json::Value {
+        serde_json::from_slice(&command.output().unwrap().stdout).unwrap()
+    };
+    for dump in dumps {
+        let ours = |more: &[&str]| {
+            let mut command = Command::new(program());
+            command
+                .args(["walk", "--json", "--symbols"])
+                .arg(symbols.path());
+            printed(command.args(more).arg(&dump))
+        };
+        let mut theirs = Command::new(&stackwalk);
+        theirs
+            .args(["--json", "--symbols-path"])
+            .arg(symbols.path());
+        let theirs = printed(theirs.arg(&dump));
+        let name = dump.display();
+        assert_eq!(
+            comparable(&ours(&["--compat"])),
+            comparable(&theirs),
+            "{name}"
+        );
+        assert_ne!(comparable(&ours(&[])), comparable(&theirs), "{name}");
+    }
+}
+
 /// A walker that commits the faults that dumps order.
 pub fn faulty(folder: &Path) -> PathBuf {
     let script = format!("exec {} \"$@\" --plant-faults", program().display());

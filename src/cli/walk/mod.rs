@@ -9,7 +9,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use crate::crash::walk::Walk;
-use crate::stackwalk::{self, MAP_BYTES_MAX, MAPS_MAX, Mode, SymbolCache, WalkLimits, WalkerSettings};
+use crate::stackwalk::{
+    self, MAP_BYTES_MAX, MAPS_MAX, Mode, SymbolCache, WalkLimits, WalkerSettings,
+};
 use crate::symbols::SymbolDirs;
 
 #[derive(clap::Args)]

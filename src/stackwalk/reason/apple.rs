@@ -2,7 +2,8 @@
 //!
 //! The layouts are those of XNU (osfmk/kern/exc_resource.h, exc_guard.h).
 
-use super::{Crash, traps};
+use super::crash::Crash;
+use super::traps;
 
 pub(super) fn text(crash: &Crash) -> Option<String> {
     const EXC_BAD_ACCESS: u32 = 1;
@@ -66,7 +67,11 @@ fn resource(code: u64, subcode: u64) -> Option<String> {
         ),
         4 => format!(
             "the program {} too much to disk: {} MB in {} s, allowed are {} MB",
-            if flavor == 1 { "wrote" } else { "read or wrote" },
+            if flavor == 1 {
+                "wrote"
+            } else {
+                "read or wrote"
+            },
             bits(subcode, 0, 15),
             bits(code, 15, 17),
             bits(code, 0, 15)

@@ -1,6 +1,7 @@
 //! Signals of Linux and Android. The flags of the exception are `si_code`.
 
-use super::{Crash, traps};
+use super::crash::Crash;
+use super::traps;
 
 pub(super) fn text(crash: &Crash) -> Option<String> {
     const SIGILL: u32 = 4;

@@ -5,31 +5,19 @@
 //! of a C++ exception, the size of an allocation. The text says only what the dump contains. It has no
 //! messages from memory, because they may contain data of the user, and this text is public.
 //!
-//! Every pointer here comes from the dump. [`Memory`] reads at most [`TEXT_BYTES_MAX`] bytes of a text, and no
+//! Every pointer here comes from the dump. [`Memory`] reads at most 256 bytes of a name, and no
 //! reader follows a list.
 
 mod apple;
+mod crash;
 mod linux;
 mod thrown;
 mod traps;
 mod windows;
 
-use minidump::system_info::{Cpu, Os};
+use minidump::system_info::Os;
 
-/// Limit of a name in memory. Names of C++ templates are longer, but say nothing more.
-const TEXT_BYTES_MAX: u64 = 256;
-
-/// The facts about a crash from which the text is made.
-pub(super) struct Crash<'a> {
-    pub(super) os: Os,
-    pub(super) cpu: Cpu,
-    pub(super) code: u32,
-    pub(super) flags: u32,
-    pub(super) parameters: &'a [u64],
-    /// The address of the instruction, if it is known.
-    pub(super) instruction: Option<u64>,
-    pub(super) memory: Memory<'a>,
-}
+pub(super) use crash::{Crash, Memory};
 
 /// The text; `None` if nothing more is known than the reason's own term.
 pub(super) fn text(crash: &Crash) -> Option<String> {
@@ -41,74 +29,11 @@ pub(super) fn text(crash: &Crash) -> Option<String> {
     }
 }
 
-impl Crash<'_> {
-    fn parameter(&self, index: usize) -> Option<u64> {
-        self.parameters.get(index).copied()
-    }
-
-    fn is_64_bit(&self) -> bool {
-        matches!(self.cpu, Cpu::X86_64 | Cpu::Arm64)
-    }
-}
-
-/// The memory in a dump.
-pub(super) struct Memory<'a> {
-    pub(super) byte: &'a dyn Fn(u64) -> Option<u8>,
-}
-
-impl Memory<'_> {
-    fn bytes<const N: usize>(&self, at: u64) -> Option<[u8; N]> {
-        let mut bytes = [0; N];
-        for (offset, byte) in (0..).zip(&mut bytes) {
-            *byte = (self.byte)(at.checked_add(offset)?)?;
-        }
-        Some(bytes)
-    }
-
-    fn u32(&self, at: u64) -> Option<u32> {
-        self.bytes(at).map(u32::from_le_bytes)
-    }
-
-    fn u64(&self, at: u64) -> Option<u64> {
-        self.bytes(at).map(u64::from_le_bytes)
-    }
-
-    fn pointer(&self, at: u64, is_64_bit: bool) -> Option<u64> {
-        if is_64_bit {
-            self.u64(at)
-        } else {
-            self.u32(at).map(u64::from)
-        }
-    }
-
-    /// A name that ends with a zero byte: printable ASCII, not empty.
-    fn name(&self, at: u64) -> Option<String> {
-        let mut name = String::new();
-        for offset in 0..TEXT_BYTES_MAX {
-            match (self.byte)(at.checked_add(offset)?)? {
-                0 if name.is_empty() => return None,
-                0 => return Some(name),
-                byte @ b' '..=b'~' => name.push(byte.into()),
-                _ => return None,
-            }
-        }
-        None
-    }
-
-    /// A name of Delphi: a byte with its length, then the name.
-    fn short_name(&self, at: u64) -> Option<String> {
-        let length = u64::from((self.byte)(at)?);
-        let byte = |offset| (self.byte)(at.checked_add(offset)?);
-        let name: Option<Vec<u8>> = (1..=length).map(byte).collect();
-        let is_identifier = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.<>,".contains(byte);
-        let name = name.filter(|name| !name.is_empty() && name.iter().all(is_identifier))?;
-        String::from_utf8(name).ok()
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use std::collections::BTreeMap;
+
+    use minidump::system_info::Cpu;
 
     use super::*;
 
@@ -159,7 +84,16 @@ pub(super) mod tests {
             byte: &|at| pieces.byte(at),
         };
         assert_eq!(memory.name(0x100).as_deref(), Some("name"));
-        for at in [0x200, 0x300, 0x400, 0x500, 0x1000, 0, u64::MAX - 1, u64::MAX] {
+        for at in [
+            0x200,
+            0x300,
+            0x400,
+            0x500,
+            0x1000,
+            0,
+            u64::MAX - 1,
+            u64::MAX,
+        ] {
             assert_eq!(memory.name(at), None, "{at:x}");
         }
         assert_eq!(memory.u64(u64::MAX - 3), None);
@@ -180,16 +114,45 @@ pub(super) mod tests {
         pieces.put(0x1000, &words);
         pieces.put(u64::MAX - 15, &[0xff; 16]);
         let codes = [
-            0xe06d_7363, 0x2047_4343, 0x0eed_fade, 0xc06d_007e, 0xe043_4352, 0xe000_0008, 0xc000_0409,
-            0xc000_0005, 0xe24c_4a05, 0x4000, 11, 12, 1, 4, 5, 6, 8, 0, u32::MAX,
+            0xe06d_7363,
+            0x2047_4343,
+            0x0eed_fade,
+            0xc06d_007e,
+            0xe043_4352,
+            0xe000_0008,
+            0xc000_0409,
+            0xc000_0005,
+            0xe24c_4a05,
+            0x4000,
+            11,
+            12,
+            1,
+            4,
+            5,
+            6,
+            8,
+            0,
+            u32::MAX,
         ];
-        let values = [0, 1, 8, 0x1993_0520, 0x1000, 0x1008, 0x2345, u64::MAX, u64::MAX - 12, 1 << 61];
+        let values = [
+            0,
+            1,
+            8,
+            0x1993_0520,
+            0x1000,
+            0x1008,
+            0x2345,
+            u64::MAX,
+            u64::MAX - 12,
+            1 << 61,
+        ];
         for os in [Os::Windows, Os::MacOs, Os::Linux, Os::Android] {
             for cpu in [Cpu::X86, Cpu::X86_64, Cpu::Arm64] {
                 for code in codes {
                     for seed in 0..200_usize {
-                        let parameters: Vec<u64> =
-                            (0..seed % 5).map(|n| values[(seed / 5 + n * 7) % values.len()]).collect();
+                        let parameters: Vec<u64> = (0..seed % 5)
+                            .map(|n| values[(seed / 5 + n * 7) % values.len()])
+                            .collect();
                         let text = said((os, cpu), (code, seed as u32), &parameters, &pieces);
                         assert!(text.is_none_or(|text| text.len() < 1000));
                     }

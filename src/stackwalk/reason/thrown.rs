@@ -1,6 +1,6 @@
 //! The types of thrown objects, as compilers leave them in memory.
 
-use super::Crash;
+use super::crash::Crash;
 
 /// Values of the first parameter of a C++ exception of Visual C++.
 const MSVC_MAGIC: [u64; 4] = [0x1993_0520, 0x1993_0521, 0x1993_0522, 0x0199_4000];
@@ -31,7 +31,9 @@ pub(super) fn msvc(crash: &Crash) -> Option<Option<String>> {
 fn msvc_name(decorated: &str) -> String {
     let simple = || {
         let name = decorated.strip_prefix(".?A")?;
-        let name = name.strip_prefix(['V', 'U', 'T']).or(name.strip_prefix("W4"))?;
+        let name = name
+            .strip_prefix(['V', 'U', 'T'])
+            .or(name.strip_prefix("W4"))?;
         let parts: Vec<&str> = name.strip_suffix("@@")?.split('@').rev().collect();
         parts
             .iter()
@@ -135,7 +137,11 @@ pub(super) fn delphi(crash: &Crash) -> Option<String> {
 /// The DLL, and the function if it is about one, that the helper for delayed loading did not find.
 pub(super) fn delay_load(crash: &Crash) -> Option<(String, Option<String>)> {
     let is_64_bit = crash.is_64_bit();
-    let (dll, by_name, function) = if is_64_bit { (24, 32, 40) } else { (12, 16, 20) };
+    let (dll, by_name, function) = if is_64_bit {
+        (24, 32, 40)
+    } else {
+        (12, 16, 20)
+    };
     let memory = &crash.memory;
     let info = crash.parameter(0)?;
     let name = |offset: u64| {
@@ -269,7 +275,10 @@ mod tests {
         pieces.put(0x2000, b"codec.dll\0");
         pieces.put(0x3000, b"open_codec\0");
         let said = |code| said((Os::Windows, Cpu::X86_64), (code, 0), &[0x1000], &pieces).unwrap();
-        assert_eq!(said(0xc06d_007e), "a delay-loaded DLL was not found: codec.dll");
+        assert_eq!(
+            said(0xc06d_007e),
+            "a delay-loaded DLL was not found: codec.dll"
+        );
         assert_eq!(
             said(0xc06d_007f),
             "a function of a delay-loaded DLL was not found: open_codec in codec.dll"

@@ -5,7 +5,7 @@
 
 use minidump::system_info::Cpu;
 
-use super::Crash;
+use super::crash::Crash;
 
 /// The checks of clang, by number (its list of sanitizer handlers).
 const CHECKS: [&str; 25] = [

@@ -1,6 +1,7 @@
 //! Exceptions of Windows, and those that runtimes raise on it.
 
-use super::{Crash, thrown, traps};
+use super::crash::Crash;
+use super::{thrown, traps};
 
 pub(super) fn text(crash: &Crash) -> Option<String> {
     const ILLEGAL_INSTRUCTION: u32 = 0xc000_001d;
@@ -27,11 +28,15 @@ pub(super) fn text(crash: &Crash) -> Option<String> {
             });
         }
         0xc000_0094 => "a division of integers by zero",
-        0xc000_00fd => "the stack is full: a recursion that does not end, or a large local variable",
+        0xc000_00fd => {
+            "the stack is full: a recursion that does not end, or a large local variable"
+        }
         0xc000_0135 => "a DLL that the program needs was not found",
         0xc000_0138 | 0xc000_0139 => "a function that the program needs is not in its DLL",
         0xc000_0142 => "a DLL could not be initialized",
-        0xc000_0374 => "the heap is damaged: something wrote outside of its memory, or freed it twice",
+        0xc000_0374 => {
+            "the heap is damaged: something wrote outside of its memory, or freed it twice"
+        }
         0xc000_0409 => return parameter(0).and_then(fast_fail).map(str::to_owned),
         0xc000_0417 => "a function of the C library got an invalid argument",
         0xc000_041d => "an exception in a function that Windows called was not handled",
@@ -105,7 +110,9 @@ pub(super) fn text(crash: &Crash) -> Option<String> {
         0xe043_4f4d => "a .NET exception (.NET Framework before 4.0)",
         0xe000_0008 => {
             return Some(match parameter(0).filter(|bytes| *bytes > 0) {
-                Some(bytes) => format!("out of memory: {bytes} bytes could not be allocated (Chromium)"),
+                Some(bytes) => {
+                    format!("out of memory: {bytes} bytes could not be allocated (Chromium)")
+                }
                 None => "out of memory (Chromium)".to_owned(),
             });
         }
@@ -218,26 +225,70 @@ mod tests {
     #[test]
     fn codes_of_runtimes_are_explained() {
         for (code, parameters, text) in [
-            (0xc000_0005_u32, vec![8, 0], "the program jumped to an address that has no executable code"),
-            (0xc000_0409, vec![7], "the program stopped itself: abort, std::terminate or a fatal error of a runtime"),
-            (0xc000_0409, vec![0xffff_ffff_0000_000a], "control flow guard: a call to an address that is not the start of a function"),
-            (0xe000_0008, vec![4096], "out of memory: 4096 bytes could not be allocated (Chromium)"),
+            (
+                0xc000_0005_u32,
+                vec![8, 0],
+                "the program jumped to an address that has no executable code",
+            ),
+            (
+                0xc000_0409,
+                vec![7],
+                "the program stopped itself: abort, std::terminate or a fatal error of a runtime",
+            ),
+            (
+                0xc000_0409,
+                vec![0xffff_ffff_0000_000a],
+                "control flow guard: a call to an address that is not the start of a function",
+            ),
+            (
+                0xe000_0008,
+                vec![4096],
+                "out of memory: 4096 bytes could not be allocated (Chromium)",
+            ),
             (0xe000_0008, vec![], "out of memory (Chromium)"),
-            (0xe24c_4a02, vec![], "a LuaJIT error: an error while a script ran"),
+            (
+                0xe24c_4a02,
+                vec![],
+                "a LuaJIT error: an error while a script ran",
+            ),
             (0xe24c_4a77, vec![], "a LuaJIT error"),
-            (0xe043_4352, vec![0xffff_ffff_8000_4003], "a .NET exception: NullReferenceException (0x80004003)"),
-            (0xe043_4352, vec![0x8013_9999], "a .NET exception (0x80139999)"),
+            (
+                0xe043_4352,
+                vec![0xffff_ffff_8000_4003],
+                "a .NET exception: NullReferenceException (0x80004003)",
+            ),
+            (
+                0xe043_4352,
+                vec![0x8013_9999],
+                "a .NET exception (0x80139999)",
+            ),
             (0xe043_4352, vec![], "a .NET exception"),
-            (0x2047_4343, vec![], "an exception of a program built with GCC (MinGW)"),
-            (777_008, vec![], "an ensure failed; the program may have gone on (Unreal Engine)"),
+            (
+                0x2047_4343,
+                vec![],
+                "an exception of a program built with GCC (MinGW)",
+            ),
+            (
+                777_008,
+                vec![],
+                "an ensure failed; the program may have gone on (Unreal Engine)",
+            ),
         ] {
             let place = (Os::Windows, Cpu::X86_64);
             let said = said(place, (code, 0), &parameters, &Pieces::default());
             assert_eq!(said.as_deref(), Some(text), "{code:#x}");
         }
-        for (code, parameters) in [(0xc000_0005, vec![3]), (0xc000_0005, vec![]), (0xc000_0409, vec![9999]), (0x1234, vec![])] {
+        for (code, parameters) in [
+            (0xc000_0005, vec![3]),
+            (0xc000_0005, vec![]),
+            (0xc000_0409, vec![9999]),
+            (0x1234, vec![]),
+        ] {
             let place = (Os::Windows, Cpu::X86_64);
-            assert_eq!(said(place, (code, 0), &parameters, &Pieces::default()), None);
+            assert_eq!(
+                said(place, (code, 0), &parameters, &Pieces::default()),
+                None
+            );
         }
     }
 }
