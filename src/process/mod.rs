@@ -381,6 +381,15 @@ mod tests {
     }
 
     #[test]
+    fn a_function_without_a_name_is_its_module_and_start_in_the_signature() {
+        let walk = r#"{"status": "OK", "crash_info": {"type": "SIGABRT", "crashing_thread": 0},
+            "threads": [{"frames": [{"function": "<unknown in app>", "module": "app",
+                "module_offset": "0x0000000000001f26", "function_start": "0x0000000000001e00"}]}]}"#;
+        let (crash, _) = processed(&[], Walked::Whole(walk.as_bytes().to_vec()));
+        assert_eq!(crash["signature"], "app@0x1e00");
+    }
+
+    #[test]
     fn other_dumps_stand_under_their_names_and_their_symbols_are_missed_too() {
         let (crash, result) = processed(&[], Walked::Whole(WALK.as_bytes().to_vec()));
         let other = &crash["upload_file_minidump_browser"];

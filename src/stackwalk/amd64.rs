@@ -13,7 +13,7 @@ use minidump::{MinidumpContext, MinidumpModule, MinidumpModuleList, MinidumpRawC
 use minidump::{UnifiedMemory, UnifiedMemoryList};
 use minidump_unwind::{FrameTrust, FrameWalker, SystemInfo};
 
-use super::frame::{Frame, Reach, Stack};
+use super::frame::{Caller, Frame, Reach, Stack};
 use super::interrupts::{self, INTERRUPTS_MAX};
 use super::mode::Mode;
 use super::provider::Provider;
@@ -188,9 +188,9 @@ impl<'a> Unwinder<'a, '_> {
                 frame.inlines.reverse();
             }
             let parameter_size = frame.function.as_ref().map_or(0, |f| f.parameter_size);
-            let is_outermost = is_true && frame.is_outermost();
+            let of_name = frame.caller();
             stack.push(frame, reach.kept_max);
-            if is_outermost {
+            if is_true && of_name == Caller::None {
                 break;
             }
             if stack.count >= reach.frames_max {
@@ -209,6 +209,7 @@ impl<'a> Unwinder<'a, '_> {
                 memory: known_memory,
             };
             if has_signals
+                && of_name == Caller::MayBeInterrupted
                 && interrupts < INTERRUPTS_MAX
                 && trust != FrameTrust::Context
                 && let Some(interrupted) = Registers::interrupted(&callee)

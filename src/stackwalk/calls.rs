@@ -97,8 +97,7 @@ pub(super) fn interrupted(
         return None;
     }
     let memory = memory?;
-    let sp = frame.context.get_stack_pointer();
-    let saved = interrupts::arm64(sp, |at| memory.get_memory_at_address(at))?;
+    let saved = interrupts::arm64(callee.sp, |at| memory.get_memory_at_address(at))?;
     let mut raw = callee.clone();
     raw.iregs = saved.registers;
     raw.sp = saved.sp;

@@ -311,6 +311,24 @@ mod tests {
     }
 
     #[test]
+    fn an_undefined_return_address_is_the_end_of_the_stack() {
+        let end = |rules: &[&str], mode| {
+            let mut frames = Frames::default();
+            walk(rules, &mut frames, mode).map(|()| frames.caller["the ra"])
+        };
+        for rules in [
+            &[".cfa: $rsp 8 + .ra: .undef"][..],
+            &[".cfa: $rsp 8 + .ra: .cfa -8 + ^", ".ra: .undef"],
+        ] {
+            assert_eq!(end(rules, Mode::True), Some(Some(0)));
+            assert_eq!(end(rules, Mode::Compat), None);
+        }
+        // Rules that could not be written say that the CFA is unknown. They are no end.
+        assert_eq!(end(&[".cfa: .undef .ra: .undef"], Mode::True), None);
+        assert_eq!(end(&[".cfa: $rsp 8 + .ra: .undef ^"], Mode::True), None);
+    }
+
+    #[test]
     fn rules_too_large_for_this_are_left_to_the_crate() {
         let deep = format!(".cfa: {} {} .ra: 1", "1 ".repeat(40), "+ ".repeat(39));
         assert!(check(&[&deep]));

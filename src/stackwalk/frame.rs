@@ -52,11 +52,9 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Whether the frame's function is one that no other function calls.
-    pub(super) fn is_outermost(&self) -> bool {
-        self.function
-            .as_ref()
-            .is_some_and(|function| is_outermost(&function.name))
+    /// What is known about the caller from the function's name.
+    pub(super) fn caller(&self) -> Caller {
+        Caller::of(self.function.as_ref().map(|function| &*function.name))
     }
 
     /// Names the code to which a signal handler returns. It has no name in symbol files of stripped libraries.
@@ -91,10 +89,31 @@ impl<'a> Frame<'a> {
 /// The name that debuggers use.
 const SIGNAL_TRAMPOLINE: &str = "<signal handler called>";
 
-/// Whether a function is the entry point of ELF programs, which the kernel or the loader jumps to. Many
-/// symbol files have rules for it that lead to words on the stack which are not return addresses.
-pub(super) fn is_outermost(function: &str) -> bool {
-    function == "_start"
+/// What is known about the caller of a function from its name. Every frame is asked, so it must be fast.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caller {
+    Called,
+    /// The function has no caller: it is the entry point of ELF programs, which the kernel or the loader jumps
+    /// to. Many symbol files have rules for it that lead to words on the stack which are not return addresses.
+    None,
+    /// The function may be the code to which a signal handler returns. In symbol files of stripped libraries
+    /// it has no name.
+    MayBeInterrupted,
+}
+
+impl Caller {
+    pub(super) fn of(function: Option<&str>) -> Self {
+        let Some(function) = function else {
+            return Self::MayBeInterrupted;
+        };
+        match function.as_bytes().first() {
+            Some(b'_') if function == "_start" => Self::None,
+            Some(b'_') if function.starts_with("__restore") => Self::MayBeInterrupted,
+            Some(b'_') if function.starts_with("__kernel_rt_sigreturn") => Self::MayBeInterrupted,
+            Some(b'<') if function.starts_with(UNKNOWN_IN) => Self::MayBeInterrupted,
+            _ => Self::Called,
+        }
+    }
 }
 
 impl FrameSymbolizer for Frame<'_> {

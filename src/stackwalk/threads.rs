@@ -25,7 +25,7 @@ use minidump_unwind::{CallStack, CallStackInfo, FrameTrust, StackFrame, SystemIn
 use super::WalkError;
 use super::amd64::Unwinder;
 use super::calls;
-use super::frame::{Frame, Reach, Stack, is_outermost};
+use super::frame::{Caller, Frame, Reach, Stack};
 use super::interrupts::INTERRUPTS_MAX;
 use super::mode::Mode;
 use super::provider::{Provider, complete};
@@ -326,13 +326,19 @@ impl<'a> Threads<'a> {
         let is_true = provider.mode == Mode::True;
         // A panic from the callback is the only way to stop the crate's unwinder (ADR 16).
         let at_frame = move |index: usize, frame: &StackFrame| {
-            if is_true && frame.function_name.as_deref().is_some_and(is_outermost) {
+            let caller = if is_true {
+                Caller::of(frame.function_name.as_deref())
+            } else {
+                Caller::Called
+            };
+            if caller == Caller::None {
                 resume_unwind(Box::new(End::Outermost));
             }
             if index + 1 >= frames_max {
                 resume_unwind(Box::new(End::Full));
             }
-            if is_true && follows_signals && calls::interrupted(frame, memory).is_some() {
+            let may_be_interrupted = follows_signals && caller == Caller::MayBeInterrupted;
+            if may_be_interrupted && calls::interrupted(frame, memory).is_some() {
                 resume_unwind(Box::new(End::Interrupted));
             }
         };

@@ -123,3 +123,34 @@ pub(super) fn other_threads(walk: &Walk, anchor: &str) -> Markup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_of_code_made_at_run_time_are_explained_if_there_is_a_runtime() {
+        let walk = |module: &str| -> Walk {
+            let text = format!(
+                r#"{{"modules": [{{"filename": "{module}"}}], "crash_info": {{"crashing_thread": 0}},
+                    "threads": [{{"frames": [{{"offset": "0x00007f0012345678"}}]}}]}}"#
+            );
+            serde_json::from_str(&text).expect("a walk")
+        };
+        let managed = walk("libcoreclr.so");
+        let text = code_made_at_run_time(&managed, &managed.threads[0]).into_string();
+        assert!(
+            text.contains("1 frame in no module: .NET makes code at run time (JIT)"),
+            "{text}"
+        );
+        let native = walk("libc.so.6");
+        assert_eq!(
+            code_made_at_run_time(&native, &native.threads[0]).into_string(),
+            ""
+        );
+        assert_eq!(
+            code_made_at_run_time(&managed, &Thread::default()).into_string(),
+            ""
+        );
+    }
+}
