@@ -139,7 +139,7 @@ fn first_range(symbols: &Mapped, range: Cfi) -> u64 {
     };
     let mut first = range;
     for _ in 0..RANGES_MAX {
-        if first.address % ALIGNMENT == 0 || !is_of_windows(&first) {
+        if first.address.is_multiple_of(ALIGNMENT) || !is_of_windows(&first) {
             break;
         }
         let before = first.address.checked_sub(1).and_then(|at| symbols.cfi(at));

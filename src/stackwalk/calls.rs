@@ -43,7 +43,7 @@ pub(super) fn caller_of_wild_pointer(
             (MinidumpRawContext::Arm64(raw), &ARM64_SAVED, 4)
         }
         MinidumpRawContext::OldArm64(callee) => {
-            let mut raw = callee.clone();
+            let mut raw = *callee;
             let link = callee.get_register_always("lr");
             raw.set_register("pc", plain_address(link, &is_code));
             (MinidumpRawContext::OldArm64(raw), &ARM64_SAVED, 4)

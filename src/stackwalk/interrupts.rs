@@ -147,7 +147,7 @@ mod tests {
     fn registers_that_the_kernel_of_x86_64_saved_are_found() {
         let words = [
             (0, 7),
-            (120 - 0, 0xb9),
+            (120, 0xb9),
             (160, 0x7fff_0000),
             (168, 0x40_1000),
             (184, 0x2b_0000_0000_0033),
