@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use crashkeep::appliance::{Appliance, Place};
 use crashkeep::config::Config;
-use crashkeep::stackwalk::{MAP_BYTES_MAX, SymbolCache, WalkLimits, Walker, WalkerOptions, walk};
+use crashkeep::stackwalk::{
+    MAP_BYTES_MAX, Mode, SymbolCache, WalkLimits, Walker, WalkerOptions, walk,
+};
 use crashkeep::symbols::SymbolDirs;
 
 use super::symbols::{cpu, memory_kb};
@@ -75,10 +77,10 @@ pub fn json(root: &Path) {
         let (mut all_us, mut mute_us, mut frames) = (0.0, 0.0, 0);
         for _ in 0..40 {
             let begun = cpu::own();
-            let json = walk(&dump, &cache, &WalkLimits::NONE).expect("a walk");
+            let json = walk(&dump, &cache, &WalkLimits::NONE, Mode::True).expect("a walk");
             all_us += (cpu::own() - begun) * 1e6;
             let begun = cpu::own();
-            walk(&dump, &cache, &mute).expect_err("no room");
+            walk(&dump, &cache, &mute, Mode::True).expect_err("no room");
             mute_us += (cpu::own() - begun) * 1e6;
             frames += frames_of(&json);
         }

@@ -6,7 +6,7 @@
 
 use std::sync::LazyLock;
 
-use crashkeep::stackwalk::{SymbolCache, WalkLimits, walk};
+use crashkeep::stackwalk::{Mode, SymbolCache, WalkLimits, walk};
 use crashkeep::symbols::SymbolDirs;
 use libfuzzer_sys::fuzz_target;
 
@@ -28,7 +28,7 @@ fuzz_target!(|input: &[u8]| {
     text.extend_from_slice(symbols);
     std::fs::write(place.join(format!("{MODULE}.sym")), text).expect("written");
     let cache = SymbolCache::new(SymbolDirs::new(vec![FOLDER.path().to_owned()]), 1 << 20);
-    if let Ok(json) = walk(dump, &cache, &WalkLimits::stored(16 << 20)) {
+    if let Ok(json) = walk(dump, &cache, &WalkLimits::stored(16 << 20), Mode::True) {
         let _: crashkeep::crash::walk::Walk = serde_json::from_slice(&json).expect("its own JSON");
     }
 });

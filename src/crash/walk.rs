@@ -8,6 +8,10 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+/// A function whose extent is known but not its name is called this, then the module's file name, then `>`.
+/// The name is that of Mozilla's dump_syms.
+pub const UNKNOWN_IN: &str = "<unknown in ";
+
 /// The walk of one dump.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -65,6 +69,9 @@ pub struct CrashInfo {
     /// The crash reason, such as `SIGSEGV / SEGV_MAPERR`; absent if nothing crashed.
     #[serde(rename = "type")]
     pub reason: Option<String>,
+    /// Why the dump was written, in words. Our addition to the schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason_text: Option<String>,
     /// The address that the crash is about: of the data that could not be accessed, or of the code.
     pub address: Option<String>,
     /// A better guess at `address`, from the crashing instruction.
@@ -188,6 +195,10 @@ pub struct Frame {
     pub function: Option<String>,
     /// Relative to the function's start.
     pub function_offset: Option<String>,
+    /// If the function is known but not its name: its start, relative to the start of the module. It is the
+    /// same for all addresses of a function. Our addition to the schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function_start: Option<String>,
     pub file: Option<String>,
     pub line: Option<u32>,
     /// Calls inlined into this function at this place, innermost first. They share the frame's address. The
@@ -286,7 +297,73 @@ impl Walk {
     }
 }
 
+/// Modules of runtimes that make code while a program runs: the start of the file name in lower case without
+/// `lib`, and the runtime.
+const RUNTIMES: [(&str, &str); 19] = [
+    ("coreclr", ".NET"),
+    ("clrjit", ".NET"),
+    ("clr.dll", ".NET"),
+    ("mscorwks", ".NET"),
+    ("mono-", "Mono"),
+    ("mono.", "Mono"),
+    ("monosgen", "Mono"),
+    ("monobdwgc", "Mono"),
+    ("jvm.", "Java"),
+    ("j9jit", "Java"),
+    ("luajit", "LuaJIT"),
+    ("lua51.dll", "LuaJIT"),
+    ("v8.", "V8 (JavaScript)"),
+    ("node.", "V8 (JavaScript)"),
+    ("nw.", "V8 (JavaScript)"),
+    ("cef.", "V8 (JavaScript)"),
+    ("javascriptcore", "JavaScriptCore"),
+    ("xul.", "SpiderMonkey (JavaScript)"),
+    ("art.so", "ART (Android)"),
+];
+
+impl Walk {
+    /// The first runtime in the process that makes code while the program runs (JIT). No symbol file has
+    /// names for that code.
+    pub fn code_maker(&self) -> Option<&'static str> {
+        self.modules.iter().find_map(|module| {
+            let name = module.filename.as_deref()?.to_ascii_lowercase();
+            let name = name.strip_prefix("lib").unwrap_or(&name);
+            let runtime = RUNTIMES.iter().find(|(start, _)| name.starts_with(start));
+            runtime.map(|(_, runtime)| *runtime)
+        })
+    }
+}
+
+impl Thread {
+    /// Number of frames that are in no module, loaded or unloaded. Address 0 and its neighbours are no code.
+    pub fn frames_outside_modules(&self) -> usize {
+        let is_null_page = |frame: &Frame| {
+            let digits = frame
+                .offset
+                .as_deref()
+                .and_then(|hex| hex.strip_prefix("0x"));
+            let address = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+            address.is_none_or(|address| address < 4096)
+        };
+        self.frames
+            .iter()
+            .filter(|frame| {
+                frame.truncated.is_none()
+                    && frame.module.is_none()
+                    && frame.unloaded_modules.is_empty()
+                    && !is_null_page(frame)
+            })
+            .count()
+    }
+}
+
 impl Frame {
+    /// Whether the function is known, but not its name.
+    pub fn is_unnamed(&self) -> bool {
+        let function = self.function.as_deref();
+        function.is_some_and(|function| function.starts_with(UNKNOWN_IN))
+    }
+
     /// The best name that is known.
     pub fn place(&self) -> String {
         if let Some(function) = &self.function {
@@ -384,6 +461,43 @@ mod tests {
         let text = r#"{"crash_info": {"crashing_thread": 5}, "threads": [{}]}"#;
         let walk: Walk = serde_json::from_str(text).unwrap();
         assert_eq!(walk.crashing_thread(), None);
+    }
+
+    #[test]
+    fn code_made_at_run_time_is_recognised_by_its_runtime() {
+        let runtime = |filename: &str| {
+            let module = Module {
+                filename: Some(filename.into()),
+                ..Module::default()
+            };
+            let walk = Walk {
+                modules: vec![Module::default(), module],
+                ..Walk::default()
+            };
+            walk.code_maker()
+        };
+        for (filename, expected) in [
+            ("libcoreclr.so", Some(".NET")),
+            ("CLR.DLL", Some(".NET")),
+            ("mono-2.0-bdwgc.dll", Some("Mono")),
+            ("libmonosgen-2.0.so.1", Some("Mono")),
+            ("libjvm.so", Some("Java")),
+            ("libluajit-5.1.so.2", Some("LuaJIT")),
+            ("libart.so", Some("ART (Android)")),
+            ("libart.so.1.txt", Some("ART (Android)")),
+            ("monitor", None),
+            ("artist.exe", None),
+            ("libc.so.6", None),
+        ] {
+            assert_eq!(runtime(filename), expected, "{filename}");
+        }
+        let thread: Thread = serde_json::from_str(
+            r#"{"frames": [{"offset": "0x00007f0012345678"}, {"offset": "0x0000000000000000"},
+                {"offset": "0x00007f0012345678", "module": "app"}, {"truncated": {"msg": "x"}},
+                {"offset": "0x10000", "unloaded_modules": [{"module": "old.dll"}]}, {"offset": "junk"}]}"#,
+        )
+        .unwrap();
+        assert_eq!(thread.frames_outside_modules(), 1);
     }
 
     #[test]

@@ -43,6 +43,7 @@ pub mod name {
     pub const PLATFORM_PRETTY_VERSION: &str = "platform_pretty_version";
     pub const CPU_ARCH: &str = "cpu_arch";
     pub const REASON: &str = "reason";
+    pub const REASON_TEXT: &str = "reason_text";
     pub const ADDRESS: &str = "address";
     pub const REPORT_TYPE: &str = "report_type";
     pub const MISSING_SYMBOLS: &str = "missing_symbols";

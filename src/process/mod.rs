@@ -13,6 +13,7 @@ mod machine;
 pub(crate) mod memory;
 mod name;
 mod others;
+mod reason;
 mod stack;
 
 pub use draft::{Input, Walked};
@@ -70,6 +71,7 @@ const STEPS: &[Step] = &[
     ("Cpu", machine::cpu),
     ("Os", machine::os),
     ("CrashingThread", stack::crashing_thread),
+    ("ReasonText", reason::reason_text),
     ("CrashHints", stack::crash_hints),
     ("TopmostFile", stack::topmost_file),
     ("ModulesInStack", stack::modules_in_stack),
@@ -290,7 +292,7 @@ mod tests {
     use crate::signature::{Lists, Ruleset};
 
     const WALK: &str = r#"{"status": "OK", "thread_count": 2,
-        "crash_info": {"type": "SIGSEGV", "address": "0x0000000000000008", "crashing_thread": 1,
+        "crash_info": {"type": "SIGSEGV", "reason_text": "there is no memory at the address", "address": "0x0000000000000008", "crashing_thread": 1,
             "adjusted_address": {"kind": "null-pointer", "offset": "0x8"}},
         "system_info": {"os": "Linux", "os_ver": "6.1", "cpu_arch": "amd64", "cpu_count": 8},
         "lsb_release": {"description": "Debian 12"},
@@ -349,6 +351,7 @@ mod tests {
             ("os_pretty_version", "Debian 12"),
             ("cpu_arch", "amd64"),
             ("reason", "SIGSEGV"),
+            ("reason_text", "there is no memory at the address"),
             ("address", "0x0000000000000000"),
             ("crashing_thread_name", "worker"),
             ("modules_in_stack", "app/AB1"),
@@ -375,6 +378,15 @@ mod tests {
                 .map(String::as_str),
             Some("json_dump")
         );
+    }
+
+    #[test]
+    fn a_function_without_a_name_is_its_module_and_start_in_the_signature() {
+        let walk = r#"{"status": "OK", "crash_info": {"type": "SIGABRT", "crashing_thread": 0},
+            "threads": [{"frames": [{"function": "<unknown in app>", "module": "app",
+                "module_offset": "0x0000000000001f26", "function_start": "0x0000000000001e00"}]}]}"#;
+        let (crash, _) = processed(&[], Walked::Whole(walk.as_bytes().to_vec()));
+        assert_eq!(crash["signature"], "app@0x1e00");
     }
 
     #[test]

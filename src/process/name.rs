@@ -100,12 +100,17 @@ fn add_stacks(input: &mut Input<StoredFrame>, walk: &Walk) {
 }
 
 fn stored(frame: &Frame) -> StoredFrame {
+    // A function without a name is identified by its module and its start.
+    let (function, module_offset) = match &frame.function_start {
+        Some(start) if frame.is_unnamed() => (None, Some(start)),
+        _ => (frame.function.clone(), frame.module_offset.as_ref()),
+    };
     StoredFrame {
-        function: frame.function.clone(),
+        function,
         module: frame.module.clone(),
         file: frame.file.clone(),
         line: frame.line.map(u64::from),
-        module_offset: frame.module_offset.clone(),
+        module_offset: module_offset.cloned(),
         offset: frame.offset.clone(),
         inlines: frame
             .inlines

@@ -4,13 +4,18 @@
 //! rules, frame pointers, scanning. Tests compare the two on mutated stacks. For each frame, the crate moves
 //! 1.8 KB several times and keeps the known registers in a hash set. Here a caller is seventeen words and a
 //! mask.
+//!
+//! With [`Mode::True`], it also follows calls of wild pointers and signal handlers (`interrupts`), and a
+//! stack ends at `_start`.
 
-use minidump::UnifiedMemory;
 use minidump::system_info::Os;
 use minidump::{MinidumpContext, MinidumpModule, MinidumpModuleList, MinidumpRawContext};
+use minidump::{UnifiedMemory, UnifiedMemoryList};
 use minidump_unwind::{FrameTrust, FrameWalker, SystemInfo};
 
-use super::frame::{Frame, Reach, Stack};
+use super::frame::{Caller, Frame, Reach, Stack};
+use super::interrupts::{self, INTERRUPTS_MAX};
+use super::mode::Mode;
 use super::provider::Provider;
 
 const WORD: u64 = 8;
@@ -119,12 +124,38 @@ impl Registers {
     }
 }
 
+/// The registers of code that a signal handler interrupted.
+struct Interrupted {
+    registers: Registers,
+    not_executable: Option<u64>,
+}
+
+impl Registers {
+    /// The registers that the kernel has saved at the callee's stack pointer, if the callee is the code to
+    /// which a signal handler returns.
+    fn interrupted(callee: &Callee) -> Option<Interrupted> {
+        let saved = interrupts::amd64(callee.registers.get(RSP)?, |at| callee.word(at))?;
+        let mut registers = Self::unknown();
+        for (register, value) in saved.registers.into_iter().enumerate() {
+            registers.set(register, value);
+        }
+        Some(Interrupted {
+            registers,
+            not_executable: saved.not_executable,
+        })
+    }
+}
+
 /// The data that unwinding one thread reads.
 pub(super) struct Unwinder<'a, 's> {
     pub(super) modules: &'a MinidumpModuleList,
     pub(super) memory: Option<UnifiedMemory<'s, 's>>,
+    /// All memory of the dump: a signal handler may have another stack than the code that it interrupted.
+    pub(super) memories: &'s UnifiedMemoryList<'s>,
     pub(super) system: &'s SystemInfo,
     pub(super) provider: &'s Provider<'s>,
+    /// The address that the CPU could not execute, if this is why the thread crashed.
+    pub(super) not_executable: Option<u64>,
 }
 
 impl<'a> Unwinder<'a, '_> {
@@ -139,10 +170,14 @@ impl<'a> Unwinder<'a, '_> {
         let Some(mut registers) = Registers::of(context) else {
             return false;
         };
-        let memory = self.memory.filter(|memory| memory.memory_range().is_some());
+        let is_true = self.provider.mode == Mode::True;
+        let has_signals = is_true && matches!(self.system.os, Os::Linux | Os::Android);
+        let mut memory = self.memory.filter(|memory| memory.memory_range().is_some());
         let mut instruction = registers.values[RIP];
         let mut trust = FrameTrust::Context;
         let mut grand_callee = None;
+        let mut not_executable = self.not_executable;
+        let mut interrupts = 0;
         loop {
             let mut frame = Frame::new(instruction, trust, self.modules);
             let module = frame.module;
@@ -153,12 +188,16 @@ impl<'a> Unwinder<'a, '_> {
                 frame.inlines.reverse();
             }
             let parameter_size = frame.function.as_ref().map_or(0, |f| f.parameter_size);
+            let of_name = frame.caller();
             stack.push(frame, reach.kept_max);
+            if is_true && of_name == Caller::None {
+                break;
+            }
             if stack.count >= reach.frames_max {
                 stack.is_unfinished = true;
                 break;
             }
-            let Some(memory) = memory else {
+            let Some(known_memory) = memory else {
                 break;
             };
             let callee = Callee {
@@ -167,9 +206,28 @@ impl<'a> Unwinder<'a, '_> {
                 trust,
                 module,
                 grand_callee,
-                memory,
+                memory: known_memory,
             };
-            let Some((caller, found_by)) = self.caller(&callee) else {
+            if has_signals
+                && of_name == Caller::MayBeInterrupted
+                && interrupts < INTERRUPTS_MAX
+                && trust != FrameTrust::Context
+                && let Some(interrupted) = Registers::interrupted(&callee)
+            {
+                interrupts += 1;
+                if let Some(trampoline) = stack.last_mut() {
+                    trampoline.name_signal_trampoline();
+                }
+                registers = interrupted.registers;
+                not_executable = interrupted.not_executable;
+                trust = FrameTrust::Context;
+                // Not within a call: the instruction has not been executed.
+                instruction = registers.values[RIP];
+                grand_callee = None;
+                memory = self.memory_at(registers.values[RSP], known_memory);
+                continue;
+            }
+            let Some((caller, found_by)) = self.caller(&callee, not_executable) else {
                 break;
             };
             let (rip, rsp) = (caller.values[RIP], caller.values[RSP]);
@@ -185,7 +243,27 @@ impl<'a> Unwinder<'a, '_> {
         true
     }
 
-    fn caller(&self, callee: &Callee) -> Option<(Registers, FrameTrust)> {
+    /// The memory that contains an address: that of the callee if possible.
+    fn memory_at<'m>(
+        &'m self,
+        at: u64,
+        of_callee: UnifiedMemory<'m, 'm>,
+    ) -> Option<UnifiedMemory<'m, 'm>> {
+        if of_callee.get_memory_at_address::<u64>(at).is_some() {
+            return Some(of_callee);
+        }
+        let memory = self.memories.memory_at_address(at);
+        memory.filter(|memory| memory.memory_range().is_some())
+    }
+
+    fn caller(
+        &self,
+        callee: &Callee,
+        not_executable: Option<u64>,
+    ) -> Option<(Registers, FrameTrust)> {
+        if let Some(caller) = self.by_call(callee, not_executable) {
+            return Some((caller, FrameTrust::CallFrameInfo));
+        }
         if let Some(caller) = self.by_rules(callee) {
             return Some((caller, FrameTrust::CallFrameInfo));
         }
@@ -193,6 +271,32 @@ impl<'a> Unwinder<'a, '_> {
             return Some((caller, FrameTrust::FramePointer));
         }
         Some((self.by_scan(callee)?, FrameTrust::Scan))
+    }
+
+    /// The caller of a function that does not exist: the call of a wild pointer has pushed its return address
+    /// and changed no other register. The frame pointer is still that of the caller, so following it would
+    /// skip the caller.
+    fn by_call(&self, callee: &Callee, not_executable: Option<u64>) -> Option<Registers> {
+        if callee.trust != FrameTrust::Context || self.provider.mode == Mode::Compat {
+            return None;
+        }
+        let (rip, rsp) = (callee.registers.get(RIP)?, callee.registers.get(RSP)?);
+        if rip >= NULL_PAGE_END && not_executable != Some(rip) {
+            return None;
+        }
+        // After a `ret` to a wild address, the address itself is below the stack pointer.
+        let is_return = rip != 0 && callee.word(rsp.wrapping_sub(WORD)) == Some(rip);
+        let return_address = callee.word(rsp).filter(|at| self.may_return_to(*at))?;
+        if is_return {
+            return None;
+        }
+        let mut caller = Registers {
+            known: callee.registers.known & SAVED,
+            ..callee.registers
+        };
+        caller.set(RIP, return_address);
+        caller.set(RSP, rsp.checked_add(WORD)?);
+        Some(caller)
     }
 
     fn by_rules(&self, callee: &Callee) -> Option<Registers> {
@@ -275,7 +379,7 @@ impl<'a> Unwinder<'a, '_> {
         let module = || self.modules.module_at_address(instruction);
         is_canonical(address)
             && instruction > 0
-            && module().is_some_and(|module| self.provider.is_code(module, instruction))
+            && module().is_some_and(|module| self.provider.may_return_to(module, instruction))
     }
 }
 

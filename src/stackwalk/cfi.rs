@@ -9,14 +9,22 @@ use breakpad_symbols::CfiRules;
 use breakpad_symbols::walker::walk_with_stack_cfi;
 use minidump_unwind::FrameWalker;
 
+use super::mode::Mode;
+
 /// Limit of registers that one frame's rules set. x86-64 has 17, ARM64 33 without its vectors.
 const REGISTERS_MAX: usize = 48;
 /// Limit of words in an expression, and so of values on its stack.
 const WORDS_MAX: usize = 16;
 
+/// A return address of 0. The unwinders end a stack there, with any method.
+const END_OF_STACK: u64 = 0;
+
 /// Sets the caller's registers by the rules of a range and the changes after it, in order. Returns `None` if
 /// the rules are invalid or lack a value.
-pub(super) fn walk(rules: &[&str], walker: &mut dyn FrameWalker) -> Option<()> {
+///
+/// `.ra: .undef` is how symbol files say that a function has no caller, as `_start` and `clone` do. With
+/// [`Mode::True`] it ends the stack. The crate looks for a caller with other methods, and invents one.
+pub(super) fn walk(rules: &[&str], walker: &mut dyn FrameWalker, mode: Mode) -> Option<()> {
     let mut registers = Registers::default();
     for text in rules {
         match registers.read(text) {
@@ -26,7 +34,12 @@ pub(super) fn walk(rules: &[&str], walker: &mut dyn FrameWalker) -> Option<()> {
         }
     }
     let cfa = evaluate(registers.get(".cfa")?, walker, None)?;
-    let ra = evaluate(registers.get(".ra")?, walker, Some(cfa))?;
+    let ra = registers.get(".ra")?;
+    if mode == Mode::True && ra.trim_ascii() == ".undef" {
+        walker.set_cfa(cfa)?;
+        return walker.set_ra(END_OF_STACK);
+    }
+    let ra = evaluate(ra, walker, Some(cfa))?;
     walker.set_cfa(cfa)?;
     walker.set_ra(ra)?;
     for &(name, expression) in registers.all() {
@@ -277,7 +290,7 @@ mod tests {
     #[track_caller]
     fn check(rules: &[&str]) -> bool {
         let (mut ours, mut theirs) = (Frames::default(), Frames::default());
-        let walked = walk(rules, &mut ours);
+        let walked = walk(rules, &mut ours, Mode::Compat);
         let expected = walk_large(rules, &mut theirs);
         assert_eq!((walked, &ours), (expected, &theirs), "{rules:?}");
         walked.is_some()
@@ -295,6 +308,24 @@ mod tests {
         assert!(!check(&[""]));
         assert!(!check(&["$rsp 8 +"]));
         assert!(!check(&[".cfa: .ra: 8"]));
+    }
+
+    #[test]
+    fn an_undefined_return_address_is_the_end_of_the_stack() {
+        let end = |rules: &[&str], mode| {
+            let mut frames = Frames::default();
+            walk(rules, &mut frames, mode).map(|()| frames.caller["the ra"])
+        };
+        for rules in [
+            &[".cfa: $rsp 8 + .ra: .undef"][..],
+            &[".cfa: $rsp 8 + .ra: .cfa -8 + ^", ".ra: .undef"],
+        ] {
+            assert_eq!(end(rules, Mode::True), Some(Some(0)));
+            assert_eq!(end(rules, Mode::Compat), None);
+        }
+        // Rules that could not be written say that the CFA is unknown. They are no end.
+        assert_eq!(end(&[".cfa: .undef .ra: .undef"], Mode::True), None);
+        assert_eq!(end(&[".cfa: $rsp 8 + .ra: .undef ^"], Mode::True), None);
     }
 
     #[test]

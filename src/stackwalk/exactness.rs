@@ -8,6 +8,7 @@ use breakpad_symbols::{SimpleModule, SymbolFile};
 use minidump_unwind::{FrameSymbolizer, FrameWalker};
 
 use super::answers;
+use super::mode::Mode;
 use super::tests::{SYMBOLS, fixtures};
 use crate::symbols::mapped::{Mapped, Stamp};
 
@@ -163,7 +164,7 @@ fn check(name: &str, text: &[u8], count: usize) {
             ..Frame::default()
         };
         let (mut a, mut b) = (frame(), frame());
-        answers::fill_symbol(&ours, &module, &mut a);
+        answers::fill_symbol(&ours, &module, &mut a, Mode::Compat);
         theirs.fill_symbol(&module, &mut b);
         assert_eq!(a, b, "{name} at {address:x}");
         let walk = || Walk {
@@ -172,7 +173,7 @@ fn check(name: &str, text: &[u8], count: usize) {
             ..Walk::default()
         };
         let (mut a, mut b) = (walk(), walk());
-        let is_walked = answers::walk_frame(&ours, &module, &mut a);
+        let is_walked = answers::walk_frame(&ours, &module, &mut a, Mode::Compat);
         assert_eq!(is_walked, theirs.walk_frame(&module, &mut b), "{name}");
         assert_eq!(a, b, "{name} at {address:x}");
     }

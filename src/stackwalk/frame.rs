@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use minidump::{MinidumpContext, MinidumpModule, MinidumpModuleList};
 use minidump_unwind::{FrameSymbolizer, FrameTrust, InlineFrame, StackFrame};
 
+use crate::crash::walk::UNKNOWN_IN;
+
 pub(super) struct Frame<'a> {
     /// An address within the call and not after it, except for the innermost frame.
     pub(super) instruction: u64,
@@ -50,6 +52,23 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// What is known about the caller from the function's name.
+    pub(super) fn caller(&self) -> Caller {
+        Caller::of(self.function.as_ref().map(|function| &*function.name))
+    }
+
+    /// Names the code to which a signal handler returns. It has no name in symbol files of stripped libraries.
+    pub(super) fn name_signal_trampoline(&mut self) {
+        let function = self.function.as_ref();
+        if function.is_none_or(|function| function.name.starts_with(UNKNOWN_IN)) {
+            self.function = Some(Function {
+                name: SIGNAL_TRAMPOLINE.to_owned(),
+                base: function.map_or(self.instruction, |function| function.base),
+                parameter_size: 0,
+            });
+        }
+    }
+
     /// Converts a frame of the minidump crates. Its module is a copy of one of `modules`.
     pub(super) fn of(frame: StackFrame, modules: &'a MinidumpModuleList) -> Self {
         let function = frame.function_name.zip(frame.function_base);
@@ -63,6 +82,36 @@ impl<'a> Frame<'a> {
             source: source.map(|(file, line)| Source { file, line }),
             inlines: frame.inlines,
             ..Self::new(frame.instruction, frame.trust, modules)
+        }
+    }
+}
+
+/// The name that debuggers use.
+const SIGNAL_TRAMPOLINE: &str = "<signal handler called>";
+
+/// What is known about the caller of a function from its name. Every frame is asked, so it must be fast.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caller {
+    Called,
+    /// The function has no caller: it is the entry point of ELF programs, which the kernel or the loader jumps
+    /// to. Many symbol files have rules for it that lead to words on the stack which are not return addresses.
+    None,
+    /// The function may be the code to which a signal handler returns. In symbol files of stripped libraries
+    /// it has no name.
+    MayBeInterrupted,
+}
+
+impl Caller {
+    pub(super) fn of(function: Option<&str>) -> Self {
+        let Some(function) = function else {
+            return Self::MayBeInterrupted;
+        };
+        match function.as_bytes().first() {
+            Some(b'_') if function == "_start" => Self::None,
+            Some(b'_') if function.starts_with("__restore") => Self::MayBeInterrupted,
+            Some(b'_') if function.starts_with("__kernel_rt_sigreturn") => Self::MayBeInterrupted,
+            Some(b'<') if function.starts_with(UNKNOWN_IN) => Self::MayBeInterrupted,
+            _ => Self::Called,
         }
     }
 }
@@ -92,6 +141,11 @@ impl FrameSymbolizer for Frame<'_> {
             source_line: line,
         });
     }
+}
+
+/// The last part of a path of any system.
+pub(super) fn leaf(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
 /// How much of a stack is followed, and how much of it is kept.
@@ -155,6 +209,11 @@ impl<'a> Stack<'a> {
     /// Number of frames that were found but not kept.
     pub(super) fn omitted(&self) -> usize {
         self.count - self.head.len() - self.tail.len()
+    }
+
+    /// The outermost frame so far.
+    pub(super) fn last_mut(&mut self) -> Option<&mut Frame<'a>> {
+        self.tail.back_mut().or(self.head.last_mut())
     }
 
     pub(super) fn frames_mut(&mut self) -> impl Iterator<Item = &mut Frame<'a>> {

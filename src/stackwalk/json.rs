@@ -22,7 +22,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::WalkError;
-use super::frame::{Frame, Stack};
+use super::frame::{Frame, Stack, leaf};
+use super::mode::Mode;
+use crate::crash::walk::UNKNOWN_IN;
 
 /// The keys taken from the crates' own writer, in our order.
 const HEAD: [&str; 12] = [
@@ -40,6 +42,18 @@ const HEAD: [&str; 12] = [
     "modules_contains_cert_info",
 ];
 
+/// What is known before stacks are walked.
+pub(super) struct Head {
+    /// The report of the processor.
+    pub(super) state: ProcessState,
+    /// Why the dump was written, in words.
+    pub(super) reason_text: Option<String>,
+    /// Number of threads.
+    pub(super) threads: usize,
+    /// Index of the crashing thread.
+    pub(super) crashing: Option<usize>,
+}
+
 /// The answer for one dump while it is written: the head, then each thread, then the rest.
 pub(super) struct Answer {
     json: Writer,
@@ -50,15 +64,19 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Starts with what the processor reports apart from stacks. `crashing` is the index of the crashing
-    /// thread in a list of `threads` threads.
+    /// Starts with everything except stacks.
     pub(super) fn begin(
-        mut state: ProcessState,
-        threads: usize,
-        crashing: Option<usize>,
+        head: Head,
         bytes_max: u64,
         notes: Vec<String>,
+        mode: Mode,
     ) -> Result<Self, WalkError> {
+        let Head {
+            mut state,
+            reason_text,
+            threads,
+            crashing,
+        } = head;
         let limits = state.linux_proc_limits.take();
         let mut json = Writer {
             out: Vec::with_capacity(64 << 10),
@@ -67,6 +85,7 @@ impl Answer {
                 _ => 16,
             },
             bytes_max,
+            mode,
         };
         // The head contains the index of the crashing thread, and the crates' writer looks up the thread at
         // this index.
@@ -75,7 +94,7 @@ impl Answer {
             vec![CallStack::with_info(0, CallStackInfo::Ok); index + 1]
         });
         json.open(b'{');
-        json.head(&state)?;
+        json.head(&state, reason_text.as_deref())?;
         if let Some(limits) = &limits {
             json.proc_limits(limits);
         }
@@ -250,10 +269,11 @@ struct Writer {
     /// Number of hex digits of an address, by the CPU's pointer width.
     address_digits: usize,
     bytes_max: u64,
+    mode: Mode,
 }
 
 impl Writer {
-    fn head(&mut self, state: &ProcessState) -> Result<(), WalkError> {
+    fn head(&mut self, state: &ProcessState, reason_text: Option<&str>) -> Result<(), WalkError> {
         let unprintable =
             |error| WalkError::new("UnknownError", format!("head of the JSON: {error}"));
         let mut head = Vec::new();
@@ -265,6 +285,13 @@ impl Writer {
             {
                 self.key(key);
                 self.out.extend_from_slice(value.get().as_bytes());
+                if key == "crash_info"
+                    && let Some(text) = reason_text
+                    && self.out.pop_if(|last| *last == b'}').is_some()
+                {
+                    self.text("reason_text", text);
+                    self.close(b'}');
+                }
             }
         }
         Ok(())
@@ -354,6 +381,13 @@ impl Writer {
             self.text("function", &function.name);
             let offset = frame.instruction.wrapping_sub(function.base);
             self.address("function_offset", offset);
+            if let Some(module) = &frame.module
+                && self.mode == Mode::True
+                && function.name.starts_with(UNKNOWN_IN)
+            {
+                let base = module.raw.base_of_image;
+                self.address("function_start", function.base.wrapping_sub(base));
+            }
         }
         if let Some(source) = &frame.source {
             self.text("file", &source.file);
@@ -559,10 +593,6 @@ impl Writer {
     }
 }
 
-fn leaf(path: &str) -> &str {
-    path.rsplit(['/', '\\']).next().unwrap_or(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -580,6 +610,7 @@ mod tests {
                 out: vec![],
                 address_digits: digits,
                 bytes_max: 0,
+                mode: Mode::Compat,
             };
             json.address_value(address);
             assert_eq!(String::from_utf8(json.out).unwrap(), expected);

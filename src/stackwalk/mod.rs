@@ -6,9 +6,13 @@
 //! 2. `preflight` refuses data that is not a minidump, with a sentence that its sender understands.
 //! 3. `sanitize` removes data from it that would multiply when it is read.
 //! 4. `head` has the processor of the minidump crates report what crashed, and on which machine.
-//! 5. `threads` unwinds one thread after the other, those of x86-64 with `amd64`. `provider` and `answers`
+//! 5. `reason` explains in words why the dump was written.
+//! 6. `threads` unwinds one thread after the other, those of x86-64 with `amd64`. `provider` and `answers`
 //!    look up symbols in the shared [`SymbolCache`].
-//! 6. `json` writes each thread as soon as it is unwound, in the schema of `minidump-stackwalk --json` 0.27.
+//! 7. `json` writes each thread as soon as it is unwound, in the schema of `minidump-stackwalk --json` 0.27.
+//!
+//! Where minidump-stackwalk 0.27 is known to be wrong, the result is different from its result. With
+//! [`Mode::Compat`] it is the same, so that tests can compare the two.
 //!
 //! A walk waits for nothing but the disk, so one poll runs the processor's future to its end.
 //!
@@ -26,15 +30,19 @@
 mod amd64;
 mod answers;
 mod cache;
+mod calls;
 mod cfi;
 mod error;
 mod frame;
 mod head;
+mod interrupts;
 mod json;
+mod mode;
 mod name;
 mod preflight;
 mod provider;
 mod raw;
+mod reason;
 mod sandbox;
 mod sanitize;
 mod threads;
@@ -44,6 +52,7 @@ mod walker;
 
 pub use cache::{Lookup, MAP_BYTES_MAX, MAPS_MAX, SymbolCache, Unmapped};
 pub use error::WalkError;
+pub use mode::Mode;
 pub use name::{Inlined, Named, Namer, Names, Question, serve_names};
 pub use sandbox::confine_converter;
 pub use walk::{WalkLimits, walk};
@@ -52,6 +61,8 @@ pub use walker::{
     serve,
 };
 
+#[cfg(test)]
+mod cases;
 #[cfg(test)]
 mod exactness;
 #[cfg(test)]

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answers;
 use super::cache::{Lookup, SymbolCache, Unmapped};
+use super::mode::Mode;
 use super::sandbox::{self, Limits};
 use crate::child;
 use crate::symbols::SymbolDirs;
@@ -135,6 +136,7 @@ fn names(cache: &SymbolCache, question: &Question) -> Names {
     };
     let module = SimpleModule {
         base_address: Some(0),
+        code_file: Some(question.debug_file.clone()),
         ..SimpleModule::default()
     };
     let name = |&offset: &u64| {
@@ -142,7 +144,7 @@ fn names(cache: &SymbolCache, question: &Question) -> Names {
             offset,
             named: None,
         };
-        answers::fill_symbol(&symbols, &module, &mut address);
+        answers::fill_symbol(&symbols, &module, &mut address, Mode::True);
         address.named
     };
     Some(question.offsets.iter().map(name).collect())

@@ -23,6 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use super::answers;
 use super::cache::{Lookup, SymbolCache, Unmapped};
+use super::frame::leaf;
+use super::mode::Mode;
 use crate::symbols::mapped::Mapped;
 use parking_lot::Mutex;
 
@@ -32,6 +34,7 @@ pub(super) const MAP_REQUESTS_MAX: usize = 64;
 pub(super) struct Provider<'a> {
     cache: &'a SymbolCache,
     unmapped: Unmapped,
+    pub(super) mode: Mode,
     /// Number of look-ups that are still answered.
     lookups_left: AtomicU64,
     /// A mutex because the trait requires `Sync`. It is never contended, and a lock costs 20 ns.
@@ -61,10 +64,16 @@ pub(super) struct MapRequest {
 }
 
 impl<'a> Provider<'a> {
-    pub(super) fn new(cache: &'a SymbolCache, unmapped: Unmapped, lookups_max: u64) -> Self {
+    pub(super) fn new(
+        cache: &'a SymbolCache,
+        unmapped: Unmapped,
+        lookups_max: u64,
+        mode: Mode,
+    ) -> Self {
         Self {
             cache,
             unmapped,
+            mode,
             lookups_left: AtomicU64::new(lookups_max),
             session: Mutex::default(),
         }
@@ -102,21 +111,20 @@ impl<'a> Provider<'a> {
             return Ok(());
         }
         let symbols = self.symbols_of(module).ok_or(FillSymbolError {})?;
-        answers::fill_symbol(&symbols, module, frame);
+        answers::fill_symbol(&symbols, module, frame, self.mode);
         Ok(())
     }
 
-    /// Whether there may be code at an address of a module. Any address may be code if the module has no
-    /// symbols.
-    pub(super) fn is_code(&self, module: &dyn Module, address: u64) -> bool {
+    /// Whether the call at an address of a module may be one that has not returned. Any address may be if the
+    /// module has no symbols.
+    pub(super) fn may_return_to(&self, module: &dyn Module, address: u64) -> bool {
         if self.is_exhausted() {
             return false;
         }
         let symbols = self.symbols_of(module);
         symbols.is_none_or(|symbols| {
             let offset = address.checked_sub(module.base_address());
-            let function = offset.and_then(|offset| answers::function(&symbols, offset));
-            function.is_some_and(|function| !function.name.is_empty())
+            offset.is_some_and(|offset| answers::may_return_to(&symbols, offset, self.mode))
         })
     }
 
@@ -125,7 +133,7 @@ impl<'a> Provider<'a> {
         if self.is_exhausted() {
             return None;
         }
-        answers::walk_frame(&*self.symbols_of(module)?, module, walker)
+        answers::walk_frame(&*self.symbols_of(module)?, module, walker, self.mode)
     }
 
     fn symbols_of(&self, module: &dyn Module) -> Option<Arc<Mapped>> {
@@ -217,10 +225,6 @@ impl<'a> Provider<'a> {
             }),
         )
     }
-}
-
-fn leaf(path: &str) -> &str {
-    path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
 #[async_trait]

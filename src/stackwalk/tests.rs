@@ -126,7 +126,7 @@ fn difference(path: &str, ours: &Value, theirs: &Value) -> Option<String> {
 fn check_against(kind: &str, symbols: &SymbolCache) {
     let mut differing = Vec::new();
     for (name, dump) in dumps() {
-        let json = match walk(&dump, symbols, &WalkLimits::NONE) {
+        let json = match walk(&dump, symbols, &WalkLimits::NONE, Mode::Compat) {
             Ok(json) => json,
             Err(error) => {
                 differing.push(format!("{name}: {error}"));
@@ -190,6 +190,7 @@ fn every_dump_of_the_corpus_walks_so_from_mapped_files_too() {
             &symbols,
             &WalkLimits::NONE,
             Unmapped::Request,
+            Mode::Compat,
         )
         .unwrap()
         {
@@ -218,10 +219,10 @@ fn a_cache_that_keeps_nothing_gives_the_same_walks() {
         .into_iter()
         .filter(|(name, _)| name.contains("acmed"))
     {
-        let first = walk(&dump, &uncached, &WalkLimits::NONE).unwrap();
+        let first = walk(&dump, &uncached, &WalkLimits::NONE, Mode::True).unwrap();
         for _ in 0..2 {
             assert!(
-                first == walk(&dump, &warm, &WalkLimits::NONE).unwrap(),
+                first == walk(&dump, &warm, &WalkLimits::NONE, Mode::True).unwrap(),
                 "{name}"
             );
         }
@@ -278,7 +279,7 @@ fn broken_dumps_end_as_the_reference_says() {
     let symbols = with_symbols();
     let outcome = |name: &str| {
         let dump = fs::read(folder.join(format!("{name}.dmp"))).unwrap();
-        walk(&dump, &symbols, &WalkLimits::NONE)
+        walk(&dump, &symbols, &WalkLimits::NONE, Mode::True)
     };
     for (name, frames) in parse {
         let json = outcome(name).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -298,13 +299,15 @@ fn broken_dumps_end_as_the_reference_says() {
 fn a_walk_past_its_output_limit_leaves_something_out_and_says_what() {
     let symbols = without_symbols();
     for (name, dump) in dumps().into_iter().step_by(9) {
-        let whole = walk(&dump, &symbols, &WalkLimits::NONE).unwrap().len() as u64;
+        let whole = walk(&dump, &symbols, &WalkLimits::NONE, Mode::True)
+            .unwrap()
+            .len() as u64;
         for json_bytes_max in [0, 100, whole / 4, whole / 2, whole - 1, whole * 2] {
             let limits = WalkLimits {
                 json_bytes_max,
                 ..WalkLimits::NONE
             };
-            match walk(&dump, &symbols, &limits) {
+            match walk(&dump, &symbols, &limits, Mode::True) {
                 Ok(json) => {
                     assert!(json.len() as u64 <= json_bytes_max, "{name}");
                     let walk: Walk = serde_json::from_slice(&json).unwrap();
@@ -324,9 +327,12 @@ fn the_limits_of_stored_walks_change_nothing_for_the_corpus_but_the_middle_of_lo
         ..WalkLimits::stored(64 << 20)
     };
     for (name, dump) in dumps() {
-        let whole = walk(&dump, &symbols, &WalkLimits::NONE).unwrap();
-        assert!(whole == walk(&dump, &symbols, &limits).unwrap(), "{name}");
-        let stored = walk(&dump, &symbols, &WalkLimits::stored(64 << 20)).unwrap();
+        let whole = walk(&dump, &symbols, &WalkLimits::NONE, Mode::True).unwrap();
+        assert!(
+            whole == walk(&dump, &symbols, &limits, Mode::True).unwrap(),
+            "{name}"
+        );
+        let stored = walk(&dump, &symbols, &WalkLimits::stored(64 << 20), Mode::True).unwrap();
         let [whole, stored]: [Walk; 2] =
             [whole, stored].map(|json| serde_json::from_slice(&json).unwrap());
         for (thread, all) in stored.threads.iter().zip(&whole.threads) {
@@ -356,7 +362,7 @@ fn check_cut(thread: &Thread, all: &Thread) {
 fn a_corrupt_symbol_file_is_reported_and_changes_no_frame() {
     let dump = fs::read(fixtures().join("dumps/linux-x86_64-null_read_av.dmp")).unwrap();
     let walk = |symbols: &SymbolCache| -> Walk {
-        let json = walk(&dump, symbols, &WalkLimits::NONE).unwrap();
+        let json = walk(&dump, symbols, &WalkLimits::NONE, Mode::True).unwrap();
         serde_json::from_slice(&json).unwrap()
     };
     let plain = walk(&without_symbols());

@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+use minidump::system_info::Os;
 use minidump::{
     Minidump, MinidumpBreakpadInfo, MinidumpContext, MinidumpException, MinidumpMiscInfo,
     MinidumpModuleList, MinidumpSystemInfo, MinidumpThread, MinidumpThreadList,
@@ -23,8 +24,12 @@ use minidump_unwind::{CallStack, CallStackInfo, FrameTrust, StackFrame, SystemIn
 
 use super::WalkError;
 use super::amd64::Unwinder;
-use super::frame::{Frame, Reach, Stack};
+use super::calls;
+use super::frame::{Caller, Frame, Reach, Stack};
+use super::interrupts::INTERRUPTS_MAX;
+use super::mode::Mode;
 use super::provider::{Provider, complete};
+use super::reason;
 
 /// Frames of a piece, each 1.8 KB and the names of its module.
 const PIECE_FRAMES: usize = 512;
@@ -32,6 +37,26 @@ const PIECE_FRAMES: usize = 512;
 const FRAMES_USUAL: usize = 32;
 /// The unwinder finds the next frame from these: the last frame and its callee.
 const CARRIED_FRAMES: usize = 2;
+
+/// Where the crate's unwinder starts.
+struct Start<'m, 'a> {
+    context: MinidumpContext,
+    memory: Option<UnifiedMemory<'m, 'a>>,
+    /// The address that the CPU could not execute, if this is why the thread crashed.
+    not_executable: Option<u64>,
+}
+
+/// Why the crate's unwinder has stopped.
+enum End {
+    /// It found no more callers.
+    Callers,
+    /// The piece is full.
+    Full,
+    /// The last frame's function has no caller.
+    Outermost,
+    /// The last frame is the one to which a signal handler returns.
+    Interrupted,
+}
 
 /// The data that unwinding a thread reads.
 pub(super) struct Threads<'a> {
@@ -90,6 +115,28 @@ impl<'a> Threads<'a> {
         of_exception.or(self.requesting_id)
     }
 
+    /// Why the dump was written, in words.
+    pub(super) fn reason_text(&self) -> Option<String> {
+        let exception = self.exception.as_ref()?;
+        let record = &exception.raw.exception_record;
+        let parameters = &record.exception_information;
+        let count = (record.number_parameters as usize).min(parameters.len());
+        let context = exception.context(&self.dump_system, self.misc.as_ref());
+        let byte = |at: u64| {
+            let memory = self.memory.memory_at_address(at)?;
+            memory.get_memory_at_address::<u8>(at)
+        };
+        reason::text(&reason::Crash {
+            os: self.system.os,
+            cpu: self.system.cpu,
+            code: record.exception_code,
+            flags: record.exception_flags,
+            parameters: &parameters[..count],
+            instruction: context.map(|context| context.get_instruction_pointer()),
+            memory: reason::Memory { byte: &byte },
+        })
+    }
+
     /// Unwinds the thread at an index.
     pub(super) fn walk(&self, index: usize, reach: Reach, provider: &Provider) -> Stack<'_> {
         let thread = &self.list.threads[index];
@@ -104,14 +151,22 @@ impl<'a> Threads<'a> {
             .map(|error| error.to_string());
         if let Some(context) = self.context(thread) {
             let memory = self.memory(thread, &context);
+            let not_executable = self.not_executable(thread, &context);
             let unwinder = Unwinder {
                 modules: &self.modules,
                 memory,
+                memories: &self.memory,
                 system: self.system,
                 provider,
+                not_executable,
             };
             if !unwinder.unwind(&mut stack, &context, reach) {
-                self.unwind(&mut stack, context.clone(), memory, reach, provider);
+                let start = Start {
+                    context: context.clone(),
+                    memory,
+                    not_executable,
+                };
+                self.unwind(&mut stack, start, reach, provider);
             }
             stack.context = Some(context);
         }
@@ -153,66 +208,138 @@ impl<'a> Threads<'a> {
         }
     }
 
+    /// The address that the CPU could not execute, if this is why the thread crashed.
+    fn not_executable(&self, thread: &MinidumpThread, context: &MinidumpContext) -> Option<u64> {
+        const ACCESS_VIOLATION: u32 = 0xc000_0005;
+        const EXC_BAD_ACCESS: u32 = 1;
+        const SIGBUS: u32 = 7;
+        const SIGSEGV: u32 = 11;
+
+        if self.crashing_id() != Some(thread.raw.thread_id) {
+            return None;
+        }
+        let exception = self.exception.as_ref()?;
+        let code = exception.raw.exception_record.exception_code;
+        let is_access = match self.system.os {
+            Os::Windows => code == ACCESS_VIOLATION,
+            Os::MacOs | Os::Ios => code == EXC_BAD_ACCESS,
+            Os::Linux | Os::Android => matches!(code, SIGBUS | SIGSEGV),
+            _ => false,
+        };
+        let at = exception.get_crash_address(self.system.os, self.system.cpu);
+        (is_access && at == context.get_instruction_pointer()).then_some(at)
+    }
+
     /// Fills the stack with the unwinder of the minidump crates.
     fn unwind<'s>(
         &'s self,
         stack: &mut Stack<'s>,
-        context: MinidumpContext,
-        memory: Option<UnifiedMemory<'_, 'a>>,
+        start: Start<'_, 'a>,
         reach: Reach,
         provider: &Provider,
     ) {
+        let Start {
+            context,
+            mut memory,
+            not_executable,
+        } = start;
         let mut piece = CallStack::with_info(stack.thread_id, CallStackInfo::Ok);
         // Enough for most stacks: frames are large, and are copied when the vector grows.
         piece.frames = Vec::with_capacity(FRAMES_USUAL);
+        let finds_caller = provider.mode == Mode::True && reach.frames_max > 1;
+        let caller = finds_caller
+            .then(|| {
+                let is_code = |at| self.is_code(at, provider);
+                calls::caller_of_wild_pointer(&context, not_executable, memory, is_code)
+            })
+            .flatten();
         piece
             .frames
             .push(StackFrame::from_context(context, FrameTrust::Context));
+        piece.frames.extend(caller);
         // Number of frames at the start of a piece that belong to the piece before.
         let mut carried = 0;
+        let mut interrupts = 0;
         loop {
             let frames = match reach.kept_max {
                 usize::MAX => usize::MAX,
                 _ => PIECE_FRAMES.min(reach.frames_max - stack.count),
             };
-            let is_stopped = self.unwind_piece(&mut piece, frames + carried, memory, provider);
-            let is_last = !is_stopped || stack.count + frames >= reach.frames_max;
-            let next = if is_last {
-                Vec::new()
-            } else {
-                piece.frames[piece.frames.len().saturating_sub(CARRIED_FRAMES)..].to_vec()
+            // The last frame of a piece may already be there, if its callee had to be found first.
+            let frames = frames.max(piece.frames.len() - carried);
+            let follows_signals = interrupts < INTERRUPTS_MAX;
+            let limit = frames.saturating_add(carried);
+            let end = self.unwind_piece(&mut piece, limit, follows_signals, memory, provider);
+            let mut next = match end {
+                End::Callers | End::Outermost => Vec::new(),
+                End::Full | End::Interrupted => {
+                    piece.frames[piece.frames.len().saturating_sub(CARRIED_FRAMES)..].to_vec()
+                }
             };
+            // The unwinder names the last frame again, and would append to its inlined calls.
+            if let Some(last) = next.last_mut() {
+                last.inlines.clear();
+            }
+            let now_carried = next.len();
+            if let End::Interrupted = end
+                && let Some(last) = next.last()
+                && let Some((interrupted, not_executable)) = calls::interrupted(last, memory)
+            {
+                interrupts += 1;
+                let context = &interrupted.context;
+                memory = self.memory_of_stack(context.get_stack_pointer(), memory);
+                let is_code = |at| self.is_code(at, provider);
+                let caller =
+                    calls::caller_of_wild_pointer(context, not_executable, memory, is_code);
+                next.push(interrupted);
+                next.extend(caller);
+            }
             let frames = std::mem::replace(&mut piece.frames, next);
             for frame in frames.into_iter().skip(carried) {
                 stack.push(Frame::of(frame, &self.modules), reach.kept_max);
             }
-            if is_last {
-                stack.is_unfinished = is_stopped;
+            if let End::Interrupted = end
+                && let Some(trampoline) = stack.last_mut()
+            {
+                trampoline.name_signal_trampoline();
+            }
+            carried = now_carried;
+            if piece.frames.is_empty() {
                 break;
             }
-            carried = piece.frames.len();
-            // The unwinder names the last frame again, and would append to its inlined calls.
-            if let Some(last) = piece.frames.last_mut() {
-                last.inlines.clear();
+            if stack.count >= reach.frames_max {
+                stack.is_unfinished = true;
+                break;
             }
         }
     }
 
-    /// Unwinds until a piece has this many frames. Returns true if that stopped it.
+    /// Unwinds until a piece has `frames_max` frames, or something else ends it.
     fn unwind_piece(
         &self,
         piece: &mut CallStack,
-        frames: usize,
+        frames_max: usize,
+        follows_signals: bool,
         memory: Option<UnifiedMemory<'_, 'a>>,
         provider: &Provider,
-    ) -> bool {
-        /// Distinguishes the end of a piece from a real panic. A panic from the callback is the only way to
-        /// stop the crate's unwinder (ADR 16).
-        struct End;
-
-        let at_frame = move |index: usize, _: &StackFrame| {
-            if index + 1 >= frames {
-                resume_unwind(Box::new(End));
+    ) -> End {
+        let is_true = provider.mode == Mode::True;
+        // A panic from the callback is the only way to stop the crate's unwinder (ADR 16).
+        let at_frame = move |index: usize, frame: &StackFrame| {
+            let caller = if is_true {
+                Caller::of(frame.function_name.as_deref())
+            } else {
+                Caller::Called
+            };
+            if caller == Caller::None {
+                resume_unwind(Box::new(End::Outermost));
+            }
+            if index + 1 >= frames_max {
+                resume_unwind(Box::new(End::Full));
+            }
+            let may_be_interrupted = follows_signals && caller == Caller::MayBeInterrupted;
+            if may_be_interrupted && calls::interrupted(frame, memory).is_some() {
+                resume_unwind(Box::new(End::Interrupted));
             }
         };
         let walk = || {
@@ -227,10 +354,33 @@ impl<'a> Threads<'a> {
             ));
         };
         match catch_unwind(AssertUnwindSafe(walk)) {
-            Ok(()) => false,
-            Err(end) if end.is::<End>() => true,
-            Err(panic) => resume_unwind(panic),
+            Ok(()) => End::Callers,
+            // Everything else is a real panic.
+            Err(end) => match end.downcast::<End>() {
+                Ok(end) => *end,
+                Err(panic) => resume_unwind(panic),
+            },
         }
+    }
+
+    /// The memory that contains a stack pointer: that of the callee if possible.
+    fn memory_of_stack<'m>(
+        &'m self,
+        at: u64,
+        of_callee: Option<UnifiedMemory<'m, 'a>>,
+    ) -> Option<UnifiedMemory<'m, 'a>> {
+        let is_in_it =
+            |memory: &UnifiedMemory<'_, '_>| memory.get_memory_at_address::<u64>(at).is_some();
+        of_callee
+            .filter(is_in_it)
+            .or_else(|| self.memory.memory_at_address(at))
+    }
+
+    /// Whether a word may be a return address.
+    fn is_code(&self, address: u64, provider: &Provider) -> bool {
+        let instruction = address.saturating_sub(1);
+        let module = self.modules.module_at_address(instruction);
+        module.is_some_and(|module| provider.may_return_to(module, instruction))
     }
 
     /// Modules that were at an address before they were unloaded, with all offsets in them.
@@ -330,7 +480,7 @@ mod tests {
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         for round in 0..rounds {
             let mut dump = dump.to_vec();
-            let provider = || Provider::new(symbols, Unmapped::Convert, u64::MAX);
+            let provider = || Provider::new(symbols, Unmapped::Convert, u64::MAX, Mode::Compat);
             let state = head::read(&mut Raw::new(&mut dump), &provider()).unwrap();
             if round > 0 {
                 mutate(&mut dump, &state.system_info, &mut random);
@@ -359,13 +509,20 @@ mod tests {
                 );
                 let memory = threads.memory(thread, &context);
                 let mut expected = Stack::new(0);
-                threads.unwind(&mut expected, context.clone(), memory, reach, &theirs);
+                let start = Start {
+                    context: context.clone(),
+                    memory,
+                    not_executable: None,
+                };
+                threads.unwind(&mut expected, start, reach, &theirs);
                 let mut found = Stack::new(0);
                 let unwinder = Unwinder {
                     modules: &threads.modules,
                     memory,
+                    memories: &threads.memory,
                     system,
                     provider: &ours,
+                    not_executable: None,
                 };
                 assert!(unwinder.unwind(&mut found, &context, reach));
                 assert_eq!(

@@ -5,6 +5,7 @@ use minidump::{Minidump, MinidumpHandleDataStream};
 use super::cache::{SymbolCache, Unmapped};
 use super::error::WalkError;
 use super::frame::Reach;
+use super::mode::Mode;
 use super::provider::{MapRequest, Provider};
 use super::raw::Raw;
 use super::threads::Threads;
@@ -52,7 +53,12 @@ impl WalkLimits {
 ///
 /// # Errors
 /// The dump cannot be walked. Trying again gives the same error.
-pub fn walk(dump: &[u8], symbols: &SymbolCache, limits: &WalkLimits) -> Result<Vec<u8>, WalkError> {
+pub fn walk(
+    dump: &[u8],
+    symbols: &SymbolCache,
+    limits: &WalkLimits,
+    mode: Mode,
+) -> Result<Vec<u8>, WalkError> {
     let bounds = Bounds {
         inflated_bytes_max: COMMAND_DUMP_BYTES_MAX,
         ratio_max: u64::MAX,
@@ -60,7 +66,7 @@ pub fn walk(dump: &[u8], symbols: &SymbolCache, limits: &WalkLimits) -> Result<V
         entries_max: 1,
     };
     let mut dump = unpack::unwrap(dump.to_vec(), bounds)?;
-    match attempt(&mut dump, symbols, limits, Unmapped::Convert)? {
+    match attempt(&mut dump, symbols, limits, Unmapped::Convert, mode)? {
         Attempt::Walked(json) => Ok(json),
         Attempt::NeedsMaps(_) => unreachable!("no symbols are asked for with `Unmapped::Convert`"),
     }
@@ -83,18 +89,29 @@ pub(super) fn attempt(
     symbols: &SymbolCache,
     limits: &WalkLimits,
     unmapped: Unmapped,
+    mode: Mode,
 ) -> Result<Attempt, WalkError> {
     preflight::check(dump)?;
     let mut raw = Raw::new(dump);
     let notes = sanitize::sanitize(&mut raw);
-    let provider = Provider::new(symbols, unmapped, limits.lookups_max);
+    let provider = Provider::new(symbols, unmapped, limits.lookups_max, mode);
     let state = head::read(&mut raw, &provider)?;
     let minidump = Minidump::read(raw.bytes())?;
     let system = state.system_info.clone();
     let threads = Threads::read(&minidump, &system)?;
     let crashing = threads.crashing();
     let json_bytes_max = limits.json_bytes_max;
-    let mut answer = json::Answer::begin(state, threads.count(), crashing, json_bytes_max, notes)?;
+    let reason_text = match mode {
+        Mode::Compat => None,
+        Mode::True => threads.reason_text(),
+    };
+    let head = json::Head {
+        state,
+        reason_text,
+        threads: threads.count(),
+        crashing,
+    };
+    let mut answer = json::Answer::begin(head, json_bytes_max, notes, mode)?;
     let mut frames_left = limits.frames_max;
     let mut walk = |index: usize| {
         let reach = Reach {

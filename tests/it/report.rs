@@ -101,6 +101,7 @@ fn a_report_shows_everything_that_its_dump_tells() {
             "linux-x86_64-acmed_null_read",
             &[
                 "a null pointer",
+                "there is no memory at the address",
                 "reads 4 bytes at",
                 "Process limits",
                 "Max open files",

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crashkeep::crash::walk::Walk;
 use crashkeep::stackwalk::{
-    MAP_BYTES_MAX, Overrun, SymbolCache, WalkLimits, Walker, WalkerFault, WalkerOptions, walk,
+    MAP_BYTES_MAX, Mode, Overrun, SymbolCache, WalkLimits, Walker, WalkerFault, WalkerOptions, walk,
 };
 use crashkeep::symbols::SymbolDirs;
 use crashkeep::symbols::mapped::MappedDir;
@@ -32,7 +32,7 @@ fn small_dump() -> Vec<u8> {
 
 fn walked_here(dump: &[u8]) -> Vec<u8> {
     let symbols = SymbolCache::new(SymbolDirs::default(), MAP_BYTES_MAX);
-    walk(dump, &symbols, &WalkLimits::NONE).unwrap()
+    walk(dump, &symbols, &WalkLimits::NONE, Mode::True).unwrap()
 }
 
 /// A program that replaces the walker and runs a shell script. Like walkers, it starts with an empty
@@ -389,6 +389,73 @@ fn the_command_prints_json_or_text_or_says_why_not() {
         reason,
         "crashkeep: empty.dmp: the dump is empty (0 bytes) (EmptyMinidump)\n"
     );
+}
+
+/// Without nulls, and with the lists in one order that the program prints in random order.
+fn comparable(value: &serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Object(map) => {
+            let known = map.iter().filter(|(_, value)| !value.is_null());
+            let mut map: serde_json::Map<String, Value> = known
+                .map(|(key, value)| (key.clone(), comparable(value)))
+                .collect();
+            if let Some(Value::Array(limits)) = map.get_mut("limits") {
+                limits.sort_by_key(|limit| limit["name"].to_string());
+            }
+            Value::Object(map)
+        }
+        Value::Array(items) => items.iter().map(comparable).collect(),
+        other => other.clone(),
+    }
+}
+
+/// Also for the dumps with which the program is wrong.
+#[test]
+fn the_command_with_compat_prints_what_minidump_stackwalk_prints() {
+    let Some(stackwalk) = crate::clients::installed("CRASHKEEP_MINIDUMP_STACKWALK") else {
+        return;
+    };
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/unwinding");
+    let symbols = tempfile::tempdir().unwrap();
+    let mut dumps = Vec::new();
+    for entry in std::fs::read_dir(&fixtures).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "sym") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let words: Vec<&str> = text.lines().next().unwrap().split(' ').collect();
+            let folder = symbols.path().join(words[4]).join(words[3]);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join(format!("{}.sym", words[4])), text).unwrap();
+        } else if path.extension().is_some_and(|extension| extension == "dmp") {
+            dumps.push(path);
+        }
+    }
+    assert!(dumps.len() >= 6);
+    let printed = |command: &mut Command| -> serde_json::Value {
+        serde_json::from_slice(&command.output().unwrap().stdout).unwrap()
+    };
+    for dump in dumps {
+        let ours = |more: &[&str]| {
+            let mut command = Command::new(program());
+            command
+                .args(["walk", "--json", "--symbols"])
+                .arg(symbols.path());
+            printed(command.args(more).arg(&dump))
+        };
+        let mut theirs = Command::new(&stackwalk);
+        theirs
+            .args(["--json", "--symbols-path"])
+            .arg(symbols.path());
+        let theirs = printed(theirs.arg(&dump));
+        let name = dump.display();
+        assert_eq!(
+            comparable(&ours(&["--compat"])),
+            comparable(&theirs),
+            "{name}"
+        );
+        assert_ne!(comparable(&ours(&[])), comparable(&theirs), "{name}");
+    }
 }
 
 /// A walker that commits the faults that dumps order.

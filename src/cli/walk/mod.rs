@@ -9,7 +9,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use crate::crash::walk::Walk;
-use crate::stackwalk::{self, MAP_BYTES_MAX, MAPS_MAX, SymbolCache, WalkLimits, WalkerSettings};
+use crate::stackwalk::{
+    self, MAP_BYTES_MAX, MAPS_MAX, Mode, SymbolCache, WalkLimits, WalkerSettings,
+};
 use crate::symbols::SymbolDirs;
 
 #[derive(clap::Args)]
@@ -22,6 +24,10 @@ pub struct Args {
     /// Print the whole result as JSON, in the schema of minidump-stackwalk 0.27
     #[arg(long)]
     json: bool,
+    /// Give the result of minidump-stackwalk 0.27 also where it is known to be wrong. With --json, the result
+    /// then equals that of `minidump-stackwalk --json`
+    #[arg(long)]
+    compat: bool,
 }
 
 /// Started by a server's worker, never by hand: see `stackwalk::WalkerOptions`.
@@ -92,7 +98,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         .dump
         .file_name()
         .map_or(name, |leaf| leaf.display().to_string());
-    let mut out = stackwalk::walk(&dump, &symbols, &WalkLimits::NONE).context(leaf)?;
+    let mode = if args.compat {
+        Mode::Compat
+    } else {
+        Mode::True
+    };
+    let mut out = stackwalk::walk(&dump, &symbols, &WalkLimits::NONE, mode).context(leaf)?;
     if args.json {
         out.push(b'\n');
     } else {

@@ -31,6 +31,15 @@ fn write_walk(out: &mut String, walk: &Walk) -> fmt::Result {
             None => "requested the dump",
         };
         write_thread(out, index, thread, Some(role))?;
+        let frames = thread.frames_outside_modules();
+        if frames > 0
+            && let Some(runtime) = walk.code_maker()
+        {
+            writeln!(
+                out,
+                "  {frames} in no module: {runtime} makes code at run time (JIT), and it has no symbols here"
+            )?;
+        }
         write_registers(out, thread)?;
     }
     for (index, thread) in walk.threads.iter().enumerate() {
@@ -49,6 +58,9 @@ fn write_crash(out: &mut String, walk: &Walk) -> fmt::Result {
         "Crash reason",
         reason.unwrap_or("none, the dump was requested"),
     )?;
+    if let Some(text) = &crash.reason_text {
+        row(out, "", text)?;
+    }
     if let Some(address) = &crash.address {
         row(out, "Address", address)?;
     }

@@ -96,7 +96,7 @@ fn physical(frame: &Frame, hot: bool) -> Markup {
             }
             @if function.is_some() {
                 (source(frame.file.as_deref(), frame.line))
-            } @else if frame.missing_symbols == Some(true) {
+            } @else if frame.missing_symbols == Some(true) && frame.module.is_some() {
                 span.src { "no symbols for this module: " a href="/symbols/" { "how to fix" } }
             }
         }

@@ -40,6 +40,7 @@ pub(super) fn head(app: &App, view: &View) -> Markup {
                         @if let Some(address) = text("address") { " at " b.mono { (address) } }
                     }
                 }
+                @if let Some(words) = text("reason_text") { span.chip { (shown(&words)) } }
                 span.chip { b { (shown(product)) } " " (shown(&row.version)) }
                 @if let Some(os) = text("os_pretty_version") {
                     span.chip { (shown(&os)) " " (text("cpu_arch").unwrap_or_default()) }

@@ -35,6 +35,7 @@ pub(super) fn crashing_thread(walk: &Walk, anchor: &str) -> Markup {
             @if thread.frames.is_empty() {
                 div.body { p { "The dump has no stack of this thread." } }
             }
+            (code_made_at_run_time(walk, thread))
             (frames::frames(thread, true))
             @if let Some(registers) = registers {
                 details {
@@ -43,6 +44,19 @@ pub(super) fn crashing_thread(walk: &Walk, anchor: &str) -> Markup {
                         @for (name, value) in registers { dt.mono { (name) } dd.mono { (shown(value.as_str().unwrap_or_default())) } }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Explains frames without a module, if the process has a runtime that makes code.
+fn code_made_at_run_time(walk: &Walk, thread: &Thread) -> Markup {
+    let frames = thread.frames_outside_modules();
+    html! {
+        @if frames > 0 && let Some(runtime) = walk.code_maker() {
+            div.body.small {
+                (counted(frames as u64, "frame", "frames")) " in no module: " (runtime)
+                " makes code at run time (JIT), and such code has no symbols here."
             }
         }
     }
@@ -107,5 +121,36 @@ pub(super) fn other_threads(walk: &Walk, anchor: &str) -> Markup {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_of_code_made_at_run_time_are_explained_if_there_is_a_runtime() {
+        let walk = |module: &str| -> Walk {
+            let text = format!(
+                r#"{{"modules": [{{"filename": "{module}"}}], "crash_info": {{"crashing_thread": 0}},
+                    "threads": [{{"frames": [{{"offset": "0x00007f0012345678"}}]}}]}}"#
+            );
+            serde_json::from_str(&text).expect("a walk")
+        };
+        let managed = walk("libcoreclr.so");
+        let text = code_made_at_run_time(&managed, &managed.threads[0]).into_string();
+        assert!(
+            text.contains("1 frame in no module: .NET makes code at run time (JIT)"),
+            "{text}"
+        );
+        let native = walk("libc.so.6");
+        assert_eq!(
+            code_made_at_run_time(&native, &native.threads[0]).into_string(),
+            ""
+        );
+        assert_eq!(
+            code_made_at_run_time(&managed, &Thread::default()).into_string(),
+            ""
+        );
     }
 }

@@ -12,7 +12,7 @@ use super::{faults, wire};
 use crate::limits;
 use crate::stackwalk::sandbox::{self, Limits, Restrictions};
 use crate::stackwalk::walk::attempt;
-use crate::stackwalk::{SymbolCache, Unmapped, WalkError, WalkLimits, unpack};
+use crate::stackwalk::{Mode, SymbolCache, Unmapped, WalkError, WalkLimits, unpack};
 use crate::symbols::{Bounds, SymbolDirs};
 
 /// The settings that a walker gets on its command line. `None` means no limit.
@@ -84,7 +84,7 @@ pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write)
         let (job, dump) = (request.job, request.dump);
         let reply = contained(|| {
             let mut dump = unpack::unwrap(dump, bounds)?;
-            attempt(&mut dump, &symbols, &walk_limits, unmapped)
+            attempt(&mut dump, &symbols, &walk_limits, unmapped, Mode::True)
         });
         wire::write_reply(&mut output, job, &reply)?;
     }

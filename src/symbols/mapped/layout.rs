@@ -205,3 +205,17 @@ macro_rules! covers {
 }
 
 covers!(Function, Line, Inline, Cfi, Win);
+
+impl Function {
+    /// The first address after the function.
+    pub fn end(&self) -> u64 {
+        self.address.saturating_add(self.size.into())
+    }
+}
+
+impl Cfi {
+    /// The first address after the range.
+    pub fn end(&self) -> u64 {
+        self.address.saturating_add(self.size.into())
+    }
+}

@@ -288,6 +288,22 @@ impl Mapped {
         self.table(Part::Cfi).covering(address)
     }
 
+    /// The last range of unwind rules that starts at an address or before it.
+    pub fn cfi_before(&self, address: u64) -> Option<Cfi> {
+        self.table(Part::Cfi)
+            .last_up_to(|cfi: &Cfi| cfi.address <= address)
+    }
+
+    /// Whether a function, a public symbol or unwind rules start after an address.
+    pub fn has_code_after(&self, address: u64) -> bool {
+        let functions = self.table(Part::Functions).last();
+        let cfi = self.table(Part::Cfi).last();
+        let publics = self.table(Part::Publics).last();
+        functions.is_some_and(|last: Function| last.address > address)
+            || cfi.is_some_and(|last: Cfi| last.address > address)
+            || publics.is_some_and(|last: Public| last.address > address)
+    }
+
     /// The changes of those rules up to an address, in order.
     pub fn deltas(&self, cfi: &Cfi, address: u64) -> impl Iterator<Item = Delta> {
         let table = self.table(Part::Deltas);
@@ -428,6 +444,10 @@ impl<'a, T: Fixed> Table<'a, T> {
         // No overflow: all records are inside the file.
         let begin = self.begin + at * T::BYTES;
         T::take(&mut self.mapped.read(begin, begin + T::BYTES)?)
+    }
+
+    fn last(&self) -> Option<T> {
+        self.get(self.count.checked_sub(1)?)
     }
 
     fn slice(&self, first: u32, count: u32) -> Option<Table<'a, T>> {
