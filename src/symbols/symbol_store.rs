@@ -29,7 +29,7 @@ use super::check::{self, Checked, Refused};
 use super::dirs::{checked_leaf, code_path, folder_of_id, symbol_file_name};
 use super::file::{self, DESCRIPTION, OpenText, SymbolFile};
 use super::split::{self, Skeleton};
-use crate::crash::symbols::{Kind, Module, Upload};
+use crate::crash::symbols::{Content, Kind, Module, Upload};
 
 /// Fast, and about a quarter of the size of the text.
 const ZSTD_LEVEL: i32 = 3;
@@ -605,8 +605,13 @@ fn admit(module: &mut Module, mut upload: Upload, checked: &Checked, conflict: C
     let outdoes = upload.kind == Kind::Split
         && matches!(module.symbols().kind, Kind::Elf | Kind::Split)
         && content.functions > symbols.functions;
+    // A program's symbol table names its functions. Its debug file also has their lines, and may have arrived
+    // later. Some programs have lines of a few functions, those of a static library.
+    let worth = |of: Content| (of.has_functions(), of.has_functions() && of.lines > 0);
     let has_more_symbols = outdoes
-        || !symbols.has_functions() && (content.has_functions() || more_publics && !is_rival);
+        || worth(content) > worth(symbols)
+        || !symbols.has_functions() && more_publics && !is_rival
+        || !is_rival && content.lines / 2 > symbols.lines;
     let has_more_unwind = !unwind.has_unwind() && content.has_unwind();
     upload.conflict = is_rival && !has_more_symbols && !has_more_unwind;
     module.uploads.push(upload);
@@ -674,6 +679,8 @@ fn note_of(placed: Placed, module: &Module, checked: &Checked, is_split: bool) -
             0 => "no function names for this debug id: the program is stripped; also send its debug file".to_owned(),
             _ => "only exported functions for this debug id: the program is stripped; also send its debug file".to_owned(),
         });
+    } else if content.lines == 0 && !is_split {
+        notes.push("functions without source lines for this debug id, from the symbol table; also send its debug file".to_owned());
     }
     if !content.has_unwind() {
         notes.push(
@@ -814,6 +821,20 @@ mod tests {
         }
         store.remove(ID).expect("removed");
         assert!(store.module(ID).is_none() && store.debug_ids().expect("a list").is_empty());
+    }
+
+    #[test]
+    fn lines_that_arrive_late_are_used() {
+        let (_root, store) = store();
+        let names = "FUNC 10 4 0 f\nFUNC 20 4 0 g\n";
+        let lines = "FUNC 10 4 0 f\n10 4 7 0\nFUNC 20 4 0 g\n20 4 8 0\n";
+        let (program, debug) = (native(Kind::Pe, b"exe"), native(Kind::Pdb, b"pdb"));
+        let placed = |records, of| take(&store, records, Some(of), Conflict::KeepFirst).placed;
+        assert_eq!(placed(names, &program), Placed::New);
+        assert_eq!(placed(lines, &debug), Placed::Completed);
+        assert_eq!(stored(&store), text(lines));
+        assert_eq!(placed(names, &native(Kind::Elf, b"x")), Placed::Kept);
+        assert_eq!(stored(&store), text(lines));
     }
 
     #[test]

@@ -8,18 +8,30 @@
 //! without end. The constants here limit what we know of. For everything else, the conversion runs in a
 //! separate process ([`super::converter`], ADR 13).
 
+mod code;
+mod elf;
+mod extents;
+mod frames;
+mod macho;
+mod names;
+mod pe;
+mod ranges;
+
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 use symbolic_cfi::AsciiCfiWriter;
-use symbolic_common::{Arch, CpuFamily, Name, join_path};
+use symbolic_common::{Arch, CpuFamily, join_path};
 use symbolic_debuginfo::elf::ElfObject;
 use symbolic_debuginfo::{
     Archive, FileFormat, Function, LineInfo, Object, ObjectKind, ParseObjectOptions, SymbolMap,
 };
-use symbolic_demangle::{Demangle, DemangleOptions};
 
+use self::code::{Code, Symbol};
+use self::names::{one_line, readable, readable_symbol};
+use self::ranges::{Range, joined};
+use super::check::{EXPORTS_LINE, UNKNOWN_FUNCTION};
 use super::dirs::checked_leaf;
 use super::split::{self, Skeleton};
 use crate::crash::symbols::Kind;
@@ -30,8 +42,6 @@ const SECTION_BYTES_MAX: usize = 2 << 30;
 const INLINE_DEPTH_MAX: u32 = 256;
 /// Limit of chained unwind information on Windows.
 const UNWIND_CHAIN_MAX: usize = 128;
-/// Limit of bytes of a function's name. Names of template-heavy code have some thousand bytes.
-const NAME_BYTES_MAX: usize = 8 * 1024;
 
 /// The result for one object in a file.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -245,6 +255,10 @@ struct Program<'o, 'd> {
     names: Names,
     functions: Vec<Body>,
     publics: Vec<(u64, String)>,
+    /// True if functions without debug information have names only if they are exported.
+    only_exports: bool,
+    /// STACK records.
+    unwind: Vec<u8>,
     object: &'o Object<'d>,
 }
 
@@ -255,6 +269,12 @@ struct Body {
     name: String,
     lines: Vec<Line>,
     inlines: Vec<Inline>,
+}
+
+impl Body {
+    fn range(&self) -> Range {
+        (self.address, self.address.saturating_add(self.size))
+    }
 }
 
 struct Line {
@@ -319,18 +339,20 @@ impl<'o, 'd> Program<'o, 'd> {
             names: Names::default(),
             functions: Vec::new(),
             publics: Vec::new(),
+            only_exports: false,
+            unwind: Vec::new(),
             object,
         };
-        let symbols = object.symbol_map();
         let mut unread = Unread::default();
         program.read_functions(&mut unread);
         if let (Object::Elf(elf), Some(halves)) = (object, halves) {
             program.head.kind = Kind::Split;
             program.head.holds_code = false;
-            program.read_halves(elf, &symbols, halves, &mut unread);
+            program.read_halves(elf, &object.symbol_map(), halves, &mut unread);
         }
         program.settle_functions(&unread);
-        program.read_publics(&symbols);
+        let code = program.read_code();
+        program.add_plain(code);
         Ok(program)
     }
 
@@ -410,15 +432,10 @@ impl<'o, 'd> Program<'o, 'd> {
         if function.size == 0 {
             return;
         }
-        let plain = Name::new(
-            without_clones(function.name.as_str()),
-            function.name.mangling(),
-            function.name.language(),
-        );
         let mut body = Body {
             address: function.address,
             size: function.size,
-            name: readable(&plain),
+            name: readable(&function.name),
             lines: Vec::new(),
             inlines: Vec::new(),
         };
@@ -426,35 +443,88 @@ impl<'o, 'd> Program<'o, 'd> {
         self.functions.push(body);
     }
 
-    /// Adds exported symbols that are not inside a function.
-    fn read_publics(&mut self, symbols: &SymbolMap<'_>) {
-        for symbol in symbols.iter() {
-            let covering = self
-                .functions
-                .partition_point(|function| function.address <= symbol.address);
-            let is_covered = covering.checked_sub(1).is_some_and(|at| {
-                let function = &self.functions[at];
-                symbol.address - function.address < function.size
+    /// Reads what the file says about its code without debug information, and its unwind rules.
+    fn read_code(&mut self) -> Code<'d> {
+        let object = self.object;
+        let mut code = match object {
+            Object::Elf(elf) => elf::code_of(elf),
+            Object::Pe(pe) => pe::code_of(pe),
+            Object::MachO(macho) => macho::code_of(macho),
+            other => Code {
+                symbols: symbols_of(&other.symbol_map()),
+                ..Code::default()
+            },
+        };
+        let read = match object {
+            Object::Elf(elf) => frames::read(elf, &code.ranges, &mut self.unwind),
+            _ => None,
+        };
+        let failed = match read {
+            Some(Ok(frames)) => {
+                code.extents = frames.extents;
+                frames.why
+            }
+            Some(Err(error)) => Some(error.to_string()),
+            None => {
+                let written = AsciiCfiWriter::new(&mut self.unwind)
+                    .max_unwind_chain_len(Some(UNWIND_CHAIN_MAX))
+                    .process(object);
+                written.err().map(|error| chain(&error))
+            }
+        };
+        if let Some(why) = failed {
+            let note = format!("some unwind information was ignored: {why}");
+            self.head.notes.push(note);
+        }
+        if self.unwind.last().is_some_and(|&last| last != b'\n') {
+            self.unwind.push(b'\n');
+        }
+        code
+    }
+
+    /// Adds the functions that debug information does not describe.
+    fn add_plain(&mut self, mut code: Code<'d>) {
+        extents::settle(&mut code);
+        let known: Vec<Range> = self.functions.iter().map(Body::range).collect();
+        // Nothing says where functions end: a PDB lists all functions, and 32-bit Windows has no unwind data.
+        if code.ranges.is_empty() || (self.facts.kind == Kind::Pe && code.extents.is_empty() && code.only_exports) {
+            return self.add_publics(&code, &known);
+        }
+        let plain = extents::plain_functions(&code, &known);
+        let unknown = format!("{UNKNOWN_FUNCTION}{}>", self.facts.debug_file);
+        self.only_exports = code.only_exports && self.functions.is_empty();
+        self.functions.reserve(plain.len());
+        for function in plain {
+            let name = match function.symbol {
+                Some(at) => readable_symbol(&code.symbols[at].name),
+                None => unknown.clone(),
+            };
+            self.functions.push(Body {
+                address: function.address,
+                // A size has 32 bits in a symbol file.
+                size: function.size.min(u32::MAX.into()),
+                name,
+                lines: Vec::new(),
+                inlines: Vec::new(),
             });
-            if let (false, Some(name)) = (is_covered, symbol.name()) {
-                let name = readable(&Name::from(without_clones(name)));
+        }
+        self.functions.sort_by_key(|function| function.address);
+    }
+
+    /// Adds symbols that are not inside a function, if their extents are not known.
+    fn add_publics(&mut self, code: &Code<'d>, known: &[Range]) {
+        for symbol in &code.symbols {
+            let after = known.partition_point(|range| range.0 <= symbol.address);
+            let covering = after.checked_sub(1).map(|at| known[at]);
+            if covering.is_none_or(|range| range.1 <= symbol.address) {
+                let name = readable_symbol(&symbol.name);
                 self.publics.push((symbol.address, name));
             }
         }
     }
 
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let mut cfi = Vec::new();
-        let unwind = AsciiCfiWriter::new(&mut cfi)
-            .max_unwind_chain_len(Some(UNWIND_CHAIN_MAX))
-            .process(self.object);
-        let mut notes = self.head.notes.clone();
-        if let Err(error) = unwind {
-            notes.push(format!(
-                "some unwind information was ignored: {}",
-                chain(&error)
-            ));
-        }
+        let notes = self.head.notes.clone();
         let head = Head {
             notes,
             skeletons: self.head.skeletons.clone(),
@@ -479,6 +549,9 @@ impl<'o, 'd> Program<'o, 'd> {
             "INFO GENERATOR crashkeep {}",
             env!("CARGO_PKG_VERSION")
         )?;
+        if self.only_exports {
+            writeln!(out, "{EXPORTS_LINE}")?;
+        }
         for (number, file) in self.names.files.texts.iter().enumerate() {
             writeln!(out, "FILE {number} {file}")?;
         }
@@ -508,12 +581,20 @@ impl<'o, 'd> Program<'o, 'd> {
         for (address, name) in &self.publics {
             writeln!(out, "PUBLIC {address:x} 0 {name}")?;
         }
-        out.write_all(&cfi)?;
-        if cfi.last().is_some_and(|&last| last != b'\n') {
-            out.write_all(b"\n")?;
-        }
-        Ok(())
+        out.write_all(&self.unwind)
     }
+}
+
+fn symbols_of<'d>(map: &SymbolMap<'d>) -> Vec<Symbol<'d>> {
+    let symbols = map.iter().filter_map(|symbol| {
+        Some(Symbol {
+            address: symbol.address,
+            size: 0,
+            rank: 0,
+            name: symbol.name.clone()?,
+        })
+    });
+    symbols.collect()
 }
 
 /// Names of the program and of its debug file, as a dump would give them.
@@ -524,7 +605,7 @@ fn file_names(object: &Object<'_>, kind: Kind, name: &str) -> (String, String) {
         (_, Object::Pe(pe)) => {
             let pdb = pe.debug_file_name();
             let pdb = pdb.as_deref().and_then(checked_leaf).unwrap_or(leaf);
-            (leaf.to_owned(), one_line(pdb))
+            (leaf.to_owned(), one_line(pdb).into_owned())
         }
         _ => {
             // A companion has its program's name. A file of a build-id folder has its id as name.
@@ -554,30 +635,6 @@ fn arch_name(arch: Arch) -> &'static str {
     }
 }
 
-/// A function's name for display: demangled, with its parameters and without its return type.
-fn readable(name: &Name<'_>) -> String {
-    let options = DemangleOptions::complete().return_type(false);
-    let text = match name.demangle(options) {
-        Some(text) if text.len() <= NAME_BYTES_MAX => text,
-        _ => name.as_str().chars().take(NAME_BYTES_MAX / 4).collect(),
-    };
-    match one_line(&text) {
-        text if text.trim().is_empty() => "<name omitted>".to_owned(),
-        text => text,
-    }
-}
-
-fn one_line(text: &str) -> String {
-    if text.contains(char::is_control) {
-        text.replace(char::is_control, " ")
-    } else {
-        text.to_owned()
-    }
-}
-
-/// A range of addresses; the end is exclusive.
-type Range = (u64, u64);
-
 /// Adds the lines and inlined calls of `function` to `body`. Returns the ranges that have lines, sorted and
 /// disjoint.
 ///
@@ -589,7 +646,7 @@ fn flatten(function: &Function<'_>, depth: u32, names: &mut Names, body: &mut Bo
     let path = |line: &LineInfo<'_>, names: &mut Names| {
         let folder = String::from_utf8_lossy(function.compilation_dir);
         let path = join_path(&folder, &line.file.path_str());
-        names.files.number(one_line(&path))
+        names.files.number(one_line(&path).into_owned())
     };
     let mut inlined: Vec<Range> = Vec::new();
     if depth < INLINE_DEPTH_MAX {
@@ -645,19 +702,6 @@ fn flatten(function: &Function<'_>, depth: u32, names: &mut Names, body: &mut Bo
     joined(covered)
 }
 
-/// The same ranges, sorted, with adjacent ranges merged.
-fn joined(mut ranges: Vec<Range>) -> Vec<Range> {
-    ranges.sort_unstable();
-    let mut joined: Vec<Range> = Vec::with_capacity(ranges.len());
-    for (from, to) in ranges {
-        match joined.last_mut() {
-            Some(last) if from <= last.1 => last.1 = last.1.max(to),
-            _ => joined.push((from, to)),
-        }
-    }
-    joined
-}
-
 fn push_line(
     body: &mut Body,
     (from, to): Range,
@@ -671,53 +715,5 @@ fn push_line(
             line: line.line,
             file: file(),
         });
-    }
-}
-
-/// Suffixes that compilers append to the name of a function that they split or specialised. Their numbers
-/// differ from build to build, which would give one bug many signatures.
-const CLONES: [&str; 7] = [
-    ".cold",
-    ".constprop.",
-    ".isra.",
-    ".part.",
-    ".llvm.",
-    ".lto_priv.",
-    ".localalias",
-];
-
-fn without_clones(symbol: &str) -> &str {
-    let cut = CLONES.iter().filter_map(|clone| symbol.find(clone)).min();
-    match cut {
-        Some(cut) if cut > 0 => &symbol[..cut],
-        _ => symbol,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clones_of_a_function_have_its_name() {
-        for (symbol, name) in [
-            ("main.cold", "main"),
-            ("_ZN1a1bEv.constprop.104", "_ZN1a1bEv"),
-            ("_ZN1a1bEv.isra.20.part.21", "_ZN1a1bEv"),
-            ("_ZN1a1bEv.llvm.8213", "_ZN1a1bEv"),
-            ("operator.parts", "operator.parts"),
-            (".cold", ".cold"),
-        ] {
-            assert_eq!(without_clones(symbol), name);
-        }
-    }
-
-    #[test]
-    fn ranges_that_touch_are_one() {
-        assert_eq!(
-            joined(vec![(5, 7), (1, 3), (3, 4), (6, 9)]),
-            [(1, 4), (5, 9)]
-        );
-        assert_eq!(joined(Vec::new()), []);
     }
 }

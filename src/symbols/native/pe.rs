@@ -1,0 +1,249 @@
+//! The code and the symbols of a Windows program: sections, the COFF symbol table, exports, and the functions
+//! that `.pdata` lists.
+//!
+//! symbolic reads only the exports, and takes everything up to the next one for an export's function. Can go
+//! when it reads the symbol table.
+
+use std::borrow::Cow;
+
+use symbolic_common::Arch;
+use symbolic_debuginfo::pe::PeObject;
+
+use super::code::{Code, SYMBOLS_MAX, Symbol, c_string};
+use super::ranges::{Range, joined};
+
+/// The flag of a section with code.
+const MEM_EXECUTE: u32 = 0x2000_0000;
+/// Bytes of a record of the symbol table.
+const RECORD_BYTES: usize = 18;
+/// Storage classes of symbols: seen by other files, only by its own.
+const EXTERNAL: u8 = 2;
+const STATIC: u8 = 3;
+/// The type of a function. Compilers set no other bit.
+const FUNCTION: u16 = 0x20;
+/// The most significant bits of a version of `UNWIND_INFO`, and its flag for a range that continues another one.
+const CHAINED: u8 = 4;
+/// Limit of parents of a range. symbolic's writer of rules has the same one.
+const CHAIN_MAX: usize = 128;
+
+pub(super) fn code_of<'d>(pe: &PeObject<'d>) -> Code<'d> {
+    let sections = Sections::of(pe);
+    let mut symbols = sections.coff_symbols();
+    let only_exports = symbols.is_empty();
+    symbols.extend(pe.symbols().take(SYMBOLS_MAX).filter_map(|symbol| {
+        Some(Symbol {
+            address: symbol.address,
+            // symbolic counts everything up to the next export.
+            size: 0,
+            rank: 0,
+            name: symbol.name?,
+        })
+    }));
+    let extents = match pe.arch() {
+        Arch::Amd64 | Arch::Amd64h => sections.amd64_functions(pe),
+        Arch::Arm64 | Arch::Arm64e => sections.arm64_functions(pe),
+        _ => Vec::new(),
+    };
+    Code {
+        ranges: sections.code(),
+        symbols,
+        only_exports,
+        extents,
+        ..Code::default()
+    }
+}
+
+/// One section: addresses, and where its bytes are.
+struct Section {
+    address: u64,
+    /// In memory.
+    size: u64,
+    offset: usize,
+    /// In the file.
+    bytes: usize,
+    is_code: bool,
+}
+
+struct Sections<'d> {
+    data: &'d [u8],
+    sections: Vec<Section>,
+}
+
+impl<'d> Sections<'d> {
+    fn of(pe: &PeObject<'d>) -> Self {
+        let sections = pe.sections().iter().map(|section| Section {
+            address: section.virtual_address.into(),
+            size: section.virtual_size.max(if section.virtual_size == 0 {
+                section.size_of_raw_data
+            } else {
+                0
+            }).into(),
+            offset: section.pointer_to_raw_data as usize,
+            bytes: section.size_of_raw_data as usize,
+            is_code: section.characteristics & MEM_EXECUTE != 0,
+        });
+        Self {
+            data: pe.data(),
+            sections: sections.collect(),
+        }
+    }
+
+    fn code(&self) -> Vec<Range> {
+        let code = self.sections.iter().filter(|section| section.is_code);
+        joined(code.map(|s| (s.address, s.address + s.size)).filter(|r| r.0 < r.1).collect())
+    }
+
+    /// `count` bytes at an address relative to the image.
+    fn at(&self, address: u64, count: usize) -> Option<&'d [u8]> {
+        let section = self.sections.iter().find(|section| {
+            (section.address..section.address.saturating_add(section.bytes as u64)).contains(&address)
+        })?;
+        let within = usize::try_from(address - section.address).ok()?;
+        let from = section.offset.checked_add(within)?;
+        if within.checked_add(count)? > section.bytes {
+            return None;
+        }
+        self.data.get(from..)?.get(..count)
+    }
+
+    /// The functions in the COFF symbol table, which MinGW writes. MSVC writes none.
+    fn coff_symbols(&self) -> Vec<Symbol<'d>> {
+        self.coff_table().unwrap_or_default()
+    }
+
+    fn coff_table(&self) -> Option<Vec<Symbol<'d>>> {
+        let header = usize::try_from(u32_at(self.data, 0x3c)?).ok()?.checked_add(4)?;
+        let from = u32_at(self.data, header.checked_add(8)?)? as usize;
+        let count = (u32_at(self.data, header.checked_add(12)?)? as usize).min(SYMBOLS_MAX);
+        if from == 0 {
+            return None;
+        }
+        let table = self.data.get(from..)?;
+        let (records, names) = match count.checked_mul(RECORD_BYTES) {
+            Some(bytes) if bytes <= table.len() => table.split_at(bytes),
+            _ => return None,
+        };
+        // The first four bytes of the names are their length.
+        let length = names.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        let names = names.get(..length as usize).unwrap_or(names);
+        // 32-bit programs have an underscore before each C name.
+        let is_x86 = u16_at(self.data, header)? == 0x14c;
+        let mut symbols = Vec::new();
+        let mut records = records.chunks_exact(RECORD_BYTES);
+        while let Some(record) = records.next() {
+            let auxiliary = usize::from(record[17]);
+            if let Some(symbol) = self.coff_symbol(record, names, is_x86) {
+                symbols.push(symbol);
+            }
+            if auxiliary > 0 {
+                records.nth(auxiliary - 1);
+            }
+        }
+        Some(symbols)
+    }
+
+    fn coff_symbol(&self, record: &'d [u8], names: &'d [u8], is_x86: bool) -> Option<Symbol<'d>> {
+        let number = u16_at(record, 12)?;
+        let section = self.sections.get(usize::from(number).checked_sub(1)?)?;
+        let value = u64::from(u32_at(record, 8)?);
+        let (kind, class) = (u16_at(record, 14)?, record[16]);
+        let is_name = matches!(class, EXTERNAL | STATIC);
+        if !section.is_code || !is_name || value >= section.size {
+            return None;
+        }
+        let name = match u32_at(record, 0)? {
+            0 => c_string(names.get(u32_at(record, 4)? as usize..)?),
+            _ => c_string(&record[..8]),
+        };
+        // A section has a symbol with its own name, and so has each part of it that the linker put there.
+        if name.is_empty() || name.starts_with('.') {
+            return None;
+        }
+        let name = match (is_x86, name) {
+            (true, Cow::Borrowed(name)) => Cow::Borrowed(name.strip_prefix('_').unwrap_or(name)),
+            (_, name) => name,
+        };
+        Some(Symbol {
+            address: section.address + value,
+            size: 0,
+            rank: u8::from(kind != FUNCTION) * 2 + u8::from(class != EXTERNAL),
+            name,
+        })
+    }
+
+    /// The functions of `.pdata`. A range that continues the one before it belongs to the same function.
+    fn amd64_functions(&self, pe: &PeObject<'_>) -> Vec<Range> {
+        let Some(exceptions) = pe.exception_data() else {
+            return Vec::new();
+        };
+        let mut found: Vec<Range> = Vec::new();
+        for function in exceptions.functions().take(SYMBOLS_MAX).flatten() {
+            let (from, to) = (function.begin_address.into(), function.end_address.into());
+            if from >= to {
+                continue;
+            }
+            match found.last_mut() {
+                Some(last) if last.1 == from && self.is_part(function.unwind_info_address, last.0) => {
+                    last.1 = to;
+                }
+                _ => found.push((from, to)),
+            }
+        }
+        found
+    }
+
+    /// Whether unwind data refers, over any number of steps, to the function at `start`.
+    fn is_part(&self, mut unwind: u32, start: u64) -> bool {
+        for _ in 0..CHAIN_MAX {
+            let Some(parent) = self.parent(unwind) else {
+                return false;
+            };
+            if u64::from(parent.0) == start {
+                return true;
+            }
+            unwind = parent.1;
+        }
+        false
+    }
+
+    /// The start and the unwind data of the range that this unwind data continues.
+    fn parent(&self, unwind: u32) -> Option<(u32, u32)> {
+        let head = self.at(unwind.into(), 4)?;
+        if (head[0] >> 3) & CHAINED == 0 {
+            return None;
+        }
+        // Two bytes for each code, in pairs.
+        let codes = usize::from(head[2]).next_multiple_of(2) * 2;
+        let parent = self.at(u64::from(unwind) + 4 + codes as u64, 12)?;
+        Some((u32_at(parent, 0)?, u32_at(parent, 8)?))
+    }
+
+    /// The functions of `.pdata` on ARM64: a start, and either packed unwind data or a reference to it.
+    fn arm64_functions(&self, pe: &PeObject<'_>) -> Vec<Range> {
+        let Some(exceptions) = pe.exception_data() else {
+            return Vec::new();
+        };
+        let functions = exceptions.functions_arm64().take(SYMBOLS_MAX).flatten();
+        let extents = functions.filter_map(|function| {
+            let bytes = if function.is_packed() {
+                function.function_length()
+            } else {
+                let head = self.at(function.unwind_data_rva().into(), 4)?;
+                (u32_at(head, 0)? & 0x3_ffff) * 4
+            };
+            let from = u64::from(function.begin_address);
+            (bytes > 0).then_some((from, from + u64::from(bytes)))
+        });
+        extents.collect()
+    }
+}
+
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    let bytes = bytes.get(at..)?.first_chunk()?;
+    Some(u16::from_le_bytes(*bytes))
+}
+
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    let bytes = bytes.get(at..)?.first_chunk()?;
+    Some(u32::from_le_bytes(*bytes))
+}
