@@ -32,7 +32,7 @@ use self::code::{Code, Symbol};
 use self::names::{one_line, readable, readable_symbol};
 use self::ranges::{Range, joined};
 use super::check::{EXPORTS_LINE, UNKNOWN_FUNCTION};
-use super::dirs::checked_leaf;
+use super::dirs::{checked_leaf, debug_id_of_code};
 use super::split::{self, Skeleton};
 use crate::crash::symbols::Kind;
 
@@ -202,12 +202,6 @@ struct Facts {
 }
 
 fn facts_of(object: &Object<'_>, name: &str) -> Result<Facts, String> {
-    let debug_id = object.debug_id();
-    if debug_id.is_nil() {
-        return Err(
-            "it has no id (build id, UUID or PDB signature), so crashes cannot refer to it; build it with an id, for example with -Wl,--build-id".into(),
-        );
-    }
     let (kind, os) = match object.file_format() {
         FileFormat::Elf => (Kind::Elf, "Linux"),
         FileFormat::MachO => (Kind::MachO, "mac"),
@@ -216,15 +210,31 @@ fn facts_of(object: &Object<'_>, name: &str) -> Result<Facts, String> {
         other => return Err(format!("the format {other} is not supported")),
     };
     let code_id = object.code_id().map(|id| id.as_str().to_ascii_lowercase());
+    let code_id = code_id.unwrap_or_default();
     let (code_file, debug_file) = file_names(object, kind, name);
+    let own_id = object.debug_id();
+    let debug_id = match object {
+        _ if !own_id.is_nil() => Some(own_id.breakpad().to_string()),
+        Object::Pe(_) => debug_id_of_code(&code_id, &code_file),
+        _ => None,
+    };
+    let Some(debug_id) = debug_id else {
+        return Err(
+            "it has no id (build id, UUID or PDB signature), so crashes cannot refer to it; build it with an id, for example with -Wl,--build-id".into(),
+        );
+    };
+    // A debug companion has the section headers of the code, but no code.
+    let holds_code = match object {
+        Object::Pe(pe) => pe::holds_code(pe),
+        object => kind != Kind::Pdb && object.kind() != ObjectKind::Debug,
+    };
     Ok(Facts {
         kind,
         os,
-        // A debug companion has the section headers of the code, but no code.
-        holds_code: kind != Kind::Pdb && object.kind() != ObjectKind::Debug,
-        debug_id: debug_id.breakpad().to_string(),
+        holds_code,
+        debug_id,
         debug_file,
-        code_id: code_id.unwrap_or_default(),
+        code_id,
         code_file,
     })
 }
@@ -600,27 +610,27 @@ fn symbols_of<'d>(map: &SymbolMap<'d>) -> Vec<Symbol<'d>> {
 /// Names of the program and of its debug file, as a dump would give them.
 fn file_names(object: &Object<'_>, kind: Kind, name: &str) -> (String, String) {
     let leaf = checked_leaf(name).unwrap_or("unknown");
-    match (kind, object) {
-        (Kind::Pdb, _) => (String::new(), leaf.to_owned()),
-        (_, Object::Pe(pe)) => {
+    if kind == Kind::Pdb {
+        return (String::new(), leaf.to_owned());
+    }
+    // A companion has its program's name. A file of a build-id folder has its id as name.
+    let stem = [".debug", ".dbg", ".dSYM"]
+        .iter()
+        .find_map(|ending| leaf.strip_suffix(ending))
+        .filter(|stem| !stem.is_empty())
+        .unwrap_or(leaf);
+    let is_id = stem.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match object {
+        Object::Pe(pe) => {
             let pdb = pe.debug_file_name();
-            let pdb = pdb.as_deref().and_then(checked_leaf).unwrap_or(leaf);
-            (leaf.to_owned(), one_line(pdb).into_owned())
+            let pdb = pdb.as_deref().and_then(checked_leaf).unwrap_or(stem);
+            (stem.to_owned(), one_line(pdb).into_owned())
         }
-        _ => {
-            // A companion has its program's name. A file of a build-id folder has its id as name.
-            let stem = [".debug", ".dbg", ".dSYM"]
-                .iter()
-                .find_map(|ending| leaf.strip_suffix(ending))
-                .unwrap_or(leaf);
-            let is_id = stem.bytes().all(|byte| byte.is_ascii_hexdigit());
-            let own = match object {
-                Object::Elf(elf) if is_id || stem == "body" => elf.name(),
-                _ => None,
-            };
-            let name = own.and_then(checked_leaf).unwrap_or(stem);
+        Object::Elf(elf) if is_id || stem == "body" => {
+            let name = elf.name().and_then(checked_leaf).unwrap_or(stem);
             (name.to_owned(), name.to_owned())
         }
+        _ => (stem.to_owned(), stem.to_owned()),
     }
 }
 

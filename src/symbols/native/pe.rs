@@ -53,6 +53,13 @@ pub(super) fn code_of<'d>(pe: &PeObject<'d>) -> Code<'d> {
     }
 }
 
+/// Whether the file has code, and not only debug information that was separated from it.
+pub(super) fn holds_code(pe: &PeObject<'_>) -> bool {
+    let mut code = (pe.sections().iter()).filter(|s| s.characteristics & MEM_EXECUTE != 0);
+    // A library of resources has no code at all.
+    code.clone().next().is_none() || code.any(|section| section.size_of_raw_data > 0)
+}
+
 /// One section: addresses, and where its bytes are.
 struct Section {
     address: u64,
@@ -73,11 +80,11 @@ impl<'d> Sections<'d> {
     fn of(pe: &PeObject<'d>) -> Self {
         let sections = pe.sections().iter().map(|section| Section {
             address: section.virtual_address.into(),
-            size: section.virtual_size.max(if section.virtual_size == 0 {
-                section.size_of_raw_data
-            } else {
-                0
-            }).into(),
+            // Old linkers wrote no size in memory.
+            size: match section.virtual_size {
+                0 => section.size_of_raw_data.into(),
+                size => size.into(),
+            },
             offset: section.pointer_to_raw_data as usize,
             bytes: section.size_of_raw_data as usize,
             is_code: section.characteristics & MEM_EXECUTE != 0,
