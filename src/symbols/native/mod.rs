@@ -8,11 +8,15 @@
 //! without end. The constants here limit what we know of. For everything else, the conversion runs in a
 //! separate process ([`super::converter`], ADR 13).
 
+mod arm64;
 mod code;
 mod elf;
+mod exidx;
 mod extents;
 mod frames;
+mod lines;
 mod macho;
+mod mini;
 mod names;
 mod pe;
 mod ranges;
@@ -29,6 +33,7 @@ use symbolic_debuginfo::{
 };
 
 use self::code::{Code, Symbol};
+use self::lines::Piece;
 use self::names::{one_line, readable, readable_symbol};
 use self::ranges::{Range, joined};
 use super::check::{EXPORTS_LINE, UNKNOWN_FUNCTION};
@@ -40,6 +45,8 @@ use crate::crash::symbols::Kind;
 const SECTION_BYTES_MAX: usize = 2 << 30;
 /// Limit of the nesting of inlined calls.
 const INLINE_DEPTH_MAX: u32 = 256;
+/// Bytes of functions without lines for which line tables are searched in any program.
+const WITHOUT_LINES_MAX: u64 = 64 << 10;
 /// Limit of chained unwind information on Windows.
 const UNWIND_CHAIN_MAX: usize = 128;
 
@@ -287,6 +294,7 @@ impl Body {
     }
 }
 
+#[derive(Default)]
 struct Line {
     address: u64,
     size: u64,
@@ -363,6 +371,16 @@ impl<'o, 'd> Program<'o, 'd> {
         program.settle_functions(&unread);
         let code = program.read_code();
         program.add_plain(code);
+        program.add_lines();
+        let has_lines = program.functions.iter().any(|f| !f.lines.is_empty());
+        if unread.units == 0
+            && object.has_debug_info()
+            && !has_lines
+            && program.head.skeletons.is_empty()
+        {
+            let note = "its debug information has no functions";
+            program.head.notes.push(note.to_owned());
+        }
         Ok(program)
     }
 
@@ -421,12 +439,6 @@ impl<'o, 'd> Program<'o, 'd> {
         if *units > 0 {
             let note = format!("{units} units of debug information were ignored: {why}");
             self.head.notes.push(note);
-        } else if self.object.has_debug_info()
-            && self.functions.is_empty()
-            && self.head.skeletons.is_empty()
-        {
-            let note = "its debug information has no functions";
-            self.head.notes.push(note.to_owned());
         }
         // The linker leaves functions that it dropped at address 0.
         if self.head.kind == Kind::Elf {
@@ -457,7 +469,17 @@ impl<'o, 'd> Program<'o, 'd> {
     fn read_code(&mut self) -> Code<'d> {
         let object = self.object;
         let mut code = match object {
-            Object::Elf(elf) => elf::code_of(elf),
+            Object::Elf(elf) => {
+                let mut code = elf::code_of(elf);
+                match mini::symbols(elf) {
+                    Ok(symbols) => {
+                        code.only_exports &= symbols.is_empty();
+                        code.symbols.extend(symbols);
+                    }
+                    Err(why) => self.head.notes.push(why),
+                }
+                code
+            }
             Object::Pe(pe) => pe::code_of(pe),
             Object::MachO(macho) => macho::code_of(macho),
             other => Code {
@@ -465,22 +487,9 @@ impl<'o, 'd> Program<'o, 'd> {
                 ..Code::default()
             },
         };
-        let read = match object {
-            Object::Elf(elf) => frames::read(elf, &code.ranges, &mut self.unwind),
-            _ => None,
-        };
-        let failed = match read {
-            Some(Ok(frames)) => {
-                code.extents = frames.extents;
-                frames.why
-            }
-            Some(Err(error)) => Some(error.to_string()),
-            None => {
-                let written = AsciiCfiWriter::new(&mut self.unwind)
-                    .max_unwind_chain_len(Some(UNWIND_CHAIN_MAX))
-                    .process(object);
-                written.err().map(|error| chain(&error))
-            }
+        let failed = match self.read_unwind(&mut code) {
+            Ok(why) => why,
+            Err(error) => Some(error.to_string()),
         };
         if let Some(why) = failed {
             let note = format!("some unwind information was ignored: {why}");
@@ -490,6 +499,33 @@ impl<'o, 'd> Program<'o, 'd> {
             self.unwind.push(b'\n');
         }
         code
+    }
+
+    /// Returns why some unwind rules were ignored.
+    fn read_unwind(&mut self, code: &mut Code<'d>) -> io::Result<Option<String>> {
+        let out = &mut self.unwind;
+        if let Object::Elf(elf) = self.object
+            && let Some(frames) = frames::read(elf, &code.ranges, out)
+        {
+            let frames = frames?;
+            code.extents = frames.extents;
+            if elf.arch().cpu_family() == CpuFamily::Arm32 {
+                let known = joined(code.extents.clone());
+                let more = exidx::read(elf, &code.ranges, &known, out)?;
+                code.extents.extend(more);
+            }
+            return Ok(frames.why);
+        }
+        if let Object::Pe(pe) = self.object
+            && self.object.arch().cpu_family() == CpuFamily::Arm64
+        {
+            pe::write_arm64(pe, &code.ranges, out)?;
+            return Ok(None);
+        }
+        let written = AsciiCfiWriter::new(out)
+            .max_unwind_chain_len(Some(UNWIND_CHAIN_MAX))
+            .process(self.object);
+        Ok(written.err().map(|error| chain(&error)))
     }
 
     /// Adds the functions that debug information does not describe.
@@ -519,6 +555,59 @@ impl<'o, 'd> Program<'o, 'd> {
             });
         }
         self.functions.sort_by_key(|function| function.address);
+    }
+
+    /// Adds the lines of functions that only the symbol table names, if they are more than the few of the C runtime.
+    fn add_lines(&mut self) {
+        let bare = |function: &Body| function.lines.is_empty();
+        let bytes = |of: &dyn Fn(&Body) -> bool| -> u64 {
+            let sizes = self.functions.iter().filter(|f| of(f)).map(|f| f.size);
+            sizes.fold(0, u64::saturating_add)
+        };
+        let (without, all) = (bytes(&bare), bytes(&|_| true));
+        let is_worth_it = without > WITHOUT_LINES_MAX || without > all / 100;
+        if !self.object.has_debug_info() || !is_worth_it {
+            return;
+        }
+        let wanted: Vec<usize> = (0..self.functions.len())
+            .filter(|&at| bare(&self.functions[at]))
+            .collect();
+        let ranges: Vec<Range> = wanted.iter().map(|&at| self.functions[at].range()).collect();
+        let (functions, files) = (&mut self.functions, &mut self.names.files);
+        let mut last_file = (String::new(), None);
+        let mut each = |piece: Piece<'_>| {
+            let after = ranges.partition_point(|range| range.0 <= piece.range.0);
+            let (Some(at), Ok(_)) = (after.checked_sub(1), u32::try_from(piece.line)) else {
+                return;
+            };
+            let file = match last_file {
+                (ref name, Some(number)) if name == piece.file => number,
+                _ => {
+                    let number = files.number(piece.file.to_owned());
+                    last_file = (piece.file.to_owned(), Some(number));
+                    number
+                }
+            };
+            functions[wanted[at]].lines.push(Line {
+                address: piece.range.0,
+                size: piece.range.1 - piece.range.0,
+                line: piece.line,
+                file,
+            });
+        };
+        let read = match self.object {
+            Object::Elf(elf) => lines::read(elf, elf.load_address(), &ranges, &mut each),
+            Object::MachO(macho) => lines::read(macho, macho.load_address(), &ranges, &mut each),
+            Object::Pe(pe) => lines::read(pe, pe.load_address(), &ranges, &mut each),
+            _ => Ok(()),
+        };
+        if let Err(why) = read {
+            let note = format!("some line tables were ignored: {why}");
+            self.head.notes.push(note);
+        }
+        for at in wanted {
+            without_overlaps(&mut self.functions[at].lines);
+        }
     }
 
     /// Adds symbols that are not inside a function, if their extents are not known.
@@ -593,6 +682,26 @@ impl<'o, 'd> Program<'o, 'd> {
         }
         out.write_all(&self.unwind)
     }
+}
+
+/// Sorts lines, joins neighbours that are the same line, and cuts those that begin within another one.
+fn without_overlaps(lines: &mut Vec<Line>) {
+    lines.sort_by_key(|line| line.address);
+    lines.dedup_by(|next, line| {
+        let end = line.address + line.size;
+        let is_same = (next.line, next.file) == (line.line, line.file);
+        if is_same && next.address <= end {
+            line.size = line.size.max(next.address + next.size - line.address);
+            return true;
+        }
+        line.size = line.size.min(next.address - line.address);
+        // Of two lines for an address, the later one.
+        let is_empty = line.size == 0;
+        if is_empty {
+            *line = std::mem::take(next);
+        }
+        is_empty
+    });
 }
 
 fn symbols_of<'d>(map: &SymbolMap<'d>) -> Vec<Symbol<'d>> {

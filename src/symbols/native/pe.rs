@@ -5,10 +5,12 @@
 //! when it reads the symbol table.
 
 use std::borrow::Cow;
+use std::io;
 
 use symbolic_common::Arch;
 use symbolic_debuginfo::pe::PeObject;
 
+use super::arm64;
 use super::code::{Code, SYMBOLS_MAX, Symbol, c_string};
 use super::ranges::{Range, joined};
 
@@ -60,6 +62,31 @@ pub(super) fn holds_code(pe: &PeObject<'_>) -> bool {
     code.clone().next().is_none() || code.any(|section| section.size_of_raw_data > 0)
 }
 
+/// Writes the unwind rules of a program for ARM64. symbolic writes those of other CPUs.
+///
+/// # Errors
+/// The output cannot be written.
+pub(super) fn write_arm64(pe: &PeObject<'_>, code: &[Range], out: &mut Vec<u8>) -> io::Result<()> {
+    let Some(exceptions) = pe.exception_data() else {
+        return Ok(());
+    };
+    let sections = Sections::of(pe);
+    let functions = exceptions.functions_arm64().take(SYMBOLS_MAX).flatten();
+    let entries = functions.filter_map(|function| {
+        let full = if function.is_packed() {
+            None
+        } else {
+            Some(sections.from(function.unwind_data_rva().into())?)
+        };
+        Some(arm64::Entry {
+            start: function.begin_address,
+            packed: function.unwind_data,
+            full,
+        })
+    });
+    arm64::write(entries, code, out)
+}
+
 /// One section: addresses, and where its bytes are.
 struct Section {
     address: u64,
@@ -102,15 +129,17 @@ impl<'d> Sections<'d> {
 
     /// `count` bytes at an address relative to the image.
     fn at(&self, address: u64, count: usize) -> Option<&'d [u8]> {
+        self.from(address)?.get(..count)
+    }
+
+    /// The bytes from an address on, up to the end of its section.
+    fn from(&self, address: u64) -> Option<&'d [u8]> {
         let section = self.sections.iter().find(|section| {
             (section.address..section.address.saturating_add(section.bytes as u64)).contains(&address)
         })?;
         let within = usize::try_from(address - section.address).ok()?;
-        let from = section.offset.checked_add(within)?;
-        if within.checked_add(count)? > section.bytes {
-            return None;
-        }
-        self.data.get(from..)?.get(..count)
+        let end = section.offset.checked_add(section.bytes)?.min(self.data.len());
+        self.data.get(section.offset.checked_add(within)?..end)
     }
 
     /// The functions in the COFF symbol table, which MinGW writes. MSVC writes none.
