@@ -601,10 +601,15 @@ fn admit(module: &mut Module, mut upload: Upload, checked: &Checked, conflict: C
     let (symbols, unwind) = (module.symbols().content, module.unwind().content);
     let more_publics = !symbols.has_functions() && content.publics > symbols.publics;
     // A text with split units contains everything that the program's text has, because it includes the
-    // program's plain units.
+    // program's plain units. The symbol table may have named all functions already, but only the units have
+    // inlined calls.
+    let total = |of: Content| of.functions + of.lines + of.inlines;
     let outdoes = upload.kind == Kind::Split
-        && matches!(module.symbols().kind, Kind::Elf | Kind::Split)
-        && content.functions > symbols.functions;
+        && match module.symbols().kind {
+            Kind::Elf => total(content) >= total(symbols) && content.has_functions(),
+            Kind::Split => total(content) > total(symbols),
+            _ => false,
+        };
     // A program's symbol table names its functions. Its debug file also has their lines, and may have arrived
     // later. Some programs have lines of a few functions, those of a static library.
     let worth = |of: Content| (of.has_functions(), of.has_functions() && of.lines > 0);

@@ -389,7 +389,9 @@ fn steps(codes: &[u8]) -> Option<(Vec<Step>, usize)> {
 
 fn code(first: u8, bytes: &mut impl Iterator<Item = u8>) -> Option<Code> {
     let mut two = || Some((u32::from(first) << 8) | u32::from(bytes.next()?));
-    let integer = |number: u32| (number <= 10).then_some(19 + number as u8);
+    // x19 to lr, and in a pair the one before lr.
+    let integer = |number: u32| (number <= 11).then_some(19 + number as u8);
+    let first_of_two = |number: u32| integer(number).filter(|register| *register < LR);
     let at = |word: u32| i64::from(bits(word, 0, 6)) * 8;
     Some(match first {
         0x00..=0x1f => Code::Step(Step::alloc(i64::from(first & 0x1f) * 16)),
@@ -399,11 +401,11 @@ fn code(first: u8, bytes: &mut impl Iterator<Item = u8>) -> Option<Code> {
         0xc0..=0xc7 => Code::Step(Step::alloc(i64::from(bits(two()?, 0, 11)) * 16)),
         0xc8..=0xcb => {
             let word = two()?;
-            Code::Pair(Some(integer(bits(word, 6, 4))?), at(word), 0)
+            Code::Pair(Some(first_of_two(bits(word, 6, 4))?), at(word), 0)
         }
         0xcc..=0xcf => {
             let word = two()?;
-            Code::Pair(Some(integer(bits(word, 6, 4))?), 0, at(word) + 8)
+            Code::Pair(Some(first_of_two(bits(word, 6, 4))?), 0, at(word) + 8)
         }
         0xd0..=0xd3 => {
             let word = two()?;
@@ -416,7 +418,7 @@ fn code(first: u8, bytes: &mut impl Iterator<Item = u8>) -> Option<Code> {
         }
         0xd6 | 0xd7 => {
             let word = two()?;
-            let register = integer(bits(word, 6, 3) * 2)?;
+            let register = first_of_two(bits(word, 6, 3) * 2)?;
             Code::Step(Step::pair(register, LR, at(word), 0))
         }
         // Registers of the floating-point unit.

@@ -27,6 +27,7 @@ use std::io::{self, Write};
 use serde::{Deserialize, Serialize};
 use symbolic_cfi::AsciiCfiWriter;
 use symbolic_common::{Arch, CpuFamily, join_path};
+use symbolic_debuginfo::dwarf::DwarfDebugSession;
 use symbolic_debuginfo::elf::ElfObject;
 use symbolic_debuginfo::{
     Archive, FileFormat, Function, LineInfo, Object, ObjectKind, ParseObjectOptions, SymbolMap,
@@ -362,7 +363,13 @@ impl<'o, 'd> Program<'o, 'd> {
             object,
         };
         let mut unread = Unread::default();
-        program.read_functions(&mut unread);
+        let common = match (object, halves) {
+            (Object::Elf(elf), Some(halves)) => split::common_of(elf, &halves.parts),
+            _ => None,
+        };
+        if common.is_none() {
+            program.read_functions(&mut unread);
+        }
         if let (Object::Elf(elf), Some(halves)) = (object, halves) {
             program.head.kind = Kind::Split;
             program.head.holds_code = false;
@@ -406,9 +413,13 @@ impl<'o, 'd> Program<'o, 'd> {
         unread: &mut Unread,
     ) {
         self.head.notes.extend(halves.notes.iter().cloned());
-        let joined = split::join(elf, symbols, &halves.parts, &mut |session| {
+        let mut read = |session: &DwarfDebugSession<'_>| {
             self.add_all(session.functions(), unread);
-        });
+        };
+        let joined = match split::common_of(elf, &halves.parts) {
+            Some(common) => split::join_common(elf, common, symbols, &mut read),
+            None => split::join(elf, symbols, &halves.parts, &mut read),
+        };
         unread.units += joined.unread;
         if joined.unread > 0 {
             unread.why = joined.why;
@@ -520,11 +531,15 @@ impl<'o, 'd> Program<'o, 'd> {
             && self.object.arch().cpu_family() == CpuFamily::Arm64
         {
             pe::write_arm64(pe, &code.ranges, out)?;
+            pe::write_leaves(pe, code, out)?;
             return Ok(None);
         }
-        let written = AsciiCfiWriter::new(out)
+        let written = AsciiCfiWriter::new(&mut *out)
             .max_unwind_chain_len(Some(UNWIND_CHAIN_MAX))
             .process(self.object);
+        if let Object::Pe(pe) = self.object {
+            pe::write_leaves(pe, code, out)?;
+        }
         Ok(written.err().map(|error| chain(&error)))
     }
 
@@ -538,7 +553,9 @@ impl<'o, 'd> Program<'o, 'd> {
         }
         let plain = extents::plain_functions(&code, &known);
         let unknown = format!("{UNKNOWN_FUNCTION}{}>", self.facts.debug_file);
-        self.only_exports = code.only_exports && self.functions.is_empty();
+        // The functions of a program whose units are in other files are better there.
+        let is_poor = code.only_exports || !self.head.skeletons.is_empty();
+        self.only_exports = is_poor && self.functions.is_empty();
         self.functions.reserve(plain.len());
         for function in plain {
             let name = match function.symbol {

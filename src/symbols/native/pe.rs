@@ -5,7 +5,7 @@
 //! when it reads the symbol table.
 
 use std::borrow::Cow;
-use std::io;
+use std::io::{self, Write};
 
 use symbolic_common::Arch;
 use symbolic_debuginfo::pe::PeObject;
@@ -85,6 +85,39 @@ pub(super) fn write_arm64(pe: &PeObject<'_>, code: &[Range], out: &mut Vec<u8>) 
         })
     });
     arm64::write(entries, code, out)
+}
+
+/// Writes the rules of leaf functions. Windows requires unwind data for every function that moves the stack
+/// pointer or saves a register, so code without it still has the return address where the call put it.
+///
+/// # Errors
+/// The output cannot be written.
+pub(super) fn write_leaves(pe: &PeObject<'_>, code: &Code<'_>, out: &mut Vec<u8>) -> io::Result<()> {
+    // Between functions, compilers fill up to an address that is a multiple of this.
+    let (rule, alignment) = match pe.arch() {
+        Arch::Amd64 | Arch::Amd64h => (".cfa: $rsp 8 + .ra: .cfa -8 + ^", 16),
+        Arch::Arm64 | Arch::Arm64e => (".cfa: sp 0 + .ra: x30", 4),
+        _ => return Ok(()),
+    };
+    // Without any unwind data, the program does not keep to the rules of Windows.
+    if code.extents.is_empty() {
+        return Ok(());
+    }
+    let known = joined(code.extents.clone());
+    for &(start, end) in &code.ranges {
+        let first = known.partition_point(|range| range.1 <= start);
+        let within = known[first..].iter().take_while(|range| range.0 < end);
+        let mut from = start;
+        for &(next, after) in within.chain([&(end, end)]) {
+            let function = from.next_multiple_of(alignment);
+            // A size has 32 bits in a symbol file.
+            if function < next && next - function <= u64::from(u32::MAX) {
+                writeln!(out, "STACK CFI INIT {function:x} {:x} {rule}", next - function)?;
+            }
+            from = from.max(after);
+        }
+    }
+    Ok(())
 }
 
 /// One section: addresses, and where its bytes are.
