@@ -362,7 +362,7 @@ mod tests {
             "STACK CFI INIT 1080 10 .cfa: sp 0 + .ra: lr\n"
         );
         // References into nothing.
-        for extab in [&[][..], &[0; 3], &[0; 4], &[0xff; 4], &[0, 0, 0, 0x81]] {
+        for extab in [&[][..], &[0; 3], &[0; 4], &[0xff; 4], &[0, 0, 1, 0x81]] {
             assert_eq!(written(&[(0x1000, 0x0ffc)], extab, &[]), "");
         }
         let long = [0, 0, 0xff, 0x81];

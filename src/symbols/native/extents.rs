@@ -161,3 +161,121 @@ impl<'a> Merged<'a> {
         next.unwrap_or((u64::MAX, u64::MAX))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn symbol(address: u64, size: u64, name: &'static str) -> Symbol<'static> {
+        Symbol {
+            address,
+            size,
+            rank: 0,
+            name: name.into(),
+        }
+    }
+
+    /// The functions as text: address, end and name, `?` for none.
+    fn found(ranges: &[Range], symbols: &[Symbol<'static>], extents: &[Range], known: &[Range]) -> Vec<String> {
+        let mut code = Code {
+            ranges: ranges.to_vec(),
+            symbols: symbols.to_vec(),
+            extents: extents.to_vec(),
+            ..Code::default()
+        };
+        settle(&mut code);
+        let plain = plain_functions(&code, known);
+        for pair in plain.windows(2) {
+            assert!(pair[0].address + pair[0].size <= pair[1].address, "{plain:?}");
+        }
+        let shown = plain.iter().map(|function| {
+            let name = function.symbol.map_or("?", |at| &code.symbols[at].name);
+            let end = function.address + function.size;
+            format!("{:x}-{end:x} {name}", function.address)
+        });
+        shown.collect()
+    }
+
+    const TEXT: Range = (0x100, 0x200);
+
+    #[test]
+    fn a_symbol_names_its_own_addresses_only() {
+        // An exported function, two that are known from unwind data, and the gap between them.
+        let exports = [symbol(0x110, 0x10, "abort")];
+        let extents = [(0x110, 0x120), (0x120, 0x130), (0x140, 0x150)];
+        assert_eq!(
+            found(&[TEXT], &exports, &extents, &[]),
+            ["110-120 abort", "120-130 ?", "140-150 ?"]
+        );
+        // Without a size, the end is that of its extent, or the next thing that is known.
+        let unsized_symbols = [symbol(0x110, 0, "a"), symbol(0x160, 0, "b"), symbol(0x170, 0, "c")];
+        assert_eq!(
+            found(&[TEXT], &unsized_symbols, &extents, &[]),
+            ["110-120 a", "120-130 ?", "140-150 ?", "160-170 b", "170-200 c"]
+        );
+    }
+
+    #[test]
+    fn functions_with_debug_information_come_first() {
+        let symbols = [symbol(0x100, 0x80, "wide"), symbol(0x118, 0, "label"), symbol(0x150, 4, "f")];
+        let known = [(0x110, 0x120), (0x150, 0x160)];
+        assert_eq!(
+            found(&[TEXT], &symbols, &[(0x100, 0x170)], &known),
+            ["100-110 wide", "120-150 ?", "160-170 ?"]
+        );
+    }
+
+    #[test]
+    fn of_several_names_for_an_address_the_best_one_is_used() {
+        let local = Symbol { rank: 2, ..symbol(0x110, 8, "local") };
+        let label = Symbol { rank: 0, ..symbol(0x110, 0, "label") };
+        let symbols = [local, label, symbol(0x110, 8, "global"), symbol(0x114, 0, "inside")];
+        assert_eq!(found(&[TEXT], &symbols, &[], &[]), ["110-118 global"]);
+    }
+
+    #[test]
+    fn data_holds_no_code_and_sizes_may_lie() {
+        let symbols = [
+            symbol(0x50, 8, "before"),
+            symbol(0x1f0, 0x1000, "past the end"),
+            symbol(0x200, 8, "_fini"),
+            symbol(0x300, u64::MAX, "overflow"),
+            symbol(0x380, u64::MAX, "more"),
+            symbol(u64::MAX, u64::MAX, "top"),
+        ];
+        let extents = [(0x1f8, u64::MAX), (0x1f8, 0x1f0), (0, 0), (0x3f0, 0x3f8)];
+        assert_eq!(
+            found(&[TEXT, (0x300, 0x400)], &symbols, &extents, &[]),
+            ["1f0-200 past the end", "300-380 overflow", "380-400 more"]
+        );
+        assert!(found(&[], &[symbol(0x10, 0, "endless")], &[], &[]).is_empty());
+        assert_eq!(found(&[], &[symbol(0x10, 4, "f")], &[], &[]), ["10-14 f"]);
+    }
+
+    #[test]
+    fn extents_may_overlap_and_nest() {
+        let extents = [(0x100, 0x180), (0x110, 0x120), (0x170, 0x190), (0x100, 0x104)];
+        assert_eq!(found(&[TEXT], &[], &extents, &[]), ["100-180 ?", "180-190 ?"]);
+        let known = [(0x108, 0x130), (0x110, 0x118)];
+        assert_eq!(
+            found(&[TEXT], &[], &extents, &known),
+            ["100-108 ?", "130-180 ?", "180-190 ?"]
+        );
+    }
+
+    #[test]
+    fn any_numbers_give_functions_that_do_not_overlap() {
+        let mut state = 7u64;
+        let mut next = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        for _ in 0..2_000 {
+            let symbols: Vec<_> = (0..next(8))
+                .map(|_| symbol(next(0x120) + 0xf0, next(4) * next(0x40), "s"))
+                .collect();
+            let extents: Vec<_> = (0..next(8)).map(|_| (next(0x120) + 0xf0, next(0x120) + 0xf0)).collect();
+            found(&[TEXT, (0x208, 0x220)], &symbols, &extents, &[]);
+        }
+    }
+}

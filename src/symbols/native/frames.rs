@@ -351,7 +351,7 @@ impl Reader<'_> {
     }
 
     /// An expression in the postfix notation of symbol files; `None` if that cannot express it. `first` is on
-    /// the stack before the first operation.
+    /// the stack before the first operation, if it is not empty.
     fn expression<'d, U: UnwindSection<Slice<'d>>>(
         &self,
         expression: &UnwindExpression<usize>,
@@ -359,36 +359,159 @@ impl Reader<'_> {
         first: &str,
     ) -> Option<String> {
         let mut operations = expression.get(section).ok()?.operations(self.encoding);
-        let mut text = first.to_owned();
+        // The expressions of the values on the stack. The last one is the result; others may be left.
+        let mut stack: Vec<String> = Vec::new();
+        if !first.is_empty() {
+            stack.push(first.to_owned());
+        }
         let mut count = 0;
         while let Some(operation) = operations.next().ok()? {
             count += 1;
             if count > OPERATIONS_MAX {
                 return None;
             }
-            let word = match operation {
+            let value = match operation {
                 Operation::RegisterOffset {
                     register, offset, ..
                 } => format!("{} {offset} +", self.name(register)?),
+                Operation::UnsignedConstant { value } => i64::try_from(value).ok()?.to_string(),
+                Operation::SignedConstant { value } => value.to_string(),
+                Operation::PlusConstant { value } => {
+                    format!("{} {} +", stack.pop()?, i64::try_from(value).ok()?)
+                }
                 Operation::Deref { size, space, .. }
                     if size == self.encoding.address_size && !space =>
                 {
-                    "^".to_owned()
+                    format!("{} ^", stack.pop()?)
                 }
-                Operation::UnsignedConstant { value } => i64::try_from(value).ok()?.to_string(),
-                Operation::SignedConstant { value } => value.to_string(),
-                Operation::PlusConstant { value } => format!("{} +", i64::try_from(value).ok()?),
-                Operation::Plus => "+".to_owned(),
-                Operation::Minus => "-".to_owned(),
-                Operation::Mul => "*".to_owned(),
+                Operation::Plus | Operation::Minus | Operation::Mul => {
+                    let word = match operation {
+                        Operation::Plus => "+",
+                        Operation::Minus => "-",
+                        _ => "*",
+                    };
+                    let (right, left) = (stack.pop()?, stack.pop()?);
+                    format!("{left} {right} {word}")
+                }
                 Operation::Nop => continue,
                 _ => return None,
             };
-            if !text.is_empty() {
-                text.push(' ');
-            }
-            text.push_str(&word);
+            stack.push(value);
         }
-        (count > 0 || !first.is_empty()).then_some(text)
+        stack.pop()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A `.debug_frame` with one CIE and one FDE of 0x40 bytes at 0x1000.
+    fn section(ra: u8, cie: &[u8], fde: &[u8]) -> Vec<u8> {
+        let entry = |content: Vec<u8>| {
+            let mut content = content;
+            while content.len() % 8 != 4 {
+                content.push(0);
+            }
+            [&(content.len() as u32).to_le_bytes()[..], &content].concat()
+        };
+        // Version 4, no augmentation, addresses of 8 bytes, factors of 1 and -8.
+        let head = [&u32::MAX.to_le_bytes()[..], &[4, 0, 8, 0, 1, 0x78, ra], cie].concat();
+        let place = [0x1000u64.to_le_bytes(), 0x40u64.to_le_bytes()].concat();
+        let function = [&0u32.to_le_bytes()[..], &place, fde].concat();
+        [entry(head), entry(function)].concat()
+    }
+
+    fn read(names: &'static [&'static str], vendor: Vendor, bytes: &[u8]) -> (String, Frames) {
+        let mut out = Vec::new();
+        let mut reader = Reader {
+            names,
+            base: 0,
+            code: &[(0x1000, 0x2000)],
+            encoding: Encoding {
+                address_size: 8,
+                format: Format::Dwarf32,
+                version: 4,
+            },
+            seen: HashSet::new(),
+            frames: Frames::default(),
+            line: Vec::new(),
+            out: &mut out,
+        };
+        let mut frame = DebugFrame::new(bytes, RunTimeEndian::Little);
+        frame.set_address_size(8);
+        frame.set_vendor(vendor);
+        reader.read(&frame, 0).expect("a vector");
+        let frames = reader.frames;
+        (String::from_utf8(out).expect("UTF-8"), frames)
+    }
+
+    #[test]
+    fn signed_return_addresses_and_epilogues_of_arm64_are_followed() {
+        // x29 and x30 are saved 16 bytes lower, the address is signed before and checked after.
+        let fde = [
+            0x41, 0x2d, 0x41, 0x0e, 16, 0x9d, 2, 0x9e, 1, 0x48, 0xdd, 0xde, 0x0e, 0, 0x44, 0x2d,
+        ];
+        let (text, frames) = read(ARM64, Vendor::AArch64, &section(30, &[0x0c, 31, 0], &fde));
+        assert_eq!(
+            text,
+            "STACK CFI INIT 1000 40 .cfa: sp 0 + .ra: x30\n\
+             STACK CFI 1002 .cfa: sp 16 + x29: .cfa -16 + ^ .ra: .cfa -8 + ^\n\
+             STACK CFI 100a .cfa: sp 0 + x29: x29 .ra: x30\n"
+        );
+        assert_eq!((frames.extents, frames.why), (vec![(0x1000, 0x1040)], None));
+    }
+
+    #[test]
+    fn the_end_of_the_stack_and_expressions_are_written() {
+        let (text, _) = read(AMD64, Vendor::Default, &section(16, &[0x0c, 7, 8], &[0x07, 16]));
+        assert_eq!(text, "STACK CFI INIT 1000 40 .cfa: $rsp 8 + .ra: .undef\n");
+        // The frame of a signal: all registers are in a structure on the stack.
+        let fde = [0x0f, 4, 0x77, 0xa0, 1, 0x06, 0x10, 16, 2, 0x77, 40, 0x10, 3, 3, 0x77, 8, 0x06];
+        let (text, _) = read(AMD64, Vendor::Default, &section(16, &[], &fde));
+        assert_eq!(
+            text,
+            "STACK CFI INIT 1000 40 .cfa: $rsp 160 + ^ .ra: $rsp 40 + ^ $rbx: $rsp 8 + ^ ^\n"
+        );
+    }
+
+    #[test]
+    fn rules_that_cannot_be_written_never_look_like_the_end_of_the_stack() {
+        // An address of the return address with a logical operation.
+        let fde = [0x10, 16, 3, 0x38, 0x1a, 0x06];
+        let (text, _) = read(AMD64, Vendor::Default, &section(16, &[0x0c, 7, 8], &fde));
+        assert_eq!(text, "STACK CFI INIT 1000 40 .cfa: $rsp 8 + .cfa: .undef\n");
+        // No rule for the return address: not usable, but not the end either.
+        let (text, _) = read(AMD64, Vendor::Default, &section(16, &[0x0c, 7, 8], &[]));
+        assert_eq!(text, "STACK CFI INIT 1000 40 .cfa: $rsp 8 +\n");
+    }
+
+    #[test]
+    fn rows_before_an_unknown_instruction_are_kept() {
+        let fde = [0x44, 0x0e, 16, 0x44, 0x3f];
+        let (text, frames) = read(AMD64, Vendor::Default, &section(16, &[0x0c, 7, 8, 0x90, 1], &fde));
+        assert_eq!(
+            text,
+            "STACK CFI INIT 1000 8 .cfa: $rsp 8 + .ra: .cfa -8 + ^\nSTACK CFI 1004 .cfa: $rsp 16 +\n"
+        );
+        assert!(frames.why.is_some());
+    }
+
+    #[test]
+    fn sections_that_lie_never_panic() {
+        let good = section(16, &[0x0c, 7, 8, 0x90, 1], &[0x44, 0x0e, 16, 0x10, 3, 3, 0x77, 8, 6]);
+        for end in 0..good.len() {
+            read(AMD64, Vendor::Default, &good[..end]);
+        }
+        let mut state = 3u64;
+        for _ in 0..20_000 {
+            let mut bytes = good.clone();
+            for _ in 0..3 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let at = (state >> 40) as usize % bytes.len();
+                bytes[at] = (state >> 32) as u8;
+            }
+            read(ARM64, Vendor::AArch64, &bytes);
+        }
     }
 }

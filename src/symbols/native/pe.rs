@@ -221,7 +221,11 @@ impl<'d> Sections<'d> {
             return None;
         }
         let name = match u32_at(record, 0)? {
-            0 => c_string(names.get(u32_at(record, 4)? as usize..)?),
+            // The length of the names is no name.
+            0 => {
+                let at = u32_at(record, 4)? as usize;
+                c_string(names.get(at..).filter(|_| at >= 4)?)
+            }
             _ => c_string(&record[..8]),
         };
         // A section has a symbol with its own name, and so has each part of it that the linker put there.
@@ -315,4 +319,123 @@ pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     let bytes = bytes.get(at..)?.first_chunk()?;
     Some(u32::from_le_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file with a header at 0x80, and a symbol table of these records and names at 0xc0.
+    fn with_table(machine: u16, records: &[[u8; RECORD_BYTES]], names: &[u8]) -> Vec<u8> {
+        let mut data = vec![0; 0xc0];
+        data[0x3c] = 0x80;
+        data[0x84..0x86].copy_from_slice(&machine.to_le_bytes());
+        data[0x8c..0x90].copy_from_slice(&0xc0u32.to_le_bytes());
+        data[0x90..0x94].copy_from_slice(&(records.len() as u32).to_le_bytes());
+        data.extend(records.iter().flatten());
+        data.extend((names.len() as u32 + 4).to_le_bytes());
+        data.extend(names);
+        data
+    }
+
+    fn record(name: &[u8; 8], value: u32, section: u16, kind: u16, class: u8, more: u8) -> [u8; 18] {
+        let mut record = [0; RECORD_BYTES];
+        record[..8].copy_from_slice(name);
+        record[8..12].copy_from_slice(&value.to_le_bytes());
+        record[12..14].copy_from_slice(&section.to_le_bytes());
+        record[14..16].copy_from_slice(&kind.to_le_bytes());
+        record[16] = class;
+        record[17] = more;
+        record
+    }
+
+    fn sections(data: &[u8]) -> Sections<'_> {
+        let section = |address, is_code| Section {
+            address,
+            size: 0x100,
+            offset: 0,
+            bytes: 0,
+            is_code,
+        };
+        Sections {
+            data,
+            sections: vec![section(0x1000, true), section(0x2000, false)],
+        }
+    }
+
+    fn names(data: &[u8]) -> Vec<(u64, String)> {
+        let symbols = sections(data).coff_symbols();
+        symbols.into_iter().map(|s| (s.address, s.name.into_owned())).collect()
+    }
+
+    #[test]
+    fn the_symbol_table_names_code_and_nothing_else() {
+        let long = [0, 0, 0, 0, 4, 0, 0, 0];
+        let records = [
+            record(b".file\0\0\0", 0, 0xfffe, 0, 103, 1),
+            record(b"shorts\0\0", 0x10, 1, FUNCTION, EXTERNAL, 0),
+            record(b"\0\0\0\0\0\0\0\0", 0x10, 1, FUNCTION, EXTERNAL, 0),
+            record(&long, 0x20, 1, FUNCTION, STATIC, 1),
+            record(b"exactly8", 0x20, 1, FUNCTION, EXTERNAL, 0),
+            record(b".text\0\0\0", 0x30, 1, 0, STATIC, 0),
+            record(b"data\0\0\0\0", 0x10, 2, 0, EXTERNAL, 0),
+            record(b"label\0\0\0", 0x40, 1, 0, 6, 0),
+            record(b"past\0\0\0\0", 0x100, 1, FUNCTION, EXTERNAL, 0),
+            record(b"nowhere\0", 0x10, 9, FUNCTION, EXTERNAL, 0),
+            record(b"asm\0\0\0\0\0", 0x50, 1, 0, EXTERNAL, 255),
+        ];
+        let data = with_table(0x8664, &records, b"_a_longer_name\0");
+        // The record after one with a record of its own belongs to that one.
+        let expected = [(0x1020, "_a_longer_name"), (0x1050, "asm")];
+        let expected: Vec<_> = expected.map(|(at, name)| (at, name.to_owned())).into();
+        assert_eq!(names(&data), expected);
+        let x86 = with_table(0x14c, &records[3..4], b"_a_longer_name\0");
+        assert_eq!(names(&x86), [(0x1020, "a_longer_name".to_owned())]);
+    }
+
+    #[test]
+    fn a_table_that_lies_names_nothing_and_never_panics() {
+        let good = with_table(
+            0x8664,
+            &[record(&[0, 0, 0, 0, 4, 0, 0, 0], 0, 1, FUNCTION, EXTERNAL, 0)],
+            b"name\0",
+        );
+        assert_eq!(names(&good).len(), 1);
+        for end in 0..good.len() {
+            names(&good[..end]);
+        }
+        for (at, value) in [(0x8c, u32::MAX), (0x90, u32::MAX), (0x3c, u32::MAX), (0x8c, 0)] {
+            let mut bad = good.clone();
+            bad[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            assert!(names(&bad).is_empty(), "{at:x}");
+        }
+        // A name past the end of the names, and a length of the names past the end of the file.
+        let mut bad = good.clone();
+        bad[0xc4] = 0xff;
+        assert!(names(&bad).is_empty());
+        let mut bad = good.clone();
+        bad[0xd2] = 0xff;
+        assert_eq!(names(&bad).len(), 1);
+    }
+
+    #[test]
+    fn chains_of_unwind_data_may_be_circles() {
+        // A code-less UNWIND_INFO that continues the function at 0x10, whose data is the same again.
+        let mut data = vec![CHAINED << 3 | 1, 0, 0, 0];
+        data.extend([0x10, 0, 0, 0, 0x20, 0, 0, 0, 0, 0x10, 0, 0]);
+        let sections = Sections {
+            data: &data,
+            sections: vec![Section {
+                address: 0x1000,
+                size: 0x10,
+                offset: 0,
+                bytes: 0x10,
+                is_code: false,
+            }],
+        };
+        assert!(sections.is_part(0x1000, 0x10));
+        assert!(!sections.is_part(0x1000, 0x30));
+        assert!(!sections.is_part(0x1004, 0x10));
+        assert!(!sections.is_part(u32::MAX, 0x10));
+    }
 }
