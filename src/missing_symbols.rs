@@ -160,6 +160,8 @@ pub struct Finding {
     /// The releases whose crashes lack it, most crashes first.
     pub releases: Vec<(Release, u64)>,
     pub cause: Cause,
+    /// What the stored symbols cover, as a sentence.
+    pub coverage: Option<String>,
 }
 
 /// The modules that most crashes lack, most crashes first.
@@ -184,23 +186,38 @@ pub fn examine(
             crashes,
             releases,
         } = lacking;
-        let cause = cause(store, dirs, &lack)?;
+        let row = row_of(store, &lack)?;
+        let cause = cause(store, dirs, &lack, row.as_ref())?;
         findings.push(Finding {
             lack,
             crashes,
             releases,
             cause,
+            coverage: row.and_then(|row| row.module.coverage_sentence()),
         });
     }
     Ok(findings)
 }
 
-fn cause(store: &Store, dirs: &SymbolDirs, lack: &Lack) -> Result<Cause, StoreError> {
-    let row = if lack.is_of_program() {
-        store.symbols_by_code(&lack.debug_id)?.into_iter().next()
-    } else {
-        store.symbols_of(&lack.debug_id.to_ascii_uppercase())?
-    };
+/// The stored symbols of the module that lacks something.
+fn row_of(store: &Store, lack: &Lack) -> Result<Option<StoredSymbols>, StoreError> {
+    if lack.is_of_program() {
+        let mut rows = store.symbols_by_code(&lack.debug_id.to_ascii_lowercase())?;
+        // Programs without a build time have the code id of every program of the same size.
+        let named =
+            |row: &StoredSymbols| row.module.code_file.eq_ignore_ascii_case(&lack.debug_file);
+        rows.sort_by_key(|row| !named(row));
+        return Ok(rows.into_iter().next());
+    }
+    store.symbols_of(&lack.debug_id.to_ascii_uppercase())
+}
+
+fn cause(
+    store: &Store,
+    dirs: &SymbolDirs,
+    lack: &Lack,
+    row: Option<&StoredSymbols>,
+) -> Result<Cause, StoreError> {
     let content = row.map(|row| row.module.content());
     match (lack.what, content) {
         (What::Functions, Some(content)) if !content.has_functions() => {
@@ -371,6 +388,7 @@ impl Finding {
             "releases": releases,
             "cause": self.cause.name(),
             "explanation": self.cause.sentence(),
+            "coverage": self.coverage,
             "other_builds": others,
             "command": self.command(server),
         })
@@ -427,6 +445,7 @@ mod tests {
                 crashes: 1,
                 releases: Vec::new(),
                 cause: Cause::NeverUploaded,
+                coverage: None,
             };
             assert_eq!(finding.command("S").as_deref(), Some(expected));
         }

@@ -312,6 +312,7 @@ impl Arriving<'_> {
             Ok(Native {
                 kind: head.kind,
                 holds_code: head.holds_code,
+                coverage: head.coverage,
                 file: file.as_file().try_clone()?,
                 sha256,
                 bytes,

@@ -451,7 +451,10 @@ mod tests {
             (checked.content.functions, checked.content.publics)
         };
         assert_eq!(counts(&format!("{MODULE}{records}")), (1, 1));
-        assert_eq!(counts(&format!("{MODULE}{EXPORTS_LINE}\n{records}")), (0, 2));
+        assert_eq!(
+            counts(&format!("{MODULE}{EXPORTS_LINE}\n{records}")),
+            (0, 2)
+        );
     }
 
     #[test]

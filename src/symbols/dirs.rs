@@ -78,8 +78,12 @@ impl SymbolDirs {
     /// the code id of every program of the same size, so the one with this name is preferred.
     pub fn debug_id_of_program(&self, file: &str, code_id: &str) -> Option<String> {
         let named = debug_id_of_code(code_id, file).filter(|id| {
-            let folders = self.dirs.iter().filter_map(|dir| Some((dir, folder_of_id(dir, id)?)));
-            let mut found = folders.filter_map(|(dir, folder)| file_below(dir, &folder.join(DESCRIPTION)));
+            let folders = self
+                .dirs
+                .iter()
+                .filter_map(|dir| Some((dir, folder_of_id(dir, id)?)));
+            let mut found =
+                folders.filter_map(|(dir, folder)| file_below(dir, &folder.join(DESCRIPTION)));
             found.next().is_some()
         });
         named.or_else(|| self.debug_id_of(code_id))
@@ -209,7 +213,14 @@ mod tests {
     fn a_program_without_a_debug_id_has_one_from_its_code_id() {
         let of = |code_id, file| debug_id_of_code(code_id, file);
         let id = of("6b0c541e74000", "wd.exe").expect("an id");
-        assert_eq!(id, "6B0C541E74000000000000000000000000".split_at(32).0.to_owned() + "0");
+        assert_eq!(
+            id,
+            "6B0C541E74000000000000000000000000"
+                .split_at(32)
+                .0
+                .to_owned()
+                + "0"
+        );
         assert_eq!(checked_id(&id), Some(id.as_str()));
         assert_eq!(of("6b0c541e74000", "renamed.exe"), Some(id));
         let go = |file| of("000000005000", file).expect("an id");

@@ -29,7 +29,7 @@ use super::check::{self, Checked, Refused};
 use super::dirs::{checked_leaf, code_path, folder_of_id, symbol_file_name};
 use super::file::{self, DESCRIPTION, OpenText, SymbolFile};
 use super::split::{self, Skeleton};
-use crate::crash::symbols::{Content, Kind, Module, Upload};
+use crate::crash::symbols::{Content, Coverage, Kind, Module, Upload};
 
 /// Fast, and about a quarter of the size of the text.
 const ZSTD_LEVEL: i32 = 3;
@@ -111,6 +111,7 @@ pub struct Native {
     pub file: File,
     pub sha256: [u8; 32],
     pub bytes: u64,
+    pub coverage: Coverage,
     /// The units whose functions are missing in the text made from it.
     pub skeletons: Vec<Skeleton>,
 }
@@ -285,6 +286,7 @@ impl SymbolStore {
             stored_bytes: packed.as_file().metadata()?.len(),
             added_at_ms: bundle.now_ms,
             content: Default::default(),
+            coverage: None,
             conflict: false,
         };
         let _turn = self.lock()?;
@@ -536,6 +538,7 @@ fn upload_of(incoming: &Incoming<'_>, checked: &Checked, stored_bytes: u64) -> U
         stored_bytes,
         added_at_ms: incoming.now_ms,
         content: checked.content,
+        coverage: None,
         conflict: false,
     };
     match incoming.native {
@@ -545,6 +548,7 @@ fn upload_of(incoming: &Incoming<'_>, checked: &Checked, stored_bytes: u64) -> U
             kind: native.kind,
             holds_code: native.holds_code,
             bytes: native.bytes,
+            coverage: Some(native.coverage),
             ..as_text
         },
     }
@@ -677,6 +681,12 @@ fn note_of(placed: Placed, module: &Module, checked: &Checked, is_split: bool) -
             module.debug_file
         ));
     }
+    if module
+        .coverage()
+        .is_some_and(|coverage| coverage.has_gaps())
+    {
+        notes.extend(module.coverage_sentence());
+    }
     let content = module.content();
     // For a split program, another note has said where the functions are.
     if !content.has_functions() && !is_split {
@@ -763,6 +773,7 @@ mod tests {
             file,
             sha256: [content[0]; 32],
             bytes: content.len() as u64,
+            coverage: Coverage::default(),
             skeletons: Vec::new(),
         }
     }

@@ -167,7 +167,10 @@ impl Function {
         for (at, rules) in rows.into_iter().filter(|row| row.0 < self.bytes) {
             let mut line = Vec::new();
             for (register, rule) in &rules {
-                if known.iter().all(|known| known != &(register.clone(), rule.clone())) {
+                if known
+                    .iter()
+                    .all(|known| known != &(register.clone(), rule.clone()))
+                {
                     write!(line, " {register}: {rule}")?;
                 }
             }
@@ -277,7 +280,9 @@ fn packed(word: u32) -> Option<Function> {
     let undone: Vec<Step> = undone.map(|(step, _)| *step).collect();
     let steps = steps.into_iter().map(|(step, _)| step).collect();
     let length = undone.len() as u64 * 4 + 4;
-    let epilogue = bytes.checked_sub(length).filter(|_| !is_fragment && bytes > 0);
+    let epilogue = bytes
+        .checked_sub(length)
+        .filter(|_| !is_fragment && bytes > 0);
     Some(Function {
         bytes,
         body: steps,
@@ -487,7 +492,13 @@ mod tests {
     }
 
     /// The words of `.xdata`: a head with these fields, and then the codes.
-    fn xdata(length: u32, is_single: bool, epilogues: u32, scopes: &[u32], codes: &[u8]) -> Vec<u8> {
+    fn xdata(
+        length: u32,
+        is_single: bool,
+        epilogues: u32,
+        scopes: &[u32],
+        codes: &[u8],
+    ) -> Vec<u8> {
         let words = codes.len() as u32 / 4;
         let head = length / 4 | u32::from(is_single) << 21 | epilogues << 22 | words << 27;
         let words = [&[head][..], scopes].concat();
@@ -513,7 +524,10 @@ mod tests {
         let body = ".cfa: sp 48 + .ra: .cfa -8 + ^";
         let text = text(full(&xdata(0x40, false, 1, &[0x20 / 4], &codes)));
         assert!(text.starts_with("STACK CFI INIT 1000 40 .cfa: sp 0 + .ra: x30\nSTACK CFI 1004 .cfa: sp 48 + x19: .cfa -48 + ^ x20: .cfa -40 + ^\nSTACK CFI 1008 x21: .cfa -32 + ^ x22: .cfa -24 + ^\n"), "{text}");
-        assert!(text.contains("STACK CFI 1030 .cfa: sp 48 + .ra: .cfa -8 + ^ x19"), "{body} {text}");
+        assert!(
+            text.contains("STACK CFI 1030 .cfa: sp 48 + .ra: .cfa -8 + ^ x19"),
+            "{body} {text}"
+        );
     }
 
     #[test]
@@ -567,7 +581,9 @@ mod tests {
         for _ in 0..50_000 {
             let mut bytes = [0; 48];
             for byte in &mut bytes {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 *byte = (state >> 56) as u8;
             }
             bytes[2] &= 0xf3;

@@ -67,8 +67,13 @@ struct Tables<'d> {
 impl<'d> Tables<'d> {
     fn read(data: &'d [u8]) -> Option<Self> {
         let header = Elf::parse_header(data).ok()?;
-        let is_64 = header.e_ident[goblin::elf::header::EI_CLASS] == goblin::elf::header::ELFCLASS64;
-        let container = if is_64 { Container::Big } else { Container::Little };
+        let is_64 =
+            header.e_ident[goblin::elf::header::EI_CLASS] == goblin::elf::header::ELFCLASS64;
+        let container = if is_64 {
+            Container::Big
+        } else {
+            Container::Little
+        };
         let context = Ctx::new(container, header.endianness().ok()?);
         let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
         let (sections, segments) = (at(header.e_shoff), at(header.e_phoff));
@@ -179,7 +184,8 @@ impl<'d> Tables<'d> {
 fn is_mark(name: &Cow<'_, str>) -> bool {
     let of_code = name.strip_prefix('$').is_some_and(|mark| {
         let mut chars = mark.chars();
-        matches!(chars.next(), Some('a' | 'd' | 't' | 'x')) && matches!(chars.next(), None | Some('.'))
+        matches!(chars.next(), Some('a' | 'd' | 't' | 'x'))
+            && matches!(chars.next(), None | Some('.'))
     });
     of_code || name.starts_with(".L")
 }

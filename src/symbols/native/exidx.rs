@@ -46,7 +46,14 @@ pub(super) fn read(
         extab_address: table.as_ref().map_or(0, |table| table.address),
         extab: table.as_ref().map_or(&[], |table| &table.data),
     };
-    tables.write(&index.data, index.address, elf.load_address(), code, known, out)
+    tables.write(
+        &index.data,
+        index.address,
+        elf.load_address(),
+        code,
+        known,
+        out,
+    )
 }
 
 struct Tables<'a> {
@@ -78,7 +85,11 @@ impl Tables<'_> {
         }
         entries.sort_unstable();
         entries.dedup_by_key(|entry| entry.0);
-        let ends = entries.iter().skip(1).map(|entry| entry.0).chain([u64::MAX]);
+        let ends = entries
+            .iter()
+            .skip(1)
+            .map(|entry| entry.0)
+            .chain([u64::MAX]);
         let mut extents = Vec::with_capacity(entries.len());
         let mut program = Vec::new();
         for (&(from, address, data), next) in entries.iter().zip(ends) {
@@ -94,7 +105,11 @@ impl Tables<'_> {
             if self.program(address, data, &mut program).is_some()
                 && let Some(rules) = rules(&program)
             {
-                writeln!(out, "STACK CFI INIT {from:x} {:x} {rules}", to.min(better) - from)?;
+                writeln!(
+                    out,
+                    "STACK CFI INIT {from:x} {:x} {rules}",
+                    to.min(better) - from
+                )?;
             }
         }
         Ok(extents)
@@ -173,7 +188,11 @@ fn rules(program: &[u8]) -> Option<String> {
                 if mask == 0 {
                     return None;
                 }
-                frame.pop((0..12).filter(|bit| mask & (1 << bit) != 0).map(|bit| bit + 4))?;
+                frame.pop(
+                    (0..12)
+                        .filter(|bit| mask & (1 << bit) != 0)
+                        .map(|bit| bit + 4),
+                )?;
             }
             0x9d | 0x9f => return None,
             0x90..=0x9f => {
@@ -286,10 +305,7 @@ mod tests {
                 &[0x01, 0xa8, 0xb0],
                 ".cfa: sp 16 + .ra: .cfa -4 + ^ r4: .cfa -8 + ^",
             ),
-            (
-                &[0x80, 0x08, 0xb0],
-                ".cfa: sp 4 + .ra: lr r7: .cfa -4 + ^",
-            ),
+            (&[0x80, 0x08, 0xb0], ".cfa: sp 4 + .ra: lr r7: .cfa -4 + ^"),
             (
                 &[0x9b, 0x40, 0x84, 0x80, 0xb0],
                 ".cfa: r11 4 + .ra: .cfa -4 + ^ r11: .cfa -8 + ^",
@@ -343,7 +359,9 @@ mod tests {
         };
         let mut out = Vec::new();
         let code = [(0x1000, 0x1100)];
-        tables.write(&index, 0x2000, 0, &code, known, &mut out).expect("a vector");
+        tables
+            .write(&index, 0x2000, 0, &code, known, &mut out)
+            .expect("a vector");
         String::from_utf8(out).expect("UTF-8")
     }
 
@@ -351,7 +369,14 @@ mod tests {
     fn a_table_that_lies_writes_only_what_is_in_the_code() {
         let plain = 0x80b0_b0b0;
         // Unsorted, twice the same, outside of the code, without a program.
-        let entries = [(0x1080, plain), (0x1000, CANTUNWIND), (0x1040, plain), (0x1040, plain), (0x5000, plain), (0, plain)];
+        let entries = [
+            (0x1080, plain),
+            (0x1000, CANTUNWIND),
+            (0x1040, plain),
+            (0x1040, plain),
+            (0x5000, plain),
+            (0, plain),
+        ];
         assert_eq!(
             written(&entries, &[], &[]),
             "STACK CFI INIT 1040 40 .cfa: sp 0 + .ra: lr\nSTACK CFI INIT 1080 80 .cfa: sp 0 + .ra: lr\n"

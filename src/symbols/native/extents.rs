@@ -20,7 +20,8 @@ pub(super) struct Plain {
 /// Sorts the symbols of `code`, and keeps the best one for each address. Removes those that name no code.
 pub(super) fn settle(code: &mut Code<'_>) {
     let ranges = &code.ranges;
-    (code.symbols).retain(|symbol| ranges.is_empty() || containing(ranges, symbol.address).is_some());
+    (code.symbols)
+        .retain(|symbol| ranges.is_empty() || containing(ranges, symbol.address).is_some());
     code.symbols
         .sort_by(|a, b| (a.address, a.size == 0, a.rank).cmp(&(b.address, b.size == 0, b.rank)));
     code.symbols.dedup_by_key(|symbol| symbol.address);
@@ -176,7 +177,12 @@ mod tests {
     }
 
     /// The functions as text: address, end and name, `?` for none.
-    fn found(ranges: &[Range], symbols: &[Symbol<'static>], extents: &[Range], known: &[Range]) -> Vec<String> {
+    fn found(
+        ranges: &[Range],
+        symbols: &[Symbol<'static>],
+        extents: &[Range],
+        known: &[Range],
+    ) -> Vec<String> {
         let mut code = Code {
             ranges: ranges.to_vec(),
             symbols: symbols.to_vec(),
@@ -186,7 +192,10 @@ mod tests {
         settle(&mut code);
         let plain = plain_functions(&code, known);
         for pair in plain.windows(2) {
-            assert!(pair[0].address + pair[0].size <= pair[1].address, "{plain:?}");
+            assert!(
+                pair[0].address + pair[0].size <= pair[1].address,
+                "{plain:?}"
+            );
         }
         let shown = plain.iter().map(|function| {
             let name = function.symbol.map_or("?", |at| &code.symbols[at].name);
@@ -208,16 +217,30 @@ mod tests {
             ["110-120 abort", "120-130 ?", "140-150 ?"]
         );
         // Without a size, the end is that of its extent, or the next thing that is known.
-        let unsized_symbols = [symbol(0x110, 0, "a"), symbol(0x160, 0, "b"), symbol(0x170, 0, "c")];
+        let unsized_symbols = [
+            symbol(0x110, 0, "a"),
+            symbol(0x160, 0, "b"),
+            symbol(0x170, 0, "c"),
+        ];
         assert_eq!(
             found(&[TEXT], &unsized_symbols, &extents, &[]),
-            ["110-120 a", "120-130 ?", "140-150 ?", "160-170 b", "170-200 c"]
+            [
+                "110-120 a",
+                "120-130 ?",
+                "140-150 ?",
+                "160-170 b",
+                "170-200 c"
+            ]
         );
     }
 
     #[test]
     fn functions_with_debug_information_come_first() {
-        let symbols = [symbol(0x100, 0x80, "wide"), symbol(0x118, 0, "label"), symbol(0x150, 4, "f")];
+        let symbols = [
+            symbol(0x100, 0x80, "wide"),
+            symbol(0x118, 0, "label"),
+            symbol(0x150, 4, "f"),
+        ];
         let known = [(0x110, 0x120), (0x150, 0x160)];
         assert_eq!(
             found(&[TEXT], &symbols, &[(0x100, 0x170)], &known),
@@ -227,9 +250,20 @@ mod tests {
 
     #[test]
     fn of_several_names_for_an_address_the_best_one_is_used() {
-        let local = Symbol { rank: 2, ..symbol(0x110, 8, "local") };
-        let label = Symbol { rank: 0, ..symbol(0x110, 0, "label") };
-        let symbols = [local, label, symbol(0x110, 8, "global"), symbol(0x114, 0, "inside")];
+        let local = Symbol {
+            rank: 2,
+            ..symbol(0x110, 8, "local")
+        };
+        let label = Symbol {
+            rank: 0,
+            ..symbol(0x110, 0, "label")
+        };
+        let symbols = [
+            local,
+            label,
+            symbol(0x110, 8, "global"),
+            symbol(0x114, 0, "inside"),
+        ];
         assert_eq!(found(&[TEXT], &symbols, &[], &[]), ["110-118 global"]);
     }
 
@@ -254,8 +288,16 @@ mod tests {
 
     #[test]
     fn extents_may_overlap_and_nest() {
-        let extents = [(0x100, 0x180), (0x110, 0x120), (0x170, 0x190), (0x100, 0x104)];
-        assert_eq!(found(&[TEXT], &[], &extents, &[]), ["100-180 ?", "180-190 ?"]);
+        let extents = [
+            (0x100, 0x180),
+            (0x110, 0x120),
+            (0x170, 0x190),
+            (0x100, 0x104),
+        ];
+        assert_eq!(
+            found(&[TEXT], &[], &extents, &[]),
+            ["100-180 ?", "180-190 ?"]
+        );
         let known = [(0x108, 0x130), (0x110, 0x118)];
         assert_eq!(
             found(&[TEXT], &[], &extents, &known),
@@ -267,14 +309,18 @@ mod tests {
     fn any_numbers_give_functions_that_do_not_overlap() {
         let mut state = 7u64;
         let mut next = |below: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             (state >> 33) % below
         };
         for _ in 0..2_000 {
             let symbols: Vec<_> = (0..next(8))
                 .map(|_| symbol(next(0x120) + 0xf0, next(4) * next(0x40), "s"))
                 .collect();
-            let extents: Vec<_> = (0..next(8)).map(|_| (next(0x120) + 0xf0, next(0x120) + 0xf0)).collect();
+            let extents: Vec<_> = (0..next(8))
+                .map(|_| (next(0x120) + 0xf0, next(0x120) + 0xf0))
+                .collect();
             found(&[TEXT, (0x208, 0x220)], &symbols, &extents, &[]);
         }
     }

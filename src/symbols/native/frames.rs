@@ -16,7 +16,7 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 
 use gimli::{
-    BaseAddresses, CfaRule, CieOrFde, DebugFrame, EhFrame, EndianSlice, Encoding, Format,
+    BaseAddresses, CfaRule, CieOrFde, DebugFrame, EhFrame, Encoding, EndianSlice, Format,
     FrameDescriptionEntry, Operation, Register, RegisterRule, RunTimeEndian, UnwindContext,
     UnwindExpression, UnwindSection, Vendor,
 };
@@ -190,7 +190,8 @@ impl Reader<'_> {
         };
         let is_code = self.code.is_empty() || containing(self.code, from).is_some();
         // A size has 32 bits in a symbol file.
-        let fits = (1..=u64::from(u32::MAX)).contains(&length) && from.checked_add(length).is_some();
+        let fits =
+            (1..=u64::from(u32::MAX)).contains(&length) && from.checked_add(length).is_some();
         if !fits || !is_code {
             return Ok(());
         }
@@ -464,10 +465,16 @@ mod tests {
 
     #[test]
     fn the_end_of_the_stack_and_expressions_are_written() {
-        let (text, _) = read(AMD64, Vendor::Default, &section(16, &[0x0c, 7, 8], &[0x07, 16]));
+        let (text, _) = read(
+            AMD64,
+            Vendor::Default,
+            &section(16, &[0x0c, 7, 8], &[0x07, 16]),
+        );
         assert_eq!(text, "STACK CFI INIT 1000 40 .cfa: $rsp 8 + .ra: .undef\n");
         // The frame of a signal: all registers are in a structure on the stack.
-        let fde = [0x0f, 4, 0x77, 0xa0, 1, 0x06, 0x10, 16, 2, 0x77, 40, 0x10, 3, 3, 0x77, 8, 0x06];
+        let fde = [
+            0x0f, 4, 0x77, 0xa0, 1, 0x06, 0x10, 16, 2, 0x77, 40, 0x10, 3, 3, 0x77, 8, 0x06,
+        ];
         let (text, _) = read(AMD64, Vendor::Default, &section(16, &[], &fde));
         assert_eq!(
             text,
@@ -489,7 +496,11 @@ mod tests {
     #[test]
     fn rows_before_an_unknown_instruction_are_kept() {
         let fde = [0x44, 0x0e, 16, 0x44, 0x3f];
-        let (text, frames) = read(AMD64, Vendor::Default, &section(16, &[0x0c, 7, 8, 0x90, 1], &fde));
+        let (text, frames) = read(
+            AMD64,
+            Vendor::Default,
+            &section(16, &[0x0c, 7, 8, 0x90, 1], &fde),
+        );
         assert_eq!(
             text,
             "STACK CFI INIT 1000 8 .cfa: $rsp 8 + .ra: .cfa -8 + ^\nSTACK CFI 1004 .cfa: $rsp 16 +\n"
@@ -499,7 +510,11 @@ mod tests {
 
     #[test]
     fn sections_that_lie_never_panic() {
-        let good = section(16, &[0x0c, 7, 8, 0x90, 1], &[0x44, 0x0e, 16, 0x10, 3, 3, 0x77, 8, 6]);
+        let good = section(
+            16,
+            &[0x0c, 7, 8, 0x90, 1],
+            &[0x44, 0x0e, 16, 0x10, 3, 3, 0x77, 8, 6],
+        );
         for end in 0..good.len() {
             read(AMD64, Vendor::Default, &good[..end]);
         }
@@ -507,7 +522,9 @@ mod tests {
         for _ in 0..20_000 {
             let mut bytes = good.clone();
             for _ in 0..3 {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 let at = (state >> 40) as usize % bytes.len();
                 bytes[at] = (state >> 32) as u8;
             }

@@ -81,7 +81,10 @@ fn is_wanted(
 ) -> Result<bool, gimli::Error> {
     let mut ranges = dwarf.unit_ranges(unit)?;
     while let Some(range) = ranges.next()? {
-        let (from, to) = (range.begin.saturating_sub(base), range.end.saturating_sub(base));
+        let (from, to) = (
+            range.begin.saturating_sub(base),
+            range.end.saturating_sub(base),
+        );
         let first = wanted.partition_point(|wanted| wanted.1 <= from);
         if wanted.get(first).is_some_and(|wanted| wanted.0 < to) {
             return Ok(true);

@@ -46,7 +46,10 @@ pub(super) fn code_of<'d>(object: &MachObject<'d>) -> Code<'d> {
 }
 
 fn ranges(file: &MachO<'_>, base: u64) -> Vec<Range> {
-    let sections = file.segments.iter().flat_map(|segment| segment.into_iter().flatten());
+    let sections = file
+        .segments
+        .iter()
+        .flat_map(|segment| segment.into_iter().flatten());
     let code = sections.filter(|(section, _)| section.flags & INSTRUCTIONS != 0);
     let ranges = code.filter_map(|(section, _)| {
         let from = section.addr.checked_sub(base)?;
@@ -62,7 +65,8 @@ fn functions(file: &MachO<'_>, data: &[u8], code: &[Range]) -> Vec<Range> {
         let CommandVariant::FunctionStarts(list) = command.command else {
             return None;
         };
-        data.get(list.dataoff as usize..)?.get(..list.datasize as usize)
+        data.get(list.dataoff as usize..)?
+            .get(..list.datasize as usize)
     });
     let mut starts = starts(list.unwrap_or_default());
     starts.retain(|&start| containing(code, start).is_some());
@@ -103,7 +107,10 @@ mod tests {
 
     #[test]
     fn the_linkers_list_of_functions_is_read_up_to_its_padding() {
-        assert_eq!(starts(&[0x80, 0x20, 0x10, 0x85, 0x01, 0, 0, 7]), [0x1000, 0x1010, 0x1095]);
+        assert_eq!(
+            starts(&[0x80, 0x20, 0x10, 0x85, 0x01, 0, 0, 7]),
+            [0x1000, 0x1010, 0x1095]
+        );
         assert!(starts(&[]).is_empty());
         assert_eq!(starts(&[0x10, 0x80]), [0x10]);
         assert!(starts(&[0xff; 40]).is_empty());

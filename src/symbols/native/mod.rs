@@ -40,7 +40,7 @@ use self::ranges::{Range, joined};
 use super::check::{EXPORTS_LINE, UNKNOWN_FUNCTION};
 use super::dirs::{checked_leaf, debug_id_of_code};
 use super::split::{self, Skeleton};
-use crate::crash::symbols::Kind;
+use crate::crash::symbols::{Coverage, Kind};
 
 /// Limit of bytes of one section after decompression.
 const SECTION_BYTES_MAX: usize = 2 << 30;
@@ -68,6 +68,7 @@ pub struct Head {
     pub kind: Kind,
     pub holds_code: bool,
     pub notes: Vec<String>,
+    pub coverage: Coverage,
     /// The units whose functions are in another file and not in the text.
     pub skeletons: Vec<Skeleton>,
 }
@@ -352,6 +353,7 @@ impl<'o, 'd> Program<'o, 'd> {
                 kind: facts.kind,
                 holds_code: facts.holds_code,
                 notes: Vec::new(),
+                coverage: Coverage::default(),
                 skeletons,
             },
             facts,
@@ -377,8 +379,10 @@ impl<'o, 'd> Program<'o, 'd> {
         }
         program.settle_functions(&unread);
         let code = program.read_code();
+        let ranges = code.ranges.clone();
         program.add_plain(code);
         program.add_lines();
+        program.head.coverage = program.coverage(&ranges);
         let has_lines = program.functions.iter().any(|f| !f.lines.is_empty());
         if unread.units == 0
             && object.has_debug_info()
@@ -548,7 +552,9 @@ impl<'o, 'd> Program<'o, 'd> {
         extents::settle(&mut code);
         let known: Vec<Range> = self.functions.iter().map(Body::range).collect();
         // Nothing says where functions end: a PDB lists all functions, and 32-bit Windows has no unwind data.
-        if code.ranges.is_empty() || (self.facts.kind == Kind::Pe && code.extents.is_empty() && code.only_exports) {
+        if code.ranges.is_empty()
+            || (self.facts.kind == Kind::Pe && code.extents.is_empty() && code.only_exports)
+        {
             return self.add_publics(&code, &known);
         }
         let plain = extents::plain_functions(&code, &known);
@@ -589,7 +595,10 @@ impl<'o, 'd> Program<'o, 'd> {
         let wanted: Vec<usize> = (0..self.functions.len())
             .filter(|&at| bare(&self.functions[at]))
             .collect();
-        let ranges: Vec<Range> = wanted.iter().map(|&at| self.functions[at].range()).collect();
+        let ranges: Vec<Range> = wanted
+            .iter()
+            .map(|&at| self.functions[at].range())
+            .collect();
         let (functions, files) = (&mut self.functions, &mut self.names.files);
         let mut last_file = (String::new(), None);
         let mut each = |piece: Piece<'_>| {
@@ -637,6 +646,28 @@ impl<'o, 'd> Program<'o, 'd> {
                 self.publics.push((symbol.address, name));
             }
         }
+    }
+
+    fn coverage(&self, code: &[Range]) -> Coverage {
+        let mut coverage = Coverage {
+            code: code.iter().map(|range| range.1 - range.0).sum(),
+            ..Coverage::default()
+        };
+        for function in &self.functions {
+            if !function.name.starts_with(UNKNOWN_FUNCTION) {
+                coverage.named = coverage.named.saturating_add(function.size);
+            }
+            let lines = function.lines.iter().map(|line| line.size);
+            coverage.lines = lines.fold(coverage.lines, u64::saturating_add);
+        }
+        let rules = self.unwind.split(|&byte| byte == b'\n');
+        let sizes = rules.filter_map(|line| {
+            let range = line.strip_prefix(b"STACK CFI INIT ")?;
+            let size = range.split(|&byte| byte == b' ').nth(1)?;
+            u64::from_str_radix(std::str::from_utf8(size).ok()?, 16).ok()
+        });
+        coverage.unwind = sizes.fold(0, u64::saturating_add);
+        coverage
     }
 
     fn write(&self, out: &mut impl Write) -> io::Result<()> {

@@ -92,7 +92,11 @@ pub(super) fn write_arm64(pe: &PeObject<'_>, code: &[Range], out: &mut Vec<u8>) 
 ///
 /// # Errors
 /// The output cannot be written.
-pub(super) fn write_leaves(pe: &PeObject<'_>, code: &Code<'_>, out: &mut Vec<u8>) -> io::Result<()> {
+pub(super) fn write_leaves(
+    pe: &PeObject<'_>,
+    code: &Code<'_>,
+    out: &mut Vec<u8>,
+) -> io::Result<()> {
     // Between functions, compilers fill up to an address that is a multiple of this.
     let (rule, alignment) = match pe.arch() {
         Arch::Amd64 | Arch::Amd64h => (".cfa: $rsp 8 + .ra: .cfa -8 + ^", 16),
@@ -112,7 +116,11 @@ pub(super) fn write_leaves(pe: &PeObject<'_>, code: &Code<'_>, out: &mut Vec<u8>
             let function = from.next_multiple_of(alignment);
             // A size has 32 bits in a symbol file.
             if function < next && next - function <= u64::from(u32::MAX) {
-                writeln!(out, "STACK CFI INIT {function:x} {:x} {rule}", next - function)?;
+                writeln!(
+                    out,
+                    "STACK CFI INIT {function:x} {:x} {rule}",
+                    next - function
+                )?;
             }
             from = from.max(after);
         }
@@ -157,7 +165,11 @@ impl<'d> Sections<'d> {
 
     fn code(&self) -> Vec<Range> {
         let code = self.sections.iter().filter(|section| section.is_code);
-        joined(code.map(|s| (s.address, s.address + s.size)).filter(|r| r.0 < r.1).collect())
+        joined(
+            code.map(|s| (s.address, s.address + s.size))
+                .filter(|r| r.0 < r.1)
+                .collect(),
+        )
     }
 
     /// `count` bytes at an address relative to the image.
@@ -168,10 +180,14 @@ impl<'d> Sections<'d> {
     /// The bytes from an address on, up to the end of its section.
     fn from(&self, address: u64) -> Option<&'d [u8]> {
         let section = self.sections.iter().find(|section| {
-            (section.address..section.address.saturating_add(section.bytes as u64)).contains(&address)
+            (section.address..section.address.saturating_add(section.bytes as u64))
+                .contains(&address)
         })?;
         let within = usize::try_from(address - section.address).ok()?;
-        let end = section.offset.checked_add(section.bytes)?.min(self.data.len());
+        let end = section
+            .offset
+            .checked_add(section.bytes)?
+            .min(self.data.len());
         self.data.get(section.offset.checked_add(within)?..end)
     }
 
@@ -181,7 +197,9 @@ impl<'d> Sections<'d> {
     }
 
     fn coff_table(&self) -> Option<Vec<Symbol<'d>>> {
-        let header = usize::try_from(u32_at(self.data, 0x3c)?).ok()?.checked_add(4)?;
+        let header = usize::try_from(u32_at(self.data, 0x3c)?)
+            .ok()?
+            .checked_add(4)?;
         let from = u32_at(self.data, header.checked_add(8)?)? as usize;
         let count = (u32_at(self.data, header.checked_add(12)?)? as usize).min(SYMBOLS_MAX);
         if from == 0 {
@@ -193,7 +211,9 @@ impl<'d> Sections<'d> {
             _ => return None,
         };
         // The first four bytes of the names are their length.
-        let length = names.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        let length = names
+            .first_chunk()
+            .map_or(0, |bytes| u32::from_le_bytes(*bytes));
         let names = names.get(..length as usize).unwrap_or(names);
         // 32-bit programs have an underscore before each C name.
         let is_x86 = u16_at(self.data, header)? == 0x14c;
@@ -256,7 +276,9 @@ impl<'d> Sections<'d> {
                 continue;
             }
             match found.last_mut() {
-                Some(last) if last.1 == from && self.is_part(function.unwind_info_address, last.0) => {
+                Some(last)
+                    if last.1 == from && self.is_part(function.unwind_info_address, last.0) =>
+                {
                     last.1 = to;
                 }
                 _ => found.push((from, to)),
@@ -338,7 +360,14 @@ mod tests {
         data
     }
 
-    fn record(name: &[u8; 8], value: u32, section: u16, kind: u16, class: u8, more: u8) -> [u8; 18] {
+    fn record(
+        name: &[u8; 8],
+        value: u32,
+        section: u16,
+        kind: u16,
+        class: u8,
+        more: u8,
+    ) -> [u8; 18] {
         let mut record = [0; RECORD_BYTES];
         record[..8].copy_from_slice(name);
         record[8..12].copy_from_slice(&value.to_le_bytes());
@@ -365,7 +394,10 @@ mod tests {
 
     fn names(data: &[u8]) -> Vec<(u64, String)> {
         let symbols = sections(data).coff_symbols();
-        symbols.into_iter().map(|s| (s.address, s.name.into_owned())).collect()
+        symbols
+            .into_iter()
+            .map(|s| (s.address, s.name.into_owned()))
+            .collect()
     }
 
     #[test]
@@ -397,14 +429,26 @@ mod tests {
     fn a_table_that_lies_names_nothing_and_never_panics() {
         let good = with_table(
             0x8664,
-            &[record(&[0, 0, 0, 0, 4, 0, 0, 0], 0, 1, FUNCTION, EXTERNAL, 0)],
+            &[record(
+                &[0, 0, 0, 0, 4, 0, 0, 0],
+                0,
+                1,
+                FUNCTION,
+                EXTERNAL,
+                0,
+            )],
             b"name\0",
         );
         assert_eq!(names(&good).len(), 1);
         for end in 0..good.len() {
             names(&good[..end]);
         }
-        for (at, value) in [(0x8c, u32::MAX), (0x90, u32::MAX), (0x3c, u32::MAX), (0x8c, 0)] {
+        for (at, value) in [
+            (0x8c, u32::MAX),
+            (0x90, u32::MAX),
+            (0x3c, u32::MAX),
+            (0x8c, 0),
+        ] {
             let mut bad = good.clone();
             bad[at..at + 4].copy_from_slice(&value.to_le_bytes());
             assert!(names(&bad).is_empty(), "{at:x}");

@@ -23,17 +23,6 @@ pub(super) fn containing(ranges: &[Range], address: u64) -> Option<Range> {
     (address < range.1).then_some(range)
 }
 
-/// The number of addresses that are in both of two lists of sorted, disjoint ranges.
-pub(super) fn overlap(a: &[Range], b: &[Range]) -> u64 {
-    let (mut at, mut bt, mut sum) = (0, 0, 0u64);
-    while let (Some(x), Some(y)) = (a.get(at), b.get(bt)) {
-        let (from, to) = (x.0.max(y.0), x.1.min(y.1));
-        sum = sum.saturating_add(to.saturating_sub(from));
-        if x.1 < y.1 { at += 1 } else { bt += 1 }
-    }
-    sum
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,14 +37,11 @@ mod tests {
     }
 
     #[test]
-    fn addresses_and_overlaps_are_found() {
+    fn the_range_of_an_address_is_found() {
         let ranges = [(1, 4), (6, 9)];
         assert_eq!(containing(&ranges, 0), None);
         assert_eq!(containing(&ranges, 3), Some((1, 4)));
         assert_eq!(containing(&ranges, 4), None);
         assert_eq!(containing(&ranges, 8), Some((6, 9)));
-        assert_eq!(overlap(&ranges, &[(0, 2), (3, 7), (8, 20)]), 4);
-        assert_eq!(overlap(&ranges, &[]), 0);
-        assert_eq!(overlap(&[(0, u64::MAX)], &[(0, u64::MAX)]), u64::MAX);
     }
 }
