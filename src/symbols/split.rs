@@ -345,7 +345,7 @@ impl<'a> Units<'a> {
         }
         let unit = parsed
             .entry(index)
-            .or_insert_with(|| self.dwarf.unit(header.clone()).ok().map(Rc::new));
+            .or_insert_with(|| self.dwarf.unit(*header).ok().map(Rc::new));
         Some((unit.clone()?, offset))
     }
 }
@@ -860,10 +860,7 @@ fn name_of<'a>(
         constants::DW_AT_abstract_origin,
         constants::DW_AT_specification,
     ];
-    let target_of = |entry: &Entry<'a>| {
-        let target = references.iter().find_map(|name| entry.attr_value(*name));
-        target
-    };
+    let target_of = |entry: &Entry<'a>| references.iter().find_map(|name| entry.attr_value(*name));
     if let Some(name) = own_name(dwarf, unit, entry) {
         return name;
     }

@@ -49,8 +49,8 @@ impl Bench {
     /// The text of the only module.
     fn text(&self) -> String {
         let modules = std::fs::read_dir(self.path().join("data/symbols")).expect("modules");
-        let folders = modules.map(|entry| entry.expect("an entry").path());
-        let folder = folders.filter(|path| !path.ends_with("by-code-id")).next();
+        let mut folders = modules.map(|entry| entry.expect("an entry").path());
+        let folder = folders.find(|path| !path.ends_with("by-code-id"));
         let files = std::fs::read_dir(folder.expect("a module")).expect("files");
         let texts = files.map(|entry| entry.expect("an entry").path());
         let mut texts = texts.filter(|path| path.to_string_lossy().ends_with(".sym.zst"));

@@ -57,6 +57,21 @@ pub(super) fn write<'d>(
     Ok(())
 }
 
+/// Reads any bytes as the data of a function.
+pub(super) fn read_any(bytes: &[u8]) -> usize {
+    let word = bytes
+        .first_chunk()
+        .map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    let entries = [None, Some(bytes)].map(|full| Entry {
+        start: 0,
+        packed: word,
+        full,
+    });
+    let mut out = Vec::new();
+    let written = write(entries.into_iter(), &[(0, u64::MAX)], &mut out);
+    written.map_or(0, |()| out.len())
+}
+
 /// What undoing one instruction does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Step {
@@ -500,7 +515,7 @@ mod tests {
         codes: &[u8],
     ) -> Vec<u8> {
         let words = codes.len() as u32 / 4;
-        let head = length / 4 | u32::from(is_single) << 21 | epilogues << 22 | words << 27;
+        let head = (length / 4) | (u32::from(is_single) << 21) | (epilogues << 22) | (words << 27);
         let words = [&[head][..], scopes].concat();
         let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         bytes.extend(codes);

@@ -181,7 +181,7 @@ impl<'d> Tables<'d> {
 }
 
 /// Marks of the assembler, which are no names: where code and data begin (`$x`, `$d.3`), and local labels.
-fn is_mark(name: &Cow<'_, str>) -> bool {
+fn is_mark(name: &str) -> bool {
     let of_code = name.strip_prefix('$').is_some_and(|mark| {
         let mut chars = mark.chars();
         matches!(chars.next(), Some('a' | 'd' | 't' | 'x'))

@@ -56,6 +56,19 @@ pub(super) fn read(
     )
 }
 
+/// Reads any bytes as a table at the start of the code.
+pub(super) fn read_any(bytes: &[u8]) -> usize {
+    let (index, extab) = bytes.split_at(bytes.len() / 2);
+    let tables = Tables {
+        is_big: bytes.len() % 2 == 1,
+        extab,
+        extab_address: index.len() as u64,
+    };
+    let mut out = Vec::new();
+    let extents = tables.write(index, 0, 0, &[(0, u64::MAX)], &[], &mut out);
+    extents.map_or(0, |extents| extents.len()) + out.len()
+}
+
 struct Tables<'a> {
     is_big: bool,
     extab: &'a [u8],

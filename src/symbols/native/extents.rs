@@ -23,7 +23,7 @@ pub(super) fn settle(code: &mut Code<'_>) {
     (code.symbols)
         .retain(|symbol| ranges.is_empty() || containing(ranges, symbol.address).is_some());
     code.symbols
-        .sort_by(|a, b| (a.address, a.size == 0, a.rank).cmp(&(b.address, b.size == 0, b.rank)));
+        .sort_by_key(|symbol| (symbol.address, symbol.size == 0, symbol.rank));
     code.symbols.dedup_by_key(|symbol| symbol.address);
     code.extents.retain(|range| range.0 < range.1);
     code.extents

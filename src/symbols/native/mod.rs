@@ -170,6 +170,12 @@ impl<'d> Halves<'d> {
     }
 }
 
+/// Reads any bytes as each of the tables that only programs of some kinds have. For fuzzing: in a whole program, a
+/// fuzzer rarely gets as far as these tables.
+pub fn read_tables(bytes: &[u8]) -> usize {
+    exidx::read_any(bytes) + arm64::read_any(bytes) + macho::read_any(bytes) + pe::read_any(bytes)
+}
+
 /// The identity of a program in a file, as far as it is known without reading its symbols.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Identity {

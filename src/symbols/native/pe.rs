@@ -51,7 +51,6 @@ pub(super) fn code_of<'d>(pe: &PeObject<'d>) -> Code<'d> {
         symbols,
         only_exports,
         extents,
-        ..Code::default()
     }
 }
 
@@ -126,6 +125,22 @@ pub(super) fn write_leaves(
         }
     }
     Ok(())
+}
+
+/// Reads any bytes as a program with one section of code, for its symbol table and its chains of unwind data.
+pub(super) fn read_any(bytes: &[u8]) -> usize {
+    let sections = Sections {
+        data: bytes,
+        sections: vec![Section {
+            address: 0,
+            size: bytes.len() as u64,
+            offset: 0,
+            bytes: bytes.len(),
+            is_code: true,
+        }],
+    };
+    let parts = (0..bytes.len().min(64)).filter(|&at| sections.is_part(at as u32, 0));
+    sections.coff_symbols().len() + parts.count()
 }
 
 /// One section: addresses, and where its bytes are.
