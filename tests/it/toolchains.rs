@@ -178,6 +178,18 @@ fn names_of_other_languages_are_whole() {
     }
 }
 
+#[test]
+fn names_of_swift_are_readable() {
+    let bench = Bench::new();
+    bench.add(&["sw"]);
+    let expected = [
+        ("!Texture.decode(Int) ", REGISTERS),
+        ("!Renderer.render(Int) ", CFI),
+        ("!main ", CFI),
+    ];
+    assert_frames(&bench.walk("swift.dmp"), &expected);
+}
+
 /// A library with two exported functions, three others and a constructor, stripped.
 #[test]
 fn an_export_names_its_own_function_only() {

@@ -3,8 +3,6 @@
 //! symbolic's list of symbols has only those of type FUNC, and gives a symbol without a size all addresses up
 //! to the next symbol. It does not tell which sections hold code. Can go when it does.
 
-use std::borrow::Cow;
-
 use goblin::container::{Container, Ctx};
 use goblin::elf::header::EM_ARM;
 use goblin::elf::program_header::{PT_LOAD, ProgramHeader};

@@ -20,6 +20,7 @@ mod mini;
 mod names;
 mod pe;
 mod ranges;
+mod swift;
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
@@ -589,12 +590,15 @@ impl<'o, 'd> Program<'o, 'd> {
     /// Adds the lines of functions that only the symbol table names, if they are more than the few of the C runtime.
     fn add_lines(&mut self) {
         let bare = |function: &Body| function.lines.is_empty();
-        let bytes = |of: &dyn Fn(&Body) -> bool| -> u64 {
-            let sizes = self.functions.iter().filter(|f| of(f)).map(|f| f.size);
-            sizes.fold(0, u64::saturating_add)
-        };
-        let (without, all) = (bytes(&bare), bytes(&|_| true));
-        let is_worth_it = without > WITHOUT_LINES_MAX || without > all / 100;
+        let (mut without, mut all) = (0u64, 0u64);
+        for function in &self.functions {
+            all = all.saturating_add(function.size);
+            // Stubs of the linker have no names and no lines.
+            if bare(function) && !function.name.starts_with(UNKNOWN_FUNCTION) {
+                without = without.saturating_add(function.size);
+            }
+        }
+        let is_worth_it = without > WITHOUT_LINES_MAX || without > all / 20;
         if !self.object.has_debug_info() || !is_worth_it {
             return;
         }

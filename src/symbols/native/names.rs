@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use symbolic_common::{Language, Name, NameMangling};
 use symbolic_demangle::{Demangle, DemangleOptions};
 
+use super::swift;
+
 /// Limit of bytes of a function's name. Names of template-heavy code have some thousand bytes.
 const NAME_BYTES_MAX: usize = 8 * 1024;
 
@@ -65,7 +67,7 @@ pub(super) fn readable(name: &Name<'_>) -> String {
     };
     let plain = Name::new(whole, name.mangling(), name.language());
     let options = DemangleOptions::complete().return_type(false);
-    let text = match plain.demangle(options) {
+    let text = match swift::readable(whole).or_else(|| plain.demangle(options)) {
         Some(text) if text.len() <= NAME_BYTES_MAX => text,
         _ => whole.chars().take(NAME_BYTES_MAX / 4).collect(),
     };
