@@ -113,6 +113,34 @@ fn windows_on_arm64_is_unwound_with_packed_data_too() {
     assert_frames(&bench.walk("winarm64.dmp"), &expected);
 }
 
+/// The files of a symbol server that symstore filled with its option /compress.
+#[test]
+fn cabinets_are_unpacked() {
+    let bench = Bench::new();
+    let store = bench.path().join("store");
+    std::fs::create_dir(&store).expect("a folder");
+    for (name, file) in [("a64.pd_", "a64.pdb"), ("a64.ex_", "a64.exe")] {
+        let mut builder = cab::CabinetBuilder::new();
+        let folder = builder.add_folder(cab::CompressionType::MsZip);
+        folder.add_file(file);
+        let output = std::fs::File::create(store.join(name)).expect("a file");
+        let mut writer = builder.build(output).expect("a cabinet");
+        while let Some(mut writer) = writer.next_file().expect("a file") {
+            std::io::Write::write_all(&mut writer, &bench.files[file]).expect("written");
+        }
+        writer.finish().expect("a cabinet");
+    }
+    let said = bench.add(&["store"]);
+    assert!(said.contains("stored: a64.pdb/") && said.contains("completed: "), "{said}");
+    let frames = bench.walk("winarm64.dmp");
+    assert_frames(&frames, &[("!decode(int) ", REGISTERS), ("!load(int) ", CFI)]);
+    // A damaged one is refused, whatever its reader makes of it.
+    let mut bytes = std::fs::read(store.join("a64.pd_")).expect("a file");
+    bytes[60..].reverse();
+    std::fs::write(bench.path().join("bad.pd_"), &bytes).expect("a file");
+    assert!(bench.add(&["bad.pd_"]).contains("refused"));
+}
+
 #[test]
 fn line_tables_alone_give_lines() {
     let bench = Bench::new();
