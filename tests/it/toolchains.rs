@@ -131,9 +131,15 @@ fn cabinets_are_unpacked() {
         writer.finish().expect("a cabinet");
     }
     let said = bench.add(&["store"]);
-    assert!(said.contains("stored: a64.pdb/") && said.contains("completed: "), "{said}");
+    assert!(
+        said.contains("stored: a64.pdb/") && said.contains("completed: "),
+        "{said}"
+    );
     let frames = bench.walk("winarm64.dmp");
-    assert_frames(&frames, &[("!decode(int) ", REGISTERS), ("!load(int) ", CFI)]);
+    assert_frames(
+        &frames,
+        &[("!decode(int) ", REGISTERS), ("!load(int) ", CFI)],
+    );
     // A damaged one is refused, whatever its reader makes of it.
     let mut bytes = std::fs::read(store.join("a64.pd_")).expect("a file");
     bytes[60..].reverse();

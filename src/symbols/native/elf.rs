@@ -11,6 +11,7 @@ use goblin::elf::section_header::{
 };
 use goblin::elf::sym::{STB_GLOBAL, STB_WEAK, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, Sym};
 use goblin::elf::{Elf, Symtab};
+use symbolic_debuginfo::ObjectKind;
 use symbolic_debuginfo::elf::ElfObject;
 
 use super::code::{Code, SYMBOLS_MAX, Symbol, c_string};
@@ -45,6 +46,19 @@ pub(super) fn code_of<'d>(elf: &ElfObject<'d>) -> Code<'d> {
         code.symbols = symbols.collect();
     }
     code
+}
+
+/// Whether the file has code, and not only debug information that was separated from it. symbolic takes every program
+/// without an interpreter for debug information, also those that are linked statically.
+pub(super) fn holds_code(elf: &ElfObject<'_>) -> bool {
+    let Some(tables) = Tables::read(elf.data()) else {
+        return elf.kind() != ObjectKind::Debug;
+    };
+    if tables.sections.is_empty() {
+        return true;
+    }
+    let mut sections = tables.sections.iter();
+    sections.any(|section| section.is_executable() && section.sh_type != SHT_NOBITS)
 }
 
 /// The symbols of the file `inner` that was packed into a program with the load address `base`.

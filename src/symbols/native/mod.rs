@@ -14,6 +14,7 @@ mod elf;
 mod exidx;
 mod extents;
 mod frames;
+mod go;
 mod lines;
 mod macho;
 mod mini;
@@ -25,10 +26,11 @@ mod swift;
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 
+use gimli::RunTimeEndian;
 use serde::{Deserialize, Serialize};
 use symbolic_cfi::AsciiCfiWriter;
-use symbolic_common::{Arch, CpuFamily, join_path};
-use symbolic_debuginfo::dwarf::DwarfDebugSession;
+use symbolic_common::{Arch, CpuFamily, Language, Name, NameMangling, join_path};
+use symbolic_debuginfo::dwarf::{Dwarf, DwarfDebugSession};
 use symbolic_debuginfo::elf::ElfObject;
 use symbolic_debuginfo::{
     Archive, FileFormat, Function, LineInfo, Object, ObjectKind, ParseObjectOptions, SymbolMap,
@@ -174,7 +176,11 @@ impl<'d> Halves<'d> {
 /// Reads any bytes as each of the tables that only programs of some kinds have. For fuzzing: in a whole program, a
 /// fuzzer rarely gets as far as these tables.
 pub fn read_tables(bytes: &[u8]) -> usize {
-    exidx::read_any(bytes) + arm64::read_any(bytes) + macho::read_any(bytes) + pe::read_any(bytes)
+    go::read_any(bytes)
+        + exidx::read_any(bytes)
+        + arm64::read_any(bytes)
+        + macho::read_any(bytes)
+        + pe::read_any(bytes)
 }
 
 /// The identity of a program in a file, as far as it is known without reading its symbols.
@@ -242,6 +248,7 @@ fn facts_of(object: &Object<'_>, name: &str) -> Result<Facts, String> {
     // A debug companion has the section headers of the code, but no code.
     let holds_code = match object {
         Object::Pe(pe) => pe::holds_code(pe),
+        Object::Elf(elf) => elf::holds_code(elf),
         object => kind != Kind::Pdb && object.kind() != ObjectKind::Debug,
     };
     Ok(Facts {
@@ -285,6 +292,10 @@ struct Program<'o, 'd> {
     only_exports: bool,
     /// STACK records.
     unwind: Vec<u8>,
+    /// The tables of a Go program's runtime, if there is no debug information.
+    go: Option<go::Tables<'d>>,
+    /// The language of functions that only a symbol table names.
+    language: Language,
     object: &'o Object<'d>,
 }
 
@@ -369,6 +380,8 @@ impl<'o, 'd> Program<'o, 'd> {
             publics: Vec::new(),
             only_exports: false,
             unwind: Vec::new(),
+            go: None,
+            language: Language::Unknown,
             object,
         };
         let mut unread = Unread::default();
@@ -509,6 +522,7 @@ impl<'o, 'd> Program<'o, 'd> {
                 ..Code::default()
             },
         };
+        self.read_go(&mut code);
         let failed = match self.read_unwind(&mut code) {
             Ok(why) => why,
             Err(error) => Some(error.to_string()),
@@ -523,6 +537,35 @@ impl<'o, 'd> Program<'o, 'd> {
         code
     }
 
+    /// Reads the tables of a Go program.
+    fn read_go(&mut self, code: &mut Code<'d>) {
+        const SECTIONS: [&str; 2] = ["gopclntab", "data.rel.ro.gopclntab"];
+        let mut found = SECTIONS.iter().filter_map(|name| match self.object {
+            Object::Elf(elf) => elf.section(name),
+            Object::MachO(macho) => macho.section(name),
+            _ => None,
+        });
+        let Some(section) = found.next() else {
+            return;
+        };
+        self.language = Language::Go;
+        // A compressed section is not in memory when the program runs, so the runtime has none.
+        let std::borrow::Cow::Borrowed(data) = section.data else {
+            return;
+        };
+        if !self.functions.is_empty() {
+            return;
+        }
+        let is_big =
+            matches!(self.object, Object::Elf(elf) if elf.endianity() == RunTimeEndian::Big);
+        let base = self.object.load_address();
+        self.go = go::Tables::read(data, is_big, base, &code.ranges);
+        if let Some(go) = &self.go {
+            code.symbols.extend(go.symbols());
+            code.only_exports = false;
+        }
+    }
+
     /// Returns why some unwind rules were ignored.
     fn read_unwind(&mut self, code: &mut Code<'d>) -> io::Result<Option<String>> {
         let out = &mut self.unwind;
@@ -535,6 +578,10 @@ impl<'o, 'd> Program<'o, 'd> {
                 let known = joined(code.extents.clone());
                 let more = exidx::read(elf, &code.ranges, &known, out)?;
                 code.extents.extend(more);
+            }
+            if let Some(go) = &self.go {
+                let known = joined(code.extents.clone());
+                go.write(elf.arch().cpu_family(), &known, out)?;
             }
             return Ok(frames.why);
         }
@@ -572,7 +619,10 @@ impl<'o, 'd> Program<'o, 'd> {
         self.functions.reserve(plain.len());
         for function in plain {
             let name = match function.symbol {
-                Some(at) => readable_symbol(&code.symbols[at].name),
+                Some(at) => {
+                    let symbol = &*code.symbols[at].name;
+                    readable(&Name::new(symbol, NameMangling::Unknown, self.language))
+                }
                 None => unknown.clone(),
             };
             self.functions.push(Body {
@@ -599,6 +649,9 @@ impl<'o, 'd> Program<'o, 'd> {
             }
         }
         let is_worth_it = without > WITHOUT_LINES_MAX || without > all / 20;
+        if self.go.is_some() {
+            return self.add_go_lines();
+        }
         if !self.object.has_debug_info() || !is_worth_it {
             return;
         }
@@ -643,6 +696,26 @@ impl<'o, 'd> Program<'o, 'd> {
         }
         for at in wanted {
             without_overlaps(&mut self.functions[at].lines);
+        }
+    }
+
+    fn add_go_lines(&mut self) {
+        let Some(go) = &self.go else {
+            return;
+        };
+        let mut left = go.lines_budget();
+        let files = &mut self.names.files;
+        for function in &mut self.functions {
+            let (address, lines) = (function.address, &mut function.lines);
+            go.lines(address, &mut left, &mut |range, line, file| {
+                lines.push(Line {
+                    address: range.0,
+                    size: range.1 - range.0,
+                    line,
+                    file: files.number(one_line(file).into_owned()),
+                });
+            });
+            without_overlaps(lines);
         }
     }
 
