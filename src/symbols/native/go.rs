@@ -131,7 +131,7 @@ impl<'d> Tables<'d> {
         let mut value = -1i64;
         while *left > 0 && from < end {
             *left -= 1;
-            let (Some(change), true) = (leb(&mut bytes), true) else {
+            let Some(change) = leb(&mut bytes) else {
                 break;
             };
             if change == 0 && !steps.is_empty() {

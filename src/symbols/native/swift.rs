@@ -329,9 +329,10 @@ impl Reader<'_> {
             self.stack.push(node);
             return Some(());
         }
-        let count = match self.rest.first()?.is_ascii_digit() {
-            true => self.natural()?,
-            false => 1,
+        let count = if self.rest.first()?.is_ascii_digit() {
+            self.natural()?
+        } else {
+            1
         };
         let node = match self.next()? {
             b'o' | b'C' => Node::Word("C".to_owned()),
@@ -488,10 +489,11 @@ impl Reader<'_> {
             }
         }
         names.reverse();
-        match names.is_empty() {
-            true => Some("Any".to_owned()),
-            false => Some(names.join(" & ")),
-        }
+        Some(if names.is_empty() {
+            "Any".to_owned()
+        } else {
+            names.join(" & ")
+        })
     }
 
     /// The parameters and the result of a function. The result is the first of them on the stack.
