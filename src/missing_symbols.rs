@@ -131,6 +131,9 @@ pub enum Cause {
     NeverUploaded,
     /// There are symbols of this name, but only of other builds.
     OtherBuilds(Vec<OtherBuild>),
+    /// There are symbols of this name, but the dump knows only the code id, and nobody uploaded a program with
+    /// one. So they may be of this build or not.
+    Unidentified(Vec<OtherBuild>),
     /// The module belongs to the operating system.
     System(System),
     /// The stored symbols have no functions.
@@ -157,6 +160,8 @@ pub struct Finding {
     /// The releases whose crashes lack it, most crashes first.
     pub releases: Vec<(Release, u64)>,
     pub cause: Cause,
+    /// What the stored symbols cover, as a sentence.
+    pub coverage: Option<String>,
 }
 
 /// The modules that most crashes lack, most crashes first.
@@ -181,23 +186,38 @@ pub fn examine(
             crashes,
             releases,
         } = lacking;
-        let cause = cause(store, dirs, &lack)?;
+        let row = row_of(store, &lack)?;
+        let cause = cause(store, dirs, &lack, row.as_ref())?;
         findings.push(Finding {
             lack,
             crashes,
             releases,
             cause,
+            coverage: row.and_then(|row| row.module.coverage_sentence()),
         });
     }
     Ok(findings)
 }
 
-fn cause(store: &Store, dirs: &SymbolDirs, lack: &Lack) -> Result<Cause, StoreError> {
-    let row = if lack.is_of_program() {
-        store.symbols_by_code(&lack.debug_id)?.into_iter().next()
-    } else {
-        store.symbols_of(&lack.debug_id.to_ascii_uppercase())?
-    };
+/// The stored symbols of the module that lacks something.
+fn row_of(store: &Store, lack: &Lack) -> Result<Option<StoredSymbols>, StoreError> {
+    if lack.is_of_program() {
+        let mut rows = store.symbols_by_code(&lack.debug_id.to_ascii_lowercase())?;
+        // Programs without a build time have the code id of every program of the same size.
+        let named =
+            |row: &StoredSymbols| row.module.code_file.eq_ignore_ascii_case(&lack.debug_file);
+        rows.sort_by_key(|row| !named(row));
+        return Ok(rows.into_iter().next());
+    }
+    store.symbols_of(&lack.debug_id.to_ascii_uppercase())
+}
+
+fn cause(
+    store: &Store,
+    dirs: &SymbolDirs,
+    lack: &Lack,
+    row: Option<&StoredSymbols>,
+) -> Result<Cause, StoreError> {
     let content = row.map(|row| row.module.content());
     match (lack.what, content) {
         (What::Functions, Some(content)) if !content.has_functions() => {
@@ -225,13 +245,19 @@ fn cause(store: &Store, dirs: &SymbolDirs, lack: &Lack) -> Result<Cause, StoreEr
     if others.is_empty() {
         return Ok(Cause::NeverUploaded);
     }
+    let is_unidentified =
+        lack.is_of_program() && others.iter().all(|row| row.module.code_id.is_empty());
     others.sort_by_key(|row| std::cmp::Reverse(added_at(row)));
     let others = others.into_iter().take(OTHERS_MAX).map(|row| OtherBuild {
         added_at: added_at(&row),
         debug_id: row.module.debug_id,
         releases: row.releases,
     });
-    Ok(Cause::OtherBuilds(others.collect()))
+    let others = others.collect();
+    if is_unidentified {
+        return Ok(Cause::Unidentified(others));
+    }
+    Ok(Cause::OtherBuilds(others))
 }
 
 fn added_at(row: &StoredSymbols) -> Timestamp {
@@ -245,6 +271,7 @@ impl Cause {
         match self {
             Self::NeverUploaded => "never_uploaded",
             Self::OtherBuilds(_) => "other_builds",
+            Self::Unidentified(_) => "unidentified",
             Self::System(_) => "system_library",
             Self::Stripped => "no_functions",
             Self::NoUnwind => "no_unwind",
@@ -258,6 +285,9 @@ impl Cause {
             Self::NeverUploaded => "No symbols with this name have been uploaded.".into(),
             Self::OtherBuilds(_) => {
                 "Symbols with this name were uploaded, but for other builds.".into()
+            }
+            Self::Unidentified(_) => {
+                "Symbols with this name were uploaded, but without the program, so the server does not know whether they are of this build.".into()
             }
             Self::System(system) => match system {
                 System::Linux => "A system library. The Linux distribution has its symbols, often through debuginfod.".into(),
@@ -302,6 +332,11 @@ impl Finding {
                 "{file} # the program itself, not stripped of .eh_frame"
             )),
             (Cause::Stripped, Some(_)) => add(format!("{file} # the full PDB, not the public PDB")),
+            // The dump has no record of a debug file: the debug information is in the program, if there is any.
+            (_, None) if self.is_windows_program() => add(format!(
+                "{file} # the program as it was linked, not stripped; of the build with the code id {}",
+                self.lack.debug_id
+            )),
             (Cause::Stripped, None) => add(format!("{file}.debug # or its dSYM, or its .dwp")),
             (_, Some(stem)) => {
                 let program = program(stem);
@@ -318,11 +353,16 @@ impl Finding {
         }
     }
 
+    /// Whether only the code id of a Windows program is known. Build ids of other systems are longer.
+    fn is_windows_program(&self) -> bool {
+        self.lack.is_of_program() && self.lack.debug_id.len() <= 16
+    }
+
     pub fn to_json(&self, server: &str) -> Value {
         let release =
             |release: &Release| json!({ "product": release.product, "version": release.version });
         let others: Vec<Value> = match &self.cause {
-            Cause::OtherBuilds(others) => others
+            Cause::OtherBuilds(others) | Cause::Unidentified(others) => others
                 .iter()
                 .map(|other| {
                     json!({
@@ -348,6 +388,7 @@ impl Finding {
             "releases": releases,
             "cause": self.cause.name(),
             "explanation": self.cause.sentence(),
+            "coverage": self.coverage,
             "other_builds": others,
             "command": self.command(server),
         })
@@ -404,6 +445,7 @@ mod tests {
                 crashes: 1,
                 releases: Vec::new(),
                 cause: Cause::NeverUploaded,
+                coverage: None,
             };
             assert_eq!(finding.command("S").as_deref(), Some(expected));
         }

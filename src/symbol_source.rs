@@ -96,6 +96,11 @@ impl SymbolSource {
         }
         let plain = self.address(wanted, symbol_file);
         addresses.extend(plain.filter(|plain| !addresses.contains(plain)));
+        if self.kind == SourceKind::Symsrv {
+            // symstore with /compress stores a cabinet, and its name has an underscore at the end.
+            let packed = addresses.first().map(|first| packed_name(first));
+            addresses.extend(packed);
+        }
         addresses
     }
 
@@ -135,6 +140,13 @@ impl SymbolSource {
         };
         Some(format!("{at}/{path}"))
     }
+}
+
+/// `app.pdb` -> `app.pd_`
+fn packed_name(address: &str) -> String {
+    let mut name = address.to_owned();
+    name.pop();
+    name + "_"
 }
 
 #[cfg(test)]
@@ -194,10 +206,14 @@ mod tests {
             source.addresses(&program, ""),
             [
                 "http://h/app.exe/5AB38077c000/app.exe",
-                "http://h/app.exe/5ab38077c000/app.exe"
+                "http://h/app.exe/5ab38077c000/app.exe",
+                "http://h/app.exe/5AB38077c000/app.ex_"
             ]
         );
-        assert_eq!(source.addresses(&wanted, "my app.sym").len(), 1);
+        assert_eq!(
+            source.addresses(&wanted, "my app.sym")[1..],
+            ["http://h/my%20app.pdb/AB1/my%20app.pd_"]
+        );
         for (kind, wanted) in [
             (SourceKind::Folder, &wanted),
             (SourceKind::Breakpad, &program),

@@ -111,6 +111,7 @@ fn module(row: &StoredSymbols) -> Value {
         "publics": content.publics,
         "unwind_rules": content.cfi + content.win,
         "usable": content.has_functions() && content.has_unwind(),
+        "coverage": module.coverage_sentence(),
         "last_used_at": row.used_at_ms.map(|ms| Timestamp::from_ms(ms).rfc3339()),
         "uploads": uploads,
         "releases": releases,

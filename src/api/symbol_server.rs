@@ -197,7 +197,8 @@ fn original(module: &Module, wanted: Wanted) -> Option<&Upload> {
         (Wanted::Program, _) => upload.holds_code,
         (_, Kind::Pdb) => true,
         (_, Kind::Pe) => false,
-        _ => upload.content.has_functions() || !upload.holds_code,
+        // A program with names from its symbol table only is not debug information.
+        _ => upload.content.lines > 0 || !upload.holds_code,
     };
     let all = || module.uploads.iter().enumerate().rev();
     let in_use = all().find(|(at, upload)| fits(upload) && module.is_in_use(*at));

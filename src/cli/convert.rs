@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::stackwalk::confine_converter;
-use crate::symbols::{Map, native};
+use crate::symbols::{Map, cabinet, native};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -22,6 +22,9 @@ pub struct Args {
     /// Split debug information of the program
     #[arg(long, value_name = "PATH")]
     parts: Option<PathBuf>,
+    /// Write the files of a cabinet as a tar
+    #[arg(long)]
+    cabinet: bool,
     /// The sender's name for the file
     name: String,
 }
@@ -41,7 +44,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     confine_converter(args.memory_bytes, args.text_bytes_max, args.cpu_seconds)?;
     let mut out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
-    match native::convert(&map, parts.as_deref(), &args.name, &mut out) {
+    let converted = if args.cabinet {
+        cabinet::to_tar(&map, &mut out)
+    } else {
+        native::convert(&map, parts.as_deref(), &args.name, &mut out)
+    };
+    match converted {
         Ok(()) => {
             out.flush()?;
             Ok(ExitCode::SUCCESS)

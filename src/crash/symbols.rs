@@ -74,6 +74,34 @@ impl Content {
     }
 }
 
+/// Bytes of a program's code, and how many of them have what a walk needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// 0 if the file does not say where code is.
+    pub code: u64,
+    /// In functions that have a name.
+    pub named: u64,
+    pub lines: u64,
+    pub unwind: u64,
+}
+
+impl Coverage {
+    /// The share of the code, in percent. A part that is not quite everything is never 100 %.
+    fn percent(&self, bytes: u64) -> u64 {
+        let bytes = bytes.min(self.code);
+        (u128::from(bytes) * 100)
+            .checked_div(self.code.into())
+            .map_or(0, |percent| percent as u64)
+    }
+
+    /// Whether a stack through this code may have frames without a name, a line or a rule.
+    pub fn has_gaps(&self) -> bool {
+        self.percent(self.named) < 90
+            || self.percent(self.lines) < 50
+            || self.percent(self.unwind) < 90
+    }
+}
+
 /// One upload, as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upload {
@@ -92,6 +120,9 @@ pub struct Upload {
     pub stored_bytes: u64,
     pub added_at_ms: i64,
     pub content: Content,
+    /// `None` for text, and for uploads of older versions.
+    #[serde(default)]
+    pub coverage: Option<Coverage>,
     /// There was an upload of the same kind, and this one differs from it.
     pub conflict: bool,
 }
@@ -127,6 +158,35 @@ impl Module {
         }
     }
 
+    /// How much of the code has what a walk finds. `None` if no upload says how much code there is, or if one
+    /// in use does not say what it covers.
+    pub fn coverage(&self) -> Option<Coverage> {
+        let code = self.uploads.iter().filter_map(|upload| upload.coverage);
+        let code = code.map(|coverage| coverage.code).max().unwrap_or(0);
+        let (symbols, unwind) = (self.symbols().coverage?, self.unwind().coverage?);
+        (code > 0).then_some(Coverage {
+            code,
+            unwind: unwind.unwind,
+            ..symbols
+        })
+    }
+
+    /// A sentence about [`Self::coverage`].
+    pub fn coverage_sentence(&self) -> Option<String> {
+        let coverage = self.coverage()?;
+        let exports = if self.symbols().content.has_functions() {
+            ""
+        } else {
+            " (exports only)"
+        };
+        Some(format!(
+            "of the code, {} % has names{exports}, {} % has source lines, {} % has unwind rules",
+            coverage.percent(coverage.named),
+            coverage.percent(coverage.lines),
+            coverage.percent(coverage.unwind)
+        ))
+    }
+
     pub fn symbols(&self) -> &Upload {
         &self.uploads[self.symbols_from]
     }
@@ -146,5 +206,31 @@ impl Module {
     /// Whether its indexes are valid. It must be checked because modules are read from files.
     pub fn is_sound(&self) -> bool {
         self.symbols_from < self.uploads.len() && self.unwind_from < self.uploads.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_never_rounded_up_and_never_more_than_all() {
+        let coverage = Coverage {
+            code: 1000,
+            named: 999,
+            lines: 5000,
+            unwind: 0,
+        };
+        let shares = [coverage.named, coverage.lines, coverage.unwind];
+        assert_eq!(shares.map(|bytes| coverage.percent(bytes)), [99, 100, 0]);
+        assert!(coverage.has_gaps());
+        let huge = Coverage {
+            code: u64::MAX,
+            named: u64::MAX,
+            lines: u64::MAX,
+            unwind: u64::MAX,
+        };
+        assert!(!huge.has_gaps());
+        assert_eq!(Coverage::default().percent(7), 0);
     }
 }

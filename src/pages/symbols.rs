@@ -192,6 +192,9 @@ impl View<'_> {
                     div.small { span.sig { (shown(&other.debug_id)) } " " (ago(other.added_at, self.now)) (versions(&other.releases)) }
                 }
             }
+            @if let Some(coverage) = &finding.coverage {
+                div.small { "Now: " (shown(coverage)) "." }
+            }
             @if let Some(command) = finding.command(&self.address) {
                 div.small.muted { code { (shown(&command)) } }
             }

@@ -19,13 +19,13 @@ use super::command::Command;
 use super::error::StoreError;
 use super::handle::Store;
 use super::rows::{
-    self, ContentRow, KindRow, ModuleRow, ReleaseRow, Stored, SymbolsRow, UploadRow,
+    self, ContentRow, CoverageRow, KindRow, ModuleRow, ReleaseRow, Stored, SymbolsRow, UploadRow,
 };
 use super::tables::*;
 use super::txn::Txn;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::crash::lack::{Lack, What};
-use crate::crash::symbols::{Content, Kind, Module, Upload};
+use crate::crash::symbols::{Content, Coverage, Kind, Module, Upload};
 
 /// Releases that are kept for a module.
 const RELEASES_MAX: usize = 64;
@@ -404,6 +404,12 @@ fn upload_row(upload: &Upload) -> UploadRow {
         stored_bytes: upload.stored_bytes,
         added_at_ms: upload.added_at_ms,
         conflict: upload.conflict,
+        coverage: upload.coverage.map(|coverage| CoverageRow {
+            code: coverage.code,
+            named: coverage.named,
+            lines: coverage.lines,
+            unwind: coverage.unwind,
+        }),
     }
 }
 
@@ -435,5 +441,11 @@ fn upload(row: UploadRow) -> Upload {
         stored_bytes: row.stored_bytes,
         added_at_ms: row.added_at_ms,
         conflict: row.conflict,
+        coverage: row.coverage.map(|coverage| Coverage {
+            code: coverage.code,
+            named: coverage.named,
+            lines: coverage.lines,
+            unwind: coverage.unwind,
+        }),
     }
 }

@@ -46,6 +46,7 @@ pub struct Arrival {
 enum Format {
     Zip,
     Tar,
+    Cabinet,
     Packed(Packing),
     /// A program or its debug file.
     Native,
@@ -87,7 +88,7 @@ const MAGICS: &[(&[u8], Format)] = &[
         ),
     ),
     (b"7z\xbc\xaf\x27\x1c", Format::Other("a 7z archive", REPACK)),
-    (b"MSCF", Format::Other("a cabinet archive", REPACK)),
+    (b"MSCF", Format::Cabinet),
     (
         b"!<arch>",
         Format::Other(
@@ -225,7 +226,10 @@ impl Arriving<'_> {
         let format = format_of(&start);
         let whole = io::Cursor::new(start).chain(input);
         let mut input = BufReader::with_capacity(64 * 1024, whole);
-        let is_layer = matches!(format, Format::Zip | Format::Tar | Format::Packed(_));
+        let is_layer = matches!(
+            format,
+            Format::Zip | Format::Tar | Format::Cabinet | Format::Packed(_)
+        );
         if layers == 0 && is_layer {
             return Err(refused(format!(
                 "it is an archive nested in {LAYERS_MAX} other archives; {REPACK}"
@@ -246,6 +250,12 @@ impl Arriving<'_> {
             Format::Tar => {
                 self.is_archive = true;
                 self.take_tar(input, name, layers - 1)
+            }
+            Format::Cabinet => {
+                let mut file =
+                    (self.receiver.symbol_store.incoming_file()).map_err(Refused::Storage)?;
+                self.spool(&mut input, &mut file)?;
+                self.take_cabinet(&file, name, layers - 1)
             }
             Format::Native => self.take_native(&mut input, name),
             Format::Sources => self.take_sources(&mut input, name),
@@ -312,6 +322,7 @@ impl Arriving<'_> {
             Ok(Native {
                 kind: head.kind,
                 holds_code: head.holds_code,
+                coverage: head.coverage,
                 file: file.as_file().try_clone()?,
                 sha256,
                 bytes,
@@ -389,6 +400,17 @@ impl Arriving<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A cabinet, as Microsoft's tools compress the files of a symbol server: `app.pd_`. A child process makes a
+    /// tar of it.
+    fn take_cabinet(&mut self, cabinet: &File, name: &str, layers: usize) -> Result<(), Refused> {
+        let receiver = self.receiver;
+        let mut tar = (receiver.symbol_store.incoming_file()).map_err(Refused::Storage)?;
+        (receiver.converter).unpack(cabinet, &tar, self.budget.left())?;
+        tar.rewind().map_err(Refused::Storage)?;
+        let bounded = self.budget.bounded(BufReader::new(tar));
+        self.take_tar(bounded, name, layers)
     }
 
     fn take_tar(&mut self, input: impl Read, name: &str, layers: usize) -> Result<(), Refused> {
@@ -531,6 +553,7 @@ mod tests {
             format_of(b"MDMP\x93\xa7"),
             Format::Other("a minidump", _)
         ));
+        assert_eq!(format_of(b"MSCF\0\0\0\0"), Format::Cabinet);
         let mut tar = [0; MAGIC_BYTES];
         tar[257..262].copy_from_slice(b"ustar");
         assert_eq!(format_of(&tar), Format::Tar);

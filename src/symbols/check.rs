@@ -26,6 +26,12 @@ const CODE_ID_DIGITS_MAX: usize = 128;
 /// Number of bad lines that are reported one by one. The others are only counted.
 const LINES_NAMED_MAX: usize = 5;
 
+/// The line of our converter that says: functions without lines have names because they are exported. They are
+/// counted as exported symbols, so that the functions of the debug file are used when it arrives.
+pub(super) const EXPORTS_LINE: &str = "INFO NAMES exports";
+/// The beginning of the name of a function of which only the extent is known. dump_syms writes the same.
+pub(super) const UNKNOWN_FUNCTION: &str = "<unknown in ";
+
 /// The module of a symbol file, from its `MODULE` line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModuleLine {
@@ -89,6 +95,7 @@ pub fn check(input: &mut impl BufRead, output: &mut impl Write) -> Result<Checke
     text.write_line(first.as_bytes())?;
     let mut within = Within::Nothing;
     let mut content = Content::default();
+    let mut only_exports = false;
     let mut code = None;
     let mut good = 1u64;
     let mut left_out = Vec::new();
@@ -98,6 +105,7 @@ pub fn check(input: &mut impl BufRead, output: &mut impl Write) -> Result<Checke
             Some(next) => {
                 within = next;
                 code = code.or_else(|| code_of(line));
+                only_exports |= line == EXPORTS_LINE.as_bytes();
                 good += 1;
                 text.write_line(line)?;
             }
@@ -129,6 +137,9 @@ pub fn check(input: &mut impl BufRead, output: &mut impl Write) -> Result<Checke
         notes.push(format!(
             "{left_out_count} invalid lines were ignored: line {first}{more}"
         ));
+    }
+    if only_exports {
+        content.publics += std::mem::take(&mut content.functions);
     }
     let (code_id, code_file) = code.unwrap_or_default();
     Ok(Checked {
@@ -362,6 +373,9 @@ fn record(line: &[u8], within: Within, content: &mut Content) -> Option<Within> 
     let (counted, next) = match text::record(line)? {
         // Only the MODULE record of the first line counts.
         Record::Module { .. } => return None,
+        Record::Function { name, .. } if name.starts_with(UNKNOWN_FUNCTION) => {
+            return Some(Within::Function);
+        }
         Record::Function { .. } => (&mut content.functions, Within::Function),
         Record::CfiInit { .. } => (&mut content.cfi, Within::Cfi),
         Record::Public(..) => (&mut content.publics, Within::Nothing),
@@ -427,6 +441,20 @@ mod tests {
         let latin = [plain.as_bytes(), b"PUBLIC 30 0 caf\xe9\n"].concat();
         let (_, repaired) = checked(&latin).expect("repaired");
         assert!(repaired.ends_with("PUBLIC 30 0 caf\u{fffd}\n"));
+    }
+
+    #[test]
+    fn functions_without_names_and_exports_are_not_counted_as_functions() {
+        let records = "FUNC 10 4 0 f\nFUNC 20 4 0 <unknown in app>\nPUBLIC 30 0 g\n";
+        let counts = |text: &str| {
+            let (checked, _) = checked(text.as_bytes()).expect("good");
+            (checked.content.functions, checked.content.publics)
+        };
+        assert_eq!(counts(&format!("{MODULE}{records}")), (1, 1));
+        assert_eq!(
+            counts(&format!("{MODULE}{EXPORTS_LINE}\n{records}")),
+            (0, 2)
+        );
     }
 
     #[test]

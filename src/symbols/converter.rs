@@ -5,6 +5,7 @@
 //! [`super::native::convert`] to the file on its standard output. It opens only one other file, the other
 //! halves of the file's units, if it is given any. It does this before it looks at a byte.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
@@ -57,17 +58,44 @@ impl Converter {
         name: &str,
         output: &File,
     ) -> Result<(), Refused> {
-        let mut native = native.try_clone().map_err(Refused::Storage)?;
         let mut bytes = native.metadata().map_err(Refused::Storage)?.len();
+        let mut options = Vec::new();
         if let Some(parts) = parts {
             bytes += parts.metadata().map_err(Refused::Storage)?.len();
+            options.extend([OsStr::new("--parts"), parts.as_os_str()]);
         }
+        options.extend(["--", name].map(OsStr::new));
+        self.run(native, bytes, self.text_bytes_max, &options, output)
+    }
+
+    /// Writes the files of a cabinet into `output`, as a tar of at most `bytes_max` bytes.
+    pub(super) fn unpack(
+        &self,
+        cabinet: &File,
+        output: &File,
+        bytes_max: u64,
+    ) -> Result<(), Refused> {
+        let bytes = cabinet.metadata().map_err(Refused::Storage)?.len();
+        let options = ["--cabinet", "--", "cabinet"].map(OsStr::new);
+        self.run(cabinet, bytes, bytes_max, &options, output)
+    }
+
+    /// Runs a child that reads `input` and writes `output`. Its limits are for `bytes` of input.
+    fn run(
+        &self,
+        input: &File,
+        bytes: u64,
+        output_bytes_max: u64,
+        options: &[&OsStr],
+        output: &File,
+    ) -> Result<(), Refused> {
+        let mut input = input.try_clone().map_err(Refused::Storage)?;
         let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
         let time = TIME_FREE.saturating_add(TIME_PER_MIB.saturating_mul(mib));
         let deadline = time.min(self.deadline);
         let memory = MEMORY_BYTES_FREE.saturating_add(bytes.saturating_mul(MEMORY_PER_BYTE));
         let memory_bytes = memory.min(self.memory_bytes);
-        native.rewind().map_err(Refused::Storage)?;
+        input.rewind().map_err(Refused::Storage)?;
         let output = output.try_clone().map_err(Refused::Storage)?;
         let mut reason = tempfile::tempfile().map_err(Refused::Storage)?;
         let stderr = reason.try_clone().map_err(Refused::Storage)?;
@@ -75,15 +103,10 @@ impl Converter {
         command
             .arg("convert-symbols")
             .args(["--memory-bytes", &memory_bytes.to_string()])
-            .args(["--text-bytes-max", &self.text_bytes_max.to_string()])
-            .args(["--cpu-seconds", &deadline.as_secs().max(1).to_string()]);
-        if let Some(parts) = parts {
-            command.arg("--parts").arg(parts);
-        }
-        command
-            .arg("--")
-            .arg(name)
-            .stdin(Stdio::from(native))
+            .args(["--text-bytes-max", &output_bytes_max.to_string()])
+            .args(["--cpu-seconds", &deadline.as_secs().max(1).to_string()])
+            .args(options)
+            .stdin(Stdio::from(input))
             .stdout(Stdio::from(output))
             .stderr(Stdio::from(stderr))
             .env_clear();

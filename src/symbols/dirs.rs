@@ -14,6 +14,8 @@ use crate::crash::symbols::DEBUG_ID_DIGITS;
 
 /// Length of a code id in text: at least 9 for a Windows program, 40 for a usual build id, and up to 64.
 const CODE_ID_DIGITS: std::ops::RangeInclusive<usize> = 9..=64;
+/// Length of the code id of a Windows program: 8 digits of time, and 1 to 8 of size.
+const PROGRAM_ID_DIGITS: std::ops::RangeInclusive<usize> = 9..=16;
 /// Limit of bytes of a list of debug ids.
 const CODE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -68,8 +70,23 @@ impl SymbolDirs {
     pub fn find_by_either_id(&self, file: &str, id: &str) -> Option<SymbolFile> {
         match checked_id(id) {
             Some(debug_id) => self.find(file, debug_id),
-            None => self.find(file, &self.debug_id_of(id)?),
+            None => self.find(file, &self.debug_id_of_program(file, id)?),
         }
+    }
+
+    /// The debug id of the module of the program `file`. Programs without a build time in their header (Go) have
+    /// the code id of every program of the same size, so the one with this name is preferred.
+    pub fn debug_id_of_program(&self, file: &str, code_id: &str) -> Option<String> {
+        let named = debug_id_of_code(code_id, file).filter(|id| {
+            let folders = self
+                .dirs
+                .iter()
+                .filter_map(|dir| Some((dir, folder_of_id(dir, id)?)));
+            let mut found =
+                folders.filter_map(|(dir, folder)| file_below(dir, &folder.join(DESCRIPTION)));
+            found.next().is_some()
+        });
+        named.or_else(|| self.debug_id_of(code_id))
     }
 
     /// The debug id of a program's module. It is needed if only the program is known, because a dump may lack
@@ -95,6 +112,20 @@ pub(super) fn code_path(root: &Path, code_id: &str) -> Option<PathBuf> {
     let is_usable = CODE_ID_DIGITS.contains(&code_id.len())
         && code_id.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_usable.then(|| root.join("by-code-id").join(code_id.to_ascii_lowercase()))
+}
+
+/// The debug id of a Windows program that has none, because its linker wrote no CodeView record (MinGW, Go, Wine):
+/// its code id, which is the time of the build and the size of the image, filled up with zeros. Without a time,
+/// programs of one size would be one module, so the id ends with a hash of the name.
+pub(super) fn debug_id_of_code(code_id: &str, file: &str) -> Option<String> {
+    let is_usable = PROGRAM_ID_DIGITS.contains(&code_id.len())
+        && code_id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let has_time = !code_id.starts_with("00000000");
+    let name = match checked_leaf(file).unwrap_or_default().to_ascii_lowercase() {
+        _ if has_time => 0,
+        name => xxhash_rust::xxh3::xxh3_64(name.as_bytes()) as u32,
+    };
+    is_usable.then(|| format!("{:0<24}{name:08X}0", code_id.to_ascii_uppercase()))
 }
 
 /// The metadata of a file below `root`; `None` if it is not a file, or if its path contains a link below
@@ -175,6 +206,28 @@ mod tests {
             ("pdb", "pdb.sym"),
         ] {
             assert_eq!(symbol_file_name(leaf), expected, "{leaf}");
+        }
+    }
+
+    #[test]
+    fn a_program_without_a_debug_id_has_one_from_its_code_id() {
+        let of = |code_id, file| debug_id_of_code(code_id, file);
+        let id = of("6b0c541e74000", "wd.exe").expect("an id");
+        assert_eq!(
+            id,
+            "6B0C541E74000000000000000000000000"
+                .split_at(32)
+                .0
+                .to_owned()
+                + "0"
+        );
+        assert_eq!(checked_id(&id), Some(id.as_str()));
+        assert_eq!(of("6b0c541e74000", "renamed.exe"), Some(id));
+        let go = |file| of("000000005000", file).expect("an id");
+        assert_eq!(go("c:\\a\\Tool.exe"), go("tool.exe"));
+        assert_ne!(go("tool.exe"), go("other.exe"));
+        for bad in ["", "12345678", "6b0c541e740000000", "6b0c541e7400x"] {
+            assert_eq!(of(bad, "a"), None, "{bad}");
         }
     }
 

@@ -203,6 +203,7 @@ fn take(
         Ok(Native {
             kind: head.kind,
             holds_code: head.holds_code,
+            coverage: head.coverage,
             bytes: file.metadata()?.len(),
             file,
             sha256,

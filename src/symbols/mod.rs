@@ -2,7 +2,8 @@
 //!
 //! An upload takes these steps:
 //!
-//! 1. [`arrival`] recognises the format of each file. `unpack` decompresses it within one budget.
+//! 1. [`arrival`] recognises the format of each file. `unpack` decompresses it within one budget, a child process
+//!    unpacks cabinets ([`cabinet`]).
 //! 2. [`converter`] starts a child process, in which [`native`] converts a program or debug file into the text of a
 //!    symbol file.
 //! 3. `halves` waits for the other halves of split DWARF. [`split`] joins them with their program.
@@ -18,6 +19,7 @@
 //! `stackwalk` decides what symbols mean for a frame.
 
 pub mod arrival;
+pub mod cabinet;
 pub mod check;
 pub mod converter;
 mod dirs;

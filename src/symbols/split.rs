@@ -9,9 +9,15 @@
 //!
 //! Halves are matched by their ids only, never by file names. Both forms are read: DWARF 5, and the older GNU
 //! form (`-gdwarf-4`).
+//!
+//! The same is done for debug files that the tool dwz made smaller: entries that several files of a package have
+//! are in one common file, to which `.gnu_debugaltlink` refers by its build id. Without it, inlined functions
+//! have no names.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 
 use gimli::{
     AttributeValue, DwarfPackageSections, DwarfSections, EndianSlice, RunTimeEndian, Section,
@@ -46,11 +52,25 @@ pub struct Skeleton {
     pub id: u64,
     /// Name of the file to which the compiler wrote the other half, without folders.
     pub name: String,
+    /// It is not a half, but the file with the entries that several debug files have in common.
+    #[serde(default)]
+    pub is_common: bool,
 }
+
+/// Limit of parsed units of other files and places that are kept for references to them.
+const UNITS_KEPT_MAX: usize = 1024;
 
 /// A note about what the symbol file of a program with skeletons lacks, and what would help.
 pub(super) fn note_of(skeletons: &[Skeleton]) -> Option<String> {
     const NAMED: usize = 5;
+    let (common, skeletons): (Vec<_>, Vec<_>) =
+        skeletons.iter().partition(|skeleton| skeleton.is_common);
+    if let ([], Some(common)) = (&skeletons[..], common.first()) {
+        return Some(format!(
+            "the names of inlined functions are in {}, which dwz made for several debug files; also send that file",
+            common.name
+        ));
+    }
     if skeletons.is_empty() {
         return None;
     }
@@ -79,13 +99,70 @@ pub(super) fn units(count: usize) -> String {
 
 /// Whether a file contains the other halves of units: a `.dwo` or a `.dwp`.
 pub(super) fn is_part(elf: &ElfObject<'_>) -> bool {
-    elf.has_section("debug_info.dwo") || elf.has_section("debug_cu_index")
+    elf.has_section("debug_info.dwo") || elf.has_section("debug_cu_index") || is_common(elf)
+}
+
+/// Whether a file has the common entries of several debug files. It is no program: it has neither code nor
+/// addresses, and all its units are parts of others.
+pub(super) fn is_common(elf: &ElfObject<'_>) -> bool {
+    if elf.kind() != symbolic_debuginfo::ObjectKind::Relocatable
+        || !elf.has_section("debug_info")
+        || elf.code_id().is_none()
+    {
+        return false;
+    }
+    let sections = sections_of(elf);
+    let dwarf = borrowed(&sections, endian_of(elf));
+    let first = dwarf.units().next().ok().flatten();
+    let unit = first.and_then(|header| dwarf.unit(header).ok());
+    unit.is_some_and(|unit| {
+        let mut entries = unit.entries();
+        let root = entries.next_dfs().ok().flatten();
+        root.is_some_and(|root| root.tag() == constants::DW_TAG_partial_unit)
+    })
+}
+
+/// The link of a debug file to a common file.
+struct Link<'d> {
+    name: String,
+    build_id: Bytes<'d>,
+}
+
+fn link_of<'d>(elf: &ElfObject<'d>) -> Option<Link<'d>> {
+    let content = section(elf, ".gnu_debugaltlink");
+    let end = memchr::memchr(0, &content)?;
+    let name = String::from_utf8_lossy(&content[..end]).into_owned();
+    let build_id = match content {
+        Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[end + 1..]),
+        Cow::Owned(bytes) => Cow::Owned(bytes[end + 1..].to_vec()),
+    };
+    (!build_id.is_empty()).then_some(Link { name, build_id })
+}
+
+/// The first bytes of a build id as a number, by which files are matched first.
+fn id_of_build(build_id: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    for (to, from) in first.iter_mut().zip(build_id) {
+        *to = *from;
+    }
+    u64::from_be_bytes(first)
+}
+
+/// The last component of a path, for display.
+fn leaf_of(path: &str) -> String {
+    let leaf = path.rsplit(['/', '\\']).next().unwrap_or_default();
+    let leaf = leaf.chars().filter(|char| !char.is_control());
+    leaf.take(NAME_CHARS_MAX).collect()
 }
 
 /// The ids of the units in a `.dwo` or `.dwp`, in the order of the file.
 pub(super) fn ids_of(part: &ElfObject<'_>) -> Result<Vec<u64>, gimli::Error> {
     let mut ids = Vec::new();
     let mut unread = None;
+    if is_common(part) {
+        let id = part.code_id().and_then(|id| bytes_of(id.as_str()));
+        return Ok(id.iter().map(|id| id_of_build(id)).collect());
+    }
     Part::load(part)?.each_unit(&Dwarf::default(), &mut |half| match half {
         Ok((_, unit)) => ids.extend(unit.dwo_id.map(|id| id.0)),
         Err(error) => unread = Some(error),
@@ -99,6 +176,13 @@ pub(super) fn ids_of(part: &ElfObject<'_>) -> Result<Vec<u64>, gimli::Error> {
 /// The skeletons of a program, in the order of their units.
 pub(super) fn skeletons_of(elf: &ElfObject<'_>) -> Vec<Skeleton> {
     let mut found = Vec::new();
+    if let Some(link) = link_of(elf) {
+        found.push(Skeleton {
+            id: id_of_build(&link.build_id),
+            name: leaf_of(&link.name),
+            is_common: true,
+        });
+    }
     // Halves refer to addresses by index into this section. Ordinary programs of gcc and rustc do not have
     // it, and decompressing and searching their sections a second time is not free.
     if !elf.has_section("debug_addr") {
@@ -115,16 +199,155 @@ pub(super) fn skeletons_of(elf: &ElfObject<'_>) -> Vec<Skeleton> {
             let name = unit.dwo_name().ok().flatten();
             let name = name.and_then(|name| dwarf.attr_string(&unit, name).ok());
             let name = name.map(|name| String::from_utf8_lossy(name.slice()).into_owned());
-            let name = name.unwrap_or_default();
-            let leaf = name.rsplit(['/', '\\']).next().unwrap_or_default();
-            let leaf = leaf.chars().filter(|char| !char.is_control());
             found.push(Skeleton {
                 id: id.0,
-                name: leaf.take(NAME_CHARS_MAX).collect(),
+                name: leaf_of(&name.unwrap_or_default()),
+                is_common: false,
             });
         }
     }
     found
+}
+
+/// The bytes of a number in hex.
+fn bytes_of(hex: &str) -> Option<Vec<u8>> {
+    let pairs = hex.as_bytes().chunks(2);
+    pairs
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
+}
+
+/// The one of `parts` that has the common entries of `elf`.
+pub(super) fn common_of<'p, 'd>(
+    elf: &ElfObject<'_>,
+    parts: &'p [ElfObject<'d>],
+) -> Option<&'p ElfObject<'d>> {
+    let link = link_of(elf)?;
+    let is_meant = |part: &&ElfObject<'_>| {
+        let id = part.code_id().and_then(|id| bytes_of(id.as_str()));
+        id.is_some_and(|id| id == *link.build_id) && is_common(part)
+    };
+    parts.iter().find(is_meant)
+}
+
+/// Reads the functions of `elf`, whose names may be in `common`. Calls `read` for the functions of some units at a
+/// time.
+pub(super) fn join_common(
+    elf: &ElfObject<'_>,
+    common: &ElfObject<'_>,
+    symbols: &SymbolMap<'_>,
+    read: &mut dyn FnMut(&DwarfDebugSession<'_>),
+) -> Joined {
+    let (sections, common_sections) = (sections_of(elf), sections_of(common));
+    let endian = endian_of(elf);
+    let program = sections.borrow_with_sup(Some(&common_sections), |bytes| {
+        EndianSlice::new(bytes, endian)
+    });
+    let mut joined = Joined::default();
+    joined
+        .ids
+        .extend(link_of(elf).map(|link| id_of_build(&link.build_id)));
+    let others = Others {
+        own: Units::of(&program),
+        common: program.sup().map(Units::of),
+    };
+    let mut joining = Joining {
+        elf,
+        symbols,
+        program: &program,
+        plain: Plain::new(endian),
+        read,
+    };
+    let mut headers = program.units();
+    while let Some(header) = headers.next().transpose() {
+        let added = header
+            .and_then(|header| program.unit(header))
+            .and_then(|unit| joining.plain.add(&program, &unit, &unit, Some(&others)));
+        if let Err(error) = added {
+            joined.fail(&error);
+        }
+        if joining.plain.info.len() >= PLAIN_BYTES_MAX {
+            joining.flush(&mut joined);
+        }
+    }
+    joining.flush(&mut joined);
+    joined
+}
+
+/// Passes plain units on as a whole.
+struct Joining<'j, 'a> {
+    elf: &'j ElfObject<'j>,
+    symbols: &'j SymbolMap<'j>,
+    program: &'j Dwarf<'a>,
+    plain: Plain,
+    read: &'j mut dyn FnMut(&DwarfDebugSession<'_>),
+}
+
+impl Joining<'_, '_> {
+    fn flush(&mut self, joined: &mut Joined) {
+        if self.plain.info.is_empty() {
+            return;
+        }
+        let source = Source {
+            plain: &self.plain,
+            program: self.program,
+        };
+        let load_address = self.elf.load_address().cast_signed();
+        let symbols = self.symbols.clone();
+        match DwarfDebugSession::parse(&source, symbols, load_address, self.elf.kind()) {
+            Ok(session) => (self.read)(&session),
+            Err(error) => joined.fail(&error),
+        }
+        self.plain = Plain::new(self.plain.endian);
+    }
+}
+
+/// Units to which entries of other units refer.
+struct Others<'a> {
+    own: Units<'a>,
+    common: Option<Units<'a>>,
+}
+
+/// The units of one file, found by the position of an entry.
+struct Units<'a> {
+    dwarf: &'a Dwarf<'a>,
+    /// The units by position.
+    headers: Vec<(usize, gimli::UnitHeader<Slice<'a>>)>,
+    /// By the index of the header.
+    parsed: RefCell<HashMap<usize, Option<Rc<Unit<'a>>>>>,
+}
+
+impl<'a> Units<'a> {
+    fn of(dwarf: &'a Dwarf<'a>) -> Self {
+        let mut headers = Vec::new();
+        let mut all = dwarf.units();
+        while let Ok(Some(header)) = all.next() {
+            if let Some(at) = header.debug_info_offset() {
+                headers.push((at.0, header));
+            }
+        }
+        Self {
+            dwarf,
+            headers,
+            parsed: RefCell::default(),
+        }
+    }
+
+    /// The unit of the entry at a position, and the entry's position within it.
+    fn find(&self, at: gimli::DebugInfoOffset) -> Option<(Rc<Unit<'a>>, gimli::UnitOffset)> {
+        let after = self.headers.partition_point(|(start, _)| *start <= at.0);
+        let index = after.checked_sub(1)?;
+        let (_, header) = &self.headers[index];
+        let offset = at.to_unit_offset(header)?;
+        let mut parsed = self.parsed.borrow_mut();
+        if parsed.len() >= UNITS_KEPT_MAX && !parsed.contains_key(&index) {
+            parsed.clear();
+        }
+        let unit = parsed
+            .entry(index)
+            .or_insert_with(|| self.dwarf.unit(*header).ok().map(Rc::new));
+        Some((unit.clone()?, offset))
+    }
 }
 
 /// The files in `bytes`, with their names. `bytes` is one `.dwo` or `.dwp`, or a tar of them.
@@ -183,21 +406,12 @@ pub(super) fn join(
         }
     }
     let mut joined = Joined::default();
-    let mut plain = Plain::new(endian);
-    let mut flush = |plain: &mut Plain, joined: &mut Joined| {
-        if plain.info.is_empty() {
-            return;
-        }
-        let source = Source {
-            plain,
-            program: &program,
-        };
-        let load_address = elf.load_address().cast_signed();
-        match DwarfDebugSession::parse(&source, symbols.clone(), load_address, elf.kind()) {
-            Ok(session) => read(&session),
-            Err(error) => joined.fail(&error),
-        }
-        *plain = Plain::new(endian);
+    let mut joining = Joining {
+        elf,
+        symbols,
+        program: &program,
+        plain: Plain::new(endian),
+        read,
     };
     for part in parts {
         let part = match Part::load(part) {
@@ -214,19 +428,19 @@ pub(super) fn join(
                     return Ok(None);
                 };
                 unit.copy_relocated_attributes(&skeleton);
-                plain.add(dwarf, &unit, &skeleton)?;
+                joining.plain.add(dwarf, &unit, &skeleton, None)?;
                 Ok(unit.dwo_id)
             });
             match added {
                 Ok(id) => joined.ids.extend(id.map(|id| id.0)),
                 Err(error) => joined.fail(&error),
             }
-            if plain.info.len() >= PLAIN_BYTES_MAX {
-                flush(&mut plain, &mut joined);
+            if joining.plain.info.len() >= PLAIN_BYTES_MAX {
+                joining.flush(&mut joined);
             }
         });
     }
-    flush(&mut plain, &mut joined);
+    joining.flush(&mut joined);
     joined
 }
 
@@ -426,9 +640,10 @@ impl Plain {
         dwarf: &Dwarf<'a>,
         unit: &Unit<'a>,
         skeleton: &Unit<'_>,
+        others: Option<&Others<'a>>,
     ) -> Result<(), gimli::Error> {
         let before = (self.info.len(), self.ranges.len());
-        let result = self.try_add(dwarf, unit, skeleton);
+        let result = self.try_add(dwarf, unit, skeleton, others);
         if result.is_err() {
             self.info.truncate(before.0);
             self.ranges.truncate(before.1);
@@ -441,6 +656,7 @@ impl Plain {
         dwarf: &Dwarf<'a>,
         unit: &Unit<'a>,
         skeleton: &Unit<'_>,
+        others: Option<&Others<'a>>,
     ) -> Result<(), gimli::Error> {
         let address_bytes = skeleton.encoding().address_size;
         let start = self.begin_unit(address_bytes);
@@ -460,7 +676,7 @@ impl Plain {
                 open.pop();
                 self.info.push(0);
             }
-            if self.push_function(dwarf, unit, &entry, address_bytes)? {
+            if self.push_function(dwarf, unit, &entry, address_bytes, others)? {
                 open.push(entry.depth());
             }
         }
@@ -518,6 +734,7 @@ impl Plain {
         unit: &Unit<'a>,
         entry: &Entry<'a>,
         address_bytes: u8,
+        others: Option<&Others<'a>>,
     ) -> Result<bool, gimli::Error> {
         let inlined = match entry.tag() {
             constants::DW_TAG_subprogram => 0,
@@ -531,7 +748,7 @@ impl Plain {
             }
             return Ok(entry.has_children());
         }
-        let (name, mangled) = name_of(dwarf, unit, entry);
+        let (name, mangled) = name_of(dwarf, unit, entry, others);
         let scattered = if ranges.len() > 1 { SCATTERED } else { 0 };
         push_leb(&mut self.info, UNIT + 1 + (inlined | mangled | scattered));
         self.push_text(name);
@@ -632,45 +849,85 @@ fn ranges_of<'a>(
 }
 
 /// The name of a function, its own or that of the entry that it refers to, and [`MANGLED`] if it is a linkage
-/// name.
-fn name_of<'a>(dwarf: &Dwarf<'a>, unit: &Unit<'a>, entry: &Entry<'a>) -> (Option<&'a [u8]>, u64) {
+/// name. Entries of other units are in `others`; without it, they are not found.
+fn name_of<'a>(
+    dwarf: &Dwarf<'a>,
+    unit: &Unit<'a>,
+    entry: &Entry<'a>,
+    others: Option<&Others<'a>>,
+) -> (Option<&'a [u8]>, u64) {
+    let references = [
+        constants::DW_AT_abstract_origin,
+        constants::DW_AT_specification,
+    ];
+    let target_of = |entry: &Entry<'a>| references.iter().find_map(|name| entry.attr_value(*name));
+    if let Some(name) = own_name(dwarf, unit, entry) {
+        return name;
+    }
+    let mut target = target_of(entry);
+    // The unit and the file of the last entry, if it is another one.
+    let mut place: Option<(Rc<Unit<'a>>, &Units<'a>)> = None;
+    for _ in 0..REFERENCES_MAX {
+        let own = others.map(|others| &others.own);
+        let common = others.and_then(|others| others.common.as_ref());
+        let (found, offset) = match target {
+            Some(AttributeValue::UnitRef(offset)) => (None, offset),
+            // Compilers do not write references to other units of a half. dwz does.
+            Some(AttributeValue::DebugInfoRef(at)) => {
+                let Some(units) = place.as_ref().map(|place| place.1).or(own) else {
+                    break;
+                };
+                let Some((unit, offset)) = units.find(at) else {
+                    break;
+                };
+                (Some((unit, units)), offset)
+            }
+            Some(AttributeValue::DebugInfoRefSup(at)) => {
+                let Some((units, (unit, offset))) =
+                    common.and_then(|units| Some((units, units.find(at)?)))
+                else {
+                    break;
+                };
+                (Some((unit, units)), offset)
+            }
+            _ => break,
+        };
+        place = found.or(place);
+        let (dwarf, unit) = match &place {
+            Some((unit, units)) => (units.dwarf, &**unit),
+            None => (dwarf, unit),
+        };
+        let Ok(entry) = unit.entry(offset) else {
+            break;
+        };
+        if let Some(name) = own_name(dwarf, unit, &entry) {
+            return name;
+        }
+        target = target_of(&entry);
+    }
+    (None, 0)
+}
+
+fn own_name<'a>(
+    dwarf: &Dwarf<'a>,
+    unit: &Unit<'a>,
+    entry: &Entry<'a>,
+) -> Option<(Option<&'a [u8]>, u64)> {
     let text = |value| {
         let text = dwarf.attr_string(unit, value).ok();
         text.map(|text| text.slice())
     };
-    let own = |entry: &Entry<'a>| {
-        let mangled = [
-            constants::DW_AT_linkage_name,
-            constants::DW_AT_MIPS_linkage_name,
-        ];
-        let mangled = mangled.iter().find_map(|name| entry.attr_value(*name));
-        let plain = || entry.attr_value(constants::DW_AT_name);
-        match mangled {
-            Some(value) => Some((text(value), MANGLED)),
-            None => plain().map(|value| (text(value), 0)),
-        }
-    };
-    let mut next = Cow::Borrowed(entry);
-    for _ in 0..REFERENCES_MAX {
-        if let Some(name) = own(&next) {
-            return name;
-        }
-        let references = [
-            constants::DW_AT_abstract_origin,
-            constants::DW_AT_specification,
-        ];
-        let target = references.iter().find_map(|name| next.attr_value(*name));
-        // A reference to another unit is not followed, because a half is read alone. Compilers do not write
-        // such references for names by default (ADR 21).
-        let Some(AttributeValue::UnitRef(offset)) = target else {
-            break;
-        };
-        let Ok(found) = unit.entry(offset) else {
-            break;
-        };
-        next = Cow::Owned(found);
+    let mangled = [
+        constants::DW_AT_linkage_name,
+        constants::DW_AT_MIPS_linkage_name,
+    ];
+    let mangled = mangled.iter().find_map(|name| entry.attr_value(*name));
+    match mangled {
+        Some(value) => Some((text(value), MANGLED)),
+        None => entry
+            .attr_value(constants::DW_AT_name)
+            .map(|value| (text(value), 0)),
     }
-    (None, 0)
 }
 
 /// Plain units, and the lines of the program to which they belong.

@@ -29,7 +29,7 @@ use super::check::{self, Checked, Refused};
 use super::dirs::{checked_leaf, code_path, folder_of_id, symbol_file_name};
 use super::file::{self, DESCRIPTION, OpenText, SymbolFile};
 use super::split::{self, Skeleton};
-use crate::crash::symbols::{Kind, Module, Upload};
+use crate::crash::symbols::{Content, Coverage, Kind, Module, Upload};
 
 /// Fast, and about a quarter of the size of the text.
 const ZSTD_LEVEL: i32 = 3;
@@ -111,6 +111,7 @@ pub struct Native {
     pub file: File,
     pub sha256: [u8; 32],
     pub bytes: u64,
+    pub coverage: Coverage,
     /// The units whose functions are missing in the text made from it.
     pub skeletons: Vec<Skeleton>,
 }
@@ -285,6 +286,7 @@ impl SymbolStore {
             stored_bytes: packed.as_file().metadata()?.len(),
             added_at_ms: bundle.now_ms,
             content: Default::default(),
+            coverage: None,
             conflict: false,
         };
         let _turn = self.lock()?;
@@ -536,6 +538,7 @@ fn upload_of(incoming: &Incoming<'_>, checked: &Checked, stored_bytes: u64) -> U
         stored_bytes,
         added_at_ms: incoming.now_ms,
         content: checked.content,
+        coverage: None,
         conflict: false,
     };
     match incoming.native {
@@ -545,6 +548,7 @@ fn upload_of(incoming: &Incoming<'_>, checked: &Checked, stored_bytes: u64) -> U
             kind: native.kind,
             holds_code: native.holds_code,
             bytes: native.bytes,
+            coverage: Some(native.coverage),
             ..as_text
         },
     }
@@ -601,12 +605,22 @@ fn admit(module: &mut Module, mut upload: Upload, checked: &Checked, conflict: C
     let (symbols, unwind) = (module.symbols().content, module.unwind().content);
     let more_publics = !symbols.has_functions() && content.publics > symbols.publics;
     // A text with split units contains everything that the program's text has, because it includes the
-    // program's plain units.
+    // program's plain units. The symbol table may have named all functions already, but only the units have
+    // inlined calls.
+    let total = |of: Content| of.functions + of.lines + of.inlines;
     let outdoes = upload.kind == Kind::Split
-        && matches!(module.symbols().kind, Kind::Elf | Kind::Split)
-        && content.functions > symbols.functions;
+        && match module.symbols().kind {
+            Kind::Elf => total(content) >= total(symbols) && content.has_functions(),
+            Kind::Split => total(content) > total(symbols),
+            _ => false,
+        };
+    // A program's symbol table names its functions. Its debug file also has their lines, and may have arrived
+    // later. Some programs have lines of a few functions, those of a static library.
+    let worth = |of: Content| (of.has_functions(), of.has_functions() && of.lines > 0);
     let has_more_symbols = outdoes
-        || !symbols.has_functions() && (content.has_functions() || more_publics && !is_rival);
+        || worth(content) > worth(symbols)
+        || !symbols.has_functions() && more_publics && !is_rival
+        || !is_rival && content.lines / 2 > symbols.lines;
     let has_more_unwind = !unwind.has_unwind() && content.has_unwind();
     upload.conflict = is_rival && !has_more_symbols && !has_more_unwind;
     module.uploads.push(upload);
@@ -667,6 +681,12 @@ fn note_of(placed: Placed, module: &Module, checked: &Checked, is_split: bool) -
             module.debug_file
         ));
     }
+    if module
+        .coverage()
+        .is_some_and(|coverage| coverage.has_gaps())
+    {
+        notes.extend(module.coverage_sentence());
+    }
     let content = module.content();
     // For a split program, another note has said where the functions are.
     if !content.has_functions() && !is_split {
@@ -674,6 +694,8 @@ fn note_of(placed: Placed, module: &Module, checked: &Checked, is_split: bool) -
             0 => "no function names for this debug id: the program is stripped; also send its debug file".to_owned(),
             _ => "only exported functions for this debug id: the program is stripped; also send its debug file".to_owned(),
         });
+    } else if content.lines == 0 && !is_split {
+        notes.push("functions without source lines for this debug id, from the symbol table; also send its debug file".to_owned());
     }
     if !content.has_unwind() {
         notes.push(
@@ -751,6 +773,7 @@ mod tests {
             file,
             sha256: [content[0]; 32],
             bytes: content.len() as u64,
+            coverage: Coverage::default(),
             skeletons: Vec::new(),
         }
     }
@@ -814,6 +837,20 @@ mod tests {
         }
         store.remove(ID).expect("removed");
         assert!(store.module(ID).is_none() && store.debug_ids().expect("a list").is_empty());
+    }
+
+    #[test]
+    fn lines_that_arrive_late_are_used() {
+        let (_root, store) = store();
+        let names = "FUNC 10 4 0 f\nFUNC 20 4 0 g\n";
+        let lines = "FUNC 10 4 0 f\n10 4 7 0\nFUNC 20 4 0 g\n20 4 8 0\n";
+        let (program, debug) = (native(Kind::Pe, b"exe"), native(Kind::Pdb, b"pdb"));
+        let placed = |records, of| take(&store, records, Some(of), Conflict::KeepFirst).placed;
+        assert_eq!(placed(names, &program), Placed::New);
+        assert_eq!(placed(lines, &debug), Placed::Completed);
+        assert_eq!(stored(&store), text(lines));
+        assert_eq!(placed(names, &native(Kind::Elf, b"x")), Placed::Kept);
+        assert_eq!(stored(&store), text(lines));
     }
 
     #[test]

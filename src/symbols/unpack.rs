@@ -51,6 +51,11 @@ impl Budget {
         self.left.get() == 0
     }
 
+    /// The number of bytes that may still follow.
+    pub(super) fn left(&self) -> u64 {
+        self.left.get()
+    }
+
     pub(super) fn bounded<R: Read>(&self, inner: R) -> Bounded<R> {
         Bounded {
             inner,

@@ -37,6 +37,7 @@ mod snapshots;
 mod split;
 mod store;
 mod symbols;
+mod toolchains;
 mod topcrashers;
 mod trends;
 mod walker;

@@ -75,6 +75,8 @@ fn said(text: &str) -> Vec<String> {
                 let (depth, line, ranges) = (fields[1], fields[2], fields[5..].join(" "));
                 said.push(format!("INLINE {depth} {line} {file} {origin} {ranges}"));
             }
+            // The name of a function without a name has the name of its file.
+            ["FUNC", ..] if line.contains("<unknown in ") => {}
             ["FUNC" | "PUBLIC" | "STACK", ..] => said.push(line.to_owned()),
             _ => {
                 let (rest, file) = line.rsplit_once(' ').expect("a line");
@@ -91,7 +93,15 @@ fn plain(server: &Server, files: &Files, build: &str) -> Vec<String> {
     assert_eq!(outcomes(&answer), [stored("plain", "stored")]);
     let said = said(&server.text_of(&answer));
     let count = |record: &str| said.iter().filter(|line| line.starts_with(record)).count();
-    assert_eq!(count("FUNC "), 4, "{build}");
+    // The symbol table also names functions of the C runtime, which have no lines.
+    let has_lines = |pair: &&[String]| {
+        pair[0].starts_with("FUNC ")
+            && !["FUNC ", "STACK "]
+                .iter()
+                .any(|record| pair[1].starts_with(record))
+    };
+    let functions = said.windows(2).filter(has_lines).count();
+    assert_eq!(functions, 4, "{build}");
     assert!(count("INLINE ") >= 10 && count("STACK ") > 0, "{build}");
     said
 }

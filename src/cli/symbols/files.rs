@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 /// Names of the files that are taken from a folder. A file that is given directly may have any name.
-pub(super) const ENDINGS: [&str; 11] = [
+pub(super) const ENDINGS: [&str; 14] = [
     ".sym", ".sym.gz", ".sym.zst", ".sym.xz", ".zip", ".tar", ".tar.gz", ".tar.zst", ".tar.xz",
-    HALVES[0], HALVES[1],
+    ".pd_", ".dl_", ".ex_", HALVES[0], HALVES[1],
 ];
 /// The other halves of a program's units, which must arrive in one upload.
 pub(super) const HALVES: [&str; 2] = [".dwo", ".dwp"];

@@ -31,7 +31,7 @@ pub use pass::PassRow;
 pub use reprocessing::ReprocessingRow;
 pub use segment::{SegmentRow, Stream};
 pub use signature::{FrameRow, InlineRow, InputRow, ResignRow, RevisionRow};
-pub use symbols::{ContentRow, KindRow, ModuleRow, ReleaseRow, SymbolsRow, UploadRow};
+pub use symbols::{ContentRow, CoverageRow, KindRow, ModuleRow, ReleaseRow, SymbolsRow, UploadRow};
 
 use serde::{Serialize, de::DeserializeOwned};
 

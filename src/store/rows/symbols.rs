@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Row;
+use super::{Body, Row};
+use crate::store::error::StoreError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KindRow {
@@ -26,6 +27,15 @@ pub struct ContentRow {
     pub win: u64,
 }
 
+/// Bytes of code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoverageRow {
+    pub code: u64,
+    pub named: u64,
+    pub lines: u64,
+    pub unwind: u64,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadRow {
     pub sha256: String,
@@ -38,6 +48,7 @@ pub struct UploadRow {
     pub added_at_ms: i64,
     pub content: ContentRow,
     pub conflict: bool,
+    pub coverage: Option<CoverageRow>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,5 +81,83 @@ pub struct SymbolsRow {
 
 impl Row for SymbolsRow {
     const NAME: &'static str = "a module's symbols";
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
+
+    fn read_older(version: u8, body: Body<'_>) -> Option<Result<Self, StoreError>> {
+        (version == 1).then(|| body.read::<SymbolsRowV1>().map(Self::from))
+    }
+}
+
+/// Before the coverage of uploads.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SymbolsRowV1 {
+    pub module: ModuleRowV1,
+    pub used_at_ms: Option<i64>,
+    pub releases: Vec<ReleaseRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct ModuleRowV1 {
+    pub debug_file: String,
+    pub debug_id: String,
+    pub os: String,
+    pub arch: String,
+    pub code_file: String,
+    pub code_id: String,
+    pub uploads: Vec<UploadRowV1>,
+    pub symbols_from: u64,
+    pub unwind_from: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct UploadRowV1 {
+    pub sha256: String,
+    pub kind: KindRow,
+    pub name: String,
+    pub holds_code: bool,
+    pub bytes: u64,
+    pub text_bytes: u64,
+    pub stored_bytes: u64,
+    pub added_at_ms: i64,
+    pub content: ContentRow,
+    pub conflict: bool,
+}
+
+impl From<SymbolsRowV1> for SymbolsRow {
+    fn from(row: SymbolsRowV1) -> Self {
+        let module = row.module;
+        Self {
+            module: ModuleRow {
+                debug_file: module.debug_file,
+                debug_id: module.debug_id,
+                os: module.os,
+                arch: module.arch,
+                code_file: module.code_file,
+                code_id: module.code_id,
+                uploads: module.uploads.into_iter().map(UploadRow::from).collect(),
+                symbols_from: module.symbols_from,
+                unwind_from: module.unwind_from,
+            },
+            used_at_ms: row.used_at_ms,
+            releases: row.releases,
+        }
+    }
+}
+
+impl From<UploadRowV1> for UploadRow {
+    fn from(row: UploadRowV1) -> Self {
+        Self {
+            sha256: row.sha256,
+            kind: row.kind,
+            name: row.name,
+            holds_code: row.holds_code,
+            bytes: row.bytes,
+            text_bytes: row.text_bytes,
+            stored_bytes: row.stored_bytes,
+            added_at_ms: row.added_at_ms,
+            content: row.content,
+            conflict: row.conflict,
+            coverage: None,
+        }
+    }
 }

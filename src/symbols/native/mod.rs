@@ -8,30 +8,51 @@
 //! without end. The constants here limit what we know of. For everything else, the conversion runs in a
 //! separate process ([`super::converter`], ADR 13).
 
+mod arm64;
+mod code;
+mod elf;
+mod exidx;
+mod extents;
+mod frames;
+mod go;
+mod lines;
+mod macho;
+mod mini;
+mod names;
+mod pe;
+mod ranges;
+mod swift;
+
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 
+use gimli::RunTimeEndian;
 use serde::{Deserialize, Serialize};
 use symbolic_cfi::AsciiCfiWriter;
-use symbolic_common::{Arch, CpuFamily, Name, join_path};
+use symbolic_common::{Arch, CpuFamily, Language, Name, NameMangling, join_path};
+use symbolic_debuginfo::dwarf::{Dwarf, DwarfDebugSession};
 use symbolic_debuginfo::elf::ElfObject;
 use symbolic_debuginfo::{
     Archive, FileFormat, Function, LineInfo, Object, ObjectKind, ParseObjectOptions, SymbolMap,
 };
-use symbolic_demangle::{Demangle, DemangleOptions};
 
-use super::dirs::checked_leaf;
+use self::code::{Code, Symbol};
+use self::lines::Piece;
+use self::names::{one_line, readable, readable_symbol};
+use self::ranges::{Range, joined};
+use super::check::{EXPORTS_LINE, UNKNOWN_FUNCTION};
+use super::dirs::{checked_leaf, debug_id_of_code};
 use super::split::{self, Skeleton};
-use crate::crash::symbols::Kind;
+use crate::crash::symbols::{Coverage, Kind};
 
 /// Limit of bytes of one section after decompression.
 const SECTION_BYTES_MAX: usize = 2 << 30;
 /// Limit of the nesting of inlined calls.
 const INLINE_DEPTH_MAX: u32 = 256;
+/// Bytes of functions without lines for which line tables are searched in any program.
+const WITHOUT_LINES_MAX: u64 = 64 << 10;
 /// Limit of chained unwind information on Windows.
 const UNWIND_CHAIN_MAX: usize = 128;
-/// Limit of bytes of a function's name. Names of template-heavy code have some thousand bytes.
-const NAME_BYTES_MAX: usize = 8 * 1024;
 
 /// The result for one object in a file.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +71,7 @@ pub struct Head {
     pub kind: Kind,
     pub holds_code: bool,
     pub notes: Vec<String>,
+    pub coverage: Coverage,
     /// The units whose functions are in another file and not in the text.
     pub skeletons: Vec<Skeleton>,
 }
@@ -151,6 +173,16 @@ impl<'d> Halves<'d> {
     }
 }
 
+/// Reads any bytes as each of the tables that only programs of some kinds have. For fuzzing: in a whole program, a
+/// fuzzer rarely gets as far as these tables.
+pub fn read_tables(bytes: &[u8]) -> usize {
+    go::read_any(bytes)
+        + exidx::read_any(bytes)
+        + arm64::read_any(bytes)
+        + macho::read_any(bytes)
+        + pe::read_any(bytes)
+}
+
 /// The identity of a program in a file, as far as it is known without reading its symbols.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -192,12 +224,6 @@ struct Facts {
 }
 
 fn facts_of(object: &Object<'_>, name: &str) -> Result<Facts, String> {
-    let debug_id = object.debug_id();
-    if debug_id.is_nil() {
-        return Err(
-            "it has no id (build id, UUID or PDB signature), so crashes cannot refer to it; build it with an id, for example with -Wl,--build-id".into(),
-        );
-    }
     let (kind, os) = match object.file_format() {
         FileFormat::Elf => (Kind::Elf, "Linux"),
         FileFormat::MachO => (Kind::MachO, "mac"),
@@ -206,15 +232,32 @@ fn facts_of(object: &Object<'_>, name: &str) -> Result<Facts, String> {
         other => return Err(format!("the format {other} is not supported")),
     };
     let code_id = object.code_id().map(|id| id.as_str().to_ascii_lowercase());
+    let code_id = code_id.unwrap_or_default();
     let (code_file, debug_file) = file_names(object, kind, name);
+    let own_id = object.debug_id();
+    let debug_id = match object {
+        _ if !own_id.is_nil() => Some(own_id.breakpad().to_string()),
+        Object::Pe(_) => debug_id_of_code(&code_id, &code_file),
+        _ => None,
+    };
+    let Some(debug_id) = debug_id else {
+        return Err(
+            "it has no id (build id, UUID or PDB signature), so crashes cannot refer to it; build it with an id, for example with -Wl,--build-id".into(),
+        );
+    };
+    // A debug companion has the section headers of the code, but no code.
+    let holds_code = match object {
+        Object::Pe(pe) => pe::holds_code(pe),
+        Object::Elf(elf) => elf::holds_code(elf),
+        object => kind != Kind::Pdb && object.kind() != ObjectKind::Debug,
+    };
     Ok(Facts {
         kind,
         os,
-        // A debug companion has the section headers of the code, but no code.
-        holds_code: kind != Kind::Pdb && object.kind() != ObjectKind::Debug,
-        debug_id: debug_id.breakpad().to_string(),
+        holds_code,
+        debug_id,
         debug_file,
-        code_id: code_id.unwrap_or_default(),
+        code_id,
         code_file,
     })
 }
@@ -245,6 +288,14 @@ struct Program<'o, 'd> {
     names: Names,
     functions: Vec<Body>,
     publics: Vec<(u64, String)>,
+    /// True if functions without debug information have names only if they are exported.
+    only_exports: bool,
+    /// STACK records.
+    unwind: Vec<u8>,
+    /// The tables of a Go program's runtime, if there is no debug information.
+    go: Option<go::Tables<'d>>,
+    /// The language of functions that only a symbol table names.
+    language: Language,
     object: &'o Object<'d>,
 }
 
@@ -257,6 +308,13 @@ struct Body {
     inlines: Vec<Inline>,
 }
 
+impl Body {
+    fn range(&self) -> Range {
+        (self.address, self.address.saturating_add(self.size))
+    }
+}
+
+#[derive(Default)]
 struct Line {
     address: u64,
     size: u64,
@@ -313,24 +371,47 @@ impl<'o, 'd> Program<'o, 'd> {
                 kind: facts.kind,
                 holds_code: facts.holds_code,
                 notes: Vec::new(),
+                coverage: Coverage::default(),
                 skeletons,
             },
             facts,
             names: Names::default(),
             functions: Vec::new(),
             publics: Vec::new(),
+            only_exports: false,
+            unwind: Vec::new(),
+            go: None,
+            language: Language::Unknown,
             object,
         };
-        let symbols = object.symbol_map();
         let mut unread = Unread::default();
-        program.read_functions(&mut unread);
+        let common = match (object, halves) {
+            (Object::Elf(elf), Some(halves)) => split::common_of(elf, &halves.parts),
+            _ => None,
+        };
+        if common.is_none() {
+            program.read_functions(&mut unread);
+        }
         if let (Object::Elf(elf), Some(halves)) = (object, halves) {
             program.head.kind = Kind::Split;
             program.head.holds_code = false;
-            program.read_halves(elf, &symbols, halves, &mut unread);
+            program.read_halves(elf, &object.symbol_map(), halves, &mut unread);
         }
         program.settle_functions(&unread);
-        program.read_publics(&symbols);
+        let code = program.read_code();
+        let ranges = code.ranges.clone();
+        program.add_plain(code);
+        program.add_lines();
+        program.head.coverage = program.coverage(&ranges);
+        let has_lines = program.functions.iter().any(|f| !f.lines.is_empty());
+        if unread.units == 0
+            && object.has_debug_info()
+            && !has_lines
+            && program.head.skeletons.is_empty()
+        {
+            let note = "its debug information has no functions";
+            program.head.notes.push(note.to_owned());
+        }
         Ok(program)
     }
 
@@ -356,9 +437,13 @@ impl<'o, 'd> Program<'o, 'd> {
         unread: &mut Unread,
     ) {
         self.head.notes.extend(halves.notes.iter().cloned());
-        let joined = split::join(elf, symbols, &halves.parts, &mut |session| {
+        let mut read = |session: &DwarfDebugSession<'_>| {
             self.add_all(session.functions(), unread);
-        });
+        };
+        let joined = match split::common_of(elf, &halves.parts) {
+            Some(common) => split::join_common(elf, common, symbols, &mut read),
+            None => split::join(elf, symbols, &halves.parts, &mut read),
+        };
         unread.units += joined.unread;
         if joined.unread > 0 {
             unread.why = joined.why;
@@ -389,12 +474,6 @@ impl<'o, 'd> Program<'o, 'd> {
         if *units > 0 {
             let note = format!("{units} units of debug information were ignored: {why}");
             self.head.notes.push(note);
-        } else if self.object.has_debug_info()
-            && self.functions.is_empty()
-            && self.head.skeletons.is_empty()
-        {
-            let note = "its debug information has no functions";
-            self.head.notes.push(note.to_owned());
         }
         // The linker leaves functions that it dropped at address 0.
         if self.head.kind == Kind::Elf {
@@ -410,15 +489,10 @@ impl<'o, 'd> Program<'o, 'd> {
         if function.size == 0 {
             return;
         }
-        let plain = Name::new(
-            without_clones(function.name.as_str()),
-            function.name.mangling(),
-            function.name.language(),
-        );
         let mut body = Body {
             address: function.address,
             size: function.size,
-            name: readable(&plain),
+            name: readable(&function.name),
             lines: Vec::new(),
             inlines: Vec::new(),
         };
@@ -426,35 +500,261 @@ impl<'o, 'd> Program<'o, 'd> {
         self.functions.push(body);
     }
 
-    /// Adds exported symbols that are not inside a function.
-    fn read_publics(&mut self, symbols: &SymbolMap<'_>) {
-        for symbol in symbols.iter() {
-            let covering = self
-                .functions
-                .partition_point(|function| function.address <= symbol.address);
-            let is_covered = covering.checked_sub(1).is_some_and(|at| {
-                let function = &self.functions[at];
-                symbol.address - function.address < function.size
+    /// Reads what the file says about its code without debug information, and its unwind rules.
+    fn read_code(&mut self) -> Code<'d> {
+        let object = self.object;
+        let mut code = match object {
+            Object::Elf(elf) => {
+                let mut code = elf::code_of(elf);
+                match mini::symbols(elf) {
+                    Ok(symbols) => {
+                        code.only_exports &= symbols.is_empty();
+                        code.symbols.extend(symbols);
+                    }
+                    Err(why) => self.head.notes.push(why),
+                }
+                code
+            }
+            Object::Pe(pe) => pe::code_of(pe),
+            Object::MachO(macho) => macho::code_of(macho),
+            other => Code {
+                symbols: symbols_of(&other.symbol_map()),
+                ..Code::default()
+            },
+        };
+        self.read_go(&mut code);
+        let failed = match self.read_unwind(&mut code) {
+            Ok(why) => why,
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = failed {
+            let note = format!("some unwind information was ignored: {why}");
+            self.head.notes.push(note);
+        }
+        if self.unwind.last().is_some_and(|&last| last != b'\n') {
+            self.unwind.push(b'\n');
+        }
+        code
+    }
+
+    /// Reads the tables of a Go program.
+    fn read_go(&mut self, code: &mut Code<'d>) {
+        const SECTIONS: [&str; 2] = ["gopclntab", "data.rel.ro.gopclntab"];
+        let mut found = SECTIONS.iter().filter_map(|name| match self.object {
+            Object::Elf(elf) => elf.section(name),
+            Object::MachO(macho) => macho.section(name),
+            _ => None,
+        });
+        let Some(section) = found.next() else {
+            return;
+        };
+        self.language = Language::Go;
+        // A compressed section is not in memory when the program runs, so the runtime has none.
+        let std::borrow::Cow::Borrowed(data) = section.data else {
+            return;
+        };
+        if !self.functions.is_empty() {
+            return;
+        }
+        let is_big =
+            matches!(self.object, Object::Elf(elf) if elf.endianity() == RunTimeEndian::Big);
+        let base = self.object.load_address();
+        self.go = go::Tables::read(data, is_big, base, &code.ranges);
+        if let Some(go) = &self.go {
+            code.symbols.extend(go.symbols());
+            code.only_exports = false;
+        }
+    }
+
+    /// Returns why some unwind rules were ignored.
+    fn read_unwind(&mut self, code: &mut Code<'d>) -> io::Result<Option<String>> {
+        let out = &mut self.unwind;
+        if let Object::Elf(elf) = self.object
+            && let Some(frames) = frames::read(elf, &code.ranges, out)
+        {
+            let frames = frames?;
+            code.extents = frames.extents;
+            if elf.arch().cpu_family() == CpuFamily::Arm32 {
+                let known = joined(code.extents.clone());
+                let more = exidx::read(elf, &code.ranges, &known, out)?;
+                code.extents.extend(more);
+            }
+            if let Some(go) = &self.go {
+                let known = joined(code.extents.clone());
+                go.write(elf.arch().cpu_family(), &known, out)?;
+            }
+            return Ok(frames.why);
+        }
+        if let Object::Pe(pe) = self.object
+            && self.object.arch().cpu_family() == CpuFamily::Arm64
+        {
+            pe::write_arm64(pe, &code.ranges, out)?;
+            pe::write_leaves(pe, code, out)?;
+            return Ok(None);
+        }
+        let written = AsciiCfiWriter::new(&mut *out)
+            .max_unwind_chain_len(Some(UNWIND_CHAIN_MAX))
+            .process(self.object);
+        if let Object::Pe(pe) = self.object {
+            pe::write_leaves(pe, code, out)?;
+        }
+        Ok(written.err().map(|error| chain(&error)))
+    }
+
+    /// Adds the functions that debug information does not describe.
+    fn add_plain(&mut self, mut code: Code<'d>) {
+        extents::settle(&mut code);
+        let known: Vec<Range> = self.functions.iter().map(Body::range).collect();
+        // Nothing says where functions end: a PDB lists all functions, and 32-bit Windows has no unwind data.
+        if code.ranges.is_empty()
+            || (self.facts.kind == Kind::Pe && code.extents.is_empty() && code.only_exports)
+        {
+            return self.add_publics(&code, &known);
+        }
+        let plain = extents::plain_functions(&code, &known);
+        let unknown = format!("{UNKNOWN_FUNCTION}{}>", self.facts.debug_file);
+        // The functions of a program whose units are in other files are better there.
+        let is_poor = code.only_exports || !self.head.skeletons.is_empty();
+        self.only_exports = is_poor && self.functions.is_empty();
+        self.functions.reserve(plain.len());
+        for function in plain {
+            let name = match function.symbol {
+                Some(at) => {
+                    let symbol = &*code.symbols[at].name;
+                    readable(&Name::new(symbol, NameMangling::Unknown, self.language))
+                }
+                None => unknown.clone(),
+            };
+            self.functions.push(Body {
+                address: function.address,
+                // A size has 32 bits in a symbol file.
+                size: function.size.min(u32::MAX.into()),
+                name,
+                lines: Vec::new(),
+                inlines: Vec::new(),
             });
-            if let (false, Some(name)) = (is_covered, symbol.name()) {
-                let name = readable(&Name::from(without_clones(name)));
+        }
+        self.functions.sort_by_key(|function| function.address);
+    }
+
+    /// Adds the lines of functions that only the symbol table names, if they are more than the few of the C runtime.
+    fn add_lines(&mut self) {
+        let bare = |function: &Body| function.lines.is_empty();
+        let (mut without, mut all) = (0u64, 0u64);
+        for function in &self.functions {
+            all = all.saturating_add(function.size);
+            // Stubs of the linker have no names and no lines.
+            if bare(function) && !function.name.starts_with(UNKNOWN_FUNCTION) {
+                without = without.saturating_add(function.size);
+            }
+        }
+        let is_worth_it = without > WITHOUT_LINES_MAX || without > all / 20;
+        if self.go.is_some() {
+            return self.add_go_lines();
+        }
+        if !self.object.has_debug_info() || !is_worth_it {
+            return;
+        }
+        let wanted: Vec<usize> = (0..self.functions.len())
+            .filter(|&at| bare(&self.functions[at]))
+            .collect();
+        let ranges: Vec<Range> = wanted
+            .iter()
+            .map(|&at| self.functions[at].range())
+            .collect();
+        let (functions, files) = (&mut self.functions, &mut self.names.files);
+        let mut last_file = (String::new(), None);
+        let mut each = |piece: Piece<'_>| {
+            let after = ranges.partition_point(|range| range.0 <= piece.range.0);
+            let (Some(at), Ok(_)) = (after.checked_sub(1), u32::try_from(piece.line)) else {
+                return;
+            };
+            let file = match last_file {
+                (ref name, Some(number)) if name == piece.file => number,
+                _ => {
+                    let number = files.number(piece.file.to_owned());
+                    last_file = (piece.file.to_owned(), Some(number));
+                    number
+                }
+            };
+            functions[wanted[at]].lines.push(Line {
+                address: piece.range.0,
+                size: piece.range.1 - piece.range.0,
+                line: piece.line,
+                file,
+            });
+        };
+        let read = match self.object {
+            Object::Elf(elf) => lines::read(elf, elf.load_address(), &ranges, &mut each),
+            Object::MachO(macho) => lines::read(macho, macho.load_address(), &ranges, &mut each),
+            Object::Pe(pe) => lines::read(pe, pe.load_address(), &ranges, &mut each),
+            _ => Ok(()),
+        };
+        if let Err(why) = read {
+            let note = format!("some line tables were ignored: {why}");
+            self.head.notes.push(note);
+        }
+        for at in wanted {
+            without_overlaps(&mut self.functions[at].lines);
+        }
+    }
+
+    fn add_go_lines(&mut self) {
+        let Some(go) = &self.go else {
+            return;
+        };
+        let mut left = go.lines_budget();
+        let files = &mut self.names.files;
+        for function in &mut self.functions {
+            let (address, lines) = (function.address, &mut function.lines);
+            go.lines(address, &mut left, &mut |range, line, file| {
+                lines.push(Line {
+                    address: range.0,
+                    size: range.1 - range.0,
+                    line,
+                    file: files.number(one_line(file).into_owned()),
+                });
+            });
+            without_overlaps(lines);
+        }
+    }
+
+    /// Adds symbols that are not inside a function, if their extents are not known.
+    fn add_publics(&mut self, code: &Code<'d>, known: &[Range]) {
+        for symbol in &code.symbols {
+            let after = known.partition_point(|range| range.0 <= symbol.address);
+            let covering = after.checked_sub(1).map(|at| known[at]);
+            if covering.is_none_or(|range| range.1 <= symbol.address) {
+                let name = readable_symbol(&symbol.name);
                 self.publics.push((symbol.address, name));
             }
         }
     }
 
-    fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let mut cfi = Vec::new();
-        let unwind = AsciiCfiWriter::new(&mut cfi)
-            .max_unwind_chain_len(Some(UNWIND_CHAIN_MAX))
-            .process(self.object);
-        let mut notes = self.head.notes.clone();
-        if let Err(error) = unwind {
-            notes.push(format!(
-                "some unwind information was ignored: {}",
-                chain(&error)
-            ));
+    fn coverage(&self, code: &[Range]) -> Coverage {
+        let mut coverage = Coverage {
+            code: code.iter().map(|range| range.1 - range.0).sum(),
+            ..Coverage::default()
+        };
+        for function in &self.functions {
+            if !function.name.starts_with(UNKNOWN_FUNCTION) {
+                coverage.named = coverage.named.saturating_add(function.size);
+            }
+            let lines = function.lines.iter().map(|line| line.size);
+            coverage.lines = lines.fold(coverage.lines, u64::saturating_add);
         }
+        let rules = self.unwind.split(|&byte| byte == b'\n');
+        let sizes = rules.filter_map(|line| {
+            let range = line.strip_prefix(b"STACK CFI INIT ")?;
+            let size = range.split(|&byte| byte == b' ').nth(1)?;
+            u64::from_str_radix(std::str::from_utf8(size).ok()?, 16).ok()
+        });
+        coverage.unwind = sizes.fold(0, u64::saturating_add);
+        coverage
+    }
+
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let notes = self.head.notes.clone();
         let head = Head {
             notes,
             skeletons: self.head.skeletons.clone(),
@@ -479,6 +779,9 @@ impl<'o, 'd> Program<'o, 'd> {
             "INFO GENERATOR crashkeep {}",
             env!("CARGO_PKG_VERSION")
         )?;
+        if self.only_exports {
+            writeln!(out, "{EXPORTS_LINE}")?;
+        }
         for (number, file) in self.names.files.texts.iter().enumerate() {
             writeln!(out, "FILE {number} {file}")?;
         }
@@ -508,38 +811,66 @@ impl<'o, 'd> Program<'o, 'd> {
         for (address, name) in &self.publics {
             writeln!(out, "PUBLIC {address:x} 0 {name}")?;
         }
-        out.write_all(&cfi)?;
-        if cfi.last().is_some_and(|&last| last != b'\n') {
-            out.write_all(b"\n")?;
-        }
-        Ok(())
+        out.write_all(&self.unwind)
     }
+}
+
+/// Sorts lines, joins neighbours that are the same line, and cuts those that begin within another one.
+fn without_overlaps(lines: &mut Vec<Line>) {
+    lines.sort_by_key(|line| line.address);
+    lines.dedup_by(|next, line| {
+        let end = line.address + line.size;
+        let is_same = (next.line, next.file) == (line.line, line.file);
+        if is_same && next.address <= end {
+            line.size = line.size.max(next.address + next.size - line.address);
+            return true;
+        }
+        line.size = line.size.min(next.address - line.address);
+        // Of two lines for an address, the later one.
+        let is_empty = line.size == 0;
+        if is_empty {
+            *line = std::mem::take(next);
+        }
+        is_empty
+    });
+}
+
+fn symbols_of<'d>(map: &SymbolMap<'d>) -> Vec<Symbol<'d>> {
+    let symbols = map.iter().filter_map(|symbol| {
+        Some(Symbol {
+            address: symbol.address,
+            size: 0,
+            rank: 0,
+            name: symbol.name.clone()?,
+        })
+    });
+    symbols.collect()
 }
 
 /// Names of the program and of its debug file, as a dump would give them.
 fn file_names(object: &Object<'_>, kind: Kind, name: &str) -> (String, String) {
     let leaf = checked_leaf(name).unwrap_or("unknown");
-    match (kind, object) {
-        (Kind::Pdb, _) => (String::new(), leaf.to_owned()),
-        (_, Object::Pe(pe)) => {
+    if kind == Kind::Pdb {
+        return (String::new(), leaf.to_owned());
+    }
+    // A companion has its program's name. A file of a build-id folder has its id as name.
+    let stem = [".debug", ".dbg", ".dSYM"]
+        .iter()
+        .find_map(|ending| leaf.strip_suffix(ending))
+        .filter(|stem| !stem.is_empty())
+        .unwrap_or(leaf);
+    let is_id = stem.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match object {
+        Object::Pe(pe) => {
             let pdb = pe.debug_file_name();
-            let pdb = pdb.as_deref().and_then(checked_leaf).unwrap_or(leaf);
-            (leaf.to_owned(), one_line(pdb))
+            let pdb = pdb.as_deref().and_then(checked_leaf).unwrap_or(stem);
+            (stem.to_owned(), one_line(pdb).into_owned())
         }
-        _ => {
-            // A companion has its program's name. A file of a build-id folder has its id as name.
-            let stem = [".debug", ".dbg", ".dSYM"]
-                .iter()
-                .find_map(|ending| leaf.strip_suffix(ending))
-                .unwrap_or(leaf);
-            let is_id = stem.bytes().all(|byte| byte.is_ascii_hexdigit());
-            let own = match object {
-                Object::Elf(elf) if is_id || stem == "body" => elf.name(),
-                _ => None,
-            };
-            let name = own.and_then(checked_leaf).unwrap_or(stem);
+        Object::Elf(elf) if is_id || stem == "body" => {
+            let name = elf.name().and_then(checked_leaf).unwrap_or(stem);
             (name.to_owned(), name.to_owned())
         }
+        _ => (stem.to_owned(), stem.to_owned()),
     }
 }
 
@@ -554,30 +885,6 @@ fn arch_name(arch: Arch) -> &'static str {
     }
 }
 
-/// A function's name for display: demangled, with its parameters and without its return type.
-fn readable(name: &Name<'_>) -> String {
-    let options = DemangleOptions::complete().return_type(false);
-    let text = match name.demangle(options) {
-        Some(text) if text.len() <= NAME_BYTES_MAX => text,
-        _ => name.as_str().chars().take(NAME_BYTES_MAX / 4).collect(),
-    };
-    match one_line(&text) {
-        text if text.trim().is_empty() => "<name omitted>".to_owned(),
-        text => text,
-    }
-}
-
-fn one_line(text: &str) -> String {
-    if text.contains(char::is_control) {
-        text.replace(char::is_control, " ")
-    } else {
-        text.to_owned()
-    }
-}
-
-/// A range of addresses; the end is exclusive.
-type Range = (u64, u64);
-
 /// Adds the lines and inlined calls of `function` to `body`. Returns the ranges that have lines, sorted and
 /// disjoint.
 ///
@@ -589,7 +896,7 @@ fn flatten(function: &Function<'_>, depth: u32, names: &mut Names, body: &mut Bo
     let path = |line: &LineInfo<'_>, names: &mut Names| {
         let folder = String::from_utf8_lossy(function.compilation_dir);
         let path = join_path(&folder, &line.file.path_str());
-        names.files.number(one_line(&path))
+        names.files.number(one_line(&path).into_owned())
     };
     let mut inlined: Vec<Range> = Vec::new();
     if depth < INLINE_DEPTH_MAX {
@@ -645,19 +952,6 @@ fn flatten(function: &Function<'_>, depth: u32, names: &mut Names, body: &mut Bo
     joined(covered)
 }
 
-/// The same ranges, sorted, with adjacent ranges merged.
-fn joined(mut ranges: Vec<Range>) -> Vec<Range> {
-    ranges.sort_unstable();
-    let mut joined: Vec<Range> = Vec::with_capacity(ranges.len());
-    for (from, to) in ranges {
-        match joined.last_mut() {
-            Some(last) if from <= last.1 => last.1 = last.1.max(to),
-            _ => joined.push((from, to)),
-        }
-    }
-    joined
-}
-
 fn push_line(
     body: &mut Body,
     (from, to): Range,
@@ -671,53 +965,5 @@ fn push_line(
             line: line.line,
             file: file(),
         });
-    }
-}
-
-/// Suffixes that compilers append to the name of a function that they split or specialised. Their numbers
-/// differ from build to build, which would give one bug many signatures.
-const CLONES: [&str; 7] = [
-    ".cold",
-    ".constprop.",
-    ".isra.",
-    ".part.",
-    ".llvm.",
-    ".lto_priv.",
-    ".localalias",
-];
-
-fn without_clones(symbol: &str) -> &str {
-    let cut = CLONES.iter().filter_map(|clone| symbol.find(clone)).min();
-    match cut {
-        Some(cut) if cut > 0 => &symbol[..cut],
-        _ => symbol,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clones_of_a_function_have_its_name() {
-        for (symbol, name) in [
-            ("main.cold", "main"),
-            ("_ZN1a1bEv.constprop.104", "_ZN1a1bEv"),
-            ("_ZN1a1bEv.isra.20.part.21", "_ZN1a1bEv"),
-            ("_ZN1a1bEv.llvm.8213", "_ZN1a1bEv"),
-            ("operator.parts", "operator.parts"),
-            (".cold", ".cold"),
-        ] {
-            assert_eq!(without_clones(symbol), name);
-        }
-    }
-
-    #[test]
-    fn ranges_that_touch_are_one() {
-        assert_eq!(
-            joined(vec![(5, 7), (1, 3), (3, 4), (6, 9)]),
-            [(1, 4), (5, 9)]
-        );
-        assert_eq!(joined(Vec::new()), []);
     }
 }
