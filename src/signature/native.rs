@@ -14,6 +14,7 @@ use super::lists::Scoped;
 use super::name::{FRAMES_MAX, Name, NameText, Place};
 use super::value::{Fault, Value};
 use super::{normalize, select, text};
+use crate::crash::walk::UNKNOWN_IN;
 
 /// The text between the frames of a signature.
 pub(super) const SEPARATOR: &str = " | ";
@@ -293,7 +294,7 @@ fn name<'d>(
     };
     let function = code.function.text("endswith")?;
     // The walker's word for a function that has no name is the name of a module.
-    let is_unknown = |function: &str| !lists.is_parity() && function.starts_with("<unknown in ");
+    let is_unknown = |function: &str| !lists.is_parity() && function.starts_with(UNKNOWN_IN);
     if let Some(function) = function.filter(|function| !is_unknown(function)) {
         let (language, repaired) = normalize::language(function, file, lists);
         if let Some(repaired) = repaired {
