@@ -9,6 +9,7 @@ use crate::crash::lack::{Lack, What};
 use crate::crash::walk::Module;
 use crate::fields::name;
 use crate::limits;
+use crate::symbols::debug_id_of_code;
 
 pub fn crashing_thread(draft: &mut Draft) -> Result<(), String> {
     let Some(walk) = draft.walk.take() else {
@@ -170,7 +171,15 @@ pub fn lacks(draft: &Draft) -> Vec<Lack> {
 /// Modules whose symbols the walk used.
 pub fn used(draft: &Draft) -> Vec<(String, String)> {
     let is_loaded = |module: &Module| module.loaded_symbols == Some(true);
-    modules(draft, is_loaded, debug_id)
+    let mut used = modules(draft, is_loaded, debug_id);
+    // A program without a CodeView record has the id that its symbols are stored under.
+    used.extend(modules(draft, is_loaded, |module| {
+        let code_id = module.code_id.as_ref();
+        let code_id = code_id.filter(|_| debug_id(module).is_none())?;
+        debug_id_of_code(code_id, module.filename.as_deref()?)
+    }));
+    used.truncate(limits::LACKED_MAX);
+    used
 }
 
 /// The debug id of a module. All zeros mean that the dump has no record of the debug file.

@@ -104,9 +104,9 @@ impl SymbolCache {
         !self.dirs.is_empty()
     }
 
-    /// The debug id of a program's module; see [`SymbolDirs::debug_id_of`].
-    pub fn debug_id_of(&self, code_id: &str) -> Option<String> {
-        self.dirs.debug_id_of(code_id)
+    /// The debug id of the module of a program; see [`SymbolDirs::debug_id_of_program`].
+    pub fn debug_id_of(&self, file: &str, code_id: &str) -> Option<String> {
+        self.dirs.debug_id_of_program(file, code_id)
     }
 
     /// The symbols of a module by debug file (a name or a whole path) and Breakpad debug id.

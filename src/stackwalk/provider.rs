@@ -210,8 +210,9 @@ impl<'a> Provider<'a> {
     /// Looks up the symbols by the program's code id, if the dump has no record of the debug file.
     fn look_up_by_code(&self, module: &dyn Module) -> (Lookup, Option<MapRequest>) {
         let found = module.code_identifier().and_then(|code_id| {
-            let debug_id = self.cache.debug_id_of(code_id.as_str())?;
-            Some((leaf(&module.code_file()).to_owned(), debug_id))
+            let file = leaf(&module.code_file()).to_owned();
+            let debug_id = self.cache.debug_id_of(&file, code_id.as_str())?;
+            Some((file, debug_id))
         });
         let Some((debug_file, debug_id)) = found else {
             return (Lookup::Missing, None);

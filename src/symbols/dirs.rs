@@ -117,7 +117,7 @@ pub(super) fn code_path(root: &Path, code_id: &str) -> Option<PathBuf> {
 /// The debug id of a Windows program that has none, because its linker wrote no CodeView record (MinGW, Go, Wine):
 /// its code id, which is the time of the build and the size of the image, filled up with zeros. Without a time,
 /// programs of one size would be one module, so the id ends with a hash of the name.
-pub(super) fn debug_id_of_code(code_id: &str, file: &str) -> Option<String> {
+pub fn debug_id_of_code(code_id: &str, file: &str) -> Option<String> {
     let is_usable = PROGRAM_ID_DIGITS.contains(&code_id.len())
         && code_id.bytes().all(|byte| byte.is_ascii_hexdigit());
     let has_time = !code_id.starts_with("00000000");

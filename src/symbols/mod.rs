@@ -33,7 +33,7 @@ pub(crate) mod split;
 mod symbol_store;
 mod unpack;
 
-pub use dirs::{SymbolDirs, checked_leaf, symbol_file_name};
+pub use dirs::{SymbolDirs, checked_leaf, debug_id_of_code, symbol_file_name};
 pub use file::{OpenText, SymbolFile};
 pub use halves::bundle;
 pub use map::Map;
