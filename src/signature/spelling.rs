@@ -66,7 +66,9 @@ pub(super) fn tidied(function: &str) -> Cow<'_, str> {
 
 /// The language of a tidied name, if the name shows it; otherwise that of its file.
 pub(super) fn language(name: &str, of_file: Language) -> Language {
-    if name.starts_with("-[") || name.starts_with("+[") {
+    // `<signal handler called>`, `<name omitted>`: a reader's own words.
+    let is_remark = name.starts_with('<') && name.ends_with('>') && !name.contains("::");
+    if is_remark || name.starts_with("-[") || name.starts_with("+[") {
         return Language::Verbatim;
     }
     if of_file == Language::Swift || name.starts_with("closure #") {
@@ -415,6 +417,7 @@ mod tests {
         check("main.(*Server).Serve", Language::Verbatim);
         check("github.com/acme/app/store.Open", Language::Verbatim);
         check("-[NSView setFrame:]", Language::Verbatim);
+        check("<signal handler called>", Language::Verbatim);
         check("a::operator/(int)", Language::Cpp);
         check("<app::Config as Drop>::drop", Language::Rust);
         check("closure #1 in App.run()", Language::Swift);
