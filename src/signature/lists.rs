@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use super::families::{self, Families, Known, MessageAt, Owner, Role};
 use super::list_file::{Entry, IRRELEVANT, LINE_NUMBERS, ListError, PREFIX, SENTINELS, entries};
@@ -187,7 +188,9 @@ fn builtin_text(at: usize) -> &'static str {
 pub struct Lists {
     texts: ListTexts,
     base: Quad,
-    families: Families,
+    /// Compiled on first use if they are the built-in ones. That takes a tenth of a second, and neither the
+    /// ruleset `socorro` nor a server without crashes needs them.
+    families: OnceLock<Families>,
     /// The families of products for which the site switched some off.
     fewer_families: BTreeMap<String, Families>,
     site: SiteRules,
@@ -257,8 +260,10 @@ impl Lists {
             sentinels: entries(sentinels).map(|e| e.text.to_string()).collect(),
         };
         let site = SiteRules::compile(site)?;
-        let is_checked = matches!(check, Check::Joined);
-        let families = Families::compile(texts.of_families(), is_checked)?;
+        let families = OnceLock::new();
+        if let Check::Each = check {
+            let _ = families.set(Families::compile(texts.of_families(), false)?);
+        }
         let mut fewer_families = BTreeMap::new();
         for (product, frames) in site.products() {
             if texts.of_families().any(|(file, _)| frames.is_off(file)) {
@@ -288,13 +293,25 @@ impl Lists {
         &self.site
     }
 
+    fn families(&self) -> &Families {
+        self.families.get_or_init(|| {
+            Families::compile(self.texts.of_families(), true).unwrap_or_else(|error| {
+                unreachable!("the built-in families are tested to compile: {error}")
+            })
+        })
+    }
+
     /// The lists that apply to crashes of one product.
     pub(super) fn scoped(&self, ruleset: Ruleset, product: &str) -> Scoped<'_> {
         let site = self.site.frames(product);
         let fewer = self.fewer_families.get(self.site.scope(product));
+        let families = match ruleset {
+            Ruleset::Socorro => None,
+            Ruleset::Crashkeep => Some(fewer.unwrap_or_else(|| self.families())),
+        };
         Scoped {
             lists: self,
-            families: fewer.unwrap_or(&self.families),
+            families,
             site,
             ruleset,
             memo: None,
@@ -306,7 +323,8 @@ impl Lists {
 #[derive(Clone, Copy)]
 pub(super) struct Scoped<'l> {
     lists: &'l Lists,
-    families: &'l Families,
+    /// `None` in the ruleset `socorro`.
+    families: Option<&'l Families>,
     site: Option<&'l SiteFrames>,
     ruleset: Ruleset,
     memo: Option<&'l Memo>,
@@ -346,15 +364,12 @@ impl<'l> Scoped<'l> {
     }
 
     fn known(&self, frame: &str) -> Known {
-        if self.is_parity() {
-            return Known::default();
-        }
-        self.families
-            .known(text::first_bytes(frame, FRAME_BYTES_MAX))
+        let known = |families: &Families| families.known(text::first_bytes(frame, FRAME_BYTES_MAX));
+        self.families.map(known).unwrap_or_default()
     }
 
     pub fn message(&self, at: MessageAt) -> &'l str {
-        self.families.message(at)
+        self.families.map_or("", |families| families.message(at))
     }
 
     /// What is known about the code of a module; of no module if it is empty.
@@ -390,7 +405,8 @@ impl<'l> Scoped<'l> {
     fn owner(&self, module: &str) -> Owner {
         let module = text::first_bytes(module, FRAME_BYTES_MAX);
         let by_site = self.site.and_then(|site| site.owner(module));
-        by_site.unwrap_or_else(|| self.families.owner(module))
+        let by_families = || self.families.map(|families| families.owner(module));
+        by_site.or_else(by_families).unwrap_or_default()
     }
 
     pub fn is_irrelevant(&self, frame: &str) -> bool {
