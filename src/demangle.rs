@@ -1,4 +1,4 @@
-//! Writes mangled names as their language does.
+//! Names of functions as their language writes them: demangled, without what compilers append.
 
 use symbolic_common::{Language, Name, NameMangling};
 use symbolic_demangle::{Demangle, DemangleOptions};
@@ -23,6 +23,63 @@ pub fn demangled(name: &str) -> Option<String> {
         .filter(|text| !text.is_empty() && text.len() <= DEMANGLED_BYTES_MAX)
 }
 
+/// What compilers append behind a dot to the name of a part or a copy of a function. Its number differs from
+/// build to build. Each is followed by at least one number, except those of [`BARE`].
+const CLONES: [&str; 11] = [
+    "cold",
+    "constprop",
+    "isra",
+    "part",
+    LLVM,
+    "lto_priv",
+    "localalias",
+    "specialized",
+    "clone",
+    "__uniq",
+    "cfi",
+];
+/// Suffixes that compilers also append without a number.
+const BARE: [&str; 3] = ["cold", "localalias", "cfi"];
+/// The only suffix whose number may be hexadecimal, in upper case.
+const LLVM: &str = "llvm";
+
+/// The symbol of the whole function for the symbol of a part or a copy of it.
+///
+/// Only suffixes at the end are removed. Languages with dots in their names (Go, Zig, Kotlin) have packages
+/// and functions with the same words: `storage.part.flush`, `main.coldStart`.
+pub fn without_clones(symbol: &str) -> &str {
+    let mut whole = symbol;
+    // A suffix with its numbers is at the end of what the suffixes after it left.
+    while let Some(shorter) = without_clone(whole) {
+        whole = shorter;
+    }
+    whole
+}
+
+fn without_clone(symbol: &str) -> Option<&str> {
+    let is_decimal = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit());
+    let is_hex = |word: &str| {
+        word.bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F'))
+    };
+    let mut stem = symbol;
+    let mut has_number = false;
+    let mut has_hex = false;
+    loop {
+        let (before, word) = stem.rsplit_once('.')?;
+        if !word.is_empty() && is_hex(word) {
+            has_number = true;
+            has_hex |= !is_decimal(word);
+            stem = before;
+            continue;
+        }
+        let is_clone = CLONES.contains(&word)
+            && (has_number || BARE.contains(&word))
+            && (!has_hex || word == LLVM);
+        return (is_clone && !before.is_empty()).then_some(before);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,5 +98,18 @@ mod tests {
         check("main", None);
         check("_Zzz", None);
         check(&format!("_Z{}", "3app".repeat(2_000)), None);
+    }
+
+    #[test]
+    fn only_what_a_compiler_appended_is_removed() {
+        let check = |name: &str, whole: &str| assert_eq!(without_clones(name), whole);
+        check("parse.cold", "parse");
+        check("parse.part.1.cold", "parse");
+        check("parse.llvm.11A2B3", "parse");
+        check("storage.part.add", "storage.part.add");
+        check("storage.part.ADD", "storage.part.ADD");
+        check("storage.part", "storage.part");
+        check("a.1", "a.1");
+        check(".cold", ".cold");
     }
 }

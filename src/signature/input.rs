@@ -266,7 +266,12 @@ impl<'g> KnownFrames<'g> {
     ) -> Result<(&HashMap<u32, Vec<Name<'static>>>, Scoped<'g>), E> {
         let product = self.generator.lists().site().scope(&input.product);
         let of_system = self.known.entry(input.is_windows).or_default();
-        let known = of_system.entry(product.to_string()).or_default();
+        if !of_system.contains_key(product) {
+            of_system.insert(product.to_string(), HashMap::new());
+        }
+        let Some(known) = of_system.get_mut(product) else {
+            unreachable!("it was inserted above");
+        };
         let scoped = self.generator.scoped(product);
         for id in input.crashing.iter().chain(input.first.iter().flatten()) {
             if known.contains_key(id) {

@@ -238,7 +238,7 @@ fn rust_function<'f>(function: &'f str, line: &Value, lists: &Scoped) -> Result<
     if lists.is_parity() {
         replace(&mut name, without_hash)
     } else {
-        replace(&mut name, without_whole_hash)
+        replace(&mut name, spelling::without_rust_hash)
     }
     Ok(Normal {
         text: name,
@@ -303,16 +303,6 @@ fn with_operators_kept(name: &str, kept: &[&str]) -> Option<String> {
 fn trimmed(name: &str) -> Option<String> {
     let trimmed = text::strip(name);
     (trimmed.len() < name.len()).then(|| trimmed.to_string())
-}
-
-/// Difference `rust-hash`: removes only a hash of 16 digits, which is what rustc writes. So `list::head`
-/// keeps its name.
-fn without_whole_hash(name: &str) -> Option<String> {
-    const HASH_BYTES: usize = "::h0123456789abcdef".len();
-    let (start, hash) = name.split_at_checked(name.len().checked_sub(HASH_BYTES)?)?;
-    let digits = hash.strip_prefix("::h")?;
-    let is_hash = digits.bytes().all(|b| b.is_ascii_hexdigit());
-    is_hash.then(|| start.to_string())
 }
 
 /// The steps that both languages share: the line number, and the spaces at commas. Returns whether the line

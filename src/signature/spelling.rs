@@ -11,22 +11,7 @@ use std::borrow::Cow;
 
 use super::name::Language;
 use super::text;
-use crate::demangle;
-
-/// What compilers add behind a dot at the end of a name: the name of a part or a copy of the function.
-const SUFFIXES: [&str; 11] = [
-    "cold",
-    "constprop",
-    "isra",
-    "part",
-    "llvm",
-    "lto_priv",
-    "localalias",
-    "clone",
-    "__uniq",
-    "cfi",
-    "warm",
-];
+use crate::demangle::{demangled, without_clones};
 
 /// Characters that rustc's first mangling writes as words.
 const RUST_ESCAPES: [(&str, &str); 13] = [
@@ -49,7 +34,7 @@ const RUST_ESCAPES: [(&str, &str); 13] = [
 pub(super) fn tidied(function: &str) -> Cow<'_, str> {
     let mut name = Cow::Borrowed(without_suffixes(function));
     for step in [
-        demangle::demangled,
+        demangled,
         with_rust_escapes,
         without_rust_hash,
         without_abi_tags,
@@ -153,14 +138,11 @@ fn is_go(name: &str) -> bool {
 /// Removes compilers' suffixes: `.cold.3`, ` [clone .isra.0]`, ` (.cold)`. A dot in the middle of a name is part
 /// of it: Go, Kotlin, Zig, D, Nim and OCaml write names with dots.
 fn without_suffixes(function: &str) -> &str {
-    let mut name = function.trim_end();
-    loop {
-        let shorter = without_bracketed(name).or_else(|| without_dotted(name));
-        match shorter {
-            Some(shorter) if !shorter.is_empty() => name = shorter,
-            _ => return name,
-        }
+    let mut name = without_clones(function.trim_end());
+    while let Some(shorter) = without_bracketed(name).filter(|shorter| !shorter.is_empty()) {
+        name = without_clones(shorter);
     }
+    name
 }
 
 fn without_bracketed(name: &str) -> Option<&str> {
@@ -170,26 +152,12 @@ fn without_bracketed(name: &str) -> Option<&str> {
     });
     let marked = || {
         let at = name.strip_suffix(')')?.rfind("(.")?;
-        let word = name[at + 2..name.len() - 1].split('.').next()?;
-        SUFFIXES.contains(&word).then(|| &name[..at])
+        let suffix = &name[at + 1..name.len() - 1];
+        // A suffix alone has no name before it.
+        let example = format!("f{suffix}");
+        (without_clones(&example) == "f").then(|| &name[..at])
     };
     clone.or_else(marked).map(str::trim_end)
-}
-
-fn without_dotted(name: &str) -> Option<&str> {
-    let mut rest = name;
-    loop {
-        let (before, last) = rest.rsplit_once('.')?;
-        if SUFFIXES.contains(&last) {
-            return Some(before);
-        }
-        // The number of the part or copy; llvm's is a hash.
-        let is_number = !last.is_empty() && last.bytes().all(|b| b.is_ascii_hexdigit());
-        if !is_number {
-            return None;
-        }
-        rest = before;
-    }
 }
 
 fn with_rust_escapes(name: &str) -> Option<String> {
@@ -211,8 +179,9 @@ fn with_rust_escapes(name: &str) -> Option<String> {
     Some(out.replace("..", "::"))
 }
 
-/// Removes the hash of rustc's first mangling, `::h` and 16 digits.
-fn without_rust_hash(name: &str) -> Option<String> {
+/// Difference `rust-hash`: removes only a hash of 16 digits, which is what rustc writes. So `list::head` keeps
+/// its name.
+pub(super) fn without_rust_hash(name: &str) -> Option<String> {
     const HASH_BYTES: usize = "::h0123456789abcdef".len();
     let (start, hash) = name.split_at_checked(name.len().checked_sub(HASH_BYTES)?)?;
     let digits = hash.strip_prefix("::h")?;
@@ -358,7 +327,8 @@ mod tests {
         check("f(int) [clone .isra.0] [clone .cold.3]", "f(int)");
         check("parse.constprop.0", "parse");
         check("parse.part.1.cold", "parse");
-        check("parse.llvm.11a2B3", "parse");
+        check("parse.llvm.11A2B3", "parse");
+        check("storage.part.add", "storage.part.add");
         check("parse (.cold)", "parse");
         check("main.coldStart", "main.coldStart");
         check("storage.part.flush", "storage.part.flush");

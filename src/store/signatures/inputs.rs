@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
+use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::limits;
@@ -23,6 +23,17 @@ pub struct Signed {
     /// 0 if it is too large to be kept.
     pub input: u64,
     pub signature: NameId,
+}
+
+impl Signed {
+    fn of((seq, row): (AccessGuard<u64>, AccessGuard<(u64, u32, u64)>)) -> Self {
+        let (input, signature, _) = row.value();
+        Signed {
+            seq: seq.value(),
+            input,
+            signature,
+        }
+    }
 }
 
 /// A view of the signatures of all crashes, in one snapshot.
@@ -48,17 +59,8 @@ impl SignedView {
     /// # Errors
     /// The store cannot be read.
     pub fn crashes(&self, after: u64, limit: usize) -> Result<Vec<Signed>, StoreError> {
-        let mut found = Vec::new();
-        for entry in self.signed.range(after + 1..)?.take(limit) {
-            let (seq, row) = entry?;
-            let (input, signature, _) = row.value();
-            found.push(Signed {
-                seq: seq.value(),
-                input,
-                signature,
-            });
-        }
-        Ok(found)
+        let entries = self.signed.range(after + 1..)?.take(limit);
+        entries.map(|entry| Ok(Signed::of(entry?))).collect()
     }
 
     /// Up to `limit` crashes, newest first.
@@ -66,17 +68,8 @@ impl SignedView {
     /// # Errors
     /// The store cannot be read.
     pub fn newest(&self, limit: usize) -> Result<Vec<Signed>, StoreError> {
-        let mut found = Vec::new();
-        for entry in self.signed.iter()?.rev().take(limit) {
-            let (seq, row) = entry?;
-            let (input, signature, _) = row.value();
-            found.push(Signed {
-                seq: seq.value(),
-                input,
-                signature,
-            });
-        }
-        Ok(found)
+        let entries = self.signed.iter()?.rev().take(limit);
+        entries.map(|entry| Ok(Signed::of(entry?))).collect()
     }
 
     /// The input with this id.

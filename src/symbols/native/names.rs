@@ -6,53 +6,10 @@ use symbolic_common::{Language, Name, NameMangling};
 use symbolic_demangle::{Demangle, DemangleOptions};
 
 use super::swift;
+use crate::demangle::without_clones;
 
 /// Limit of bytes of a function's name. Names of template-heavy code have some thousand bytes.
 const NAME_BYTES_MAX: usize = 8 * 1024;
-
-/// Suffixes that compilers append to the name of a function that they split or specialised. Their numbers
-/// differ from build to build, which would give one bug many signatures. Each is followed by at least one
-/// number, except those of [`BARE`].
-const CLONES: [&str; 8] = [
-    "cold",
-    "constprop",
-    "isra",
-    "part",
-    "llvm",
-    "lto_priv",
-    "localalias",
-    "specialized",
-];
-/// Suffixes that compilers also append without a number.
-const BARE: [&str; 2] = ["cold", "localalias"];
-
-/// The symbol of the whole function for the symbol of a part or clone of it.
-///
-/// Only suffixes at the end are removed. Languages with dots in their names (Go, Zig, Kotlin) have packages
-/// and functions with the same words: `storage.part.flush`, `main.coldStart`.
-pub(super) fn without_clones(symbol: &str) -> &str {
-    let mut whole = symbol;
-    // A suffix with its numbers is at the end of what the suffixes after it left.
-    while let Some(shorter) = without_clone(whole) {
-        whole = shorter;
-    }
-    whole
-}
-
-fn without_clone(symbol: &str) -> Option<&str> {
-    let mut stem = symbol;
-    let mut has_number = false;
-    loop {
-        let (before, word) = stem.rsplit_once('.')?;
-        if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()) {
-            has_number = true;
-            stem = before;
-            continue;
-        }
-        let is_clone = CLONES.contains(&word) && (has_number || BARE.contains(&word));
-        return (is_clone && !before.is_empty()).then_some(before);
-    }
-}
 
 /// Languages whose compilers append none of these suffixes, but whose programmers may.
 fn keeps_dots(language: Language) -> bool {
