@@ -1,5 +1,7 @@
 //! Names of functions as their language writes them: demangled, without what compilers append.
 
+pub mod swift;
+
 use symbolic_common::{Language, Name, NameMangling};
 use symbolic_demangle::{Demangle, DemangleOptions};
 
@@ -16,6 +18,9 @@ pub fn demangled(name: &str) -> Option<String> {
     let is_mangled = STARTS.iter().any(|start| name.starts_with(start));
     if !is_mangled || name.len() > MANGLED_BYTES_MAX {
         return None;
+    }
+    if let Some(text) = swift::readable(name) {
+        return Some(text);
     }
     let name = Name::new(name, NameMangling::Unknown, Language::Unknown);
     let options = DemangleOptions::complete().return_type(false);
@@ -95,6 +100,7 @@ mod tests {
             "_RNvCskwGfYPst2Cb_3foo16example_function",
             Some("foo::example_function"),
         );
+        check("$s3app6ConfigC4loadyyF", Some("Config.load()"));
         check("main", None);
         check("_Zzz", None);
         check(&format!("_Z{}", "3app".repeat(2_000)), None);

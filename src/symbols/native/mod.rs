@@ -21,7 +21,6 @@ mod mini;
 mod names;
 mod pe;
 mod ranges;
-mod swift;
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};

@@ -5,8 +5,7 @@ use std::borrow::Cow;
 use symbolic_common::{Language, Name, NameMangling};
 use symbolic_demangle::{Demangle, DemangleOptions};
 
-use super::swift;
-use crate::demangle::without_clones;
+use crate::demangle::{swift, without_clones};
 
 /// Limit of bytes of a function's name. Names of template-heavy code have some thousand bytes.
 const NAME_BYTES_MAX: usize = 8 * 1024;
