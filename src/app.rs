@@ -8,6 +8,7 @@ use crate::access::local_key::LocalKey;
 use crate::access::pace::Pace;
 use crate::bugzilla::Poller;
 use crate::clock::Clock;
+use crate::crash_loops::CrashLoops;
 use crate::fields::Catalogue;
 use crate::index::Index;
 use crate::indexer::Indexer;
@@ -51,6 +52,8 @@ pub struct App {
     pub assembled: Remembered,
     /// Looks up single addresses in symbol files.
     pub namer: Namer,
+    /// The last crashes of each installation.
+    pub crash_loops: CrashLoops,
     /// Counts requests per caller.
     pub pace: Pace,
     /// The key that makes its holder an admin while no account exists.

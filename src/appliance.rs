@@ -18,6 +18,7 @@ use crate::app::{App, Remembered};
 use crate::bugzilla::{Poller, Tracker};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
+use crate::crash_loops::CrashLoops;
 use crate::fields::Catalogue;
 use crate::http::Server;
 use crate::index::Index;
@@ -132,6 +133,7 @@ impl Appliance {
             naming,
             bugzilla,
             pool: Arc::new(pool),
+            crash_loops: CrashLoops::default(),
             pace: Pace::default(),
             local_key,
             command_key: CommandKey::new(),

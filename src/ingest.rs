@@ -435,6 +435,7 @@ pub fn accept(app: &App, report: Report) -> Result<Answer, Refusal> {
     };
     let id = CrashId::new(random, kept, received_at);
     metadata.received_at_ms = received_at.ms();
+    metadata.crash_loop_s = (app.crash_loops).note(&app.catalogue, &annotations, received_at);
     metadata.throttle_rule = decision.rule.clone();
     let raw = RawCrash {
         annotations,

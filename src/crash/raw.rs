@@ -51,6 +51,9 @@ pub struct Metadata {
     pub collector_notes: Vec<String>,
     /// Name of the throttle rule that decided.
     pub throttle_rule: String,
+    /// Set if the installation crashes in a loop: the seconds within which its last crashes arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crash_loop_s: Option<u64>,
 }
 
 impl Metadata {

@@ -270,6 +270,23 @@ pub struct Module {
     /// Symbols were found, but not used because they are corrupt.
     pub corrupt_symbols: Option<bool>,
     pub symbol_url: Option<String>,
+    /// Absent if the walk is to equal that of `minidump-stackwalk`. Our addition to the schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
+}
+
+/// Whose folder a module was loaded from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Location {
+    /// The folder of the program, or one below.
+    Program,
+    /// A folder of the operating system.
+    System,
+    /// A folder of drivers.
+    Driver,
+    /// Another one, or none is known.
+    Other,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -67,6 +67,8 @@ pub const FIELDS: &[Field] = catalogue! {
     String reason [public text column form] "Crash reason" "Exception or signal" eg "EXCEPTION_ACCESS_VIOLATION_READ";
     String reason_text [public text column form] "Crash reason in words" "What the crash reason means, with the details that the dump has" eg "a C++ exception (Visual C++) of type std::runtime_error";
     Address address [public column form] "Crash address" "Address in the exception record" eg "0x0000000000000010";
+    Enum verdict [public column form] "Verdict" "Set if the crash is probably not a bug of the program: hardware, bit-flip, crash-loop, system-memory, driver or foreign-module" eg "driver";
+    String verdict_evidence [public text column form] "Evidence of the verdict" "Why the crash is probably not a bug of the program" eg "the crash is in the driver nvoglv64.dll";
     String abort_message <- "AbortMessage" [public text column form] "Abort message" "Message of the program when it aborted";
     String moz_crash_reason [public text column form] "Assertion" "Text of the failed assertion, without user data" eg "MOZ_RELEASE_ASSERT(aIndex < mLength)";
     String moz_crash_reason_raw [text column] "Assertion as sent" "Text of the failed assertion, as the client sent it";

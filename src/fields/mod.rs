@@ -46,6 +46,8 @@ pub mod name {
     pub const REASON_TEXT: &str = "reason_text";
     pub const ADDRESS: &str = "address";
     pub const REPORT_TYPE: &str = "report_type";
+    pub const VERDICT: &str = "verdict";
+    pub const VERDICT_EVIDENCE: &str = "verdict_evidence";
     pub const MISSING_SYMBOLS: &str = "missing_symbols";
     pub const STATE: &str = "state";
     pub const THROTTLE_RULE: &str = "throttle_rule";

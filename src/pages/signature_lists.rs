@@ -377,7 +377,7 @@ fn site_help() -> Markup {
     html! {
         p.muted.small {
             "Your own rules, one per line: " code { "irrelevant" } ", " code { "prefix" } ", " code { "line-number" } " or " code { "sentinel" }
-            " followed by an entry of that list; " code { "program" } " or " code { "library" } " followed by the file name of a module; "
+            " followed by an entry of that list; " code { "program" } ", " code { "library" } ", " code { "driver" } " or " code { "foreign" } " followed by the file name of a module; "
             code { "off" } " followed by a step or a family; " code { "rename A => B" } "; " code { "merge A* => B" } "; " code { "split A by Annotation" } ". "
             code { "@Product" } " after the first word limits the rule to one product."
         }

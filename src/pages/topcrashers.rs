@@ -21,7 +21,7 @@ use crate::clock::{DAY_MS, Timestamp};
 use crate::fields::name;
 use crate::fields::version::VersionKey;
 use crate::index::SearchResult;
-use crate::query::Facet;
+use crate::query::{Facet, FieldRef};
 use crate::store::bugs::Association;
 use crate::web::{Captures, Params, Request, Response, WebError};
 
@@ -45,6 +45,8 @@ const MODES: [(&str, &str); 2] = [("realtime", "now"), ("byday", "last midnight"
 const RANGES: [(&str, &str); 2] = [("report", "reports"), ("build", "builds")];
 const ANY: &str = "any";
 const REPORT_TYPES: [(&str, &str); 3] = [("crash", "crashes"), ("hang", "hangs"), (ANY, "any")];
+/// Which crashes are ranked, by their verdict.
+const VERDICTS: [(&str, &str); 2] = [("any", "all"), ("none", "bugs of the program")];
 const FORMATS: [&str; 1] = ["csv"];
 /// Days whose products and versions the form offers.
 const OFFER_DAYS: i64 = 28;
@@ -101,6 +103,8 @@ struct Filters {
     /// The usual name of a system, or [`OTHER`].
     system: Option<&'static str>,
     process_type: Option<&'static str>,
+    /// One of [`VERDICTS`].
+    verdict: &'static str,
     size: u32,
 }
 
@@ -116,6 +120,7 @@ impl Filters {
             report_type: word(params, "_report_type", &REPORT_TYPES)?,
             system: system(params)?,
             process_type: process_type(params)?,
+            verdict: word(params, "_verdict", &VERDICTS)?,
             size: one_of(params, "_facets_size", &SIZES)?.unwrap_or(SIZES[0]),
         })
     }
@@ -131,6 +136,9 @@ impl Filters {
         }
         if self.report_type != ANY {
             scope = scope.with(name::REPORT_TYPE, self.report_type);
+        }
+        if self.verdict == "none" {
+            scope = scope.lacking(FieldRef::of(name::VERDICT));
         }
         match self.process_type {
             Some(OTHER) => PROCESS_TYPES.iter().fold(scope, |scope, known| {
@@ -389,6 +397,11 @@ impl View {
                         (option(kind, kind, filters.process_type == Some(*kind)))
                     }
                 } }
+                label title="Leaves out crashes that a driver, another program, faulty hardware or a broken machine caused" {
+                    "Crashes" select name="_verdict" {
+                        @for (word, text) in VERDICTS { (option(word, text, word == filters.verdict)) }
+                    }
+                }
                 label { "Signatures" select name="_facets_size" {
                     @for size in SIZES { (option(&size.to_string(), &size.to_string(), size == filters.size)) }
                 } }
@@ -556,6 +569,12 @@ fn marks(row: &Row, scope: &Scope) -> Markup {
                 a href=(soon_after_start(scope).search()) title={ (number(row.early_crashes)) " of " (number(row.count)) " in the first minute" } { "early crash" }
                 " "
             }
+            @if let Some((verdict, count)) = &row.verdict {
+                a href=(scope.with(name::VERDICT, verdict).search()) title="Probably not a bug of the program" {
+                    @if *count < row.count { (share_text(share(*count, row.count))) " " } (verdict)
+                }
+                " "
+            }
             @if row.gc_crashes > 0 {
                 a href=(scope.is_true(name::IS_GARBAGE_COLLECTING).search()) { (share_text(share(row.gc_crashes, row.count))) " in garbage collection" }
             }
@@ -574,6 +593,7 @@ fn signatures(
         Facet::terms(name::PLATFORM),
         Facet::terms(name::STARTUP_CRASH),
         Facet::terms(name::IS_GARBAGE_COLLECTING),
+        Facet::terms(name::VERDICT),
         Facet::distinct(name::INSTALLATION),
     ];
     let query = scope.query(app, request)?.values(size as usize);
@@ -607,6 +627,7 @@ mod tests {
             report_type: "crash",
             system: None,
             process_type: None,
+            verdict: "any",
             size: 50,
         };
         assert_eq!(filters("").expect("good"), expected);
@@ -633,6 +654,7 @@ mod tests {
         check("_tcbs_mode=x", "_tcbs_mode", "realtime, byday");
         check("_range_type=x", "_range_type", "report, build");
         check("_report_type=x", "_report_type", "crash, hang, any");
+        check("_verdict=x", "_verdict", "any, none");
     }
 
     #[test]
@@ -653,6 +675,7 @@ mod tests {
             "_report_type=any&platform=other",
             "&platform=%21Windows+NT&platform=%21Mac+OS+X&platform=%21Linux",
         );
+        check("_report_type=any&_verdict=none", "&verdict=__null__");
         check(
             "_report_type=any&process_type=content",
             "&process_type=content",

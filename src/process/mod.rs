@@ -15,6 +15,7 @@ mod name;
 mod others;
 mod reason;
 mod stack;
+mod verdict;
 
 pub use draft::{Input, Walked};
 pub use name::input;
@@ -81,6 +82,7 @@ const STEPS: &[Step] = &[
     ("MemoryReport", memory::measures),
     ("Signature", name::name_crash),
     ("ReportType", name::report_type),
+    ("Verdict", verdict::verdict),
 ];
 
 /// What is known about a deferred report, in the form of a processed crash: its annotations, converted to
@@ -378,6 +380,116 @@ mod tests {
                 .map(String::as_str),
             Some("json_dump")
         );
+    }
+
+    #[test]
+    fn a_verdict_tells_what_is_no_bug_of_the_program() {
+        let crash = |info: &str, annotations: &[(&str, &str)], stack: &[(&str, &str, &str)]| {
+            let frames: Vec<Value> = stack
+                .iter()
+                .map(|(module, function, _)| serde_json::json!({"module": module, "function": function}))
+                .collect();
+            let modules: Vec<Value> = [("app", "main", "program")]
+                .iter()
+                .chain(stack)
+                .map(|(module, _, location)| serde_json::json!({"filename": module, "location": location}))
+                .collect();
+            let info: Value = serde_json::from_str(info).expect("JSON");
+            let walk = serde_json::json!({"status": "OK", "crash_info": info, "main_module": 0,
+                "modules": modules, "threads": [{"frames": frames}]});
+            processed(annotations, Walked::Whole(walk.to_string().into_bytes())).0
+        };
+        let fault = r#"{"type": "SIGSEGV", "crashing_thread": 0}"#;
+        let ours = [("app", "paint", "program")];
+        let low_memory = [
+            ("OOMAllocationSize", "4096"),
+            ("AvailablePageFile", "1000000"),
+        ];
+        let rich = [
+            ("OOMAllocationSize", "4096"),
+            ("AvailablePageFile", "8000000000"),
+        ];
+        let huge = [
+            ("OOMAllocationSize", "4000000000"),
+            ("AvailablePageFile", "1000000"),
+        ];
+        for (info, annotations, stack, verdict) in [
+            (fault, &[][..], &ours[..], None),
+            (
+                r#"{"type": "EXCEPTION_IN_PAGE_ERROR_READ / STATUS_DEVICE_DATA_ERROR", "crashing_thread": 0}"#,
+                &[],
+                &ours,
+                Some("hardware"),
+            ),
+            (
+                r#"{"type": "SIGFPE", "crashing_thread": 0, "crash_inconsistencies": ["int_div_by_zero_not_possible"]}"#,
+                &[],
+                &ours,
+                Some("hardware"),
+            ),
+            (
+                r#"{"type": "SIGSEGV", "crashing_thread": 0, "possible_bit_flips": [{"confidence": 0.925}]}"#,
+                &[],
+                &ours,
+                Some("bit-flip"),
+            ),
+            (
+                r#"{"type": "SIGSEGV", "crashing_thread": 0, "possible_bit_flips": [{"confidence": 0.625}]}"#,
+                &[],
+                &ours,
+                None,
+            ),
+            (fault, &low_memory, &ours, Some("system-memory")),
+            (fault, &rich, &ours, None),
+            (fault, &huge, &ours, None),
+            (
+                fault,
+                &[],
+                &[
+                    ("libc.so.6", "memcpy", "system"),
+                    ("radeonsi_dri.so", "f", "driver"),
+                    ours[0],
+                ],
+                Some("driver"),
+            ),
+            (
+                fault,
+                &[],
+                &[ours[0], ("radeonsi_dri.so", "f", "driver")],
+                None,
+            ),
+            (
+                fault,
+                &[],
+                &[
+                    ("radeonsi_dri.so", "f", "driver"),
+                    ("libc.so.6", "<signal handler called>", "system"),
+                    ours[0],
+                ],
+                None,
+            ),
+            (
+                fault,
+                &[],
+                &[("snxhk64.dll", "hook", "other"), ours[0]],
+                Some("foreign-module"),
+            ),
+            (
+                fault,
+                &[],
+                &[("plugin.so", "f", "other"), ours[0]],
+                Some("foreign-module"),
+            ),
+            (fault, &[], &[("libfoo.so", "f", "program"), ours[0]], None),
+        ] {
+            let crash = crash(info, annotations, stack);
+            assert_eq!(
+                crash.get("verdict").and_then(Value::as_str),
+                verdict,
+                "{stack:?} {info}"
+            );
+            assert_eq!(crash.get("verdict_evidence").is_some(), verdict.is_some());
+        }
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Steps that classify the crash: its signature, and whether it is a hang.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use super::draft::Draft;
 use crate::crash::raw::RawCrash;
-use crate::crash::walk::{Frame, Walk};
+use crate::crash::walk::{Frame, Location, Walk};
 use crate::fields;
 use crate::signature::{self, FRAMES_MAX, Input, StoredFrame, StoredInline};
 
@@ -81,11 +83,16 @@ fn add_stacks(input: &mut Input<StoredFrame>, walk: &Walk) {
     let crashing = walk.crash_info.crashing_thread;
     // If a dump names no crashing thread, its first thread is used.
     let index = crashing.unwrap_or(0);
+    let locations: HashMap<&str, Location> = walk
+        .modules
+        .iter()
+        .filter_map(|module| Some((module.filename.as_deref()?, module.location?)))
+        .collect();
     let stack = |index: usize| -> Option<Vec<StoredFrame>> {
         let frames = walk.threads.get(index)?.frames.iter();
         let stored = frames
             .take(FRAMES_MAX)
-            .map(|frame| stored(frame).reduced(input.is_windows));
+            .map(|frame| stored(frame, &locations).reduced(input.is_windows));
         Some(stored.collect())
     };
     let first = match index {
@@ -99,7 +106,7 @@ fn add_stacks(input: &mut Input<StoredFrame>, walk: &Walk) {
     input.crashing = crashing;
 }
 
-fn stored(frame: &Frame) -> StoredFrame {
+fn stored(frame: &Frame, locations: &HashMap<&str, Location>) -> StoredFrame {
     // A function without a name is identified by its module and its start.
     let (function, module_offset) = match &frame.function_start {
         Some(start) if frame.is_unnamed() => (None, Some(start)),
@@ -125,5 +132,6 @@ fn stored(frame: &Frame) -> StoredFrame {
             .unloaded_modules
             .first()
             .map(|unloaded| unloaded.module.clone()),
+        location: (frame.module.as_deref()).and_then(|module| locations.get(module).copied()),
     }
 }

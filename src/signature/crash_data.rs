@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use super::json::{self, JsonError, Shape, Source};
 use super::value::{Fault, Value};
+use crate::crash::walk::Location;
 
 /// The data of one crash that its signature depends on.
 ///
@@ -72,6 +73,8 @@ pub struct Frame<'a> {
     /// Innermost first.
     pub inlines: Vec<Inline<'a>>,
     pub unloaded_modules: Vec<UnloadedModule<'a>>,
+    /// Whose folder the module is in. siggen does not read this.
+    pub location: Option<Location>,
     /// Why this is not a frame.
     pub unreadable: Option<Fault>,
 }
@@ -215,6 +218,7 @@ impl<'a> Frame<'a> {
                 "line" => self.line = source.value()?,
                 "module_offset" => self.module_offset = source.value()?,
                 "offset" => self.offset = source.value()?,
+                "location" => self.location = location(&source.value()?),
                 "inlines" if source.shape() == Shape::List => {
                     self.inlines = source.items(Inline::fill)?;
                 }
@@ -238,6 +242,14 @@ impl<'a> Frame<'a> {
             Ok(())
         })
     }
+}
+
+/// The word that a walk gives a module.
+fn location(value: &Value) -> Option<Location> {
+    let Value::Text(word) = value else {
+        return None;
+    };
+    serde_json::from_value(serde_json::Value::from(word.as_ref())).ok()
 }
 
 impl<'a> Inline<'a> {

@@ -10,6 +10,7 @@
 //! generic  PATTERN           code that every program calls: containers, locks, event loops
 //! library  PATTERN           the file name of a module that is not the program's
 //! driver   PATTERN           the file name of a module of a driver
+//! foreign  PATTERN           the file name of a module that another program loads into processes
 //! ```
 //!
 //! A pattern matches the whole normalised frame, or the whole file name of a module without regard to case.
@@ -23,7 +24,7 @@ use super::pattern::{self, Syntax};
 use super::text;
 
 /// The families: the name of the file and its built-in text.
-pub(super) const BUILTIN: [(&str, &str); 14] = [
+pub(super) const BUILTIN: [(&str, &str); 15] = [
     ("families/android.txt", include_str!("families/android.txt")),
     ("families/apple.txt", include_str!("families/apple.txt")),
     (
@@ -33,6 +34,7 @@ pub(super) const BUILTIN: [(&str, &str); 14] = [
     ("families/cpp.txt", include_str!("families/cpp.txt")),
     ("families/drivers.txt", include_str!("families/drivers.txt")),
     ("families/engines.txt", include_str!("families/engines.txt")),
+    ("families/foreign.txt", include_str!("families/foreign.txt")),
     ("families/go.txt", include_str!("families/go.txt")),
     (
         "families/handlers.txt",
@@ -107,6 +109,8 @@ pub enum Owner {
     Program,
     Library,
     Driver,
+    /// Of another program, which loads it into this one.
+    Foreign,
 }
 
 /// The roles of frames: the word in a file, and the role, in the order of precedence.
@@ -123,7 +127,11 @@ const ROLES: [(&str, Role); 10] = [
     ("generic", Role::Generic),
 ];
 /// The owners of modules: the word in a file, and the owner, in the order of precedence.
-const OWNERS: [(&str, Owner); 2] = [("driver", Owner::Driver), ("library", Owner::Library)];
+const OWNERS: [(&str, Owner); 3] = [
+    ("driver", Owner::Driver),
+    ("foreign", Owner::Foreign),
+    ("library", Owner::Library),
+];
 const MESSAGE: &str = "message";
 
 /// The number of a message in the families that it came from.
@@ -212,9 +220,10 @@ impl Families {
             .map_or("", String::as_str)
     }
 
-    pub fn owner(&self, module: &str) -> Owner {
+    /// The owner that an entry gives a module.
+    pub fn owner(&self, module: &str) -> Option<Owner> {
         let first = self.modules.matches(module.as_bytes()).iter().next();
-        first.map_or(Owner::Program, |at| OWNERS[at].1)
+        first.map(|at| OWNERS[at].1)
     }
 }
 
@@ -360,9 +369,9 @@ mod tests {
             known.message.map(|at| families.message(at)),
             Some("out of range")
         );
-        assert_eq!(families.owner("LIBC.so.6"), Owner::Library);
-        assert_eq!(families.owner("libc.so.drv"), Owner::Driver);
-        assert_eq!(families.owner("app"), Owner::Program);
+        assert_eq!(families.owner("LIBC.so.6"), Some(Owner::Library));
+        assert_eq!(families.owner("libc.so.drv"), Some(Owner::Driver));
+        assert_eq!(families.owner("app"), None);
     }
 
     #[test]
@@ -385,6 +394,6 @@ mod tests {
     fn families_without_entries_know_nothing() {
         let families = families("# nothing\n").unwrap();
         assert_eq!(families.known(""), Known::default());
-        assert_eq!(families.owner(""), Owner::Program);
+        assert_eq!(families.owner(""), None);
     }
 }

@@ -35,9 +35,9 @@ pub enum Fate {
     Library,
     /// It is part of the signature as the first function of a library.
     LibraryKept,
-    /// Its module is a driver's.
+    /// Its module is a driver's, or another program added it.
     Driver,
-    /// Its module is part of the signature as the first driver.
+    /// Its module is part of the signature as the first driver or foreign module.
     DriverKept,
     /// It is part of the signature, as one of the functions of a recursion.
     Cycle,

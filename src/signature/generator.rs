@@ -4,9 +4,11 @@ use std::sync::{Arc, OnceLock};
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::families::{Owner, Role};
 use super::lists::{ListTexts, Lists, Scoped};
 use super::memo::Memo;
 use super::ruleset::Ruleset;
+use crate::crash::walk::Location;
 
 /// Raise it whenever the same lists give a crash another signature than before.
 const RULES_VERSION: u8 = 2;
@@ -22,6 +24,25 @@ pub fn rules_version(ruleset: Ruleset) -> u128 {
         hash.update(ListTexts::builtin().export().as_bytes());
     }
     hash.digest128()
+}
+
+/// What lists say about functions and modules.
+#[derive(Debug)]
+pub struct CodeOf<'a>(Scoped<'a>);
+
+impl CodeOf<'_> {
+    /// Whether a function delivers signals or exceptions.
+    pub fn is_dispatch(&self, function: &str) -> bool {
+        self.0.verdict(function).known.role == Some(Role::Dispatch)
+    }
+
+    /// Whose module this is, by the lists and then by its location. `None` if neither says so.
+    pub fn owner(&self, module: &str, location: Option<Location>) -> Option<Owner> {
+        let place = self.0.place(module, location, false);
+        let is_known =
+            place.is_listed || place.owner != Owner::Program || location == Some(Location::Program);
+        is_known.then_some(place.owner)
+    }
 }
 
 /// Computes signatures. Threads can share it, because the lists are compiled once.
@@ -58,6 +79,11 @@ impl Generator {
 
     pub fn lists(&self) -> &Arc<Lists> {
         &self.lists
+    }
+
+    /// What the lists say about the code of a product.
+    pub fn code_of(&self, product: &str) -> CodeOf<'_> {
+        CodeOf(self.scoped(product))
     }
 
     pub(super) fn scoped(&self, product: &str) -> Scoped<'_> {

@@ -17,6 +17,7 @@ use super::name::Name;
 use super::native;
 use super::value::Value;
 use super::{FRAMES_MAX, Generator, text};
+use crate::crash::walk::Location;
 
 /// The data of a crash that its signature depends on. `F` is a frame, or an id of a frame.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -83,6 +84,8 @@ pub struct StoredFrame {
     pub inlines: Vec<StoredInline>,
     /// The first unloaded module that covered the address.
     pub unloaded_module: Option<Option<String>>,
+    /// Whose folder the module is in.
+    pub location: Option<Location>,
 }
 
 /// A call that was inlined into a frame.
@@ -160,6 +163,7 @@ impl StoredFrame {
                     ..UnloadedModule::default()
                 })
                 .collect(),
+            location: self.location,
             ..Frame::default()
         }
     }

@@ -24,6 +24,7 @@ use super::ruleset::Ruleset;
 use super::site::{SITE_RULES, SiteFrames, SiteRules};
 use super::step::Step;
 use super::text;
+use crate::crash::walk::Location;
 
 /// The files of a set of lists, in the order of [`ListTexts`]: siggen's, the site's rules, the families.
 pub const FILES: [&str; FIRST_FAMILY + families::BUILTIN.len()] = {
@@ -320,7 +321,7 @@ impl Lists {
 }
 
 /// The lists for one crash.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Scoped<'l> {
     lists: &'l Lists,
     /// `None` in the ruleset `socorro`.
@@ -372,8 +373,9 @@ impl<'l> Scoped<'l> {
         self.families.map_or("", |families| families.message(at))
     }
 
-    /// What is known about the code of a module; of no module if it is empty.
-    pub fn place(&self, module: &str, is_code: bool) -> Place {
+    /// What is known about the code of a module; of no module if it is empty. The lists decide who owns it,
+    /// and its location if they do not know it.
+    pub fn place(&self, module: &str, location: Option<Location>, is_code: bool) -> Place {
         if self.is_parity() || module.is_empty() {
             return Place {
                 is_code,
@@ -385,28 +387,39 @@ impl<'l> Scoped<'l> {
             Some(memo) => memo.place(module, |module| self.place_of(module)),
             None => self.place_of(module),
         };
-        Place { is_code, ..place }
+        let owner = match location {
+            _ if place.is_listed => place.owner,
+            Some(Location::System) => Owner::Library,
+            Some(Location::Driver) => Owner::Driver,
+            Some(Location::Program | Location::Other) | None => place.owner,
+        };
+        Place {
+            is_code,
+            owner,
+            ..place
+        }
     }
 
     fn place_of(&self, module: &str) -> Place {
         // A path, or a name in brackets as in siggen.
         let module = module.rsplit(['/', '\\']).next().unwrap_or(module);
         let module = module.trim_matches(['[', ']']);
-        let owner = self.owner(module);
+        let listed = self.listed_owner(module);
         Place {
             is_code: false,
             has_module: true,
-            owner,
-            file: (owner != Owner::Program).then(|| module.into()),
+            owner: listed.unwrap_or_default(),
+            is_listed: listed.is_some(),
+            file: Some(module.into()),
         }
     }
 
     /// Whose module this is, by the site's rules and then by the families.
-    fn owner(&self, module: &str) -> Owner {
+    fn listed_owner(&self, module: &str) -> Option<Owner> {
         let module = text::first_bytes(module, FRAME_BYTES_MAX);
         let by_site = self.site.and_then(|site| site.owner(module));
-        let by_families = || self.families.map(|families| families.owner(module));
-        by_site.or_else(by_families).unwrap_or_default()
+        let by_families = || self.families.and_then(|families| families.owner(module));
+        by_site.or_else(by_families)
     }
 
     pub fn is_irrelevant(&self, frame: &str) -> bool {

@@ -55,7 +55,9 @@ pub(super) struct Place {
     /// Whether a module is known.
     pub has_module: bool,
     pub owner: Owner,
-    /// The file name of the module, unless it is the program's.
+    /// Whether a list says who owns the module.
+    pub is_listed: bool,
+    /// The file name of the module, if it is known who owns it.
     pub file: Option<Arc<str>>,
 }
 

@@ -119,8 +119,9 @@ pub(super) fn weight(name: &Name, lists: &Scoped) -> f64 {
     }
     match (name.place.owner, name.place.is_code) {
         (Owner::Program, true) => 1.0,
-        (Owner::Library | Owner::Driver, false) => 0.0,
-        (Owner::Library | Owner::Driver, true) | (Owner::Program, false) => LITTLE,
+        (Owner::Program, false) => LITTLE,
+        (_, false) => 0.0,
+        (_, true) => LITTLE,
     }
 }
 
@@ -290,7 +291,7 @@ fn name<'d>(
     }
     let place = |is_code| {
         let known = module.as_ref().ok().copied().flatten();
-        lists.place(known.unwrap_or_default(), is_code)
+        lists.place(known.unwrap_or_default(), frame.location, is_code)
     };
     let function = code.function.text("endswith")?;
     // The walker's word for a function that has no name is the name of a module.

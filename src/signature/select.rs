@@ -9,7 +9,7 @@
 //!    frame of the failure's machinery only report it.
 //! 3. From there, the first function of the program names the crash. Machinery, crash handlers and generic
 //!    code are left out, also as a prefix, because the same failure has other frames of that kind in another
-//!    build. A driver is named by its module. A library's function is kept in front of the program's.
+//!    build. A driver or a foreign module is named by its file. A library's function is kept in front of the program's.
 //! 4. The kind of the failure, and what it says, are put in front.
 //!
 //! siggen's lists apply to what remains. Each step has a name, and a site can switch it off.
@@ -116,7 +116,7 @@ impl<'n, 'd> Item<'n, 'd> {
     fn owner(&self, lists: &Scoped) -> Owner {
         match self.name.place.owner {
             Owner::Library if !lists.has(Step::Library) => Owner::Program,
-            Owner::Driver if !lists.has(Step::Driver) => Owner::Program,
+            Owner::Driver | Owner::Foreign if !lists.has(Step::Driver) => Owner::Program,
             owner => owner,
         }
     }
@@ -253,7 +253,7 @@ impl<'n> Selection<'_, 'n, '_> {
                 continue;
             }
             match item.owner(self.lists) {
-                Owner::Driver => {
+                Owner::Driver | Owner::Foreign => {
                     let module = item.name.place.file.as_deref();
                     if self.driver.is_none() {
                         self.driver = Some((at, module.unwrap_or(item.name.listed())));

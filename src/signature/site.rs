@@ -7,7 +7,9 @@
 //! line-number [@PRODUCT] PATTERN
 //! sentinel    [@PRODUCT] FRAME
 //! program     [@PRODUCT] MODULE         the file name of a module of the program
-//! library     [@PRODUCT] MODULE         the file name of a module that is not the program's
+//! library     [@PRODUCT] MODULE         that of a module which is not the program's
+//! driver      [@PRODUCT] MODULE         that of a driver
+//! foreign     [@PRODUCT] MODULE         that of a module which another program loads into this one
 //! off         [@PRODUCT] STEP or FILE   a step of the ruleset `crashkeep`, or a file of its families
 //! rename      [@PRODUCT] SIGNATURE => NAME
 //! merge       [@PRODUCT] SIGNATURE => SIGNATURE
@@ -48,7 +50,12 @@ const LISTS: [(&str, &str); 4] = [
 ];
 
 /// The owners of modules that site rules can set: the word in a rule, and the owner.
-const OWNERS: [(&str, Owner); 2] = [("program", Owner::Program), ("library", Owner::Library)];
+const OWNERS: [(&str, Owner); 4] = [
+    ("program", Owner::Program),
+    ("library", Owner::Library),
+    ("driver", Owner::Driver),
+    ("foreign", Owner::Foreign),
+];
 const OFF: &str = "off";
 
 #[derive(Debug, Default)]
@@ -214,8 +221,9 @@ impl SiteRules {
             "split" => (&mut self.splits, " by "),
             _ => {
                 let words = LISTS.map(|(word, _)| word).join(", ");
+                let owners = OWNERS.map(|(word, _)| word).join(", ");
                 let reason = format!(
-                    "unknown rule {kind:?}; accepted: {words}, program, library, off, rename, merge, split"
+                    "unknown rule {kind:?}; accepted: {words}, {owners}, off, rename, merge, split"
                 );
                 return Err(wrong(entry, 0, reason));
             }

@@ -45,7 +45,7 @@ pub const STEPS: [StepText; 8] = [
     },
     StepText {
         name: "driver",
-        what: "a frame in a driver is named by its module, because the exports of a driver name other code",
+        what: "a frame in a driver, or in a module that another program added, is named by its module, because its exports name other code",
     },
     StepText {
         name: "recursion",

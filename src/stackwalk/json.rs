@@ -23,6 +23,7 @@ use serde_json::value::RawValue;
 
 use super::WalkError;
 use super::frame::{Frame, Stack, leaf};
+use super::location;
 use super::mode::Mode;
 use crate::crash::walk::UNKNOWN_IN;
 
@@ -195,11 +196,13 @@ impl Answer {
         let mut left_out = [0; 3];
         json.key("modules");
         json.open(b'[');
+        let program = modules.main_module().map(MinidumpModule::code_file);
+        let program = program.as_deref().unwrap_or_default();
         for module in modules.iter() {
             if json.is_full(3, 4) {
                 left_out[0] += 1
             } else {
-                json.module(module, symbol_stats)
+                json.module(module, program, symbol_stats)
             }
         }
         json.close(b']');
@@ -453,7 +456,12 @@ impl Writer {
         self.close(b'}');
     }
 
-    fn module(&mut self, module: &MinidumpModule, stats: &HashMap<String, SymbolStats>) {
+    fn module(
+        &mut self,
+        module: &MinidumpModule,
+        program: &str,
+        stats: &HashMap<String, SymbolStats>,
+    ) {
         let code_file = module.code_file();
         let name = leaf(&code_file);
         let stats = stats.get(name);
@@ -477,6 +485,9 @@ impl Writer {
         self.flag("corrupt_symbols", is_corrupt);
         let url = stats.and_then(|stats| stats.symbol_url.as_deref());
         self.optional_text("symbol_url", url);
+        if self.mode == Mode::True {
+            self.member("location", &location::of(&code_file, program));
+        }
         self.close(b'}');
     }
 

@@ -37,6 +37,7 @@ mod frame;
 mod head;
 mod interrupts;
 mod json;
+mod location;
 mod mode;
 mod name;
 mod preflight;

@@ -34,6 +34,8 @@ pub struct Row {
     /// Crashes within the first minute.
     pub early_crashes: u64,
     pub gc_crashes: u64,
+    /// The verdict of more than half of the crashes, and of how many.
+    pub verdict: Option<(String, u64)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,10 +128,16 @@ pub fn rank(now: &SearchResult, before: &SearchResult, early: &[FacetBucket]) ->
                 startup_crashes: bucket.facets.count_of(name::STARTUP_CRASH, "T"),
                 early_crashes: early.get(&signature).copied().unwrap_or(0),
                 gc_crashes: bucket.facets.count_of(name::IS_GARBAGE_COLLECTING, "T"),
+                verdict: common_verdict(bucket),
                 signature,
             }
         })
         .collect()
+}
+
+fn common_verdict(bucket: &FacetBucket) -> Option<(String, u64)> {
+    let most = bucket.facets.terms(name::VERDICT).first()?;
+    (most.count * 2 > bucket.count).then(|| (text_of(&most.term), most.count))
 }
 
 /// Percentage; 0 if `whole` is 0.

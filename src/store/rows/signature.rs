@@ -49,11 +49,54 @@ pub struct FrameRow {
     pub offset: Option<String>,
     pub inlines: Vec<InlineRow>,
     pub unloaded_module: Option<Option<String>>,
+    pub location: Option<LocationRow>,
+}
+
+/// Whose folder the module of a frame is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LocationRow {
+    Program,
+    System,
+    Driver,
+    Other,
+}
+
+/// Version 1 had no location.
+#[derive(Deserialize)]
+struct FrameRowV1 {
+    function: Option<String>,
+    module: Option<String>,
+    file: Option<String>,
+    line: Option<u64>,
+    module_offset: Option<String>,
+    offset: Option<String>,
+    inlines: Vec<InlineRow>,
+    unloaded_module: Option<Option<String>>,
+}
+
+impl From<FrameRowV1> for FrameRow {
+    fn from(old: FrameRowV1) -> Self {
+        FrameRow {
+            function: old.function,
+            module: old.module,
+            file: old.file,
+            line: old.line,
+            module_offset: old.module_offset,
+            offset: old.offset,
+            inlines: old.inlines,
+            unloaded_module: old.unloaded_module,
+            location: None,
+        }
+    }
 }
 
 impl Row for FrameRow {
     const NAME: &'static str = "a frame";
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
+
+    fn read_older(version: u8, body: Body<'_>) -> Option<Result<Self, StoreError>> {
+        (version == 1).then(|| body.read::<FrameRowV1>().map(Self::from))
+    }
 }
 
 /// A revision of the signature lists.

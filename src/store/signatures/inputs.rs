@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::crash::walk::Location;
 use crate::limits;
 use crate::signature::{Input, StoredFrame, StoredInline};
 use crate::store::batch::Batch;
@@ -12,7 +13,7 @@ use crate::store::command::Command;
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
 use crate::store::names::Names;
-use crate::store::rows::{self, FrameRow, InlineRow, InputRow, Stored};
+use crate::store::rows::{self, FrameRow, InlineRow, InputRow, LocationRow, Stored};
 use crate::store::tables::*;
 use crate::store::txn::Txn;
 
@@ -431,6 +432,12 @@ impl Stored for StoredFrame {
             offset: self.offset.clone(),
             inlines: self.inlines.iter().map(inline).collect(),
             unloaded_module: self.unloaded_module.clone(),
+            location: self.location.map(|location| match location {
+                Location::Program => LocationRow::Program,
+                Location::System => LocationRow::System,
+                Location::Driver => LocationRow::Driver,
+                Location::Other => LocationRow::Other,
+            }),
         }
     }
 
@@ -449,6 +456,12 @@ impl Stored for StoredFrame {
             offset: row.offset,
             inlines: row.inlines.into_iter().map(inline).collect(),
             unloaded_module: row.unloaded_module,
+            location: row.location.map(|location| match location {
+                LocationRow::Program => Location::Program,
+                LocationRow::System => Location::System,
+                LocationRow::Driver => Location::Driver,
+                LocationRow::Other => Location::Other,
+            }),
         }
     }
 }
