@@ -6,6 +6,7 @@ pub(crate) mod crash;
 pub(crate) mod doc;
 pub mod everything;
 pub(crate) mod export;
+pub(crate) mod groups;
 pub(crate) mod health;
 pub(crate) mod jobs;
 pub(crate) mod noop;

@@ -203,6 +203,7 @@ pub const ROUTES: &[Route] = &[
     get("/topcrashers/", READ, pages::topcrashers::topcrashers),
     get("/trends/", READ, pages::trends::trends),
     get("/trends/urls/", PROTECTED, pages::urls::urls),
+    get("/group/{group}", READ, pages::group::redirect),
     get("/signature/", READ, pages::signature::report),
     post("/signature/bugs/attach", ADMIN, pages::bugs::attach),
     post("/signature/bugs/detach", ADMIN, pages::bugs::detach),
@@ -284,6 +285,7 @@ pub const ROUTES: &[Route] = &[
     api_get("/api/NoOp/", OPEN, api::noop::noop).doc(&api::noop::NOOP),
     api_get("/api/openapi.json", READ, openapi_json),
     get("/api/", READ, openapi_page),
+    api_get("/api/Group/", READ, api::groups::group).doc(&api::groups::GROUP),
     api_get("/api/Bugs/", READ, api::bugs::of_signatures).doc(&api::bugs::BUGS),
     api_post("/api/Bugs/", READ, api::bugs::of_signatures)
         .reads()

@@ -1,5 +1,5 @@
 //! Re-signs history: computes the signature of every stored crash with the active lists, and stores it if
-//! it has changed (ADR 15).
+//! it has changed (ADR 15). Then groups follow their crashes.
 
 use std::io;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ use crate::store::{Payload, StoreError};
 
 /// Time between two checks for crashes that still have to be handled.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Longest time for which groups wait for the end of a reprocessing.
+const UNSETTLED_MAX: Duration = Duration::from_secs(600);
 /// Number of crashes after which progress is stored.
 const BATCH: usize = 256;
 
@@ -29,8 +31,11 @@ impl Naming {
         let naming = self.clone();
         let mut kept_up_to = 0;
         let mut is_noted = false;
+        let mut unsettled_since = None;
         let task = PeriodicTask::start("naming", LOOK_EVERY, move |woken| {
-            match naming.catch_up(woken, &mut kept_up_to, &mut is_noted) {
+            let caught_up = naming.catch_up(woken, &mut kept_up_to, &mut is_noted);
+            let settled = caught_up.and_then(|()| Ok(naming.settle(&mut unsettled_since)?));
+            match settled {
                 Ok(()) => {}
                 Err(Interrupted::Stopped) => return Left::Ended,
                 Err(Interrupted::Store(error)) => {
@@ -66,6 +71,22 @@ impl Naming {
             self.resign_all(woken, &active, row.cursor)?;
         }
         self.resign_outdated(woken)
+    }
+
+    /// Settles the groups of crashes that got other signatures. Waits until reprocessing is done, so that all
+    /// crashes of a group move together, but not for long.
+    fn settle(&self, unsettled_since: &mut Option<Instant>) -> Result<(), StoreError> {
+        if !self.store.is_unsettled()? {
+            *unsettled_since = None;
+            return Ok(());
+        }
+        let since = *unsettled_since.get_or_insert_with(Instant::now);
+        if self.store.is_reprocessing()? && since.elapsed() < UNSETTLED_MAX {
+            return Ok(());
+        }
+        self.store.settle_groups()?;
+        *unsettled_since = None;
+        Ok(())
     }
 
     /// Stores the signature inputs of crashes that were processed before inputs were kept.

@@ -118,14 +118,26 @@ pub(super) fn of_signature(app: &App, signature: &str) -> Result<Vec<Association
         .unwrap_or_default())
 }
 
-/// The same, plus the bugs of signatures that crashes of this signature had before.
-fn of_signature_and_former(app: &App, signature: &str) -> Result<Vec<Association>, WebError> {
-    let former = app.store.moved_from(signature)?;
-    let mut signatures = vec![signature.to_owned()];
-    signatures.extend(former.into_iter().map(|(signature, _)| signature));
-    let mut found = app.store.bugs_of(&signatures)?;
-    let mut bugs: Vec<Association> = Vec::new();
-    for association in signatures.iter().filter_map(|s| found.remove(s)).flatten() {
+/// The bugs of each of these signatures and of the signatures that its group had before. Signatures without
+/// bugs are left out.
+pub(super) fn of_groups(
+    app: &App,
+    signatures: &[String],
+) -> Result<HashMap<String, Vec<Association>>, WebError> {
+    let former = app.store.former_signatures(signatures)?;
+    let mut found = app.store.bugs_of(signatures)?;
+    for (signature, names) in former {
+        let of_former = app.store.bugs_of(&names)?;
+        let bugs = found.entry(signature).or_default();
+        add_new(bugs, of_former.into_values().flatten());
+    }
+    found.retain(|_, bugs| !bugs.is_empty());
+    Ok(found)
+}
+
+/// Adds the bugs that are not in the list yet.
+fn add_new(bugs: &mut Vec<Association>, others: impl Iterator<Item = Association>) {
+    for association in others {
         if !bugs
             .iter()
             .any(|known| known.bug.key == association.bug.key)
@@ -133,6 +145,17 @@ fn of_signature_and_former(app: &App, signature: &str) -> Result<Vec<Association
             bugs.push(association);
         }
     }
+}
+
+/// The bugs of a signature, plus those of signatures that crashes of this signature had before.
+fn of_signature_and_former(app: &App, signature: &str) -> Result<Vec<Association>, WebError> {
+    let former = app.store.moved_from(signature)?;
+    let mut signatures = vec![signature.to_owned()];
+    signatures.extend(former.into_iter().map(|(signature, _)| signature));
+    let mut found = app.store.bugs_of(&signatures)?;
+    let mut bugs: Vec<Association> = Vec::new();
+    let in_order = signatures.iter().filter_map(|s| found.remove(s));
+    add_new(&mut bugs, in_order.flatten());
     Ok(bugs)
 }
 

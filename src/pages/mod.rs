@@ -8,6 +8,7 @@ pub(crate) mod accounts;
 pub(crate) mod api;
 pub(crate) mod bugs;
 pub(crate) mod error;
+pub(crate) mod group;
 pub(crate) mod home;
 pub(crate) mod login;
 pub(crate) mod product;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use maud::{Markup, html};
 
 use super::bugs;
+use super::group;
 use super::parts::daily::{self, Range};
 use super::parts::ranking::{share, share_text};
 use super::parts::rule_form;
@@ -18,7 +19,7 @@ use crate::fields::{self, Catalogue, Field, Kind, name};
 use crate::index::SearchResult;
 use crate::limits;
 use crate::query::{Facet, FieldRef, Filter, Op, Query};
-use crate::store::signatures::Moves;
+use crate::store::signatures::{Group, Moves};
 use crate::web::{Captures, Params, Request, Response, WebError};
 
 const PER_PAGE: usize = 50;
@@ -86,6 +87,8 @@ struct View<'a> {
     uptimes: [u64; 5],
     first: Option<First>,
     bugs: bugs::Panel,
+    /// `None` while it is not decided.
+    group: Option<Group>,
     may_change: bool,
     /// The signatures that crashes of this signature have now.
     moved_to: Moves,
@@ -136,6 +139,7 @@ impl<'a> View<'a> {
             uptimes: uptimes(&scope, app, request)?,
             first: First::find(signature, app, request)?,
             bugs: bugs::Panel::of_signature(app, request, signature, &scope)?,
+            group: app.store.group_of(signature)?,
             may_change: request.is_admin() && !app.read_only,
             moved_to: app.store.moved_to(signature)?,
             moved_from: app.store.moved_from(signature)?,
@@ -198,6 +202,7 @@ impl<'a> View<'a> {
                 }
                 h1.signature { (signature(self.signature)) }
                 div.chips {
+                    @if let Some(group) = &self.group { (group_chip(group)) }
                     span.chip { a href=(alike_page(self.signature)) { "similar signatures" } }
                     span.chip { a href=(self.scope.search()) { (counted(self.result.total, "crash", "crashes")) } }
                     span.chip { b { (number(self.result.facets.distinct(name::INSTALLATION))) } " installs" }
@@ -364,6 +369,23 @@ impl<'a> View<'a> {
                         @if self.page < last { a href=(to(self.page + 1)) { "Older" } }
                     }
                 }
+            }
+        }
+    }
+}
+
+fn group_chip(group: &Group) -> Markup {
+    html! {
+        span.chip title="This address stays when the signature changes" {
+            a href=(group::path(group)) { "group " (group.id) }
+            @if let Some(origin) = group.origin { " from " a href={ "/group/" (origin) } { (origin) } }
+            @if !group.members.is_empty() {
+                " with "
+                @for (at, member) in group.members.iter().take(MOVES_MAX).enumerate() {
+                    @if at > 0 { ", " }
+                    (member)
+                }
+                @if group.members.len() > MOVES_MAX { " and " (group.members.len() - MOVES_MAX) " more" }
             }
         }
     }

@@ -295,7 +295,7 @@ impl View {
         let rows = ranking::rank(&found, &before, early.facets.terms(name::SIGNATURE));
         let names: Vec<String> = rows.iter().map(|row| row.signature.clone()).collect();
         let first_seen = app.store.first_seen(&names)?;
-        let bugs = app.store.bugs_of(&names)?;
+        let bugs = bugs::of_groups(app, &names)?;
         Ok(Self {
             params: request.query.clone(),
             filters,

@@ -90,6 +90,7 @@ impl Txn<'_> {
         };
         self.delete_lacking(seq, &release, now)?;
         self.unsign(seq)?;
+        self.unsettled.remove(seq)?;
         self.outlive(seq, &row)?;
         self.changed(seq)?;
         Ok(Some(row))

@@ -13,7 +13,7 @@
 
 use std::collections::BTreeSet;
 
-use redb::{ReadTransaction, ReadableTable};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 
 use super::batch::Batch;
 use super::command::Command;
@@ -112,6 +112,18 @@ impl Store {
         self.read(|read| {
             let row = read.open_table(REPROCESSINGS)?.get(id)?;
             row.map(|row| progress(read, id, row.value())).transpose()
+        })
+    }
+
+    /// Whether crashes wait to be reprocessed, or are being reprocessed.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn is_reprocessing(&self) -> Result<bool, StoreError> {
+        self.read(|read| {
+            let waiting = read.open_table(REPROCESS_WAITING)?;
+            let working = read.open_table(REPROCESS_WORKING)?;
+            Ok(!waiting.is_empty()? || !working.is_empty()?)
         })
     }
 

@@ -167,9 +167,12 @@ impl Txn<'_> {
         let replaced = row.processed.as_ref().map(|p| p.blob);
         let counted = self.count_crash(job.seq, &row, &processed.signature, &finished.facts)?;
         let before = row.processed.as_ref().map(|p| p.signature.as_str());
-        if let Some(before) = before {
-            let before = self.name(before)?;
-            self.moved(before, counted.signature())?;
+        match before {
+            Some(before) => {
+                let before = self.name(before)?;
+                self.moved(job.seq, row.received_at_ms, before, counted.signature())?;
+            }
+            None => self.found_group(counted.signature(), row.received_at())?,
         }
         self.sign(
             job.seq,

@@ -13,13 +13,13 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use redb::{ReadableTable, ReadableTableMetadata};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 
 use super::crashes::StoredCrash;
 use super::error::StoreError;
 use super::handle::Store;
 use super::names::{Names, name_id};
-use super::rows::{self};
+use super::rows::{self, GroupRow};
 use super::tables::*;
 use super::tally::Counted;
 use super::txn::Txn;
@@ -94,7 +94,10 @@ impl Store {
                     day = Some(key.value().1);
                     first_ms = first_ms.min(value.value().1);
                 }
-                if day.is_some() {
+                if let Some(earlier) = group_first_ms(read, id)? {
+                    first_ms = first_ms.min(earlier);
+                }
+                if first_ms != i64::MAX {
                     found.insert(signature.clone(), Timestamp::from_ms(first_ms));
                 }
             }
@@ -103,8 +106,26 @@ impl Store {
     }
 }
 
+/// The first crash that the group of a signature had under its earlier signatures.
+fn group_first_ms(read: &ReadTransaction, signature: NameId) -> Result<Option<i64>, StoreError> {
+    let ids = match read.open_table(GROUP_IDS) {
+        // An older store that is opened only for reading does not have this table.
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        table => table?,
+    };
+    let Some(id) = ids.get(signature)? else {
+        return Ok(None);
+    };
+    let groups = read.open_table(GROUPS)?;
+    let row = groups.get(id.value())?;
+    let row = row
+        .map(|row| rows::decode::<GroupRow>(row.value()))
+        .transpose()?;
+    Ok(row.and_then(|row| row.first_ms))
+}
+
 /// The range of the keys of all sightings of a signature.
-fn days_of(signature: NameId) -> RangeInclusive<SightingKey> {
+pub(super) fn days_of(signature: NameId) -> RangeInclusive<SightingKey> {
     const MAX: u32 = u32::MAX;
     (signature, 0, 0, 0, 0)..=(signature, MAX, MAX, MAX, MAX)
 }

@@ -84,6 +84,17 @@ pub const OUTDATED: TableDefinition<u64, ()> = TableDefinition::new("outdated");
 pub const MOVES: TableDefinition<(u32, u32), u64> = TableDefinition::new("moves");
 pub const MOVED_FROM: TableDefinition<(u32, u32), ()> = TableDefinition::new("moved_from");
 
+/// Number of a group.
+pub type GroupId = u64;
+pub const GROUPS: TableDefinition<GroupId, &[u8]> = TableDefinition::new("groups");
+pub const GROUP_IDS: TableDefinition<NameId, GroupId> = TableDefinition::new("group_ids");
+pub const GROUP_HOMES: TableDefinition<NameId, GroupId> = TableDefinition::new("group_homes");
+pub const GROUP_MEMBERS: TableDefinition<(GroupId, GroupId), ()> =
+    TableDefinition::new("group_members");
+pub const GROUP_NAMES: TableDefinition<(GroupId, NameId), ()> = TableDefinition::new("group_names");
+pub const UNSETTLED: TableDefinition<u64, (NameId, i64)> = TableDefinition::new("unsettled");
+pub const UNGROUPED: TableDefinition<NameId, ()> = TableDefinition::new("ungrouped");
+
 pub const USERS: TableDefinition<&str, &[u8]> = TableDefinition::new("users");
 pub const KEYS: TableDefinition<u64, &[u8]> = TableDefinition::new("keys");
 pub const KEY_HASHES: TableDefinition<&[u8; 32], u64> = TableDefinition::new("key_hashes");
@@ -105,6 +116,7 @@ pub mod meta {
     pub const NEXT_REPROCESSING: &str = "next_mend";
     pub const NEXT_INPUT: &str = "next_input";
     pub const NEXT_FRAME: &str = "next_frame";
+    pub const NEXT_GROUP: &str = "next_group";
     pub const NEXT_KEY: &str = "next_key";
     pub const NEXT_SEARCH: &str = "next_search";
     /// The rules that signed the crashes: [`crate::signature::rules_version`].

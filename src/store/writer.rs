@@ -130,6 +130,7 @@ impl Writer {
                     .insert(meta::STORE_ID, uuid::Uuid::new_v4().as_u128())?;
             }
             txn.fill_seen()?;
+            txn.fill_groups()?;
             txn.fill_lack_counts()?;
             txn.fill_product_totals()?;
             txn.take_back(true, |_, _| false)

@@ -604,3 +604,106 @@ fn a_signature_with_the_same_stack_is_found_and_merged_by_its_form() {
     );
     assert_eq!(wrong.status, 400);
 }
+
+#[test]
+fn a_group_stays_when_the_signature_of_its_crashes_changes() {
+    let server = Server::start();
+    let ids: Vec<String> = [("a.x", "1"), ("a.x", "2"), ("a.x", "2"), ("b.y", "1")]
+        .iter()
+        .map(|(method, kind)| submit(&server, method, &[("Kind", kind)]))
+        .collect();
+    for id in &ids {
+        assert_eq!(server.wait_processed(id), "processed");
+    }
+    let (x, y) = (named("a.x"), named("b.y"));
+    let query = |signature: &str| -> String {
+        form_urlencoded::byte_serialize(signature.as_bytes()).collect()
+    };
+    let group_of = |signature: &str| {
+        let answer = server.get(&format!("/api/Group/?signature={}", query(signature)));
+        (answer.status == 200).then(|| answer.json())
+    };
+    let number = |signature: &str| group_of(signature).map(|group| group["group"].clone());
+    let (group_x, group_y) = (number(&x).expect("a group"), number(&y).expect("a group"));
+    assert!(group_x.as_u64() != group_y.as_u64());
+    let leads_to = |group: &Value| {
+        let answer = server.get(&format!("/group/{group}"));
+        assert_eq!(answer.status, 303, "group {group}");
+        answer.header("location").expect("a location").to_owned()
+    };
+    let page_of = |signature: &str| format!("/signature/?signature={}", query(signature));
+    assert_eq!(leads_to(&group_x), page_of(&x));
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    let bug = format!(
+        "signature={}&bug=https%3A%2F%2Fbugs.example%2F77",
+        query(&x)
+    );
+    let attached = server.request("POST", "/signature/bugs/attach", &form, bug.as_bytes());
+    assert_eq!(attached.status, 303, "{}", attached.text());
+    let first_seen = |signature: &str| {
+        let csv = server
+            .get("/topcrashers/?product=Lynx&format=csv&days=1")
+            .text();
+        let line = csv.lines().find(|line| line.contains(signature));
+        line.and_then(|line| line.rsplit(',').next())
+            .map(str::to_owned)
+    };
+    let apply = |rules: &str| {
+        let applied = post(&server, "/api/SignatureLists/", &lists_with(&server, rules));
+        assert_eq!(applied.status, 200, "{}", applied.text());
+        resigned(&server);
+    };
+    let settled = |what: &str, signature: &str, group: &Value| {
+        wait_for(what, || {
+            (number(signature).as_ref() == Some(group)).then_some(())
+        });
+    };
+
+    // A merge: the oldest number stays, and both lead to the same page. The bug and the first date follow.
+    apply(&format!("merge {y} => {x}\n"));
+    settled("the merge", &x, &group_x);
+    wait_for("the end of the other group", || {
+        number(&y).is_none().then_some(())
+    });
+    assert_eq!(
+        (leads_to(&group_x), leads_to(&group_y)),
+        (page_of(&x), page_of(&x))
+    );
+    let merged = group_of(&x).expect("a group");
+    assert_eq!(merged["merged"], json!([group_y]));
+    assert_eq!(merged["former_signatures"], json!([y]));
+
+    // A new name, without the merge. The other group has its own number again.
+    apply(&format!("rename {x} => shorter\n"));
+    settled("the rename", "shorter", &group_x);
+    settled("the parting", &y, &group_y);
+    assert_eq!(
+        (leads_to(&group_x), leads_to(&group_y)),
+        (page_of("shorter"), page_of(&y))
+    );
+    let top = wait_for("the index", || {
+        let top = server.get("/topcrashers/?product=Lynx").text();
+        (top.contains("shorter") && !top.contains("a.x")).then_some(top)
+    });
+    assert!(
+        top.contains("bugs.example/77") || top.contains(">77<"),
+        "{top}"
+    );
+    assert!(first_seen("shorter").is_some());
+
+    // A split: the larger part keeps the number, the other one names it as its origin.
+    apply(&format!("split {x} by Kind\n"));
+    let (larger, smaller) = (format!("{x} | Kind=2"), format!("{x} | Kind=1"));
+    settled("the split", &larger, &group_x);
+    let part = group_of(&smaller).expect("a group");
+    assert_eq!(part["origin"], group_x);
+    assert!(page(&server, &smaller).contains(&format!("from <a href=\"/group/{group_x}\">")));
+
+    // Undone: everything is as it was, and the number of the part leads to the whole.
+    apply("");
+    settled("the undo", &x, &group_x);
+    assert_eq!(number(&y), Some(group_y));
+    assert_eq!(leads_to(&part["group"]), page_of(&x));
+    assert_eq!(server.get("/group/x").status, 400);
+    assert_eq!(server.get("/group/99999").status, 404);
+}

@@ -30,7 +30,7 @@ pub use crash::{BlobRef, CountedRow, CrashRow, Lane, PartKindRow, PartRow, Proce
 pub use pass::PassRow;
 pub use reprocessing::ReprocessingRow;
 pub use segment::{SegmentRow, Stream};
-pub use signature::{FrameRow, InlineRow, InputRow, LocationRow, ResignRow, RevisionRow};
+pub use signature::{FrameRow, GroupRow, InlineRow, InputRow, LocationRow, ResignRow, RevisionRow};
 pub use symbols::{ContentRow, CoverageRow, KindRow, ModuleRow, ReleaseRow, SymbolsRow, UploadRow};
 
 use serde::{Serialize, de::DeserializeOwned};

@@ -99,6 +99,25 @@ impl Row for FrameRow {
     }
 }
 
+/// What stays the same when signatures change. Signatures are numbers of the table `names`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRow {
+    /// Its signature. Of a group that is part of another one: the signature at which it became that.
+    pub name: u32,
+    /// The group that it is part of.
+    pub merged_into: Option<u64>,
+    /// The group from which its first crashes came.
+    pub origin: Option<u64>,
+    pub began_ms: i64,
+    /// The first crash under signatures that the group has left.
+    pub first_ms: Option<i64>,
+}
+
+impl Row for GroupRow {
+    const NAME: &'static str = "a group";
+    const VERSION: u8 = 1;
+}
+
 /// A revision of the signature lists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevisionRow {

@@ -24,12 +24,15 @@
 //! twice, but none is counted twice or skipped. A crash that was processed with older lists in the meantime
 //! waits in `outdated`.
 
+mod groups;
 mod inputs;
 mod moves;
 mod resign;
 mod revisions;
+mod settle;
 
 pub use super::rows::ResignRow;
+pub use groups::Group;
 pub use inputs::{Signed, SignedView};
 pub use moves::Moves;
 pub use resign::{Progress, Resigned};

@@ -102,11 +102,18 @@ fn ways(
 }
 
 impl Txn<'_> {
-    /// Counts that a crash has a new signature.
-    pub(in crate::store) fn moved(&mut self, from: NameId, to: NameId) -> Result<(), StoreError> {
+    /// Notes that a crash has a new signature.
+    pub(in crate::store) fn moved(
+        &mut self,
+        seq: u64,
+        received_at_ms: i64,
+        from: NameId,
+        to: NameId,
+    ) -> Result<(), StoreError> {
         if from == to {
             return Ok(());
         }
+        self.unsettle(seq, received_at_ms, from, to)?;
         // A crash that moves back cancels its earlier move.
         let back = self.moves.get((to, from))?.map_or(0, |n| n.value());
         if back > 1 {

@@ -227,7 +227,7 @@ impl Txn<'_> {
             self.signed
                 .insert(resigned.seq, (input, to, resigned.revision))?;
         }
-        self.moved(from, to)?;
+        self.moved(resigned.seq, row.received_at_ms, from, to)?;
         self.changed(resigned.seq)?;
         Ok(())
     }
