@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::limits;
 use crate::naming::{Groups, Preview, ReviseError};
-use crate::signature::{CrashData, Explanation, Fate, FoundEntry, ListTexts, Signature};
+use crate::signature::{CrashData, Explanation, Fate, FoundEntry, ListTexts, OWNERS, Signature};
 use crate::store::sightings::Sighting;
 use crate::store::signatures::NewRevision;
 use crate::web::{Captures, Request, Response, TEXT, WebError};
@@ -209,6 +209,14 @@ fn explained(told: &Explanation) -> Value {
         let entries: Vec<Value> = frame.entries.iter().map(entry).collect();
         json!({ "name": frame.name, "fate": fate_word(frame.fate), "entries": entries })
     });
+    let modules = told.modules.iter().map(|step| {
+        let owner = OWNERS.iter().find(|(_, owner)| *owner == step.owner);
+        json!({
+            "module": step.module,
+            "owner": owner.map(|(word, _)| word),
+            "entry": step.entry.as_ref().map(entry),
+        })
+    });
     let rules = told
         .rules
         .iter()
@@ -218,6 +226,7 @@ fn explained(told: &Explanation) -> Value {
         "notes": told.signature.notes,
         "thread": if told.is_of_first_thread { "first" } else { "crashing" },
         "frames": frames.collect::<Vec<_>>(),
+        "modules": modules.collect::<Vec<_>>(),
         "rules": rules.collect::<Vec<_>>(),
     })
 }

@@ -2,12 +2,13 @@
 
 use maud::{Markup, html};
 
+use super::parts::rule_form;
 use super::parts::scope::Scope;
 use super::report::captured_id;
 use super::{Page, report_path, shown, signature};
 use crate::app::App;
 use crate::crash::id::CrashId;
-use crate::signature::{Explanation, Fate, FrameStep, RuleStep};
+use crate::signature::{Explanation, Fate, FrameStep, ModuleStep, Owner, RuleStep};
 use crate::store::StoredCrash;
 use crate::web::{Captures, Request, Response, WebError};
 
@@ -16,7 +17,7 @@ use crate::web::{Captures, Request, Response, WebError};
 /// # Errors
 /// 400 if the URL has no crash id, 404 if the crash does not exist or is not processed yet, 503 while the store
 /// cannot be read, 500 if this crash is damaged.
-pub fn explain(app: &App, _: &Request, captures: &Captures) -> Result<Response, WebError> {
+pub fn explain(app: &App, request: &Request, captures: &Captures) -> Result<Response, WebError> {
     let id = captured_id(captures)?;
     let (seq, row) = app.store.crash(id)?.ok_or_else(|| {
         WebError::not_found(format!(
@@ -36,6 +37,7 @@ pub fn explain(app: &App, _: &Request, captures: &Captures) -> Result<Response, 
         told: &told,
         ruleset: active.generator.ruleset().to_string(),
         revision: active.revision,
+        may_change: request.is_admin() && !app.read_only,
     };
     let page = Page::new("Why this signature", "");
     Ok(Response::html(page.render(view.markup())))
@@ -47,6 +49,7 @@ struct View<'a> {
     told: &'a Explanation,
     ruleset: String,
     revision: u64,
+    may_change: bool,
 }
 
 impl View<'_> {
@@ -69,6 +72,7 @@ impl View<'_> {
                 }
             }
             (self.frames())
+            (self.modules())
             (self.rules())
             @if !self.told.signature.notes.is_empty() {
                 section.panel {
@@ -98,6 +102,35 @@ impl View<'_> {
         }
     }
 
+    fn modules(&self) -> Markup {
+        html! {
+            @if !self.told.modules.is_empty() {
+                section.panel {
+                    header { h2 { "Modules" } span.muted.small { "whose code they are" } }
+                    div.scroll { table.facet {
+                        thead { tr { th { "Module" } th { "Owner" } th { "Because of" } @if self.may_change { th { "Change" } } } }
+                        tbody { @for step in &self.told.modules { (self.module_row(step)) } }
+                    } }
+                }
+            }
+        }
+    }
+
+    fn module_row(&self, step: &ModuleStep) -> Markup {
+        html! { tr {
+            td { code { (shown(&step.module)) } }
+            td { (owner_text(step.owner)) }
+            td.small {
+                @match (&step.entry, step.owner) {
+                    (Some(entry), _) => { (entry.file) ":" (entry.line) " " code { (shown(&entry.text)) } }
+                    (None, Owner::Program) => span.muted { "no list names it" },
+                    (None, _) => span.muted { "its folder" },
+                }
+            }
+            @if self.may_change { td { (rule_form::of_module(&step.module, &self.row.product, step.owner)) } }
+        } }
+    }
+
     fn rules(&self) -> Markup {
         html! {
             section.panel {
@@ -112,6 +145,15 @@ impl View<'_> {
                 }
             }
         }
+    }
+}
+
+fn owner_text(owner: Owner) -> &'static str {
+    match owner {
+        Owner::Program => "the program",
+        Owner::Library => "a library",
+        Owner::Driver => "a driver",
+        Owner::Foreign => "another program",
     }
 }
 

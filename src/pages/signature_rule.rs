@@ -1,12 +1,12 @@
-//! Merges, renames or splits a signature from its page: adds one site rule to the active lists and shows what
-//! it would change. The page of the lists applies it, and restores an earlier revision to undo it.
+//! Merges, renames or splits a signature, or says whose a module is: adds one site rule to the active lists and
+//! shows what it would change. The page of the lists applies it, and restores an earlier revision to undo it.
 
 use super::parts::rule_form::KINDS;
 use super::signature_lists;
 use crate::api::signatures::comment;
 use crate::app::App;
 use crate::fields::name;
-use crate::signature::{FILES, ListTexts, SITE_RULES};
+use crate::signature::{FILES, ListTexts, OWNERS, SITE_RULES};
 use crate::web::{Captures, Params, Request, Response, WebError};
 
 /// Shows what a new site rule would change. Changes nothing.
@@ -30,6 +30,9 @@ fn rule(form: &Params) -> Result<String, WebError> {
         let value = form.get(name).map(str::trim).filter(|v| !v.is_empty());
         value.ok_or_else(|| WebError::missing(name))
     };
+    if form.get("module").is_some() {
+        return of_module(needed("module")?, needed("kind")?, form);
+    }
     let (signature, kind, to) = (needed(name::SIGNATURE)?, needed("kind")?, needed("to")?);
     let known = KINDS.iter().find(|(word, ..)| *word == kind);
     let (_, _, between) = known.ok_or_else(|| {
@@ -49,12 +52,39 @@ fn rule(form: &Params) -> Result<String, WebError> {
             "a rule of one line cannot describe this; write it into site_rules.txt at /signatures/";
         return Err(WebError::bad("signature", reason));
     }
-    let scope = if product.is_empty() {
+    let scope = scope(product);
+    Ok(format!("{kind} {scope}{signature}{between}{to}"))
+}
+
+/// The rule that says whose a module is.
+fn of_module(module: &str, kind: &str, form: &Params) -> Result<String, WebError> {
+    let words = OWNERS.map(|(word, _)| word);
+    if !words.contains(&kind) {
+        let message = format!("kind is {kind:?}; accepted: {}", words.join(", "));
+        return Err(WebError::bad("kind", message));
+    }
+    let product = form.get(name::PRODUCT).unwrap_or_default().trim();
+    let is_writable = [module, product]
+        .iter()
+        .all(|text| !text.contains(['\n', '\r', '"']));
+    if !is_writable {
+        let message = "a rule of one line cannot name this module; write it into site_rules.txt at /signatures/";
+        return Err(WebError::bad("module", message));
+    }
+    Ok(format!(
+        "{kind} {}{}",
+        scope(product),
+        regex::escape(module)
+    ))
+}
+
+/// The part of a rule that limits it to a product.
+fn scope(product: &str) -> String {
+    if product.is_empty() {
         String::new()
     } else {
         format!("@\"{product}\" ")
-    };
-    Ok(format!("{kind} {scope}{signature}{between}{to}"))
+    }
 }
 
 fn with_rule(texts: &ListTexts, rule: &str, why: &str) -> ListTexts {
@@ -99,6 +129,15 @@ mod tests {
             .as_deref(),
             Ok("split @\"Lynx Reader\" a by Mode")
         );
+        assert_eq!(
+            of(&[
+                ("module", "libfoo.so.1"),
+                ("kind", "library"),
+                ("product", "A B")
+            ])
+            .as_deref(),
+            Ok(r#"library @"A B" libfoo\.so\.1"#)
+        );
         let refused = |pairs: &[(&str, &str)], expected: &str| {
             let error = of(pairs).expect_err(expected);
             assert!(error.contains(expected), "{error}");
@@ -107,6 +146,10 @@ mod tests {
         refused(
             &[("signature", "a"), ("kind", "drop"), ("to", "b")],
             "merge, rename, split",
+        );
+        refused(
+            &[("module", "a"), ("kind", "merge")],
+            "program, library, driver, foreign",
         );
         refused(
             &[("signature", "operator*"), ("kind", "merge"), ("to", "b")],

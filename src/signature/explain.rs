@@ -1,6 +1,7 @@
 //! Explains a signature: what happened to each frame, and how each rule changed the text.
 
 use super::crash_data::CrashData;
+use super::families::Owner;
 use super::list_file::{IRRELEVANT, PREFIX, SENTINELS};
 use super::lists::FoundEntry;
 use super::{Fate, Generator, Signature, native, rules};
@@ -13,6 +14,17 @@ pub struct FrameStep {
     pub fate: Fate,
     /// The list entries that match it: as a sentinel, as irrelevant, as a prefix, by its role, by its module.
     pub entries: Vec<FoundEntry>,
+}
+
+/// A module on the stack, and whose code it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModuleStep {
+    /// File name.
+    pub module: String,
+    pub owner: Owner,
+    /// The list entry that says so. Without one it is the folder of the module that decided, or nothing is
+    /// known and it counts as the program's.
+    pub entry: Option<FoundEntry>,
 }
 
 /// A rule that changed the signature.
@@ -31,6 +43,8 @@ pub struct Explanation {
     pub is_of_first_thread: bool,
     /// Callee first. Empty if the signature comes from a Java stack.
     pub frames: Vec<FrameStep>,
+    /// The modules of the frames, each once. Empty in the ruleset `socorro`, which does not look at modules.
+    pub modules: Vec<ModuleStep>,
     /// In the order in which they ran.
     pub rules: Vec<RuleStep>,
 }
@@ -55,8 +69,8 @@ impl Generator {
         });
         let is_of_first_thread = signature.decided_by.contains(&rules::WATCHDOG);
         let is_java = data.java_stack_trace.is_truthy() || data.java_exception.is_truthy();
-        let frames = if is_java {
-            Vec::new()
+        let (frames, modules) = if is_java {
+            Default::default()
         } else {
             self.frame_steps(data, is_of_first_thread)
         };
@@ -64,11 +78,16 @@ impl Generator {
             signature,
             is_of_first_thread,
             frames,
+            modules,
             rules: steps,
         }
     }
 
-    fn frame_steps(&self, data: &CrashData, is_of_first_thread: bool) -> Vec<FrameStep> {
+    fn frame_steps(
+        &self,
+        data: &CrashData,
+        is_of_first_thread: bool,
+    ) -> (Vec<FrameStep>, Vec<ModuleStep>) {
         let (index, lists) = if is_of_first_thread {
             (0, self.watchdog_lists(&data.product))
         } else {
@@ -78,10 +97,24 @@ impl Generator {
         let system = native::System::new(&data.os, &data.reason);
         let mut fates = Vec::new();
         let Ok(names) = native::names(thread, system.is_windows, &lists) else {
-            return Vec::new();
+            return Default::default();
         };
         if native::stack(thread, system, &lists, Some(&mut fates)).is_err() {
-            return Vec::new();
+            return Default::default();
+        }
+        let mut modules: Vec<ModuleStep> = Vec::new();
+        for place in names.iter().map(|name| &name.place) {
+            let Some(module) = place.file.as_deref() else {
+                continue;
+            };
+            if !modules.iter().any(|known| known.module == module) {
+                let entry = || lists.owner_entry_for(place.owner, module);
+                modules.push(ModuleStep {
+                    module: module.to_owned(),
+                    owner: place.owner,
+                    entry: place.is_listed.then(entry).flatten(),
+                });
+            }
         }
         let steps = names.iter().zip(fates).map(|(name, fate)| {
             let verdict = lists.verdict(name.listed());
@@ -110,7 +143,7 @@ impl Generator {
                 entries: siggen.chain(of_role).chain(of_module).collect(),
             }
         });
-        steps.collect()
+        (steps.collect(), modules)
     }
 }
 

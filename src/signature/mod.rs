@@ -53,7 +53,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub use computed::Signature;
 pub use crash_data::{CrashData, Frame, Inline, Thread, UnloadedModule};
 pub use differences::{DIFFERENCES, Difference};
-pub use explain::{Explanation, FrameStep, RuleStep};
+pub use explain::{Explanation, FrameStep, ModuleStep, RuleStep};
 pub use families::Owner;
 pub use fate::Fate;
 pub use generator::{CodeOf, Generator, rules_version};
@@ -63,7 +63,7 @@ pub use list_file::ListError;
 pub use lists::{FILES, FIRST_FAMILY, FoundEntry, ListTexts, Lists};
 pub use name::FRAMES_MAX;
 pub use ruleset::{Ruleset, UnknownRuleset};
-pub use site::SITE_RULES;
+pub use site::{OWNERS, SITE_RULES};
 pub use step::{STEPS, StepText};
 pub use value::{Fault, Value};
 

@@ -50,7 +50,7 @@ const LISTS: [(&str, &str); 4] = [
 ];
 
 /// The owners of modules that site rules can set: the word in a rule, and the owner.
-const OWNERS: [(&str, Owner); 4] = [
+pub const OWNERS: [(&str, Owner); 4] = [
     ("program", Owner::Program),
     ("library", Owner::Library),
     ("driver", Owner::Driver),

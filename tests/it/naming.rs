@@ -403,6 +403,23 @@ fn a_walked_crash_is_explained_frame_by_frame() {
         .find(|f| f["fate"] == "machinery" || f["fate"] == "generic");
     let entry = &skipped.expect("a frame that a list knows")["entries"][0];
     assert!(entry["line"].as_u64() > Some(0), "{explained}");
+    let modules = explained["modules"].as_array().expect("modules");
+    let owner_of = |module: &str| {
+        let found = modules.iter().find(|step| step["module"] == module);
+        found.map(|step| step["owner"].clone())
+    };
+    assert_eq!(owner_of("acmed"), Some(json!("program")), "{modules:?}");
+    assert_eq!(owner_of("libc.so.6"), Some(json!("library")), "{modules:?}");
+
+    // The page has a form that changes the owner, with a preview.
+    let page = server.get(&format!("/report/index/{id}/signature")).text();
+    assert!(page.contains("name=\"module\" value=\"acmed\""), "{page}");
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    let rule = b"module=acmed&kind=library&product=Lynx";
+    let preview = server.request("POST", "/signatures/rule", &form, rule);
+    assert_eq!(preview.status, 200);
+    let text = preview.text();
+    assert!(text.contains("library @&quot;Lynx&quot; acmed"), "{text}");
 }
 
 /// Ends the next job as a crash in this function, with its signature computed under a revision of the lists.

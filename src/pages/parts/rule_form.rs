@@ -1,8 +1,9 @@
-//! The form that merges, renames or splits a signature.
+//! The forms that merge, rename or split a signature, and that say whose a module is.
 
 use maud::{Markup, html};
 
 use crate::fields::name;
+use crate::signature::{OWNERS, Owner};
 
 /// The kinds of rules: the value in the form, its text there, and the words between the two sides of the rule.
 pub const KINDS: [(&str, &str, &str); 3] = [
@@ -33,6 +34,23 @@ pub fn panel(signature: &str, product: Option<&str>) -> Markup {
                     div.act { button type="submit" { "Preview" } }
                 }
             }
+        }
+    }
+}
+
+/// The form for a module: whose code it is, in one product or in all.
+pub fn of_module(module: &str, product: &str, owner: Owner) -> Markup {
+    html! {
+        form.inline method="post" action="/signatures/rule" {
+            input type="hidden" name="module" value=(module);
+            select name="kind" aria-label="Owner" {
+                @for (word, kind) in OWNERS { option value=(word) selected[kind == owner] { (word) } }
+            }
+            select name=(name::PRODUCT) aria-label="Products" {
+                option value="" { "all products" }
+                @if !product.is_empty() { option value=(product) { "only " (product) } }
+            }
+            button type="submit" { "Preview" }
         }
     }
 }
