@@ -290,10 +290,7 @@ impl Parts {
                     } else {
                         *debug_id == wanted.debug_id
                     };
-                    changes.push(SymbolChange::Put {
-                        module: taken.module,
-                        release: None,
-                    });
+                    changes.push(SymbolChange::Fetched(taken.module));
                 }
                 Err(error) => {
                     tracing::warn!(module = wanted.debug_file, %error, "fetched symbols were rejected");

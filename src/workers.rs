@@ -337,6 +337,7 @@ impl Worker {
             walked,
             others,
             memory_report: memory_report.as_deref(),
+            is_own: &|debug_id| self.parts.store.has_uploaded(debug_id),
             started_at,
             now: self.parts.clock.now(),
         };

@@ -41,6 +41,7 @@ pub(super) fn rebuilt(
             walk,
             &processed.fields,
             &row.product,
+            &|debug_id| store.has_uploaded(debug_id),
         )))
     };
     match read() {

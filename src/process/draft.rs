@@ -33,6 +33,8 @@ pub struct Input<'a> {
     pub others: Vec<(String, Walked)>,
     /// The attachment [`memory::PART`](super::memory::PART), as received.
     pub memory_report: Option<&'a [u8]>,
+    /// Whether somebody who uses this server builds the module with a debug id: they uploaded its symbols.
+    pub is_own: &'a dyn Fn(&str) -> bool,
     pub started_at: Timestamp,
     pub now: Timestamp,
 }

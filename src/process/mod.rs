@@ -308,6 +308,15 @@ mod tests {
 
     /// The processed crash of a report with these annotations.
     fn processed(annotations: &[(&str, &str)], walked: Walked) -> (Value, Processed) {
+        processed_with(annotations, walked, &|_| false)
+    }
+
+    /// The same on a server that has some symbols.
+    fn processed_with(
+        annotations: &[(&str, &str)],
+        walked: Walked,
+        is_own: &dyn Fn(&str) -> bool,
+    ) -> (Value, Processed) {
         let now = Timestamp::from_ms(1_795_338_764_123);
         let mut raw = RawCrash::default();
         raw.metadata.received_at_ms = now.ms();
@@ -325,6 +334,7 @@ mod tests {
                 Walked::Whole(OTHER_WALK.as_bytes().to_vec()),
             )],
             memory_report: None,
+            is_own,
             started_at: now,
             now,
         };
@@ -380,6 +390,22 @@ mod tests {
                 .map(String::as_str),
             Some("json_dump")
         );
+    }
+
+    #[test]
+    fn modules_belong_to_the_program_by_folder_or_by_their_symbols() {
+        let walk = r#"{"status": "OK", "crash_info": {"type": "SIGSEGV", "crashing_thread": 0}, "main_module": 0,
+            "modules": [{"filename": "app", "location": "program"},
+                {"filename": "libcore.so", "debug_id": "C0", "location": "system", "loaded_symbols": true}],
+            "threads": [{"frames": [{"module": "libcore.so", "function": "core::load"},
+                {"module": "app", "function": "app::open"}]}]}"#;
+        let signature = |is_own: &dyn Fn(&str) -> bool| {
+            let walked = Walked::Whole(walk.as_bytes().to_vec());
+            let (crash, _) = processed_with(&[], walked, is_own);
+            crash["signature"].as_str().expect("a signature").to_owned()
+        };
+        assert_eq!(signature(&|_| false), "core::load | app::open");
+        assert_eq!(signature(&|debug_id| debug_id == "C0"), "core::load");
     }
 
     #[test]

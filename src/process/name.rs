@@ -12,7 +12,14 @@ use crate::signature::{self, FRAMES_MAX, Input, StoredFrame, StoredInline};
 
 pub fn name_crash(draft: &mut Draft) -> Result<(), String> {
     let raw = draft.input.raw;
-    let input = input(raw, draft.walk.as_ref(), &draft.out, &draft.product());
+    let is_own = draft.input.is_own;
+    let input = input(
+        raw,
+        draft.walk.as_ref(),
+        &draft.out,
+        &draft.product(),
+        is_own,
+    );
     let annotation = |key: &str| raw.annotation(key).map(str::to_owned);
     let signature = draft
         .generator
@@ -24,12 +31,14 @@ pub fn name_crash(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-/// The signature input of a crash. `out` is the part of the processed crash that exists so far.
+/// The signature input of a crash. `out` is the part of the processed crash that exists so far. `is_own` is as
+/// in [`super::Input`].
 pub fn input(
     raw: &RawCrash,
     walk: Option<&Walk>,
     out: &Map<String, Value>,
     product: &str,
+    is_own: &dyn Fn(&str) -> bool,
 ) -> Input<StoredFrame> {
     let text = |key: &str| raw.annotation(key).map(str::to_owned);
     let known = |key: &str| out.get(key).and_then(Value::as_str).map(str::to_owned);
@@ -53,7 +62,7 @@ pub fn input(
         ..Input::default()
     };
     if let Some(walk) = walk {
-        add_stacks(&mut input, walk);
+        add_stacks(&mut input, walk, is_own);
     }
     input
 }
@@ -77,7 +86,7 @@ pub fn report_type(draft: &mut Draft) -> Result<(), String> {
 }
 
 /// Only the crashing thread and thread 0 can determine a signature.
-fn add_stacks(input: &mut Input<StoredFrame>, walk: &Walk) {
+fn add_stacks(input: &mut Input<StoredFrame>, walk: &Walk, is_own: &dyn Fn(&str) -> bool) {
     input.is_windows = walk.system_info.os.as_deref() == Some("Windows NT");
     input.reason = walk.crash_info.reason.clone();
     let crashing = walk.crash_info.crashing_thread;
@@ -86,7 +95,18 @@ fn add_stacks(input: &mut Input<StoredFrame>, walk: &Walk) {
     let locations: HashMap<&str, Location> = walk
         .modules
         .iter()
-        .filter_map(|module| Some((module.filename.as_deref()?, module.location?)))
+        .filter_map(|module| {
+            let location = match module.location? {
+                Location::System | Location::Other
+                    if module.loaded_symbols == Some(true)
+                        && module.debug_id.as_deref().is_some_and(is_own) =>
+                {
+                    Location::Program
+                }
+                location => location,
+            };
+            Some((module.filename.as_deref()?, location))
+        })
         .collect();
     let stack = |index: usize| -> Option<Vec<StoredFrame>> {
         let frames = walk.threads.get(index)?.frames.iter();

@@ -45,6 +45,8 @@ pub struct StoredSymbols {
     pub used_at_ms: Option<i64>,
     /// Releases whose crashes used it, and releases for which it was uploaded.
     pub releases: Vec<Release>,
+    /// Whether all of it came from symbol servers, so that nobody who uses this server builds the module.
+    pub is_fetched: bool,
 }
 
 impl StoredSymbols {
@@ -73,6 +75,8 @@ pub enum SymbolChange {
         module: Module,
         release: Option<Release>,
     },
+    /// The same for a module that came from a symbol server.
+    Fetched(Module),
     /// The module does not exist any more.
     Forget {
         debug_id: String,
@@ -106,6 +110,13 @@ impl Store {
     /// The store cannot be read, or the row of this module is damaged.
     pub fn symbols_of(&self, debug_id: &str) -> Result<Option<StoredSymbols>, StoreError> {
         self.read(|read| row(read, debug_id))
+    }
+
+    /// Whether somebody uploaded symbols for this debug id. Symbols from symbol servers do not count, and neither
+    /// does a row that cannot be read.
+    pub fn has_uploaded(&self, debug_id: &str) -> bool {
+        let row = self.symbols_of(&debug_id.to_ascii_uppercase());
+        matches!(row, Ok(Some(row)) if !row.is_fetched)
     }
 
     /// All modules with a debug file of this name, in any case.
@@ -207,7 +218,10 @@ impl Txn<'_> {
     fn change_symbols(&mut self, changes: &[SymbolChange]) -> Result<(), StoreError> {
         for change in changes {
             match change {
-                SymbolChange::Put { module, release } => self.put_symbols(module, release)?,
+                SymbolChange::Put { module, release } => {
+                    self.put_symbols(module, release.as_ref(), false)?
+                }
+                SymbolChange::Fetched(module) => self.put_symbols(module, None, true)?,
                 SymbolChange::Forget { debug_id } => self.forget_symbols(debug_id)?,
                 SymbolChange::Pin(release) => {
                     let key = (release.product.as_str(), release.version.as_str());
@@ -244,7 +258,8 @@ impl Txn<'_> {
     fn put_symbols(
         &mut self,
         module: &Module,
-        release: &Option<Release>,
+        release: Option<&Release>,
+        is_fetched: bool,
     ) -> Result<(), StoreError> {
         let id = module.debug_id.as_str();
         let before = self.symbols_row(id)?;
@@ -252,6 +267,7 @@ impl Txn<'_> {
             module: module.clone(),
             used_at_ms: before.as_ref().and_then(|before| before.used_at_ms),
             releases: before.as_ref().map_or(Vec::new(), |b| b.releases.clone()),
+            is_fetched: is_fetched && before.as_ref().is_none_or(|before| before.is_fetched),
         };
         if let Some(release) = release {
             row.add_release(release);
@@ -347,6 +363,7 @@ impl Stored for StoredSymbols {
             },
             used_at_ms: self.used_at_ms,
             releases: self.releases.iter().map(release).collect(),
+            is_fetched: self.is_fetched,
         }
     }
 
@@ -372,6 +389,7 @@ impl Stored for StoredSymbols {
             },
             used_at_ms: row.used_at_ms,
             releases: row.releases.into_iter().map(release).collect(),
+            is_fetched: row.is_fetched,
         }
     }
 }

@@ -352,6 +352,7 @@ fn symbols() {
             product: "A".into(),
             version: "1".into(),
         }],
+        is_fetched: false,
     };
     reads(&symbols, SYMBOLS_1);
     symbols.module.uploads[1].coverage = Some(CoverageRow {
@@ -360,7 +361,9 @@ fn symbols() {
         lines: 9,
         unwind: 10,
     });
-    check(symbols, SYMBOLS_2);
+    reads(&symbols, SYMBOLS_2);
+    symbols.is_fetched = true;
+    check(symbols, &format!("03{}01", &SYMBOLS_2[2..]));
 }
 
 #[test]

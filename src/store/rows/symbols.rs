@@ -77,14 +77,39 @@ pub struct SymbolsRow {
     /// The day on which a walk last used it.
     pub used_at_ms: Option<i64>,
     pub releases: Vec<ReleaseRow>,
+    /// Whether all of it came from symbol servers.
+    pub is_fetched: bool,
 }
 
 impl Row for SymbolsRow {
     const NAME: &'static str = "a module's symbols";
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
 
     fn read_older(version: u8, body: Body<'_>) -> Option<Result<Self, StoreError>> {
-        (version == 1).then(|| body.read::<SymbolsRowV1>().map(Self::from))
+        match version {
+            1 => Some(body.read::<SymbolsRowV1>().map(Self::from)),
+            2 => Some(body.read::<SymbolsRowV2>().map(Self::from)),
+            _ => None,
+        }
+    }
+}
+
+/// Before it was stored who sent the symbols.
+#[derive(Deserialize)]
+struct SymbolsRowV2 {
+    module: ModuleRow,
+    used_at_ms: Option<i64>,
+    releases: Vec<ReleaseRow>,
+}
+
+impl From<SymbolsRowV2> for SymbolsRow {
+    fn from(row: SymbolsRowV2) -> Self {
+        Self {
+            module: row.module,
+            used_at_ms: row.used_at_ms,
+            releases: row.releases,
+            is_fetched: false,
+        }
     }
 }
 
@@ -140,6 +165,7 @@ impl From<SymbolsRowV1> for SymbolsRow {
             },
             used_at_ms: row.used_at_ms,
             releases: row.releases,
+            is_fetched: false,
         }
     }
 }
