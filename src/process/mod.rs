@@ -396,16 +396,16 @@ mod tests {
     fn modules_belong_to_the_program_by_folder_or_by_their_symbols() {
         let walk = r#"{"status": "OK", "crash_info": {"type": "SIGSEGV", "crashing_thread": 0}, "main_module": 0,
             "modules": [{"filename": "app", "location": "program"},
-                {"filename": "libcore.so", "debug_id": "C0", "location": "system", "loaded_symbols": true}],
-            "threads": [{"frames": [{"module": "libcore.so", "function": "core::load"},
+                {"filename": "libengine.so", "debug_id": "C0", "location": "system", "loaded_symbols": true}],
+            "threads": [{"frames": [{"module": "libengine.so", "function": "engine::load"},
                 {"module": "app", "function": "app::open"}]}]}"#;
         let signature = |is_own: &dyn Fn(&str) -> bool| {
             let walked = Walked::Whole(walk.as_bytes().to_vec());
             let (crash, _) = processed_with(&[], walked, is_own);
             crash["signature"].as_str().expect("a signature").to_owned()
         };
-        assert_eq!(signature(&|_| false), "core::load | app::open");
-        assert_eq!(signature(&|debug_id| debug_id == "C0"), "core::load");
+        assert_eq!(signature(&|_| false), "engine::load | app::open");
+        assert_eq!(signature(&|debug_id| debug_id == "C0"), "engine::load");
     }
 
     #[test]
