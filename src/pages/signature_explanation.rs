@@ -127,7 +127,7 @@ impl View<'_> {
                     (None, _) => span.muted { "its folder" },
                 }
             }
-            @if self.may_change { td { (rule_form::of_module(&step.module, &self.row.product, step.owner)) } }
+            @if self.may_change { td.nowrap { (rule_form::of_module(&step.module, &self.row.product, step.owner)) } }
         } }
     }
 

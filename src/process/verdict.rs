@@ -91,11 +91,12 @@ fn crash_loop(draft: &Draft) -> Option<Verdict> {
     Some((
         "crash-loop",
         format!(
-            "this installation sent {} crashes in the {} before this one",
+            "this installation sent {} crashes within {} before this one",
             crash_loops::CRASHES,
             match seconds {
-                0..120 => format!("{seconds} seconds"),
-                _ => format!("{} minutes", seconds / 60),
+                0..=60 => "a minute",
+                61..=600 => "ten minutes",
+                _ => "an hour",
             }
         ),
     ))

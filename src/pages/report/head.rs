@@ -43,7 +43,7 @@ pub(super) fn head(app: &App, view: &View) -> Markup {
                 @if let Some(words) = text("reason_text") { span.chip { (shown(&words)) } }
                 @if let Some(verdict) = text("verdict") {
                     span.chip.warn title="Probably not a bug of the program" {
-                        b { (verdict) } ": " (shown(&text("verdict_evidence").unwrap_or_default()))
+                        span { b { (verdict) } ": " (shown(&text("verdict_evidence").unwrap_or_default())) }
                     }
                 }
                 span.chip { b { (shown(product)) } " " (shown(&row.version)) }
