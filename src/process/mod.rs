@@ -72,7 +72,6 @@ const STEPS: &[Step] = &[
     ("Cpu", machine::cpu),
     ("Os", machine::os),
     ("CrashingThread", stack::crashing_thread),
-    ("ReasonText", reason::reason_text),
     ("CrashHints", stack::crash_hints),
     ("TopmostFile", stack::topmost_file),
     ("ModulesInStack", stack::modules_in_stack),
@@ -81,6 +80,7 @@ const STEPS: &[Step] = &[
     ("SoftErrors", stack::soft_errors),
     ("MemoryReport", memory::measures),
     ("Signature", name::name_crash),
+    ("ReasonText", reason::reason_text),
     ("ReportType", name::report_type),
     ("Verdict", verdict::verdict),
 ];

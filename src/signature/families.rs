@@ -7,6 +7,7 @@
 //! oom, purecall, heap, panic, assert, throw or abort
 //!          PATTERN           the machinery of a failure of this kind
 //! message  "TEXT" PATTERN    what the failure says, if this frame is in its machinery
+//! says     "TEXT" PATTERN    a sentence for people about the crash, if this frame is on its stack
 //! generic  PATTERN           code that every program calls: containers, locks, event loops
 //! library  PATTERN           the file name of a module that is not the program's
 //! driver   PATTERN           the file name of a module of a driver
@@ -16,6 +17,8 @@
 //! A pattern matches the whole normalised frame, or the whole file name of a module without regard to case.
 //! Of several roles, the first one in the order above applies. Sites edit these files like the other lists
 //! and switch them off with a site rule.
+
+use std::sync::OnceLock;
 
 use regex::bytes::RegexSet;
 
@@ -61,6 +64,8 @@ pub(super) const BUILTIN: [(&str, &str); 15] = [
 const FOLDER: &str = "families";
 /// Limit of characters of a message.
 const MESSAGE_CHARS_MAX: usize = 60;
+/// Limit of characters of a sentence.
+const SENTENCE_CHARS_MAX: usize = 120;
 
 /// What the code of a frame is to a crash. The order is that of precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +138,7 @@ const OWNERS: [(&str, Owner); 3] = [
     ("library", Owner::Library),
 ];
 const MESSAGE: &str = "message";
+const SAYS: &str = "says";
 
 /// The number of a message in the families that it came from.
 pub(super) type MessageAt = u16;
@@ -145,6 +151,18 @@ pub(super) struct Families {
     messages: Vec<String>,
     /// One pattern for each of [`OWNERS`].
     modules: RegexSet,
+    /// Compiled on first use: a signature does not need them.
+    says: OnceLock<RegexSet>,
+    sentences: Vec<Sentence>,
+}
+
+/// What a function says to people.
+#[derive(Debug)]
+struct Sentence {
+    /// Number of its family.
+    family: usize,
+    text: String,
+    pattern: String,
 }
 
 /// What the families know about a frame.
@@ -164,7 +182,8 @@ impl Families {
         let mut roles: [Vec<&str>; ROLES.len()] = Default::default();
         let mut owners: [Vec<&str>; OWNERS.len()] = Default::default();
         let mut messages: Vec<(String, &str)> = Vec::new();
-        for (file, text) in texts {
+        let mut sentences = Vec::new();
+        for (family, (file, text)) in texts.enumerate() {
             for entry in entries(text) {
                 let line = Line::parse(file, entry)?;
                 if !is_checked {
@@ -174,6 +193,11 @@ impl Families {
                     Word::Role(at) => roles[at].push(line.pattern.text),
                     Word::Owner(at) => owners[at].push(line.pattern.text),
                     Word::Message(message) => messages.push((message.into(), line.pattern.text)),
+                    Word::Says(text) => sentences.push(Sentence {
+                        family,
+                        text: text.into(),
+                        pattern: line.pattern.text.into(),
+                    }),
                 }
             }
         }
@@ -195,7 +219,38 @@ impl Families {
             frames: pattern::set(FOLDER, &frames, Syntax::Frame)?,
             modules: pattern::set(FOLDER, &modules, Syntax::Module)?,
             messages: messages.into_iter().map(|(message, _)| message).collect(),
+            says: OnceLock::new(),
+            sentences,
         })
+    }
+
+    /// What the functions of a stack say, callee first. The first one that says anything chooses the family.
+    /// Of what its functions say on this stack, the entry that comes first counts: details come before the
+    /// general case.
+    pub fn sentence<'n>(&self, frames: impl Iterator<Item = &'n str>) -> Option<&str> {
+        let says = self.says.get_or_init(|| {
+            let patterns = self
+                .sentences
+                .iter()
+                .map(|sentence| pattern::whole(&[&sentence.pattern]));
+            let patterns: Vec<String> = patterns.collect();
+            pattern::set(FOLDER, &patterns, Syntax::Frame).unwrap_or_else(|error| {
+                tracing::error!(%error, "the sentences of the families cannot be used together");
+                RegexSet::empty()
+            })
+        });
+        let mut best: Option<usize> = None;
+        for frame in frames {
+            for at in &says.matches(frame.as_bytes()) {
+                let is_better = best.is_none_or(|best| {
+                    at < best && self.sentences[at].family == self.sentences[best].family
+                });
+                if is_better {
+                    best = Some(at);
+                }
+            }
+        }
+        Some(&self.sentences.get(best?)?.text)
     }
 
     pub fn known(&self, frame: &str) -> Known {
@@ -256,6 +311,7 @@ enum Word<'l> {
     Role(usize),
     Owner(usize),
     Message(&'l str),
+    Says(&'l str),
 }
 
 /// An entry of a family.
@@ -281,23 +337,28 @@ impl<'l> Line<'l> {
         let word = match (role, owner) {
             (Some(at), _) => Word::Role(at),
             (None, Some(at)) => Word::Owner(at),
-            (None, None) if name == MESSAGE => {
+            (None, None) if name == MESSAGE || name == SAYS => {
                 let quoted = rest.strip_prefix('"').and_then(|rest| rest.split_once('"'));
-                let (message, after) = quoted.ok_or_else(|| {
-                    let reason = "a message needs a text in quotation marks before its pattern";
-                    wrong(name.len(), reason.to_string())
+                let (text, after) = quoted.ok_or_else(|| {
+                    let reason =
+                        format!("{name} needs a text in quotation marks before its pattern");
+                    wrong(name.len(), reason)
                 })?;
-                if message.is_empty() || text::is_longer_than(message, MESSAGE_CHARS_MAX) {
-                    let reason = format!("a message has 1 to {MESSAGE_CHARS_MAX} characters");
+                let (word, chars_max) = match name {
+                    MESSAGE => (Word::Message(text), MESSAGE_CHARS_MAX),
+                    _ => (Word::Says(text), SENTENCE_CHARS_MAX),
+                };
+                if text.is_empty() || text::is_longer_than(text, chars_max) {
+                    let reason = format!("the text of {name} has 1 to {chars_max} characters");
                     return Err(wrong(name.len(), reason));
                 }
                 rest = text::strip(after);
-                Word::Message(message)
+                word
             }
             (None, None) => {
                 let words = ROLES.iter().map(|(word, _)| *word);
                 let words = words
-                    .chain([MESSAGE])
+                    .chain([MESSAGE, SAYS])
                     .chain(OWNERS.iter().map(|(word, _)| *word));
                 let words: Vec<&str> = words.collect();
                 let reason = format!("unknown role {name:?}; accepted: {}", words.join(", "));
@@ -324,13 +385,14 @@ impl<'l> Line<'l> {
             Word::Role(at) => ROLES[at].0,
             Word::Owner(at) => OWNERS[at].0,
             Word::Message(_) => MESSAGE,
+            Word::Says(_) => SAYS,
         }
     }
 
     fn syntax(&self) -> Syntax {
         match self.word {
             Word::Owner(_) => Syntax::Module,
-            Word::Role(_) | Word::Message(_) => Syntax::Frame,
+            Word::Role(_) | Word::Message(_) | Word::Says(_) => Syntax::Frame,
         }
     }
 }

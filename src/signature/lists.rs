@@ -369,6 +369,12 @@ impl<'l> Scoped<'l> {
         self.families.map(known).unwrap_or_default()
     }
 
+    /// What the functions of a stack say to people, also in the ruleset `socorro`.
+    pub fn sentence<'n>(&self, frames: impl Iterator<Item = &'n str>) -> Option<&'l str> {
+        let families = self.families.unwrap_or_else(|| self.lists.families());
+        families.sentence(frames.map(|frame| text::first_bytes(frame, FRAME_BYTES_MAX)))
+    }
+
     pub fn message(&self, at: MessageAt) -> &'l str {
         self.families.map_or("", |families| families.message(at))
     }
