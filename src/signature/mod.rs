@@ -40,6 +40,7 @@ mod pattern;
 mod rules;
 mod ruleset;
 mod select;
+mod sentence;
 mod site;
 mod spelling;
 mod step;

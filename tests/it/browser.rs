@@ -146,6 +146,8 @@ pub fn addresses(world: &World) -> Vec<Address> {
         (200, format!("/signature/?signature={stored}")),
         (200, format!("/signature/?signature={text}&product={text}")),
         (400, "/signature/".into()),
+        (400, "/group/none".into()),
+        (404, "/group/999999".into()),
         (200, format!("/signature/alike/?signature={signature}")),
         (200, format!("/signature/alike/?signature={stored}")),
         (400, "/signature/alike/".into()),
