@@ -113,6 +113,35 @@ fn windows_on_arm64_is_unwound_with_packed_data_too() {
     assert_frames(&bench.walk("winarm64.dmp"), &expected);
 }
 
+/// lld maps headers and code separately, and an old Breakpad wrote the code as a module without an id.
+#[test]
+fn a_program_that_a_dump_has_as_two_modules_is_one() {
+    let bench = Bench::new();
+    bench.add(&["pie"]);
+    let frames = bench.walk("split_mod.dmp");
+    let expected = [("!used ", "t.c:4]"), ("!main ", "t.c:5]")];
+    assert_frames(&frames, &expected);
+    let arguments = [
+        "walk",
+        "split_mod.dmp",
+        "--symbols",
+        "data/symbols",
+        "--json",
+    ];
+    let modules = |more: &[&str]| {
+        let (_, text) = run(bench.path(), &[&arguments, more].concat());
+        let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let modules = json["modules"].as_array().expect("modules").clone();
+        let of_pie = modules.iter().filter(|module| module["filename"] == "pie");
+        of_pie.cloned().collect::<Vec<_>>()
+    };
+    let joined = modules(&[]);
+    assert_eq!(joined.len(), 1, "{joined:?}");
+    assert_eq!(joined[0]["base_addr"], "0x0000555555554000");
+    assert_eq!(joined[0]["end_addr"], "0x0000555555558000");
+    assert_eq!(modules(&["--compat"]).len(), 2);
+}
+
 /// The files of a symbol server that symstore filled with its option /compress.
 #[test]
 fn cabinets_are_unpacked() {
