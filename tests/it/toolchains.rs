@@ -200,6 +200,41 @@ fn a_common_file_of_dwz_names_inlined_functions_whenever_it_comes() {
     assert_eq!(together.walk("d1.dmp"), frames);
 }
 
+/// Debug files to which only the checksum in their program refers.
+#[test]
+fn a_debug_file_without_a_build_id_is_joined_with_its_program_whenever_it_comes() {
+    for program in ["linked", "linked.exe"] {
+        let debug_file = &format!("{program}.debug");
+        let bench = Bench::new();
+        let first = bench.add(&[program]);
+        assert!(
+            first.contains(&format!("{debug_file}; also send that file")),
+            "{first}"
+        );
+        // A file with the right name and other bytes is not meant.
+        let path = bench.path().join(debug_file);
+        let whole = std::fs::read(&path).expect("a file");
+        std::fs::write(&path, [&whole[..], b"x"].concat()).expect("written");
+        let other = bench.add(&[debug_file]);
+        assert!(!other.contains("completed"), "{other}");
+        // The right bytes with another name are meant.
+        std::fs::write(bench.path().join("renamed"), &whole).expect("written");
+        let later = bench.add(&["renamed"]);
+        assert!(later.contains("completed"), "{later}");
+        let again = bench.add(&["renamed"]);
+        assert!(again.contains("same"), "{again}");
+        let together = Bench::new();
+        let both = together.add(&[debug_file, program]);
+        assert!(both.contains("completed"), "{both}");
+    }
+    let alone = Bench::new();
+    let said = alone.add(&["linked.debug"]);
+    assert!(said.contains("send the program first"), "{said}");
+    // This one may be of a program that was not stripped, whose size it has.
+    let said = alone.add(&["linked.exe.debug"]);
+    assert!(said.contains("stored"), "{said}");
+}
+
 #[test]
 fn a_compressed_symbol_table_names_a_stripped_program() {
     let bench = Bench::new();

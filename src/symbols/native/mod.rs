@@ -2,7 +2,8 @@
 //!
 //! One file may contain several programs (a fat Mach-O). For each, the output has a line of JSON ([`Found`])
 //! and then its text; no line of a symbol file starts with a brace. A file with other halves of a program's
-//! units ([`split`]) gives only one such line. Later the program is read again together with the halves.
+//! units ([`split`]), or a debug file without an id (`debug_link`), gives only one such line. Later the program is
+//! read again together with it.
 //!
 //! A hostile file can make conversion expensive: sections that inflate without end, inlined calls nested
 //! without end. The constants here limit what we know of. For everything else, the conversion runs in a
@@ -41,7 +42,8 @@ use self::names::{one_line, readable, readable_symbol};
 use self::ranges::{Range, joined};
 use super::check::{EXPORTS_LINE, UNKNOWN_FUNCTION};
 use super::dirs::{checked_leaf, debug_id_of_code};
-use super::split::{self, Skeleton};
+use super::skeleton::{Skeleton, SkeletonKind};
+use super::{debug_link, split};
 use crate::crash::symbols::{Coverage, Kind};
 
 /// Limit of bytes of one section after decompression.
@@ -58,8 +60,8 @@ const UNWIND_CHAIN_MAX: usize = 128;
 pub enum Found {
     /// A program or its debug file; its text follows.
     Program(Head),
-    /// Other halves of units, by their ids. No text follows.
-    Halves(Vec<u64>),
+    /// Debug information of other files, by its ids. No text follows.
+    Part(SkeletonKind, Vec<u64>),
     /// Why one of several programs was refused. No text follows.
     Refused(String),
 }
@@ -75,6 +77,16 @@ pub struct Head {
     pub skeletons: Vec<Skeleton>,
 }
 
+/// The other files with debug information of a program.
+pub enum OtherFiles<'d> {
+    /// They may arrive later, or before a file that is useless without its program.
+    Unknown,
+    /// There are none. A debug file whose program is missing is read for its own id, if it has one.
+    Missing,
+    /// Other halves of units (a `.dwo` or `.dwp`, or a tar of them) or a debug file.
+    Known(&'d [u8]),
+}
+
 fn options() -> ParseObjectOptions {
     let mut options = ParseObjectOptions::default();
     options.max_decompressed_section_size = Some(SECTION_BYTES_MAX);
@@ -82,22 +94,21 @@ fn options() -> ParseObjectOptions {
     options
 }
 
-/// Writes the symbols of every program in `bytes`. `name` is the sender's name of the file. `parts` has other
-/// halves of its units: a `.dwo` or `.dwp`, or a tar of them.
+/// Writes the symbols of every program in `bytes`. `name` is the sender's name of the file.
 ///
 /// # Errors
 /// A sentence for the sender.
 pub fn convert(
     bytes: &[u8],
-    parts: Option<&[u8]>,
+    others: OtherFiles<'_>,
     name: &str,
     out: &mut impl Write,
 ) -> Result<(), String> {
     let archive = Archive::parse_with_opts(bytes, options())
         .map_err(|e| format!("it cannot be read: {}", chain(&e)))?;
-    let halves = match parts {
-        Some(parts) => Some(Halves::read(parts)?),
-        None => None,
+    let parts = match others {
+        OtherFiles::Known(parts) => Some(split::parts_in(parts)?),
+        OtherFiles::Unknown | OtherFiles::Missing => None,
     };
     let mut taken = 0;
     let mut refused = Vec::new();
@@ -109,16 +120,20 @@ pub fn convert(
                 continue;
             }
         };
-        if let Object::Elf(elf) = &object
-            && split::is_part(elf)
+        let is_single = matches!(others, OtherFiles::Missing);
+        if let Some(kind) = part_kind(&object)
+            && !(kind == SkeletonKind::Linked && is_single)
         {
-            let ids = split::ids_of(elf).map_err(|e| format!("it cannot be read: {e}"))?;
-            if ids.is_empty() {
-                return Err("it is split debug information without a unit (the dwp tool of binutils drops those of DWARF 5); make it with llvm-dwp, or send the .dwo files".into());
-            }
-            return tell(out, &Found::Halves(ids));
+            return tell(out, &Found::Part(kind, part_ids(&object, kind)?));
         }
-        match Program::read(&object, halves.as_ref(), name) {
+        let parts = parts.as_deref();
+        let debug_file = parts.and_then(|parts| linked(&object, parts));
+        let read = facts_of(&object, name).map(|facts| match (&debug_file, parts) {
+            (Some(debug_file), _) => Program::read_linked(debug_file, facts),
+            (None, Some(parts)) => Program::read(&object, facts, Some(&Halves::read(parts))),
+            (None, None) => Program::read(&object, facts, None),
+        });
+        match read {
             Ok(program) => {
                 program
                     .write(out)
@@ -140,6 +155,42 @@ pub fn convert(
     Ok(())
 }
 
+/// What a file is that is useless without another one; `None` if it is a program or has an id.
+fn part_kind(object: &Object<'_>) -> Option<SkeletonKind> {
+    match object {
+        Object::Elf(elf) if split::is_common(elf) => Some(SkeletonKind::Common),
+        Object::Elf(elf) if split::is_part(elf) => Some(SkeletonKind::Half),
+        object if debug_link::is_debug_file(object) && !holds_code(object) => {
+            Some(SkeletonKind::Linked)
+        }
+        _ => None,
+    }
+}
+
+fn part_ids(object: &Object<'_>, kind: SkeletonKind) -> Result<Vec<u64>, String> {
+    let ids = match (object, kind) {
+        (Object::Elf(elf), SkeletonKind::Common | SkeletonKind::Half) => {
+            split::ids_of(elf).map_err(|e| format!("it cannot be read: {e}"))?
+        }
+        _ => vec![debug_link::id_of(object.data())],
+    };
+    if ids.is_empty() {
+        return Err("it is split debug information without a unit (the dwp tool of binutils drops those of DWARF 5); make it with llvm-dwp, or send the .dwo files".into());
+    }
+    Ok(ids)
+}
+
+/// The debug file to which only this program's link refers, if it is among the other files.
+fn linked<'d>(program: &Object<'_>, parts: &[(String, &'d [u8])]) -> Option<Object<'d>> {
+    let id = debug_link::skeleton_of(program)?.id;
+    let mut meant = parts.iter().filter(|part| debug_link::id_of(part.1) == id);
+    let debug_file = Object::parse_with_opts(meant.next()?.1, options()).ok()?;
+    let is_sound = debug_file.arch() == program.arch()
+        && debug_file.file_format() == program.file_format()
+        && debug_link::is_debug_file(&debug_file);
+    is_sound.then_some(debug_file)
+}
+
 /// Writes a line that is not followed by a text.
 fn tell(out: &mut impl Write, found: &Found) -> Result<(), String> {
     serde_json::to_writer(&mut *out, found)
@@ -155,12 +206,12 @@ struct Halves<'d> {
 }
 
 impl<'d> Halves<'d> {
-    fn read(parts: &'d [u8]) -> Result<Self, String> {
+    fn read(parts: &[(String, &'d [u8])]) -> Self {
         let mut halves = Self {
             parts: Vec::new(),
             notes: Vec::new(),
         };
-        for (name, bytes) in split::parts_in(parts)? {
+        for (name, bytes) in parts {
             match ElfObject::parse_with_opts(bytes, options()) {
                 Ok(part) => halves.parts.push(part),
                 Err(error) => halves
@@ -168,7 +219,7 @@ impl<'d> Halves<'d> {
                     .push(format!("{name} cannot be read: {}", chain(&error))),
             }
         }
-        Ok(halves)
+        halves
     }
 }
 
@@ -198,7 +249,7 @@ pub fn identify(bytes: &[u8], name: &str) -> Option<Vec<Result<Identity, String>
     let mut found = Vec::new();
     for object in archive.objects() {
         let object = object.ok()?;
-        if matches!(&object, Object::Elf(elf) if split::is_part(elf)) {
+        if part_kind(&object).is_some() {
             continue;
         }
         found.push(facts_of(&object, name).map(|facts| Identity {
@@ -244,21 +295,25 @@ fn facts_of(object: &Object<'_>, name: &str) -> Result<Facts, String> {
             "it has no id (build id, UUID or PDB signature), so crashes cannot refer to it; build it with an id, for example with -Wl,--build-id".into(),
         );
     };
-    // A debug companion has the section headers of the code, but no code.
-    let holds_code = match object {
-        Object::Pe(pe) => pe::holds_code(pe),
-        Object::Elf(elf) => elf::holds_code(elf),
-        object => kind != Kind::Pdb && object.kind() != ObjectKind::Debug,
-    };
     Ok(Facts {
         kind,
         os,
-        holds_code,
+        holds_code: holds_code(object),
         debug_id,
         debug_file,
         code_id,
         code_file,
     })
+}
+
+/// Whether a file has code. A debug file has the section headers of the code, but no code.
+fn holds_code(object: &Object<'_>) -> bool {
+    match object {
+        Object::Pe(pe) => pe::holds_code(pe),
+        Object::Elf(elf) => elf::holds_code(elf),
+        Object::Pdb(_) => false,
+        object => object.kind() != ObjectKind::Debug,
+    }
 }
 
 /// The text of an error with all its causes.
@@ -355,16 +410,22 @@ impl Numbered {
 }
 
 impl<'o, 'd> Program<'o, 'd> {
-    fn read(
-        object: &'o Object<'d>,
-        halves: Option<&Halves<'_>>,
-        name: &str,
-    ) -> Result<Self, String> {
-        let facts = facts_of(object, name)?;
-        let skeletons = match object {
-            Object::Elf(elf) => split::skeletons_of(elf),
-            _ => Vec::new(),
-        };
+    /// Reads the debug file of a program. It has no id of its own.
+    fn read_linked(debug_file: &'o Object<'d>, facts: Facts) -> Self {
+        let mut program = Self::read(debug_file, facts, None);
+        program.head.kind = Kind::Split;
+        program.head.holds_code = false;
+        // Other files are joined with programs only.
+        program.head.skeletons.clear();
+        program
+    }
+
+    fn read(object: &'o Object<'d>, facts: Facts, halves: Option<&Halves<'_>>) -> Self {
+        let mut skeletons = Vec::new();
+        if let Object::Elf(elf) = object {
+            skeletons = split::skeletons_of(elf);
+        }
+        skeletons.extend(debug_link::skeleton_of(object));
         let mut program = Self {
             head: Head {
                 kind: facts.kind,
@@ -411,7 +472,7 @@ impl<'o, 'd> Program<'o, 'd> {
             let note = "its debug information has no functions";
             program.head.notes.push(note.to_owned());
         }
-        Ok(program)
+        program
     }
 
     fn read_functions(&mut self, unread: &mut Unread) {
@@ -475,7 +536,7 @@ impl<'o, 'd> Program<'o, 'd> {
             self.head.notes.push(note);
         }
         // The linker leaves functions that it dropped at address 0.
-        if self.head.kind == Kind::Elf {
+        if self.facts.kind == Kind::Elf {
             self.functions.retain(|function| function.address > 0);
         }
         // The linker may fold identical functions: keep the one with the most lines.
