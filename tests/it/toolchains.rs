@@ -325,7 +325,9 @@ fn the_symbol_table_of_mingw_names_its_functions() {
     bench.add(&["wd2_symtab.exe"]);
     let text = bench.text();
     let named = |line: &&str| line.starts_with("FUNC ") && !line.contains("<unknown in ");
-    assert_eq!(text.lines().filter(named).count(), 780);
+    // nm lists 845 functions at 780 addresses: most constructors have two names. Only their sections name 15 more.
+    assert_eq!(text.lines().filter(named).count(), 795);
+    assert!(text.contains("FUNC 11d40 5d 0 get_adjusted_ptr("), "{text}");
     assert!(text.contains("FUNC 1647 5a 0 main\n"));
 }
 
