@@ -142,6 +142,32 @@ fn a_program_that_a_dump_has_as_two_modules_is_one() {
     assert_eq!(modules(&["--compat"]).len(), 2);
 }
 
+/// A cabinet with both kinds of compressed blocks, and with addresses of calls that the compression has changed.
+#[test]
+fn cabinets_with_lzx_are_unpacked() {
+    let bench = Bench::new();
+    let tar = &mut Vec::new();
+    crashkeep::symbols::cabinet::to_tar(&bench.files["lzx.cab"], tar).expect("a cabinet");
+    let mut archive = tar::Archive::new(&tar[..]);
+    let mut names = Vec::new();
+    for entry in archive.entries().expect("a tar") {
+        let mut entry = entry.expect("an entry");
+        let name = entry.path().expect("a name").display().to_string();
+        let mut content = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut content).expect("readable");
+        assert!(content == bench.files[&name], "{name}");
+        names.push(name);
+    }
+    assert_eq!(names, ["a64.pdb", "a64.exe", "nullcall_nofp"]);
+    let said = bench.add(&["lzx.cab"]);
+    assert!(said.contains("stored: a64.pdb/"), "{said}");
+    let frames = bench.walk("winarm64.dmp");
+    assert_frames(
+        &frames,
+        &[("!decode(int) ", REGISTERS), ("!load(int) ", CFI)],
+    );
+}
+
 /// The files of a symbol server that symstore filled with its option /compress.
 #[test]
 fn cabinets_are_unpacked() {
