@@ -15,6 +15,7 @@ mod elf;
 mod exidx;
 mod extents;
 mod frames;
+mod functions;
 mod go;
 mod lines;
 mod macho;
@@ -23,20 +24,21 @@ mod names;
 mod pe;
 mod ranges;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io::{self, Write};
 
 use gimli::RunTimeEndian;
 use serde::{Deserialize, Serialize};
 use symbolic_cfi::AsciiCfiWriter;
-use symbolic_common::{Arch, CpuFamily, Language, Name, NameMangling, join_path};
+use symbolic_common::{Arch, CpuFamily, Language, Name, NameMangling};
 use symbolic_debuginfo::dwarf::{Dwarf, DwarfDebugSession};
 use symbolic_debuginfo::elf::ElfObject;
 use symbolic_debuginfo::{
-    Archive, FileFormat, Function, LineInfo, Object, ObjectKind, ParseObjectOptions, SymbolMap,
+    Archive, FileFormat, Function, Object, ObjectKind, ParseObjectOptions, SymbolMap,
 };
 
 use self::code::{Code, Symbol};
+use self::functions::{Body, Functions, INLINE_DEPTH_MAX, Line, Names, without_overlaps};
 use self::lines::Piece;
 use self::names::{one_line, readable, readable_symbol};
 use self::ranges::{Range, joined};
@@ -48,8 +50,8 @@ use crate::crash::symbols::{Coverage, Kind};
 
 /// Limit of bytes of one section after decompression.
 const SECTION_BYTES_MAX: usize = 2 << 30;
-/// Limit of the nesting of inlined calls.
-const INLINE_DEPTH_MAX: u32 = 256;
+/// Bytes of records that are passed on at once.
+const WRITTEN_BYTES: usize = 64 << 10;
 /// Bytes of functions without lines for which line tables are searched in any program.
 const WITHOUT_LINES_MAX: u64 = 64 << 10;
 /// Limit of chained unwind information on Windows.
@@ -353,62 +355,6 @@ struct Program<'o, 'd> {
     object: &'o Object<'d>,
 }
 
-/// A FUNC record and the records below it.
-struct Body {
-    address: u64,
-    size: u64,
-    name: String,
-    lines: Vec<Line>,
-    inlines: Vec<Inline>,
-}
-
-impl Body {
-    fn range(&self) -> Range {
-        (self.address, self.address.saturating_add(self.size))
-    }
-}
-
-#[derive(Default)]
-struct Line {
-    address: u64,
-    size: u64,
-    line: u64,
-    file: usize,
-}
-
-struct Inline {
-    depth: u32,
-    address: u64,
-    size: u64,
-    call_line: u64,
-    call_file: usize,
-    origin: usize,
-}
-
-/// Texts that records refer to by number.
-#[derive(Default)]
-struct Names {
-    files: Numbered,
-    origins: Numbered,
-}
-
-#[derive(Default)]
-struct Numbered {
-    numbers: HashMap<String, usize>,
-    texts: Vec<String>,
-}
-
-impl Numbered {
-    fn number(&mut self, text: String) -> usize {
-        if let Some(&number) = self.numbers.get(&text) {
-            return number;
-        }
-        self.texts.push(text.clone());
-        self.numbers.insert(text, self.texts.len() - 1);
-        self.texts.len() - 1
-    }
-}
-
 impl<'o, 'd> Program<'o, 'd> {
     /// Reads the debug file of a program. It has no id of its own.
     fn read_linked(debug_file: &'o Object<'d>, facts: Facts) -> Self {
@@ -518,9 +464,10 @@ impl<'o, 'd> Program<'o, 'd> {
         functions: impl Iterator<Item = Result<Function<'f>, E>>,
         unread: &mut Unread,
     ) {
+        let mut converted = Functions::new(&mut self.names);
         for function in functions {
             match function {
-                Ok(function) => self.add(&function),
+                Ok(function) => self.functions.extend(converted.body(&function)),
                 Err(error) => {
                     unread.units += 1;
                     unread.why = chain(&error);
@@ -543,21 +490,6 @@ impl<'o, 'd> Program<'o, 'd> {
         self.functions
             .sort_by_key(|f| (f.address, std::cmp::Reverse(f.lines.len())));
         self.functions.dedup_by_key(|function| function.address);
-    }
-
-    fn add(&mut self, function: &Function<'_>) {
-        if function.size == 0 {
-            return;
-        }
-        let mut body = Body {
-            address: function.address,
-            size: function.size,
-            name: readable(&function.name),
-            lines: Vec::new(),
-            inlines: Vec::new(),
-        };
-        flatten(function, 0, &mut self.names, &mut body);
-        self.functions.push(body);
     }
 
     /// Reads what the file says about its code without debug information, and its unwind rules.
@@ -803,10 +735,12 @@ impl<'o, 'd> Program<'o, 'd> {
             let lines = function.lines.iter().map(|line| line.size);
             coverage.lines = lines.fold(coverage.lines, u64::saturating_add);
         }
-        let rules = self.unwind.split(|&byte| byte == b'\n');
-        let sizes = rules.filter_map(|line| {
-            let range = line.strip_prefix(b"STACK CFI INIT ")?;
-            let size = range.split(|&byte| byte == b' ').nth(1)?;
+        const INIT: &[u8] = b"STACK CFI INIT ";
+        let rules = memchr::memmem::find_iter(&self.unwind, INIT);
+        let sizes = rules.filter_map(|at| {
+            let size = self.unwind[at + INIT.len()..]
+                .split(|&byte| byte == b' ')
+                .nth(1)?;
             u64::from_str_radix(std::str::from_utf8(size).ok()?, 16).ok()
         });
         coverage.unwind = sizes.fold(0, u64::saturating_add);
@@ -848,51 +782,20 @@ impl<'o, 'd> Program<'o, 'd> {
         for (number, origin) in self.names.origins.texts.iter().enumerate() {
             writeln!(out, "INLINE_ORIGIN {number} {origin}")?;
         }
+        let mut text = Vec::new();
         for function in &self.functions {
-            let (address, size) = (function.address, function.size);
-            writeln!(out, "FUNC {address:x} {size:x} 0 {}", function.name)?;
-            for inline in &function.inlines {
-                writeln!(
-                    out,
-                    "INLINE {} {} {} {} {:x} {:x}",
-                    inline.depth,
-                    inline.call_line,
-                    inline.call_file,
-                    inline.origin,
-                    inline.address,
-                    inline.size
-                )?;
-            }
-            for line in &function.lines {
-                let (address, size) = (line.address, line.size);
-                writeln!(out, "{address:x} {size:x} {} {}", line.line, line.file)?;
+            function.write(&mut text);
+            if text.len() > WRITTEN_BYTES {
+                out.write_all(&text)?;
+                text.clear();
             }
         }
+        out.write_all(&text)?;
         for (address, name) in &self.publics {
             writeln!(out, "PUBLIC {address:x} 0 {name}")?;
         }
         out.write_all(&self.unwind)
     }
-}
-
-/// Sorts lines, joins neighbours that are the same line, and cuts those that begin within another one.
-fn without_overlaps(lines: &mut Vec<Line>) {
-    lines.sort_by_key(|line| line.address);
-    lines.dedup_by(|next, line| {
-        let end = line.address + line.size;
-        let is_same = (next.line, next.file) == (line.line, line.file);
-        if is_same && next.address <= end {
-            line.size = line.size.max(next.address + next.size - line.address);
-            return true;
-        }
-        line.size = line.size.min(next.address - line.address);
-        // Of two lines for an address, the later one.
-        let is_empty = line.size == 0;
-        if is_empty {
-            *line = std::mem::take(next);
-        }
-        is_empty
-    });
 }
 
 fn symbols_of<'d>(map: &SymbolMap<'d>) -> Vec<Symbol<'d>> {
@@ -942,88 +845,5 @@ fn arch_name(arch: Arch) -> &'static str {
         CpuFamily::Arm64 | CpuFamily::Arm64_32 => "arm64",
         CpuFamily::Arm32 => "arm",
         _ => arch.name(),
-    }
-}
-
-/// Adds the lines and inlined calls of `function` to `body`. Returns the ranges that have lines, sorted and
-/// disjoint.
-///
-/// symbolic gives each function the lines of its whole range. Where a call is inlined, that is the line of
-/// the call. A symbol file needs the line of the inlined code there, and the call in a separate record. In a
-/// PDB an inlined function may cover more addresses than it has lines for; the rest belongs to its caller.
-fn flatten(function: &Function<'_>, depth: u32, names: &mut Names, body: &mut Body) -> Vec<Range> {
-    let end = function.end_address();
-    let path = |line: &LineInfo<'_>, names: &mut Names| {
-        let folder = String::from_utf8_lossy(function.compilation_dir);
-        let path = join_path(&folder, &line.file.path_str());
-        names.files.number(one_line(&path).into_owned())
-    };
-    let mut inlined: Vec<Range> = Vec::new();
-    if depth < INLINE_DEPTH_MAX {
-        for inlinee in &function.inlinees {
-            // Inserted before the inlined calls within it. Nothing is inserted if it has no lines.
-            let at = body.inlines.len();
-            let covered = flatten(inlinee, depth + 1, names, body);
-            if covered.is_empty() {
-                continue;
-            }
-            let after = (function.lines).partition_point(|line| line.address <= inlinee.address);
-            let call = after.checked_sub(1).map(|at| &function.lines[at]);
-            let call_line = call.map_or(0, |call| call.line);
-            let call_file = call.map_or(0, |call| path(call, names));
-            let origin = names.origins.number(readable(&inlinee.name));
-            let records = covered.iter().map(|&(from, to)| Inline {
-                depth,
-                address: from,
-                size: to - from,
-                call_line,
-                call_file,
-                origin,
-            });
-            body.inlines.splice(at..at, records);
-            inlined.extend(covered);
-        }
-    }
-    inlined.sort_unstable();
-    let mut covered = inlined.clone();
-    for (at, line) in function.lines.iter().enumerate() {
-        let next = function.lines.get(at + 1).map_or(end, |next| next.address);
-        let line_end = match line.size {
-            Some(size) => line.address.saturating_add(size),
-            None => next,
-        };
-        let mut from = line.address;
-        let first = inlined.partition_point(|range| range.1 <= from);
-        for &(start, stop) in inlined[first..]
-            .iter()
-            .take_while(|range| range.0 < line_end)
-        {
-            if from < start {
-                push_line(body, (from, start), line, || path(line, names));
-                covered.push((from, start));
-            }
-            from = from.max(stop);
-        }
-        if from < line_end {
-            push_line(body, (from, line_end), line, || path(line, names));
-            covered.push((from, line_end));
-        }
-    }
-    joined(covered)
-}
-
-fn push_line(
-    body: &mut Body,
-    (from, to): Range,
-    line: &LineInfo<'_>,
-    file: impl FnOnce() -> usize,
-) {
-    if u32::try_from(line.line).is_ok() {
-        body.lines.push(Line {
-            address: from,
-            size: to - from,
-            line: line.line,
-            file: file(),
-        });
     }
 }
