@@ -49,7 +49,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     confine_converter(args.memory_bytes, args.text_bytes_max, args.cpu_seconds)?;
     let mut out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
     let converted = if args.cabinet {
-        cabinet::to_tar(&map, &mut out)
+        cabinet::to_tar(&map, args.text_bytes_max, &mut out)
     } else {
         let others = match (&parts, args.alone) {
             (Some(parts), _) => OtherFiles::Known(parts),

@@ -147,7 +147,7 @@ fn a_program_that_a_dump_has_as_two_modules_is_one() {
 fn cabinets_with_lzx_are_unpacked() {
     let bench = Bench::new();
     let tar = &mut Vec::new();
-    crashkeep::symbols::cabinet::to_tar(&bench.files["lzx.cab"], tar).expect("a cabinet");
+    crashkeep::symbols::cabinet::to_tar(&bench.files["lzx.cab"], 1 << 20, tar).expect("a cabinet");
     let mut archive = tar::Archive::new(&tar[..]);
     let mut names = Vec::new();
     for entry in archive.entries().expect("a tar") {
