@@ -2,15 +2,15 @@
 //! second ELF file follows the first, it contains the other halves of its units.
 #![no_main]
 
-use crashkeep::symbols::native::{self, Found};
+use crashkeep::symbols::native::{self, Found, OtherFiles};
 use crashkeep::symbols::check;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let second = bytes.windows(4).rposition(|magic| magic == b"\x7fELF").filter(|&at| at > 0);
-    let parts = second.map(|at| &bytes[at..]);
+    let others = second.map_or(OtherFiles::Unknown, |at| OtherFiles::Known(&bytes[at..]));
     let mut output = Vec::new();
-    if native::convert(bytes, parts, "x", &mut output).is_err() {
+    if native::convert(bytes, others, "x", &mut output).is_err() {
         return;
     }
     let head = output.iter().position(|&byte| byte == b'\n').expect("a head") + 1;

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::stackwalk::confine_converter;
-use crate::symbols::{Map, cabinet, native};
+use crate::symbols::native::{self, OtherFiles};
+use crate::symbols::{Map, cabinet};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -19,9 +20,12 @@ pub struct Args {
     text_bytes_max: u64,
     #[arg(long, value_name = "N")]
     cpu_seconds: u64,
-    /// Split debug information of the program
+    /// Split debug information of the program, or its debug file
     #[arg(long, value_name = "PATH")]
     parts: Option<PathBuf>,
+    /// Read a debug file although its program is missing
+    #[arg(long)]
+    alone: bool,
     /// Write the files of a cabinet as a tar
     #[arg(long)]
     cabinet: bool,
@@ -45,9 +49,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     confine_converter(args.memory_bytes, args.text_bytes_max, args.cpu_seconds)?;
     let mut out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
     let converted = if args.cabinet {
-        cabinet::to_tar(&map, &mut out)
+        cabinet::to_tar(&map, args.text_bytes_max, &mut out)
     } else {
-        native::convert(&map, parts.as_deref(), &args.name, &mut out)
+        let others = match (&parts, args.alone) {
+            (Some(parts), _) => OtherFiles::Known(parts),
+            (None, true) => OtherFiles::Missing,
+            (None, false) => OtherFiles::Unknown,
+        };
+        native::convert(&map, others, &args.name, &mut out)
     };
     match converted {
         Ok(()) => {

@@ -14,8 +14,8 @@ pub enum Kind {
     Pdb,
     Pe,
     MachO,
-    /// Other halves of an ELF file's units (`.dwo`, `.dwp`), one file or a tar of several. Its text is made
-    /// from the program and the halves.
+    /// Other halves of an ELF file's units (`.dwo`, `.dwp`), one file or a tar of several, or a debug file without an
+    /// id. Its text is made from the program and this file.
     Split,
     /// A zip of source files, as sentry-cli makes it. It belongs to a debug id and has no symbols.
     Sources,

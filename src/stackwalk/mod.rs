@@ -7,9 +7,10 @@
 //! 3. `sanitize` removes data from it that would multiply when it is read.
 //! 4. `head` has the processor of the minidump crates report what crashed, and on which machine.
 //! 5. `reason` explains in words why the dump was written.
-//! 6. `threads` unwinds one thread after the other, those of x86-64 with `amd64`. `provider` and `answers`
+//! 6. `mappings` joins modules that are parts of one program.
+//! 7. `threads` unwinds one thread after the other, those of x86-64 with `amd64`. `provider` and `answers`
 //!    look up symbols in the shared [`SymbolCache`].
-//! 7. `json` writes each thread as soon as it is unwound, in the schema of `minidump-stackwalk --json` 0.27.
+//! 8. `json` writes each thread as soon as it is unwound, in the schema of `minidump-stackwalk --json` 0.27.
 //!
 //! Where minidump-stackwalk 0.27 is known to be wrong, the result is different from its result. With
 //! [`Mode::Compat`] it is the same, so that tests can compare the two.
@@ -38,6 +39,7 @@ mod head;
 mod interrupts;
 mod json;
 mod location;
+mod mappings;
 mod mode;
 mod name;
 mod preflight;

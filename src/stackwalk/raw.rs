@@ -21,6 +21,8 @@ pub(super) mod kind {
     pub const HANDLE_DATA: u32 = 12;
     pub const UNLOADED_MODULE_LIST: u32 = 14;
     pub const THREAD_NAMES: u32 = 24;
+    /// A copy of `/proc/<pid>/maps`.
+    pub const LINUX_MAPS: u32 = 0x4767_0009;
     pub const BREAKPAD_INFO: u32 = 0x4767_0001;
 }
 

@@ -27,8 +27,10 @@ use super::amd64::Unwinder;
 use super::calls;
 use super::frame::{Caller, Frame, Reach, Stack};
 use super::interrupts::INTERRUPTS_MAX;
+use super::mappings;
 use super::mode::Mode;
 use super::provider::{Provider, complete};
+use super::raw::kind;
 use super::reason;
 
 /// Frames of a piece, each 1.8 KB and the names of its module.
@@ -78,14 +80,23 @@ impl<'a> Threads<'a> {
     pub(super) fn read(
         dump: &'a Minidump<'a, &'a [u8]>,
         system: &'a SystemInfo,
+        mode: Mode,
     ) -> Result<Self, WalkError> {
         use minidump_processor::ProcessError::{MissingSystemInfo, MissingThreadList};
 
         let breakpad = dump.get_stream::<MinidumpBreakpadInfo>().ok();
+        let modules = dump.get_stream().unwrap_or_default();
+        let modules = match mode {
+            Mode::Compat => modules,
+            Mode::True => {
+                let maps = dump.get_raw_stream(kind::LINUX_MAPS).ok();
+                mappings::joined(modules, system.os, maps)
+            }
+        };
         Ok(Self {
             list: dump.get_stream().or(Err(MissingThreadList))?,
             names: dump.get_stream().unwrap_or_default(),
-            modules: dump.get_stream().unwrap_or_default(),
+            modules,
             unloaded_modules: dump.get_stream().unwrap_or_default(),
             memory: dump.get_memory().unwrap_or_default(),
             dump_system: dump.get_stream().or(Err(MissingSystemInfo))?,
@@ -426,7 +437,7 @@ mod tests {
         let mut words = vec![0, 1, 0x1000, u64::MAX, 1 << 47, u64::MAX << 47];
         {
             let read = Minidump::read(&*dump).unwrap();
-            let threads = Threads::read(&read, system).unwrap();
+            let threads = Threads::read(&read, system, Mode::Compat).unwrap();
             for thread in &threads.list.threads {
                 let Some(stack) = thread.stack_memory(&threads.memory) else {
                     continue;
@@ -487,7 +498,7 @@ mod tests {
             }
             let read = Minidump::read(&dump[..]).unwrap();
             let system = &state.system_info;
-            let threads = Threads::read(&read, system).unwrap();
+            let threads = Threads::read(&read, system, Mode::Compat).unwrap();
             let reach = match round % 3 {
                 0 => Reach {
                     frames_max: usize::MAX,

@@ -98,7 +98,7 @@ pub(super) fn attempt(
     let state = head::read(&mut raw, &provider)?;
     let minidump = Minidump::read(raw.bytes())?;
     let system = state.system_info.clone();
-    let threads = Threads::read(&minidump, &system)?;
+    let threads = Threads::read(&minidump, &system, mode)?;
     let crashing = threads.crashing();
     let json_bytes_max = limits.json_bytes_max;
     let reason_text = match mode {

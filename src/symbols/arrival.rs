@@ -4,8 +4,8 @@
 //! Every file gets its own verdict, so one bad file does not affect the others. One budget limits the
 //! unpacking of a whole arrival, however many streams it contains.
 //!
-//! The other halves of a program's units (`.dwo`, `.dwp`) are useless alone. They wait until the whole
-//! arrival is read, and are then joined with their programs ([`super::halves`]).
+//! The other halves of a program's units (`.dwo`, `.dwp`) and debug files without an id are useless alone. They wait
+//! until the whole arrival is read, and are then joined with their programs ([`super::halves`]).
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use zip::ZipArchive;
 
 use super::check::Refused;
+use super::converter::Others;
 use super::halves::{self, Part};
 use super::native::Head;
 use super::receiver::refused;
@@ -317,7 +318,7 @@ impl Arriving<'_> {
         let mut file = (receiver.symbol_store.incoming_named()).map_err(Refused::Storage)?;
         let (sha256, bytes) = self.spool(input, file.as_file_mut())?;
         let texts = (receiver.symbol_store.incoming_file()).map_err(Refused::Storage)?;
-        (receiver.converter).convert(file.as_file(), None, name, &texts)?;
+        (receiver.converter).convert(file.as_file(), Others::Unknown, name, &texts)?;
         let native = |head: &mut Head| {
             Ok(Native {
                 kind: head.kind,
@@ -336,12 +337,13 @@ impl Arriving<'_> {
         for why in others.refused {
             self.decide(name, Err(refused(why)));
         }
-        if !others.ids.is_empty() {
+        if let Some((kind, ids)) = others.parts {
             self.parts.push(Part {
                 name: name.to_owned(),
                 path: file.into_temp_path(),
                 sha256,
-                ids: others.ids,
+                kind,
+                ids,
             });
         }
         Ok(())

@@ -8,11 +8,11 @@ use std::io::{self, Cursor, Read, Write};
 /// Limit of files in a cabinet. Symbol servers have one in each. To read one, everything before it is decompressed.
 const FILES_MAX: usize = 16;
 
-/// Writes the files of a cabinet as a tar.
+/// Writes the files of a cabinet as a tar. They may have at most `bytes_max` bytes together.
 ///
 /// # Errors
 /// A sentence for the sender.
-pub fn to_tar(cabinet: &[u8], out: &mut impl Write) -> Result<(), String> {
+pub fn to_tar(cabinet: &[u8], bytes_max: u64, out: &mut impl Write) -> Result<(), String> {
     let failed = |error: io::Error| format!("the cabinet cannot be read: {error}");
     let mut cabinet = cab::Cabinet::new(Cursor::new(cabinet)).map_err(failed)?;
     let entries = cabinet
@@ -25,6 +25,12 @@ pub fn to_tar(cabinet: &[u8], out: &mut impl Write) -> Result<(), String> {
     if files.len() > FILES_MAX {
         return Err(format!(
             "the cabinet has more than {FILES_MAX} files; unpack it and send the files, or send them as a zip or tar"
+        ));
+    }
+    let bytes: u64 = files.iter().map(|(_, bytes)| bytes).sum();
+    if bytes > bytes_max {
+        return Err(format!(
+            "the files in the cabinet have {bytes} bytes, more than the {bytes_max} that may be unpacked from a file of this size"
         ));
     }
     let mut tar = tar::Builder::new(out);
@@ -75,7 +81,7 @@ mod tests {
 
     fn unpacked(cabinet: &[u8]) -> Result<Vec<(String, Vec<u8>)>, String> {
         let mut out = Vec::new();
-        to_tar(cabinet, &mut out)?;
+        to_tar(cabinet, 1 << 20, &mut out)?;
         let mut archive = tar::Archive::new(&out[..]);
         let mut files = Vec::new();
         for entry in archive.entries().expect("a tar") {
@@ -103,6 +109,13 @@ mod tests {
         let many = vec![("a", &b"x"[..]); FILES_MAX + 1];
         let why = unpacked(&cabinet(&many)).expect_err("too many");
         assert!(why.contains("more than 16 files"), "{why}");
+        let bomb = cabinet(&[("a", &vec![0; 1 << 20]), ("b", b"x")]);
+        assert!(bomb.len() < 10_000, "{}", bomb.len());
+        let why = unpacked(&bomb).expect_err("too large");
+        assert!(
+            why.contains("1048577 bytes, more than the 1048576"),
+            "{why}"
+        );
         let good = cabinet(&[("a", &b"x".repeat(70_000)[..])]);
         assert!(unpacked(&good[..good.len() - 20]).is_err());
         assert!(unpacked(b"MSCF").is_err() && unpacked(b"").is_err());

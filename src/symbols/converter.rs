@@ -38,6 +38,14 @@ pub struct Converter {
     pub text_bytes_max: u64,
 }
 
+/// Where the other files with debug information of a program are, as in [`OtherFiles`](super::native::OtherFiles).
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Others<'p> {
+    Unknown,
+    Missing,
+    In(&'p Path),
+}
+
 impl Converter {
     /// Settings that are sufficient for the debug file of a browser.
     pub fn new(program: PathBuf) -> Self {
@@ -49,20 +57,23 @@ impl Converter {
         }
     }
 
-    /// Converts `native` and writes into `output`. `name` is the client's name of the file. `parts` is a file
-    /// with other halves of its units.
+    /// Converts `native` and writes into `output`. `name` is the client's name of the file.
     pub(super) fn convert(
         &self,
         native: &File,
-        parts: Option<&Path>,
+        others: Others<'_>,
         name: &str,
         output: &File,
     ) -> Result<(), Refused> {
         let mut bytes = native.metadata().map_err(Refused::Storage)?.len();
         let mut options = Vec::new();
-        if let Some(parts) = parts {
-            bytes += parts.metadata().map_err(Refused::Storage)?.len();
-            options.extend([OsStr::new("--parts"), parts.as_os_str()]);
+        match others {
+            Others::Unknown => {}
+            Others::Missing => options.push(OsStr::new("--alone")),
+            Others::In(parts) => {
+                bytes += parts.metadata().map_err(Refused::Storage)?.len();
+                options.extend([OsStr::new("--parts"), parts.as_os_str()]);
+            }
         }
         options.extend(["--", name].map(OsStr::new));
         self.run(native, bytes, self.text_bytes_max, &options, output)

@@ -1,5 +1,6 @@
-//! Incoming other halves of units (`.dwo`, `.dwp`; see [`split`](super::split)). Such a file is useless
-//! alone. It becomes an upload of the module of its program (ADR 21).
+//! Incoming other halves of units (`.dwo`, `.dwp`; see [`split`](super::split)), and debug files without an id
+//! ([`debug_link`](super::debug_link)). Such a file is useless alone. It becomes an upload of the module of its
+//! program (ADR 21).
 //!
 //! The symbol store has the skeleton ids of each program that has any. When the whole arrival is read, each
 //! program that has the id of a half is converted again together with it, first the programs of the same
@@ -10,7 +11,7 @@
 //! such uploads, the one with more functions is in use.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -19,9 +20,10 @@ use sha2::{Digest, Sha256};
 use tempfile::TempPath;
 
 use super::check::Refused;
+use super::converter::Others;
 use super::native::Head;
 use super::receiver::{Receiver, Verdict, refused};
-use super::split::{Skeleton, units};
+use super::skeleton::{self, Skeleton, SkeletonKind};
 use super::symbol_store::{Incoming, Native, Taken};
 use crate::crash::symbols::{Module, Upload};
 
@@ -30,6 +32,7 @@ pub(super) struct Part {
     pub(super) name: String,
     pub(super) path: TempPath,
     pub(super) sha256: [u8; 32],
+    pub(super) kind: SkeletonKind,
     pub(super) ids: Vec<u64>,
 }
 
@@ -55,17 +58,21 @@ pub(super) fn join(
     if joining.is_left() {
         joining.join_with_stored(debug_ids);
     }
-    let alone: Vec<&Part> = (parts.iter().zip(joining.used))
-        .filter_map(|(part, used)| (!used).then_some(part))
-        .collect();
     let mut verdicts = joining.verdicts;
-    if !alone.is_empty() {
-        let count = alone.iter().map(|part| part.ids.len()).sum();
-        let why = format!(
-            "it is split debug information of {}, and the matching program is missing; send the program or its debug file first, or in the same archive",
-            units(count)
-        );
-        verdicts.push(Verdict::new(&label(&alone), Err(refused(why))));
+    let mut alone: BTreeMap<SkeletonKind, Vec<&Part>> = BTreeMap::new();
+    for (part, _) in parts.iter().zip(joining.used).filter(|(_, used)| !used) {
+        if part.kind == SkeletonKind::Linked
+            && let Some(result) = take_alone(receiver, part)
+        {
+            verdicts.push(Verdict::new(&part.name, result));
+            continue;
+        }
+        alone.entry(part.kind).or_default().push(part);
+    }
+    for (kind, parts) in alone {
+        let count = parts.iter().map(|part| part.ids.len()).sum();
+        let why = skeleton::alone(kind, count);
+        verdicts.push(Verdict::new(&label(&parts), Err(refused(why))));
     }
     verdicts
 }
@@ -196,8 +203,35 @@ fn take(
             (&*bundle, hash.finalize().into())
         }
     };
+    let others = Others::In(path);
     let texts = store.incoming_file().map_err(Refused::Storage)?;
-    (receiver.converter).convert(&original, Some(path), &program.name, &texts)?;
+    (receiver.converter).convert(&original, others, &program.name, &texts)?;
+    take_texts(receiver, texts, &parts[0].name, path, sha256)
+}
+
+/// Stores a debug file whose program is missing, if it has an id of its own: the size and time of a program that strip
+/// did not change. `None` if it has none.
+fn take_alone(receiver: &Receiver<'_>, part: &Part) -> Option<Result<Taken, Refused>> {
+    let converted = || {
+        let file = File::open(&part.path).map_err(Refused::Storage)?;
+        let texts = (receiver.symbol_store.incoming_file()).map_err(Refused::Storage)?;
+        (receiver.converter).convert(&file, Others::Missing, &part.name, &texts)?;
+        take_texts(receiver, texts, &part.name, &part.path, part.sha256)
+    };
+    match converted() {
+        Err(Refused::Bad(_)) => None,
+        result => Some(result),
+    }
+}
+
+/// Stores the text that was made with the file at `path`, and that file.
+fn take_texts(
+    receiver: &Receiver<'_>,
+    texts: File,
+    name: &str,
+    path: &Path,
+    sha256: [u8; 32],
+) -> Result<Taken, Refused> {
     let native = |head: &mut Head| {
         let file = File::open(path)?;
         Ok(Native {
@@ -213,12 +247,12 @@ fn take(
     let mut result = Err(refused("it could not be combined with its program"));
     receiver.take_texts(texts, native, |mut text, native, notes| {
         let incoming = Incoming {
-            name: &parts[0].name,
+            name,
             native: Some(&native),
             notes,
             now_ms: receiver.now_ms,
         };
-        result = store.take(&mut text, incoming, receiver.conflict);
+        result = (receiver.symbol_store).take(&mut text, incoming, receiver.conflict);
     })?;
     result
 }

@@ -6,7 +6,8 @@
 //!    unpacks cabinets ([`cabinet`]).
 //! 2. [`converter`] starts a child process, in which [`native`] converts a program or debug file into the text of a
 //!    symbol file.
-//! 3. `halves` waits for the other halves of split DWARF. [`split`] joins them with their program.
+//! 3. `halves` waits for files that are useless alone: the other halves of split DWARF, which [`split`] joins with
+//!    their program, and debug files without an id (`debug_link`). `skeleton` describes what a program lacks.
 //! 4. [`check`] reads the text, repairs it and determines its module.
 //! 5. [`SymbolStore`] stores it (`symbol_store`).
 //! 6. `receiver` says where the files of an upload go, and has the verdict about each.
@@ -22,6 +23,7 @@ pub mod arrival;
 pub mod cabinet;
 pub mod check;
 pub mod converter;
+mod debug_link;
 mod dirs;
 mod file;
 mod halves;
@@ -29,6 +31,7 @@ mod map;
 pub mod mapped;
 pub mod native;
 mod receiver;
+mod skeleton;
 pub(crate) mod split;
 mod symbol_store;
 mod unpack;

@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek};
 use super::check::Refused;
 use super::converter::Converter;
 use super::native::{Found, Head};
+use super::skeleton::SkeletonKind;
 use super::symbol_store::{Conflict, Native, Placed, SymbolStore, Taken};
 use super::unpack::Bounds;
 
@@ -84,7 +85,7 @@ impl Receiver<'_> {
             let found: Found = serde_json::from_slice(&line)
                 .map_err(|e| refused(format!("the conversion failed: {e}")))?;
             match found {
-                Found::Halves(ids) => others.ids.extend(ids),
+                Found::Part(kind, ids) => others.parts = Some((kind, ids)),
                 Found::Refused(why) => others.refused.push(why),
                 Found::Program(mut head) => {
                     let native = native(&mut head).map_err(Refused::Storage)?;
@@ -100,8 +101,8 @@ impl Receiver<'_> {
 /// The results of a converter that have no text.
 #[derive(Default)]
 pub(super) struct Others {
-    /// Ids of other halves of units.
-    pub(super) ids: Vec<u64>,
+    /// The file is useless without a program that has one of these ids.
+    pub(super) parts: Option<(SkeletonKind, Vec<u64>)>,
     /// Why some of several programs were refused.
     pub(super) refused: Vec<String>,
 }

@@ -16,22 +16,21 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use gimli::{
     AttributeValue, DwarfPackageSections, DwarfSections, EndianSlice, RunTimeEndian, Section,
     SectionId, constants,
 };
-use serde::{Deserialize, Serialize};
 use symbolic_debuginfo::SymbolMap;
 use symbolic_debuginfo::dwarf::{Dwarf as HasSections, DwarfDebugSession, DwarfSection};
 use symbolic_debuginfo::elf::ElfObject;
 
+use super::skeleton::{Skeleton, SkeletonKind, leaf_of};
+
 /// Limit of skeletons in one program. A browser has some ten thousand.
 const SKELETONS_MAX: usize = 200_000;
-/// Limit of characters in the name of a `.dwo` file.
-const NAME_CHARS_MAX: usize = 60;
 /// Bytes of plain DWARF that are read at a time, so that memory does not grow with the program.
 const PLAIN_BYTES_MAX: usize = 64 << 20;
 /// Limit of references from a function to its name: a call refers to its function, and the function to its
@@ -46,56 +45,8 @@ type Bytes<'d> = Cow<'d, [u8]>;
 /// A unit with the sections that it refers to.
 type Half<'u, 'a> = Result<(&'u Dwarf<'a>, Unit<'a>), gimli::Error>;
 
-/// A unit whose functions are in another file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Skeleton {
-    pub id: u64,
-    /// Name of the file to which the compiler wrote the other half, without folders.
-    pub name: String,
-    /// It is not a half, but the file with the entries that several debug files have in common.
-    #[serde(default)]
-    pub is_common: bool,
-}
-
 /// Limit of parsed units of other files and places that are kept for references to them.
 const UNITS_KEPT_MAX: usize = 1024;
-
-/// A note about what the symbol file of a program with skeletons lacks, and what would help.
-pub(super) fn note_of(skeletons: &[Skeleton]) -> Option<String> {
-    const NAMED: usize = 5;
-    let (common, skeletons): (Vec<_>, Vec<_>) =
-        skeletons.iter().partition(|skeleton| skeleton.is_common);
-    if let ([], Some(common)) = (&skeletons[..], common.first()) {
-        return Some(format!(
-            "the names of inlined functions are in {}, which dwz made for several debug files; also send that file",
-            common.name
-        ));
-    }
-    if skeletons.is_empty() {
-        return None;
-    }
-    let names: BTreeSet<&str> = (skeletons.iter())
-        .map(|skeleton| skeleton.name.as_str())
-        .filter(|name| !name.is_empty())
-        .collect();
-    let mut named: Vec<&str> = names.iter().take(NAMED).copied().collect();
-    let more = format!("{} more", names.len() - named.len());
-    if names.len() > named.len() {
-        named.push(&more);
-    }
-    Some(format!(
-        "the functions of {} are in separate files ({}); also send the .dwp, or these .dwo files in one archive",
-        units(skeletons.len()),
-        named.join(", ")
-    ))
-}
-
-pub(super) fn units(count: usize) -> String {
-    match count {
-        1 => "1 unit".to_owned(),
-        count => format!("{count} units"),
-    }
-}
 
 /// Whether a file contains the other halves of units: a `.dwo` or a `.dwp`.
 pub(super) fn is_part(elf: &ElfObject<'_>) -> bool {
@@ -148,13 +99,6 @@ fn id_of_build(build_id: &[u8]) -> u64 {
     u64::from_be_bytes(first)
 }
 
-/// The last component of a path, for display.
-fn leaf_of(path: &str) -> String {
-    let leaf = path.rsplit(['/', '\\']).next().unwrap_or_default();
-    let leaf = leaf.chars().filter(|char| !char.is_control());
-    leaf.take(NAME_CHARS_MAX).collect()
-}
-
 /// The ids of the units in a `.dwo` or `.dwp`, in the order of the file.
 pub(super) fn ids_of(part: &ElfObject<'_>) -> Result<Vec<u64>, gimli::Error> {
     let mut ids = Vec::new();
@@ -180,7 +124,7 @@ pub(super) fn skeletons_of(elf: &ElfObject<'_>) -> Vec<Skeleton> {
         found.push(Skeleton {
             id: id_of_build(&link.build_id),
             name: leaf_of(&link.name),
-            is_common: true,
+            kind: SkeletonKind::Common,
         });
     }
     // Halves refer to addresses by index into this section. Ordinary programs of gcc and rustc do not have
@@ -202,7 +146,7 @@ pub(super) fn skeletons_of(elf: &ElfObject<'_>) -> Vec<Skeleton> {
             found.push(Skeleton {
                 id: id.0,
                 name: leaf_of(&name.unwrap_or_default()),
-                is_common: false,
+                kind: SkeletonKind::Half,
             });
         }
     }
@@ -350,9 +294,9 @@ impl<'a> Units<'a> {
     }
 }
 
-/// The files in `bytes`, with their names. `bytes` is one `.dwo` or `.dwp`, or a tar of them.
+/// The files in `bytes`, with their names. `bytes` is one file, or a tar of several.
 pub(super) fn parts_in(bytes: &[u8]) -> Result<Vec<(String, &[u8])>, String> {
-    if bytes.starts_with(b"\x7fELF") {
+    if bytes.starts_with(b"\x7fELF") || bytes.starts_with(b"MZ") {
         return Ok(vec![(String::new(), bytes)]);
     }
     let unreadable = |error: std::io::Error| format!("the parts cannot be read: {error}");

@@ -28,7 +28,7 @@ use tempfile::NamedTempFile;
 use super::check::{self, Checked, Refused};
 use super::dirs::{checked_leaf, code_path, folder_of_id, symbol_file_name};
 use super::file::{self, DESCRIPTION, OpenText, SymbolFile};
-use super::split::{self, Skeleton};
+use super::skeleton::{self, Skeleton};
 use crate::crash::symbols::{Content, Coverage, Kind, Module, Upload};
 
 /// Fast, and about a quarter of the size of the text.
@@ -250,7 +250,7 @@ impl SymbolStore {
             .native
             .is_some_and(|native| native.kind == Kind::Split);
         if is_half || module.symbols().kind != Kind::Split {
-            notes.extend(split::note_of(skeletons));
+            notes.extend(skeleton::note_of(skeletons));
         }
         notes.extend(note_of(placed, &module, &checked, !skeletons.is_empty()));
         Ok(Taken {
@@ -475,7 +475,8 @@ impl SymbolStore {
             let described = fs::read(folder.join(file::skeletons_name(upload))).ok()?;
             serde_json::from_slice(&described).ok()
         };
-        let programs = module.uploads.iter().filter(|u| u.kind == Kind::Elf);
+        let is_program = |upload: &&Upload| matches!(upload.kind, Kind::Elf | Kind::Pe);
+        let programs = module.uploads.iter().filter(is_program);
         let (program, skeletons) = programs
             .filter_map(|upload| Some((upload, skeletons_of(upload)?)))
             .min_by_key(|(upload, _)| upload.holds_code)?;
@@ -610,7 +611,7 @@ fn admit(module: &mut Module, mut upload: Upload, checked: &Checked, conflict: C
     let total = |of: Content| of.functions + of.lines + of.inlines;
     let outdoes = upload.kind == Kind::Split
         && match module.symbols().kind {
-            Kind::Elf => total(content) >= total(symbols) && content.has_functions(),
+            Kind::Elf | Kind::Pe => total(content) >= total(symbols) && content.has_functions(),
             Kind::Split => total(content) > total(symbols),
             _ => false,
         };

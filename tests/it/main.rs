@@ -21,6 +21,7 @@ mod intake;
 mod life;
 mod listeners;
 mod marionette;
+mod named;
 mod naming;
 mod native;
 mod oracle;

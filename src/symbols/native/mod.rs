@@ -2,7 +2,8 @@
 //!
 //! One file may contain several programs (a fat Mach-O). For each, the output has a line of JSON ([`Found`])
 //! and then its text; no line of a symbol file starts with a brace. A file with other halves of a program's
-//! units ([`split`]) gives only one such line. Later the program is read again together with the halves.
+//! units ([`split`]), or a debug file without an id (`debug_link`), gives only one such line. Later the program is
+//! read again together with it.
 //!
 //! A hostile file can make conversion expensive: sections that inflate without end, inlined calls nested
 //! without end. The constants here limit what we know of. For everything else, the conversion runs in a
@@ -14,6 +15,7 @@ mod elf;
 mod exidx;
 mod extents;
 mod frames;
+mod functions;
 mod go;
 mod lines;
 mod macho;
@@ -22,32 +24,34 @@ mod names;
 mod pe;
 mod ranges;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io::{self, Write};
 
 use gimli::RunTimeEndian;
 use serde::{Deserialize, Serialize};
 use symbolic_cfi::AsciiCfiWriter;
-use symbolic_common::{Arch, CpuFamily, Language, Name, NameMangling, join_path};
+use symbolic_common::{Arch, CpuFamily, Language, Name, NameMangling};
 use symbolic_debuginfo::dwarf::{Dwarf, DwarfDebugSession};
 use symbolic_debuginfo::elf::ElfObject;
 use symbolic_debuginfo::{
-    Archive, FileFormat, Function, LineInfo, Object, ObjectKind, ParseObjectOptions, SymbolMap,
+    Archive, FileFormat, Function, Object, ObjectKind, ParseObjectOptions, SymbolMap,
 };
 
 use self::code::{Code, Symbol};
+use self::functions::{Body, Functions, INLINE_DEPTH_MAX, Line, Names, without_overlaps};
 use self::lines::Piece;
 use self::names::{one_line, readable, readable_symbol};
 use self::ranges::{Range, joined};
 use super::check::{EXPORTS_LINE, UNKNOWN_FUNCTION};
 use super::dirs::{checked_leaf, debug_id_of_code};
-use super::split::{self, Skeleton};
+use super::skeleton::{Skeleton, SkeletonKind};
+use super::{debug_link, split};
 use crate::crash::symbols::{Coverage, Kind};
 
 /// Limit of bytes of one section after decompression.
 const SECTION_BYTES_MAX: usize = 2 << 30;
-/// Limit of the nesting of inlined calls.
-const INLINE_DEPTH_MAX: u32 = 256;
+/// Bytes of records that are passed on at once.
+const WRITTEN_BYTES: usize = 64 << 10;
 /// Bytes of functions without lines for which line tables are searched in any program.
 const WITHOUT_LINES_MAX: u64 = 64 << 10;
 /// Limit of chained unwind information on Windows.
@@ -58,8 +62,8 @@ const UNWIND_CHAIN_MAX: usize = 128;
 pub enum Found {
     /// A program or its debug file; its text follows.
     Program(Head),
-    /// Other halves of units, by their ids. No text follows.
-    Halves(Vec<u64>),
+    /// Debug information of other files, by its ids. No text follows.
+    Part(SkeletonKind, Vec<u64>),
     /// Why one of several programs was refused. No text follows.
     Refused(String),
 }
@@ -75,6 +79,16 @@ pub struct Head {
     pub skeletons: Vec<Skeleton>,
 }
 
+/// The other files with debug information of a program.
+pub enum OtherFiles<'d> {
+    /// They may arrive later, or before a file that is useless without its program.
+    Unknown,
+    /// There are none. A debug file whose program is missing is read for its own id, if it has one.
+    Missing,
+    /// Other halves of units (a `.dwo` or `.dwp`, or a tar of them) or a debug file.
+    Known(&'d [u8]),
+}
+
 fn options() -> ParseObjectOptions {
     let mut options = ParseObjectOptions::default();
     options.max_decompressed_section_size = Some(SECTION_BYTES_MAX);
@@ -82,22 +96,21 @@ fn options() -> ParseObjectOptions {
     options
 }
 
-/// Writes the symbols of every program in `bytes`. `name` is the sender's name of the file. `parts` has other
-/// halves of its units: a `.dwo` or `.dwp`, or a tar of them.
+/// Writes the symbols of every program in `bytes`. `name` is the sender's name of the file.
 ///
 /// # Errors
 /// A sentence for the sender.
 pub fn convert(
     bytes: &[u8],
-    parts: Option<&[u8]>,
+    others: OtherFiles<'_>,
     name: &str,
     out: &mut impl Write,
 ) -> Result<(), String> {
     let archive = Archive::parse_with_opts(bytes, options())
         .map_err(|e| format!("it cannot be read: {}", chain(&e)))?;
-    let halves = match parts {
-        Some(parts) => Some(Halves::read(parts)?),
-        None => None,
+    let parts = match others {
+        OtherFiles::Known(parts) => Some(split::parts_in(parts)?),
+        OtherFiles::Unknown | OtherFiles::Missing => None,
     };
     let mut taken = 0;
     let mut refused = Vec::new();
@@ -109,16 +122,20 @@ pub fn convert(
                 continue;
             }
         };
-        if let Object::Elf(elf) = &object
-            && split::is_part(elf)
+        let is_single = matches!(others, OtherFiles::Missing);
+        if let Some(kind) = part_kind(&object)
+            && !(kind == SkeletonKind::Linked && is_single)
         {
-            let ids = split::ids_of(elf).map_err(|e| format!("it cannot be read: {e}"))?;
-            if ids.is_empty() {
-                return Err("it is split debug information without a unit (the dwp tool of binutils drops those of DWARF 5); make it with llvm-dwp, or send the .dwo files".into());
-            }
-            return tell(out, &Found::Halves(ids));
+            return tell(out, &Found::Part(kind, part_ids(&object, kind)?));
         }
-        match Program::read(&object, halves.as_ref(), name) {
+        let parts = parts.as_deref();
+        let debug_file = parts.and_then(|parts| linked(&object, parts));
+        let read = facts_of(&object, name).map(|facts| match (&debug_file, parts) {
+            (Some(debug_file), _) => Program::read_linked(debug_file, facts),
+            (None, Some(parts)) => Program::read(&object, facts, Some(&Halves::read(parts))),
+            (None, None) => Program::read(&object, facts, None),
+        });
+        match read {
             Ok(program) => {
                 program
                     .write(out)
@@ -140,6 +157,42 @@ pub fn convert(
     Ok(())
 }
 
+/// What a file is that is useless without another one; `None` if it is a program or has an id.
+fn part_kind(object: &Object<'_>) -> Option<SkeletonKind> {
+    match object {
+        Object::Elf(elf) if split::is_common(elf) => Some(SkeletonKind::Common),
+        Object::Elf(elf) if split::is_part(elf) => Some(SkeletonKind::Half),
+        object if debug_link::is_debug_file(object) && !holds_code(object) => {
+            Some(SkeletonKind::Linked)
+        }
+        _ => None,
+    }
+}
+
+fn part_ids(object: &Object<'_>, kind: SkeletonKind) -> Result<Vec<u64>, String> {
+    let ids = match (object, kind) {
+        (Object::Elf(elf), SkeletonKind::Common | SkeletonKind::Half) => {
+            split::ids_of(elf).map_err(|e| format!("it cannot be read: {e}"))?
+        }
+        _ => vec![debug_link::id_of(object.data())],
+    };
+    if ids.is_empty() {
+        return Err("it is split debug information without a unit (the dwp tool of binutils drops those of DWARF 5); make it with llvm-dwp, or send the .dwo files".into());
+    }
+    Ok(ids)
+}
+
+/// The debug file to which only this program's link refers, if it is among the other files.
+fn linked<'d>(program: &Object<'_>, parts: &[(String, &'d [u8])]) -> Option<Object<'d>> {
+    let id = debug_link::skeleton_of(program)?.id;
+    let mut meant = parts.iter().filter(|part| debug_link::id_of(part.1) == id);
+    let debug_file = Object::parse_with_opts(meant.next()?.1, options()).ok()?;
+    let is_sound = debug_file.arch() == program.arch()
+        && debug_file.file_format() == program.file_format()
+        && debug_link::is_debug_file(&debug_file);
+    is_sound.then_some(debug_file)
+}
+
 /// Writes a line that is not followed by a text.
 fn tell(out: &mut impl Write, found: &Found) -> Result<(), String> {
     serde_json::to_writer(&mut *out, found)
@@ -155,12 +208,12 @@ struct Halves<'d> {
 }
 
 impl<'d> Halves<'d> {
-    fn read(parts: &'d [u8]) -> Result<Self, String> {
+    fn read(parts: &[(String, &'d [u8])]) -> Self {
         let mut halves = Self {
             parts: Vec::new(),
             notes: Vec::new(),
         };
-        for (name, bytes) in split::parts_in(parts)? {
+        for (name, bytes) in parts {
             match ElfObject::parse_with_opts(bytes, options()) {
                 Ok(part) => halves.parts.push(part),
                 Err(error) => halves
@@ -168,7 +221,7 @@ impl<'d> Halves<'d> {
                     .push(format!("{name} cannot be read: {}", chain(&error))),
             }
         }
-        Ok(halves)
+        halves
     }
 }
 
@@ -198,7 +251,7 @@ pub fn identify(bytes: &[u8], name: &str) -> Option<Vec<Result<Identity, String>
     let mut found = Vec::new();
     for object in archive.objects() {
         let object = object.ok()?;
-        if matches!(&object, Object::Elf(elf) if split::is_part(elf)) {
+        if part_kind(&object).is_some() {
             continue;
         }
         found.push(facts_of(&object, name).map(|facts| Identity {
@@ -244,21 +297,25 @@ fn facts_of(object: &Object<'_>, name: &str) -> Result<Facts, String> {
             "it has no id (build id, UUID or PDB signature), so crashes cannot refer to it; build it with an id, for example with -Wl,--build-id".into(),
         );
     };
-    // A debug companion has the section headers of the code, but no code.
-    let holds_code = match object {
-        Object::Pe(pe) => pe::holds_code(pe),
-        Object::Elf(elf) => elf::holds_code(elf),
-        object => kind != Kind::Pdb && object.kind() != ObjectKind::Debug,
-    };
     Ok(Facts {
         kind,
         os,
-        holds_code,
+        holds_code: holds_code(object),
         debug_id,
         debug_file,
         code_id,
         code_file,
     })
+}
+
+/// Whether a file has code. A debug file has the section headers of the code, but no code.
+fn holds_code(object: &Object<'_>) -> bool {
+    match object {
+        Object::Pe(pe) => pe::holds_code(pe),
+        Object::Elf(elf) => elf::holds_code(elf),
+        Object::Pdb(_) => false,
+        object => object.kind() != ObjectKind::Debug,
+    }
 }
 
 /// The text of an error with all its causes.
@@ -298,73 +355,23 @@ struct Program<'o, 'd> {
     object: &'o Object<'d>,
 }
 
-/// A FUNC record and the records below it.
-struct Body {
-    address: u64,
-    size: u64,
-    name: String,
-    lines: Vec<Line>,
-    inlines: Vec<Inline>,
-}
-
-impl Body {
-    fn range(&self) -> Range {
-        (self.address, self.address.saturating_add(self.size))
-    }
-}
-
-#[derive(Default)]
-struct Line {
-    address: u64,
-    size: u64,
-    line: u64,
-    file: usize,
-}
-
-struct Inline {
-    depth: u32,
-    address: u64,
-    size: u64,
-    call_line: u64,
-    call_file: usize,
-    origin: usize,
-}
-
-/// Texts that records refer to by number.
-#[derive(Default)]
-struct Names {
-    files: Numbered,
-    origins: Numbered,
-}
-
-#[derive(Default)]
-struct Numbered {
-    numbers: HashMap<String, usize>,
-    texts: Vec<String>,
-}
-
-impl Numbered {
-    fn number(&mut self, text: String) -> usize {
-        if let Some(&number) = self.numbers.get(&text) {
-            return number;
-        }
-        self.texts.push(text.clone());
-        self.numbers.insert(text, self.texts.len() - 1);
-        self.texts.len() - 1
-    }
-}
-
 impl<'o, 'd> Program<'o, 'd> {
-    fn read(
-        object: &'o Object<'d>,
-        halves: Option<&Halves<'_>>,
-        name: &str,
-    ) -> Result<Self, String> {
-        let facts = facts_of(object, name)?;
-        let skeletons = match object {
-            Object::Elf(elf) => split::skeletons_of(elf),
-            _ => Vec::new(),
-        };
+    /// Reads the debug file of a program. It has no id of its own.
+    fn read_linked(debug_file: &'o Object<'d>, facts: Facts) -> Self {
+        let mut program = Self::read(debug_file, facts, None);
+        program.head.kind = Kind::Split;
+        program.head.holds_code = false;
+        // Other files are joined with programs only.
+        program.head.skeletons.clear();
+        program
+    }
+
+    fn read(object: &'o Object<'d>, facts: Facts, halves: Option<&Halves<'_>>) -> Self {
+        let mut skeletons = Vec::new();
+        if let Object::Elf(elf) = object {
+            skeletons = split::skeletons_of(elf);
+        }
+        skeletons.extend(debug_link::skeleton_of(object));
         let mut program = Self {
             head: Head {
                 kind: facts.kind,
@@ -411,7 +418,7 @@ impl<'o, 'd> Program<'o, 'd> {
             let note = "its debug information has no functions";
             program.head.notes.push(note.to_owned());
         }
-        Ok(program)
+        program
     }
 
     fn read_functions(&mut self, unread: &mut Unread) {
@@ -457,9 +464,10 @@ impl<'o, 'd> Program<'o, 'd> {
         functions: impl Iterator<Item = Result<Function<'f>, E>>,
         unread: &mut Unread,
     ) {
+        let mut converted = Functions::new(&mut self.names);
         for function in functions {
             match function {
-                Ok(function) => self.add(&function),
+                Ok(function) => self.functions.extend(converted.body(&function)),
                 Err(error) => {
                     unread.units += 1;
                     unread.why = chain(&error);
@@ -475,28 +483,13 @@ impl<'o, 'd> Program<'o, 'd> {
             self.head.notes.push(note);
         }
         // The linker leaves functions that it dropped at address 0.
-        if self.head.kind == Kind::Elf {
+        if self.facts.kind == Kind::Elf {
             self.functions.retain(|function| function.address > 0);
         }
         // The linker may fold identical functions: keep the one with the most lines.
         self.functions
             .sort_by_key(|f| (f.address, std::cmp::Reverse(f.lines.len())));
         self.functions.dedup_by_key(|function| function.address);
-    }
-
-    fn add(&mut self, function: &Function<'_>) {
-        if function.size == 0 {
-            return;
-        }
-        let mut body = Body {
-            address: function.address,
-            size: function.size,
-            name: readable(&function.name),
-            lines: Vec::new(),
-            inlines: Vec::new(),
-        };
-        flatten(function, 0, &mut self.names, &mut body);
-        self.functions.push(body);
     }
 
     /// Reads what the file says about its code without debug information, and its unwind rules.
@@ -742,10 +735,12 @@ impl<'o, 'd> Program<'o, 'd> {
             let lines = function.lines.iter().map(|line| line.size);
             coverage.lines = lines.fold(coverage.lines, u64::saturating_add);
         }
-        let rules = self.unwind.split(|&byte| byte == b'\n');
-        let sizes = rules.filter_map(|line| {
-            let range = line.strip_prefix(b"STACK CFI INIT ")?;
-            let size = range.split(|&byte| byte == b' ').nth(1)?;
+        const INIT: &[u8] = b"STACK CFI INIT ";
+        let rules = memchr::memmem::find_iter(&self.unwind, INIT);
+        let sizes = rules.filter_map(|at| {
+            let size = self.unwind[at + INIT.len()..]
+                .split(|&byte| byte == b' ')
+                .nth(1)?;
             u64::from_str_radix(std::str::from_utf8(size).ok()?, 16).ok()
         });
         coverage.unwind = sizes.fold(0, u64::saturating_add);
@@ -787,51 +782,20 @@ impl<'o, 'd> Program<'o, 'd> {
         for (number, origin) in self.names.origins.texts.iter().enumerate() {
             writeln!(out, "INLINE_ORIGIN {number} {origin}")?;
         }
+        let mut text = Vec::new();
         for function in &self.functions {
-            let (address, size) = (function.address, function.size);
-            writeln!(out, "FUNC {address:x} {size:x} 0 {}", function.name)?;
-            for inline in &function.inlines {
-                writeln!(
-                    out,
-                    "INLINE {} {} {} {} {:x} {:x}",
-                    inline.depth,
-                    inline.call_line,
-                    inline.call_file,
-                    inline.origin,
-                    inline.address,
-                    inline.size
-                )?;
-            }
-            for line in &function.lines {
-                let (address, size) = (line.address, line.size);
-                writeln!(out, "{address:x} {size:x} {} {}", line.line, line.file)?;
+            function.write(&mut text);
+            if text.len() > WRITTEN_BYTES {
+                out.write_all(&text)?;
+                text.clear();
             }
         }
+        out.write_all(&text)?;
         for (address, name) in &self.publics {
             writeln!(out, "PUBLIC {address:x} 0 {name}")?;
         }
         out.write_all(&self.unwind)
     }
-}
-
-/// Sorts lines, joins neighbours that are the same line, and cuts those that begin within another one.
-fn without_overlaps(lines: &mut Vec<Line>) {
-    lines.sort_by_key(|line| line.address);
-    lines.dedup_by(|next, line| {
-        let end = line.address + line.size;
-        let is_same = (next.line, next.file) == (line.line, line.file);
-        if is_same && next.address <= end {
-            line.size = line.size.max(next.address + next.size - line.address);
-            return true;
-        }
-        line.size = line.size.min(next.address - line.address);
-        // Of two lines for an address, the later one.
-        let is_empty = line.size == 0;
-        if is_empty {
-            *line = std::mem::take(next);
-        }
-        is_empty
-    });
 }
 
 fn symbols_of<'d>(map: &SymbolMap<'d>) -> Vec<Symbol<'d>> {
@@ -881,88 +845,5 @@ fn arch_name(arch: Arch) -> &'static str {
         CpuFamily::Arm64 | CpuFamily::Arm64_32 => "arm64",
         CpuFamily::Arm32 => "arm",
         _ => arch.name(),
-    }
-}
-
-/// Adds the lines and inlined calls of `function` to `body`. Returns the ranges that have lines, sorted and
-/// disjoint.
-///
-/// symbolic gives each function the lines of its whole range. Where a call is inlined, that is the line of
-/// the call. A symbol file needs the line of the inlined code there, and the call in a separate record. In a
-/// PDB an inlined function may cover more addresses than it has lines for; the rest belongs to its caller.
-fn flatten(function: &Function<'_>, depth: u32, names: &mut Names, body: &mut Body) -> Vec<Range> {
-    let end = function.end_address();
-    let path = |line: &LineInfo<'_>, names: &mut Names| {
-        let folder = String::from_utf8_lossy(function.compilation_dir);
-        let path = join_path(&folder, &line.file.path_str());
-        names.files.number(one_line(&path).into_owned())
-    };
-    let mut inlined: Vec<Range> = Vec::new();
-    if depth < INLINE_DEPTH_MAX {
-        for inlinee in &function.inlinees {
-            // Inserted before the inlined calls within it. Nothing is inserted if it has no lines.
-            let at = body.inlines.len();
-            let covered = flatten(inlinee, depth + 1, names, body);
-            if covered.is_empty() {
-                continue;
-            }
-            let after = (function.lines).partition_point(|line| line.address <= inlinee.address);
-            let call = after.checked_sub(1).map(|at| &function.lines[at]);
-            let call_line = call.map_or(0, |call| call.line);
-            let call_file = call.map_or(0, |call| path(call, names));
-            let origin = names.origins.number(readable(&inlinee.name));
-            let records = covered.iter().map(|&(from, to)| Inline {
-                depth,
-                address: from,
-                size: to - from,
-                call_line,
-                call_file,
-                origin,
-            });
-            body.inlines.splice(at..at, records);
-            inlined.extend(covered);
-        }
-    }
-    inlined.sort_unstable();
-    let mut covered = inlined.clone();
-    for (at, line) in function.lines.iter().enumerate() {
-        let next = function.lines.get(at + 1).map_or(end, |next| next.address);
-        let line_end = match line.size {
-            Some(size) => line.address.saturating_add(size),
-            None => next,
-        };
-        let mut from = line.address;
-        let first = inlined.partition_point(|range| range.1 <= from);
-        for &(start, stop) in inlined[first..]
-            .iter()
-            .take_while(|range| range.0 < line_end)
-        {
-            if from < start {
-                push_line(body, (from, start), line, || path(line, names));
-                covered.push((from, start));
-            }
-            from = from.max(stop);
-        }
-        if from < line_end {
-            push_line(body, (from, line_end), line, || path(line, names));
-            covered.push((from, line_end));
-        }
-    }
-    joined(covered)
-}
-
-fn push_line(
-    body: &mut Body,
-    (from, to): Range,
-    line: &LineInfo<'_>,
-    file: impl FnOnce() -> usize,
-) {
-    if u32::try_from(line.line).is_ok() {
-        body.lines.push(Line {
-            address: from,
-            size: to - from,
-            line: line.line,
-            file: file(),
-        });
     }
 }

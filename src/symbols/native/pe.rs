@@ -263,18 +263,28 @@ impl<'d> Sections<'d> {
             }
             _ => c_string(&record[..8]),
         };
-        // A section has a symbol with its own name, and so has each part of it that the linker put there.
-        if name.is_empty() || name.starts_with('.') {
+        // A section has a symbol with its own name, and so has each part of it that the linker put there. Archives
+        // of MinGW have no other symbols of their static functions.
+        let is_part = name.starts_with('.');
+        let name = match name {
+            Cow::Borrowed(name) if is_part => Cow::Borrowed(function_of_part(name)?),
+            name if is_part => Cow::Owned(function_of_part(&name)?.to_owned()),
+            name => name,
+        };
+        if name.is_empty() {
             return None;
         }
-        let name = match (is_x86, name) {
+        // Names of sections have no underscore before them.
+        let name = match (is_x86 && !is_part, name) {
             (true, Cow::Borrowed(name)) => Cow::Borrowed(name.strip_prefix('_').unwrap_or(name)),
             (_, name) => name,
         };
         Some(Symbol {
             address: section.address + value,
             size: 0,
-            rank: u8::from(kind != FUNCTION) * 2 + u8::from(class != EXTERNAL),
+            rank: u8::from(is_part) * 4
+                + u8::from(kind != FUNCTION) * 2
+                + u8::from(class != EXTERNAL),
             name,
         })
     }
@@ -346,6 +356,17 @@ impl<'d> Sections<'d> {
         });
         extents.collect()
     }
+}
+
+/// The function in a part of a section that has no other, such as `.text$_ZL4loadv` or `.text.unlikely._ZL4loadv`.
+fn function_of_part(part: &str) -> Option<&str> {
+    const GROUPS: [&str; 4] = ["unlikely.", "startup.", "hot.", "exit."];
+    let name = match part.strip_prefix(".text.") {
+        Some(rest) => GROUPS.iter().find_map(|group| rest.strip_prefix(group))?,
+        None => part.strip_prefix(".text$")?,
+    };
+    // Other names are groups: `.text$mn` is all code of a file.
+    name.starts_with("_Z").then_some(name)
 }
 
 pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
@@ -425,6 +446,8 @@ mod tests {
             record(&long, 0x20, 1, FUNCTION, STATIC, 1),
             record(b"exactly8", 0x20, 1, FUNCTION, EXTERNAL, 0),
             record(b".text\0\0\0", 0x30, 1, 0, STATIC, 0),
+            record(b".text$mn", 0x30, 1, 0, STATIC, 0),
+            record(b".text$_Z", 0x60, 1, 0, STATIC, 0),
             record(b"data\0\0\0\0", 0x10, 2, 0, EXTERNAL, 0),
             record(b"label\0\0\0", 0x40, 1, 0, 6, 0),
             record(b"past\0\0\0\0", 0x100, 1, FUNCTION, EXTERNAL, 0),
@@ -433,11 +456,27 @@ mod tests {
         ];
         let data = with_table(0x8664, &records, b"_a_longer_name\0");
         // The record after one with a record of its own belongs to that one.
-        let expected = [(0x1020, "_a_longer_name"), (0x1050, "asm")];
+        let expected = [(0x1020, "_a_longer_name"), (0x1060, "_Z"), (0x1050, "asm")];
         let expected: Vec<_> = expected.map(|(at, name)| (at, name.to_owned())).into();
         assert_eq!(names(&data), expected);
         let x86 = with_table(0x14c, &records[3..4], b"_a_longer_name\0");
         assert_eq!(names(&x86), [(0x1020, "a_longer_name".to_owned())]);
+    }
+
+    #[test]
+    fn parts_of_sections_are_named_by_their_function() {
+        for (part, name) in [
+            (".text$_ZL4loadv", Some("_ZL4loadv")),
+            (".text.unlikely._ZL4loadv", Some("_ZL4loadv")),
+            (".text.startup._GLOBAL__sub_I_x", None),
+            (".text.unlikely", None),
+            (".text.load", None),
+            (".text$x", None),
+            (".text", None),
+            (".ctors.65535", None),
+        ] {
+            assert_eq!(function_of_part(part), name, "{part}");
+        }
     }
 
     #[test]
