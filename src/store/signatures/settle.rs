@@ -333,9 +333,10 @@ mod tests {
             self.groups.own.clear();
             for (at, name) in self.crashes.iter_mut().enumerate() {
                 let to = rename(at, *name);
-                match to == *name {
-                    true => self.groups.own.entry(*name).or_default().add(one),
-                    false => flows.entry((*name, to)).or_default().add(one),
+                if to == *name {
+                    self.groups.own.entry(*name).or_default().add(one);
+                } else {
+                    flows.entry((*name, to)).or_default().add(one);
                 }
                 *name = to;
             }
