@@ -146,6 +146,8 @@ pub fn addresses(world: &World) -> Vec<Address> {
         (200, format!("/signature/?signature={stored}")),
         (200, format!("/signature/?signature={text}&product={text}")),
         (400, "/signature/".into()),
+        // It leads to the page of a signature.
+        (200, "/group/1".into()),
         (400, "/group/none".into()),
         (404, "/group/999999".into()),
         (200, format!("/signature/alike/?signature={signature}")),
