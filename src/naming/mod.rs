@@ -60,6 +60,11 @@ impl From<StoreError> for ReviseError {
     }
 }
 
+/// What signs crashes. It remembers functions, because most of a crash's functions were in other crashes.
+fn generator(ruleset: Ruleset, lists: Lists) -> Generator {
+    Generator::new(ruleset, Arc::new(lists)).remembering()
+}
+
 impl Naming {
     /// Activates the newest revision in the store.
     ///
@@ -69,7 +74,7 @@ impl Naming {
     pub fn open(store: Arc<Store>, ruleset: Ruleset) -> Result<Self, StoreError> {
         let active = match store.active_lists()? {
             None => ActiveLists {
-                generator: Arc::new(Generator::new(ruleset, Arc::new(Lists::builtin()))),
+                generator: Arc::new(generator(ruleset, Lists::builtin())),
                 revision: 0,
             },
             Some((revision, row)) => {
@@ -79,7 +84,7 @@ impl Naming {
                     Lists::builtin()
                 });
                 ActiveLists {
-                    generator: Arc::new(Generator::new(ruleset, Arc::new(lists))),
+                    generator: Arc::new(generator(ruleset, lists)),
                     revision,
                 }
             }
@@ -130,7 +135,7 @@ impl Naming {
     }
 
     fn generator(&self, texts: ListTexts) -> Result<Generator, ListError> {
-        Ok(Generator::new(self.ruleset, Arc::new(Lists::new(texts)?)))
+        Ok(generator(self.ruleset, Lists::new(texts)?))
     }
 
     /// What would change if these lists were active.

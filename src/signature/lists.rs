@@ -13,7 +13,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
-use std::sync::OnceLock;
 
 use super::families::{self, Families, Known, MessageAt, Owner, Role};
 use super::list_file::{Entry, IRRELEVANT, LINE_NUMBERS, ListError, PREFIX, SENTINELS, entries};
@@ -189,9 +188,8 @@ fn builtin_text(at: usize) -> &'static str {
 pub struct Lists {
     texts: ListTexts,
     base: Quad,
-    /// Compiled on first use if they are the built-in ones. That takes a tenth of a second, and neither the
-    /// ruleset `socorro` nor a server without crashes needs them.
-    families: OnceLock<Families>,
+    /// `None` if they are the built-in ones, which all lists share.
+    families: Option<Families>,
     /// The families of products for which the site switched some off.
     fewer_families: BTreeMap<String, Families>,
     site: SiteRules,
@@ -261,10 +259,11 @@ impl Lists {
             sentinels: entries(sentinels).map(|e| e.text.to_string()).collect(),
         };
         let site = SiteRules::compile(site)?;
-        let families = OnceLock::new();
-        if let Check::Each = check {
-            let _ = families.set(Families::compile(texts.of_families(), false)?);
-        }
+        let families = if texts.of_families().eq(families::BUILTIN) {
+            None
+        } else {
+            Some(Families::compile(texts.of_families(), false)?)
+        };
         let mut fewer_families = BTreeMap::new();
         for (product, frames) in site.products() {
             if texts.of_families().any(|(file, _)| frames.is_off(file)) {
@@ -295,11 +294,10 @@ impl Lists {
     }
 
     fn families(&self) -> &Families {
-        self.families.get_or_init(|| {
-            Families::compile(self.texts.of_families(), true).unwrap_or_else(|error| {
-                unreachable!("the built-in families are tested to compile: {error}")
-            })
-        })
+        match &self.families {
+            Some(families) => families,
+            None => Families::builtin(),
+        }
     }
 
     /// The lists that apply to crashes of one product.
