@@ -143,7 +143,9 @@ impl Naming {
     /// # Errors
     /// [`ReviseError::List`] if the lists are invalid, [`ReviseError::Store`] if the store cannot be read.
     pub fn preview(&self, texts: ListTexts) -> Result<Preview, ReviseError> {
-        let generator = self.generator(texts).map_err(ReviseError::List)?;
+        let lists = Lists::new(texts).map_err(ReviseError::List)?;
+        // A preview names each frame once, so this generator has nothing to remember.
+        let generator = Generator::new(self.ruleset, Arc::new(lists));
         Ok(preview::preview(&self.store, &generator)?)
     }
 

@@ -47,10 +47,8 @@ const SHARED: [&str; 9] = [
     "/system/bin/",
     "/opt/",
 ];
-/// Folders beside the libraries of a program. `macos` is that of a bundle.
-const PROGRAM_FOLDERS: [&str; 7] = [
-    "bin", "sbin", "lib", "lib64", "libexec", "macos", "binaries",
-];
+/// Folders of programs whose libraries may be in a folder beside them.
+const PROGRAM_FOLDERS: [&str; 6] = ["bin", "sbin", "lib", "lib64", "libexec", "binaries"];
 
 /// Where a module is, given its path and that of the program.
 pub(super) fn of(path: &str, program: &str) -> Location {
@@ -94,7 +92,7 @@ fn normal(path: &str) -> String {
     path
 }
 
-/// The path without `c:`, and without the prefix of Wine's and of a device.
+/// The path without the letter of its drive.
 fn without_drive(path: &str) -> &str {
     match path.as_bytes() {
         [letter, b':', b'/', ..] if letter.is_ascii_alphabetic() => &path[2..],
@@ -112,17 +110,12 @@ fn is_below_windows(path: &str) -> bool {
         "microsoft.net",
         "assembly",
     ];
-    let in_windows = |folder: &str| {
-        let after = path
-            .strip_prefix(folder)
-            .and_then(|rest| rest.strip_prefix('/'));
-        after.is_some()
-    };
-    in_windows("/windows")
-        || in_windows("/winnt")
+    path.starts_with("/windows/")
+        || path.starts_with("/winnt/")
         || FOLDERS.iter().any(|folder| {
-            let device = format!("/windows/{folder}/");
-            path.contains(&device)
+            let below = path.split_once("/windows/").map(|(_, below)| below);
+            let below = below.and_then(|below| below.strip_prefix(folder));
+            below.is_some_and(|below| below.starts_with('/'))
         })
 }
 
@@ -131,7 +124,7 @@ fn is_in_program(path: &str, program: &str) -> bool {
     if path == program {
         return true;
     }
-    // A program of macOS or iOS is a folder of its own.
+    // A program of macOS or iOS is a folder.
     if let Some(at) = program.find(".app/") {
         return path.starts_with(&program[..at + ".app/".len()]);
     }

@@ -11,7 +11,7 @@
 use minidump::system_info::Os;
 use minidump::{MinidumpModule, MinidumpModuleList, Module};
 
-/// Limit of lines read of it, the kernel's own default limit of mappings.
+/// Limit of lines that are read: the default limit of mappings in Linux.
 const MAPS_MAX: usize = 65_530;
 
 /// Joins modules. `maps` is the content of `/proc/<pid>/maps`, if the dump has it.

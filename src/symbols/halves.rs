@@ -209,7 +209,7 @@ fn take(
     take_texts(receiver, texts, &parts[0].name, path, sha256)
 }
 
-/// Stores a debug file whose program is missing, if it has an id of its own: the size and time of a program that strip
+/// Stores a debug file whose program is missing, if it has an id: the size and time of a program that strip
 /// did not change. `None` if it has none.
 fn take_alone(receiver: &Receiver<'_>, part: &Part) -> Option<Result<Taken, Refused>> {
     let converted = || {

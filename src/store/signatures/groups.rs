@@ -227,7 +227,7 @@ impl Txn<'_> {
         // A damaged row must not fail the crash that is stored with this.
         let home = home.and_then(|home| Some((home, self.group_row(home).ok()?)));
         match home {
-            // The group was merged into another. Now it has crashes of its own again.
+            // The group was merged into another. Now there are crashes with its signature again.
             Some((id, row)) if row.merged_into.is_some() => {
                 let merged_into = row.merged_into;
                 let row = GroupRow {

@@ -356,7 +356,7 @@ struct Program<'o, 'd> {
 }
 
 impl<'o, 'd> Program<'o, 'd> {
-    /// Reads the debug file of a program. It has no id of its own.
+    /// Reads the debug file of a program, which has no id.
     fn read_linked(debug_file: &'o Object<'d>, facts: Facts) -> Self {
         let mut program = Self::read(debug_file, facts, None);
         program.head.kind = Kind::Split;
