@@ -10,6 +10,7 @@
 //! PATH or from `MINIDUMP_STACKWALK`. Without the program this figure is omitted.
 
 mod containment;
+mod load;
 mod naming;
 mod search;
 mod symbols;
@@ -65,6 +66,9 @@ fn main() {
     }
     if is_asked("search") {
         search::run(root.path());
+    }
+    if named.iter().any(|name| name == "load") {
+        load::run(root.path());
     }
     if is_asked("json") {
         containment::json(root.path());
@@ -169,6 +173,27 @@ impl Server {
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
+    /// The status of the answer to a GET request of an admin.
+    fn get(&self, path: &str) -> u16 {
+        let mut connection = TcpStream::connect(&self.address).expect("a connection");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuth-Token: {}\r\nConnection: close\r\n\r\n",
+            self.key
+        );
+        connection.write_all(request.as_bytes()).expect("sent");
+        let mut answer = Vec::new();
+        connection.read_to_end(&mut answer).expect("an answer");
+        let status = answer.get(9..12).map(String::from_utf8_lossy);
+        status.and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
+    /// Waits until no crash is queued or being processed.
+    fn wait_idle(&self) {
+        while self.metric("crashkeep_queued") + self.metric("crashkeep_processing") > 0.0 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn resident_mib(&self) -> f64 {

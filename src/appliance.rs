@@ -101,7 +101,7 @@ impl Appliance {
         } else {
             worker_count(&config)
         };
-        let (lanes, jobs, stop) = queue::queue(workers);
+        let (lanes, jobs, stop) = queue::queue(queue::PLACES, workers);
         let store = open_store(&config, &place.data, &ground, clock.clone(), lanes)?;
         let base = Base::new(&config, place, &ground, Arc::new(store), clock);
         let index = Index::open(&ground.index_dir, base.store.id()?, base.catalogue.clone());
@@ -532,7 +532,7 @@ pub fn store_alone(config: &Config, data: &Path) -> anyhow::Result<StoreAlone> {
     })
     .with_context(|| format!("data directory {}", data.display()))?;
     // A queue without capacity receives no jobs.
-    let (lanes, _jobs, _stop) = queue::queue(0);
+    let (lanes, _jobs, _stop) = queue::queue(0, 0);
     let store = open_store(config, data, &ground, Arc::new(SystemClock), lanes)?;
     Ok(StoreAlone { store, ground })
 }

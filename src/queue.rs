@@ -2,12 +2,10 @@
 //! the priority lane, the normal lane, then the lane of reprocessing for late symbols. The other two go to
 //! separate workers: slow jobs, and jobs that take even longer or may kill the server.
 //!
-//! The table in the store is the queue. A channel carries only jobs that the store has handed out durably.
+//! The table in the store is the queue. A channel carries the jobs that the store has handed out.
 //! [`queue`] creates both ends. The store's writer fills the channels up to their capacity, and workers
 //! empty them.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select_biased};
@@ -21,7 +19,6 @@ pub struct Lanes {
     mend: Sender<Job>,
     slow: Sender<Job>,
     slowest: Sender<Job>,
-    is_behind: Arc<AtomicBool>,
 }
 
 /// A worker's end. Clones share the channels.
@@ -32,23 +29,27 @@ pub struct Jobs {
     mend: Receiver<Job>,
     slow: Receiver<Job>,
     slowest: Receiver<Job>,
-    is_behind: Arc<AtomicBool>,
+    /// Workers are behind while this many jobs wait in one lane of the fast workers.
+    behind_at: usize,
     stop: Receiver<()>,
 }
 
 /// Dropping this stops every [`Jobs`], including the jobs in the channels.
 pub struct Stop(#[allow(dead_code, reason = "dropping it is the signal")] Sender<()>);
 
-/// `places` is the capacity of each lane, not counting the jobs that workers have taken. One place per
-/// worker keeps the workers busy. More would only increase the number of jobs that a kill throws back.
-pub fn queue(places: usize) -> (Lanes, Jobs, Stop) {
+/// Jobs that wait in each channel, not counting those that workers have taken. The store hands out jobs when
+/// it commits, which it does ten times a second. Meanwhile the workers must not run out of jobs.
+pub const PLACES: usize = 512;
+
+/// `places` is the capacity of each lane. Workers are behind while `behind_at` jobs wait in one lane of the
+/// fast workers.
+pub fn queue(places: usize, behind_at: usize) -> (Lanes, Jobs, Stop) {
     let (priority_in, priority) = bounded(places);
     let (normal_in, normal) = bounded(places);
     let (mend_in, mend) = bounded(places);
     let (slow_in, slow) = bounded(places);
     let (slowest_in, slowest) = bounded(places);
     let (stop_in, stop) = bounded(0);
-    let is_behind = Arc::new(AtomicBool::new(false));
     (
         Lanes {
             priority: priority_in,
@@ -56,7 +57,6 @@ pub fn queue(places: usize) -> (Lanes, Jobs, Stop) {
             mend: mend_in,
             slow: slow_in,
             slowest: slowest_in,
-            is_behind: is_behind.clone(),
         },
         Jobs {
             priority,
@@ -64,7 +64,7 @@ pub fn queue(places: usize) -> (Lanes, Jobs, Stop) {
             mend,
             slow,
             slowest,
-            is_behind,
+            behind_at,
             stop,
         },
         Stop(stop_in),
@@ -96,10 +96,6 @@ impl JobSink for Lanes {
         // The writer never sends more jobs than there is room for. If the workers are gone, the store
         // requeues the job when it closes.
         let _ = self.channel(job.lane).try_send(job);
-    }
-
-    fn is_behind(&self, is_behind: bool) {
-        self.is_behind.store(is_behind, Ordering::Relaxed);
     }
 }
 
@@ -170,9 +166,10 @@ impl Jobs {
         !matches!(self.stop.recv_timeout(wait), Err(RecvTimeoutError::Timeout))
     }
 
-    /// True if at least one lane of the fast workers is full.
+    /// True if more jobs wait for the fast workers than these can take at once.
     pub fn is_behind(&self) -> bool {
-        self.is_behind.load(Ordering::Relaxed)
+        let lanes = [&self.priority, &self.normal, &self.mend];
+        lanes.iter().any(|lane| lane.len() >= self.behind_at)
     }
 
     /// Jobs in the channels, which no worker has taken yet.
@@ -197,6 +194,7 @@ mod tests {
         Job {
             seq,
             id: CrashId::from_bits(0),
+            life: 1,
             attempt: 1,
             faults: 0,
             lane,
@@ -206,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_priority_lane_goes_first_and_the_room_is_bounded() {
-        let (lanes, jobs, _stop) = queue(2);
+        let (lanes, jobs, _stop) = queue(2, 2);
         lanes.send(job(1, Lane::Normal));
         lanes.send(job(2, Lane::Normal));
         lanes.send(job(3, Lane::Priority));
@@ -221,7 +219,7 @@ mod tests {
 
     #[test]
     fn what_takes_long_has_takers_of_its_own() {
-        let (lanes, jobs, stop) = queue(2);
+        let (lanes, jobs, stop) = queue(2, 2);
         lanes.send(job(1, Lane::Slow));
         lanes.send(job(2, Lane::Suspect));
         lanes.send(job(3, Lane::Slowest));
@@ -237,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_stop_comes_before_waiting_jobs() {
-        let (lanes, jobs, stop) = queue(2);
+        let (lanes, jobs, stop) = queue(2, 2);
         lanes.send(job(1, Lane::Normal));
         drop(stop);
         assert_eq!(jobs.next(), None);

@@ -220,6 +220,16 @@ pub struct Response {
     pub body: Body,
 }
 
+/// True if the client accepts gzip: the header names it, and its weight is not 0.
+pub fn accepts_gzip(header: &str) -> bool {
+    header.split(',').any(|coding| {
+        let mut parameters = coding.split(';').map(str::trim);
+        let name = parameters.next().unwrap_or_default();
+        let weight = parameters.find_map(|p| p.strip_prefix("q=")?.parse::<f32>().ok());
+        name.eq_ignore_ascii_case("gzip") && weight != Some(0.0)
+    })
+}
+
 pub const HTML: &str = "text/html; charset=utf-8";
 pub const JSON: &str = "application/json";
 pub const TEXT: &str = "text/plain; charset=utf-8";
@@ -352,5 +362,23 @@ impl Captures {
     pub fn get(&self, name: &str) -> &str {
         let found = self.0.iter().find(|(known, _)| *known == name);
         found.map_or("", |(_, text)| text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_sent_to_those_who_ask_for_it() {
+        for (header, accepted) in [
+            ("gzip", true),
+            ("br, gzip;q=0.5", true),
+            ("gzip;q=0", false),
+            ("identity", false),
+            ("", false),
+        ] {
+            assert_eq!(accepts_gzip(header), accepted, "{header}");
+        }
     }
 }

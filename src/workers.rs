@@ -109,6 +109,7 @@ impl Pool {
                     let _alive = alive;
                     let vital = Vital::new("worker");
                     Worker {
+                        number: number - 1,
                         walker,
                         patience,
                         pace,
@@ -233,6 +234,8 @@ enum Patience {
 type Others = Vec<(String, Walked)>;
 
 struct Worker {
+    /// Counts from 0.
+    number: usize,
     walker: Walker,
     patience: Patience,
     pace: Arc<Pace>,
@@ -261,7 +264,9 @@ impl Worker {
                 status.busy_with = Some(job.id);
                 status.busy_since = Some(started_at);
             });
+            self.parts.store.started(self.number, &job);
             let outcome = self.work(&job, started_at);
+            self.parts.store.ended(self.number);
             let pid = self.walker.pid();
             let metrics = &self.parts.metrics;
             metrics.process_seconds.record(begun.elapsed());
@@ -299,9 +304,10 @@ impl Worker {
     fn work(&mut self, job: &Job, started_at: Timestamp) -> &'static str {
         let row = match self.parts.store.crash_at(job.seq) {
             Ok(Some(row)) => row,
-            // The crash was deleted meanwhile, or its row is damaged. There is nothing to hand in.
-            other => {
-                tracing::error!(crash_id = %job.id, ?other, "the crash of a job cannot be read");
+            // Somebody deleted the crash while it waited for a worker.
+            Ok(None) => return "deleted",
+            Err(error) => {
+                tracing::error!(crash_id = %job.id, %error, "the crash of a job cannot be read");
                 return "unreadable";
             }
         };

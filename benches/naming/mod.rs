@@ -127,7 +127,7 @@ fn functions(vectors: &[String]) -> Vec<String> {
 fn preview(root: &Path, name: &str, per_input: u64, functions: &[String]) {
     std::fs::create_dir_all(root).expect("a folder");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (lanes, jobs, _stop) = queue(256);
+    let (lanes, jobs, _stop) = queue(256, 256);
     let options = StoreOptions {
         cache_bytes: 64 << 20,
         spill_dir: root.to_path_buf(),

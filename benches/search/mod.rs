@@ -6,7 +6,7 @@
 //! rounds, `_p95` is the 95th percentile, and `_p95_cpu` is the 95th percentile of CPU time alone, which is
 //! the time on an otherwise idle machine.
 
-mod crashes;
+pub mod crashes;
 mod lag;
 mod questions;
 mod rebuild;
@@ -105,7 +105,7 @@ fn build(
     name: &str,
     mut baseline: Option<&mut Baseline>,
 ) -> Arc<Index> {
-    let (lanes, _jobs, _stop) = queue(1);
+    let (lanes, _jobs, _stop) = queue(1, 1);
     let store = open_store(data, lanes);
     let dir = data.join("index");
     let catalogue = Arc::new(Catalogue::builtin());

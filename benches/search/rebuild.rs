@@ -25,7 +25,7 @@ const FRAMES: usize = 8;
 
 pub fn run(root: &Path, crashes: u64) {
     let site = Site::new(crashes, FIELDS);
-    let (lanes, jobs, _stop) = queue(256);
+    let (lanes, jobs, _stop) = queue(256, 256);
     let store = Arc::new(open_store(root, lanes));
     let frame = json!({ "frame": 1, "module": "libgeneral.so", "function": "general::walk::Frame::next",
         "offset": "0x00000000004a1b20", "trust": "cfi", "file": "src/general/walk.rs", "line": 127 });

@@ -22,7 +22,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::app::App;
 use crate::crash::symbols::{DEBUG_ID_DIGITS, Kind, Module, Upload};
 use crate::symbols::{OpenText, place_of};
-use crate::web::{Body, Captures, Request, Response, TEXT, WebError};
+use crate::web::{Body, Captures, Request, Response, TEXT, WebError, accepts_gzip};
 
 const BINARY: &str = "application/octet-stream";
 
@@ -248,32 +248,9 @@ fn symbol_file(app: &App, request: &Request, text: OpenText) -> Response {
         response
     }
 }
-/// True if the client accepts gzip: the header names it, and its weight is not 0.
-fn accepts_gzip(header: &str) -> bool {
-    header.split(',').any(|coding| {
-        let mut parameters = coding.split(';').map(str::trim);
-        let name = parameters.next().unwrap_or_default();
-        let weight = parameters.find_map(|p| p.strip_prefix("q=")?.parse::<f32>().ok());
-        name.eq_ignore_ascii_case("gzip") && weight != Some(0.0)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn gzip_is_sent_to_those_who_ask_for_it() {
-        for (header, accepted) in [
-            ("gzip", true),
-            ("br, gzip;q=0.5", true),
-            ("gzip;q=0", false),
-            ("identity", false),
-            ("", false),
-        ] {
-            assert_eq!(accepts_gzip(header), accepted, "{header}");
-        }
-    }
 
     #[test]
     fn an_address_says_which_file_is_wanted() {

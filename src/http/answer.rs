@@ -11,14 +11,16 @@ use super::listener::From;
 use super::reply::send;
 use super::routes::{self, Audience, Handler, Route};
 use super::shared::Shared;
-use super::{cors, head, submit, upload};
+use super::{compress, cors, head, submit, upload};
 use crate::access;
 use crate::addresses::PublicUrl;
 use crate::app::App;
 use crate::ingest::{Endpoint, SubmitHead};
 use crate::limits;
 use crate::pages;
-use crate::web::{Arrival, Caller, ListenerKind, Method, Params, Request, Response, WebError};
+use crate::web::{
+    Arrival, Caller, ListenerKind, Method, Params, Request, Response, WebError, accepts_gzip,
+};
 
 /// The answer to a request. There is always one, also after an error.
 pub async fn respond(
@@ -35,6 +37,7 @@ pub async fn respond(
             &config.http,
             Response::text(status, format!("{why}\n")),
             false,
+            None,
         );
     }
     let config = shared.app.config.get();
@@ -42,9 +45,13 @@ pub async fn respond(
     if request.method() == hyper::Method::OPTIONS
         && let Some(response) = cors::preflight(&config, path, request.headers())
     {
-        return send(&config.http, response, false);
+        return send(&config.http, response, false, None);
     }
     let head_only = request.method() == hyper::Method::HEAD;
+    let accepted = request.headers().get(hyper::header::ACCEPT_ENCODING);
+    let accepted = accepted.and_then(|value| value.to_str().ok());
+    let gzip =
+        compress::is_allowed(request.method()).then(|| accepts_gzip(accepted.unwrap_or_default()));
     let method = method_of(request.method());
     let route = method.and_then(|method| routes::find(method, path).ok());
     let origin = route.and_then(|(route, _)| cors::allowed(&config, route, request.headers()));
@@ -56,7 +63,7 @@ pub async fn respond(
         Some(origin) => cors::share(response, origin),
         None => response,
     };
-    send(&config.http, response, head_only)
+    send(&config.http, response, head_only, gzip)
 }
 
 /// The answer of a route, or the answer that explains the error.

@@ -24,6 +24,7 @@ mod answer;
 mod assets;
 mod body;
 mod budget;
+mod compress;
 mod connections;
 mod cors;
 pub mod head;

@@ -4,6 +4,7 @@
 use hyper::header::{self, HeaderName, HeaderValue};
 
 use super::body::Outgoing;
+use super::compress::compress;
 use crate::config;
 use crate::pages;
 use crate::web::{Body, HTML, Response};
@@ -11,13 +12,18 @@ use crate::web::{Body, HTML, Response};
 /// No script, no inline style, no content from other sites, no page of ours in a frame.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
-/// The answer in hyper's form.
+/// The answer in hyper's form. `gzip` is whether the client accepts it; `None` if the answer must not be
+/// compressed.
 pub fn send(
     http: &config::Http,
     mut response: Response,
     head_only: bool,
+    gzip: Option<bool>,
 ) -> hyper::Response<Outgoing> {
     under_base_path(http.public_url.base_path(), &mut response);
+    if let Some(accepted) = gzip {
+        compress(&mut response, accepted);
+    }
     let body = match response.body {
         Body::Bytes(bytes) => Outgoing::bytes(bytes),
         Body::Payload(reader) if head_only => Outgoing::length_alone(Some(reader.bytes())),

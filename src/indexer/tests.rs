@@ -25,7 +25,7 @@ struct Fixture {
 
 impl Fixture {
     fn open(dir: &Path) -> Self {
-        let (lanes, jobs, stop) = queue(1_000);
+        let (lanes, jobs, stop) = queue(1_000, 1_000);
         let disk = Arc::new(OsDisk::new(dir).unwrap());
         let options = StoreOptions {
             cache_bytes: 1 << 20,

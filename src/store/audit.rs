@@ -60,9 +60,9 @@ struct Repair {
 impl Command for Repair {
     type Answer = ();
 
-    fn apply(&self, txn: &mut Txn, batch: &mut Batch) -> Result<(), StoreError> {
+    fn apply(&self, txn: &mut Txn, _: &mut Batch) -> Result<(), StoreError> {
         for &seq in &self.seqs {
-            match txn.put_in_place(seq, batch.handed_out.contains(&seq)) {
+            match txn.put_in_place(seq) {
                 // A damaged row does not say in which state the crash is.
                 Err(StoreError::Damaged(_) | StoreError::Newer(_)) => {}
                 other => other?,
@@ -76,20 +76,18 @@ impl Command for Repair {
 }
 
 impl Txn<'_> {
-    /// Moves a crash to the table of its state. A crash that counts as processing although no worker has it
-    /// is queued again.
-    fn put_in_place(&mut self, seq: u64, handed_out: bool) -> Result<(), StoreError> {
+    /// Moves a crash to the table of its state. A crash that counts as processing, which only earlier versions
+    /// stored, is queued again.
+    fn put_in_place(&mut self, seq: u64) -> Result<(), StoreError> {
         for lane in Lane::ALL {
             self.ready.remove((lane as u8, seq))?;
         }
-        if !handed_out {
-            self.working.remove(seq)?;
-        }
+        self.working.remove(seq)?;
         if self.crashes.get(seq)?.is_none() {
             return Ok(());
         }
         let mut row = self.row(seq)?;
-        if row.state == State::Processing && !handed_out {
+        if row.state == State::Processing {
             self.count(State::Processing, -1)?;
             self.count(State::Queued, 1)?;
             row.state = State::Queued;
@@ -110,10 +108,9 @@ fn examine(read: &ReadTransaction) -> Result<(Audit, Vec<(State, i64)>), StoreEr
         let (lane, seq) = entry?.0.value();
         queued.entry(seq).or_default().push(lane);
     }
-    let mut working = BTreeMap::new();
+    let mut working = BTreeSet::new();
     for entry in read.open_table(WORKING)?.iter()? {
-        let (seq, attempt) = entry?;
-        working.insert(seq.value(), attempt.value());
+        working.insert(entry?.0.value());
     }
     let mut deferred = BTreeMap::new();
     for entry in read.open_table(DEFERRED)?.iter()? {
@@ -140,10 +137,9 @@ fn examine(read: &ReadTransaction) -> Result<(Audit, Vec<(State, i64)>), StoreEr
         };
         counted[row.state as usize] += 1;
         let in_place = match (row.state, &places) {
-            (State::Queued, (Some(lanes), None, None)) => lanes[..] == [row.lane as u8],
-            (State::Processing, (None, Some(attempt), None)) => *attempt == row.attempts,
-            (State::Deferred, (None, None, Some(until))) => Some(*until) == row.deferred_until_ms,
-            (State::Processed | State::Failed, (None, None, None)) => true,
+            (State::Queued, (Some(lanes), false, None)) => lanes[..] == [row.lane as u8],
+            (State::Deferred, (None, false, Some(until))) => Some(*until) == row.deferred_until_ms,
+            (State::Processed | State::Failed, (None, false, None)) => true,
             _ => false,
         };
         if !in_place || ids.get(row.id.bits())?.map(|v| v.value()) != Some(seq) {
@@ -151,7 +147,7 @@ fn examine(read: &ReadTransaction) -> Result<(Audit, Vec<(State, i64)>), StoreEr
         }
     }
     // Entries of crashes that do not exist.
-    misplaced.extend(queued.keys().chain(working.keys()).chain(deferred.keys()));
+    misplaced.extend(queued.keys().chain(working.iter()).chain(deferred.keys()));
     audit.misplaced = misplaced.into_iter().collect();
     let states = read.open_table(STATES)?;
     let mut off = Vec::new();

@@ -1,9 +1,10 @@
 //! What the commands of one transaction share: the time, the segments that they append to, and how much of
 //! each segment is still needed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::error::StoreError;
+use super::in_flight::Attempts;
 use super::open_segments::OpenSegments;
 use super::payload::Payload;
 use super::rows::{BlobRef, Stream};
@@ -13,8 +14,10 @@ use crate::clock::Timestamp;
 
 pub struct Batch<'w> {
     pub now: Timestamp,
-    /// Crashes that workers have.
-    pub handed_out: HashSet<u64>,
+    /// Number of this server process.
+    pub life: u64,
+    /// The crashes that workers have.
+    pub in_flight: Attempts,
     pub segments: &'w mut OpenSegments,
     /// Change of the bytes that crashes need, by segment.
     live: HashMap<u32, i64>,
@@ -24,7 +27,8 @@ impl<'w> Batch<'w> {
     pub fn new(now: Timestamp, segments: &'w mut OpenSegments) -> Self {
         Self {
             now,
-            handed_out: HashSet::new(),
+            life: 0,
+            in_flight: Attempts::new(),
             segments,
             live: HashMap::new(),
         }
@@ -40,9 +44,14 @@ impl<'w> Batch<'w> {
         payload: &Payload,
     ) -> Result<BlobRef, StoreError> {
         let appender = self.segments.appender(txn, stream, self.now)?;
-        let blob = appender.append(kind, seq, payload)?;
-        *self.live.entry(blob.segment).or_default() += blob.stored_bytes as i64;
+        let blob = appender.append(kind, seq, payload, None)?;
+        self.keep(blob);
         Ok(blob)
+    }
+
+    /// Counts a payload as needed.
+    pub fn keep(&mut self, blob: BlobRef) {
+        *self.live.entry(blob.segment).or_default() += blob.stored_bytes as i64;
     }
 
     /// Counts a payload as no longer needed.
@@ -58,6 +67,7 @@ impl<'w> Batch<'w> {
     /// Syncs what was appended, then stores the length and the needed bytes of each segment.
     pub fn end(self, txn: &mut Txn) -> Result<(), StoreError> {
         self.segments.sync(txn)?;
+        self.segments.keep_numbers(txn)?;
         for (segment, delta) in self.live {
             txn.edit_segment(segment, |row| {
                 row.live_bytes = row.live_bytes.saturating_add_signed(delta);

@@ -56,6 +56,7 @@ impl Command for Delete {
             };
             if let Some(row) = row {
                 deleted += 1;
+                batch.in_flight.remove(&seq);
                 row.blobs().for_each(|blob| batch.release(blob));
             }
         }

@@ -9,8 +9,8 @@ use super::error::OpenError;
 use super::segments;
 
 const FORMAT: &str = "FORMAT";
-/// Version of the layout of the data directory. 1: the first.
-const LAYOUT: u32 = 1;
+/// Version of the layout of the data directory. 1: the first. 2: reports are in a log.
+const LAYOUT: u32 = 2;
 
 /// A lock on the data directory, so that only this process uses it.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ pub(super) fn has_segments(disk: &dyn Disk) -> std::io::Result<bool> {
     Ok(names.iter().any(|name| segments::number_in(name).is_some()))
 }
 
-/// Writes FORMAT in a new directory. Refuses a directory that is not ours.
+/// Writes FORMAT in a new directory or one of an older layout. Refuses a directory that is not ours.
 pub(super) fn check_format(disk: &dyn Disk) -> Result<(), OpenError> {
     let ours = format!("crashkeep {LAYOUT}\n");
     let file = match disk.open(FORMAT) {
@@ -86,9 +86,10 @@ pub(super) fn check_format(disk: &dyn Disk) -> Result<(), OpenError> {
             found: layout,
             known: LAYOUT,
         }),
-        // A kill interrupted the writing of FORMAT: the file is empty, has only the first part of the text,
-        // or has only zeros.
-        _ if ours.starts_with(&found) => {
+        // An older layout is read as it is. This program writes what the older one does not know. Or a kill
+        // interrupted the writing of FORMAT: the file is empty, has only the first part of the text, or has
+        // only zeros.
+        found_layout if matches!(found_layout, Some(Ok(1..LAYOUT))) || ours.starts_with(&found) => {
             file.write_at(0, ours.as_bytes())?;
             Ok(file.sync_data()?)
         }

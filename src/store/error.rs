@@ -99,6 +99,11 @@ pub enum OpenError {
         "a newer crashkeep wrote the data directory: it has layout {found}, this program knows layouts up to {known}; use the version that wrote it"
     )]
     Newer { found: u32, known: u32 },
+    /// The database is an older copy than the segments beside it.
+    #[error(
+        "store.redb lacks {bytes} bytes of reports that segments/ has, more than the {max} that a kill can leave: it is older than segments/. Put back the store.redb that belongs to them, or keep both unchanged for `crashkeep salvage SRC DST`, which a later version will have"
+    )]
+    LogTooLong { bytes: u64, max: u64 },
     /// There are segments, but no database that says what is in them.
     #[error(
         "segments/ contains crash data, but store.redb is missing or empty: restore it from a backup, or move segments/ away to start with an empty store"
@@ -106,7 +111,7 @@ pub enum OpenError {
     Orphaned,
     /// The folder has a FORMAT file that is not ours.
     #[error(
-        "the FORMAT file of the data directory contains {found:?} instead of \"crashkeep 1\": use --data with an empty directory or a crashkeep data directory"
+        "the FORMAT file of the data directory contains {found:?} instead of the name and layout of crashkeep: use --data with an empty directory or a crashkeep data directory"
     )]
     Foreign { found: String },
     #[error("{}", unopened(.0))]

@@ -3,23 +3,26 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, RecvError, Sender, bounded, select};
-use parking_lot::{Mutex, RwLock};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
 use redb::{ReadTransaction, ReadableDatabase};
 
+use super::asking::WriterHandle;
 use super::backend;
 use super::claim::JobSink;
-use super::command::{Asked, Command, Told};
+use super::command::Command;
 use super::contain::contained;
 use super::directory::{check_format, has_segments, no_lock};
 use super::disk::Disk;
 use super::error::{OpenError, StoreError};
+use super::in_flight::Marks;
+use super::log::{Log, LogMessage};
+use super::message::Message;
 use super::segments;
 use super::shared::{DATABASE, Shared};
-use super::writer::{Message, Writer};
+use super::writer::Writer;
 use crate::clock::Clock;
 use crate::vital::Vital;
 
@@ -37,19 +40,21 @@ pub struct StoreOptions {
 /// An open store. Dropping it closes it.
 pub struct Store {
     pub(super) shared: Arc<Shared>,
-    messages: Sender<Message>,
-    /// Disconnected once the writer has ended.
-    ended: Receiver<()>,
+    writer: WriterHandle,
+    pub(super) log: Sender<LogMessage>,
+    /// Disconnected once the thread of the log has ended.
+    pub(super) log_ended: Receiver<()>,
     pub(super) change_signal: Receiver<()>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer_thread: Mutex<Option<JoinHandle<()>>>,
+    log_thread: Mutex<Option<JoinHandle<()>>>,
     spill_dir: PathBuf,
     /// See [`Store::lock_accounts`].
     pub(super) accounts_lock: Mutex<()>,
 }
 
 impl Store {
-    /// Opens the store on `disk` and creates one if there is none. Returns the crashes to the queue that were
-    /// in flight when the server last stopped or died. Jobs flow into `sink` at once.
+    /// Opens the store on `disk` and creates one if there is none. If the server died, this counts against the
+    /// crashes that workers had started. Jobs flow into `sink` at once.
     ///
     /// # Errors
     /// See [`OpenError`], which says what an operator must change first.
@@ -82,49 +87,34 @@ impl Store {
         }
         disk.sync_dir("")?;
         backend::clear_unmade(&*file, || has_segments(&*disk))?;
+        let (marks, started) = Marks::take(&*disk)?;
         let (change_sender, change_signal) = bounded(1);
         let (messages, receiver) = bounded(MESSAGES_MAX);
         let life = backend::Life::default();
         let database = contained(|| backend::open(file.clone(), options.cache_bytes, &life))?;
-        let shared = Arc::new(Shared {
-            readers: segments::Readers::new(disk.clone()),
-            disk,
-            file,
-            damage: Mutex::new(None),
-            clock,
-            database: RwLock::new(Arc::new(database)),
-            latched: Mutex::new(None),
-            last_change: AtomicU64::new(0),
-            change_signal: change_sender,
-            discards: Mutex::default(),
-        });
-        let writer = Writer::new(shared.clone(), life, receiver, sink, options.cache_bytes);
-        let writer = writer.inspect_err(|error| {
-            if matches!(error, StoreError::Corrupt(_) | StoreError::Damaged(_)) {
+        let shared = Shared::new(disk, file, clock, database, change_sender, marks);
+        let shared = Arc::new(shared);
+        let cache_bytes = options.cache_bytes;
+        let writer = Writer::new(shared.clone(), life, &started, receiver, sink, cache_bytes);
+        let (writer, replay) = writer.inspect_err(|error| {
+            if let OpenError::Store(StoreError::Corrupt(_) | StoreError::Damaged(_)) = error {
                 shared.database().mark_damaged();
             }
         })?;
-        let watched = shared.clone();
-        let (ending, ended) = bounded::<()>(0);
-        let writer = std::thread::Builder::new()
-            .name("store-writer".into())
-            .spawn(move || {
-                let _ending = ending;
-                let vital = Vital::new("store-writer");
-                // Requests in progress must learn that the store accepts nothing more.
-                match catch_unwind(AssertUnwindSafe(|| writer.run())) {
-                    Ok(()) => vital.finish(),
-                    Err(_) => watched.latch(&StoreError::Unavailable(
-                        "the store's writer panicked; the server stops".into(),
-                    )),
-                }
-            })?;
+        let next_seq = writer.next_seq()?;
+        let (writer_thread, ended) = start("store-writer", &shared, move || writer.run())?;
+        let writer = WriterHandle { messages, ended };
+        let (log, reports) = bounded(MESSAGES_MAX);
+        let thread = Log::new(shared.clone(), reports, writer.clone(), &replay, next_seq);
+        let (log_thread, log_ended) = start("store-log", &shared, move || thread.run())?;
         Ok(Self {
             shared,
-            messages,
-            ended,
+            writer,
+            log,
+            log_ended,
             change_signal,
-            writer: Mutex::new(Some(writer)),
+            writer_thread: Mutex::new(Some(writer_thread)),
+            log_thread: Mutex::new(Some(log_thread)),
             spill_dir: options.spill_dir,
             accounts_lock: Mutex::default(),
         })
@@ -137,14 +127,19 @@ impl Store {
 
     /// Stops handing out jobs. The senders of the [`JobSink`] are dropped.
     pub fn pause(&self) {
-        let _ = self.messages.send(Message::Pause);
+        let _ = self.writer.send(Message::Pause);
     }
 
-    /// Returns the crashes in flight to the queue and ends the writer. Later calls return `Stopping`.
+    /// Commits what waits and ends the threads. Crashes that workers have are handed out again after the next
+    /// start. Later calls return `Stopping`.
     pub fn close(&self) {
+        let _ = self.log.send(LogMessage::Close);
+        if let Some(log) = self.log_thread.lock().take() {
+            let _ = log.join();
+        }
         self.tell_discards();
-        let _ = self.messages.send(Message::Close);
-        let writer = self.writer.lock().take();
+        let _ = self.writer.send(Message::Close);
+        let writer = self.writer_thread.lock().take();
         if let Some(writer) = writer {
             let _ = writer.join();
             // Readers may still hold the file, but no thread writes it any more.
@@ -154,12 +149,12 @@ impl Store {
 
     /// Sends a command and does not wait. It becomes durable soon.
     pub(super) fn tell(&self, command: impl Command<Answer = ()>) -> Result<(), StoreError> {
-        self.send(Message::Apply(Box::new(Told(command))))
+        self.writer.tell(command)
     }
 
     /// Sends a command and waits until it is durable.
     pub(super) fn ask<C: Command>(&self, command: C) -> Result<C::Answer, StoreError> {
-        self.awaited_answer(&self.begin(command)?)
+        self.writer.ask(command)
     }
 
     /// Sends commands together and waits until all are durable. The answers are in their order.
@@ -168,37 +163,12 @@ impl Store {
         commands: impl Iterator<Item = C>,
     ) -> Result<Vec<C::Answer>, StoreError> {
         let begun: Vec<_> = commands
-            .map(|command| self.begin(command))
+            .map(|command| self.writer.begin(command))
             .collect::<Result<_, _>>()?;
         begun
             .iter()
-            .map(|answer| self.awaited_answer(answer))
+            .map(|answer| self.writer.awaited(answer))
             .collect()
-    }
-
-    fn begin<C: Command>(
-        &self,
-        command: C,
-    ) -> Result<Receiver<Result<C::Answer, StoreError>>, StoreError> {
-        let (reply, answer) = bounded(1);
-        self.send(Message::Apply(Box::new(Asked::new(command, reply))))?;
-        Ok(answer)
-    }
-
-    fn send(&self, message: Message) -> Result<(), StoreError> {
-        self.messages
-            .send(message)
-            .map_err(|_| StoreError::Stopping)
-    }
-
-    /// Waits for the writer's answer to a command.
-    fn awaited_answer<T>(&self, answer: &Receiver<Result<T, StoreError>>) -> Result<T, StoreError> {
-        // A command sent just as the writer ended stays in the channel, and its reply is never dropped.
-        select! {
-            recv(answer) -> answer => answer,
-            recv(self.ended) -> _ => answer.try_recv().map_err(|_| RecvError),
-        }
-        .map_err(|_| StoreError::Stopping)?
     }
 
     /// Runs a read transaction. After an I/O error it has the writer check the database, because redb refuses
@@ -213,15 +183,39 @@ impl Store {
         }
         if matches!(result, Err(StoreError::Unavailable(_))) && self.latched().is_none() {
             // If the channel is full, the writer is busy and will meet the error itself.
-            let _ = self.messages.try_send(Message::Check);
+            let _ = self.writer.messages.try_send(Message::Check);
         }
         result
     }
 
     /// Why the store cannot be written now; `None` if it can.
     pub fn latched(&self) -> Option<String> {
-        self.shared.latched.lock().clone()
+        self.shared.unwritable()
     }
+}
+
+/// Starts a thread without which the store cannot work. The receiver is disconnected once it has ended.
+fn start(
+    name: &'static str,
+    shared: &Arc<Shared>,
+    run: impl FnOnce() + Send + 'static,
+) -> std::io::Result<(JoinHandle<()>, Receiver<()>)> {
+    let watched = shared.clone();
+    let (ending, ended) = bounded::<()>(0);
+    let thread = std::thread::Builder::new()
+        .name(name.into())
+        .spawn(move || {
+            let _ending = ending;
+            let vital = Vital::new(name);
+            // Requests in progress must learn that the store accepts nothing more.
+            match catch_unwind(AssertUnwindSafe(run)) {
+                Ok(()) => vital.finish(),
+                Err(_) => watched.latch(&StoreError::Unavailable(format!(
+                    "the thread {name} panicked; the server stops"
+                ))),
+            }
+        })?;
+    Ok((thread, ended))
 }
 
 impl Drop for Store {

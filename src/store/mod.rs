@@ -3,8 +3,10 @@
 //! `store.redb` holds all state. Payload bytes are in append-only segment files, which only this module
 //! writes, reads and deletes. Together they are one store. A crash goes through these steps:
 //!
-//! 1. [`Store::accept`] returns when the crash is durable: payloads are synced, then redb is committed.
-//! 2. The writer sends the crash to a worker through the [`JobSink`], in a batch that it commits anyway.
+//! 1. [`Store::accept`] returns when the crash is durable: the log of reports is synced. The writer stores it
+//!    in redb soon after.
+//! 2. The writer sends the crash to a worker through the [`JobSink`]. Only memory knows which crashes workers
+//!    have.
 //! 3. [`Store::finish`] or [`Store::fault`] hands in the worker's answer. It counts only if the attempt is
 //!    still the current one.
 //! 4. [`Store::changes`] lists the changed crashes for the indexer.
@@ -14,6 +16,8 @@
 
 mod accept;
 pub(crate) mod accounts;
+mod ahead;
+mod asking;
 mod audit;
 mod backend;
 mod batch;
@@ -31,18 +35,26 @@ mod discards;
 pub mod disk;
 mod error;
 mod handle;
+mod identity;
+mod in_flight;
 pub(crate) mod lacks;
+mod log;
+mod logged;
+mod message;
 mod names;
+mod new_crash;
 mod open_segments;
 pub(crate) mod overlay;
 pub(crate) mod passes;
 pub(crate) mod payload;
 mod prioritize;
 mod reading;
+mod repeat_table;
 pub mod repeats;
 pub mod reprocess;
 mod results;
 pub mod rows;
+mod segment_head;
 mod segments;
 mod shared;
 pub(crate) mod sightings;
@@ -56,7 +68,6 @@ mod tally;
 mod txn;
 mod writer;
 
-pub use accept::NewCrash;
 pub use audit::Audit;
 pub use changes::Change;
 pub use claim::JobSink;
@@ -64,6 +75,7 @@ pub use crashes::{StoredCrash, StoredPart, StoredResult};
 pub use directory::DirectoryLock;
 pub use error::{OpenError, StoreError};
 pub use handle::{Store, StoreOptions};
+pub use new_crash::NewCrash;
 pub use payload::{Payload, PayloadBuilder, PayloadReader};
 pub use prioritize::Prioritized;
 pub use results::Finished;

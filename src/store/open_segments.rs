@@ -10,38 +10,47 @@ use redb::ReadableTable;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::rows::{self, SegmentRow, Stream};
+use super::segment_head::{HEAD_BYTES, Position, SegmentHead};
 use super::segments::{self, Appender};
+use super::shared::Shared;
 use super::tables::meta;
 use super::txn::Txn;
 use crate::clock::Timestamp;
 
 pub struct OpenSegments {
-    disk: Arc<dyn Disk>,
+    shared: Arc<Shared>,
     appenders: [Option<Appender>; Stream::ALL.len()],
     /// Segments created by this process, committed or not.
     created: HashSet<u32>,
 }
 
 impl OpenSegments {
-    pub fn new(disk: Arc<dyn Disk>) -> Self {
+    pub fn new(shared: Arc<Shared>) -> Self {
         Self {
-            disk,
+            shared,
             appenders: Default::default(),
             created: HashSet::new(),
         }
     }
 
     /// Continues the segments that were in use when the server last stopped. Returns those that must be
-    /// sealed because they can take no more records.
+    /// sealed because they can take no more records. `log` are the segments of the log without a row.
     ///
     /// Bytes that no commit covers stay on the disk (ADR 5). After a kill they were never acknowledged. But
     /// if somebody restored an older database beside newer segments, they are all that remains of
     /// acknowledged crashes. Such a segment takes no more records, and the number of such a file is not used
     /// again.
-    pub fn resume(&mut self, rows: &[(u32, SegmentRow)]) -> io::Result<Vec<u32>> {
-        for number in unknown_segments(&*self.disk, rows)? {
+    pub fn resume(&mut self, rows: &[(u32, SegmentRow)], log: &[u32]) -> io::Result<Vec<u32>> {
+        let disk = &self.shared.disk;
+        let unknown = unknown_segments(&**disk, rows)?;
+        for number in unknown.into_iter().filter(|number| !log.contains(number)) {
             let name = segments::file_name(number);
-            let bytes = self.disk.open(&name)?.len()?;
+            let file = disk.open(&name)?;
+            if SegmentHead::is_unfinished(&*file)? {
+                disk.remove(&name)?;
+                continue;
+            }
+            let bytes = file.len()?;
             tracing::warn!(
                 segment = name,
                 bytes,
@@ -50,8 +59,17 @@ impl OpenSegments {
         }
         let mut unusable = Vec::new();
         for (segment, row) in rows.iter().filter(|(_, row)| !row.sealed) {
+            match row.stream {
+                Stream::Log => continue,
+                Stream::Processed => {}
+                // Only earlier versions of the program appended to these.
+                Stream::Raw | Stream::Deferred => {
+                    unusable.push(*segment);
+                    continue;
+                }
+            }
             let name = segments::file_name(*segment);
-            let usable = self.disk.open(&name).and_then(|file| match file.len()? {
+            let usable = disk.open(&name).and_then(|file| match file.len()? {
                 len if len < row.bytes => Err(io::ErrorKind::UnexpectedEof.into()),
                 len => Ok((file, len)),
             });
@@ -87,12 +105,14 @@ impl OpenSegments {
     /// Seals every segment at the end of its last commit, and cuts off the bytes after it.
     pub fn tidy(&mut self, txn: &mut Txn) -> Result<(), StoreError> {
         let rows = txn.segment_rows()?;
-        let unsealed = || rows.iter().filter(|(_, row)| !row.sealed);
+        // The log has a thread of its own, which seals it.
+        let is_ours = |row: &SegmentRow| !row.sealed && row.stream != Stream::Log;
+        let unsealed = || rows.iter().filter(|(_, row)| is_ours(row));
         for (segment, _) in unsealed() {
             txn.seal_segment(*segment)?;
         }
         let cut = unsealed().map(|(segment, row)| {
-            let file = self.disk.open(&segments::file_name(*segment))?;
+            let file = self.shared.disk.open(&segments::file_name(*segment))?;
             if file.len()? > row.bytes {
                 file.set_len(row.bytes)
             } else {
@@ -100,11 +120,11 @@ impl OpenSegments {
             }
         });
         // A failure here wastes only disk space, so it is logged and otherwise ignored.
-        let failed = unknown_segments(&*self.disk, &rows)?;
+        let failed = unknown_segments(&*self.shared.disk, &rows)?;
         let failed = failed
             .into_iter()
             .filter(|number| self.created.contains(number));
-        let removed = failed.map(|number| self.disk.remove(&segments::file_name(number)));
+        let removed = failed.map(|number| self.shared.disk.remove(&segments::file_name(number)));
         for error in cut.chain(removed).filter_map(Result::err) {
             tracing::warn!(%error, "the rest of a failed batch stays on the disk");
         }
@@ -119,10 +139,7 @@ impl OpenSegments {
         now: Timestamp,
     ) -> Result<&mut Appender, StoreError> {
         let at = stream as usize;
-        let is_full = |appender: &Appender| {
-            appender.bytes >= segments::SEGMENT_BYTES_MAX || is_old(appender, now)
-        };
-        if let Some(full) = self.appenders[at].take_if(|appender| is_full(appender)) {
+        if let Some(full) = self.appenders[at].take_if(|appender| appender.is_full(now)) {
             seal(full, txn)?;
         }
         if self.appenders[at].is_none() {
@@ -137,38 +154,47 @@ impl OpenSegments {
         stream: Stream,
         now: Timestamp,
     ) -> Result<Appender, StoreError> {
-        let (segment, file) = loop {
-            let segment = txn.next(meta::NEXT_SEGMENT)? as u32;
-            match self.disk.create(&segments::file_name(segment)) {
-                // A file of an earlier process: never overwrite it.
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                // Somebody has removed the folder.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    self.disk.create_dir(segments::DIR)?;
-                }
-                made => break (segment, made?),
-            }
-        };
+        let disk = self.shared.disk.clone();
+        let (segment, file) = self.shared.numbers.create(&*disk)?;
         self.created.insert(segment);
-        self.disk.sync_dir(segments::DIR)?;
+        disk.sync_dir(segments::DIR)?;
+        let identity = self.shared.identity();
+        let head = SegmentHead {
+            store: identity.store,
+            life: identity.life,
+            stream,
+            number: segment,
+            created_at_ms: now.ms(),
+            continues: Position::default(),
+        };
         let row = SegmentRow {
             stream,
-            bytes: 0,
+            bytes: HEAD_BYTES,
             live_bytes: 0,
             created_at_ms: now.ms(),
             sealed: false,
             dead: false,
         };
         txn.put_segment(segment, &row)?;
-        Ok(Appender::new(segment, file, 0, now.ms()))
+        Ok(Appender::create(&head, file))
     }
 
     /// Seals the segments that are too old to take more records.
     pub fn seal_old(&mut self, txn: &mut Txn, now: Timestamp) -> Result<(), StoreError> {
         for slot in &mut self.appenders {
-            if let Some(old) = slot.take_if(|appender| is_old(appender, now)) {
+            if let Some(old) = slot.take_if(|appender| appender.is_old(now)) {
                 seal(old, txn)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Stores which number the next segment has.
+    pub fn keep_numbers(&self, txn: &mut Txn) -> Result<(), StoreError> {
+        let next = u128::from(self.shared.numbers.next());
+        let known = txn.meta.get(meta::NEXT_SEGMENT)?.map(|n| n.value());
+        if known.is_none_or(|known| known < next) {
+            txn.meta.insert(meta::NEXT_SEGMENT, next)?;
         }
         Ok(())
     }
@@ -182,10 +208,6 @@ impl OpenSegments {
         }
         Ok(())
     }
-}
-
-fn is_old(appender: &Appender, now: Timestamp) -> bool {
-    now.ms() - appender.created_at_ms >= segments::SEGMENT_AGE_MAX_MS
 }
 
 fn seal(mut appender: Appender, txn: &mut Txn) -> Result<(), StoreError> {
@@ -219,7 +241,7 @@ impl Txn<'_> {
         Ok(rows)
     }
 
-    fn put_segment(&mut self, segment: u32, row: &SegmentRow) -> Result<(), StoreError> {
+    pub(super) fn put_segment(&mut self, segment: u32, row: &SegmentRow) -> Result<(), StoreError> {
         self.segments
             .insert(segment, rows::encode(row).as_slice())?;
         Ok(())

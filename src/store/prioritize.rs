@@ -41,7 +41,7 @@ struct Prioritize(CrashId);
 impl Command for Prioritize {
     type Answer = Prioritized;
 
-    fn apply(&self, txn: &mut Txn, _: &mut Batch) -> Result<Prioritized, StoreError> {
+    fn apply(&self, txn: &mut Txn, batch: &mut Batch) -> Result<Prioritized, StoreError> {
         let Some(seq) = txn.seq_of(self.0)? else {
             return Ok(Prioritized::Unknown);
         };
@@ -50,8 +50,11 @@ impl Command for Prioritize {
             // The index has it as a deferred crash.
             txn.changed(seq)?;
         }
+        let attempt = batch.in_flight.remove(&seq);
         txn.transition(seq, row, |row| {
             row.state = State::Queued;
+            // The answer to the attempt in progress no longer counts.
+            row.attempts = attempt.map_or(row.attempts, |attempt| attempt.number);
             // A suspect stays a suspect, because waiting for it does not make it harmless.
             if row.lane != Lane::Suspect {
                 row.lane = Lane::Priority;

@@ -6,7 +6,7 @@ use super::crashes::{StoredCrash, StoredPart, readable};
 use super::error::StoreError;
 use super::handle::Store;
 use super::payload::PayloadReader;
-use super::rows;
+use super::rows::{self, State};
 use super::tables::*;
 use crate::crash::id::CrashId;
 use crate::crash::raw::RawCrash;
@@ -18,6 +18,10 @@ impl Store {
     /// [`StoreError::Damaged`] or [`StoreError::Newer`] if only this crash cannot be read. Other crashes are
     /// not affected. Any other error means that the store cannot be read.
     pub fn crash(&self, id: CrashId) -> Result<Option<(u64, StoredCrash)>, StoreError> {
+        // A report moves from memory to the database, so the database must be read after memory.
+        if let Some(ahead) = self.shared.ahead.crash(id) {
+            return Ok(Some(ahead));
+        }
         self.read(|read| {
             let Some(seq) = read.open_table(IDS)?.get(id.bits())?.map(|v| v.value()) else {
                 return Ok(None);
@@ -27,7 +31,7 @@ impl Store {
                 .get(seq)?
                 .map(|row| rows::decode(row.value()))
                 .transpose()?;
-            Ok(row.map(|row| (seq, row)))
+            Ok(row.map(|row| (seq, self.shared.in_flight.shown(seq, row))))
         })
     }
 
@@ -37,12 +41,16 @@ impl Store {
     /// [`StoreError::Damaged`] or [`StoreError::Newer`] if only this crash cannot be read. Other crashes are
     /// not affected. Any other error means that the store cannot be read.
     pub fn crash_at(&self, seq: u64) -> Result<Option<StoredCrash>, StoreError> {
+        if let Some(ahead) = self.shared.ahead.crash_at(seq) {
+            return Ok(Some(ahead));
+        }
         self.read(|read| {
             let crashes = read.open_table(CRASHES)?;
-            crashes
+            let row = crashes
                 .get(seq)?
                 .map(|row| rows::decode(row.value()))
-                .transpose()
+                .transpose()?;
+            Ok(row.map(|row| self.shared.in_flight.shown(seq, row)))
         })
     }
 
@@ -59,7 +67,7 @@ impl Store {
                     break;
                 }
                 let (seq, row) = entry?;
-                rows.extend(readable(seq.value(), row.value()));
+                rows.extend(self.listed(seq.value(), row.value()));
             }
             Ok(rows)
         })
@@ -79,10 +87,16 @@ impl Store {
                     break;
                 }
                 let (seq, row) = entry?;
-                rows.extend(readable(seq.value(), row.value()).map(|row| (seq.value(), row)));
+                let seq = seq.value();
+                rows.extend(self.listed(seq, row.value()).map(|row| (seq, row)));
             }
             Ok(rows)
         })
+    }
+
+    /// The row of a crash for a list. A damaged row is left out so that the others are still shown.
+    fn listed(&self, seq: u64, row: &[u8]) -> Option<StoredCrash> {
+        readable(seq, row).map(|row| self.shared.in_flight.shown(seq, row))
     }
 
     /// The store's own id, created once.
@@ -141,20 +155,28 @@ impl Store {
         limit: usize,
     ) -> Result<(Vec<StoredCrash>, u64), StoreError> {
         self.read(|read| {
-            let (working, ready) = (read.open_table(WORKING)?, read.open_table(READY)?);
-            let total = working.len()? + ready.len()?;
-            let working = working.iter()?.map(|entry| Ok(entry?.0.value()));
+            let in_flight = self.shared.in_flight.attempts();
+            let ready = read.open_table(READY)?;
+            let crashes = read.open_table(CRASHES)?;
+            let mut working: Vec<u64> = in_flight.keys().copied().collect();
+            working.sort_unstable();
+            // A crash that is reprocessed is in no queue.
+            let unqueued = in_flight.values().filter(|a| a.state != State::Queued);
+            let total = ready.len()? + unqueued.count() as u64;
             let ready = ready.iter()?.map(|entry| Ok(entry?.0.value().1));
+            let ready = ready.filter(|seq: &Result<u64, StoreError>| {
+                !seq.as_ref().is_ok_and(|seq| in_flight.contains_key(seq))
+            });
+            let working = working.into_iter().map(Ok);
             let seqs: Vec<u64> = working
                 .chain(ready)
                 .skip(skip)
                 .take(limit)
                 .collect::<Result<_, StoreError>>()?;
-            let crashes = read.open_table(CRASHES)?;
             let mut rows = Vec::new();
             for seq in seqs {
                 if let Some(row) = crashes.get(seq)? {
-                    rows.extend(readable(seq, row.value()));
+                    rows.extend(self.listed(seq, row.value()));
                 }
             }
             Ok((rows, total))

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! mending          newest seq first             -> reprocessing   crashes that wait
-//! in_mending       seq                          -> reprocessing   crashes that a worker has
+//! in_mending       seq                          -> reprocessing   crashes that are queued for it again
 //! mends            reprocessing                 -> ReprocessingRow
 //! mend_signatures  (reprocessing, side, signature) -> crashes
 //! ```
@@ -16,11 +16,11 @@ use std::collections::BTreeSet;
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 
 use super::batch::Batch;
+use super::claim::order;
 use super::command::Command;
 use super::error::StoreError;
 use super::handle::Store;
-use super::rows::{self, Lane, ReprocessingRow, State};
-use super::states::Job;
+use super::rows::{self, ReprocessingRow, State};
 use super::symbols::Release;
 use super::tables::*;
 use super::txn::Txn;
@@ -168,11 +168,6 @@ fn progress(read: &ReadTransaction, id: u64, row: &[u8]) -> Result<Reprocessing,
     })
 }
 
-/// A key that sorts the newest crash first.
-fn order(seq: u64) -> u64 {
-    u64::MAX - seq
-}
-
 struct ReprocessLacking {
     lacks: Vec<Lack>,
 }
@@ -283,21 +278,22 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Hands out the newest crash that waits for reprocessing.
-    pub(super) fn claim_reprocessing(&mut self, now: Timestamp) -> Result<Option<Job>, StoreError> {
-        loop {
-            let first = self.reprocess_waiting.pop_first()?;
-            let Some((key, id)) = first.map(|(key, id)| (key.value(), id.value())) else {
-                return Ok(None);
-            };
-            let seq = order(key);
-            if self.is_finished(seq)? {
-                self.reprocess_working.insert(seq, id)?;
-                let row = self.row(seq)?;
-                return self.hand_out(seq, row, Lane::Reprocess).map(Some);
-            }
-            // Somebody prioritized the crash since, and that processing uses the new symbols.
-            self.count_reprocessed(id, None, now)?;
+    /// Moves a crash that waits for reprocessing to the crashes that are being reprocessed, because it will
+    /// be in a queue now.
+    pub(super) fn begin_reprocessing(&mut self, seq: u64) -> Result<(), StoreError> {
+        let waiting = self.reprocess_waiting.remove(order(seq))?;
+        if let Some(id) = waiting.map(|id| id.value()) {
+            self.reprocess_working.insert(seq, id)?;
+        }
+        Ok(())
+    }
+
+    /// Counts a crash that waits for reprocessing as done, because it is queued anyway or cannot be read.
+    pub(super) fn skip_reprocessing(&mut self, seq: u64, now: Timestamp) -> Result<(), StoreError> {
+        let waiting = self.reprocess_waiting.remove(order(seq))?;
+        match waiting.map(|id| id.value()) {
+            Some(id) => self.count_reprocessed(id, None, now),
+            None => Ok(()),
         }
     }
 
@@ -312,6 +308,7 @@ impl Txn<'_> {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let before = self.replace_lacks(seq, release, lacks)?;
+        self.begin_reprocessing(seq)?;
         let Some(id) = self.reprocess_working.remove(seq)?.map(|id| id.value()) else {
             return Ok(());
         };

@@ -5,6 +5,7 @@ use super::command::Command;
 use super::crashes::{StoredCrash, StoredResult};
 use super::error::StoreError;
 use super::handle::Store;
+use super::in_flight::Started;
 use super::payload::Payload;
 use super::rows::{BlobRef, Lane, State, Stream};
 use super::segments::RecordKind;
@@ -37,6 +38,22 @@ pub struct Finished {
 }
 
 impl Store {
+    /// Marks a crash as started by a worker. `worker` counts from 0. If the server dies before [`Store::ended`],
+    /// its death counts against this crash.
+    pub fn started(&self, worker: usize, job: &Job) {
+        let started = Started {
+            seq: job.seq,
+            life: job.life,
+            attempt: job.attempt,
+        };
+        self.shared.marks.set(worker, Some(started));
+    }
+
+    /// Removes the mark of a worker, because it has handed in its result.
+    pub fn ended(&self, worker: usize) {
+        self.shared.marks.set(worker, None);
+    }
+
     /// Stores a worker's result. It becomes durable soon. The result is dropped if the attempt is no longer
     /// the current one.
     ///
@@ -84,7 +101,7 @@ impl Command for Finish {
 
     fn apply(&self, txn: &mut Txn, batch: &mut Batch) -> Result<(), StoreError> {
         let (job, finished) = (&self.job, &*self.finished);
-        let Some(row) = txn.in_flight(job)? else {
+        let Some(row) = txn.end_attempt(job, batch)? else {
             return Ok(());
         };
         let (stream, kind) = (Stream::Processed, RecordKind::Processed);
@@ -108,12 +125,14 @@ impl Command for Fault {
         Some((self.job.seq, self.job.attempt))
     }
 
-    fn apply(&self, txn: &mut Txn, _: &mut Batch) -> Result<(), StoreError> {
-        let Some(row) = txn.in_flight(&self.job)? else {
+    fn apply(&self, txn: &mut Txn, batch: &mut Batch) -> Result<(), StoreError> {
+        let Some(row) = txn.end_attempt(&self.job, batch)? else {
             return Ok(());
         };
+        txn.begin_reprocessing(self.job.seq)?;
         txn.transition(self.job.seq, row, |row| {
             row.state = State::Queued;
+            row.lane = self.job.lane;
             row.faults = row.faults.saturating_add(1);
             row.reason = Some(self.reason.clone());
         })?;
@@ -132,13 +151,14 @@ impl Command for SetBack {
         Some((self.job.seq, self.job.attempt))
     }
 
-    fn apply(&self, txn: &mut Txn, _: &mut Batch) -> Result<(), StoreError> {
-        let Some(row) = txn.in_flight(&self.job)? else {
+    fn apply(&self, txn: &mut Txn, batch: &mut Batch) -> Result<(), StoreError> {
+        let Some(row) = txn.end_attempt(&self.job, batch)? else {
             return Ok(());
         };
+        txn.begin_reprocessing(self.job.seq)?;
         txn.transition(self.job.seq, row, |row| {
             row.state = State::Queued;
-            row.lane = match row.lane {
+            row.lane = match self.job.lane {
                 // A suspect may have killed the server, so it stays with the suspects.
                 Lane::Suspect => Lane::Suspect,
                 Lane::Slow | Lane::Slowest => Lane::Slowest,

@@ -1,13 +1,14 @@
 //! Segment files: append-only logs of payloads, `segments/NNNNNNNN.pack`.
 //!
-//! Only the writer thread appends; any thread reads. A record is found only through a row of redb, and a row
-//! is committed only after the bytes that it points at are synced. Bytes after the committed length of a
-//! segment were never acknowledged. After an I/O error the writer cuts them off; at the start of the server
-//! they stay (ADR 5). In both cases the segment takes no more records.
+//! One thread appends to a segment: the log's thread to segments of the log, the writer to others. Any thread
+//! reads. A record is found only through a row, and a row is used only after the bytes that it points at are
+//! synced. Bytes after the last synced record were never acknowledged. After an I/O error they are cut off; at
+//! the start of the server they stay (ADR 5). In both cases the segment takes no more records.
 //!
 //! ```text
-//! record  "CKP1" | u8 kind | 3 bytes 0 | u64 seq | u64 raw bytes | u64 packed bytes
-//!         | u64 xxh3 of the packed bytes | u64 xxh3 of the header before it | packed bytes
+//! segment  head (`segment_head`) | records
+//! record   "CKP1" | u8 kind | 3 bytes 0 | u64 seq | u64 raw bytes | u64 packed bytes
+//!          | u64 xxh3 of the packed bytes | u64 xxh3 of the header before it | packed bytes
 //! ```
 //!
 //! Record starts are deliberately not aligned: appending whole pages costs the kernel more.
@@ -15,6 +16,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -22,6 +24,8 @@ use super::disk::{Disk, DiskFile};
 use super::error::StoreError;
 use super::payload::{Payload, PayloadReader};
 use super::rows::BlobRef;
+use super::segment_head::{HEAD_BYTES, SegmentHead};
+use crate::clock::Timestamp;
 use parking_lot::Mutex;
 
 pub const DIR: &str = "segments";
@@ -32,7 +36,8 @@ pub const SEGMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 pub const SEGMENT_AGE_MAX_MS: i64 = crate::clock::DAY_MS;
 
 const MAGIC: [u8; 4] = *b"CKP1";
-const HEADER_BYTES: usize = 48;
+/// Small records are collected until they have this size, so that a batch of them is one write.
+const WRITE_BYTES: usize = 256 * 1024;
 /// Limit of files kept open for reading.
 const READERS_MAX: usize = 128;
 
@@ -44,6 +49,46 @@ pub enum RecordKind {
     Part = 2,
     /// A processed crash, JSON.
     Processed = 3,
+    /// The end of a report in the log: its row.
+    Report = 4,
+}
+
+/// The header of a record.
+pub struct RecordHeader {
+    pub kind: u8,
+    pub seq: u64,
+    pub raw_bytes: u64,
+    pub packed_bytes: u64,
+    pub packed_hash: u64,
+}
+
+impl RecordHeader {
+    pub const BYTES: u64 = 48;
+
+    fn to_bytes(&self) -> [u8; Self::BYTES as usize] {
+        let mut bytes = [0; Self::BYTES as usize];
+        bytes[..4].copy_from_slice(&MAGIC);
+        bytes[4] = self.kind;
+        bytes[8..16].copy_from_slice(&self.seq.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.raw_bytes.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.packed_bytes.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.packed_hash.to_le_bytes());
+        let check = xxh3_64(&bytes[..40]);
+        bytes[40..].copy_from_slice(&check.to_le_bytes());
+        bytes
+    }
+
+    /// Reads a header; `None` if no record starts with these bytes.
+    pub fn from_bytes(bytes: &[u8; Self::BYTES as usize]) -> Option<Self> {
+        let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+        (bytes[..4] == MAGIC && word(40) == xxh3_64(&bytes[..40])).then(|| Self {
+            kind: bytes[4],
+            seq: word(8),
+            raw_bytes: word(16),
+            packed_bytes: word(24),
+            packed_hash: word(32),
+        })
+    }
 }
 
 pub fn file_name(segment: u32) -> String {
@@ -55,6 +100,36 @@ pub fn number_in(name: &str) -> Option<u32> {
     name.strip_suffix(".pack")?.parse().ok()
 }
 
+/// Gives each new segment its number.
+#[derive(Debug, Default)]
+pub struct SegmentNumbers(AtomicU32);
+
+impl SegmentNumbers {
+    /// Uses no number below `next` any more.
+    pub fn start_at(&self, next: u32) {
+        self.0.fetch_max(next, Ordering::Relaxed);
+    }
+
+    /// The number that the next segment will have.
+    pub fn next(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Creates the file of a new segment. Its name is not durable yet.
+    pub fn create(&self, disk: &dyn Disk) -> io::Result<(u32, Arc<dyn DiskFile>)> {
+        loop {
+            let segment = self.0.fetch_add(1, Ordering::Relaxed);
+            match disk.create(&file_name(segment)) {
+                // A file of an earlier process: never overwrite it.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                // Somebody has removed the folder.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => disk.create_dir(DIR)?,
+                created => return Ok((segment, created?)),
+            }
+        }
+    }
+}
+
 /// A segment to which records are appended.
 #[derive(Debug)]
 pub struct Appender {
@@ -62,6 +137,8 @@ pub struct Appender {
     file: Arc<dyn DiskFile>,
     /// Offset of the next record.
     pub bytes: u64,
+    /// The last of these bytes, which are not written yet.
+    unwritten: Vec<u8>,
     pub created_at_ms: i64,
     dirty: bool,
     /// Whether records were appended since the last [`Appender::check_in_place`].
@@ -74,40 +151,89 @@ impl Appender {
             segment,
             file,
             bytes,
+            unwritten: Vec::new(),
             created_at_ms,
             dirty: false,
             unchecked: false,
         }
     }
 
-    pub fn append(&mut self, kind: RecordKind, seq: u64, payload: &Payload) -> io::Result<BlobRef> {
-        let mut header = [0u8; HEADER_BYTES];
-        header[..4].copy_from_slice(&MAGIC);
-        header[4] = kind as u8;
-        header[8..16].copy_from_slice(&seq.to_le_bytes());
-        header[16..24].copy_from_slice(&payload.raw_bytes.to_le_bytes());
-        header[24..32].copy_from_slice(&payload.packed_bytes.to_le_bytes());
-        header[32..40].copy_from_slice(&payload.packed_hash.to_le_bytes());
-        let check = xxh3_64(&header[..40]);
-        header[40..].copy_from_slice(&check.to_le_bytes());
+    /// Starts a segment in a new file.
+    pub fn create(head: &SegmentHead, file: Arc<dyn DiskFile>) -> Self {
+        let mut appender = Self::new(head.number, file, HEAD_BYTES, head.created_at_ms);
+        appender.unwritten.extend_from_slice(&head.to_bytes());
+        appender.dirty = true;
+        appender.unchecked = true;
+        appender
+    }
 
+    /// Appends a payload as a record. `hash` sees all bytes of the record.
+    pub fn append(
+        &mut self,
+        kind: RecordKind,
+        seq: u64,
+        payload: &Payload,
+        mut hash: Option<&mut Xxh3>,
+    ) -> io::Result<BlobRef> {
+        let header = RecordHeader {
+            kind: kind as u8,
+            seq,
+            raw_bytes: payload.raw_bytes,
+            packed_bytes: payload.packed_bytes,
+            packed_hash: payload.packed_hash,
+        };
         let start = self.bytes;
-        self.dirty = true;
-        self.unchecked = true;
-        self.file.write_at(start, &header)?;
-        let mut at = start + HEADER_BYTES as u64;
-        payload.copy_to(|bytes| {
-            self.file.write_at(at, bytes)?;
-            at += bytes.len() as u64;
-            Ok(())
-        })?;
-        self.bytes = at;
+        let mut append = |bytes: &[u8]| {
+            if let Some(hash) = &mut hash {
+                hash.update(bytes);
+            }
+            self.write(bytes)
+        };
+        append(&header.to_bytes())?;
+        payload.copy_to(append)?;
         Ok(BlobRef {
             segment: self.segment,
             offset: start,
-            stored_bytes: at - start,
+            stored_bytes: self.bytes - start,
             raw_bytes: payload.raw_bytes,
         })
+    }
+
+    /// Appends a record that closes a report.
+    pub fn append_closing(&mut self, seq: u64, body: &[u8]) -> io::Result<()> {
+        let header = RecordHeader {
+            kind: RecordKind::Report as u8,
+            seq,
+            raw_bytes: body.len() as u64,
+            packed_bytes: body.len() as u64,
+            packed_hash: xxh3_64(body),
+        };
+        self.write(&header.to_bytes())?;
+        self.write(body)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.dirty = true;
+        self.unchecked = true;
+        if self.unwritten.len() + bytes.len() > WRITE_BYTES {
+            self.flush()?;
+        }
+        if bytes.len() >= WRITE_BYTES {
+            self.file.write_at(self.bytes, bytes)?;
+        } else {
+            self.unwritten.extend_from_slice(bytes);
+        }
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.unwritten.is_empty() {
+            let at = self.bytes - self.unwritten.len() as u64;
+            self.file.write_at(at, &self.unwritten)?;
+            self.unwritten.clear();
+        }
+        Ok(())
     }
 
     /// Fails if records were appended to a file that no longer has its name, because nobody would find these
@@ -123,9 +249,19 @@ impl Appender {
         Ok(())
     }
 
+    /// Whether it takes no more records.
+    pub fn is_full(&self, now: Timestamp) -> bool {
+        self.bytes >= SEGMENT_BYTES_MAX || self.is_old(now)
+    }
+
+    pub fn is_old(&self, now: Timestamp) -> bool {
+        now.ms() - self.created_at_ms >= SEGMENT_AGE_MAX_MS
+    }
+
     /// Makes everything appended so far durable.
     pub fn sync(&mut self) -> io::Result<()> {
         if self.dirty {
+            self.flush()?;
             self.file.sync_data()?;
             self.dirty = false;
         }
@@ -158,31 +294,26 @@ impl Readers {
         let file = self.file(blob.segment, &name)?;
         let damaged =
             |what: &str| StoreError::Damaged(format!("{name} at {}: {what}", blob.offset));
-        let mut header = [0; HEADER_BYTES];
+        let mut header = [0; RecordHeader::BYTES as usize];
         file.read_at(blob.offset, &mut header)
             .map_err(|e| match e.kind() {
                 io::ErrorKind::UnexpectedEof => damaged("the file ends before it"),
                 _ => StoreError::Unavailable(format!("{name}: {e}")),
             })?;
-        let word = |at: usize| {
-            u64::from_le_bytes(
-                header[at..at + 8]
-                    .try_into()
-                    .expect("eight bytes of a fixed header"),
-            )
-        };
-        if header[..4] != MAGIC || word(40) != xxh3_64(&header[..40]) {
+        let Some(header) = RecordHeader::from_bytes(&header) else {
             return Err(damaged("no record starts here"));
-        }
-        if word(24) + HEADER_BYTES as u64 != blob.stored_bytes || word(16) != blob.raw_bytes {
+        };
+        if header.packed_bytes + RecordHeader::BYTES != blob.stored_bytes
+            || header.raw_bytes != blob.raw_bytes
+        {
             return Err(damaged("the record does not match its row"));
         }
         Ok(PayloadReader {
             file,
-            offset: blob.offset + HEADER_BYTES as u64,
+            offset: blob.offset + RecordHeader::BYTES,
             end: blob.offset + blob.stored_bytes,
             hash: Xxh3::new(),
-            expected_hash: word(32),
+            expected_hash: header.packed_hash,
             raw_bytes: blob.raw_bytes,
             place: name,
             done: false,

@@ -1,16 +1,19 @@
 //! What the writer thread and the readers share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
 
+use super::ahead::Ahead;
 use super::backend;
 use super::discards::Discards;
 use super::disk::{Disk, DiskFile};
 use super::error::StoreError;
-use super::segments;
+use super::identity::Identity;
+use super::in_flight::{InFlight, Marks};
+use super::segments::{self, SegmentNumbers};
 use crate::clock::Clock;
 
 /// The file of the database in the data directory.
@@ -26,14 +29,78 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     pub database: RwLock<Arc<backend::Open>>,
     pub readers: segments::Readers,
-    /// Why the store cannot be written now; `None` if it can.
+    /// Why the database cannot be written now; `None` if it can.
     pub latched: Mutex<Option<String>>,
+    /// Why the log of reports cannot be written now; `None` if it can.
+    log_fault: Mutex<Option<String>>,
+    /// The reports that only the log has.
+    pub ahead: Ahead,
+    pub numbers: SegmentNumbers,
+    identity: OnceLock<Identity>,
     pub last_change: AtomicU64,
     pub change_signal: Sender<()>,
     pub discards: Mutex<Discards>,
+    /// The crashes that workers have.
+    pub in_flight: InFlight,
+    /// The crashes that workers have started to process.
+    pub marks: Marks,
 }
 
 impl Shared {
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        file: Arc<dyn DiskFile>,
+        clock: Arc<dyn Clock>,
+        database: backend::Open,
+        change_signal: Sender<()>,
+        marks: Marks,
+    ) -> Self {
+        Self {
+            readers: segments::Readers::new(disk.clone()),
+            disk,
+            file,
+            damage: Mutex::new(None),
+            clock,
+            database: RwLock::new(Arc::new(database)),
+            latched: Mutex::new(None),
+            log_fault: Mutex::new(None),
+            ahead: Ahead::default(),
+            numbers: SegmentNumbers::default(),
+            identity: OnceLock::new(),
+            last_change: AtomicU64::new(0),
+            change_signal,
+            discards: Mutex::default(),
+            in_flight: InFlight::default(),
+            marks,
+        }
+    }
+
+    /// Set once, when the store is opened.
+    pub fn set_identity(&self, identity: Identity) {
+        let _ = self.identity.set(identity);
+    }
+
+    pub fn identity(&self) -> &Identity {
+        self.identity
+            .get()
+            .expect("it is set when the store is opened")
+    }
+
+    pub fn log_fails(&self, error: &StoreError) {
+        self.note(error);
+        *self.log_fault.lock() = Some(error.to_string());
+    }
+
+    /// Returns true if it could not be written before.
+    pub fn log_works(&self) -> bool {
+        self.log_fault.lock().take().is_some()
+    }
+
+    /// Why the store cannot be written now; `None` if it can.
+    pub fn unwritable(&self) -> Option<String> {
+        let latched = self.latched.lock().clone();
+        latched.or_else(|| self.log_fault.lock().clone())
+    }
     pub fn database(&self) -> Arc<backend::Open> {
         self.database.read().clone()
     }

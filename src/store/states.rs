@@ -1,25 +1,26 @@
 //! The states of a crash, and the steps between them, inside one write transaction.
 //!
 //! ```text
-//!             accept                    claim              finish
-//!   (client) -------> queued (ready) --------> processing --------> processed | failed
-//!            \           ^   ^   ^                |   |                   |
-//!             \          |   |   `- fault, slow --'   |                   |
-//!              \         |   `------- take back ------'                   |
-//!               `-> deferred                                              |
-//!                        `------- prioritize, reprocess <-----------------'
+//!             accept                     finish
+//!   (client) -------> queued (ready) ------------> processed | failed
+//!            \           ^   | ^                        |
+//!             \          |   '-' fault, slow           |
+//!              `-> deferred                            |
+//!                        `-- prioritize, reprocess <---'
 //! ```
 //!
-//! A worker's answer counts only while its (seq, attempt) is in `working`. Execution is at-least-once,
-//! effects are exactly-once. These files have the commands that take a crash through its states:
-//! [`super::accept`], [`super::results`] (of workers), [`super::prioritize`], [`super::reprocess`],
-//! [`super::delete`].
+//! A crash that a worker has keeps its state in the database; see [`super::in_flight`]. A worker's answer
+//! counts only while its attempt is the current one. Execution is at-least-once, effects are exactly-once.
+//! These files have the commands that take a crash through its states: [`super::accept`],
+//! [`super::results`] (of workers), [`super::prioritize`], [`super::reprocess`], [`super::delete`].
 
 use redb::ReadableTable;
 
+use super::batch::Batch;
 use super::crashes::StoredCrash;
 use super::error::StoreError;
-use super::rows::{Lane, State};
+use super::in_flight::Started;
+use super::rows::{self, Lane, State};
 use super::txn::Txn;
 use crate::crash::id::CrashId;
 use crate::limits;
@@ -29,7 +30,10 @@ use crate::limits;
 pub struct Job {
     pub seq: u64,
     pub id: CrashId,
-    /// How often the crash was handed out, including this time. The worker's answer must contain it.
+    /// The number of the server process that handed it out. Later processes have higher numbers.
+    pub life: u64,
+    /// The number of this attempt. It rises with every answer of a worker and every death of the server. A
+    /// worker's answer must contain it.
     pub attempt: u32,
     /// Faults counted before this attempt.
     pub faults: u8,
@@ -66,7 +70,8 @@ impl Txn<'_> {
     pub(super) fn enter(&mut self, seq: u64, row: &StoredCrash) -> Result<(), StoreError> {
         match row.state {
             State::Queued => drop(self.ready.insert((row.lane as u8, seq), ())?),
-            State::Processing => drop(self.working.insert(seq, row.attempts)?),
+            // Only earlier versions of the program stored this state.
+            State::Processing => {}
             State::Deferred => {
                 if let Some(until) = row.deferred_until_ms {
                     self.deferred.insert((until, seq), ())?;
@@ -93,75 +98,66 @@ impl Txn<'_> {
         Ok(row)
     }
 
-    /// Hands out the oldest crash of a lane. A crash with a damaged row is removed from the queue, so that it
-    /// does not block the others.
-    pub fn claim(&mut self, lane: Lane) -> Result<Option<Job>, StoreError> {
-        loop {
-            let first = self
-                .ready
-                .range((lane as u8, 0)..=(lane as u8, u64::MAX))?
-                .next();
-            let Some(entry) = first.transpose()? else {
-                return Ok(None);
-            };
-            let (_, seq) = entry.0.value();
-            drop(entry);
-            let row = match self.row(seq) {
-                Err(error @ (StoreError::Damaged(_) | StoreError::Newer(_))) => {
-                    tracing::error!(seq, %error, "removed a damaged crash from the queue");
-                    self.ready.remove((lane as u8, seq))?;
-                    self.count(State::Queued, -1)?;
-                    continue;
-                }
-                other => other?,
-            };
-            return self.hand_out(seq, row, lane).map(Some);
+    /// The row of a job, if its attempt is the current one; `None` if its answer comes too late to count. The
+    /// job is no longer in flight after this.
+    pub(super) fn end_attempt(
+        &mut self,
+        job: &Job,
+        batch: &mut Batch,
+    ) -> Result<Option<StoredCrash>, StoreError> {
+        let current = batch.in_flight.get(&job.seq).map(|attempt| attempt.number);
+        if current != Some(job.attempt) || batch.life != job.life {
+            return Ok(None);
         }
+        batch.in_flight.remove(&job.seq);
+        if self.crashes.get(job.seq)?.is_none() {
+            return Ok(None);
+        }
+        let mut row = self.row(job.seq)?;
+        row.attempts = job.attempt;
+        Ok(Some(row))
     }
 
-    /// Moves a crash to `working` and returns its job.
-    pub(super) fn hand_out(
+    /// Counts the death of the server against the crashes that workers had started. Returns their number.
+    pub fn count_death<'s>(
         &mut self,
-        seq: u64,
-        row: StoredCrash,
-        lane: Lane,
-    ) -> Result<Job, StoreError> {
-        let row = self.transition(seq, row, |row| {
-            row.state = State::Processing;
-            row.attempts = row.attempts.saturating_add(1);
-            row.lane = lane;
-        })?;
-        Ok(Job {
-            seq,
-            id: row.id,
-            attempt: row.attempts,
-            faults: row.faults,
-            lane,
-            set_aside: row.server_deaths >= limits::SERVER_DEATHS_MAX,
-        })
-    }
-
-    /// The row of a job; `None` if its answer comes too late to count.
-    pub(super) fn in_flight(&self, job: &Job) -> Result<Option<StoredCrash>, StoreError> {
-        let attempt = self.working.get(job.seq)?.map(|attempt| attempt.value());
-        let is_current = attempt == Some(job.attempt);
-        is_current.then(|| self.row(job.seq)).transpose()
-    }
-
-    /// Returns the crashes in flight to the queue, except those (seq and attempt) for which `keep` returns
-    /// true. If `died`, the server did not stop in order, so its death counts against each of them. Returns
-    /// their number.
-    pub fn take_back(
-        &mut self,
-        died: bool,
-        keep: impl Fn(u64, u32) -> bool,
+        started: impl Iterator<Item = &'s Started>,
     ) -> Result<usize, StoreError> {
+        let mut counted = 0;
+        for started in started {
+            let row = match self.crashes.get(started.seq)? {
+                Some(row) => rows::decode_or_skip::<StoredCrash>(row.value()),
+                None => None,
+            };
+            // If the attempt is stored, the worker had given its answer.
+            let Some(row) = row.filter(|row| row.attempts < started.attempt) else {
+                continue;
+            };
+            counted += 1;
+            let seq = started.seq;
+            let deaths = row.server_deaths.saturating_add(1);
+            let is_suspect = deaths >= limits::SERVER_DEATHS_SUSPECT;
+            if is_suspect {
+                self.begin_reprocessing(seq)?;
+            }
+            self.transition(seq, row, |row| {
+                row.attempts = started.attempt;
+                row.server_deaths = deaths;
+                if is_suspect {
+                    row.state = State::Queued;
+                    row.lane = Lane::Suspect;
+                }
+            })?;
+        }
+        Ok(counted)
+    }
+
+    /// Queues the crashes that an earlier version of the program had in the table `working` when it died.
+    /// Its death counts against each of them. Returns their number.
+    pub fn empty_working(&mut self) -> Result<usize, StoreError> {
         let mut in_flight = Vec::new();
         for entry in self.working.iter()? {
-            let (seq, attempt) = entry?;
-            if !keep(seq.value(), attempt.value()) {
-                in_flight.push(seq.value());
-            }
+            in_flight.push(entry?.0.value());
         }
         for &seq in &in_flight {
             let row = match self.row(seq) {
@@ -175,11 +171,9 @@ impl Txn<'_> {
             };
             self.transition(seq, row, |row| {
                 row.state = State::Queued;
-                if died {
-                    row.server_deaths = row.server_deaths.saturating_add(1);
-                    if row.server_deaths >= limits::SERVER_DEATHS_SUSPECT {
-                        row.lane = Lane::Suspect;
-                    }
+                row.server_deaths = row.server_deaths.saturating_add(1);
+                if row.server_deaths >= limits::SERVER_DEATHS_SUSPECT {
+                    row.lane = Lane::Suspect;
                 }
             })?;
         }

@@ -71,12 +71,15 @@ impl Store {
         let missing_segments = self.missing_segments()?;
         self.read(|read| {
             let counts = read.open_table(STATES)?;
+            let ready = read.open_table(READY)?;
+            let crashes = read.open_table(CRASHES)?;
             let mut states = Vec::new();
             for state in State::ALL {
                 states.push((state, counts.get(state as u8)?.map_or(0, |v| v.value())));
             }
-            let ready = read.open_table(READY)?;
-            let crashes = read.open_table(CRASHES)?;
+            self.shared.ahead.add_to(&mut states);
+            // In the database, the crashes that workers have keep their states.
+            self.shared.in_flight.correct(&mut states);
             let mut oldest_queued_at: Option<Timestamp> = None;
             // A crash in the lane of reprocessing already has a result.
             for lane in Lane::ALL

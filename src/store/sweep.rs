@@ -6,12 +6,15 @@
 use std::collections::HashSet;
 use std::io;
 
+use crossbeam_channel::bounded;
 use redb::ReadableTable;
 
+use super::asking::answer_unless_ended;
 use super::batch::Batch;
 use super::command::Command;
 use super::error::StoreError;
 use super::handle::Store;
+use super::log::LogMessage;
 use super::rows::{self, SegmentRow};
 use super::segments;
 use super::tables::SEGMENTS;
@@ -57,6 +60,10 @@ impl Store {
     /// # Errors
     /// The store or the disk cannot be written. The next sweep continues.
     pub fn sweep(&self) -> Result<u64, StoreError> {
+        let (reply, answer) = bounded(1);
+        let seal = LogMessage::SealOld(reply);
+        self.log.send(seal).map_err(|_| StoreError::Stopping)?;
+        answer_unless_ended(&answer, &self.log_ended)?;
         let dead = self.ask(MarkDead)?;
         let gone = self.shared.readers.remove(&dead)?;
         let removed = gone.len() as u64;

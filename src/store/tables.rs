@@ -5,7 +5,7 @@
 //! ids         crash id             -> seq
 //! crashes     seq                  -> CrashRow
 //! ready       (lane, seq)          -> ()         waits for a worker; lanes in the order of Lane
-//! working     seq                  -> attempt    a worker of this server process has it
+//! working     seq                  -> attempt    empty; earlier versions stored here what workers had
 //! deferred    (kept until ms, seq) -> ()
 //! changes     change               -> seq        not yet durable in the index
 //! segments    segment              -> SegmentRow
@@ -17,8 +17,7 @@
 //! [`super::repeats`] (reports that a client sends again), [`super::accounts`] and [`super::passes`]
 //! (retention).
 //!
-//! A crash is in exactly one of `ready` (queued), `working` (processing) and `deferred`, or in none of them
-//! (processed, failed). Sequence numbers ascend in the order of receipt. They are the keys of all tables,
+//! A crash is in exactly one of `ready` (queued) and `deferred`, or in none of them (processed, failed). Sequence numbers ascend in the order of receipt. They are the keys of all tables,
 //! because random keys would cost pages. Values with fields are the structs of [`super::rows`].
 
 use redb::TableDefinition;
@@ -109,6 +108,12 @@ pub const REPEAT_DIGESTS: TableDefinition<u64, u128> = TableDefinition::new("rep
 pub mod meta {
     /// Random, created once. It shows whether an index or a segment belongs to this store.
     pub const STORE_ID: &str = "store_id";
+    /// Random, created once. The key of the hashes in the log.
+    pub const SECRET: &str = "secret";
+    /// Up to where the database has the log: [`super::super::segment_head::Position`].
+    pub const LOG: &str = "log";
+    /// Number of the next server process.
+    pub const NEXT_LIFE: &str = "next_life";
     pub const NEXT_SEQ: &str = "next_seq";
     pub const NEXT_CHANGE: &str = "next_change";
     pub const NEXT_SEGMENT: &str = "next_segment";

@@ -1,89 +1,62 @@
-//! The only thread that writes.
+//! The only thread that writes the database.
 //!
 //! It takes a message and all other messages that wait (up to [`BATCH_MESSAGES_MAX`] or
 //! [`BATCH_BYTES_MAX`]), and applies their commands in one transaction. Then it syncs the segments that it
 //! appended to, commits redb, and only then answers. So all commands of a batch share the cost of the syncs.
+//! A command that somebody waits for is committed at once. The others share a commit every [`COMMIT_EVERY`].
+//!
+//! After a commit the writer hands out jobs to workers. This writes nothing (`in_flight`).
 //!
 //! After an I/O error no command of the batch has been answered, although all of it may be on the disk. The
 //! writer drops the database handle and opens a new one in place. It seals the segments at the end of their
-//! last commit and returns jobs to the queue that were claimed but never handed out. Then it tries the batch
-//! once more. If that fails too, clients get an error, results of workers are kept for later, reads return
-//! what is committed, and the thread tries again every [`REOPEN_EVERY`].
+//! last commit. Then it tries the batch once more. If that fails too, clients get an error, results of workers
+//! are kept for later, reads return what is committed, and the thread tries again every [`REOPEN_EVERY`].
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use redb::ReadableTable;
+use redb::{ReadableDatabase, ReadableTable};
 
 use super::backend::{self, Life};
 use super::batch::Batch;
-use super::claim::{Free, HandedOut, JobSink};
-use super::command::Queued;
+use super::claim::{Claim, Claimed, JobSink, Unclaimable, Unqueue};
+use super::command::Told;
 use super::contain::contained;
-use super::error::StoreError;
+use super::error::{OpenError, StoreError};
+use super::identity::{Identity, Secret};
+use super::in_flight::{Attempt, Started};
+use super::log::{Replay, replay};
+use super::message::Message;
 use super::open_segments::OpenSegments;
-use super::rows::Lane;
+use super::rows::{self, Lane, SegmentRow};
+use super::segment_head::Position;
 use super::shared::{DATABASE, Shared};
-use super::tables::meta;
+use super::tables::{META, SEGMENTS, meta};
 use super::txn::Txn;
 
-const BATCH_MESSAGES_MAX: usize = 256;
+const BATCH_MESSAGES_MAX: usize = 1_024;
 const BATCH_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// How long a result waits for other commands. Syncs are most of the cost of a transaction. If uploads come
-/// one by one, a transaction for a single result would delay the next upload.
-const LINGER: Duration = Duration::from_millis(1);
+/// Time from one commit to the next while no caller waits. Each commit costs syncs and rewrites pages that
+/// many commands share, so few large commits cost much less than many small ones. A kill repeats at most the
+/// walks of this time.
+const COMMIT_EVERY: Duration = Duration::from_millis(100);
 /// Time between two attempts to reopen the store after an I/O error.
 const REOPEN_EVERY: Duration = Duration::from_millis(250);
-
-pub enum Message {
-    Apply(Box<dyn Queued>),
-    /// A reader met an error: check whether the database must be opened again.
-    Check,
-    /// Hand out no more jobs.
-    Pause,
-    /// Return the crashes in flight to the queue, and end.
-    Close,
-}
-
-impl Message {
-    fn payload_bytes(&self) -> u64 {
-        match self {
-            Self::Apply(command) => command.payload_bytes(),
-            Self::Check | Self::Pause | Self::Close => 0,
-        }
-    }
-
-    /// Whether the batch should be applied at once.
-    fn is_urgent(&self) -> bool {
-        match self {
-            Self::Apply(command) => command.is_awaited(),
-            Self::Check | Self::Pause | Self::Close => true,
-        }
-    }
-
-    /// Seq and attempt of the job that a worker gives back.
-    fn returns_job(&self) -> Option<(u64, u32)> {
-        match self {
-            Self::Apply(command) => command.returns_job(),
-            Self::Check | Self::Pause | Self::Close => None,
-        }
-    }
-
-    fn is_stopping(&self) -> bool {
-        matches!(self, Self::Pause | Self::Close)
-    }
-}
 
 pub struct Writer {
     shared: Arc<Shared>,
     messages: Receiver<Message>,
     sink: Option<Box<dyn JobSink>>,
-    life: Life,
+    handle_life: Life,
     segments: OpenSegments,
-    /// The attempt of every crash that a worker has and has not answered.
-    handed_out: HashMap<u64, u32>,
+    /// Number of this server process.
+    life: u64,
+    /// When the last batch was committed; `None` before the first.
+    committed_at: Option<Instant>,
+    /// The crashes in queues that cannot be handed out. Commands of this writer remove them from the queues.
+    unclaimable: HashSet<Unclaimable>,
     /// Seq and attempt of the suspect in flight, if any.
     suspect: Option<(u64, u32)>,
     /// To what extent the current database handle can be used.
@@ -102,51 +75,124 @@ enum Handle {
 }
 
 impl Writer {
-    /// Starts with a freshly opened database. Returns the crashes to the queue that were in flight, and
-    /// continues the segments at the end of their last commit.
+    /// Starts with a freshly opened database. Stores the reports that only the log has. If the server died,
+    /// counts this against the crashes that workers had `started`. Continues the segments at the end of their
+    /// last commit.
     pub fn new(
         shared: Arc<Shared>,
-        life: Life,
+        handle_life: Life,
+        started: &[Started],
         messages: Receiver<Message>,
         sink: Box<dyn JobSink>,
         cache_bytes: usize,
-    ) -> Result<Self, StoreError> {
-        let segments = OpenSegments::new(shared.disk.clone());
+    ) -> Result<(Self, Replay), OpenError> {
+        let segments = OpenSegments::new(shared.clone());
         let mut writer = Self {
             shared,
             messages,
             sink: Some(sink),
-            life,
+            handle_life,
             segments,
-            handed_out: HashMap::new(),
+            life: 0,
+            committed_at: None,
+            unclaimable: HashSet::new(),
             suspect: None,
             handle: Handle::Good,
             cache_bytes,
         };
-        writer.resume_segments()?;
-        let taken_back = writer.in_transaction(|txn, _| {
-            if txn.meta.get(meta::STORE_ID)?.is_none() {
-                txn.meta
-                    .insert(meta::STORE_ID, uuid::Uuid::new_v4().as_u128())?;
+        writer.begin_life()?;
+        let replay = writer.replay()?;
+        writer.resume_segments(&replay)?;
+        let last_life = writer.life - 1;
+        let died = writer.in_transaction(|txn, batch| {
+            txn.store_logged(replay.reports.iter(), batch)?;
+            txn.seal_log_before(replay.end.segment)?;
+            txn.log_reached(replay.end)?;
+            if replay.open.is_none() {
+                txn.seal_segment(replay.end.segment)?;
             }
             txn.fill_seen()?;
             txn.fill_groups()?;
             txn.fill_lack_counts()?;
             txn.fill_product_totals()?;
-            txn.take_back(true, |_, _| false)
+            let started = started.iter().filter(|started| started.life == last_life);
+            Ok(txn.empty_working()? + txn.count_death(started)?)
         })?;
-        if taken_back > 0 {
+        if died > 0 {
             tracing::warn!(
-                crashes = taken_back,
+                crashes = died,
                 "requeued crashes that were being processed when the server died"
             );
         }
-        Ok(writer)
+        writer.shared.marks.clear()?;
+        Ok((writer, replay))
+    }
+
+    /// Numbers this server process, and creates what makes the store different from others.
+    fn begin_life(&mut self) -> Result<(), StoreError> {
+        let identity = self.in_transaction(|txn, _| {
+            let mut number = |name| -> Result<u128, StoreError> {
+                if let Some(number) = txn.meta.get(name)?.map(|n| n.value()) {
+                    return Ok(number);
+                }
+                let number = uuid::Uuid::new_v4().as_u128();
+                txn.meta.insert(name, number)?;
+                Ok(number)
+            };
+            Ok(Identity {
+                store: number(meta::STORE_ID)?,
+                secret: Secret::new(number(meta::SECRET)?),
+                life: txn.next(meta::NEXT_LIFE)?,
+            })
+        })?;
+        self.life = identity.life;
+        self.shared.set_identity(identity);
+        Ok(())
+    }
+
+    /// Reads the reports that only the log has.
+    fn replay(&self) -> Result<Replay, OpenError> {
+        let (from, sealed_at) = contained(|| {
+            let read = self.shared.database().begin_read()?;
+            let from = read.open_table(META)?.get(meta::LOG)?;
+            let from = Position::from_number(from.map_or(0, |n| n.value()));
+            let row = read.open_table(SEGMENTS)?.get(from.segment)?;
+            let row = row.map(|row| rows::decode::<SegmentRow>(row.value()));
+            let row = row.transpose()?;
+            Ok((from, row.filter(|row| row.sealed).map(|row| row.bytes)))
+        })?;
+        let identity = self.shared.identity();
+        let (disk, secret) = (&*self.shared.disk, &identity.secret);
+        let replay = replay(disk, identity.store, secret, from, sealed_at)?;
+        if !replay.reports.is_empty() {
+            tracing::info!(
+                reports = replay.reports.len(),
+                "stored reports that the log had and the database did not"
+            );
+        }
+        Ok(replay)
+    }
+
+    /// The sequence number of the next report.
+    pub fn next_seq(&self) -> Result<u64, StoreError> {
+        contained(|| {
+            let read = self.shared.database().begin_read()?;
+            let next = read.open_table(META)?.get(meta::NEXT_SEQ)?;
+            Ok(next.map_or(1, |n| n.value() as u64))
+        })
     }
 
     /// Removes dead segments whose removal was interrupted, and continues those that were in use.
-    fn resume_segments(&mut self) -> Result<(), StoreError> {
-        let rows = self.in_transaction(|txn, _| txn.segment_rows())?;
+    fn resume_segments(&mut self, replay: &Replay) -> Result<(), StoreError> {
+        let rows = self.in_transaction(|txn, _| {
+            let next = txn.meta.get(meta::NEXT_SEGMENT)?;
+            Ok((txn.segment_rows()?, next.map_or(1, |n| n.value() as u32)))
+        });
+        let (rows, next) = rows?;
+        let highest = rows.iter().map(|(segment, _)| *segment).max();
+        let highest = highest.max(replay.segments.iter().copied().max());
+        let after = highest.map_or(1, |highest| highest + 1);
+        self.shared.numbers.start_at(next.max(after));
         let (dead, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, row)| row.dead);
         let dead: Vec<u32> = dead.into_iter().map(|(segment, _)| segment).collect();
         match self.shared.readers.remove(&dead) {
@@ -161,7 +207,7 @@ impl Writer {
                 tracing::warn!(%error, "unused segments remain; the next sweep removes them");
             }
         }
-        let unusable = self.segments.resume(&rows)?;
+        let unusable = self.segments.resume(&rows, &replay.segments)?;
         if !unusable.is_empty() {
             self.in_transaction(|txn, _| {
                 unusable
@@ -178,13 +224,18 @@ impl Writer {
         let mut batch = Vec::new();
         loop {
             match self.carry_out(&mut batch) {
-                Ok(true) => return,
+                Ok(true) => {
+                    self.forget_marks();
+                    return;
+                }
+                Ok(false) if !batch.is_empty() => continue,
                 Ok(false) => {}
                 Err(error) => {
                     self.refuse(&mut batch, &error);
                     if batch.iter().any(|m| matches!(m, Message::Close)) {
                         let lost = batch.len() - 1;
                         tracing::error!(%error, results = lost, "the store was closed while it was not writable; crashes in progress will be processed again");
+                        self.forget_marks();
                         return;
                     }
                     self.sit_out(&mut batch, &error);
@@ -198,10 +249,19 @@ impl Writer {
         }
     }
 
-    /// Adds the waiting messages to the first message of a batch. Also waits a moment for more while no
-    /// caller waits for an answer.
+    /// Removes the marks of the workers, because the server ends in order.
+    fn forget_marks(&self) {
+        if let Err(error) = self.shared.marks.clear() {
+            tracing::warn!(%error, "the marks of crashes in progress remain; the next start counts this stop as a death of the server");
+        }
+    }
+
+    /// Adds the waiting messages to the first message of a batch. Also waits for more until the next commit is
+    /// due, while no caller waits for an answer.
     fn gather(&self, first: Message, batch: &mut Vec<Message>) {
-        let until = Instant::now() + LINGER;
+        let until = self
+            .committed_at
+            .map_or_else(Instant::now, |at| at + COMMIT_EVERY);
         let mut bytes = first.payload_bytes();
         let mut is_urgent = first.is_urgent();
         batch.push(first);
@@ -236,8 +296,9 @@ impl Writer {
             self.handle = Handle::Broken;
             self.shared.latch(error);
         }
-        let handed = result?;
+        result?;
         self.handle = Handle::Good;
+        self.committed_at = Some(Instant::now());
         if self.shared.unlatch() {
             tracing::info!("the store is writable again");
         }
@@ -245,74 +306,91 @@ impl Writer {
         for message in batch.drain(..) {
             match message {
                 Message::Apply(command) => command.answer(),
-                Message::Check => {}
+                Message::Logged { .. } | Message::Check => {}
                 Message::Pause => self.sink = None,
                 Message::Close => closing = true,
             }
         }
-        if let Some(sink) = &self.sink {
-            for job in handed.jobs {
-                sink.send(job);
-            }
-            sink.is_behind(handed.is_behind);
+        if !closing {
+            self.hand_out(batch);
         }
         Ok(closing)
     }
 
-    fn apply(&mut self, messages: &mut [Message]) -> Result<HandedOut, StoreError> {
-        let changed_before = self.shared.last_change();
-        let returned: Vec<(u64, u32)> = messages.iter().filter_map(Message::returns_job).collect();
-        // A worker's answer for the suspect allows the next suspect in the same batch. This is also true for
-        // an answer that comes too late to count, because that worker is free again.
-        let suspect = self.suspect.filter(|job| !returned.contains(job));
-        let is_stopping = messages.iter().any(Message::is_stopping);
-        let free = self
-            .sink
-            .as_ref()
-            .filter(|_| !is_stopping)
-            .map(|sink| Free {
-                places: Lane::ALL.map(|lane| sink.free(lane)),
-                suspect: suspect.is_none(),
-            });
-        let must_tidy = self.handle != Handle::Good;
-        let handed_out = std::mem::take(&mut self.handed_out);
-        let applied = self.in_transaction(|txn, batch| {
-            if must_tidy {
-                txn.take_back(false, |seq, attempt| handed_out.get(&seq) == Some(&attempt))?;
-                batch.segments.tidy(txn)?;
+    /// Fills the channels of the workers. A command that removes crashes from the queues that cannot be handed
+    /// out goes to the next batch.
+    fn hand_out(&mut self, next: &mut Vec<Message>) {
+        let Some(sink) = &self.sink else { return };
+        let database = self.shared.database();
+        let mut in_flight = self.shared.in_flight.attempts();
+        let known = self.unclaimable.len();
+        let claim = Claim {
+            life: self.life,
+            places: Lane::ALL.map(|lane| sink.free(lane)),
+            suspect: self.suspect.is_none(),
+            in_flight: &in_flight,
+            unclaimable: &mut self.unclaimable,
+        };
+        let jobs = match contained(|| claim.jobs(&database.begin_read()?)) {
+            Ok(jobs) => jobs,
+            Err(error) => {
+                // The next commit meets the same error and reopens the database.
+                self.shared.note(&error);
+                tracing::error!(%error, "no crashes can be handed out to workers");
+                return;
             }
-            batch.handed_out = handed_out.keys().copied().collect();
-            for message in messages {
-                match message {
-                    Message::Apply(command) => command.apply(txn, batch)?,
-                    Message::Close => drop(txn.take_back(false, |_, _| false)?),
-                    Message::Check | Message::Pause => {}
-                }
-            }
-            let handed = match free {
-                Some(free) => free.claim(txn, batch.now)?,
-                None => HandedOut::default(),
-            };
-            Ok((handed, txn.last_change()?))
-        });
-        self.handed_out = handed_out;
-        let (handed, last_change) = applied?;
-        for (seq, attempt) in returned {
-            if self.handed_out.get(&seq) == Some(&attempt) {
-                self.handed_out.remove(&seq);
-            }
+        };
+        if self.unclaimable.len() > known {
+            let crashes = self.unclaimable.iter().copied().collect();
+            next.push(Message::Apply(Box::new(Told(Unqueue(crashes)))));
         }
-        self.suspect = suspect;
-        for job in &handed.jobs {
-            self.handed_out.insert(job.seq, job.attempt);
+        for Claimed { job, state } in &jobs {
+            let (number, state) = (job.attempt, *state);
+            in_flight.insert(job.seq, Attempt { number, state });
             if job.lane == Lane::Suspect {
                 self.suspect = Some((job.seq, job.attempt));
             }
         }
+        self.shared.in_flight.replace(in_flight);
+        for claimed in jobs {
+            sink.send(claimed.job);
+        }
+    }
+
+    fn apply(&mut self, messages: &mut [Message]) -> Result<(), StoreError> {
+        let changed_before = self.shared.last_change();
+        let must_tidy = self.handle != Handle::Good;
+        let (life, shared) = (self.life, self.shared.clone());
+        let logged = shared.ahead.reports();
+        let (last_change, in_flight) = self.in_transaction(|txn, batch| {
+            if must_tidy {
+                batch.segments.tidy(txn)?;
+            }
+            batch.life = life;
+            batch.in_flight = shared.in_flight.attempts();
+            txn.store_logged(logged.iter().map(|report| &**report), batch)?;
+            for message in messages.iter_mut() {
+                if let Message::Apply(command) = message {
+                    command.apply(txn, batch)?;
+                }
+            }
+            Ok((txn.last_change()?, std::mem::take(&mut batch.in_flight)))
+        })?;
+        self.shared.ahead.remove(&logged);
+        self.shared.in_flight.replace(in_flight);
+        // A worker's answer for the suspect allows the next suspect. This is also true for an answer that comes
+        // too late to count, because that worker is free again.
+        let answered = |job| {
+            messages
+                .iter()
+                .any(|message| message.returns_job() == Some(job))
+        };
+        self.suspect = self.suspect.filter(|suspect| !answered(*suspect));
+        self.unclaimable.clear();
         if last_change != changed_before {
             self.shared.tell_change(last_change);
         }
-        Ok(handed)
+        Ok(())
     }
 
     /// Runs one durable transaction: segments are synced before redb is committed. Fails if the files that it
@@ -351,12 +429,12 @@ impl Writer {
 
     /// Opens the database again after an I/O error.
     fn reopen(&mut self) -> Result<(), StoreError> {
-        self.life.end();
+        self.handle_life.end();
         self.segments.abandon();
         self.shared.check_in_place()?;
         let file = self.shared.disk.open(DATABASE)?;
-        self.life = Life::default();
-        let database = contained(|| backend::open(file, self.cache_bytes, &self.life))?;
+        self.handle_life = Life::default();
+        let database = contained(|| backend::open(file, self.cache_bytes, &self.handle_life))?;
         self.shared.replace_database(database);
         self.handle = Handle::Fresh;
         Ok(())
@@ -364,14 +442,15 @@ impl Writer {
 
     /// Opens the committed data for readers while the disk does not accept writes.
     fn reopen_for_reading(&mut self) -> Result<(), StoreError> {
-        self.life.end();
+        self.handle_life.end();
         let file = match self.shared.check_in_place() {
             Ok(()) => self.shared.disk.open(DATABASE)?,
             // Another file may have this name by now.
             Err(_) => self.shared.file.clone(),
         };
-        self.life = Life::default();
-        let database = contained(|| backend::open_for_reading(file, self.cache_bytes, &self.life))?;
+        self.handle_life = Life::default();
+        let database =
+            contained(|| backend::open_for_reading(file, self.cache_bytes, &self.handle_life))?;
         self.shared.replace_database(database);
         Ok(())
     }
@@ -384,7 +463,7 @@ impl Writer {
                 Message::Apply(command) => {
                     batch.extend(command.refuse(error).map(Message::Apply));
                 }
-                Message::Check => {}
+                Message::Logged { .. } | Message::Check => {}
                 // Workers must be able to end even if the disk does not work.
                 Message::Pause => self.sink = None,
                 Message::Close => batch.push(Message::Close),

@@ -68,7 +68,7 @@ impl TestServer {
     fn new() -> Self {
         let root = tempfile::tempdir().expect("a folder");
         let clock = Arc::new(ManualClock::at(START));
-        let (lanes, jobs, stop) = queue(1_000);
+        let (lanes, jobs, stop) = queue(1_000, 1_000);
         let options = StoreOptions {
             cache_bytes: 1 << 20,
             spill_dir: root.path().to_path_buf(),

@@ -68,8 +68,12 @@ impl Segment {
     }
 
     fn append(&mut self, payload: &Payload) -> BlobRef {
-        let blob = self.appender.append(RecordKind::Part, 1, payload).unwrap();
+        let blob = self
+            .appender
+            .append(RecordKind::Part, 1, payload, None)
+            .unwrap();
         assert_eq!(blob.offset + blob.stored_bytes, self.appender.bytes);
+        self.appender.sync().unwrap();
         blob
     }
 

@@ -36,7 +36,7 @@ impl State {
 }
 
 /// The order in which waiting crashes are handed out. The numbers are in keys of the table `ready`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Lane {
     /// Somebody waits for it: reprocessing, promotion.
     Priority = 0,

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use super::*;
 use crate::store::disk::{Disk, OsDisk};
+use crate::store::identity::Secret;
+use crate::store::log;
 use crate::store::payload::Payload;
+use crate::store::segment_head::{Position, SegmentHead};
 use crate::store::segments::{self, Appender, Readers, RecordKind};
 
 /// Bytes as one example of a row is written today.
@@ -375,8 +378,9 @@ fn a_segment_record() {
     let mut appender = Appender::new(3, file, 0, 0);
     let content = b"dump";
     let written = appender
-        .append(RecordKind::Part, 7, &Payload::from_bytes(content))
+        .append(RecordKind::Part, 7, &Payload::from_bytes(content), None)
         .expect("appended");
+    appender.sync().expect("synced");
     let bytes = std::fs::read(folder.path().join(segments::file_name(3))).expect("a file");
     assert_eq!(to_hex(&bytes), RECORD);
     let blob = BlobRef {
@@ -388,6 +392,39 @@ fn a_segment_record() {
     assert_eq!(written, blob);
     let read = Readers::new(Arc::new(disk)).read(blob).expect("a record");
     assert_eq!(read.read_all().expect("its payload"), content);
+}
+
+#[test]
+fn a_report_in_the_log() {
+    let report = ReportRow {
+        seq: 9,
+        crash: crash(),
+        digest: Some(5),
+    };
+    check(report.clone(), &format!("0109{}0105", &CRASH_2[2..]));
+    let secret = Secret::new(7);
+    let closing = log::close(&report, secret.hash());
+    let hash = &closing[closing.len() - 16..];
+    assert_eq!(to_hex(hash), CLOSING_HASH);
+    assert_eq!(log::closed(&closing, secret.hash()), Some(report));
+    let other = Secret::new(8);
+    assert_eq!(log::closed(&closing, other.hash()), None);
+}
+
+#[test]
+fn the_head_of_a_segment() {
+    let head = SegmentHead {
+        store: 1 << 100,
+        life: 2,
+        stream: Stream::Log,
+        number: 4,
+        created_at_ms: 1_795_000_000_000,
+        continues: Position {
+            segment: 3,
+            offset: 300,
+        },
+    };
+    assert_eq!(to_hex(&head.to_bytes()), HEAD);
 }
 
 #[test]
@@ -410,6 +447,10 @@ fn a_row_of_a_newer_program_is_no_damage() {
     assert!(text.contains("versions up to 1"), "{text}");
 }
 
+const CLOSING_HASH: &str = "999085cebb5fbc384766aff1eb7ce0ee";
+const HEAD: &str = "\
+    434b53320300000004000000030000002c010000000000000200000000000000005e56eea10100000000000000\
+    0000000000000010000000483aeec6ad5cfdc6";
 const CRASH_2: &str = "\
     02fe221126c0102f778a1f4d0e9a521b3f5c03fd00bcacdc430300000746697265666f780739392e3062313011\
     6163636570745f65766572797468696e6701fb2c01fc70110100fd0000000002000000021475706c6f61645f66\

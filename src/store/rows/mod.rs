@@ -18,6 +18,7 @@ mod crash;
 #[cfg(test)]
 mod golden;
 mod pass;
+mod report;
 mod reprocessing;
 mod segment;
 mod signature;
@@ -28,6 +29,7 @@ pub use bug::BugRow;
 pub use counter::{CounterRow, TallyRow};
 pub use crash::{BlobRef, CountedRow, CrashRow, Lane, PartKindRow, PartRow, ProcessedRow, State};
 pub use pass::PassRow;
+pub use report::ReportRow;
 pub use reprocessing::ReprocessingRow;
 pub use segment::{SegmentRow, Stream};
 pub use signature::{FrameRow, GroupRow, InlineRow, InputRow, LocationRow, ResignRow, RevisionRow};

@@ -9,22 +9,26 @@ use crate::store::StoreError;
 /// can be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stream {
-    /// Annotations, dumps and attachments.
+    /// Annotations, dumps and attachments of reports that the log does not have: of earlier versions of the
+    /// program.
     Raw = 0,
     /// Processed crashes.
     Processed = 1,
-    /// Raw crashes that were deferred: most of them are deleted within days.
+    /// The same of deferred reports: most of them are deleted within days.
     Deferred = 2,
+    /// The log of reports.
+    Log = 3,
 }
 
 impl Stream {
-    pub const ALL: [Stream; 3] = [Self::Raw, Self::Processed, Self::Deferred];
+    pub const ALL: [Stream; 4] = [Self::Raw, Self::Processed, Self::Deferred, Self::Log];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",
             Self::Processed => "processed",
             Self::Deferred => "deferred",
+            Self::Log => "log",
         }
     }
 }

@@ -1,0 +1,38 @@
+//! What makes a store and a server process different from others.
+
+use sha2::{Digest, Sha256};
+use xxhash_rust::xxh3::Xxh3;
+
+/// What makes this store and this process of it different from others.
+pub struct Identity {
+    /// Random id of the store.
+    pub store: u128,
+    /// Number of this server process.
+    pub life: u64,
+    pub secret: Secret,
+}
+
+/// The random secret of a store, from which the keyed hashes are made.
+#[derive(Clone)]
+pub struct Secret([u8; Secret::BYTES]);
+
+impl Secret {
+    const BYTES: usize = 192;
+
+    /// Expands the number that the store keeps.
+    pub fn new(number: u128) -> Self {
+        let mut bytes = [0; Self::BYTES];
+        for (part, out) in (0u8..).zip(bytes.chunks_mut(32)) {
+            let mut hash = Sha256::new();
+            hash.update(number.to_le_bytes());
+            hash.update([part]);
+            out.copy_from_slice(&hash.finalize());
+        }
+        Self(bytes)
+    }
+
+    /// The hash of a report that begins.
+    pub fn hash(&self) -> Xxh3 {
+        Xxh3::with_secret(self.0)
+    }
+}
