@@ -21,7 +21,7 @@ use crate::pages;
 use crate::web::{Arrival, Caller, ListenerKind, Method, Params, Request, Response, WebError};
 
 /// The answer to a request. There is always one, also after an error.
-pub async fn respond(
+pub(crate) async fn respond(
     shared: &Arc<Shared>,
     from: From,
     connection: &Connection,

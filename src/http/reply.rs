@@ -12,7 +12,7 @@ use crate::web::{Body, HTML, Response};
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// The answer in hyper's form.
-pub fn send(
+pub(crate) fn send(
     http: &config::Http,
     mut response: Response,
     head_only: bool,

@@ -18,23 +18,23 @@ pub trait JobSink: Send {
 
 /// The jobs that a batch hands out to workers.
 #[derive(Default)]
-pub struct HandedOut {
-    pub jobs: Vec<Job>,
+pub(crate) struct HandedOut {
+    pub(crate) jobs: Vec<Job>,
     /// See [`JobSink::is_behind`].
-    pub is_behind: bool,
+    pub(crate) is_behind: bool,
 }
 
 /// How many jobs may be handed out.
-pub struct Free {
+pub(crate) struct Free {
     /// Free places in each lane's channel.
-    pub places: [usize; Lane::ALL.len()],
+    pub(crate) places: [usize; Lane::ALL.len()],
     /// Whether a suspect may be handed out. Only one at a time may.
-    pub suspect: bool,
+    pub(crate) suspect: bool,
 }
 
 impl Free {
     /// Fills the workers' channels from the lanes, priority first.
-    pub fn claim(mut self, txn: &mut Txn, now: Timestamp) -> Result<HandedOut, StoreError> {
+    pub(crate) fn claim(mut self, txn: &mut Txn, now: Timestamp) -> Result<HandedOut, StoreError> {
         let mut jobs = Vec::new();
         for lane in Lane::QUICK.into_iter().chain([Lane::Slow]) {
             self.fill(lane, &mut jobs, || txn.claim(lane))?;

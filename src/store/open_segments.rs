@@ -15,7 +15,7 @@ use super::tables::meta;
 use super::txn::Txn;
 use crate::clock::Timestamp;
 
-pub struct OpenSegments {
+pub(crate) struct OpenSegments {
     disk: Arc<dyn Disk>,
     appenders: [Option<Appender>; Stream::ALL.len()],
     /// Segments created by this process, committed or not.
@@ -23,7 +23,7 @@ pub struct OpenSegments {
 }
 
 impl OpenSegments {
-    pub fn new(disk: Arc<dyn Disk>) -> Self {
+    pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
         Self {
             disk,
             appenders: Default::default(),
@@ -38,7 +38,7 @@ impl OpenSegments {
     /// if somebody restored an older database beside newer segments, they are all that remains of
     /// acknowledged crashes. Such a segment takes no more records, and the number of such a file is not used
     /// again.
-    pub fn resume(&mut self, rows: &[(u32, SegmentRow)]) -> io::Result<Vec<u32>> {
+    pub(crate) fn resume(&mut self, rows: &[(u32, SegmentRow)]) -> io::Result<Vec<u32>> {
         for number in unknown_segments(&*self.disk, rows)? {
             let name = segments::file_name(number);
             let bytes = self.disk.open(&name)?.len()?;
@@ -80,12 +80,12 @@ impl OpenSegments {
 
     /// Never append again to a file whose sync has failed: bytes written after the last commit may or may
     /// not be on the disk.
-    pub fn abandon(&mut self) {
+    pub(crate) fn abandon(&mut self) {
         self.appenders = Default::default();
     }
 
     /// Seals every segment at the end of its last commit, and cuts off the bytes after it.
-    pub fn tidy(&mut self, txn: &mut Txn) -> Result<(), StoreError> {
+    pub(crate) fn tidy(&mut self, txn: &mut Txn) -> Result<(), StoreError> {
         let rows = txn.segment_rows()?;
         let unsealed = || rows.iter().filter(|(_, row)| !row.sealed);
         for (segment, _) in unsealed() {
@@ -112,7 +112,7 @@ impl OpenSegments {
     }
 
     /// The segment that takes the next record of a stream.
-    pub fn appender(
+    pub(crate) fn appender(
         &mut self,
         txn: &mut Txn,
         stream: Stream,
@@ -164,7 +164,7 @@ impl OpenSegments {
     }
 
     /// Seals the segments that are too old to take more records.
-    pub fn seal_old(&mut self, txn: &mut Txn, now: Timestamp) -> Result<(), StoreError> {
+    pub(crate) fn seal_old(&mut self, txn: &mut Txn, now: Timestamp) -> Result<(), StoreError> {
         for slot in &mut self.appenders {
             if let Some(old) = slot.take_if(|appender| is_old(appender, now)) {
                 seal(old, txn)?;
@@ -174,7 +174,7 @@ impl OpenSegments {
     }
 
     /// Syncs what was appended, then stores the new length of each segment.
-    pub fn sync(&mut self, txn: &mut Txn) -> Result<(), StoreError> {
+    pub(crate) fn sync(&mut self, txn: &mut Txn) -> Result<(), StoreError> {
         for appender in self.appenders.iter_mut().flatten() {
             appender.sync()?;
             appender.check_in_place()?;

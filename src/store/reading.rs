@@ -36,7 +36,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Damaged`] or [`StoreError::Newer`] if only this crash cannot be read. Other crashes are
     /// not affected. Any other error means that the store cannot be read.
-    pub fn crash_at(&self, seq: u64) -> Result<Option<StoredCrash>, StoreError> {
+    pub(crate) fn crash_at(&self, seq: u64) -> Result<Option<StoredCrash>, StoreError> {
         self.read(|read| {
             let crashes = read.open_table(CRASHES)?;
             crashes
@@ -135,7 +135,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn awaited(
+    pub(crate) fn awaited(
         &self,
         skip: usize,
         limit: usize,

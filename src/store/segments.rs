@@ -24,12 +24,12 @@ use super::payload::{Payload, PayloadReader};
 use super::rows::BlobRef;
 use parking_lot::Mutex;
 
-pub const DIR: &str = "segments";
+pub(crate) const DIR: &str = "segments";
 /// A segment of this size takes no more records.
-pub const SEGMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
+pub(crate) const SEGMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// A segment of this age takes no more records. So a segment spans a limited time, and retention can delete
 /// it.
-pub const SEGMENT_AGE_MAX_MS: i64 = crate::clock::DAY_MS;
+pub(crate) const SEGMENT_AGE_MAX_MS: i64 = crate::clock::DAY_MS;
 
 const MAGIC: [u8; 4] = *b"CKP1";
 const HEADER_BYTES: usize = 48;
@@ -38,7 +38,7 @@ const READERS_MAX: usize = 128;
 
 /// What a record contains. Only tools that read a segment without its rows need this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecordKind {
+pub(crate) enum RecordKind {
     /// Annotations and metadata, JSON.
     Raw = 1,
     Part = 2,
@@ -46,30 +46,35 @@ pub enum RecordKind {
     Processed = 3,
 }
 
-pub fn file_name(segment: u32) -> String {
+pub(crate) fn file_name(segment: u32) -> String {
     format!("{DIR}/{segment:08}.pack")
 }
 
 /// The number in a segment's file name.
-pub fn number_in(name: &str) -> Option<u32> {
+pub(crate) fn number_in(name: &str) -> Option<u32> {
     name.strip_suffix(".pack")?.parse().ok()
 }
 
 /// A segment to which records are appended.
 #[derive(Debug)]
-pub struct Appender {
-    pub segment: u32,
+pub(crate) struct Appender {
+    pub(crate) segment: u32,
     file: Arc<dyn DiskFile>,
     /// Offset of the next record.
-    pub bytes: u64,
-    pub created_at_ms: i64,
+    pub(crate) bytes: u64,
+    pub(crate) created_at_ms: i64,
     dirty: bool,
     /// Whether records were appended since the last [`Appender::check_in_place`].
     unchecked: bool,
 }
 
 impl Appender {
-    pub fn new(segment: u32, file: Arc<dyn DiskFile>, bytes: u64, created_at_ms: i64) -> Self {
+    pub(crate) fn new(
+        segment: u32,
+        file: Arc<dyn DiskFile>,
+        bytes: u64,
+        created_at_ms: i64,
+    ) -> Self {
         Self {
             segment,
             file,
@@ -80,7 +85,12 @@ impl Appender {
         }
     }
 
-    pub fn append(&mut self, kind: RecordKind, seq: u64, payload: &Payload) -> io::Result<BlobRef> {
+    pub(crate) fn append(
+        &mut self,
+        kind: RecordKind,
+        seq: u64,
+        payload: &Payload,
+    ) -> io::Result<BlobRef> {
         let mut header = [0u8; HEADER_BYTES];
         header[..4].copy_from_slice(&MAGIC);
         header[4] = kind as u8;
@@ -112,7 +122,7 @@ impl Appender {
 
     /// Fails if records were appended to a file that no longer has its name, because nobody would find these
     /// records again.
-    pub fn check_in_place(&mut self) -> Result<(), StoreError> {
+    pub(crate) fn check_in_place(&mut self) -> Result<(), StoreError> {
         if self.unchecked && !self.file.is_in_place()? {
             let name = file_name(self.segment);
             return Err(StoreError::Unavailable(format!(
@@ -124,7 +134,7 @@ impl Appender {
     }
 
     /// Makes everything appended so far durable.
-    pub fn sync(&mut self) -> io::Result<()> {
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
         if self.dirty {
             self.file.sync_data()?;
             self.dirty = false;
@@ -135,13 +145,13 @@ impl Appender {
 
 /// Reads payloads and keeps a limited number of files open.
 #[derive(Debug)]
-pub struct Readers {
+pub(crate) struct Readers {
     disk: Arc<dyn Disk>,
     open: Mutex<HashMap<u32, Arc<dyn DiskFile>>>,
 }
 
 impl Readers {
-    pub fn new(disk: Arc<dyn Disk>) -> Self {
+    pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
         Self {
             disk,
             open: Mutex::new(HashMap::new()),
@@ -153,7 +163,7 @@ impl Readers {
     /// # Errors
     /// [`StoreError::Damaged`] if the file is missing or its bytes do not match; other records are not
     /// affected. [`StoreError::Unavailable`] if the disk failed.
-    pub fn read(&self, blob: BlobRef) -> Result<PayloadReader, StoreError> {
+    pub(crate) fn read(&self, blob: BlobRef) -> Result<PayloadReader, StoreError> {
         let name = file_name(blob.segment);
         let file = self.file(blob.segment, &name)?;
         let damaged =
@@ -193,7 +203,7 @@ impl Readers {
     ///
     /// # Errors
     /// The folder cannot be synced. The files may come back after a power cut.
-    pub fn remove(&self, segments: &[u32]) -> io::Result<Vec<u32>> {
+    pub(crate) fn remove(&self, segments: &[u32]) -> io::Result<Vec<u32>> {
         let mut gone = Vec::with_capacity(segments.len());
         for &segment in segments {
             // As long as the file is open, the system does not free its space.

@@ -14,37 +14,37 @@ use super::segments;
 use crate::clock::Clock;
 
 /// The file of the database in the data directory.
-pub const DATABASE: &str = "store.redb";
+pub(crate) const DATABASE: &str = "store.redb";
 
 /// The state that the writer thread and readers share.
-pub struct Shared {
-    pub disk: Arc<dyn Disk>,
+pub(crate) struct Shared {
+    pub(crate) disk: Arc<dyn Disk>,
     /// The database file, which we keep locked.
-    pub file: Arc<dyn DiskFile>,
+    pub(crate) file: Arc<dyn DiskFile>,
     /// The first damage found in the database, if any.
-    pub damage: Mutex<Option<String>>,
-    pub clock: Arc<dyn Clock>,
-    pub database: RwLock<Arc<backend::Open>>,
-    pub readers: segments::Readers,
+    pub(crate) damage: Mutex<Option<String>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) database: RwLock<Arc<backend::Open>>,
+    pub(crate) readers: segments::Readers,
     /// Why the store cannot be written now; `None` if it can.
-    pub latched: Mutex<Option<String>>,
-    pub last_change: AtomicU64,
-    pub change_signal: Sender<()>,
-    pub discards: Mutex<Discards>,
+    pub(crate) latched: Mutex<Option<String>>,
+    pub(crate) last_change: AtomicU64,
+    pub(crate) change_signal: Sender<()>,
+    pub(crate) discards: Mutex<Discards>,
 }
 
 impl Shared {
-    pub fn database(&self) -> Arc<backend::Open> {
+    pub(crate) fn database(&self) -> Arc<backend::Open> {
         self.database.read().clone()
     }
 
-    pub fn replace_database(&self, database: backend::Open) {
+    pub(crate) fn replace_database(&self, database: backend::Open) {
         *self.database.write() = Arc::new(database);
     }
 
     /// Fails if `store.redb` is no longer the file that we have open and locked. Another process may be
     /// writing the file that has this name now.
-    pub fn check_in_place(&self) -> Result<(), StoreError> {
+    pub(crate) fn check_in_place(&self) -> Result<(), StoreError> {
         if self.file.is_in_place()? {
             Ok(())
         } else {
@@ -55,7 +55,7 @@ impl Shared {
     }
 
     /// Stores the first damage for the status page and the health check.
-    pub fn note(&self, error: &StoreError) {
+    pub(crate) fn note(&self, error: &StoreError) {
         if let StoreError::Corrupt(_) = error {
             self.database().mark_damaged();
             let mut damage = self.damage.lock();
@@ -63,22 +63,22 @@ impl Shared {
         }
     }
 
-    pub fn latch(&self, error: &StoreError) {
+    pub(crate) fn latch(&self, error: &StoreError) {
         self.note(error);
         *self.latched.lock() = Some(error.to_string());
     }
 
     /// Returns true if it was latched.
-    pub fn unlatch(&self) -> bool {
+    pub(crate) fn unlatch(&self) -> bool {
         let mut latched = self.latched.lock();
         latched.take().is_some()
     }
 
-    pub fn last_change(&self) -> u64 {
+    pub(crate) fn last_change(&self) -> u64 {
         self.last_change.load(Ordering::Acquire)
     }
 
-    pub fn tell_change(&self, change: u64) {
+    pub(crate) fn tell_change(&self, change: u64) {
         self.last_change.store(change, Ordering::Release);
         // A full channel means that the indexer has a signal that it has not read yet.
         let _ = self.change_signal.try_send(());

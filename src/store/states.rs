@@ -95,7 +95,7 @@ impl Txn<'_> {
 
     /// Hands out the oldest crash of a lane. A crash with a damaged row is removed from the queue, so that it
     /// does not block the others.
-    pub fn claim(&mut self, lane: Lane) -> Result<Option<Job>, StoreError> {
+    pub(crate) fn claim(&mut self, lane: Lane) -> Result<Option<Job>, StoreError> {
         loop {
             let first = self
                 .ready
@@ -151,7 +151,7 @@ impl Txn<'_> {
     /// Returns the crashes in flight to the queue, except those (seq and attempt) for which `keep` returns
     /// true. If `died`, the server did not stop in order, so its death counts against each of them. Returns
     /// their number.
-    pub fn take_back(
+    pub(crate) fn take_back(
         &mut self,
         died: bool,
         keep: impl Fn(u64, u32) -> bool,

@@ -37,7 +37,7 @@ const LINGER: Duration = Duration::from_millis(1);
 /// Time between two attempts to reopen the store after an I/O error.
 const REOPEN_EVERY: Duration = Duration::from_millis(250);
 
-pub enum Message {
+pub(crate) enum Message {
     Apply(Box<dyn Queued>),
     /// A reader met an error: check whether the database must be opened again.
     Check,
@@ -76,7 +76,7 @@ impl Message {
     }
 }
 
-pub struct Writer {
+pub(crate) struct Writer {
     shared: Arc<Shared>,
     messages: Receiver<Message>,
     sink: Option<Box<dyn JobSink>>,
@@ -104,7 +104,7 @@ enum Handle {
 impl Writer {
     /// Starts with a freshly opened database. Returns the crashes to the queue that were in flight, and
     /// continues the segments at the end of their last commit.
-    pub fn new(
+    pub(crate) fn new(
         shared: Arc<Shared>,
         life: Life,
         messages: Receiver<Message>,
@@ -173,7 +173,7 @@ impl Writer {
     }
 
     /// Runs until [`Message::Close`], or until all senders of messages are dropped.
-    pub fn run(mut self) {
+    pub(crate) fn run(mut self) {
         // Work that was queued when the server started is handed out before the first command.
         let mut batch = Vec::new();
         loop {
