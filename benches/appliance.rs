@@ -9,6 +9,8 @@
 //! The walk is compared with the program `minidump-stackwalk` (`cargo install minidump-stackwalk`), from
 //! PATH or from `MINIDUMP_STACKWALK`. Without the program this figure is omitted.
 
+#![allow(unreachable_pub, reason = "nothing outside uses a bench")]
+
 mod containment;
 mod load;
 mod naming;

@@ -17,7 +17,7 @@ pub enum Listen {
 
 impl Listen {
     /// True if only this machine can connect to it.
-    pub fn is_local(&self) -> bool {
+    pub(crate) fn is_local(&self) -> bool {
         match self {
             Self::Tcp(address) => address.ip().is_loopback(),
             Self::Unix(_) => true,
@@ -60,16 +60,12 @@ impl PublicUrl {
         &self.0
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub fn is_https(&self) -> bool {
+    pub(crate) fn is_https(&self) -> bool {
         self.0.starts_with("https://")
     }
 
     /// Host and port, in the form of a Host header.
-    pub fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         let (origin, _) = self.split();
         origin.split_once("://").map_or("", |(_, host)| host)
     }
@@ -141,7 +137,7 @@ impl TrustedProxies {
     }
 
     /// True if we believe the forwarding headers of this peer. `None` is a peer on the Unix socket.
-    pub fn trusts(&self, peer: Option<IpAddr>) -> bool {
+    pub(crate) fn trusts(&self, peer: Option<IpAddr>) -> bool {
         match peer.map(|address| address.to_canonical()) {
             None => self.unix,
             Some(address) => self
@@ -229,7 +225,7 @@ mod tests {
         assert!(url.is_https());
         let none = read("").expect("none");
         assert_eq!(
-            (none.is_empty(), none.base_path(), none.host()),
+            (none.as_str().is_empty(), none.base_path(), none.host()),
             (true, "", "")
         );
         for bad in [

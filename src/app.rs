@@ -27,49 +27,49 @@ use parking_lot::Mutex;
 
 /// Everything that a handler may use.
 pub struct App {
-    pub config: Arc<ActiveConfig>,
+    pub(crate) config: Arc<ActiveConfig>,
     /// True if the server must not change anything.
-    pub read_only: bool,
+    pub(crate) read_only: bool,
     /// The built-in fields and those of the site, as of the start.
-    pub catalogue: Arc<Catalogue>,
-    pub store: Arc<Store>,
-    pub index: Arc<Index>,
-    pub indexer: Arc<Indexer>,
-    pub retention: Arc<Retention>,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) index: Arc<Index>,
+    pub(crate) indexer: Arc<Indexer>,
+    pub(crate) retention: Arc<Retention>,
     /// `None` if the server is read-only.
-    pub late_symbols: Option<Arc<PeriodicTask>>,
+    pub(crate) late_symbols: Option<Arc<PeriodicTask>>,
     /// `None` if the configuration names no symbol servers.
-    pub symbol_fetcher: Option<PeriodicTask>,
-    pub naming: Arc<Naming>,
+    pub(crate) symbol_fetcher: Option<PeriodicTask>,
+    pub(crate) naming: Arc<Naming>,
     /// `None` if no bug tracker is configured, or if the server is read-only.
-    pub bugzilla: Option<Poller>,
-    pub pool: Arc<Pool>,
-    pub symbols: SymbolStore,
+    pub(crate) bugzilla: Option<Poller>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) symbols: SymbolStore,
     /// The symbol store and all other folders of symbols.
-    pub symbol_dirs: SymbolDirs,
-    pub converter: Converter,
+    pub(crate) symbol_dirs: SymbolDirs,
+    pub(crate) converter: Converter,
     /// The results of files that were uploaded in chunks, by the hash of the file.
-    pub assembled: Remembered,
+    pub(crate) assembled: Remembered,
     /// Looks up single addresses in symbol files.
-    pub namer: Namer,
+    pub(crate) namer: Namer,
     /// The last crashes of each installation.
-    pub crash_loops: CrashLoops,
+    pub(crate) crash_loops: CrashLoops,
     /// Counts requests per caller.
-    pub pace: Pace,
+    pub(crate) pace: Pace,
     /// The key that makes its holder an admin while no account exists.
-    pub local_key: LocalKey,
+    pub(crate) local_key: LocalKey,
     /// The key with which commands on this machine authenticate.
-    pub command_key: CommandKey,
-    pub metrics: Arc<Metrics>,
-    pub clock: Arc<dyn Clock>,
+    pub(crate) command_key: CommandKey,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: Arc<dyn Clock>,
     /// Draws 122 random bits, for ids and for the throttle. Secrets do not come from here: `access` makes them,
     /// and nothing can replace their randomness.
-    pub random: fn() -> u128,
+    pub(crate) random: fn() -> u128,
 }
 
 impl App {
     /// The URL under which a client reaches this server, without a trailing slash.
-    pub fn address(&self, request: &Request) -> String {
+    pub(crate) fn address(&self, request: &Request) -> String {
         let config = self.config.get();
         let public = config.http.public_url.as_str();
         let scheme = if request.arrival.is_tls {
@@ -86,18 +86,18 @@ impl App {
 
 /// The most recent answers to requests that clients repeat.
 #[derive(Default)]
-pub struct Remembered(Mutex<VecDeque<(String, serde_json::Value)>>);
+pub(crate) struct Remembered(Mutex<VecDeque<(String, serde_json::Value)>>);
 
 impl Remembered {
     const MAX: usize = 1_024;
 
-    pub fn get(&self, key: &str) -> Option<serde_json::Value> {
+    pub(crate) fn get(&self, key: &str) -> Option<serde_json::Value> {
         let known = self.0.lock();
         let found = known.iter().find(|(known, _)| known == key);
         found.map(|(_, answer)| answer.clone())
     }
 
-    pub fn put(&self, key: String, answer: serde_json::Value) {
+    pub(crate) fn put(&self, key: String, answer: serde_json::Value) {
         let mut known = self.0.lock();
         known.push_back((key, answer));
         if known.len() > Self::MAX {

@@ -162,7 +162,7 @@ impl Appliance {
     }
 
     /// The same address as a URL, without a trailing slash.
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.server.url
     }
 
@@ -171,12 +171,12 @@ impl Appliance {
         self.app.local_key.secret()
     }
 
-    pub fn config(&self) -> Arc<Config> {
+    pub(crate) fn config(&self) -> Arc<Config> {
         self.app.config.get()
     }
 
     /// Activates another configuration if it is valid.
-    pub fn reload(&self, read: Result<Config, ConfigError>) {
+    pub(crate) fn reload(&self, read: Result<Config, ConfigError>) {
         self.app.config.replace(read, self.app.clock.now());
         self.server.reload_certificate();
     }
@@ -403,7 +403,7 @@ fn worker_count(config: &Config) -> usize {
 ///
 /// # Errors
 /// The data directory is in use, or it cannot be read or written.
-pub fn reindex(
+pub(crate) fn reindex(
     config: &Config,
     data: &Path,
     tell: impl FnMut(Building),
@@ -434,7 +434,11 @@ fn keep(config: &Config) -> Keep {
 ///
 /// # Errors
 /// The data directory is in use, or it cannot be read or written.
-pub fn retain(config: &Config, data: &Path, confirm: bool) -> anyhow::Result<(Plan, Option<Pass>)> {
+pub(crate) fn retain(
+    config: &Config,
+    data: &Path,
+    confirm: bool,
+) -> anyhow::Result<(Plan, Option<Pass>)> {
     let StoreAlone { store, .. } = store_alone(config, data)?;
     let places = SymbolPlaces {
         symbol_store: symbol_store(data)?,
@@ -515,8 +519,8 @@ fn incoming_dir(data: &Path) -> PathBuf {
 }
 
 /// The store of a data directory that no server has open.
-pub struct StoreAlone {
-    pub store: Store,
+pub(crate) struct StoreAlone {
+    pub(crate) store: Store,
     ground: Ground,
 }
 
@@ -524,7 +528,7 @@ pub struct StoreAlone {
 ///
 /// # Errors
 /// The data directory is in use, or the store cannot be opened.
-pub fn store_alone(config: &Config, data: &Path) -> anyhow::Result<StoreAlone> {
+pub(crate) fn store_alone(config: &Config, data: &Path) -> anyhow::Result<StoreAlone> {
     let ground = Ground::prepare(&Place {
         data: data.to_path_buf(),
         program: PathBuf::new(),
@@ -541,14 +545,14 @@ pub fn store_alone(config: &Config, data: &Path) -> anyhow::Result<StoreAlone> {
 ///
 /// # Errors
 /// The folders for symbols and for incoming files cannot be created.
-pub fn symbol_store(data: &Path) -> std::io::Result<SymbolStore> {
+pub(crate) fn symbol_store(data: &Path) -> std::io::Result<SymbolStore> {
     make_private_dir(&symbol_dir(data))?;
     make_private_dir(&incoming_dir(data))?;
     Ok(symbol_store_to_read(data))
 }
 
 /// The same for read access: creates no folder.
-pub fn symbol_store_to_read(data: &Path) -> SymbolStore {
+pub(crate) fn symbol_store_to_read(data: &Path) -> SymbolStore {
     SymbolStore::new(symbol_dir(data), incoming_dir(data))
 }
 
@@ -564,7 +568,7 @@ fn mapped_dir(data: &Path) -> MappedDir {
 }
 
 /// The converter of programs and debug files into symbols. It runs `program`.
-pub fn converter(config: &Config, program: PathBuf) -> Converter {
+pub(crate) fn converter(config: &Config, program: PathBuf) -> Converter {
     Converter {
         memory_bytes: config.symbols.convert_bytes_max.0,
         deadline: config.symbols.convert_deadline.0,

@@ -54,10 +54,10 @@ pub struct Pass {
 
 /// The state of the poller, for the status page.
 #[derive(Clone, Debug, Default)]
-pub struct PollStatus {
-    pub last_pass: Option<(Timestamp, Pass)>,
+pub(crate) struct PollStatus {
+    pub(crate) last_pass: Option<(Timestamp, Pass)>,
     /// Why the last pass failed; `None` if it succeeded.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +75,7 @@ pub enum PollError {
 }
 
 /// The polling thread.
-pub struct Poller {
+pub(crate) struct Poller {
     task: PeriodicTask,
     status: Arc<Mutex<PollStatus>>,
 }
@@ -85,7 +85,7 @@ impl Poller {
     ///
     /// # Errors
     /// The operating system cannot start the thread.
-    pub fn start(
+    pub(crate) fn start(
         tracker: Tracker,
         every: Duration,
         clock: Arc<dyn Clock>,
@@ -109,16 +109,16 @@ impl Poller {
     }
 
     /// Starts a pass soon, because a user wants to see the status of a bug.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         self.task.wake();
     }
 
-    pub fn status(&self) -> PollStatus {
+    pub(crate) fn status(&self) -> PollStatus {
         self.status.lock().clone()
     }
 
     /// Ends the thread. Waits for a request in progress, within its time limit.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.task.stop();
     }
 }

@@ -21,7 +21,7 @@ impl Drop for Killed {
 
 /// Makes the buffer of a pipe larger, so that reader and writer block each other less often.
 #[cfg(target_os = "linux")]
-pub fn widen(pipe: &impl std::os::fd::AsFd) {
+pub(crate) fn widen(pipe: &impl std::os::fd::AsFd) {
     /// The limit for unprivileged processes.
     const PIPE_BYTES: usize = 1 << 20;
     // If the system refuses, or this is not a pipe, the buffer keeps its size.
@@ -29,11 +29,11 @@ pub fn widen(pipe: &impl std::os::fd::AsFd) {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub fn widen<T>(_: &T) {}
+pub(crate) fn widen<T>(_: &T) {}
 
 /// Checks whether a child has begun to answer, without reading the answer.
 #[cfg(unix)]
-pub struct Answers(std::os::fd::OwnedFd);
+pub(crate) struct Answers(std::os::fd::OwnedFd);
 
 #[cfg(unix)]
 impl Answers {
@@ -41,16 +41,16 @@ impl Answers {
     ///
     /// # Errors
     /// The handle of the pipe cannot be duplicated, because too many files are open.
-    pub fn of(pipe: &impl std::os::fd::AsFd) -> io::Result<Self> {
+    pub(crate) fn of(pipe: &impl std::os::fd::AsFd) -> io::Result<Self> {
         pipe.as_fd().try_clone_to_owned().map(Self)
     }
 
-    pub fn are_there(&self) -> bool {
+    pub(crate) fn are_there(&self) -> bool {
         Self::look(&self.0, Some(&rustix::event::Timespec::default()))
     }
 
     /// Waits until the child answers or closes the pipe.
-    pub fn wait(pipe: &impl std::os::fd::AsFd) {
+    pub(crate) fn wait(pipe: &impl std::os::fd::AsFd) {
         while !Self::look(pipe, None) {}
     }
 
@@ -65,7 +65,7 @@ impl Answers {
 
 /// On other systems we do not check what a child does.
 #[cfg(not(unix))]
-pub struct Answers;
+pub(crate) struct Answers;
 
 #[cfg(not(unix))]
 impl Answers {
@@ -73,15 +73,15 @@ impl Answers {
     ///
     /// # Errors
     /// Never fails.
-    pub fn of<T>(_: &T) -> io::Result<Self> {
+    pub(crate) fn of<T>(_: &T) -> io::Result<Self> {
         Ok(Self)
     }
 
-    pub fn are_there(&self) -> bool {
+    pub(crate) fn are_there(&self) -> bool {
         true
     }
 
-    pub fn wait<T>(_: &T) {}
+    pub(crate) fn wait<T>(_: &T) {}
 }
 
 /// Runs a command to its end. Kills it and returns `None` if it takes longer than `deadline`. The command
@@ -89,7 +89,7 @@ impl Answers {
 ///
 /// # Errors
 /// The command cannot be started, or its end cannot be observed. It does not run any more.
-pub fn run(command: &mut Command, deadline: Duration) -> io::Result<Option<ExitStatus>> {
+pub(crate) fn run(command: &mut Command, deadline: Duration) -> io::Result<Option<ExitStatus>> {
     let until = Instant::now() + deadline;
     let mut child = Killed(command.spawn()?);
     loop {

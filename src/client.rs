@@ -27,10 +27,10 @@ const SHOW_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct PostError(String);
+pub(crate) struct PostError(String);
 
 /// The method of a request and its body.
-pub enum Sent {
+pub(crate) enum Sent {
     Get,
     Post {
         content_type: String,
@@ -47,7 +47,7 @@ pub enum Sent {
 /// # Errors
 /// There is no answer. The message names the URL and the reason. An answer with an error status is not an
 /// error.
-pub fn ask(url: &str, sent: Sent, token: Option<&str>) -> Result<(u16, String), PostError> {
+pub(crate) fn ask(url: &str, sent: Sent, token: Option<&str>) -> Result<(u16, String), PostError> {
     exchange(url, sent, token).map_err(|error| PostError(format!("{url}: {error}")))
 }
 
@@ -239,7 +239,7 @@ impl Read for Shown {
 }
 
 /// A `multipart/form-data` body for a POST request.
-pub struct Form {
+pub(crate) struct Form {
     boundary: String,
     body: Pieces,
 }
@@ -251,7 +251,7 @@ impl Default for Form {
 }
 
 impl Form {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let boundary = format!("crashkeep-{}", uuid::Uuid::new_v4().simple());
         Self {
             boundary,
@@ -259,7 +259,7 @@ impl Form {
         }
     }
 
-    pub fn part(&mut self, name: &str, file_name: Option<&str>, bytes: &[u8]) {
+    pub(crate) fn part(&mut self, name: &str, file_name: Option<&str>, bytes: &[u8]) {
         self.head(name, file_name);
         self.body.text(bytes.to_vec());
         self.body.text(b"\r\n".to_vec());
@@ -269,7 +269,7 @@ impl Form {
     ///
     /// # Errors
     /// The length of the file cannot be read.
-    pub fn file(&mut self, name: &str, file_name: &str, file: File) -> io::Result<()> {
+    pub(crate) fn file(&mut self, name: &str, file_name: &str, file: File) -> io::Result<()> {
         self.head(name, Some(file_name));
         self.body.file(file)?;
         self.body.text(b"\r\n".to_vec());

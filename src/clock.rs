@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 
 /// A point in time in UTC, in milliseconds since 1970-01-01.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Timestamp(pub i64);
+pub struct Timestamp(pub(crate) i64);
 
 impl Timestamp {
     pub const fn from_ms(ms: i64) -> Self {
@@ -30,7 +30,7 @@ impl Timestamp {
     }
 
     /// The calendar form. A time outside the years -9999 to 9999 is returned as 1970.
-    pub fn utc(self) -> OffsetDateTime {
+    pub(crate) fn utc(self) -> OffsetDateTime {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
             .unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
@@ -61,12 +61,12 @@ impl Day {
         self.start().rfc3339().chars().take(10).collect()
     }
 
-    pub fn start(self) -> Timestamp {
+    pub(crate) fn start(self) -> Timestamp {
         Timestamp(i64::from(self.0) * DAY_MS)
     }
 
     /// The day that is this many days earlier, but not before day 0.
-    pub fn back(self, days: u32) -> Self {
+    pub(crate) fn back(self, days: u32) -> Self {
         Self(self.0.saturating_sub(days))
     }
 }

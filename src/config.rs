@@ -29,11 +29,11 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-pub use file::ConfigError;
-pub use names::{Keys, RulesetName};
-pub use network::{CorsOrigins, MaybeListen, Origins, Paths, TlsFor, TrackerUrl};
-pub use setting::{Setting, Source};
-pub use units::{Days, Size, Span};
+pub(crate) use file::ConfigError;
+pub(crate) use names::{Keys, RulesetName};
+pub(crate) use network::{CorsOrigins, MaybeListen, Origins, Paths, TlsFor, TrackerUrl};
+pub(crate) use setting::{Setting, Source};
+pub(crate) use units::{Days, Size, Span};
 
 use crate::addresses::{Listen, PublicUrl, TrustedProxies};
 use crate::bugs::template::Template;

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::fields::Catalogue;
 
 /// An installation is in a loop if this many crashes of it arrive within [`LOOP_MAX_MS`].
-pub const CRASHES: usize = 10;
+pub(crate) const CRASHES: usize = 10;
 const LOOP_MAX_MS: i64 = 3_600_000;
 /// Limit of installations that are remembered: 10 MB.
 const INSTALLATIONS_MAX: usize = 1 << 16;
@@ -17,12 +17,12 @@ const INSTALLATIONS_MAX: usize = 1 << 16;
 /// The last crashes of each installation. A restart forgets them, so the first crashes after it are in no
 /// loop.
 #[derive(Debug, Default)]
-pub struct CrashLoops(Mutex<HashMap<String, VecDeque<Timestamp>>>);
+pub(crate) struct CrashLoops(Mutex<HashMap<String, VecDeque<Timestamp>>>);
 
 impl CrashLoops {
     /// Notes a crash. Returns the time since the crash [`CRASHES`] before it if its installation is in a loop,
     /// in seconds.
-    pub fn note(
+    pub(crate) fn note(
         &self,
         catalogue: &Catalogue,
         annotations: &BTreeMap<String, String>,

@@ -1,6 +1,6 @@
 //! Names of functions as their language writes them: demangled, without what compilers append.
 
-pub mod swift;
+pub(crate) mod swift;
 
 use symbolic_common::{Language, Name, NameMangling};
 use symbolic_demangle::{Demangle, DemangleOptions};
@@ -14,7 +14,7 @@ const STARTS: [&str; 7] = ["_Z", "__Z", "_R", "?", "$s", "_$s", "$S"];
 
 /// A mangled name with its parameters and without its result; `None` if the name is not mangled, or not by a
 /// scheme that is known.
-pub fn demangled(name: &str) -> Option<String> {
+pub(crate) fn demangled(name: &str) -> Option<String> {
     let is_mangled = STARTS.iter().any(|start| name.starts_with(start));
     if !is_mangled || name.len() > MANGLED_BYTES_MAX {
         return None;
@@ -52,7 +52,7 @@ const LLVM: &str = "llvm";
 ///
 /// Only suffixes at the end are removed. Languages with dots in their names (Go, Zig, Kotlin) have packages
 /// and functions with the same words: `storage.part.flush`, `main.coldStart`.
-pub fn without_clones(symbol: &str) -> &str {
+pub(crate) fn without_clones(symbol: &str) -> &str {
     let mut whole = symbol;
     // A suffix with its numbers is at the end of what the suffixes after it left.
     while let Some(shorter) = without_clone(whole) {

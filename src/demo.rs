@@ -150,7 +150,7 @@ impl Random {
 ///
 /// # Errors
 /// The server cannot be started, or it does not store a report or its symbols.
-pub fn start(
+pub(crate) fn start(
     mut config: Config,
     data: &Path,
     program: &Path,

@@ -17,7 +17,7 @@ const DIALECTS: [(&str, &[&str]); 5] = [
 ];
 
 /// Adds a standard key if the client used only another name for it.
-pub fn map(annotations: &mut BTreeMap<String, String>) {
+pub(crate) fn map(annotations: &mut BTreeMap<String, String>) {
     for (ours, theirs) in DIALECTS {
         if annotations.get(ours).is_some_and(|v| !v.trim().is_empty()) {
             continue;

@@ -22,9 +22,9 @@ use crate::multipart::{PartHead, PartSink};
 use crate::sentry::EVENT_PART;
 
 /// Maximum bytes of the header line, and of the head line of an item.
-pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Maximum number of items in one envelope.
-pub const ITEMS_MAX: usize = 1_000;
+pub(crate) const ITEMS_MAX: usize = 1_000;
 
 /// Types of items that are counted by name. All other types are counted together.
 const LEFT_OUT: [&str; 18] = [
@@ -52,11 +52,11 @@ const LEFT_OUT: [&str; 18] = [
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
     /// The id from the header of the envelope.
-    pub event_id: Option<String>,
+    pub(crate) event_id: Option<String>,
     /// True if there was an event or a dump.
-    pub has_crash: bool,
+    pub(crate) has_crash: bool,
     /// Types of the items that were left out, from a fixed set.
-    pub left_out: Vec<&'static str>,
+    pub(crate) left_out: Vec<&'static str>,
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@
 //! new crashes can be found as fast as usual, and a restart continues from the last commit. On request, and
 //! if the index was made for another catalogue, the indexer builds a complete index beside the current one.
 //! The next index also receives the changes that arrive meanwhile. When it is complete, it replaces the
-//! current one ([`Indexer::rebuild`], or [`rebuild`] without a server).
+//! current one ([`Indexer::rebuild`], or [`rebuild()`] without a server).
 //! An error closes the writers. After a pause the indexer starts again at step 1.
 //!
 //! `run` is the thread, `feed` are these steps, `line` is the writer of one of the two indexes.
@@ -40,7 +40,7 @@ use parking_lot::Mutex;
 use shared::Shared;
 
 pub use rebuild::rebuild;
-pub use status::{Building, IndexerStatus};
+pub(crate) use status::{Building, IndexerStatus};
 
 /// The indexer thread.
 pub struct Indexer {
@@ -75,7 +75,7 @@ impl Indexer {
         })
     }
 
-    pub fn status(&self) -> IndexerStatus {
+    pub(crate) fn status(&self) -> IndexerStatus {
         let index = self.shared.index.status();
         let change = index.watermark.map_or(0, |mark| mark.change);
         let last = self
@@ -93,13 +93,13 @@ impl Indexer {
     }
 
     /// The build in progress, if any.
-    pub fn building(&self) -> Option<Building> {
+    pub(crate) fn building(&self) -> Option<Building> {
         *self.shared.building.lock()
     }
 
     /// Requests a new index, which is built beside the current one. Searches continue. If a build is already
     /// in progress, nothing changes.
-    pub fn rebuild(&self) {
+    pub(crate) fn rebuild(&self) {
         self.shared.is_asked.store(true, Ordering::SeqCst);
         // If the channel is full, the thread has a signal that it has not read yet.
         let _ = self.wake.try_send(());

@@ -31,8 +31,8 @@ use crate::throttle::{self, Outcome};
 use crate::unreal;
 use crate::web::Params;
 
-pub use crate::report_parts::Refusal;
-pub use crate::shape::Contents;
+pub(crate) use crate::report_parts::Refusal;
+pub(crate) use crate::shape::Contents;
 
 /// The address that received a report. It determines which bodies are understood and how they are answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,13 +62,13 @@ pub struct SubmitHead {
 }
 
 /// A refusal because the connection ended before the body did.
-pub fn incomplete_body(why: impl Into<String>) -> Refusal {
+pub(crate) fn incomplete_body(why: impl Into<String>) -> Refusal {
     malformed(400, "incomplete_body", why)
 }
 
 /// The answer to the client.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// The report is durable (or a rule pretends that it is).
     CrashId(CrashId),
     Discarded {
@@ -258,7 +258,7 @@ impl Intake {
     }
 
     /// Bytes of the report that are in memory now.
-    pub fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory_bytes(&self) -> usize {
         match &self.body {
             Body::Unknown { reader, .. } | Body::Plain(reader) => reader.parts.memory_bytes(),
             Body::Gzip(inflater) => inflater.get_ref().parts.memory_bytes(),
@@ -369,7 +369,7 @@ fn zlib_error(reader: &mut BodyReader, error: &io::Error) -> Refusal {
 /// # Errors
 /// [`Refusal::Store`] is temporary or a fault of the server. The client must not be told that we have the
 /// report.
-pub fn accept(app: &App, report: Report) -> Result<Answer, Refusal> {
+pub(crate) fn accept(app: &App, report: Report) -> Result<Answer, Refusal> {
     let Report {
         mut annotations,
         files,

@@ -17,17 +17,17 @@ use crate::symbols::{SymbolDirs, SymbolStore};
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// The folders where symbols may appear.
-pub struct Places {
-    pub symbol_store: SymbolStore,
+pub(crate) struct Places {
+    pub(crate) symbol_store: SymbolStore,
     /// The symbol store and all other folders.
-    pub dirs: SymbolDirs,
+    pub(crate) dirs: SymbolDirs,
 }
 
 /// Starts the thread that finds them.
 ///
 /// # Errors
 /// The operating system cannot start the thread.
-pub fn start(store: Arc<Store>, places: Places) -> io::Result<PeriodicTask> {
+pub(crate) fn start(store: Arc<Store>, places: Places) -> io::Result<PeriodicTask> {
     let mut tried = Tried::default();
     PeriodicTask::start("late-symbols", LOOK_EVERY, move |_| {
         if let Err(error) = look(&store, &places, &mut tried) {

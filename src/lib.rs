@@ -18,7 +18,7 @@ mod client;
 pub mod clock;
 pub mod config;
 pub mod crash;
-pub mod crash_loops;
+mod crash_loops;
 mod demangle;
 mod demo;
 mod dialect;

@@ -16,52 +16,52 @@ const SECONDS: [f64; 8] = [0.001, 0.005, 0.025, 0.1, 0.5, 2.0, 10.0, 60.0];
 
 /// A number that only grows.
 #[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    pub fn add(&self, n: u64) {
+    pub(crate) fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    pub fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 /// A number that its owner sets.
 #[derive(Debug, Default)]
-pub struct Gauge(AtomicU64);
+pub(crate) struct Gauge(AtomicU64);
 
 impl Gauge {
-    pub fn set(&self, n: u64) {
+    pub(crate) fn set(&self, n: u64) {
         self.0.store(n, Ordering::Relaxed);
     }
 }
 
 /// One counter per label.
 #[derive(Debug, Default)]
-pub struct Family(Mutex<BTreeMap<String, u64>>);
+pub(crate) struct Family(Mutex<BTreeMap<String, u64>>);
 
 impl Family {
-    pub fn add(&self, label: &str) {
+    pub(crate) fn add(&self, label: &str) {
         *self.0.lock().entry(label.to_owned()).or_default() += 1;
     }
 
-    pub fn get(&self) -> BTreeMap<String, u64> {
+    pub(crate) fn get(&self) -> BTreeMap<String, u64> {
         self.0.lock().clone()
     }
 }
 
 /// A histogram of durations.
 #[derive(Debug, Default)]
-pub struct Durations {
+pub(crate) struct Durations {
     buckets: [AtomicU64; SECONDS.len()],
     count: AtomicU64,
     sum_us: AtomicU64,
 }
 
 impl Durations {
-    pub fn record(&self, duration: std::time::Duration) {
+    pub(crate) fn record(&self, duration: std::time::Duration) {
         let seconds = duration.as_secs_f64();
         for (bucket, bound) in self.buckets.iter().zip(SECONDS) {
             if seconds <= bound {
@@ -176,7 +176,7 @@ macro_rules! metrics {
         $(#[$doc])*
         #[derive(Debug, Default)]
         pub struct $set {
-            $( $(#[$about])* pub $field: $kind, )*
+            $( $(#[$about])* pub(crate) $field: $kind, )*
         }
 
         impl $set {
@@ -277,7 +277,7 @@ metrics! {
 
 impl Metrics {
     /// All metrics in the Prometheus text format.
-    pub fn text(&self, readings: &Readings) -> String {
+    pub(crate) fn text(&self, readings: &Readings) -> String {
         let mut out = String::new();
         self.write(&mut out);
         readings.write(&mut out);

@@ -103,7 +103,7 @@ const KERNEL: &[&str] = &["linux-gate.so", "linux-vdso", "[vdso]"];
 
 /// The operating system to which a library belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum System {
+pub(crate) enum System {
     Linux,
     Windows,
     Mac,
@@ -126,7 +126,7 @@ impl System {
 
 /// Why a module lacks something.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// No symbols of this name were ever uploaded.
     NeverUploaded,
     /// There are symbols of this name, but only of other builds.
@@ -146,29 +146,29 @@ pub enum Cause {
 
 /// Symbols of the same name for another build.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OtherBuild {
-    pub debug_id: String,
-    pub added_at: Timestamp,
-    pub releases: Vec<Release>,
+pub(crate) struct OtherBuild {
+    pub(crate) debug_id: String,
+    pub(crate) added_at: Timestamp,
+    pub(crate) releases: Vec<Release>,
 }
 
 /// A module that lacks something.
 #[derive(Clone, Debug)]
-pub struct Finding {
-    pub lack: Lack,
-    pub crashes: u64,
+pub(crate) struct Finding {
+    pub(crate) lack: Lack,
+    pub(crate) crashes: u64,
     /// The releases whose crashes lack it, most crashes first.
-    pub releases: Vec<(Release, u64)>,
-    pub cause: Cause,
+    pub(crate) releases: Vec<(Release, u64)>,
+    pub(crate) cause: Cause,
     /// What the stored symbols cover, as a sentence.
-    pub coverage: Option<String>,
+    pub(crate) coverage: Option<String>,
 }
 
 /// The modules that most crashes lack, most crashes first.
 ///
 /// # Errors
 /// The store cannot be read, or the row of a module is damaged.
-pub fn examine(
+pub(crate) fn examine(
     store: &Store,
     dirs: &SymbolDirs,
     product: Option<&str>,
@@ -267,7 +267,7 @@ fn added_at(row: &StoredSymbols) -> Timestamp {
 
 impl Cause {
     /// The name of the cause in the API.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::NeverUploaded => "never_uploaded",
             Self::OtherBuilds(_) => "other_builds",
@@ -280,7 +280,7 @@ impl Cause {
     }
 
     /// A sentence for people.
-    pub fn sentence(&self) -> String {
+    pub(crate) fn sentence(&self) -> String {
         match self {
             Self::NeverUploaded => "No symbols with this name have been uploaded.".into(),
             Self::OtherBuilds(_) => {
@@ -305,7 +305,7 @@ impl Cause {
 
 impl Finding {
     /// The command that would help. `server` is the URL of this server.
-    pub fn command(&self, server: &str) -> Option<String> {
+    pub(crate) fn command(&self, server: &str) -> Option<String> {
         let file = &self.lack.debug_file;
         let add = |files: String| Some(format!("crashkeep symbols add --server {server} {files}"));
         let debuginfod = |what| {
@@ -358,7 +358,7 @@ impl Finding {
         self.lack.is_of_program() && self.lack.debug_id.len() <= 16
     }
 
-    pub fn to_json(&self, server: &str) -> Value {
+    pub(crate) fn to_json(&self, server: &str) -> Value {
         let release =
             |release: &Release| json!({ "product": release.product, "version": release.version });
         let others: Vec<Value> = match &self.cause {

@@ -9,16 +9,16 @@ use std::fmt;
 use memchr::memmem::Finder;
 
 /// Maximum bytes of the head of one part.
-pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Maximum characters of a boundary. RFC 2046 allows 70.
-pub const BOUNDARY_CHARS_MAX: usize = 200;
+pub(crate) const BOUNDARY_CHARS_MAX: usize = 200;
 
 /// The name, file name and content type in the head of a part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartHead {
-    pub name: Option<String>,
-    pub file_name: Option<String>,
-    pub content_type: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) file_name: Option<String>,
+    pub(crate) content_type: Option<String>,
 }
 
 /// Receives the parts of a body, one after the other.
@@ -73,7 +73,7 @@ impl<E: fmt::Display> fmt::Display for MultipartError<E> {
 /// # Errors
 /// [`BadContentType::Wrong`] for any other type, [`BadContentType::NoBoundary`] if the boundary is missing,
 /// empty or too long.
-pub fn boundary(content_type: &str) -> Result<String, BadContentType> {
+pub(crate) fn boundary(content_type: &str) -> Result<String, BadContentType> {
     // Some clients write a comma instead of a semicolon.
     let (kind, parameters) = content_type
         .split_once([';', ','])
@@ -90,7 +90,7 @@ pub fn boundary(content_type: &str) -> Result<String, BadContentType> {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub enum BadContentType {
+pub(crate) enum BadContentType {
     Wrong,
     NoBoundary,
 }
@@ -108,7 +108,7 @@ enum State {
 
 /// The boundary on the first line of a body whose head is lost: `--boundary`, CR, LF. `None` if the bytes
 /// begin differently or do not contain a complete line.
-pub fn leading_boundary(body: &[u8]) -> Option<&str> {
+pub(crate) fn leading_boundary(body: &[u8]) -> Option<&str> {
     let line = &body[..memchr::memmem::find(body, b"\r\n")?];
     let boundary = std::str::from_utf8(line.strip_prefix(b"--")?).ok()?;
     let is_boundary = !boundary.is_empty()
@@ -171,7 +171,7 @@ impl Multipart {
     }
 
     /// True if the closing boundary has arrived.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         matches!(self.state, State::Epilogue)
     }
 

@@ -8,15 +8,15 @@ use std::str::FromStr;
 /// Why a parameter is not an accepted number. The message names the parameter, its value, and what is accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name} is {value:?}; it must be a number {accepted}")]
-pub struct NumberError {
-    pub name: String,
-    pub value: String,
-    pub fault: Fault,
+pub(crate) struct NumberError {
+    pub(crate) name: String,
+    pub(crate) value: String,
+    pub(crate) fault: Fault,
     accepted: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     NotANumber,
     TooSmall,
     TooLarge,
@@ -26,7 +26,11 @@ pub enum Fault {
 ///
 /// # Errors
 /// [`NumberError`] if the text is not a whole number or the number is out of range.
-pub fn number<N>(name: &str, text: &str, range: impl RangeBounds<N>) -> Result<N, NumberError>
+pub(crate) fn number<N>(
+    name: &str,
+    text: &str,
+    range: impl RangeBounds<N>,
+) -> Result<N, NumberError>
 where
     N: FromStr<Err = ParseIntError> + PartialOrd + Display,
 {

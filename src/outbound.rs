@@ -35,8 +35,8 @@ impl Default for Bounds {
 
 #[derive(Debug)]
 pub struct Answer {
-    pub status: u16,
-    pub body: Vec<u8>,
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
 }
 
 /// Why a request has no answer.
@@ -108,7 +108,7 @@ impl Outbound {
     /// # Errors
     /// As for [`Self::get`], and [`OutboundError::Redirected`] only after too many redirects.
     /// [`OutboundError::Failed`] also if the file cannot be written.
-    pub fn get_into(&self, address: &str, file: &mut File) -> Result<u16, OutboundError> {
+    pub(crate) fn get_into(&self, address: &str, file: &mut File) -> Result<u16, OutboundError> {
         let mut response = self.call(address)?;
         for _ in 0..limits::OUTBOUND_REDIRECTS_MAX {
             let Some(to) = redirection(&response) else {

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 /// The result of a round: when to start the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Left {
+pub(crate) enum Left {
     Nothing,
     /// Start the next round at once, unless the thread must stop.
     More,
@@ -21,7 +21,7 @@ pub enum Left {
     Ended,
 }
 
-pub struct PeriodicTask {
+pub(crate) struct PeriodicTask {
     wake: Mutex<Option<Sender<()>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -32,7 +32,7 @@ impl PeriodicTask {
     ///
     /// # Errors
     /// The operating system cannot start the thread.
-    pub fn start(
+    pub(crate) fn start(
         name: &'static str,
         every: Duration,
         mut round: impl FnMut(&Receiver<()>) -> Left + Send + 'static,
@@ -63,7 +63,7 @@ impl PeriodicTask {
     }
 
     /// Starts a round now, or directly after the current one.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         let wake = self.wake.lock();
         if let Some(wake) = &*wake {
             let _ = wake.try_send(());
@@ -71,7 +71,7 @@ impl PeriodicTask {
     }
 
     /// Ends the thread after the current round.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let mut wake = self.wake.lock();
         wake.take();
         drop(wake);

@@ -162,7 +162,7 @@ impl Jobs {
     }
 
     /// Waits for at most `wait`. Returns true if the queue is stopped.
-    pub fn stopped_within(&self, wait: Duration) -> bool {
+    pub(crate) fn stopped_within(&self, wait: Duration) -> bool {
         !matches!(self.stop.recv_timeout(wait), Err(RecvTimeoutError::Timeout))
     }
 

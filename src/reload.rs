@@ -10,38 +10,38 @@ use crate::clock::Timestamp;
 use crate::config::{Config, ConfigError};
 use parking_lot::RwLock;
 
-pub struct ActiveConfig {
+pub(crate) struct ActiveConfig {
     config: RwLock<Arc<Config>>,
     last: RwLock<Option<Reload>>,
 }
 
 /// The result of the last request to reload the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reload {
-    pub at: Timestamp,
+pub(crate) struct Reload {
+    pub(crate) at: Timestamp,
     /// Changed settings that wait for the next start, or the reason why the file is invalid.
-    pub outcome: Result<Vec<String>, String>,
+    pub(crate) outcome: Result<Vec<String>, String>,
 }
 
 impl ActiveConfig {
-    pub fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config) -> Self {
         Self {
             config: RwLock::new(Arc::new(config)),
             last: RwLock::new(None),
         }
     }
 
-    pub fn get(&self) -> Arc<Config> {
+    pub(crate) fn get(&self) -> Arc<Config> {
         self.config.read().clone()
     }
 
     /// The last reload since the server started.
-    pub fn last_reload(&self) -> Option<Reload> {
+    pub(crate) fn last_reload(&self) -> Option<Reload> {
         self.last.read().clone()
     }
 
     /// Activates the new configuration, or keeps the last valid one.
-    pub fn replace(&self, read: Result<Config, ConfigError>, at: Timestamp) {
+    pub(crate) fn replace(&self, read: Result<Config, ConfigError>, at: Timestamp) {
         let outcome = match read {
             Ok(mut config) => {
                 let waiting = config.keep_started(&self.get());

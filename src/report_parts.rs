@@ -41,7 +41,7 @@ pub enum Refusal {
 }
 
 /// A refusal for a report that is malformed or exceeds a limit.
-pub fn malformed(status: u16, code: &'static str, why: impl Into<String>) -> Refusal {
+pub(crate) fn malformed(status: u16, code: &'static str, why: impl Into<String>) -> Refusal {
     Refusal::Malformed {
         status,
         code,
@@ -50,21 +50,21 @@ pub fn malformed(status: u16, code: &'static str, why: impl Into<String>) -> Ref
 }
 
 /// Sorts the parts of a form.
-pub struct Parts {
+pub(crate) struct Parts {
     spill_dir: PathBuf,
-    pub annotations: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
     annotation_bytes: usize,
-    pub files: Vec<(Part, Payload)>,
+    pub(crate) files: Vec<(Part, Payload)>,
     /// Bytes of `files` that are in memory.
     memory_bytes: usize,
-    pub notes: Vec<String>,
-    pub json_seen: bool,
+    pub(crate) notes: Vec<String>,
+    pub(crate) json_seen: bool,
     /// Values that arrive in pieces, by key and by the number of the piece.
     pieces: BTreeMap<String, BTreeMap<u32, Vec<u8>>>,
     /// Annotations from inside a dump.
     nested: Vec<(String, String)>,
     /// Files whose content describes the crash, by the name of the part.
-    pub read: Vec<(String, Vec<u8>)>,
+    pub(crate) read: Vec<(String, Vec<u8>)>,
     current: Option<Current>,
 }
 
@@ -93,7 +93,7 @@ struct FilePart {
 }
 
 impl Parts {
-    pub fn new(spill_dir: &Path) -> Self {
+    pub(crate) fn new(spill_dir: &Path) -> Self {
         Self {
             spill_dir: spill_dir.to_path_buf(),
             annotations: BTreeMap::new(),
@@ -110,13 +110,13 @@ impl Parts {
     }
 
     /// Adds a note once, although its cause may occur repeatedly.
-    pub fn note_once(&mut self, note: &str) {
+    pub(crate) fn note_once(&mut self, note: &str) {
         if !self.notes.iter().any(|found| found == note) {
             self.note(note);
         }
     }
 
-    pub fn note(&mut self, note: impl Into<String>) {
+    pub(crate) fn note(&mut self, note: impl Into<String>) {
         if self.notes.len() < limits::COLLECTOR_NOTES_MAX {
             self.notes.push(note.into());
         }
@@ -127,7 +127,7 @@ impl Parts {
     /// # Errors
     /// [`Refusal::Malformed`] with status 413 if the report has too many annotations, or too many bytes of
     /// them.
-    pub fn annotate(&mut self, key: String, value: String) -> Result<(), Refusal> {
+    pub(crate) fn annotate(&mut self, key: String, value: String) -> Result<(), Refusal> {
         self.check_annotation_count()?;
         self.annotation_bytes += key.len() + value.len();
         self.check_annotation_bytes(0)?;
@@ -144,7 +144,7 @@ impl Parts {
 
     /// Adds an annotation that we derived, unless the client sent one with this key. This never makes the
     /// report fail: if a limit is reached, it adds a note instead.
-    pub fn derive(&mut self, key: &str, value: &str) {
+    pub(crate) fn derive(&mut self, key: &str, value: &str) {
         let is_sent = |text: &String| !text.trim().is_empty();
         if value.trim().is_empty() || self.annotations.get(key).is_some_and(is_sent) {
             return;
@@ -168,7 +168,7 @@ impl Parts {
     /// # Errors
     /// [`Refusal::Malformed`] with status 413 if the report has too many annotations or files, or too many
     /// bytes of annotations. [`Refusal::Store`] if a value cannot be stored as an attachment.
-    pub fn complete(&mut self) -> Result<(), Refusal> {
+    pub(crate) fn complete(&mut self) -> Result<(), Refusal> {
         for (key, pieces) in std::mem::take(&mut self.pieces) {
             let numbers_run = pieces.keys().copied().eq(1..=pieces.len() as u32);
             if pieces.len() > 1 && numbers_run && !self.annotations.contains_key(&key) {
@@ -402,7 +402,7 @@ impl Parts {
     }
 
     /// Bytes in memory: annotations, and files that have not spilled.
-    pub fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory_bytes(&self) -> usize {
         let current = match &self.current {
             Some(Current::Text { bytes, .. } | Current::Json { bytes }) => bytes.len(),
             Some(Current::File(file)) => file.memory_bytes(),

@@ -41,7 +41,7 @@ impl Scope {
     }
 
     /// A description of what the scope permits, for forms.
-    pub fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Submit => "send reports",
             Self::SymbolsWrite => "upload symbols",
@@ -67,7 +67,7 @@ pub struct Rights(u8);
 
 impl Rights {
     pub const NONE: Self = Self(0);
-    pub const ALL: Self = Self((1 << Scope::ALL.len()) - 1);
+    pub(crate) const ALL: Self = Self((1 << Scope::ALL.len()) - 1);
 
     /// The rights that the scopes give, including implied ones: `admin` implies everything, and reading
     /// protected fields implies reading public ones.
@@ -88,25 +88,25 @@ impl Rights {
     }
 
     /// The rights that both sets contain.
-    pub fn and(self, other: Self) -> Self {
+    pub(crate) fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    pub fn contains(self, other: Self) -> bool {
+    pub(crate) fn contains(self, other: Self) -> bool {
         self.and(other) == other
     }
 
-    pub fn bits(self) -> u8 {
+    pub(crate) fn bits(self) -> u8 {
         self.0
     }
 
     /// Ignores bits that no scope has.
-    pub fn from_bits(bits: u8) -> Self {
+    pub(crate) fn from_bits(bits: u8) -> Self {
         Self(bits & Self::ALL.0)
     }
 
     /// The scopes, without those that another one implies.
-    pub fn scopes(self) -> Vec<Scope> {
+    pub(crate) fn scopes(self) -> Vec<Scope> {
         if self.has(Scope::Admin) {
             vec![Scope::Admin]
         } else {
@@ -138,7 +138,7 @@ pub enum Role {
 }
 
 impl Role {
-    pub const ALL: [Self; 3] = [Self::Viewer, Self::Protected, Self::Admin];
+    pub(crate) const ALL: [Self; 3] = [Self::Viewer, Self::Protected, Self::Admin];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -148,7 +148,7 @@ impl Role {
         }
     }
 
-    pub fn by_name(name: &str) -> Option<Self> {
+    pub(crate) fn by_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.name() == name)
     }
 

@@ -26,7 +26,7 @@ use crate::limits;
 
 /// Names of the parts that are read.
 pub const PARTS: [&str; 3] = [EVENT_PART, "__sentry-breadcrumb1", "__sentry-breadcrumb2"];
-pub const EVENT_PART: &str = "__sentry-event";
+pub(crate) const EVENT_PART: &str = "__sentry-event";
 
 const DEPTH_MAX: usize = 32;
 /// A value uses up to a hundred bytes of memory, however few bytes it has in a file.
@@ -200,7 +200,7 @@ fn is_empty(value: &Value) -> bool {
 }
 
 /// The values in a file, JSON or MessagePack, one after the other, up to the first broken one.
-pub fn read(bytes: &[u8]) -> Vec<Value> {
+pub(crate) fn read(bytes: &[u8]) -> Vec<Value> {
     let is_json = matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'['));
     if is_json {
         let values = bytes.iter().filter(|b| matches!(b, b',' | b'{' | b'['));

@@ -7,9 +7,9 @@ use crate::multipart::{Multipart, MultipartError, PartHead, PartSink};
 use crate::report_parts::{Parts, Refusal, malformed};
 use crate::unreal::{CrashFile, UnrealError};
 
-pub use crate::envelope::Contents;
+pub(crate) use crate::envelope::Contents;
 
-pub enum Shape {
+pub(crate) enum Shape {
     /// `multipart/form-data`.
     Form(Box<Multipart>),
     /// Only a dump: its content type, and whether its first byte has arrived.
@@ -24,23 +24,23 @@ pub enum Shape {
 }
 
 impl Shape {
-    pub fn dump(content_type: &str) -> Self {
+    pub(crate) fn dump(content_type: &str) -> Self {
         Self::Dump {
             content_type: content_type.to_owned(),
             has_begun: false,
         }
     }
 
-    pub fn envelope() -> Self {
+    pub(crate) fn envelope() -> Self {
         Self::Envelope(Box::default())
     }
 
-    pub fn unreal() -> Self {
+    pub(crate) fn unreal() -> Self {
         Self::Unreal(Box::default())
     }
 
     /// The name of the shape in the metadata of a report.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Form(_) => "multipart",
             Self::Dump { .. } => "dump",
@@ -50,12 +50,12 @@ impl Shape {
     }
 
     /// True if a body of this shape may begin with any bytes, including those of a compressed file.
-    pub fn takes_any_bytes(&self) -> bool {
+    pub(crate) fn takes_any_bytes(&self) -> bool {
         matches!(self, Self::Dump { .. })
     }
 
     /// True if all bytes that matter have arrived.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         match self {
             Self::Form(multipart) => multipart.is_complete(),
             Self::Dump { .. } | Self::Envelope(_) | Self::Unreal(_) => false,
@@ -67,7 +67,7 @@ impl Shape {
     /// # Errors
     /// [`Refusal::Malformed`] if the body does not have this shape or exceeds a limit, [`Refusal::Store`] if
     /// a part cannot be stored.
-    pub fn feed(&mut self, bytes: &[u8], parts: &mut Parts) -> Result<(), Refusal> {
+    pub(crate) fn feed(&mut self, bytes: &[u8], parts: &mut Parts) -> Result<(), Refusal> {
         match self {
             Self::Form(multipart) => multipart.feed(bytes, parts).map_err(|e| match e {
                 MultipartError::Sink(refusal) => refusal,
@@ -100,7 +100,7 @@ impl Shape {
     /// # Errors
     /// [`Refusal::Malformed`] if the body is empty, not complete or exceeds a limit, [`Refusal::Store`] if a
     /// part cannot be stored.
-    pub fn finish(self, parts: &mut Parts) -> Result<Option<Contents>, Refusal> {
+    pub(crate) fn finish(self, parts: &mut Parts) -> Result<Option<Contents>, Refusal> {
         match self {
             Self::Form(multipart) => multipart
                 .finish::<Refusal>()

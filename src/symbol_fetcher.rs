@@ -31,27 +31,27 @@ const ROUND_EVERY: Duration = Duration::from_secs(10);
 const ROUND_REQUESTS_MAX: usize = 8;
 
 /// The parts of the server that the fetcher uses.
-pub struct Parts {
-    pub store: Arc<Store>,
-    pub symbol_store: SymbolStore,
-    pub dirs: SymbolDirs,
-    pub converter: Converter,
-    pub late_symbols: Arc<PeriodicTask>,
-    pub clock: Arc<dyn Clock>,
-    pub metrics: Arc<Metrics>,
+pub(crate) struct Parts {
+    pub(crate) store: Arc<Store>,
+    pub(crate) symbol_store: SymbolStore,
+    pub(crate) dirs: SymbolDirs,
+    pub(crate) converter: Converter,
+    pub(crate) late_symbols: Arc<PeriodicTask>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Servers, in the order in which the fetcher asks them.
-    pub sources: Vec<SymbolSource>,
-    pub outbound: Bounds,
-    pub unpacking: symbols::Bounds,
+    pub(crate) sources: Vec<SymbolSource>,
+    pub(crate) outbound: Bounds,
+    pub(crate) unpacking: symbols::Bounds,
     /// How long a server that did not have a module is not asked for it again.
-    pub miss_kept: Duration,
+    pub(crate) miss_kept: Duration,
 }
 
 /// Starts the thread. Returns `None` if the configuration names no server. Then nothing here ever runs.
 ///
 /// # Errors
 /// The operating system cannot start the thread.
-pub fn start(parts: Parts) -> io::Result<Option<PeriodicTask>> {
+pub(crate) fn start(parts: Parts) -> io::Result<Option<PeriodicTask>> {
     let servers: Vec<Server> = parts
         .sources
         .iter()

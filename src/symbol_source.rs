@@ -8,16 +8,16 @@ use std::str::FromStr;
 /// A source, as in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SymbolSource {
-    pub name: String,
-    pub kind: SourceKind,
+    pub(crate) name: String,
+    pub(crate) kind: SourceKind,
     /// A folder, or the URL of a server without a trailing slash.
-    pub at: String,
+    pub(crate) at: String,
     /// Further URLs to which the server may redirect us.
-    pub allow: Vec<String>,
+    pub(crate) allow: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SourceKind {
+pub(crate) enum SourceKind {
     /// A folder in Breakpad's layout, or the symbols of another data directory. Files are read in place.
     Folder,
     /// A server in Breakpad's layout.
@@ -28,9 +28,10 @@ pub enum SourceKind {
 }
 
 impl SourceKind {
-    pub const ALL: [SourceKind; 4] = [Self::Folder, Self::Breakpad, Self::Symsrv, Self::Debuginfod];
+    pub(crate) const ALL: [SourceKind; 4] =
+        [Self::Folder, Self::Breakpad, Self::Symsrv, Self::Debuginfod];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Folder => "folder",
             Self::Breakpad => "breakpad",
@@ -60,25 +61,25 @@ impl FromStr for SourceKind {
 
 /// A module whose symbols are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    pub debug_file: String,
+pub(crate) struct Wanted {
+    pub(crate) debug_file: String,
     /// In upper case.
-    pub debug_id: String,
+    pub(crate) debug_id: String,
     /// Empty if unknown.
-    pub code_file: String,
-    pub code_id: String,
+    pub(crate) code_file: String,
+    pub(crate) code_id: String,
     /// True if the program is wanted and not its debug file.
-    pub program: bool,
+    pub(crate) program: bool,
 }
 
 impl SymbolSource {
-    pub fn folder(&self) -> Option<PathBuf> {
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
         (self.kind == SourceKind::Folder).then(|| PathBuf::from(&self.at))
     }
 
     /// The URLs at which this source may have a module's symbols, most likely first. Empty if the source
     /// cannot be asked for the module. `symbol_file` is the name of the module's symbol file.
-    pub fn addresses(&self, wanted: &Wanted, symbol_file: &str) -> Vec<String> {
+    pub(crate) fn addresses(&self, wanted: &Wanted, symbol_file: &str) -> Vec<String> {
         let mut addresses = Vec::new();
         if self.kind == SourceKind::Symsrv && wanted.program {
             // Microsoft writes the time in upper case and the size in lower case. Some servers accept only

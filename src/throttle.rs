@@ -9,7 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Name of the rule that accepts the reports that no other rule decides.
-pub const DEFAULT_RULE: &str = "accept_everything";
+pub(crate) const DEFAULT_RULE: &str = "accept_everything";
 
 /// The decision of a rule. The store contains the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,7 +26,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// In the order of the numbers.
-    pub const ALL: [(&'static str, Outcome); 4] = [
+    pub(crate) const ALL: [(&'static str, Outcome); 4] = [
         ("accept", Self::Accept),
         ("defer", Self::Defer),
         ("reject", Self::Reject),
@@ -40,7 +40,7 @@ impl Outcome {
 
 /// How a rule compares an annotation with its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Op {
+pub(crate) enum Op {
     Is,
     IsNot,
     StartsWith,
@@ -52,7 +52,7 @@ pub enum Op {
 }
 
 impl Op {
-    pub const ALL: [(&'static str, Op); 8] = [
+    pub(crate) const ALL: [(&'static str, Op); 8] = [
         ("is", Self::Is),
         ("is-not", Self::IsNot),
         ("starts-with", Self::StartsWith),
@@ -82,8 +82,8 @@ impl Op {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown word {found:?}; accepted: {}", known.join(", "))]
 pub struct UnknownWord {
-    pub found: String,
-    pub known: Vec<&'static str>,
+    pub(crate) found: String,
+    pub(crate) known: Vec<&'static str>,
 }
 
 fn word<T: Copy>(text: &str, all: &[(&'static str, T)]) -> Result<T, UnknownWord> {
@@ -131,24 +131,24 @@ fn name<T: Copy + PartialEq>(value: T, all: &[(&'static str, T)]) -> &'static st
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     /// `[a-z0-9_]+`, because it is part of answers and metrics.
-    pub name: String,
+    pub(crate) name: String,
     /// The standard key of an annotation.
-    pub field: String,
-    pub op: Op,
-    pub value: String,
+    pub(crate) field: String,
+    pub(crate) op: Op,
+    pub(crate) value: String,
     /// Percentage of the matching reports that the rule decides, 0 to 100.
-    pub percent: f64,
-    pub outcome: Outcome,
+    pub(crate) percent: f64,
+    pub(crate) outcome: Outcome,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
-    pub rule: String,
-    pub outcome: Outcome,
+pub(crate) struct Decision {
+    pub(crate) rule: String,
+    pub(crate) outcome: Outcome,
 }
 
 /// Decides about a report. `draw` returns a new random number in [0, 100) for each rule that needs one.
-pub fn decide(
+pub(crate) fn decide(
     rules: &[Rule],
     annotations: &BTreeMap<String, String>,
     mut draw: impl FnMut() -> f64,

@@ -22,7 +22,7 @@ use crate::crash::raw::{MAIN_DUMP, key};
 use crate::multipart::{PartHead, PartSink};
 
 /// The file that describes the crash, as XML.
-pub const CONTEXT: &str = "CrashContext.runtime-xml";
+pub(crate) const CONTEXT: &str = "CrashContext.runtime-xml";
 
 /// Maximum bytes of a text. Unreal writes 260.
 const TEXT_BYTES_MAX: u32 = 4096;

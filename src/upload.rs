@@ -20,16 +20,16 @@ use crate::symbols::{Bounds, Conflict, SymbolStore};
 use crate::web::{Method, Params, Request, WebError};
 
 /// The name of a file that arrives without one.
-pub const NAMELESS: &str = "body";
+pub(crate) const NAMELESS: &str = "body";
 
 /// The result of an upload.
-pub struct Upload {
-    pub arrivals: Vec<Arrival>,
+pub(crate) struct Upload {
+    pub(crate) arrivals: Vec<Arrival>,
     /// Text fields of the form.
-    pub fields: BTreeMap<String, String>,
+    pub(crate) fields: BTreeMap<String, String>,
     /// The client's name for the first file.
-    pub name: String,
-    pub bytes: u64,
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
 }
 
 /// Stores the symbols in a request, and has the crashes that lacked them reprocessed. `name` is the file
@@ -38,7 +38,7 @@ pub struct Upload {
 /// # Errors
 /// The body is not valid, or storage failed. The error is the answer to the client. With status 503 the
 /// client should send the upload again later.
-pub fn take(
+pub(crate) fn take(
     app: &App,
     request: &Request,
     name: Option<&str>,
@@ -55,7 +55,11 @@ pub fn take(
 /// # Errors
 /// 503 while the store cannot be written. The symbols are stored nevertheless, and the next pass of
 /// retention records them without their release. 500 if the row of a module is damaged.
-pub fn record(app: &App, arrivals: &[Arrival], release: Option<Release>) -> Result<(), WebError> {
+pub(crate) fn record(
+    app: &App,
+    arrivals: &[Arrival],
+    release: Option<Release>,
+) -> Result<(), WebError> {
     let verdicts = arrivals.iter().flat_map(|arrival| &arrival.verdicts);
     let mut changes = Vec::new();
     for verdict in verdicts {
@@ -98,7 +102,7 @@ fn release(request: &Request, fields: &BTreeMap<String, String>) -> Option<Relea
 }
 
 /// The receiver that stores the files of a request.
-pub fn receiver<'a>(app: &'a App, config: &Config, conflict: Conflict) -> Receiver<'a> {
+pub(crate) fn receiver<'a>(app: &'a App, config: &Config, conflict: Conflict) -> Receiver<'a> {
     Receiver {
         symbol_store: &app.symbols,
         converter: &app.converter,
@@ -262,11 +266,11 @@ fn fetched(app: &App, config: &Config, body: &mut File) -> Result<(File, String)
 }
 
 /// A file in a form.
-pub struct FilePart {
-    pub name: String,
+pub(crate) struct FilePart {
+    pub(crate) name: String,
     /// The name of the part if the file has no name.
-    pub file_name: String,
-    pub file: File,
+    pub(crate) file_name: String,
+    pub(crate) file: File,
 }
 
 /// The files in a form, unchanged.
@@ -274,7 +278,11 @@ pub struct FilePart {
 /// # Errors
 /// 400 if the body is not a valid form or a text field in it is too long, 413 if it has too many parts, 503
 /// if a file cannot be stored.
-pub fn form_files(app: &App, request: &Request, body: File) -> Result<Vec<FilePart>, WebError> {
+pub(crate) fn form_files(
+    app: &App,
+    request: &Request,
+    body: File,
+) -> Result<Vec<FilePart>, WebError> {
     let boundary = multipart::boundary(request.header("content-type").unwrap_or_default())
         .map_err(|_| WebError::new(400, "the body is not a multipart form"))?;
     let mut form = Form::new(&app.symbols);
@@ -283,7 +291,7 @@ pub fn form_files(app: &App, request: &Request, body: File) -> Result<Vec<FilePa
 }
 
 /// Limits for fetching a file of symbols.
-pub fn fetch_bounds(config: &Config) -> outbound::Bounds {
+pub(crate) fn fetch_bounds(config: &Config) -> outbound::Bounds {
     outbound::Bounds {
         whole: config.symbols.fetch_deadline.0,
         body_bytes: config.symbols.fetch_bytes_max.0,
@@ -292,7 +300,7 @@ pub fn fetch_bounds(config: &Config) -> outbound::Bounds {
 }
 
 /// Limits for one upload after unpacking.
-pub fn bounds(config: &Config) -> Bounds {
+pub(crate) fn bounds(config: &Config) -> Bounds {
     Bounds {
         inflated_bytes_max: config.symbols.inflated_bytes_max.0,
         ratio_max: u64::from(config.http.ratio_max.value),
@@ -302,7 +310,7 @@ pub fn bounds(config: &Config) -> Bounds {
 }
 
 /// The error for an upload that may be good but could not be stored.
-pub fn storage(error: io::Error) -> WebError {
+pub(crate) fn storage(error: io::Error) -> WebError {
     tracing::error!(%error, "symbols could not be stored");
     WebError::new(
         503,

@@ -7,7 +7,7 @@ use std::io::Write;
 pub const EXIT_CODE: i32 = 70;
 
 /// A guard that such a thread holds. Dropping it ends the process, unless [`Vital::finish`] was called.
-pub struct Vital {
+pub(crate) struct Vital {
     name: &'static str,
     is_finished: bool,
     /// A task is also dropped when its runtime ends, which is not a fault. For a task only a panic counts.
@@ -15,7 +15,7 @@ pub struct Vital {
 }
 
 impl Vital {
-    pub fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str) -> Self {
         Self {
             name,
             is_finished: false,
@@ -24,7 +24,7 @@ impl Vital {
     }
 
     /// The same guard for an asynchronous task.
-    pub fn task(name: &'static str) -> Self {
+    pub(crate) fn task(name: &'static str) -> Self {
         Self {
             name,
             is_finished: false,
@@ -33,7 +33,7 @@ impl Vital {
     }
 
     /// Call this when the thread ends as requested.
-    pub fn finish(mut self) {
+    pub(crate) fn finish(mut self) {
         self.is_finished = true;
     }
 }

@@ -13,23 +13,23 @@ use crate::store::PayloadReader;
 
 /// Who sends a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    pub rights: Rights,
+pub(crate) struct Caller {
+    pub(crate) rights: Rights,
     /// Name of the account.
-    pub user: Option<String>,
+    pub(crate) user: Option<String>,
     /// Id of the token in this request, or of the token with which the session was opened.
-    pub token: Option<u64>,
+    pub(crate) token: Option<u64>,
     /// When that token expires.
-    pub expires_at: Option<Timestamp>,
+    pub(crate) expires_at: Option<Timestamp>,
     /// True if the request has a session cookie. A form can close the session.
-    pub has_session: bool,
+    pub(crate) has_session: bool,
     /// True if the caller has a command's key, or the local key while no account exists.
-    pub is_local: bool,
+    pub(crate) is_local: bool,
 }
 
 impl Caller {
     /// A caller without credentials.
-    pub fn anonymous() -> Self {
+    pub(crate) fn anonymous() -> Self {
         Self {
             rights: Rights::of([Scope::Submit]),
             user: None,
@@ -41,7 +41,7 @@ impl Caller {
     }
 
     /// A caller with the local key before the first account exists, or a command on this machine.
-    pub fn local() -> Self {
+    pub(crate) fn local() -> Self {
         Self {
             rights: Rights::ALL,
             is_local: true,
@@ -50,7 +50,7 @@ impl Caller {
     }
 
     /// The name that others see beside the caller's actions.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         match &self.user {
             Some(user) => user,
             None if self.is_local => "local",
@@ -68,14 +68,14 @@ pub enum Method {
 
 impl Method {
     /// True if a request with this method may change something.
-    pub fn changes(self) -> bool {
+    pub(crate) fn changes(self) -> bool {
         self != Self::Get
     }
 }
 
 /// The listener that accepted a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListenerKind {
+pub(crate) enum ListenerKind {
     /// Pages, API and collector.
     Main,
     /// Only the collector and the health URLs.
@@ -86,47 +86,47 @@ pub enum ListenerKind {
 
 /// How a request arrived.
 #[derive(Clone, Copy, Debug)]
-pub struct Arrival {
-    pub listener: ListenerKind,
+pub(crate) struct Arrival {
+    pub(crate) listener: ListenerKind,
     /// True if our own listener uses TLS.
-    pub is_tls: bool,
+    pub(crate) is_tls: bool,
     /// True if the peer is a proxy whose forwarding headers we trust.
-    pub is_proxied: bool,
+    pub(crate) is_proxied: bool,
     /// Address of the client: that of the peer, or as the proxy reports it; `None` if it is unknown.
-    pub client: Option<IpAddr>,
+    pub(crate) client: Option<IpAddr>,
 }
 
 /// A request with its body in memory.
 #[derive(Debug)]
 pub struct Request {
-    pub method: Method,
+    pub(crate) method: Method,
     /// Without the query, still percent-encoded.
-    pub path: String,
-    pub query: Params,
+    pub(crate) path: String,
+    pub(crate) query: Params,
     /// Names in lower case.
-    pub headers: Vec<(String, String)>,
-    pub arrival: Arrival,
-    pub caller: Caller,
-    pub body: Vec<u8>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) arrival: Arrival,
+    pub(crate) caller: Caller,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
     /// True if the caller has this scope.
-    pub fn may(&self, scope: Scope) -> bool {
+    pub(crate) fn may(&self, scope: Scope) -> bool {
         self.caller.rights.has(scope)
     }
 
-    pub fn is_admin(&self) -> bool {
+    pub(crate) fn is_admin(&self) -> bool {
         self.may(Scope::Admin)
     }
 
     /// True if the caller may see protected fields.
-    pub fn sees_protected(&self) -> bool {
+    pub(crate) fn sees_protected(&self) -> bool {
         self.may(Scope::ReadProtected)
     }
 
     /// The value of the first header of this name. `name` must be in lower case.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
             .find(|(n, _)| n == name)
@@ -134,7 +134,7 @@ impl Request {
     }
 
     /// Host and port that the client used to reach the server.
-    pub fn host(&self) -> Option<&str> {
+    pub(crate) fn host(&self) -> Option<&str> {
         let forwarded = self
             .arrival
             .is_proxied
@@ -143,7 +143,7 @@ impl Request {
     }
 
     /// The parameters in a form body, or those of the query if the body is not a form.
-    pub fn form(&self) -> Params {
+    pub(crate) fn form(&self) -> Params {
         match self.header("content-type") {
             Some(kind) if kind.starts_with("application/x-www-form-urlencoded") => {
                 Params::parse(&String::from_utf8_lossy(&self.body))
@@ -167,14 +167,14 @@ impl Params {
     }
 
     /// The first value of a key, unless it is empty.
-    pub fn get(&self, key: &str) -> Option<&str> {
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.0
             .iter()
             .find(|(k, v)| k == key && !v.is_empty())
             .map(|(_, v)| v.as_str())
     }
 
-    pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
         self.0
             .iter()
             .filter(move |(k, _)| k == key)
@@ -185,7 +185,11 @@ impl Params {
     ///
     /// # Errors
     /// 400 if the value is not a number in this range.
-    pub fn number<N>(&self, key: &str, range: impl RangeBounds<N>) -> Result<Option<N>, WebError>
+    pub(crate) fn number<N>(
+        &self,
+        key: &str,
+        range: impl RangeBounds<N>,
+    ) -> Result<Option<N>, WebError>
     where
         N: FromStr<Err = ParseIntError> + PartialOrd + Display,
     {
@@ -194,14 +198,14 @@ impl Params {
     }
 
     /// The pairs as the query of a URL, without `?`.
-    pub fn to_query(&self) -> String {
+    pub(crate) fn to_query(&self) -> String {
         form_urlencoded::Serializer::new(String::new())
             .extend_pairs(&self.0)
             .finish()
     }
 }
 
-pub enum Body {
+pub(crate) enum Body {
     Bytes(Vec<u8>),
     /// A stored payload. It is read while it is sent.
     Payload(Box<PayloadReader>),
@@ -213,15 +217,15 @@ pub enum Body {
 }
 
 pub struct Response {
-    pub status: u16,
-    pub content_type: &'static str,
+    pub(crate) status: u16,
+    pub(crate) content_type: &'static str,
     /// Further headers. A value never contains text from a client, except percent-encoded in a URL.
-    pub headers: Vec<(&'static str, String)>,
-    pub body: Body,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Body,
 }
 
 /// True if the client accepts gzip: the header names it, and its weight is not 0.
-pub fn accepts_gzip(header: &str) -> bool {
+pub(crate) fn accepts_gzip(header: &str) -> bool {
     header.split(',').any(|coding| {
         let mut parameters = coding.split(';').map(str::trim);
         let name = parameters.next().unwrap_or_default();
@@ -230,12 +234,12 @@ pub fn accepts_gzip(header: &str) -> bool {
     })
 }
 
-pub const HTML: &str = "text/html; charset=utf-8";
-pub const JSON: &str = "application/json";
-pub const TEXT: &str = "text/plain; charset=utf-8";
+pub(crate) const HTML: &str = "text/html; charset=utf-8";
+pub(crate) const JSON: &str = "application/json";
+pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Response {
-    pub fn new(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn new(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
         Self {
             status,
             content_type,
@@ -244,24 +248,24 @@ impl Response {
         }
     }
 
-    pub fn text(status: u16, body: impl Into<String>) -> Self {
+    pub(crate) fn text(status: u16, body: impl Into<String>) -> Self {
         Self::new(status, TEXT, body.into())
     }
 
-    pub fn html(body: impl Into<String>) -> Self {
+    pub(crate) fn html(body: impl Into<String>) -> Self {
         Self::new(200, HTML, body.into())
     }
 
-    pub fn json(value: &serde_json::Value) -> Self {
+    pub(crate) fn json(value: &serde_json::Value) -> Self {
         Self::new(200, JSON, value.to_string())
     }
 
     /// Redirects the browser to a path on this server, with GET.
-    pub fn see_other(path: &str) -> Self {
+    pub(crate) fn see_other(path: &str) -> Self {
         Self::text(303, "").with("location", path.to_owned())
     }
 
-    pub fn with(mut self, name: &'static str, value: String) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: String) -> Self {
         self.headers.push((name, value));
         self
     }
@@ -271,20 +275,20 @@ impl Response {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct WebError {
-    pub status: u16,
+    pub(crate) status: u16,
     /// The parameter or field with the problem, if any.
-    pub field: Option<String>,
+    pub(crate) field: Option<String>,
     /// Its value.
-    pub value: Option<Box<str>>,
-    pub message: String,
+    pub(crate) value: Option<Box<str>>,
+    pub(crate) message: String,
     /// What is accepted, and what the user most likely meant.
-    pub hint: Option<Box<str>>,
+    pub(crate) hint: Option<Box<str>>,
     /// Further headers of the answer.
-    pub headers: Vec<(&'static str, String)>,
+    pub(crate) headers: Vec<(&'static str, String)>,
 }
 
 impl WebError {
-    pub fn new(status: u16, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: u16, message: impl Into<String>) -> Self {
         Self {
             status,
             field: None,
@@ -296,7 +300,7 @@ impl WebError {
     }
 
     /// The error for an invalid parameter.
-    pub fn bad(field: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn bad(field: &str, message: impl Into<String>) -> Self {
         Self {
             field: Some(field.to_owned()),
             ..Self::new(400, message)
@@ -304,25 +308,25 @@ impl WebError {
     }
 
     /// The error for a parameter that is required but missing.
-    pub fn missing(field: &str) -> Self {
+    pub(crate) fn missing(field: &str) -> Self {
         Self::bad(field, format!("{field} is missing"))
     }
 
-    pub fn not_found(message: impl Into<String>) -> Self {
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(404, message)
     }
 
-    pub fn forbidden(message: impl Into<String>) -> Self {
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
         Self::new(403, message)
     }
 
-    pub fn with(mut self, name: &'static str, value: String) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: String) -> Self {
         self.headers.push((name, value));
         self
     }
 
     /// The answer of the API. Existing tools read the key `error`.
-    pub fn to_json(&self) -> Response {
+    pub(crate) fn to_json(&self) -> Response {
         let mut body = serde_json::json!({ "error": self.message });
         if let Some(field) = &self.field {
             body["field"] = field.as_str().into();
@@ -354,12 +358,12 @@ impl From<NumberError> for WebError {
 pub struct Captures(Vec<(&'static str, String)>);
 
 impl Captures {
-    pub fn push(&mut self, name: &'static str, text: String) {
+    pub(crate) fn push(&mut self, name: &'static str, text: String) {
         self.0.push((name, text));
     }
 
     /// The segment with this name; empty if the route has no such name.
-    pub fn get(&self, name: &str) -> &str {
+    pub(crate) fn get(&self, name: &str) -> &str {
         let found = self.0.iter().find(|(known, _)| *known == name);
         found.map_or("", |(_, text)| text)
     }

@@ -45,16 +45,16 @@ const SLOWEST_MIN: Duration = Duration::from_secs(1);
 
 /// The state of a worker, for the status page.
 #[derive(Clone, Debug, Default)]
-pub struct WorkerStatus {
-    pub busy_with: Option<CrashId>,
-    pub busy_since: Option<Timestamp>,
+pub(crate) struct WorkerStatus {
+    pub(crate) busy_with: Option<CrashId>,
+    pub(crate) busy_since: Option<Timestamp>,
     /// The walker process, if it runs.
-    pub walker_pid: Option<u32>,
-    pub finished: u64,
-    pub faults: u64,
+    pub(crate) walker_pid: Option<u32>,
+    pub(crate) finished: u64,
+    pub(crate) faults: u64,
 }
 
-pub struct Pool {
+pub(crate) struct Pool {
     /// Number of fast workers. The slow ones and the last one come after them in each list.
     count: usize,
     statuses: Vec<Arc<Mutex<WorkerStatus>>>,
@@ -69,14 +69,14 @@ pub struct Pool {
 
 /// The parts of the server that all workers share.
 #[derive(Clone)]
-pub struct PoolParts {
-    pub store: Arc<Store>,
+pub(crate) struct PoolParts {
+    pub(crate) store: Arc<Store>,
     /// The fields whose annotations are copied to processed crashes.
-    pub catalogue: Arc<Catalogue>,
-    pub naming: Arc<Naming>,
-    pub clock: Arc<dyn Clock>,
-    pub metrics: Arc<Metrics>,
-    pub walker: WalkerOptions,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) naming: Arc<Naming>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) walker: WalkerOptions,
 }
 
 impl Pool {
@@ -84,7 +84,12 @@ impl Pool {
     ///
     /// # Errors
     /// The operating system cannot start a thread.
-    pub fn start(count: usize, parts: PoolParts, jobs: Jobs, stop: Stop) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        count: usize,
+        parts: PoolParts,
+        jobs: Jobs,
+        stop: Stop,
+    ) -> std::io::Result<Self> {
         let (alive, ended) = bounded::<()>(0);
         let pace = Arc::new(Pace::default());
         let mut threads = Vec::new();
@@ -134,7 +139,7 @@ impl Pool {
     }
 
     /// The status of every worker. Slow workers and the last one are included only after their first job.
-    pub fn status(&self) -> Vec<WorkerStatus> {
+    pub(crate) fn status(&self) -> Vec<WorkerStatus> {
         self.statuses
             .iter()
             .map(|s| s.lock().clone())
@@ -145,13 +150,13 @@ impl Pool {
     }
 
     /// Jobs in the channels, which no worker has taken yet.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.jobs.waiting()
     }
 
     /// Lets each fast worker finish its job, for at most `grace`. When the store closes, it requeues the
     /// walks that are not done. They run again after the next start.
-    pub fn stop(&self, grace: Duration) {
+    pub(crate) fn stop(&self, grace: Duration) {
         self.stop.lock().take();
         let (quick, others) = self.walkers.split_at(self.count);
         others.iter().for_each(WalkerStop::stop);

@@ -13,11 +13,11 @@ const NAME_CHARS_MAX: usize = 64;
 const LABEL_CHARS_MAX: usize = 100;
 const DAY_MS: i64 = crate::clock::DAY_MS;
 /// Ten years.
-pub const TOKEN_DAYS_MAX: u32 = 3_650;
+pub(crate) const TOKEN_DAYS_MAX: u32 = 3_650;
 
 /// Why a change of accounts failed.
 #[derive(Debug, thiserror::Error)]
-pub enum AccountError {
+pub(crate) enum AccountError {
     /// The parameter that is invalid, and why.
     #[error("{1}")]
     Bad(&'static str, String),
@@ -30,12 +30,12 @@ fn bad<T>(field: &'static str, why: impl Into<String>) -> Result<T, AccountError
 }
 
 /// A secret that cannot be guessed: 32 hexadecimal digits, 122 random bits.
-pub fn new_secret() -> String {
+pub(crate) fn new_secret() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
 /// The hash by which the store knows the secret of a token.
-pub fn hash_of(secret: &str) -> KeyHash {
+pub(crate) fn hash_of(secret: &str) -> KeyHash {
     Sha256::digest(secret.as_bytes()).into()
 }
 
@@ -43,7 +43,7 @@ pub fn hash_of(secret: &str) -> KeyHash {
 ///
 /// # Errors
 /// [`AccountError::Bad`] if the name is invalid or the last admin would lose the role.
-pub fn put_user(
+pub(crate) fn put_user(
     store: &Store,
     name: &str,
     role: Role,
@@ -75,7 +75,7 @@ pub fn put_user(
 ///
 /// # Errors
 /// [`AccountError::Bad`] if the account does not exist or is the last admin.
-pub fn remove_user(store: &Store, name: &str) -> Result<(), AccountError> {
+pub(crate) fn remove_user(store: &Store, name: &str) -> Result<(), AccountError> {
     let _changing = store.lock_accounts();
     if store.user(name)?.is_none() {
         return bad("name", format!("account {name:?} does not exist"));
@@ -108,28 +108,28 @@ fn keep_an_admin(store: &Store, leaving: &str) -> Result<(), AccountError> {
 
 /// The properties of a token to be created.
 #[derive(Clone, Debug)]
-pub struct NewToken<'a> {
-    pub user: &'a str,
+pub(crate) struct NewToken<'a> {
+    pub(crate) user: &'a str,
     /// Empty for everything that the user may do.
-    pub scopes: Vec<Scope>,
-    pub label: &'a str,
+    pub(crate) scopes: Vec<Scope>,
+    pub(crate) label: &'a str,
     /// `None` if the token expires with its parent, or never.
-    pub days: Option<u32>,
+    pub(crate) days: Option<u32>,
     /// The rights and the expiry of the creator.
-    pub parent: Parent,
+    pub(crate) parent: Parent,
 }
 
 /// Limits that a new token inherits. A token must not create one with more rights or a later expiry.
 #[derive(Clone, Copy, Debug)]
-pub struct Parent {
-    pub rights: Rights,
+pub(crate) struct Parent {
+    pub(crate) rights: Rights,
     /// `None` if it does not expire.
-    pub expires_at: Option<Timestamp>,
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 impl Parent {
     /// For creators that are not limited by a token.
-    pub const UNBOUNDED: Self = Self {
+    pub(crate) const UNBOUNDED: Self = Self {
         rights: Rights::ALL,
         expires_at: None,
     };
@@ -146,7 +146,7 @@ impl From<&Caller> for Parent {
 
 /// True if a caller may create and end the tokens of its own account. A token with fewer rights than its
 /// owner may not: it could end all other tokens, or replace itself before it expires.
-pub fn manages_own_tokens(caller: &Caller, owner: &UserRow) -> bool {
+pub(crate) fn manages_own_tokens(caller: &Caller, owner: &UserRow) -> bool {
     caller.rights.contains(owner.role().rights())
 }
 
@@ -154,7 +154,11 @@ pub fn manages_own_tokens(caller: &Caller, owner: &UserRow) -> bool {
 ///
 /// # Errors
 /// [`AccountError::Bad`] names the parameter that is invalid.
-pub fn create_token(store: &Store, new: &NewToken, now: Timestamp) -> Result<String, AccountError> {
+pub(crate) fn create_token(
+    store: &Store,
+    new: &NewToken,
+    now: Timestamp,
+) -> Result<String, AccountError> {
     let _changing = store.lock_accounts();
     let Some(user) = store.user(new.user)? else {
         return bad("user", format!("account {:?} does not exist", new.user));
@@ -232,7 +236,7 @@ pub fn create_token(store: &Store, new: &NewToken, now: Timestamp) -> Result<Str
 ///
 /// # Errors
 /// [`AccountError::Bad`] if a name is not a scope. The message lists the scopes.
-pub fn scopes(text: &str) -> Result<Vec<Scope>, AccountError> {
+pub(crate) fn scopes(text: &str) -> Result<Vec<Scope>, AccountError> {
     let names = text
         .split([',', ' '])
         .map(str::trim)

@@ -51,7 +51,7 @@ pub enum AccountCommand {
 /// # Errors
 /// [`AccountError::Bad`] names the parameter that is invalid. [`AccountError::Store`] if the store cannot be
 /// read or written.
-pub fn run(
+pub(crate) fn run(
     store: &Store,
     command: &AccountCommand,
     now: Timestamp,
@@ -117,7 +117,7 @@ pub fn run(
 ///
 /// # Errors
 /// [`AccountError::Bad`] if there is no such role. The message lists the roles.
-pub fn role_named(name: &str) -> Result<Role, AccountError> {
+pub(crate) fn role_named(name: &str) -> Result<Role, AccountError> {
     Role::by_name(name).ok_or_else(|| {
         let known = Role::ALL.map(Role::name).join(", ");
         AccountError::Bad("role", format!("unknown role {name:?}; accepted: {known}"))
@@ -125,20 +125,20 @@ pub fn role_named(name: &str) -> Result<Role, AccountError> {
 }
 
 /// The key with which commands authenticate to the running server.
-pub struct CommandKey {
+pub(crate) struct CommandKey {
     secret: String,
     hash: KeyHash,
 }
 
 impl CommandKey {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let secret = new_secret();
         let hash = hash_of(&secret);
         Self { secret, hash }
     }
 
     /// True if this is the hash of the key.
-    pub fn is(&self, hash: &KeyHash) -> bool {
+    pub(crate) fn is(&self, hash: &KeyHash) -> bool {
         self.hash == *hash
     }
 }
@@ -151,9 +151,9 @@ impl Default for CommandKey {
 
 /// The address for commands of the running server, and the key.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct RunningServer {
-    pub address: SocketAddr,
-    pub key: String,
+pub(crate) struct RunningServer {
+    pub(crate) address: SocketAddr,
+    pub(crate) key: String,
 }
 
 impl RunningServer {
@@ -161,7 +161,7 @@ impl RunningServer {
     ///
     /// # Errors
     /// The file with the address exists, but cannot be read.
-    pub fn find(data: &Path) -> io::Result<Option<Self>> {
+    pub(crate) fn find(data: &Path) -> io::Result<Option<Self>> {
         match fs::read(data.join(FILE)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
@@ -171,14 +171,14 @@ impl RunningServer {
 }
 
 /// The file with the address and the key. Dropping this removes the file.
-pub struct Announcement(PathBuf);
+pub(crate) struct Announcement(PathBuf);
 
 impl Announcement {
     /// Writes the file. Only its owner can read it.
     ///
     /// # Errors
     /// The data directory cannot be written.
-    pub fn write(data: &Path, address: SocketAddr, key: &CommandKey) -> io::Result<Self> {
+    pub(crate) fn write(data: &Path, address: SocketAddr, key: &CommandKey) -> io::Result<Self> {
         let path = data.join(FILE);
         let running = RunningServer {
             address,

@@ -6,14 +6,14 @@ use crate::web::Caller;
 
 /// Why a token is invalid. The texts are Socorro's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BadToken {
+pub(crate) enum BadToken {
     Unknown,
     Expired,
     UserGone,
 }
 
 impl BadToken {
-    pub fn text(self) -> &'static str {
+    pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Unknown => "API Token not matched",
             Self::Expired => "API Token found but expired",

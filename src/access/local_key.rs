@@ -13,13 +13,13 @@ use crate::store::accounts::KeyHash;
 use parking_lot::Mutex;
 
 /// Name of the file in the data directory.
-pub const FILE: &str = "local-key";
+pub(crate) const FILE: &str = "local-key";
 /// Longer than any key of ours. A larger file contains no key.
 const FILE_BYTES_MAX: u64 = 256;
 
 /// Contains `None` if there is no key, or if the key has ended.
 #[derive(Default)]
-pub struct LocalKey(Mutex<Option<Key>>);
+pub(crate) struct LocalKey(Mutex<Option<Key>>);
 
 struct Key {
     secret: String,
@@ -33,7 +33,7 @@ impl LocalKey {
     ///
     /// # Errors
     /// The file of the key cannot be read, or a new one cannot be written.
-    pub fn open(data: &Path) -> io::Result<Self> {
+    pub(crate) fn open(data: &Path) -> io::Result<Self> {
         let path = data.join(FILE);
         let secret = match read(data)? {
             Some(known) => known,
@@ -43,7 +43,7 @@ impl LocalKey {
     }
 
     /// A key that is not written to a file.
-    pub fn in_memory() -> Self {
+    pub(crate) fn in_memory() -> Self {
         Self::of(new_secret(), None)
     }
 
@@ -51,7 +51,7 @@ impl LocalKey {
     ///
     /// # Errors
     /// The file of an earlier key cannot be removed.
-    pub fn none(data: &Path) -> io::Result<Self> {
+    pub(crate) fn none(data: &Path) -> io::Result<Self> {
         remove(&data.join(FILE))?;
         Ok(Self::default())
     }
@@ -66,17 +66,17 @@ impl LocalKey {
     }
 
     /// True if this is the hash of the key.
-    pub fn is(&self, hash: &KeyHash) -> bool {
+    pub(crate) fn is(&self, hash: &KeyHash) -> bool {
         self.key().as_ref().is_some_and(|key| key.hash == *hash)
     }
 
     /// The key itself, which the server prints when it starts.
-    pub fn secret(&self) -> Option<String> {
+    pub(crate) fn secret(&self) -> Option<String> {
         self.key().as_ref().map(|key| key.secret.clone())
     }
 
     /// Ends the key, because the first account exists.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         let Some(Key {
             file: Some(file), ..
         }) = self.key().take()
@@ -94,7 +94,7 @@ impl LocalKey {
 ///
 /// # Errors
 /// The file of the key exists, but cannot be read, for example because it belongs to another user.
-pub fn read(data: &Path) -> io::Result<Option<String>> {
+pub(crate) fn read(data: &Path) -> io::Result<Option<String>> {
     let path = data.join(FILE);
     let text = match fs::metadata(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -13,7 +13,7 @@ pub(crate) mod origin;
 pub(crate) mod pace;
 pub(crate) mod sessions;
 
-pub use holder::BadToken;
+pub(crate) use holder::BadToken;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -34,7 +34,11 @@ const CHALLENGE: &str = "Basic realm=\"crashkeep: use a token as the password\""
 /// # Errors
 /// The token is invalid or has expired, the address sent too many invalid tokens, or the store cannot be
 /// read. The error is the answer to the client.
-pub fn identify(app: &App, request: &Request, has_key_in_query: bool) -> Result<Caller, WebError> {
+pub(crate) fn identify(
+    app: &App,
+    request: &Request,
+    has_key_in_query: bool,
+) -> Result<Caller, WebError> {
     if let Some(shown) = shown_secret(request, has_key_in_query) {
         let caller = holder_of(app, request, &shown.secret)?;
         return caller.map_err(|why| shown.refused(why));
@@ -53,7 +57,7 @@ pub fn identify(app: &App, request: &Request, has_key_in_query: bool) -> Result<
 ///
 /// # Errors
 /// 429 if the address of the request sent too many invalid ones. Then the secret is not looked up.
-pub fn holder_of(
+pub(crate) fn holder_of(
     app: &App,
     request: &Request,
     secret: &str,
@@ -133,7 +137,7 @@ impl Shown {
 }
 
 /// The answer that requests a token.
-pub fn challenge(why: &str) -> WebError {
+pub(crate) fn challenge(why: &str) -> WebError {
     WebError::new(401, why).with("www-authenticate", CHALLENGE.to_owned())
 }
 
@@ -172,7 +176,7 @@ fn shown_secret(request: &Request, has_key_in_query: bool) -> Option<Shown> {
 ///
 /// # Errors
 /// 429 with the time to wait, if the caller has made too many requests in this minute.
-pub fn pace(app: &App, request: &Request) -> Result<(), WebError> {
+pub(crate) fn pace(app: &App, request: &Request) -> Result<(), WebError> {
     let caller = &request.caller;
     let config = app.config.get();
     let (who, limit) = match caller.token {
@@ -198,7 +202,7 @@ fn too_many(limit: String, wait_s: i64) -> WebError {
 /// # Errors
 /// The store cannot be read, so it is not known whether the server has accounts. The error is the answer to
 /// the client.
-pub fn refusal(app: &App, caller: &Caller, needs: Scope) -> Result<WebError, WebError> {
+pub(crate) fn refusal(app: &App, caller: &Caller, needs: Scope) -> Result<WebError, WebError> {
     if caller.user.is_some() || caller.is_local {
         return Ok(WebError::forbidden(format!(
             "Use of this endpoint requires the '{}' permission",

@@ -6,7 +6,7 @@ use crate::web::Request;
 /// Why a request counts as one from another site; `None` if it does not. Browsers send the origin of a form
 /// in `Sec-Fetch-Site` (only on https and on the local machine), and in `Origin` or `Referer`. Programs send
 /// none of these, and have no cookie that another site could use.
-pub fn foreign(request: &Request, public_url: &PublicUrl) -> Option<String> {
+pub(crate) fn foreign(request: &Request, public_url: &PublicUrl) -> Option<String> {
     if let Some(site) = request.header("sec-fetch-site") {
         // `none`: the user typed the URL or used a bookmark.
         let is_ours = matches!(site, "same-origin" | "none");

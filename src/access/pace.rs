@@ -15,7 +15,7 @@ const PROVEN_MAX: usize = 10_000;
 
 /// The subject of a count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Who {
+pub(crate) enum Who {
     /// Requests with a token, by the id of the token.
     Token(u64),
     /// Requests without a token, by address.
@@ -27,17 +27,17 @@ pub enum Who {
 }
 
 impl Who {
-    pub fn at(address: Option<IpAddr>) -> Self {
+    pub(crate) fn at(address: Option<IpAddr>) -> Self {
         address.map_or(Self::Others, |address| Self::Address(network(address)))
     }
 
-    pub fn failing_at(address: Option<IpAddr>) -> Self {
+    pub(crate) fn failing_at(address: Option<IpAddr>) -> Self {
         address.map_or(Self::Others, |address| Self::FailedLogins(network(address)))
     }
 }
 
 /// The owner of one IPv6 address usually has all 2^64 addresses of its network. So they count as one.
-pub fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
         v4 => v4,
@@ -46,7 +46,7 @@ pub fn network(address: IpAddr) -> IpAddr {
 
 /// The counts of the current minute.
 #[derive(Default)]
-pub struct Pace {
+pub(crate) struct Pace {
     counts: Mutex<Counts>,
     proven: Mutex<HashSet<KeyHash>>,
 }
@@ -90,7 +90,7 @@ impl Pace {
     ///
     /// # Errors
     /// The number of seconds until the next minute, if `limit` requests were counted already.
-    pub fn count(&self, who: Who, limit: u32, now: Timestamp) -> Result<(), i64> {
+    pub(crate) fn count(&self, who: Who, limit: u32, now: Timestamp) -> Result<(), i64> {
         let mut counts = self.counts();
         let count = counts.of(who, now);
         if *count >= limit {
@@ -104,7 +104,7 @@ impl Pace {
     ///
     /// # Errors
     /// As for [`Self::count`].
-    pub fn check(&self, who: Who, limit: u32, now: Timestamp) -> Result<(), i64> {
+    pub(crate) fn check(&self, who: Who, limit: u32, now: Timestamp) -> Result<(), i64> {
         if *self.counts().of(who, now) >= limit {
             Err(wait_s(now))
         } else {
@@ -114,7 +114,7 @@ impl Pace {
 
     /// Remembers that a secret is valid. So invalid secrets from the same address do not lock out its
     /// holder.
-    pub fn prove(&self, hash: KeyHash) {
+    pub(crate) fn prove(&self, hash: KeyHash) {
         let mut proven = self.proven();
         if proven.len() >= PROVEN_MAX && !proven.contains(&hash) {
             proven.clear();
@@ -122,11 +122,11 @@ impl Pace {
         proven.insert(hash);
     }
 
-    pub fn is_proven(&self, hash: &KeyHash) -> bool {
+    pub(crate) fn is_proven(&self, hash: &KeyHash) -> bool {
         self.proven().contains(hash)
     }
 
-    pub fn disprove(&self, hash: &KeyHash) {
+    pub(crate) fn disprove(&self, hash: &KeyHash) {
         self.proven().remove(hash);
     }
 }

@@ -16,7 +16,7 @@ const SESSION_DAYS: i64 = 14;
 ///
 /// # Errors
 /// The store cannot be written, or a stored session is damaged. The browser must not get a cookie.
-pub fn open(app: &App, request: &Request, caller: &Caller) -> Result<String, StoreError> {
+pub(crate) fn open(app: &App, request: &Request, caller: &Caller) -> Result<String, StoreError> {
     let now = app.clock.now();
     let longest = Timestamp::from_ms(now.ms().saturating_add(SESSION_DAYS * DAY_MS));
     let expires_at = caller.expires_at.map_or(longest, |at| at.min(longest));
@@ -36,7 +36,7 @@ pub fn open(app: &App, request: &Request, caller: &Caller) -> Result<String, Sto
 ///
 /// # Errors
 /// The store cannot be written. The session may still be open.
-pub fn close(app: &App, request: &Request) -> Result<String, StoreError> {
+pub(crate) fn close(app: &App, request: &Request) -> Result<String, StoreError> {
     if let Some(secret) = cookie(app, request) {
         let change = AccountChange::RemoveSession(hash_of(secret));
         app.store.change_accounts(vec![change])?;

@@ -9,7 +9,7 @@ use crate::web::{Captures, Request, Response, WebError};
 /// # Errors
 /// 400 if the body is not a command or one of its values is invalid, 503 while the store cannot be written,
 /// 500 if stored data is damaged.
-pub fn command(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn command(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let command = serde_json::from_slice(&request.body)
         .map_err(|e| WebError::new(400, format!("the body is not a valid account command: {e}")))?;
     let printed = commands::run(&app.store, &command, app.clock.now())?;

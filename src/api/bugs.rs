@@ -17,16 +17,16 @@ const ASSOCIATIONS: AnswerDoc = AnswerDoc::Json(|| {
     hits_of(object(&[("id", id), ("signature", text())]))
 });
 
-pub const BUGS: Doc = Doc::new(
+pub(crate) const BUGS: Doc = Doc::new(
     "Bugs of signatures, and all other signatures that the same bugs name",
     &[Param::new("signatures", ParamKind::Texts, "Signatures").required()],
     ASSOCIATIONS,
 );
 
 /// The same with a form, for more signatures than fit into a URL.
-pub const BUGS_POSTED: Doc = BUGS.form();
+pub(crate) const BUGS_POSTED: Doc = BUGS.form();
 
-pub const SIGNATURES: Doc = Doc::new(
+pub(crate) const SIGNATURES: Doc = Doc::new(
     "Signatures that bugs name",
     &[Param::new("bug_ids", ParamKind::Texts, "Bugs").required()],
     ASSOCIATIONS,
@@ -37,7 +37,7 @@ pub const SIGNATURES: Doc = Doc::new(
 /// # Errors
 /// 400 if `signatures` is missing or has too many values. 503 while the store cannot be read, 500 if stored
 /// data is damaged.
-pub fn of_signatures(app: &App, request: &Request, _: &Captures) -> Answer {
+pub(crate) fn of_signatures(app: &App, request: &Request, _: &Captures) -> Answer {
     let signatures = asked(&request.form(), "signatures")?;
     let found = app.store.bugs_of(&signatures)?;
     let ids: BTreeSet<String> = found
@@ -56,7 +56,7 @@ pub fn of_signatures(app: &App, request: &Request, _: &Captures) -> Answer {
 /// # Errors
 /// 400 if `bug_ids` is missing or has too many values. 503 while the store cannot be read, 500 if stored data
 /// is damaged.
-pub fn signatures(app: &App, request: &Request, _: &Captures) -> Answer {
+pub(crate) fn signatures(app: &App, request: &Request, _: &Captures) -> Answer {
     let ids = asked(&request.query, "bug_ids")?;
     Ok(hits(app.store.signatures_of(&ids)?))
 }

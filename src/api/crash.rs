@@ -36,7 +36,7 @@ fn find(app: &App, id: CrashId) -> Result<StoredCrash, WebError> {
 
 const CRASH_ID: Param = Param::new("crash_id", ParamKind::CrashId, "Crash id").required();
 
-pub const STATE: Doc = Doc::new(
+pub(crate) const STATE: Doc = Doc::new(
     "State of a crash: queued, deferred, processing, processed or failed",
     &[CRASH_ID],
     AnswerDoc::Json(|| {
@@ -54,7 +54,7 @@ pub const STATE: Doc = Doc::new(
 /// # Errors
 /// 400 if the crash id is missing or invalid, 404 if the crash does not exist, 503 while the store cannot be
 /// read, 500 if this crash is damaged.
-pub fn state(app: &App, request: &Request, _: &Captures) -> Answer {
+pub(crate) fn state(app: &App, request: &Request, _: &Captures) -> Answer {
     let row = find(app, crash_id(&request.query)?)?;
     Ok(Response::json(&json!({
         "crash_id": row.id.to_string(),
@@ -64,7 +64,7 @@ pub fn state(app: &App, request: &Request, _: &Captures) -> Answer {
     })))
 }
 
-pub const PROCESSED: Doc = Doc::new(
+pub(crate) const PROCESSED: Doc = Doc::new(
     "A processed crash, with the walk in json_dump. Protected fields are omitted if the caller does not have the scope read:protected",
     &[CRASH_ID],
     AnswerDoc::Json(any_object),
@@ -75,7 +75,7 @@ pub const PROCESSED: Doc = Doc::new(
 /// # Errors
 /// 400 if the crash id is missing or invalid, 404 if the crash does not exist or is not processed yet, 503
 /// while the store cannot be read, 500 if this crash is damaged.
-pub fn processed(app: &App, request: &Request, _: &Captures) -> Answer {
+pub(crate) fn processed(app: &App, request: &Request, _: &Captures) -> Answer {
     let row = find(app, crash_id(&request.query)?)?;
     match app.store.processed(&row)? {
         Some(json) if request.sees_protected() => Ok(Response::new(200, crate::web::JSON, json)),
@@ -93,7 +93,7 @@ pub fn processed(app: &App, request: &Request, _: &Captures) -> Answer {
     }
 }
 
-pub const RAW: Doc = Doc::new(
+pub(crate) const RAW: Doc = Doc::new(
     "A crash as the client sent it: the annotations, or the bytes of a dump or attachment",
     &[
         CRASH_ID,
@@ -117,7 +117,7 @@ pub const RAW: Doc = Doc::new(
 /// 400 if the crash id is missing or invalid or the format is unknown, 403 for the bytes of a file if the
 /// caller may not see protected data, 404 if the crash or the file does not exist, 503 while the store cannot
 /// be read, 500 if this crash is damaged.
-pub fn raw(app: &App, request: &Request, _: &Captures) -> Answer {
+pub(crate) fn raw(app: &App, request: &Request, _: &Captures) -> Answer {
     let row = find(app, crash_id(&request.query)?)?;
     match request.query.get("format").unwrap_or("meta") {
         "meta" => raw_meta(app, &row, request.sees_protected()),
@@ -239,7 +239,7 @@ fn file_name(row: &StoredCrash, part: &StoredPart) -> String {
     format!("{id}-{leaf}{ending}")
 }
 
-pub const VERIFY: Doc = Doc::new(
+pub(crate) const VERIFY: Doc = Doc::new(
     "Which parts of a crash exist",
     &[CRASH_ID],
     AnswerDoc::Json(|| {
@@ -258,7 +258,7 @@ pub const VERIFY: Doc = Doc::new(
 /// # Errors
 /// 400 if the crash id is missing or invalid, 503 while the store or the index cannot answer, 500 if this
 /// crash is damaged.
-pub fn verify(app: &App, request: &Request, _: &Captures) -> Answer {
+pub(crate) fn verify(app: &App, request: &Request, _: &Captures) -> Answer {
     let unknown = || WebError::bad("crash_id", "unknown crash id");
     let text = request.query.get("crash_id").ok_or_else(unknown)?;
     let id: CrashId = text.parse().map_err(|_| unknown())?;
@@ -291,7 +291,7 @@ fn is_in_index(app: &App, row: &StoredCrash) -> Result<bool, WebError> {
 /// Crashes per page.
 const AWAITED_PAGE: usize = 1_000;
 
-pub const AWAITED: Doc = Doc::new(
+pub(crate) const AWAITED: Doc = Doc::new(
     "Accepted crashes that are not processed yet, 1,000 per page",
     &[Param::new(
         "page",
@@ -311,7 +311,7 @@ pub const AWAITED: Doc = Doc::new(
 ///
 /// # Errors
 /// 400 if `page` is not a number. 503 while the store cannot be read, 500 if stored data is damaged.
-pub fn awaited(app: &App, request: &Request, _: &Captures) -> Answer {
+pub(crate) fn awaited(app: &App, request: &Request, _: &Captures) -> Answer {
     // Clients have always been able to ask for page 0; it is the first page too.
     let page = request.query.number("page", 0_usize..)?.unwrap_or(1);
     let skip = page.saturating_sub(1).saturating_mul(AWAITED_PAGE);
@@ -329,7 +329,7 @@ pub fn awaited(app: &App, request: &Request, _: &Captures) -> Answer {
     Ok(Response::json(&json!({ "hits": found, "total": total })))
 }
 
-pub const REPROCESSING: Doc = Doc::new(
+pub(crate) const REPROCESSING: Doc = Doc::new(
     "Reprocesses crashes. Crashes given by id are queued at once; crashes found by a search are processed after all new crashes",
     &[
         Param::new("crash_ids", ParamKind::CrashIds, "Crash ids"),
@@ -349,7 +349,7 @@ pub const REPROCESSING: Doc = Doc::new(
 /// 400 if there are no crash ids, too many, or invalid ones, or if the search is invalid or exceeds its
 /// limits. 404 if some of the crashes do not exist; the others are queued. 503 while the store cannot be
 /// written or the index cannot answer; some of the crashes may be queued. 500 if a crash is damaged.
-pub fn reprocessing(app: &App, request: &Request, _: &Captures) -> Answer {
+pub(crate) fn reprocessing(app: &App, request: &Request, _: &Captures) -> Answer {
     let form = request.form();
     match form.get("query") {
         Some(query) => reprocess_found(app, request, query),

@@ -7,19 +7,23 @@ use crate::limits;
 
 /// The description of an endpoint.
 #[derive(Debug)]
-pub struct Doc {
+pub(crate) struct Doc {
     /// What the endpoint does, in one sentence.
-    pub title: &'static str,
-    pub params: &'static [Param],
+    pub(crate) title: &'static str,
+    pub(crate) params: &'static [Param],
     /// True if it also accepts all parameters of a search.
-    pub is_search: bool,
-    pub body: BodyDoc,
-    pub answer: AnswerDoc,
+    pub(crate) is_search: bool,
+    pub(crate) body: BodyDoc,
+    pub(crate) answer: AnswerDoc,
 }
 
 impl Doc {
     /// An endpoint with parameters in the URL.
-    pub const fn new(title: &'static str, params: &'static [Param], answer: AnswerDoc) -> Self {
+    pub(crate) const fn new(
+        title: &'static str,
+        params: &'static [Param],
+        answer: AnswerDoc,
+    ) -> Self {
         Self {
             title,
             params,
@@ -30,25 +34,25 @@ impl Doc {
     }
 
     /// The endpoint also accepts the parameters of a search.
-    pub const fn search(mut self) -> Self {
+    pub(crate) const fn search(mut self) -> Self {
         self.is_search = true;
         self
     }
 
     /// The parameters are sent as a form.
-    pub const fn form(mut self) -> Self {
+    pub(crate) const fn form(mut self) -> Self {
         self.body = BodyDoc::Form;
         self
     }
 
     /// The body is JSON with this schema.
-    pub const fn json(mut self, schema: fn() -> Value) -> Self {
+    pub(crate) const fn json(mut self, schema: fn() -> Value) -> Self {
         self.body = BodyDoc::Json(schema);
         self
     }
 
     /// The body is signature lists as text.
-    pub const fn text(mut self) -> Self {
+    pub(crate) const fn text(mut self) -> Self {
         self.body = BodyDoc::Text;
         self
     }
@@ -56,7 +60,7 @@ impl Doc {
 
 /// The body of a request that changes something, or that is too long for a URL.
 #[derive(Clone, Copy, Debug)]
-pub enum BodyDoc {
+pub(crate) enum BodyDoc {
     None,
     /// The parameters, as a form.
     Form,
@@ -67,7 +71,7 @@ pub enum BodyDoc {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum AnswerDoc {
+pub(crate) enum AnswerDoc {
     /// JSON with this schema.
     Json(fn() -> Value),
     /// Media types. If there are several, the first is JSON.
@@ -75,15 +79,15 @@ pub enum AnswerDoc {
 }
 
 #[derive(Debug)]
-pub struct Param {
-    pub name: &'static str,
-    pub kind: ParamKind,
-    pub is_required: bool,
-    pub text: &'static str,
+pub(crate) struct Param {
+    pub(crate) name: &'static str,
+    pub(crate) kind: ParamKind,
+    pub(crate) is_required: bool,
+    pub(crate) text: &'static str,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum ParamKind {
+pub(crate) enum ParamKind {
     Text,
     /// Repeated, once per value.
     Texts,
@@ -95,7 +99,7 @@ pub enum ParamKind {
 }
 
 impl Param {
-    pub const fn new(name: &'static str, kind: ParamKind, text: &'static str) -> Self {
+    pub(crate) const fn new(name: &'static str, kind: ParamKind, text: &'static str) -> Self {
         Self {
             name,
             kind,
@@ -104,13 +108,13 @@ impl Param {
         }
     }
 
-    pub const fn required(mut self) -> Self {
+    pub(crate) const fn required(mut self) -> Self {
         self.is_required = true;
         self
     }
 
     /// The JSON Schema of the value.
-    pub fn schema(&self) -> Value {
+    pub(crate) fn schema(&self) -> Value {
         let texts = json!({ "type": "array", "items": { "type": "string", "maxLength": 200 } });
         match self.kind {
             ParamKind::Text => json!({ "type": "string", "maxLength": 200 }),
@@ -128,7 +132,7 @@ fn crash_id() -> Value {
 }
 
 /// Parameters of every search that are not fields: name, schema, and description.
-pub fn search_params(catalogue: &Catalogue) -> Vec<(&'static str, Value, &'static str)> {
+pub(crate) fn search_params(catalogue: &Catalogue) -> Vec<(&'static str, Value, &'static str)> {
     let fields = catalogue.all().iter();
     let names: Vec<&str> = fields.map(|field| &*field.name).collect();
     let several = |item: Value| json!({ "type": "array", "items": item });
@@ -198,7 +202,7 @@ pub fn search_params(catalogue: &Catalogue) -> Vec<(&'static str, Value, &'stati
 }
 
 /// The JSON Schema of a condition on a field.
-pub fn condition(field: &Field) -> Value {
+pub(crate) fn condition(field: &Field) -> Value {
     let pattern = match field.kind {
         Kind::String | Kind::Enum | Kind::Version | Kind::Address => {
             return json!({ "type": "array", "items": { "type": "string", "maxLength": 200 } });
@@ -212,7 +216,7 @@ pub fn condition(field: &Field) -> Value {
 }
 
 /// `{"hits": [...], "total": n}`.
-pub fn hits(item: Value) -> Value {
+pub(crate) fn hits(item: Value) -> Value {
     json!({
         "type": "object",
         "required": ["hits", "total"],
@@ -224,7 +228,7 @@ pub fn hits(item: Value) -> Value {
 }
 
 /// An object that has all these members, and may have others.
-pub fn object(members: &[(&str, Value)]) -> Value {
+pub(crate) fn object(members: &[(&str, Value)]) -> Value {
     let names: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
     let members: serde_json::Map<String, Value> = members
         .iter()
@@ -233,26 +237,26 @@ pub fn object(members: &[(&str, Value)]) -> Value {
     json!({ "type": "object", "required": names, "properties": members })
 }
 
-pub fn any_object() -> Value {
+pub(crate) fn any_object() -> Value {
     json!({ "type": "object" })
 }
 
-pub fn text() -> Value {
+pub(crate) fn text() -> Value {
     json!({ "type": "string" })
 }
 
-pub fn text_or_null() -> Value {
+pub(crate) fn text_or_null() -> Value {
     json!({ "type": ["string", "null"] })
 }
 
-pub fn count() -> Value {
+pub(crate) fn count() -> Value {
     json!({ "type": "integer", "minimum": 0 })
 }
 
-pub fn flag() -> Value {
+pub(crate) fn flag() -> Value {
     json!({ "type": "boolean" })
 }
 
-pub fn list(item: Value) -> Value {
+pub(crate) fn list(item: Value) -> Value {
     json!({ "type": "array", "items": item })
 }

@@ -26,7 +26,7 @@ pub struct Everything {
     has_order: bool,
     is_done: bool,
     /// Annotations in the search that are not indexed for every crash. Set with the first page.
-    pub not_indexed: Vec<String>,
+    pub(crate) not_indexed: Vec<String>,
 }
 
 impl Everything {

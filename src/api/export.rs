@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::index::Hit;
 use crate::web::{Body, Captures, Request, Response, WebError};
 
-pub const EXPORT: Doc = Doc::new(
+pub(crate) const EXPORT: Doc = Doc::new(
     "All crashes that a search finds, newest first, as a streamed file. The header X-Not-Indexed names the annotations of the search that are not indexed for every crash",
     &[Param::new(
         "format",
@@ -48,7 +48,7 @@ impl Format {
 /// # Errors
 /// 400 if the format is unknown or the search is invalid or exceeds its limits. 503 while the index cannot
 /// answer or is still being built. An error after the first page cuts the answer.
-pub fn export(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn export(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let asked = request.query.get("format").unwrap_or("csv");
     let found = Format::ALL.into_iter().find(|(name, ..)| *name == asked);
     let Some((name, format, content_type)) = found else {

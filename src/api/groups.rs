@@ -6,7 +6,7 @@ use super::doc::{AnswerDoc, Doc, Param, ParamKind, count, list, object, text};
 use crate::app::App;
 use crate::web::{Captures, Request, Response, WebError};
 
-pub const GROUP: Doc = Doc::new(
+pub(crate) const GROUP: Doc = Doc::new(
     "The group of a signature, or the group with a number; the number stays when the signature changes",
     &[
         Param::new("group", ParamKind::Number(u64::MAX), "Number of the group"),
@@ -37,7 +37,7 @@ pub const GROUP: Doc = Doc::new(
 /// # Errors
 /// 400 if there is neither `group` nor `signature`, 404 if there is no such group, 503 while the store cannot
 /// be read, 500 if stored data is damaged.
-pub fn group(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn group(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let id = request.query.number("group", 0..)?;
     let found = match (id, request.query.get("signature")) {
         (Some(id), _) => app.store.group(id)?,

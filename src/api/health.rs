@@ -13,7 +13,7 @@ type Answer = Result<Response, WebError>;
 ///
 /// # Errors
 /// Never fails. A store that cannot be written is an answer with status 503 and the reason.
-pub fn heartbeat(app: &App, _: &Request, _: &Captures) -> Answer {
+pub(crate) fn heartbeat(app: &App, _: &Request, _: &Captures) -> Answer {
     let mut errors = Vec::new();
     match app.store.status() {
         Ok(status) => {
@@ -38,7 +38,7 @@ pub fn heartbeat(app: &App, _: &Request, _: &Captures) -> Answer {
 ///
 /// # Errors
 /// Never fails. All handlers have this type.
-pub fn lbheartbeat(_: &App, _: &Request, _: &Captures) -> Answer {
+pub(crate) fn lbheartbeat(_: &App, _: &Request, _: &Captures) -> Answer {
     Ok(Response::json(&json!({})))
 }
 
@@ -46,7 +46,7 @@ pub fn lbheartbeat(_: &App, _: &Request, _: &Captures) -> Answer {
 ///
 /// # Errors
 /// Never fails. All handlers have this type.
-pub fn version(_: &App, _: &Request, _: &Captures) -> Answer {
+pub(crate) fn version(_: &App, _: &Request, _: &Captures) -> Answer {
     Ok(Response::json(&json!({
         "source": env!("CARGO_PKG_NAME"),
         "version": env!("CARGO_PKG_VERSION"),
@@ -59,7 +59,7 @@ pub fn version(_: &App, _: &Request, _: &Captures) -> Answer {
 ///
 /// # Errors
 /// 503 while the store cannot be read, 500 if stored data is damaged.
-pub fn metrics(app: &App, _: &Request, _: &Captures) -> Answer {
+pub(crate) fn metrics(app: &App, _: &Request, _: &Captures) -> Answer {
     let status = app.store.status()?;
     let count = |state: State| {
         status

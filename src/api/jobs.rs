@@ -12,7 +12,7 @@ use crate::web::{Captures, Request, Response, WebError};
 const JOBS_DEFAULT: usize = 50;
 const JOBS_MAX: usize = 1_000;
 
-pub const JOBS: Doc = Doc::new(
+pub(crate) const JOBS: Doc = Doc::new(
     "Jobs with their progress: reprocessing of crashes, and updates of signatures; newest first",
     &[Param::new(
         "limit",
@@ -37,7 +37,7 @@ pub const JOBS: Doc = Doc::new(
 /// # Errors
 /// 400 if `limit` is not a number in its range. 503 while the store cannot be read, 500 if stored data is
 /// damaged.
-pub fn jobs(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn jobs(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let limit = request.query.number("limit", 0..=JOBS_MAX)?;
     let limit = limit.unwrap_or(JOBS_DEFAULT);
     let mut reprocessings = app.store.reprocessings(limit)?;
@@ -70,7 +70,7 @@ fn moment(ms: i64) -> String {
     Timestamp::from_ms(ms).rfc3339()
 }
 
-pub fn of_reprocessing(reprocessing: &Reprocessing) -> Value {
+pub(crate) fn of_reprocessing(reprocessing: &Reprocessing) -> Value {
     let (kind, asked) = match &reprocessing.cause {
         Cause::Request { request } => ("reprocess", Some(request)),
         Cause::Symbols { .. } => ("symbols", None),

@@ -6,7 +6,7 @@ use super::doc::{AnswerDoc, Doc, any_object, object, text};
 use crate::app::App;
 use crate::web::{Captures, Request, Response, WebError};
 
-pub const NOOP: Doc = Doc::new(
+pub(crate) const NOOP: Doc = Doc::new(
     "Returns the parameters of the request and the caller, for tests of clients",
     &[],
     AnswerDoc::Json(|| {
@@ -22,7 +22,7 @@ pub const NOOP: Doc = Doc::new(
 ///
 /// # Errors
 /// Never fails. All handlers have this type.
-pub fn noop(_: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn noop(_: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let mut params: Map<String, Value> = Map::new();
     for (name, _) in &request.query.0 {
         let values: Vec<&str> = request.query.all(name).collect();

@@ -14,7 +14,7 @@ use crate::web::{Captures, Request, Response, WebError};
 
 type Answer = Result<Response, WebError>;
 
-pub const VERSIONS: Doc = Doc::new(
+pub(crate) const VERSIONS: Doc = Doc::new(
     "Products and versions with crashes, newest version first",
     &[Param::new(
         "product",
@@ -38,7 +38,7 @@ pub const VERSIONS: Doc = Doc::new(
 ///
 /// # Errors
 /// 503 while the store cannot be read, 500 if stored data is damaged.
-pub fn versions(app: &App, request: &Request, _: &Captures) -> Answer {
+pub(crate) fn versions(app: &App, request: &Request, _: &Captures) -> Answer {
     let wanted: Vec<&str> = request
         .query
         .all("product")
@@ -94,7 +94,7 @@ pub fn versions(app: &App, request: &Request, _: &Captures) -> Answer {
     })))
 }
 
-pub const VERSION_STRING: Doc = Doc::new(
+pub(crate) const VERSION_STRING: Doc = Doc::new(
     "Versions that were reported for a build",
     &[
         Param::new("product", ParamKind::Text, "Product").required(),
@@ -108,7 +108,7 @@ pub const VERSION_STRING: Doc = Doc::new(
 ///
 /// # Errors
 /// 400 if a parameter is missing or the search exceeds its limits, 503 while the index cannot answer.
-pub fn version_string(app: &App, request: &Request, _: &Captures) -> Answer {
+pub(crate) fn version_string(app: &App, request: &Request, _: &Captures) -> Answer {
     let now = app.clock.now();
     let longest = limits::DATE_RANGE_DAYS_MAX * crate::clock::DAY_MS;
     let from = Timestamp::from_ms(now.ms().saturating_sub(longest));

@@ -7,12 +7,12 @@ use crate::app::App;
 use crate::retention::{Held, Planned};
 use crate::web::{Captures, Request, Response, WebError};
 
-pub const RETENTION: Doc = Doc::new(
+pub(crate) const RETENTION: Doc = Doc::new(
     "Whether retention is on hold, and what it would delete",
     &[],
     AnswerDoc::Json(answer),
 );
-pub const CONFIRM: Doc = Doc::new(
+pub(crate) const CONFIRM: Doc = Doc::new(
     "Confirms the retention pass that is on hold",
     &[],
     AnswerDoc::Json(answer),
@@ -43,7 +43,7 @@ fn answer() -> Value {
 ///
 /// # Errors
 /// Never fails. All handlers have this type.
-pub fn state(app: &App, _: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn state(app: &App, _: &Request, _: &Captures) -> Result<Response, WebError> {
     Ok(Response::json(&of(app.retention.status().held.as_ref())))
 }
 
@@ -51,7 +51,7 @@ pub fn state(app: &App, _: &Request, _: &Captures) -> Result<Response, WebError>
 ///
 /// # Errors
 /// 409 if retention is not on hold.
-pub fn confirm(app: &App, _: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn confirm(app: &App, _: &Request, _: &Captures) -> Result<Response, WebError> {
     let held = app.retention.status().held;
     if !app.retention.confirm() {
         return Err(WebError::new(409, "retention is not on hold"));

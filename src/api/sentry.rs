@@ -34,7 +34,7 @@ const REQUEST_BYTES_MAX: u64 = 32 << 20;
 ///
 /// # Errors
 /// 401 if the caller has no token.
-pub fn info(_: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn info(_: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let caller = &request.caller;
     if caller.user.is_none() && !caller.is_local {
         return Err(WebError::new(401, "this URL needs a token"));
@@ -55,7 +55,11 @@ pub fn info(_: &App, request: &Request, _: &Captures) -> Result<Response, WebErr
 ///
 /// # Errors
 /// Never fails. All handlers have this type.
-pub fn options(app: &App, request: &Request, captures: &Captures) -> Result<Response, WebError> {
+pub(crate) fn options(
+    app: &App,
+    request: &Request,
+    captures: &Captures,
+) -> Result<Response, WebError> {
     let base = app.address(request);
     let organization: String =
         form_urlencoded::byte_serialize(captures.get("organization").as_bytes()).collect();
@@ -79,7 +83,7 @@ pub fn options(app: &App, request: &Request, captures: &Captures) -> Result<Resp
 /// 400 if the body is not a valid form, or if a part is not the chunk that its name says. 413 if there are
 /// too many parts, or too many bytes of chunks that were never assembled. 503 if a chunk cannot be stored;
 /// the client can send it again later.
-pub fn chunks(
+pub(crate) fn chunks(
     app: &App,
     request: &Request,
     _: &Captures,
@@ -153,7 +157,7 @@ struct Wanted {
 /// 400 if the body is not a list of files or a SHA-1 in it is invalid, 413 if it has too many files, 503 if a
 /// file cannot be stored, 500 if stored data is damaged. A file that is refused is not an error: its state is
 /// in the answer.
-pub fn assemble(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn assemble(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let wanted: BTreeMap<String, Wanted> = serde_json::from_slice(&request.body)
         .map_err(|e| WebError::new(400, format!("the body is not a valid list of files: {e}")))?;
     if wanted.len() > limits::FILES_MAX * 8 {

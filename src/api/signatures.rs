@@ -23,7 +23,7 @@ type Answer = Result<Response, WebError>;
 /// Maximum number of revisions in one answer.
 const REVISIONS_MAX: usize = 200;
 
-pub const CRASH_SIGNATURE: Doc = Doc::new(
+pub(crate) const CRASH_SIGNATURE: Doc = Doc::new(
     "Generates signatures for crash data with the active rules; stores nothing",
     &[],
     AnswerDoc::Json(|| {
@@ -37,7 +37,7 @@ pub const CRASH_SIGNATURE: Doc = Doc::new(
 )
 .json(|| object(&[("jobs", list(any_object()))]));
 
-pub const FIRST_DATE: Doc = Doc::new(
+pub(crate) const FIRST_DATE: Doc = Doc::new(
     "When signatures were first and last seen, and how often; includes deleted crashes",
     &[Param::new("signatures", ParamKind::Texts, "Signatures").required()],
     AnswerDoc::Json(|| {
@@ -52,15 +52,15 @@ pub const FIRST_DATE: Doc = Doc::new(
 );
 
 /// The same with a form, for more signatures than fit into a URL.
-pub const FIRST_DATE_POSTED: Doc = FIRST_DATE.form();
+pub(crate) const FIRST_DATE_POSTED: Doc = FIRST_DATE.form();
 
-pub const EXPLANATION: Doc = Doc::new(
+pub(crate) const EXPLANATION: Doc = Doc::new(
     "How the signature of a crash was generated: the effect of each rule and list entry on each frame",
     &[Param::new("crash_id", ParamKind::CrashId, "Crash id").required()],
     AnswerDoc::Json(any_object),
 );
 
-pub const LISTS: Doc = Doc::new(
+pub(crate) const LISTS: Doc = Doc::new(
     "The signature lists as a single text",
     &[Param::new(
         "revision",
@@ -70,7 +70,7 @@ pub const LISTS: Doc = Doc::new(
     AnswerDoc::Files(&["text/plain"]),
 );
 
-pub const IMPORT: Doc = Doc::new(
+pub(crate) const IMPORT: Doc = Doc::new(
     "Activates new signature lists and updates the signatures of all affected crashes",
     &[
         Param::new(
@@ -89,13 +89,13 @@ pub const IMPORT: Doc = Doc::new(
 )
 .text();
 
-pub const REVISIONS: Doc = Doc::new(
+pub(crate) const REVISIONS: Doc = Doc::new(
     "The newest revisions of the signature lists, and the progress of updating stored crashes to each",
     &[],
     AnswerDoc::Json(|| object(&[("in_force", count()), ("revisions", list(any_object()))])),
 );
 
-pub const PREVIEW: Doc = Doc::new(
+pub(crate) const PREVIEW: Doc = Doc::new(
     "Preview of what new signature lists would change in stored crashes; changes nothing",
     &[],
     AnswerDoc::Json(any_object),
@@ -107,7 +107,7 @@ pub const PREVIEW: Doc = Doc::new(
 ///
 /// # Errors
 /// 400 if the body is not such an object or has too many jobs.
-pub fn crash_signature(app: &App, request: &Request, _: &Captures) -> Answer {
+pub(crate) fn crash_signature(app: &App, request: &Request, _: &Captures) -> Answer {
     let body: Value = serde_json::from_slice(&request.body)
         .map_err(|e| WebError::new(400, format!("the body is not valid JSON: {e}")))?;
     let jobs = body.get("jobs").and_then(Value::as_array);
@@ -149,7 +149,7 @@ fn result(signature: &Signature) -> Value {
 /// # Errors
 /// 400 if `signatures` is missing or has too many values. 503 while the store cannot be read, 500 if stored
 /// data is damaged.
-pub fn first_date(app: &App, request: &Request, _: &Captures) -> Answer {
+pub(crate) fn first_date(app: &App, request: &Request, _: &Captures) -> Answer {
     let signatures = super::bugs::asked(&request.form(), "signatures")?;
     let mut hits = Vec::new();
     for signature in signatures {
@@ -184,7 +184,7 @@ pub fn first_date(app: &App, request: &Request, _: &Captures) -> Answer {
 /// # Errors
 /// 400 if the crash id is missing or invalid, 404 if the crash does not exist or is not processed yet, 503
 /// while the store cannot be read, 500 if this crash is damaged.
-pub fn explanation(app: &App, request: &Request, _: &Captures) -> Answer {
+pub(crate) fn explanation(app: &App, request: &Request, _: &Captures) -> Answer {
     let id = crash_id(&request.query)?;
     let found = app.store.crash(id)?;
     let (seq, row) =
@@ -261,7 +261,7 @@ fn fate_word(fate: Fate) -> &'static str {
 /// # Errors
 /// 400 if `revision` is not a number, 404 if the revision does not exist. 503 while the store cannot be read,
 /// 500 if stored data is damaged.
-pub fn export(app: &App, request: &Request, _: &Captures) -> Answer {
+pub(crate) fn export(app: &App, request: &Request, _: &Captures) -> Answer {
     let texts = match request.query.number("revision", 0..)? {
         None => app.naming.active().generator.lists().texts().clone(),
         Some(revision) => texts_of(app, revision)?,
@@ -274,7 +274,7 @@ pub fn export(app: &App, request: &Request, _: &Captures) -> Answer {
 /// # Errors
 /// 400 if the lists or `based_on` are invalid, 409 if another revision became active in the meantime, 503
 /// while the store cannot be written, 500 if stored data is damaged.
-pub fn import(app: &App, request: &Request, _: &Captures) -> Answer {
+pub(crate) fn import(app: &App, request: &Request, _: &Captures) -> Answer {
     let texts = texts_in(&request.body)?;
     let based_on = request.query.number("based_on", 0..)?;
     let based_on = based_on.unwrap_or_else(|| app.naming.active().revision);
@@ -293,7 +293,7 @@ pub fn import(app: &App, request: &Request, _: &Captures) -> Answer {
 ///
 /// # Errors
 /// 503 while the store cannot be read, 500 if stored data is damaged.
-pub fn revisions(app: &App, _: &Request, _: &Captures) -> Answer {
+pub(crate) fn revisions(app: &App, _: &Request, _: &Captures) -> Answer {
     let resigns = app.store.resigns(REVISIONS_MAX)?;
     let moment = |ms: i64| Timestamp::from_ms(ms).rfc3339();
     let mut out = Vec::new();
@@ -329,7 +329,7 @@ pub fn revisions(app: &App, _: &Request, _: &Captures) -> Answer {
 ///
 /// # Errors
 /// 400 if the lists are invalid. 503 while the store cannot be read, 500 if stored data is damaged.
-pub fn preview(app: &App, request: &Request, _: &Captures) -> Answer {
+pub(crate) fn preview(app: &App, request: &Request, _: &Captures) -> Answer {
     let texts = texts_in(&request.body)?;
     let preview = app.naming.preview(texts).map_err(refused)?;
     Ok(Response::json(&previewed(app, &preview)?))
@@ -377,7 +377,7 @@ fn texts_in(body: &[u8]) -> Result<ListTexts, WebError> {
 ///
 /// # Errors
 /// 404 if the revision does not exist. 503 while the store cannot be read, 500 if stored data is damaged.
-pub fn texts_of(app: &App, revision: u64) -> Result<ListTexts, WebError> {
+pub(crate) fn texts_of(app: &App, revision: u64) -> Result<ListTexts, WebError> {
     if revision == 0 {
         return Ok(ListTexts::builtin());
     }
@@ -388,7 +388,7 @@ pub fn texts_of(app: &App, revision: u64) -> Result<ListTexts, WebError> {
 }
 
 /// The author of a change of lists: the account, or the given name if the caller has no account.
-pub fn author(request: &Request, name: Option<&str>) -> String {
+pub(crate) fn author(request: &Request, name: Option<&str>) -> String {
     match name.map(str::trim).filter(|name| !name.is_empty()) {
         Some(name) if request.caller.user.is_none() => {
             name.chars().take(limits::NAME_CHARS_MAX).collect()
@@ -397,7 +397,7 @@ pub fn author(request: &Request, name: Option<&str>) -> String {
     }
 }
 
-pub fn comment(text: &str) -> String {
+pub(crate) fn comment(text: &str) -> String {
     text.trim()
         .chars()
         .take(limits::COMMENT_CHARS_MAX)
@@ -405,7 +405,7 @@ pub fn comment(text: &str) -> String {
 }
 
 /// The answer for lists that were refused.
-pub fn refused(error: ReviseError) -> WebError {
+pub(crate) fn refused(error: ReviseError) -> WebError {
     match error {
         ReviseError::List(error) => WebError::bad("lists", error.to_string()),
         ReviseError::Outdated { active } => WebError::new(

@@ -29,14 +29,14 @@ const FOUND: AnswerDoc = AnswerDoc::Json(|| {
     json!({ "anyOf": [found, understood] })
 });
 
-pub const SEARCH: Doc = Doc::new(
+pub(crate) const SEARCH: Doc = Doc::new(
     "Searches and counts crashes. Protected fields are omitted if the caller does not have the scope read:protected",
     &[],
     FOUND,
 )
 .search();
 
-pub const UNREDACTED: Doc = Doc::new(
+pub(crate) const UNREDACTED: Doc = Doc::new(
     "The same as SuperSearch, but requires the scope read:protected",
     &[],
     FOUND,
@@ -50,7 +50,7 @@ pub const UNREDACTED: Doc = Doc::new(
 ///
 /// # Errors
 /// 400 if the search is invalid or exceeds its limits, 503 while the index cannot answer.
-pub fn supersearch(app: &App, request: &Request, _: &Captures) -> Answer {
+pub(crate) fn supersearch(app: &App, request: &Request, _: &Captures) -> Answer {
     let query = parsed(app, request, &request.query.0)?;
     let wants_query = request.query.get("_return_query");
     if wants_query.is_some_and(|text| matches!(text, "1" | "true" | "True" | "t" | "y" | "yes")) {
@@ -108,7 +108,7 @@ fn to_json(query: &Query, result: &SearchResult) -> Value {
     json!({ "hits": hits, "total": result.total, "facets": facets, "errors": [] })
 }
 
-pub const FIELDS: Doc = Doc::new(
+pub(crate) const FIELDS: Doc = Doc::new(
     "All fields by name: type, annotation, unit, description and visibility",
     &[],
     AnswerDoc::Json(|| json!({ "type": "object", "additionalProperties": any_object() })),
@@ -118,7 +118,7 @@ pub const FIELDS: Doc = Doc::new(
 ///
 /// # Errors
 /// Never fails. All handlers have this type.
-pub fn fields(app: &App, request: &Request, _: &Captures) -> Answer {
+pub(crate) fn fields(app: &App, request: &Request, _: &Captures) -> Answer {
     let fields = app.catalogue.all().iter();
     let fields: Map<String, Value> = fields
         .filter(|field| !field.is_protected() || request.sees_protected())

@@ -19,7 +19,7 @@ use crate::web::{Captures, Request, Response, WebError};
 ///
 /// # Errors
 /// 404 if the URL does not end with `:checkStatus`.
-pub fn status(app: &App, _: &Request, captures: &Captures) -> Result<Response, WebError> {
+pub(crate) fn status(app: &App, _: &Request, captures: &Captures) -> Result<Response, WebError> {
     let known = captures
         .get("id_and_verb")
         .strip_suffix(":checkStatus")
@@ -37,7 +37,7 @@ pub fn status(app: &App, _: &Request, captures: &Captures) -> Result<Response, W
 ///
 /// # Errors
 /// Never fails. All handlers have this type.
-pub fn create(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn create(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let key = format!("{:032x}", (app.random)());
     let mut url = format!("{}/v1/uploads/{key}", app.address(request));
     // The client sends its key with every request except the upload itself, which goes to exactly this URL.
@@ -52,7 +52,12 @@ pub fn create(app: &App, request: &Request, _: &Captures) -> Result<Response, We
 ///
 /// # Errors
 /// As for [`symbols::upload()`].
-pub fn put(app: &App, request: &Request, _: &Captures, body: File) -> Result<Response, WebError> {
+pub(crate) fn put(
+    app: &App,
+    request: &Request,
+    _: &Captures,
+    body: File,
+) -> Result<Response, WebError> {
     symbols::upload(app, request, &Captures::default(), body)
 }
 
@@ -61,7 +66,11 @@ pub fn put(app: &App, request: &Request, _: &Captures, body: File) -> Result<Res
 /// # Errors
 /// 404 if the URL does not end with `:complete`, 400 if the body lacks a value or no symbols with this debug
 /// id are stored, 503 if the name cannot be stored, 500 if stored data is damaged.
-pub fn complete(app: &App, request: &Request, captures: &Captures) -> Result<Response, WebError> {
+pub(crate) fn complete(
+    app: &App,
+    request: &Request,
+    captures: &Captures,
+) -> Result<Response, WebError> {
     if !captures.get("key_and_verb").ends_with(":complete") {
         return Err(WebError::not_found("this URL must end with :complete"));
     }

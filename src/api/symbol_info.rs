@@ -15,7 +15,7 @@ const FINDINGS_MAX: usize = 1_000;
 
 const HITS: AnswerDoc = AnswerDoc::Json(|| object(&[("hits", list(any_object()))]));
 
-pub const MISSING: Doc = Doc::new(
+pub(crate) const MISSING: Doc = Doc::new(
     "Modules without symbols, with the cause and the fix; sorted by affected crashes",
     &[
         Param::new("product", ParamKind::Text, "Product"),
@@ -29,7 +29,7 @@ pub const MISSING: Doc = Doc::new(
     HITS,
 );
 
-pub const SYMBOLS: Doc = Doc::new(
+pub(crate) const SYMBOLS: Doc = Doc::new(
     "Modules with stored symbols, by debug id, code id or debug file",
     &[
         Param::new("debug_id", ParamKind::Text, "Debug id"),
@@ -45,7 +45,7 @@ pub const SYMBOLS: Doc = Doc::new(
 /// # Errors
 /// 400 if `_results_number` is not a number in its range. 503 while the store cannot be read, 500 if stored
 /// data is damaged.
-pub fn missing(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn missing(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let params = &request.query;
     let limit = params.number("_results_number", 0..=FINDINGS_MAX)?;
     let limit = limit.unwrap_or(FINDINGS_DEFAULT);
@@ -61,7 +61,7 @@ pub fn missing(app: &App, request: &Request, _: &Captures) -> Result<Response, W
 /// # Errors
 /// 400 if none of these parameters is present. 503 while the store cannot be read, 500 if stored data is
 /// damaged.
-pub fn symbols(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn symbols(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let params = &request.query;
     let rows = if let Some(id) = params.get("debug_id") {
         let row = app.store.symbols_of(&id.to_ascii_uppercase())?;

@@ -41,7 +41,11 @@ enum Wanted {
 /// # Errors
 /// 503 while the store cannot be read, 500 if the file or stored data cannot be read. A file that is not
 /// stored is not an error, but an answer with status 404.
-pub fn download(app: &App, request: &Request, captures: &Captures) -> Result<Response, WebError> {
+pub(crate) fn download(
+    app: &App,
+    request: &Request,
+    captures: &Captures,
+) -> Result<Response, WebError> {
     // The key may have a prefix in front of the id, which says what kind of id it is.
     let [name, key, file] = ["file", "id", "name"].map(|segment| captures.get(segment));
     if is_other_form(file) {
@@ -69,7 +73,11 @@ pub fn download(app: &App, request: &Request, captures: &Captures) -> Result<Res
 /// # Errors
 /// 503 while the store cannot be read, 500 if the file or stored data cannot be read. A file that is not
 /// stored is not an error, but an answer with status 404.
-pub fn debuginfod(app: &App, request: &Request, captures: &Captures) -> Result<Response, WebError> {
+pub(crate) fn debuginfod(
+    app: &App,
+    request: &Request,
+    captures: &Captures,
+) -> Result<Response, WebError> {
     let [id, what] = ["build_id", "what"].map(|segment| captures.get(segment));
     let wanted = match what {
         "debuginfo" => Wanted::Debug,

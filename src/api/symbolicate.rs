@@ -14,7 +14,7 @@ use crate::web::{Captures, Request, Response, WebError};
 /// # Errors
 /// 400 if the body is not a valid job or exceeds a limit. 503 if the process that reads the symbols failed or
 /// took too long; the client can try again later, or with fewer frames.
-pub fn v5(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn v5(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let body: Value = serde_json::from_slice(&request.body)
         .map_err(|error| WebError::new(400, format!("the body is not valid JSON: {error}")))?;
     let jobs: Vec<&Value> = match body.get("jobs") {

@@ -19,7 +19,7 @@ use crate::web::{Captures, JSON, Request, Response, WebError};
 /// the form has too many parts, 415 for an unknown encoding, 503 if the symbols cannot be stored, 500 if
 /// stored data is damaged. If no file is accepted, the answer has status 400 and the reason for each file. If
 /// one cannot be stored, it has status 503.
-pub fn upload(
+pub(crate) fn upload(
     app: &App,
     request: &Request,
     captures: &Captures,
@@ -131,7 +131,7 @@ fn file(base: &str, verdict: &Verdict, upload: &Upload) -> Value {
 }
 
 /// JSON for clients that search the text for `"name": "value"`.
-pub fn spaced(pairs: &[(&str, &str)]) -> Response {
+pub(crate) fn spaced(pairs: &[(&str, &str)]) -> Response {
     let members: Vec<String> = pairs
         .iter()
         .map(|(name, value)| format!("{}: {}", json!(name), json!(value)))

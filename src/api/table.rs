@@ -10,7 +10,7 @@ const CSV: &str = "text/csv; charset=utf-8";
 ///
 /// # Errors
 /// 500 if a row cannot be written as CSV.
-pub fn csv<Row: IntoIterator<Item = String>>(
+pub(crate) fn csv<Row: IntoIterator<Item = String>>(
     name: &str,
     header: &[&str],
     rows: impl IntoIterator<Item = Row>,
@@ -30,7 +30,10 @@ pub fn csv<Row: IntoIterator<Item = String>>(
 ///
 /// # Errors
 /// 500 if the cells cannot be written as CSV.
-pub fn row(bytes: &mut Vec<u8>, cells: impl IntoIterator<Item = String>) -> Result<(), WebError> {
+pub(crate) fn row(
+    bytes: &mut Vec<u8>,
+    cells: impl IntoIterator<Item = String>,
+) -> Result<(), WebError> {
     let mut writer = csv::Writer::from_writer(bytes);
     let written = writer.write_record(cells.into_iter().map(inert));
     let written = written.and_then(|()| writer.flush().map_err(csv::Error::from));
@@ -38,7 +41,7 @@ pub fn row(bytes: &mut Vec<u8>, cells: impl IntoIterator<Item = String>) -> Resu
 }
 
 /// The value of a column as one cell. The values of a list are separated by semicolons.
-pub fn cell_of(value: Value) -> String {
+pub(crate) fn cell_of(value: Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text,

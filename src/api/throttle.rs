@@ -11,7 +11,7 @@ use crate::web::{Captures, Request, Response, WebError};
 const DAYS_DEFAULT: u32 = 7;
 const DAYS_MAX: u32 = 366;
 
-pub const COUNTS: Doc = Doc::new(
+pub(crate) const COUNTS: Doc = Doc::new(
     "Number of reports by day, throttle rule, outcome, product and version, including discarded reports",
     &[Param::new(
         "days",
@@ -35,7 +35,7 @@ pub const COUNTS: Doc = Doc::new(
 /// # Errors
 /// 400 if `days` is not a number in its range, 503 while the store cannot be read or written, 500 if stored
 /// data is damaged.
-pub fn counts(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn counts(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let days = request.query.number("days", 0..=DAYS_MAX)?;
     let days = days.unwrap_or(DAYS_DEFAULT);
     let today = app.clock.now().day();

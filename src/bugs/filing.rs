@@ -17,18 +17,18 @@ const VALUE_CHARS_MAX: usize = 255;
 const TITLE_CHARS_MAX: usize = 255;
 
 /// The crash about which a bug is filed.
-pub struct Filing<'a> {
-    pub processed: &'a ProcessedCrash,
+pub(crate) struct Filing<'a> {
+    pub(crate) processed: &'a ProcessedCrash,
     /// URL of its report, including the scheme.
-    pub crash_url: &'a str,
+    pub(crate) crash_url: &'a str,
     /// URL of the page of its signature, including the scheme.
-    pub signature_url: &'a str,
+    pub(crate) signature_url: &'a str,
 }
 
 impl Filing<'_> {
     /// The URL of the template for this crash. Removes frames from the outermost end until the URL is short
     /// enough for trackers.
-    pub fn address(&self, template: &UrlTemplate) -> String {
+    pub(crate) fn address(&self, template: &UrlTemplate) -> String {
         let mut stack = self.stack();
         loop {
             let url = template.fill(&self.values(&stack));

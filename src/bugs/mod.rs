@@ -15,7 +15,7 @@ pub struct BugKey {
     /// The usual form of the id: `1234567`, `owner/repo#12`, `APP-7`.
     pub id: String,
     /// URL of the tracker, without a trailing slash.
-    pub tracker: String,
+    pub(crate) tracker: String,
 }
 
 /// The tracker's data about a bug; empty until the first request.

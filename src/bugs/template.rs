@@ -23,7 +23,7 @@ macro_rules! placeholders {
         /// The values of the placeholders, not encoded.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct Values {
-            $( #[doc = $doc] pub $name: String, )*
+            $( #[doc = $doc] pub(crate) $name: String, )*
         }
 
         impl Values {
@@ -36,7 +36,7 @@ macro_rules! placeholders {
         }
 
         /// The names of all placeholders.
-        pub const PLACEHOLDERS: &[&str] = &[$( stringify!($name) ),*];
+        pub(crate) const PLACEHOLDERS: &[&str] = &[$( stringify!($name) ),*];
     };
 }
 
@@ -183,14 +183,14 @@ impl UrlTemplate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     /// Text of the link.
-    pub name: String,
+    pub(crate) name: String,
     /// The product whose crashes have the link; empty for all.
-    pub product: String,
-    pub url: UrlTemplate,
+    pub(crate) product: String,
+    pub(crate) url: UrlTemplate,
 }
 
 impl Template {
-    pub fn fits(&self, product: &str) -> bool {
+    pub(crate) fn fits(&self, product: &str) -> bool {
         self.product.is_empty() || self.product == product
     }
 }

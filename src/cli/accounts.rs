@@ -14,7 +14,7 @@ use crate::client::{self, Sent};
 use crate::clock::{Clock, SystemClock};
 
 #[derive(clap::Args)]
-pub struct UserArgs {
+pub(crate) struct UserArgs {
     #[command(subcommand)]
     command: UserCommand,
 }
@@ -35,7 +35,7 @@ enum UserCommand {
 }
 
 #[derive(clap::Args)]
-pub struct TokenArgs {
+pub(crate) struct TokenArgs {
     #[command(subcommand)]
     command: TokenCommand,
 }

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::http;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,
 }

@@ -11,7 +11,7 @@ use crate::symbols::native::{self, OtherFiles};
 use crate::symbols::{Map, cabinet};
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Memory in addition to the file
     #[arg(long, value_name = "N")]
     memory_bytes: u64,
@@ -33,7 +33,7 @@ pub struct Args {
     name: String,
 }
 
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     // A copy of the handle, so that we need not hold the lock on standard input. A confined process can
     // neither open nor copy a handle. No byte of the file has been read before.
     #[cfg(unix)]

@@ -8,7 +8,7 @@ use crate::addresses::Listen;
 use crate::demo;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Address to bind instead of the configured address; port 0 means any free port
     #[arg(long, value_name = "ADDR")]
     listen: Option<Listen>,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Folder for the pages: crashkeep.1 and one for each command
     folder: PathBuf,
 }

@@ -10,7 +10,7 @@ use crate::appliance;
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args)]
-pub struct Args {}
+pub(crate) struct Args {}
 
 pub(super) fn run(_: Args, common: &Common) -> anyhow::Result<ExitCode> {
     let config = common.config()?;

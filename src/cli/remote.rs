@@ -16,7 +16,7 @@ const VARIABLE: &str = "CRASHKEEP_TOKEN";
 pub(super) struct Remote {
     /// Use this running server, such as https://crashes.example.org, instead of the data directory
     #[arg(long, value_name = "URL")]
-    pub server: Option<String>,
+    pub(crate) server: Option<String>,
     /// Token for that server; other users can see it in the process list, so prefer --token-file
     #[arg(
         long,
@@ -33,7 +33,7 @@ pub(super) struct Remote {
 
 impl Remote {
     /// The token to send, if any.
-    pub fn token(&self, common: &Common) -> anyhow::Result<Option<String>> {
+    pub(crate) fn token(&self, common: &Common) -> anyhow::Result<Option<String>> {
         let Some(server) = &self.server else {
             return Ok(None);
         };

@@ -16,7 +16,7 @@ const WAITS: u8 = 1;
 const FAILED: u8 = 2;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Confirm the pass that is on hold; without a running server: run one pass
     #[arg(long)]
     confirm: bool,

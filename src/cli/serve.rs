@@ -14,7 +14,7 @@ use crate::config::{Config, ConfigError, Setting, Source};
 use crate::http;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Address to bind instead of the configured address; port 0 means any free port
     #[arg(long, value_name = "ADDR")]
     listen: Option<Listen>,
@@ -74,11 +74,11 @@ fn announce(appliance: &Appliance) {
 /// What every command that runs a server needs: the log, the signals, and the path of its own program.
 pub(super) struct Running {
     signals: Signals,
-    pub program: PathBuf,
+    pub(crate) program: PathBuf,
 }
 
 impl Running {
-    pub fn begin() -> anyhow::Result<Self> {
+    pub(crate) fn begin() -> anyhow::Result<Self> {
         // JSON, so that a line end in data from a client cannot forge a line.
         tracing_subscriber::fmt()
             .json()
@@ -96,7 +96,7 @@ impl Running {
     }
 
     /// Prints that the server listens, and serves until a signal arrives. SIGHUP reloads the configuration.
-    pub fn serve(
+    pub(crate) fn serve(
         mut self,
         appliance: Appliance,
         read: impl Fn() -> Result<Config, ConfigError>,

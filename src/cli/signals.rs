@@ -6,11 +6,11 @@ pub(super) use system::{SIGHUP, Signals, watch};
 mod system {
     use std::io;
 
-    pub use signal_hook::consts::SIGHUP;
+    pub(crate) use signal_hook::consts::SIGHUP;
     use signal_hook::consts::{SIGINT, SIGTERM};
-    pub use signal_hook::iterator::Signals;
+    pub(crate) use signal_hook::iterator::Signals;
 
-    pub fn watch() -> io::Result<Signals> {
+    pub(crate) fn watch() -> io::Result<Signals> {
         Signals::new([SIGTERM, SIGINT, SIGHUP])
     }
 }
@@ -26,13 +26,13 @@ mod system {
     use signal_hook::consts::{SIGINT, SIGTERM};
     use signal_hook::flag;
 
-    pub const SIGHUP: i32 = 1;
+    pub(crate) const SIGHUP: i32 = 1;
     const LOOK_EVERY: Duration = Duration::from_millis(50);
 
     /// The last signal that arrived, or 0.
-    pub struct Signals(Arc<AtomicUsize>);
+    pub(crate) struct Signals(Arc<AtomicUsize>);
 
-    pub fn watch() -> io::Result<Signals> {
+    pub(crate) fn watch() -> io::Result<Signals> {
         let arrived = Arc::new(AtomicUsize::new(0));
         for signal in [SIGTERM, SIGINT] {
             flag::register_usize(signal, arrived.clone(), signal as usize)?;
@@ -41,7 +41,7 @@ mod system {
     }
 
     impl Signals {
-        pub fn forever(&mut self) -> impl Iterator<Item = i32> {
+        pub(crate) fn forever(&mut self) -> impl Iterator<Item = i32> {
             std::iter::repeat_with(|| {
                 loop {
                     match self.0.swap(0, Ordering::Relaxed) {

@@ -22,7 +22,7 @@ const WAITING_BATCHES_MAX: usize = 2;
 const WORKERS_MAX: usize = 8;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// `socorro` gives exactly siggen's results; `crashkeep` fixes some of them, see docs/signatures.md
     #[arg(long, default_value = "socorro")]
     ruleset: Ruleset,
@@ -34,7 +34,7 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let lists = match &args.lists {
         Some(folder) => Lists::load(folder)?,
         None => Lists::builtin(),

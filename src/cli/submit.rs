@@ -10,7 +10,7 @@ use crate::client::{Form, Sent};
 use crate::crash::raw::MAIN_DUMP;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The collector, such as https://crashes.example.org/submit
     url: String,
     /// Minidump, sent as upload_file_minidump or as NAME; can be repeated
@@ -21,7 +21,7 @@ pub struct Args {
     annotations: Vec<String>,
 }
 
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut form = Form::new();
     for annotation in &args.annotations {
         let Some((key, value)) = annotation.split_once('=') else {

@@ -87,7 +87,7 @@ macro_rules! settings {
             const LISTS: &'static [&'static str] = &[$( stringify!($list) ),*];
 
             /// All settings: section, key, value as TOML, and the source of the value.
-            pub fn entries(&self) -> Vec<(&'static str, &'static str, String, &Source)> {
+            pub(crate) fn entries(&self) -> Vec<(&'static str, &'static str, String, &Source)> {
                 vec![$($( (
                     stringify!($section),
                     stringify!($key),
@@ -98,7 +98,7 @@ macro_rules! settings {
 
             /// Keeps the values of `running` for settings that cannot change while the server runs. Returns
             /// the names of those settings whose new value differs.
-            pub fn keep_started(&mut self, running: &Config) -> Vec<String> {
+            pub(crate) fn keep_started(&mut self, running: &Config) -> Vec<String> {
                 let mut waiting = Vec::new();
                 $($( if settings!(@fixed $($fixed)?) {
                     let (now, then) = (&mut self.$section.$key, &running.$section.$key);
@@ -118,7 +118,7 @@ macro_rules! settings {
             }
 
             /// All entries of all lists: name of the list, the entry as TOML, and its source.
-            pub fn list_entries(&self) -> Vec<(&'static str, String, &Source)> {
+            pub(crate) fn list_entries(&self) -> Vec<(&'static str, String, &Source)> {
                 let mut entries = Vec::new();
                 $(
                     let printed = self.$list.value.iter().map(Entry::print);

@@ -7,7 +7,7 @@ use super::setting::Source;
 /// The configuration is invalid. The message names the file and line, and what is accepted.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct ConfigError(pub String);
+pub struct ConfigError(pub(crate) String);
 
 pub(super) struct File<'a> {
     pub(super) name: &'a str,

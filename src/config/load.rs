@@ -12,7 +12,7 @@ impl Config {
     ///
     /// # Errors
     /// The file is invalid, cannot be read, or is missing although it is `required`.
-    pub fn load(path: &Path, required: bool) -> Result<Self, ConfigError> {
+    pub(crate) fn load(path: &Path, required: bool) -> Result<Self, ConfigError> {
         match std::fs::read_to_string(path) {
             Ok(text) => Self::parse(&path.display().to_string(), &text),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && !required => Ok(Self::default()),

@@ -6,7 +6,7 @@ use super::value::{Value, words};
 
 /// The name of a ruleset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RulesetName(pub &'static str);
+pub struct RulesetName(pub(crate) &'static str);
 
 impl Value for RulesetName {
     const FORM: &'static str = "\"crashkeep\" or \"socorro\"";
@@ -26,7 +26,7 @@ impl Value for RulesetName {
 
 /// Names of annotations, written as a list or separated by spaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Keys(pub Vec<String>);
+pub struct Keys(pub(crate) Vec<String>);
 
 impl Value for Keys {
     const FORM: &'static str = "names of annotations such as \"InstallTime guid\" between spaces";

@@ -20,7 +20,7 @@ impl Value for Listen {
 
 /// The address of an optional listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MaybeListen(pub Option<Listen>);
+pub struct MaybeListen(pub(crate) Option<Listen>);
 
 impl Value for MaybeListen {
     const FORM: &'static str = "an address and port such as \"0.0.0.0:8001\", or \"\" for none";
@@ -41,8 +41,8 @@ impl Value for MaybeListen {
 /// The listeners that use TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TlsFor {
-    pub listen: bool,
-    pub collector_listen: bool,
+    pub(crate) listen: bool,
+    pub(crate) collector_listen: bool,
 }
 
 impl Value for TlsFor {
@@ -104,7 +104,7 @@ impl Value for TrustedProxies {
 
 /// URL of a tracker without a trailing slash; empty for none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrackerUrl(pub String);
+pub struct TrackerUrl(pub(crate) String);
 
 impl Value for TrackerUrl {
     const FORM: &'static str =
@@ -123,7 +123,7 @@ impl Value for TrackerUrl {
 
 /// Scheme, host and port of URLs, without a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origins(pub Vec<String>);
+pub struct Origins(pub(crate) Vec<String>);
 
 impl Value for Origins {
     const FORM: &'static str =
@@ -146,7 +146,7 @@ impl Value for Origins {
 
 /// Paths on this server, without a trailing slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Paths(pub Vec<String>);
+pub struct Paths(pub(crate) Vec<String>);
 
 impl Value for Paths {
     const FORM: &'static str =
@@ -178,11 +178,11 @@ impl Value for Paths {
 
 /// Origins of other sites, or `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CorsOrigins(pub Vec<String>);
+pub struct CorsOrigins(pub(crate) Vec<String>);
 
 impl CorsOrigins {
     /// True if pages of this origin are allowed.
-    pub fn allow(&self, origin: &str) -> bool {
+    pub(crate) fn allow(&self, origin: &str) -> bool {
         self.0
             .iter()
             .any(|known| known == "*" || known.eq_ignore_ascii_case(origin))

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Where the value of a setting came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     Default,
     File {
         name: String,
@@ -26,8 +26,8 @@ impl fmt::Display for Source {
 
 #[derive(Clone, Debug)]
 pub struct Setting<T> {
-    pub value: T,
-    pub source: Source,
+    pub(crate) value: T,
+    pub(crate) source: Source,
 }
 
 impl<T> std::ops::Deref for Setting<T> {

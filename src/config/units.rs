@@ -9,7 +9,7 @@ use super::value::{Value, integer};
 
 /// A number of bytes, written as a number or with a unit: `"100 MiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size(pub u64);
+pub struct Size(pub(crate) u64);
 
 const SIZE_UNITS: [(&str, u64); 4] = [
     ("GiB", 1 << 30),
@@ -47,7 +47,7 @@ impl Value for Size {
 
 /// A length of time, written with a unit: `"60 s"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub Duration);
+pub struct Span(pub(crate) Duration);
 
 const SPAN_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("min", 60_000), ("s", 1_000), ("ms", 1)];
 
@@ -70,7 +70,7 @@ impl Value for Span {
 
 /// A number of days, 1 or more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Days(pub u32);
+pub struct Days(pub(crate) u32);
 
 impl Value for Days {
     const FORM: &'static str = "a whole number of days, 1 to 36500";

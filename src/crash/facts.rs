@@ -13,7 +13,7 @@ pub enum System {
 impl System {
     pub const ALL: [System; 4] = [Self::Windows, Self::Mac, Self::Linux, Self::Other];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Windows => "Windows",
             Self::Mac => "macOS",
@@ -23,7 +23,7 @@ impl System {
     }
 
     /// The system of a platform name such as `Windows NT`. Only its first three letters count.
-    pub fn of(platform: &str) -> Self {
+    pub(crate) fn of(platform: &str) -> Self {
         let begins = |with: &str| {
             let head = platform.as_bytes().get(..with.len());
             head.is_some_and(|head| head.eq_ignore_ascii_case(with.as_bytes()))

@@ -11,11 +11,11 @@ pub struct Lack {
     pub debug_file: String,
     /// If the dump has no record of the debug file: the code id, with the program as the file.
     pub debug_id: String,
-    pub what: What,
+    pub(crate) what: What,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum What {
+pub(crate) enum What {
     /// The module has no symbols.
     Symbols,
     /// The symbols have no functions: only exported functions have names.
@@ -29,7 +29,7 @@ impl What {
         [(What::Functions, " functions"), (What::Unwind, " unwind")];
 
     /// How much the crash lacks. Symbols that have functions or unwind rules only are better than none.
-    pub fn weight(self) -> u64 {
+    pub(crate) fn weight(self) -> u64 {
         match self {
             Self::Symbols => 3,
             Self::Functions | Self::Unwind => 1,
@@ -47,7 +47,7 @@ impl fmt::Display for Lack {
 
 impl Lack {
     /// Whether only the program is known. Code ids are shorter than debug ids.
-    pub fn is_of_program(&self) -> bool {
+    pub(crate) fn is_of_program(&self) -> bool {
         self.debug_id.len() < *DEBUG_ID_DIGITS.start()
     }
 

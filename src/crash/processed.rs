@@ -7,27 +7,27 @@ use serde_json::{Map, Value};
 use super::walk::Walk;
 
 /// Prefix of the keys of dumps other than the main one. No field has this prefix.
-pub const OTHER_DUMP_PREFIX: &str = "upload_file_minidump_";
+pub(crate) const OTHER_DUMP_PREFIX: &str = "upload_file_minidump_";
 
 /// A parsed processed crash from the store.
 #[derive(Debug, Default)]
-pub struct ProcessedCrash {
+pub(crate) struct ProcessedCrash {
     /// Every key except those of walks, in the order of processing.
-    pub fields: Map<String, Value>,
-    pub walk: Option<Walk>,
+    pub(crate) fields: Map<String, Value>,
+    pub(crate) walk: Option<Walk>,
     /// The report's other dumps, by name.
-    pub other_dumps: Vec<(String, OtherDump)>,
+    pub(crate) other_dumps: Vec<(String, OtherDump)>,
 }
 
 /// A dump other than the main one.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct OtherDump {
+pub(crate) struct OtherDump {
     /// The result of the walk, in Socorro's words.
     #[serde(rename = "mdsw_status_string")]
-    pub status: Option<String>,
+    pub(crate) status: Option<String>,
     #[serde(rename = "json_dump")]
-    pub walk: Option<Walk>,
+    pub(crate) walk: Option<Walk>,
 }
 
 #[derive(Deserialize)]
@@ -43,7 +43,7 @@ impl ProcessedCrash {
     ///
     /// # Errors
     /// `json` is not a processed crash.
-    pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
         let stored: Stored = serde_json::from_slice(json)?;
         let walk = stored
             .json_dump
@@ -69,13 +69,13 @@ impl ProcessedCrash {
     }
 
     /// Writes a processed crash in the form that is parsed: fields first, the walk (as JSON) last.
-    pub fn write(fields: &Map<String, Value>, walk: Option<&str>) -> Vec<u8> {
+    pub(crate) fn write(fields: &Map<String, Value>, walk: Option<&str>) -> Vec<u8> {
         let json = serde_json::to_vec(fields).expect("a map of JSON values is JSON");
         Self::with_walk(json, walk)
     }
 
     /// Appends the walk to the fields. `json` is an object with the fields.
-    pub fn with_walk(mut json: Vec<u8>, walk: Option<&str>) -> Vec<u8> {
+    pub(crate) fn with_walk(mut json: Vec<u8>, walk: Option<&str>) -> Vec<u8> {
         if let Some(walk) = walk {
             // The walk's text is copied: parsing it and writing it again would cost more than all the rest of
             // processing.
@@ -91,7 +91,7 @@ impl ProcessedCrash {
     ///
     /// # Errors
     /// `json` is not an object, so it is not a processed crash.
-    pub fn edited(
+    pub(crate) fn edited(
         json: &[u8],
         change: impl FnOnce(&mut Map<String, Value>),
     ) -> Result<Vec<u8>, serde_json::Error> {
@@ -104,7 +104,7 @@ impl ProcessedCrash {
     }
 
     /// A field's value as text, unless it is missing or empty.
-    pub fn text(&self, key: &str) -> Option<String> {
+    pub(crate) fn text(&self, key: &str) -> Option<String> {
         match self.fields.get(key)? {
             Value::Null => None,
             Value::String(text) if text.is_empty() => None,

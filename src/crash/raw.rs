@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 
 /// Keys of annotations that the server itself reads, in the field's vocabulary.
-pub mod key {
-    pub const PRODUCT: &str = "ProductName";
-    pub const VERSION: &str = "Version";
-    pub const PROCESS_TYPE: &str = "ProcessType";
-    pub const RELEASE_CHANNEL: &str = "ReleaseChannel";
-    pub const BUILD_ID: &str = "BuildID";
+pub(crate) mod key {
+    pub(crate) const PRODUCT: &str = "ProductName";
+    pub(crate) const VERSION: &str = "Version";
+    pub(crate) const PROCESS_TYPE: &str = "ProcessType";
+    pub(crate) const RELEASE_CHANNEL: &str = "ReleaseChannel";
+    pub(crate) const BUILD_ID: &str = "BuildID";
 }
 
 /// The name under which every client sends its dump.
-pub const MAIN_DUMP: &str = "upload_file_minidump";
+pub(crate) const MAIN_DUMP: &str = "upload_file_minidump";
 
 /// Everything in a report except the bytes of its parts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub struct RawCrash {
 
 impl RawCrash {
     /// An annotation's value, unless it is missing or blank.
-    pub fn annotation(&self, key: &str) -> Option<&str> {
+    pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations
             .get(key)
             .map(|v| v.trim())
@@ -42,10 +42,10 @@ pub struct Metadata {
     /// Milliseconds since 1970, UTC.
     pub received_at_ms: i64,
     /// `json` if the annotations came in one JSON part, otherwise `multipart`.
-    pub payload: String,
-    pub payload_compressed: bool,
+    pub(crate) payload: String,
+    pub(crate) payload_compressed: bool,
     /// Bytes of the body after decompression.
-    pub payload_bytes: u64,
+    pub(crate) payload_bytes: u64,
     pub user_agent: Option<String>,
     /// Irregularities that the collector noticed: what it repaired, parts that it renamed.
     pub collector_notes: Vec<String>,
@@ -53,11 +53,11 @@ pub struct Metadata {
     pub throttle_rule: String,
     /// Set if the installation crashes in a loop: the seconds within which its last crashes arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub crash_loop_s: Option<u64>,
+    pub(crate) crash_loop_s: Option<u64>,
 }
 
 impl Metadata {
-    pub fn received_at(&self) -> Timestamp {
+    pub(crate) fn received_at(&self) -> Timestamp {
         Timestamp::from_ms(self.received_at_ms)
     }
 }
@@ -87,7 +87,7 @@ pub struct Part {
 
 impl Part {
     /// SHA-256 of the bytes as received, in lower-case hexadecimal.
-    pub fn sha256_hex(&self) -> String {
+    pub(crate) fn sha256_hex(&self) -> String {
         self.sha256.iter().map(|b| format!("{b:02x}")).collect()
     }
 }

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 /// Length of a debug id: 32 hex digits of GUID and 1 to 8 of age. Shorter ids are code ids of programs.
-pub const DEBUG_ID_DIGITS: std::ops::RangeInclusive<usize> = 33..=40;
+pub(crate) const DEBUG_ID_DIGITS: std::ops::RangeInclusive<usize> = 33..=40;
 
 /// The format of an upload. Its content determines it, never its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// The text of a Breakpad symbol file.
     Sym,
     Elf,
@@ -23,7 +23,7 @@ pub enum Kind {
 
 impl Kind {
     /// Name for users.
-    pub fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Sym => "Breakpad symbol file",
             Self::Elf => "ELF file",
@@ -36,7 +36,7 @@ impl Kind {
     }
 
     /// Name for file names and programs.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Sym => "sym",
             Self::Elf => "elf",
@@ -51,38 +51,38 @@ impl Kind {
 
 /// The number of records of each kind in a symbol file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Content {
-    pub functions: u64,
-    pub lines: u64,
-    pub inlines: u64,
-    pub publics: u64,
+pub(crate) struct Content {
+    pub(crate) functions: u64,
+    pub(crate) lines: u64,
+    pub(crate) inlines: u64,
+    pub(crate) publics: u64,
     /// `STACK CFI INIT`.
-    pub cfi: u64,
+    pub(crate) cfi: u64,
     /// `STACK WIN`.
-    pub win: u64,
+    pub(crate) win: u64,
 }
 
 impl Content {
     /// Whether it has functions, and not only exported symbols.
-    pub fn has_functions(&self) -> bool {
+    pub(crate) fn has_functions(&self) -> bool {
         self.functions > 0
     }
 
     /// Whether it has unwind rules.
-    pub fn has_unwind(&self) -> bool {
+    pub(crate) fn has_unwind(&self) -> bool {
         self.cfi + self.win > 0
     }
 }
 
 /// Bytes of a program's code, and how many of them have what a walk needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Coverage {
+pub(crate) struct Coverage {
     /// 0 if the file does not say where code is.
-    pub code: u64,
+    pub(crate) code: u64,
     /// In functions that have a name.
-    pub named: u64,
-    pub lines: u64,
-    pub unwind: u64,
+    pub(crate) named: u64,
+    pub(crate) lines: u64,
+    pub(crate) unwind: u64,
 }
 
 impl Coverage {
@@ -95,7 +95,7 @@ impl Coverage {
     }
 
     /// Whether a stack through this code may have frames without a name, a line or a rule.
-    pub fn has_gaps(&self) -> bool {
+    pub(crate) fn has_gaps(&self) -> bool {
         self.percent(self.named) < 90
             || self.percent(self.lines) < 50
             || self.percent(self.unwind) < 90
@@ -107,24 +107,24 @@ impl Coverage {
 pub struct Upload {
     /// Hash of the content in hex: of a symbol file as repaired, of any other file as received.
     pub sha256: String,
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// The client's name of the file, without folders.
-    pub name: String,
+    pub(crate) name: String,
     /// Whether it contains the program's code, and not only its debug information.
-    pub holds_code: bool,
+    pub(crate) holds_code: bool,
     /// Length of the content.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Length of the text that was received or converted from it.
-    pub text_bytes: u64,
+    pub(crate) text_bytes: u64,
     /// Length of everything that is stored for it.
-    pub stored_bytes: u64,
-    pub added_at_ms: i64,
-    pub content: Content,
+    pub(crate) stored_bytes: u64,
+    pub(crate) added_at_ms: i64,
+    pub(crate) content: Content,
     /// `None` for text, and for uploads of older versions.
     #[serde(default)]
-    pub coverage: Option<Coverage>,
+    pub(crate) coverage: Option<Coverage>,
     /// There was an upload of the same kind, and this one differs from it.
-    pub conflict: bool,
+    pub(crate) conflict: bool,
 }
 
 /// A module with all its uploads.
@@ -133,8 +133,8 @@ pub struct Module {
     pub debug_file: String,
     /// In upper case.
     pub debug_id: String,
-    pub os: String,
-    pub arch: String,
+    pub(crate) os: String,
+    pub(crate) arch: String,
     /// File name of the program; empty if no upload contains it.
     pub code_file: String,
     /// In lower case; empty if no upload contains it.
@@ -142,14 +142,14 @@ pub struct Module {
     /// In the order of arrival.
     pub uploads: Vec<Upload>,
     /// Index of the upload whose functions, lines and publics are in use.
-    pub symbols_from: usize,
+    pub(crate) symbols_from: usize,
     /// Index of the upload whose unwind rules are in use.
-    pub unwind_from: usize,
+    pub(crate) unwind_from: usize,
 }
 
 impl Module {
     /// The content that a walk finds.
-    pub fn content(&self) -> Content {
+    pub(crate) fn content(&self) -> Content {
         let unwind = self.unwind().content;
         Content {
             cfi: unwind.cfi,
@@ -160,7 +160,7 @@ impl Module {
 
     /// How much of the code has what a walk finds. `None` if no upload says how much code there is, or if one
     /// in use does not say what it covers.
-    pub fn coverage(&self) -> Option<Coverage> {
+    pub(crate) fn coverage(&self) -> Option<Coverage> {
         let code = self.uploads.iter().filter_map(|upload| upload.coverage);
         let code = code.map(|coverage| coverage.code).max().unwrap_or(0);
         let (symbols, unwind) = (self.symbols().coverage?, self.unwind().coverage?);
@@ -172,7 +172,7 @@ impl Module {
     }
 
     /// A sentence about [`Self::coverage`].
-    pub fn coverage_sentence(&self) -> Option<String> {
+    pub(crate) fn coverage_sentence(&self) -> Option<String> {
         let coverage = self.coverage()?;
         let exports = if self.symbols().content.has_functions() {
             ""
@@ -187,24 +187,24 @@ impl Module {
         ))
     }
 
-    pub fn symbols(&self) -> &Upload {
+    pub(crate) fn symbols(&self) -> &Upload {
         &self.uploads[self.symbols_from]
     }
 
-    pub fn unwind(&self) -> &Upload {
+    pub(crate) fn unwind(&self) -> &Upload {
         &self.uploads[self.unwind_from]
     }
 
-    pub fn stored_bytes(&self) -> u64 {
+    pub(crate) fn stored_bytes(&self) -> u64 {
         self.uploads.iter().map(|upload| upload.stored_bytes).sum()
     }
 
-    pub fn is_in_use(&self, index: usize) -> bool {
+    pub(crate) fn is_in_use(&self, index: usize) -> bool {
         index == self.symbols_from || index == self.unwind_from
     }
 
     /// Whether its indexes are valid. It must be checked because modules are read from files.
-    pub fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         self.symbols_from < self.uploads.len() && self.unwind_from < self.uploads.len()
     }
 }

@@ -2,7 +2,7 @@
 
 /// Whether a character is invisible or changes the direction of a line. Such a character must not appear
 /// unescaped in a page, a title or a file name. Line ends and tabs do not count.
-pub fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t')
         || matches!(
             c,

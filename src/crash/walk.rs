@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 /// A function whose extent is known but not its name is called this, then the module's file name, then `>`.
 /// The name is that of Mozilla's dump_syms.
-pub const UNKNOWN_IN: &str = "<unknown in ";
+pub(crate) const UNKNOWN_IN: &str = "<unknown in ";
 
 /// The walk of one dump.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -18,44 +18,44 @@ pub const UNKNOWN_IN: &str = "<unknown in ";
 pub struct Walk {
     /// `OK`. A walk that failed has no JSON at all.
     #[serde(deserialize_with = "null_as_default")]
-    pub status: String,
-    pub pid: Option<u64>,
+    pub(crate) status: String,
+    pub(crate) pid: Option<u64>,
     /// Seconds from the start of the process to the dump.
-    pub process_uptime: Option<u64>,
+    pub(crate) process_uptime: Option<u64>,
     #[serde(deserialize_with = "null_as_default")]
-    pub crash_info: CrashInfo,
+    pub(crate) crash_info: CrashInfo,
     #[serde(deserialize_with = "null_as_default")]
-    pub system_info: SystemInfo,
+    pub(crate) system_info: SystemInfo,
     /// Linux only.
-    pub lsb_release: Option<LsbRelease>,
-    pub linux_memory_map_count: Option<u64>,
+    pub(crate) lsb_release: Option<LsbRelease>,
+    pub(crate) linux_memory_map_count: Option<u64>,
     /// `{"num_records", "records": [{"thread", "module", "message", ...}]}`, macOS only.
-    pub mac_crash_info: Option<Value>,
-    pub mac_boot_args: Option<String>,
+    pub(crate) mac_crash_info: Option<Value>,
+    pub(crate) mac_boot_args: Option<String>,
     /// `{"limits": [{"name", "soft", "hard", "unit"}]}`, Linux only. A limit is a number, `unlimited` or
     /// `err`.
-    pub proc_limits: Option<Value>,
+    pub(crate) proc_limits: Option<Value>,
     /// What the writer of the dump could not do, in its own words.
-    pub soft_errors: Option<Value>,
+    pub(crate) soft_errors: Option<Value>,
     #[serde(deserialize_with = "null_as_default")]
-    pub thread_count: u64,
+    pub(crate) thread_count: u64,
     #[serde(deserialize_with = "null_as_default")]
     pub threads: Vec<Thread>,
     /// The thread that crashed or requested the dump, a second time, with its index in `threads` and with
     /// registers on frame 0. Absent if it has no frames. Prefer [`Walk::crashing_thread`].
     #[serde(rename = "crashing_thread")]
-    pub crashing: Option<Thread>,
+    pub(crate) crashing: Option<Thread>,
     /// Index of the program itself in `modules`.
     #[serde(deserialize_with = "null_as_default")]
-    pub main_module: usize,
-    pub modules_contains_cert_info: Option<bool>,
+    pub(crate) main_module: usize,
+    pub(crate) modules_contains_cert_info: Option<bool>,
     /// In the order of the dump.
     #[serde(deserialize_with = "null_as_default")]
-    pub modules: Vec<Module>,
+    pub(crate) modules: Vec<Module>,
     #[serde(deserialize_with = "null_as_default")]
-    pub unloaded_modules: Vec<UnloadedModule>,
+    pub(crate) unloaded_modules: Vec<UnloadedModule>,
     /// `[{"handle", "type_name", "object_name"}]`, Windows only.
-    pub handles: Option<Value>,
+    pub(crate) handles: Option<Value>,
     /// Sentences about data of the dump that is missing here, because a limit was reached. Our addition to
     /// the schema.
     #[serde(deserialize_with = "null_as_default")]
@@ -65,105 +65,105 @@ pub struct Walk {
 /// Why the dump was written.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct CrashInfo {
+pub(crate) struct CrashInfo {
     /// The crash reason, such as `SIGSEGV / SEGV_MAPERR`; absent if nothing crashed.
     #[serde(rename = "type")]
-    pub reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// Why the dump was written, in words. Our addition to the schema.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason_text: Option<String>,
+    pub(crate) reason_text: Option<String>,
     /// The address that the crash is about: of the data that could not be accessed, or of the code.
-    pub address: Option<String>,
+    pub(crate) address: Option<String>,
     /// A better guess at `address`, from the crashing instruction.
-    pub adjusted_address: Option<AdjustedAddress>,
+    pub(crate) adjusted_address: Option<AdjustedAddress>,
     /// The crashing instruction, disassembled; x86-64 only.
-    pub instruction: Option<String>,
+    pub(crate) instruction: Option<String>,
     /// Absent if the instruction could not be analysed; empty if it accesses no memory.
-    pub memory_accesses: Option<Vec<MemoryAccess>>,
-    pub instruction_pointer_update: Option<InstructionPointerUpdate>,
+    pub(crate) memory_accesses: Option<Vec<MemoryAccess>>,
+    pub(crate) instruction_pointer_update: Option<InstructionPointerUpdate>,
     #[serde(deserialize_with = "null_as_default")]
-    pub possible_bit_flips: Vec<PossibleBitFlip>,
+    pub(crate) possible_bit_flips: Vec<PossibleBitFlip>,
     /// Snake-case words, such as `int_div_by_zero_not_possible`.
     #[serde(deserialize_with = "null_as_default")]
-    pub crash_inconsistencies: Vec<String>,
+    pub(crate) crash_inconsistencies: Vec<String>,
     /// Index in `threads` of the thread that crashed or requested the dump.
-    pub crashing_thread: Option<usize>,
-    pub assertion: Option<String>,
+    pub(crate) crashing_thread: Option<usize>,
+    pub(crate) assertion: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct AdjustedAddress {
+pub(crate) struct AdjustedAddress {
     /// `non-canonical`, with `address`, or `null-pointer`, with `offset`.
     #[serde(deserialize_with = "null_as_default")]
-    pub kind: String,
-    pub address: Option<String>,
-    pub offset: Option<String>,
+    pub(crate) kind: String,
+    pub(crate) address: Option<String>,
+    pub(crate) offset: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct MemoryAccess {
-    pub address: Option<String>,
+pub(crate) struct MemoryAccess {
+    pub(crate) address: Option<String>,
     /// Bytes.
-    pub size: Option<u64>,
+    pub(crate) size: Option<u64>,
     /// Present only if it is true.
-    pub is_likely_guard_page: Option<bool>,
+    pub(crate) is_likely_guard_page: Option<bool>,
     /// `read`, `write` or `readwrite`.
-    pub access_type: Option<String>,
+    pub(crate) access_type: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct InstructionPointerUpdate {
-    pub address: Option<String>,
-    pub is_likely_guard_page: Option<bool>,
+pub(crate) struct InstructionPointerUpdate {
+    pub(crate) address: Option<String>,
+    pub(crate) is_likely_guard_page: Option<bool>,
 }
 
 /// A valid address that differs from the crash address by one bit: perhaps bad memory and not a bug.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct PossibleBitFlip {
-    pub address: Option<String>,
-    pub source_register: Option<String>,
+pub(crate) struct PossibleBitFlip {
+    pub(crate) address: Option<String>,
+    pub(crate) source_register: Option<String>,
     /// 0 to 1.
-    pub confidence: Option<f64>,
+    pub(crate) confidence: Option<f64>,
     /// The heuristics behind `confidence`.
-    pub details: Option<Value>,
+    pub(crate) details: Option<Value>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct SystemInfo {
+pub(crate) struct SystemInfo {
     /// `Linux`, `Windows NT`, `Mac OS X`, `iOS`, `Android` ...
-    pub os: Option<String>,
-    pub os_ver: Option<String>,
+    pub(crate) os: Option<String>,
+    pub(crate) os_ver: Option<String>,
     /// `x86`, `amd64`, `arm`, `arm64` ...
-    pub cpu_arch: Option<String>,
-    pub cpu_info: Option<String>,
-    pub cpu_count: Option<u64>,
+    pub(crate) cpu_arch: Option<String>,
+    pub(crate) cpu_info: Option<String>,
+    pub(crate) cpu_count: Option<u64>,
     /// Hex with `0x`.
-    pub cpu_microcode_version: Option<String>,
+    pub(crate) cpu_microcode_version: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct LsbRelease {
-    pub id: Option<String>,
-    pub release: Option<String>,
-    pub codename: Option<String>,
-    pub description: Option<String>,
+pub(crate) struct LsbRelease {
+    pub(crate) id: Option<String>,
+    pub(crate) release: Option<String>,
+    pub(crate) codename: Option<String>,
+    pub(crate) description: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Thread {
     /// Index in `threads`; only on [`Walk::crashing`].
-    pub threads_index: Option<usize>,
-    pub thread_id: Option<u64>,
-    pub thread_name: Option<String>,
+    pub(crate) threads_index: Option<usize>,
+    pub(crate) thread_id: Option<u64>,
+    pub(crate) thread_name: Option<String>,
     /// Windows' `GetLastError()`, in words.
-    pub last_error_value: Option<String>,
+    pub(crate) last_error_value: Option<String>,
     /// Number of frames that were found. It is greater than the length of `frames` if frames in the middle
     /// were left out.
     #[serde(deserialize_with = "null_as_default")]
@@ -180,47 +180,47 @@ pub struct Thread {
 pub struct Frame {
     /// Index in the thread, 0 is innermost. Inlined calls are not counted.
     #[serde(deserialize_with = "null_as_default")]
-    pub frame: u64,
+    pub(crate) frame: u64,
     /// Set if this is not a frame but replaces frames that were left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truncated: Option<Truncated>,
     /// How the frame was found: `context`, `cfi`, `frame_pointer`, `cfi_scan`, `scan`, `prewalked`, `non`.
     #[serde(deserialize_with = "null_as_default")]
-    pub trust: String,
+    pub(crate) trust: String,
     /// The absolute address. For a caller, it is within the call instruction.
-    pub offset: Option<String>,
+    pub(crate) offset: Option<String>,
     /// File name of the code file, without folders.
-    pub module: Option<String>,
-    pub module_offset: Option<String>,
-    pub function: Option<String>,
+    pub(crate) module: Option<String>,
+    pub(crate) module_offset: Option<String>,
+    pub(crate) function: Option<String>,
     /// Relative to the function's start.
-    pub function_offset: Option<String>,
+    pub(crate) function_offset: Option<String>,
     /// If the function is known but not its name: its start, relative to the start of the module. It is the
     /// same for all addresses of a function. Our addition to the schema.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub function_start: Option<String>,
-    pub file: Option<String>,
-    pub line: Option<u32>,
+    pub(crate) function_start: Option<String>,
+    pub(crate) file: Option<String>,
+    pub(crate) line: Option<u32>,
     /// Calls inlined into this function at this place, innermost first. They share the frame's address. The
     /// frame's own `file` and `line` are the place from which the outermost of them is called.
     #[serde(
         deserialize_with = "null_as_default",
         skip_serializing_if = "Vec::is_empty"
     )]
-    pub inlines: Vec<Inline>,
+    pub(crate) inlines: Vec<Inline>,
     /// If the address is in no loaded module: the modules that were there before they were unloaded.
     #[serde(
         deserialize_with = "null_as_default",
         skip_serializing_if = "Vec::is_empty"
     )]
-    pub unloaded_modules: Vec<UnloadedAt>,
-    pub missing_symbols: Option<bool>,
+    pub(crate) unloaded_modules: Vec<UnloadedAt>,
+    pub(crate) missing_symbols: Option<bool>,
     /// Register name to hex value, in the CPU's usual order; only on frame 0 of [`Walk::crashing`].
     #[serde(
         deserialize_with = "null_as_default",
         skip_serializing_if = "Map::is_empty"
     )]
-    pub registers: Map<String, Value>,
+    pub(crate) registers: Map<String, Value>,
 }
 
 /// Socorro's marker for frames that were left out.
@@ -233,46 +233,46 @@ pub struct Truncated {
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Inline {
-    pub function: Option<String>,
-    pub file: Option<String>,
-    pub line: Option<u32>,
+pub(crate) struct Inline {
+    pub(crate) function: Option<String>,
+    pub(crate) file: Option<String>,
+    pub(crate) line: Option<u32>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct UnloadedAt {
-    pub module: Option<String>,
+pub(crate) struct UnloadedAt {
+    pub(crate) module: Option<String>,
     /// One for each place at which the module was loaded, ascending.
     #[serde(deserialize_with = "null_as_default")]
-    pub offsets: Vec<String>,
+    pub(crate) offsets: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Module {
-    pub base_addr: Option<String>,
+pub(crate) struct Module {
+    pub(crate) base_addr: Option<String>,
     /// The first address after the module.
-    pub end_addr: Option<String>,
+    pub(crate) end_addr: Option<String>,
     /// File name of the code file, without folders.
-    pub filename: Option<String>,
-    pub code_id: Option<String>,
+    pub(crate) filename: Option<String>,
+    pub(crate) code_id: Option<String>,
     /// File name of the debug file, without folders.
-    pub debug_file: Option<String>,
+    pub(crate) debug_file: Option<String>,
     /// Breakpad form; all zeros if the dump has none.
-    pub debug_id: Option<String>,
-    pub version: Option<String>,
-    pub cert_subject: Option<String>,
+    pub(crate) debug_id: Option<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) cert_subject: Option<String>,
     /// A frame needed its symbols, and there were none.
-    pub missing_symbols: Option<bool>,
+    pub(crate) missing_symbols: Option<bool>,
     /// Symbols were found. They may still be corrupt.
-    pub loaded_symbols: Option<bool>,
+    pub(crate) loaded_symbols: Option<bool>,
     /// Symbols were found, but not used because they are corrupt.
-    pub corrupt_symbols: Option<bool>,
-    pub symbol_url: Option<String>,
+    pub(crate) corrupt_symbols: Option<bool>,
+    pub(crate) symbol_url: Option<String>,
     /// Absent if the walk is to equal that of `minidump-stackwalk`. Our addition to the schema.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub location: Option<Location>,
+    pub(crate) location: Option<Location>,
 }
 
 /// Whose folder a module was loaded from.
@@ -291,12 +291,12 @@ pub enum Location {
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct UnloadedModule {
-    pub base_addr: Option<String>,
-    pub end_addr: Option<String>,
-    pub filename: Option<String>,
-    pub code_id: Option<String>,
-    pub cert_subject: Option<String>,
+pub(crate) struct UnloadedModule {
+    pub(crate) base_addr: Option<String>,
+    pub(crate) end_addr: Option<String>,
+    pub(crate) filename: Option<String>,
+    pub(crate) code_id: Option<String>,
+    pub(crate) cert_subject: Option<String>,
 }
 
 impl Walk {
@@ -341,7 +341,7 @@ const RUNTIMES: [(&str, &str); 19] = [
 impl Walk {
     /// The first runtime in the process that makes code while the program runs (JIT). No symbol file has
     /// names for that code.
-    pub fn code_maker(&self) -> Option<&'static str> {
+    pub(crate) fn code_maker(&self) -> Option<&'static str> {
         self.modules.iter().find_map(|module| {
             let name = module.filename.as_deref()?.to_ascii_lowercase();
             let name = name.strip_prefix("lib").unwrap_or(&name);
@@ -353,7 +353,7 @@ impl Walk {
 
 impl Thread {
     /// Number of frames that are in no module, loaded or unloaded. Address 0 and its neighbours are no code.
-    pub fn frames_outside_modules(&self) -> usize {
+    pub(crate) fn frames_outside_modules(&self) -> usize {
         let is_null_page = |frame: &Frame| {
             let digits = frame
                 .offset
@@ -376,13 +376,13 @@ impl Thread {
 
 impl Frame {
     /// Whether the function is known, but not its name.
-    pub fn is_unnamed(&self) -> bool {
+    pub(crate) fn is_unnamed(&self) -> bool {
         let function = self.function.as_deref();
         function.is_some_and(|function| function.starts_with(UNKNOWN_IN))
     }
 
     /// The best name that is known.
-    pub fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         if let Some(function) = &self.function {
             return function.clone();
         }

@@ -17,7 +17,7 @@ const NODES_MAX: usize = 1024;
 const WORDS_MAX: usize = 26;
 
 /// The readable form of a Swift name; `None` if it is not one, or if it says something that is not read here.
-pub fn readable(symbol: &str) -> Option<String> {
+pub(crate) fn readable(symbol: &str) -> Option<String> {
     let name = symbol.strip_prefix('_').unwrap_or(symbol);
     let name = name
         .strip_prefix("$s")

@@ -41,7 +41,7 @@ macro_rules! catalogue {
     (@visibility $($rest:ident)*) => { Visibility::Protected };
 }
 
-pub const FIELDS: &[Field] = catalogue! {
+pub(crate) const FIELDS: &[Field] = catalogue! {
     // What and when.
     String uuid = crash_id [public nofacet column form] "Crash id" "Id of the crash; the last six digits are the date of receipt" eg "5c3f1b52-9a0e-4d1f-8a77-2f10c0261122";
     Date date = date_processed [public column form] "Date" "When the collector received the crash" eg "2026-11-22T09:12:44.123Z";

@@ -26,7 +26,7 @@ pub enum Kind {
 
 impl Kind {
     /// Its name in errors and in help.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::String | Self::Address => "string",
             Self::Enum | Self::Version => "enum",
@@ -56,7 +56,7 @@ pub enum Source {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Visibility {
+pub(crate) enum Visibility {
     Public,
     Protected,
 }
@@ -69,12 +69,12 @@ pub struct Flags {
     /// The processed crash has a list joined by `;`.
     pub split: bool,
     /// Counting by it is useful.
-    pub facet: bool,
-    pub sort: bool,
+    pub(crate) facet: bool,
+    pub(crate) sort: bool,
     /// Offered as a column of results.
-    pub column: bool,
+    pub(crate) column: bool,
     /// Offered in the search form.
-    pub form: bool,
+    pub(crate) form: bool,
 }
 
 impl Flags {
@@ -109,13 +109,13 @@ pub struct Field {
     pub name: Cow<'static, str>,
     /// Its key in the processed crash.
     pub key: Cow<'static, str>,
-    pub title: Cow<'static, str>,
+    pub(crate) title: Cow<'static, str>,
     pub kind: Kind,
-    pub unit: Option<Cow<'static, str>>,
+    pub(crate) unit: Option<Cow<'static, str>>,
     pub source: Source,
-    pub visibility: Visibility,
-    pub description: Cow<'static, str>,
-    pub example: Option<Cow<'static, str>>,
+    pub(crate) visibility: Visibility,
+    pub(crate) description: Cow<'static, str>,
+    pub(crate) example: Option<Cow<'static, str>>,
     pub flags: Flags,
 }
 
@@ -125,7 +125,7 @@ impl Field {
     }
 
     /// The annotation from which it is copied.
-    pub fn annotation(&self) -> Option<&str> {
+    pub(crate) fn annotation(&self) -> Option<&str> {
         match &self.source {
             Source::Annotation(key) => Some(key),
             Source::Processed | Source::Installation => None,
@@ -137,7 +137,7 @@ impl Field {
     /// # Errors
     /// A note for the processed crash. It contains the annotation's name but not its value, which may be user
     /// data.
-    pub fn value_of(&self, text: &str) -> Result<Value, String> {
+    pub(crate) fn value_of(&self, text: &str) -> Result<Value, String> {
         let bad = || {
             let annotation = self.annotation().unwrap_or(&self.key);
             format!(
@@ -167,7 +167,7 @@ impl Field {
 
 /// The annotations that identify an installation, if the configuration names none. Firefox sends the time of
 /// installation, Crashpad and Electron send an id of the installation.
-pub const INSTALLATION_KEYS: [&str; 5] = [
+pub(crate) const INSTALLATION_KEYS: [&str; 5] = [
     "InstallTime",
     "guid",
     "_installation_id",

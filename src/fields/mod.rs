@@ -12,8 +12,8 @@
 
 mod catalogue;
 mod field;
-pub mod redact;
-pub mod site;
+pub(crate) mod redact;
+pub(crate) mod site;
 pub mod version;
 
 use std::borrow::Cow;
@@ -22,7 +22,8 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-pub use field::{Field, Flags, INSTALLATION_KEYS, Kind, Source, Visibility};
+pub use field::{Field, Kind, Source};
+pub(crate) use field::{INSTALLATION_KEYS, Visibility};
 
 use catalogue::FIELDS;
 use site::SiteField;
@@ -31,44 +32,43 @@ use site::SiteField;
 pub mod name {
     pub const UUID: &str = "uuid";
     pub const DATE: &str = "date";
-    pub const SIGNATURE: &str = "signature";
-    pub const PROTO_SIGNATURE: &str = "proto_signature";
-    pub const PRODUCT: &str = "product";
-    pub const VERSION: &str = "version";
-    pub const BUILD_ID: &str = "build_id";
-    pub const RELEASE_CHANNEL: &str = "release_channel";
-    pub const PROCESS_TYPE: &str = "process_type";
-    pub const PLATFORM: &str = "platform";
-    pub const PLATFORM_VERSION: &str = "platform_version";
-    pub const PLATFORM_PRETTY_VERSION: &str = "platform_pretty_version";
-    pub const CPU_ARCH: &str = "cpu_arch";
-    pub const REASON: &str = "reason";
-    pub const REASON_TEXT: &str = "reason_text";
-    pub const ADDRESS: &str = "address";
-    pub const REPORT_TYPE: &str = "report_type";
-    pub const VERDICT: &str = "verdict";
-    pub const VERDICT_EVIDENCE: &str = "verdict_evidence";
-    pub const MISSING_SYMBOLS: &str = "missing_symbols";
-    pub const STATE: &str = "state";
-    pub const THROTTLE_RULE: &str = "throttle_rule";
-    pub const UPTIME: &str = "uptime";
-    pub const INSTALL_TIME: &str = "install_time";
-    pub const INSTALLATION: &str = "installation";
-    pub const STARTUP_CRASH: &str = "startup_crash";
-    pub const IS_GARBAGE_COLLECTING: &str = "is_garbage_collecting";
-    pub const USER_COMMENTS: &str = "user_comments";
-    pub const URL: &str = "url";
-    pub const URL_PAGE: &str = "url_page";
-    pub const URL_DOMAIN: &str = "url_domain";
-    pub const MOZ_CRASH_REASON: &str = "moz_crash_reason";
+    pub(crate) const SIGNATURE: &str = "signature";
+    pub(crate) const PROTO_SIGNATURE: &str = "proto_signature";
+    pub(crate) const PRODUCT: &str = "product";
+    pub(crate) const VERSION: &str = "version";
+    pub(crate) const BUILD_ID: &str = "build_id";
+    pub(crate) const RELEASE_CHANNEL: &str = "release_channel";
+    pub(crate) const PROCESS_TYPE: &str = "process_type";
+    pub(crate) const PLATFORM: &str = "platform";
+    pub(crate) const PLATFORM_PRETTY_VERSION: &str = "platform_pretty_version";
+    pub(crate) const CPU_ARCH: &str = "cpu_arch";
+    pub(crate) const REASON: &str = "reason";
+    pub(crate) const REASON_TEXT: &str = "reason_text";
+    pub(crate) const ADDRESS: &str = "address";
+    pub(crate) const REPORT_TYPE: &str = "report_type";
+    pub(crate) const VERDICT: &str = "verdict";
+    pub(crate) const VERDICT_EVIDENCE: &str = "verdict_evidence";
+    pub(crate) const MISSING_SYMBOLS: &str = "missing_symbols";
+    pub(crate) const STATE: &str = "state";
+    pub(crate) const THROTTLE_RULE: &str = "throttle_rule";
+    pub(crate) const UPTIME: &str = "uptime";
+    pub(crate) const INSTALLATION: &str = "installation";
+    pub(crate) const STARTUP_CRASH: &str = "startup_crash";
+    pub(crate) const IS_GARBAGE_COLLECTING: &str = "is_garbage_collecting";
+    #[cfg(test)]
+    pub(crate) const USER_COMMENTS: &str = "user_comments";
+    #[cfg(test)]
+    pub(crate) const URL: &str = "url";
+    pub(crate) const URL_PAGE: &str = "url_page";
+    pub(crate) const URL_DOMAIN: &str = "url_domain";
 }
 
 /// Key of the walk in the processed crash. It comes last and is not a field.
-pub const JSON_DUMP: &str = "json_dump";
+pub(crate) const JSON_DUMP: &str = "json_dump";
 /// The state of a report that the throttle has deferred.
-pub const DEFERRED: &str = "deferred";
+pub(crate) const DEFERRED: &str = "deferred";
 /// Prefix of the key of an annotation without a field.
-pub const ANNOTATION_PREFIX: &str = "annotation.";
+pub(crate) const ANNOTATION_PREFIX: &str = "annotation.";
 
 /// A server's list of fields, with its look-up tables.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ pub struct Catalogue {
 impl Catalogue {
     /// The built-in fields and the fields of a site. `installation_keys` are the annotations that identify an
     /// installation.
-    pub fn new(site: &[SiteField], installation_keys: &[String]) -> Self {
+    pub(crate) fn new(site: &[SiteField], installation_keys: &[String]) -> Self {
         Self::of(FIELDS.to_vec(), site, installation_keys)
     }
 
@@ -126,12 +126,12 @@ impl Catalogue {
     }
 
     /// The fields that the site has added.
-    pub fn of_site(&self) -> &[Arc<Field>] {
+    pub(crate) fn of_site(&self) -> &[Arc<Field>] {
         &self.fields[self.builtin..]
     }
 
     /// Fields that are copied from an annotation, each with the annotation's key.
-    pub fn of_annotations(&self) -> impl Iterator<Item = (&str, &Arc<Field>)> {
+    pub(crate) fn of_annotations(&self) -> impl Iterator<Item = (&str, &Arc<Field>)> {
         let fields = self.fields.iter();
         fields.filter_map(|field| Some((field.annotation()?, field)))
     }
@@ -142,7 +142,7 @@ impl Catalogue {
     }
 
     /// A field by its key in the processed crash.
-    pub fn by_key(&self, key: &str) -> Option<&Arc<Field>> {
+    pub(crate) fn by_key(&self, key: &str) -> Option<&Arc<Field>> {
         self.by_key.get(key).map(|at| &self.fields[*at])
     }
 
@@ -154,7 +154,7 @@ impl Catalogue {
     }
 
     /// The field name that the user most likely meant by `text`, among the names that the caller may see.
-    pub fn nearest(&self, text: &str, sees_protected: bool) -> Option<&str> {
+    pub(crate) fn nearest(&self, text: &str, sees_protected: bool) -> Option<&str> {
         let known = self
             .fields
             .iter()
@@ -172,7 +172,7 @@ impl Catalogue {
     /// The value of the field `installation`: a hash of the first annotation that identifies the installation
     /// and has a value. It shows only whether two installations are equal, so it may be shown to users who
     /// may not see the annotation.
-    pub fn installation(&self, annotations: &BTreeMap<String, String>) -> Option<String> {
+    pub(crate) fn installation(&self, annotations: &BTreeMap<String, String>) -> Option<String> {
         let keys = self.installation_keys.iter();
         let mut values = keys.filter_map(|key| Some((key, annotations.get(key)?.trim())));
         let (key, value) = values.find(|(_, value)| !value.is_empty())?;
@@ -182,13 +182,13 @@ impl Catalogue {
 }
 
 /// A built-in field by its constant in [`name`]. It is the same in every catalogue, so this needs none.
-pub fn builtin(name: &'static str) -> Arc<Field> {
+pub(crate) fn builtin(name: &'static str) -> Arc<Field> {
     let field = FIELDS.iter().find(|field| field.name == name);
     Arc::new(field.expect("a built-in field").clone())
 }
 
 /// The number of an address.
-pub fn address(text: &str) -> Option<u64> {
+pub(crate) fn address(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.strip_prefix("0x").or(text.strip_prefix("0X"))?;
     u64::from_str_radix(digits, 16).ok()

@@ -62,7 +62,7 @@ const PUBLIC_OTHER_DUMP: [&str; 3] = ["mdsw_status_string", "stackwalk_version",
 ///
 /// # Errors
 /// `json` is not an object.
-pub fn processed(catalogue: &Catalogue, json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
+pub(crate) fn processed(catalogue: &Catalogue, json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
     let mut fields: Map<String, Value> = serde_json::from_slice(json)?;
     fields.retain(|key, value| match catalogue.by_name(key) {
         Some(field) => !field.is_protected(),
@@ -80,7 +80,7 @@ pub fn processed(catalogue: &Catalogue, json: &[u8]) -> Result<Vec<u8>, serde_js
 }
 
 /// Removes the protected annotations of a raw crash.
-pub fn annotations(catalogue: &Catalogue, annotations: &mut BTreeMap<String, String>) {
+pub(crate) fn annotations(catalogue: &Catalogue, annotations: &mut BTreeMap<String, String>) {
     annotations.retain(|key, _| is_public_annotation(catalogue, key));
 }
 

@@ -9,21 +9,21 @@ use super::field::{Field, Flags, Kind, Source, Visibility};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiteField {
     /// The annotation's key.
-    pub annotation: String,
+    pub(crate) annotation: String,
     /// Its name in queries.
-    pub name: String,
-    pub kind: Kind,
-    pub title: String,
-    pub description: String,
-    pub unit: String,
-    pub public: bool,
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) title: String,
+    pub(crate) description: String,
+    pub(crate) unit: String,
+    pub(crate) public: bool,
     /// The full-text search includes it.
-    pub text: bool,
+    pub(crate) text: bool,
 }
 
 const NAME_BYTES_MAX: usize = 64;
 /// Limit of site fields, because each costs columns in every segment of the index.
-pub const SITE_FIELDS_MAX: usize = 200;
+pub(crate) const SITE_FIELDS_MAX: usize = 200;
 
 impl FromStr for Kind {
     type Err = String;
@@ -51,14 +51,14 @@ impl Kind {
     ];
 
     /// Its word in a configuration.
-    pub fn site_word(self) -> &'static str {
+    pub(crate) fn site_word(self) -> &'static str {
         let found = Self::SITE.iter().find(|(_, kind)| *kind == self);
         found.map_or("string", |(word, _)| word)
     }
 }
 
 /// A field name for an annotation: `my_annotation` for `MyAnnotation`.
-pub fn name_of(annotation: &str) -> String {
+pub(crate) fn name_of(annotation: &str) -> String {
     let mut name = String::new();
     let mut was_lower = false;
     for c in annotation.chars() {
@@ -79,7 +79,7 @@ pub fn name_of(annotation: &str) -> String {
 ///
 /// # Errors
 /// Why the entry cannot be used.
-pub fn check(entry: &SiteField, before: &[SiteField]) -> Result<(), String> {
+pub(crate) fn check(entry: &SiteField, before: &[SiteField]) -> Result<(), String> {
     let SiteField {
         annotation, name, ..
     } = entry;

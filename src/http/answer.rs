@@ -23,7 +23,7 @@ use crate::web::{
 };
 
 /// The answer to a request. There is always one, also after an error.
-pub async fn respond(
+pub(crate) async fn respond(
     shared: &Arc<Shared>,
     from: From,
     connection: &Connection,

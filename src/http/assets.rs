@@ -7,16 +7,16 @@ use crate::web::{Captures, Request, Response, WebError};
 /// For answers that change only when the program changes.
 const CACHE_FOREVER: &str = "public, max-age=31536000, immutable";
 
-pub fn style(_: &App, _: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn style(_: &App, _: &Request, _: &Captures) -> Result<Response, WebError> {
     Ok(kept("text/css; charset=utf-8", pages::STYLE))
 }
 
-pub fn icon(_: &App, _: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn icon(_: &App, _: &Request, _: &Captures) -> Result<Response, WebError> {
     Ok(kept("image/svg+xml", pages::ICON))
 }
 
 /// Tells search engines whether they may index the pages.
-pub fn robots(app: &App, _: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn robots(app: &App, _: &Request, _: &Captures) -> Result<Response, WebError> {
     let rules = if *app.config.get().http.noindex {
         "User-agent: *\nDisallow: /\n"
     } else {

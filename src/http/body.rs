@@ -20,7 +20,7 @@ const STREAM_PIECE_BYTES: usize = 64 * 1024;
 
 /// Why a body could not be read to its end.
 #[derive(Debug)]
-pub enum ReadError<E> {
+pub(crate) enum ReadError<E> {
     /// The connection ended, or the client broke the protocol.
     Incomplete(String),
     TimedOut,
@@ -33,7 +33,7 @@ pub enum ReadError<E> {
 /// # Errors
 /// [`ReadError::TimedOut`] if the body arrives too slowly or stalls. [`ReadError::Refused`] with the error
 /// of `take`.
-pub async fn pump<E>(
+pub(crate) async fn pump<E>(
     body: &mut Incoming,
     connection: &Connection,
     mut take: impl FnMut(&[u8]) -> Result<(), E>,
@@ -61,7 +61,7 @@ pub async fn pump<E>(
 
 /// Reads for a short time after a refusal. A client that is still sending when the connection closes never
 /// sees the answer.
-pub async fn drain(body: &mut Incoming) {
+pub(crate) async fn drain(body: &mut Incoming) {
     const BYTES: usize = 1024 * 1024;
     let mut left = BYTES;
     let read = async {
@@ -76,7 +76,7 @@ pub async fn drain(body: &mut Incoming) {
 }
 
 /// The body of an answer.
-pub enum Outgoing {
+pub(crate) enum Outgoing {
     Whole(Option<Bytes>),
     Streamed {
         pieces: mpsc::Receiver<io::Result<Bytes>>,
@@ -86,12 +86,12 @@ pub enum Outgoing {
 }
 
 impl Outgoing {
-    pub fn bytes(bytes: Vec<u8>) -> Self {
+    pub(crate) fn bytes(bytes: Vec<u8>) -> Self {
         Self::Whole(Some(bytes.into()))
     }
 
     /// For an answer to HEAD: the length without a body.
-    pub fn length_alone(bytes: Option<u64>) -> Self {
+    pub(crate) fn length_alone(bytes: Option<u64>) -> Self {
         Self::Streamed {
             pieces: mpsc::channel(1).1,
             left: bytes,
@@ -101,7 +101,7 @@ impl Outgoing {
     /// Sends a stored payload while it is read. The connection is cut if the payload is damaged, or if the
     /// client reads nothing for some time. So no client takes half a dump for a complete one, and a stalled
     /// download does not hold a thread.
-    pub fn payload(reader: Box<PayloadReader>) -> Self {
+    pub(crate) fn payload(reader: Box<PayloadReader>) -> Self {
         let bytes = Some(reader.bytes());
         let pieces = reader.map(|piece| {
             piece.map_err(|error| {
@@ -113,7 +113,7 @@ impl Outgoing {
     }
 
     /// Sends the content of a reader in the same way.
-    pub fn stream(mut reader: Box<dyn io::Read + Send>, bytes: Option<u64>) -> Self {
+    pub(crate) fn stream(mut reader: Box<dyn io::Read + Send>, bytes: Option<u64>) -> Self {
         let pieces = std::iter::from_fn(move || {
             let mut piece = vec![0; STREAM_PIECE_BYTES];
             let read = reader.read(&mut piece);
@@ -188,7 +188,7 @@ impl Body for Outgoing {
 }
 
 /// Reads a small body completely. `Ok(None)` if it is larger than [`limits::SMALL_BODY_BYTES_MAX`].
-pub async fn read_small(
+pub(crate) async fn read_small(
     body: &mut Incoming,
     connection: &Connection,
 ) -> Result<Option<Vec<u8>>, ReadError<Infallible>> {

@@ -9,7 +9,7 @@ use crate::store::StoreError;
 /// The memory that all incoming reports may use together. A report that would exceed it is refused. A report
 /// that arrives slowly uses almost none and affects no other.
 #[derive(Default)]
-pub struct Budget(AtomicUsize);
+pub(crate) struct Budget(AtomicUsize);
 
 /// A report's share of the budget. Dropping it returns the share.
 pub(super) struct Share<'a> {

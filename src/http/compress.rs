@@ -12,12 +12,12 @@ const BYTES_MIN: usize = 4096;
 
 /// Whether the answer to a request may be compressed. Secrets, such as a new token, are shown only in answers to
 /// forms. Compressing them with other text could reveal them to somebody who sees the lengths of answers.
-pub fn is_allowed(method: &hyper::Method) -> bool {
+pub(crate) fn is_allowed(method: &hyper::Method) -> bool {
     [hyper::Method::GET, hyper::Method::HEAD].contains(method)
 }
 
 /// Compresses a page. `accepted` says whether the client accepts gzip.
-pub fn compress(response: &mut Response, accepted: bool) {
+pub(crate) fn compress(response: &mut Response, accepted: bool) {
     let Body::Bytes(page) = &mut response.body else {
         return;
     };

@@ -25,7 +25,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 /// What a connection is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// The request head.
     Head,
     /// The request body.
@@ -47,7 +47,7 @@ struct Progress {
 }
 
 /// One open connection.
-pub struct Connection {
+pub(crate) struct Connection {
     /// The address whose share this connection counts towards; `None` if no share applies.
     counted_for: Option<IpAddr>,
     progress: Mutex<Progress>,
@@ -73,12 +73,12 @@ impl Connection {
         }
     }
 
-    pub fn enter(&self, stage: Stage) {
+    pub(crate) fn enter(&self, stage: Stage) {
         self.set(stage, false);
     }
 
     /// Call this before the body of an upload of symbols.
-    pub fn enter_upload(&self) {
+    pub(crate) fn enter_upload(&self) {
         self.set(Stage::Body, true);
     }
 
@@ -92,12 +92,12 @@ impl Connection {
     }
 
     /// True if connections are scarce, so that time limits are tight.
-    pub fn is_short(&self) -> bool {
+    pub(crate) fn is_short(&self) -> bool {
         self.is_short.load(Ordering::Relaxed)
     }
 
     /// Call this once the connection's task runs.
-    pub fn started(&self, task: AbortHandle) {
+    pub(crate) fn started(&self, task: AbortHandle) {
         let _ = self.task.set(task);
     }
 
@@ -132,7 +132,7 @@ fn bytes_a_second(bytes: u64, time: Duration) -> u64 {
 
 /// True if a body of which `received` bytes arrived in `elapsed` is too slow. The limit applies to the rate
 /// and not to the total time, so a large report over a slow line is accepted.
-pub fn is_too_slow(received: u64, elapsed: Duration, is_short: bool) -> bool {
+pub(crate) fn is_too_slow(received: u64, elapsed: Duration, is_short: bool) -> bool {
     let (grace, rate) = if is_short {
         (limits::BODY_GRACE_SECONDS_SHORT, limits::BODY_RATE_SHORT)
     } else {
@@ -149,7 +149,7 @@ enum Weakness {
 }
 
 /// All open connections.
-pub struct Connections {
+pub(crate) struct Connections {
     open: Mutex<Open>,
     most: usize,
     is_short: Arc<AtomicBool>,
@@ -189,7 +189,7 @@ impl Open {
 }
 
 impl Connections {
-    pub fn new(most: usize, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(most: usize, metrics: Arc<Metrics>) -> Self {
         Self {
             open: Mutex::new(Open {
                 next_id: 0,
@@ -209,7 +209,7 @@ impl Connections {
 
     /// Admits a new connection, and closes another one for it if necessary. `counted_for` is the address
     /// whose share it uses. Returns `None` if the connection must be refused.
-    pub fn admit(self: &Arc<Self>, counted_for: Option<IpAddr>) -> Option<Place> {
+    pub(crate) fn admit(self: &Arc<Self>, counted_for: Option<IpAddr>) -> Option<Place> {
         let counted_for = counted_for.map(network);
         let share = (self.most / limits::CONNECTIONS_SHARE).max(1);
         let mut open = self.open();
@@ -242,7 +242,7 @@ impl Connections {
     }
 
     /// Closes the slowest upload of symbols to make place for another one.
-    pub fn close_slowest_upload(&self) -> bool {
+    pub(crate) fn close_slowest_upload(&self) -> bool {
         let mut open = self.open();
         let weakest = open.weakest(|connection| connection.progress().is_upload);
         if let Some(weakest) = weakest {
@@ -288,9 +288,9 @@ impl Connections {
 }
 
 /// The place of one connection. Dropping it frees the place.
-pub struct Place {
+pub(crate) struct Place {
     id: u64,
-    pub connection: Arc<Connection>,
+    pub(crate) connection: Arc<Connection>,
     all: Arc<Connections>,
 }
 
@@ -304,14 +304,14 @@ impl Drop for Place {
 
 /// A stream that reports its transferred bytes to its connection, and that fails if the peer reads nothing
 /// for some time.
-pub struct Measured<T> {
+pub(crate) struct Measured<T> {
     inner: T,
     connection: Arc<Connection>,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> Measured<T> {
-    pub fn new(inner: T, connection: Arc<Connection>) -> Self {
+    pub(crate) fn new(inner: T, connection: Arc<Connection>) -> Self {
         Self {
             inner,
             connection,

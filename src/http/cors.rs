@@ -14,13 +14,13 @@ use crate::web::{Method, Response};
 const PREFLIGHT_SECONDS: &str = "86400";
 
 /// The origin of the page that sent this request, if it may use the route.
-pub fn allowed(config: &Config, route: &Route, headers: &HeaderMap) -> Option<String> {
+pub(crate) fn allowed(config: &Config, route: &Route, headers: &HeaderMap) -> Option<String> {
     let origin = headers.get(header::ORIGIN)?.to_str().ok()?;
     (route.is_shared && config.http.cors_origins.allow(origin)).then(|| origin.to_owned())
 }
 
 /// The answer to a preflight request of a browser.
-pub fn preflight(config: &Config, path: &str, headers: &HeaderMap) -> Option<Response> {
+pub(crate) fn preflight(config: &Config, path: &str, headers: &HeaderMap) -> Option<Response> {
     let method = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
     let method = match method.as_bytes() {
         b"GET" | b"HEAD" => Method::Get,
@@ -40,7 +40,7 @@ pub fn preflight(config: &Config, path: &str, headers: &HeaderMap) -> Option<Res
 }
 
 /// Allows pages of this origin to read an answer.
-pub fn share(response: Response, origin: String) -> Response {
+pub(crate) fn share(response: Response, origin: String) -> Response {
     response
         .with("access-control-allow-origin", origin)
         .with("vary", "origin, accept-encoding".into())

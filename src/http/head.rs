@@ -107,7 +107,7 @@ impl Heads {
 
     /// Remaining bytes of the body. They need not go through [`Self::take`], because their content does not
     /// matter.
-    pub fn body_left(&self) -> Option<u64> {
+    pub(crate) fn body_left(&self) -> Option<u64> {
         match self.state {
             State::Body(left) => Some(left),
             _ => None,
@@ -115,7 +115,7 @@ impl Heads {
     }
 
     /// Tells `Heads` that this many bytes of the body were transferred.
-    pub fn passed(&mut self, bytes: usize) {
+    pub(crate) fn passed(&mut self, bytes: usize) {
         if let State::Body(left) = self.state {
             self.state = match left.saturating_sub(bytes as u64) {
                 0 => State::Head,
@@ -217,7 +217,7 @@ impl Heads {
 }
 
 /// The status and text of a refusal, from the value of [`REFUSED_HEADER`].
-pub fn refusal(value: &str) -> (u16, &str) {
+pub(crate) fn refusal(value: &str) -> (u16, &str) {
     let (status, why) = value.split_once(' ').unwrap_or(("400", value));
     (status.parse().unwrap_or(400), why)
 }

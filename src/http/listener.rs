@@ -19,23 +19,23 @@ use parking_lot::RwLock;
 
 /// Where a connection comes from.
 #[derive(Clone, Copy)]
-pub struct From {
-    pub listener: ListenerKind,
+pub(crate) struct From {
+    pub(crate) listener: ListenerKind,
     /// `None` on a Unix socket.
-    pub peer: Option<IpAddr>,
-    pub is_tls: bool,
+    pub(crate) peer: Option<IpAddr>,
+    pub(crate) is_tls: bool,
 }
 
 /// A stream of bytes in both directions.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-pub struct Listener {
+pub(crate) struct Listener {
     socket: Socket,
-    pub kind: ListenerKind,
+    pub(crate) kind: ListenerKind,
     /// The bound address. If port 0 was requested, it contains the port that the system chose.
-    pub bound: Listen,
-    pub tls: Option<Arc<Tls>>,
+    pub(crate) bound: Listen,
+    pub(crate) tls: Option<Arc<Tls>>,
 }
 
 enum Socket {
@@ -46,7 +46,7 @@ enum Socket {
 
 impl Listener {
     /// Binds an address. `setting` names the setting, for errors.
-    pub async fn bind(
+    pub(crate) async fn bind(
         listen: &Listen,
         kind: ListenerKind,
         tls: Option<Arc<Tls>>,
@@ -69,7 +69,7 @@ impl Listener {
     }
 
     /// Accepts the next connection, before the TLS handshake. The address is `None` on a Unix socket.
-    pub async fn accept(&self) -> io::Result<(Box<dyn Stream>, Option<IpAddr>)> {
+    pub(crate) async fn accept(&self) -> io::Result<(Box<dyn Stream>, Option<IpAddr>)> {
         match &self.socket {
             Socket::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
@@ -85,7 +85,7 @@ impl Listener {
     }
 
     /// The URL under which clients reach this listener, without a trailing slash.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         match (&self.bound, &self.tls) {
             (Listen::Tcp(address), None) => format!("http://{address}"),
             (Listen::Tcp(address), Some(_)) => format!("https://{address}"),
@@ -131,17 +131,17 @@ fn bind_unix(_: &Path) -> io::Result<(Socket, Listen)> {
 }
 
 /// The certificate in use. It can be replaced while the server runs.
-pub struct Tls(RwLock<TlsAcceptor>);
+pub(crate) struct Tls(RwLock<TlsAcceptor>);
 
 /// The certificate with its chain, and its private key, as files in PEM form.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
+pub(crate) struct TlsFiles {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 impl Tls {
-    pub fn load(files: &TlsFiles) -> io::Result<Self> {
+    pub(crate) fn load(files: &TlsFiles) -> io::Result<Self> {
         Ok(Self(RwLock::new(acceptor(files)?)))
     }
 
@@ -149,13 +149,13 @@ impl Tls {
     ///
     /// # Errors
     /// The files cannot be used. New connections then continue to use the previous certificate.
-    pub fn reload(&self, files: &TlsFiles) -> io::Result<()> {
+    pub(crate) fn reload(&self, files: &TlsFiles) -> io::Result<()> {
         let acceptor = acceptor(files)?;
         *self.0.write() = acceptor;
         Ok(())
     }
 
-    pub async fn handshake(&self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
+    pub(crate) async fn handshake(&self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
         let acceptor = self.0.read().clone();
         Ok(Box::new(acceptor.accept(stream).await?))
     }

@@ -64,18 +64,16 @@ const IO_THREADS: usize = 2;
 /// Concurrent handlers and commits.
 const BLOCKING_THREADS_MAX: usize = 256;
 /// A listening server. Dropping it without [`Server::stop`] cuts its connections.
-pub struct Server {
+pub(crate) struct Server {
     runtime: Runtime,
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     accepting: Vec<tokio::task::JoinHandle<()>>,
     /// The bound address of the main listener, and its URL.
-    pub bound: Listen,
-    pub url: String,
-    /// The bound address of the collector's own listener, if there is one.
-    pub collector: Option<Listen>,
+    pub(crate) bound: Listen,
+    pub(crate) url: String,
     /// The address for commands on this machine; `None` if it could not be opened.
-    pub control: Option<SocketAddr>,
+    pub(crate) control: Option<SocketAddr>,
 }
 
 impl Server {
@@ -83,7 +81,7 @@ impl Server {
     ///
     /// # Errors
     /// A certificate cannot be loaded, or an address cannot be opened.
-    pub fn start(app: Arc<App>) -> io::Result<Self> {
+    pub(crate) fn start(app: Arc<App>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(IO_THREADS)
             .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -102,7 +100,6 @@ impl Server {
             Some(main) => (main.bound.clone(), main.url()),
             None => return Err(io::Error::other("there is no main listener")),
         };
-        let collector = of(ListenerKind::Collector).map(|listener| listener.bound.clone());
         let control = of(ListenerKind::Control).and_then(|listener| match listener.bound {
             Listen::Tcp(address) => Some(address),
             Listen::Unix(_) => None,
@@ -126,13 +123,12 @@ impl Server {
             accepting,
             bound,
             url,
-            collector,
             control,
         })
     }
 
     /// Reloads the certificate that the active configuration names.
-    pub fn reload_certificate(&self) {
+    pub(crate) fn reload_certificate(&self) {
         let config = self.shared.app.config.get();
         let (Some(tls), Some(files)) = (&self.shared.tls, tls_files(&config.http)) else {
             if self.shared.tls.is_some() != tls_files(&config.http).is_some() {
@@ -149,7 +145,7 @@ impl Server {
     }
 
     /// Closes the listeners, lets requests in progress finish for at most `grace`, then cuts the rest.
-    pub fn stop(self, grace: Duration) {
+    pub(crate) fn stop(self, grace: Duration) {
         let _ = self.stop.send(true);
         let all = async {
             for accepting in self.accepting {
@@ -170,7 +166,7 @@ impl Server {
 ///
 /// # Errors
 /// The message names the settings, and what to change.
-pub fn check(config: &Config) -> Result<(), ConfigError> {
+pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
     let http = &config.http;
     routes::check_submit_paths(&http.submit_paths.0)
         .map_err(|why| ConfigError(format!("{}: {why}", http.submit_paths.source)))?;
@@ -243,7 +239,7 @@ fn connections_max() -> usize {
 
 /// Raises the limit of open file descriptors to the hard limit. Systemd and shells start programs with a
 /// limit of 1,024, which is less than the number of connections that we accept.
-pub fn raise_descriptors() {
+pub(crate) fn raise_descriptors() {
     #[cfg(unix)]
     {
         use rustix::process::{Resource, getrlimit, setrlimit};

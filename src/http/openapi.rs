@@ -15,7 +15,7 @@ fn described(routes: &[Route]) -> impl Iterator<Item = (&Route, &'static Doc)> {
 }
 
 /// `GET /api/`
-pub fn page(app: &App, request: &Request, routes: &[Route]) -> Result<Response, WebError> {
+pub(crate) fn page(app: &App, request: &Request, routes: &[Route]) -> Result<Response, WebError> {
     let endpoints: Vec<Endpoint> = described(routes)
         .map(|(route, doc)| Endpoint {
             method: route.method,
@@ -28,7 +28,7 @@ pub fn page(app: &App, request: &Request, routes: &[Route]) -> Result<Response, 
 }
 
 /// `GET /api/openapi.json`
-pub fn json(app: &App, request: &Request, routes: &[Route]) -> Result<Response, WebError> {
+pub(crate) fn json(app: &App, request: &Request, routes: &[Route]) -> Result<Response, WebError> {
     let mut paths: Map<String, Value> = Map::new();
     for (route, doc) in described(routes) {
         let method = match route.method {

@@ -10,7 +10,7 @@ use super::connections::Connections;
 use crate::limits;
 
 /// Limits concurrent uploads, which use disk space while they arrive and CPU time while they are unpacked.
-pub struct Places {
+pub(crate) struct Places {
     pub(super) coming_in: Arc<Semaphore>,
     pub(super) unpacked: Arc<Semaphore>,
 }

@@ -14,7 +14,7 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; img
 
 /// The answer in hyper's form. `gzip` is whether the client accepts it; `None` if the answer must not be
 /// compressed.
-pub fn send(
+pub(crate) fn send(
     http: &config::Http,
     mut response: Response,
     head_only: bool,

@@ -9,10 +9,10 @@ use crate::rights::Scope;
 use crate::web::{Captures, Method, Request, Response, WebError};
 
 /// Receives a request with its body in memory, and the captured path segments.
-pub type PlainHandler = fn(&App, &Request, &Captures) -> Result<Response, WebError>;
+pub(crate) type PlainHandler = fn(&App, &Request, &Captures) -> Result<Response, WebError>;
 
 /// Receives a request whose body is in a file, positioned at the start.
-pub type UploadHandler = fn(&App, &Request, &Captures, File) -> Result<Response, WebError>;
+pub(crate) type UploadHandler = fn(&App, &Request, &Captures, File) -> Result<Response, WebError>;
 
 #[derive(Clone, Copy, Debug)]
 pub enum Handler {
@@ -41,23 +41,23 @@ pub struct Route {
     /// The scope that the caller needs; `None` if everybody may use the route.
     pub needs: Option<Scope>,
     /// True if a request counts against the caller's requests per minute.
-    pub is_paced: bool,
+    pub(crate) is_paced: bool,
     /// True if the route can change stored data.
     pub changes: bool,
     /// True if pages of the origins in http.cors_origins may use the route.
-    pub is_shared: bool,
+    pub(crate) is_shared: bool,
     pub audience: Audience,
     /// True if a client of this protocol sends its token as the parameter `key`.
-    pub has_key_in_query: bool,
+    pub(crate) has_key_in_query: bool,
     /// The description for the API; `None` if the route is not part of it.
-    pub doc: Option<&'static Doc>,
+    pub(crate) doc: Option<&'static Doc>,
     pub handler: Handler,
 }
 
 impl Route {
     /// True if the collector's own port also has the route: those that accept reports, and those that report
     /// health.
-    pub fn is_for_collector(&self) -> bool {
+    pub(crate) fn is_for_collector(&self) -> bool {
         matches!(self.handler, Handler::Submit(_)) || self.path.starts_with("/__")
     }
 

@@ -7,7 +7,8 @@ use crate::rights::Scope;
 use crate::web::{Captures, Method, Request, Response, WebError};
 use crate::{api, pages};
 
-pub use super::route::{Audience, Handler, PlainHandler, Route, UploadHandler};
+pub use super::route::{Audience, Handler, Route};
+pub(crate) use super::route::{PlainHandler, UploadHandler};
 
 const OPEN: Option<Scope> = None;
 const READ: Option<Scope> = Some(Scope::Read);
@@ -356,7 +357,7 @@ const FURTHER_SUBMIT: Route = submit("/submit", Endpoint::Submit);
 ///
 /// # Errors
 /// As for [`find`].
-pub fn find_with(
+pub(crate) fn find_with(
     submit_paths: &[String],
     method: Method,
     path: &str,
@@ -373,7 +374,7 @@ pub fn find_with(
 ///
 /// # Errors
 /// Another route has one of the paths. The message names both.
-pub fn check_submit_paths(submit_paths: &[String]) -> Result<(), String> {
+pub(crate) fn check_submit_paths(submit_paths: &[String]) -> Result<(), String> {
     for path in submit_paths {
         if let Some(route) = ROUTES
             .iter()
@@ -414,7 +415,7 @@ pub fn find(method: Method, path: &str) -> Result<(&'static Route, Captures), We
 
 /// A route with the same first segment as `path`. Below such a path a request would be ambiguous. `None`
 /// also for an empty path.
-pub fn beginning_like(path: &str) -> Option<&'static str> {
+pub(crate) fn beginning_like(path: &str) -> Option<&'static str> {
     let first = path.split('/').nth(1)?;
     ROUTES
         .iter()
@@ -424,7 +425,7 @@ pub fn beginning_like(path: &str) -> Option<&'static str> {
 
 /// True if a segment can be a debug id, or the id of a program: a build id, a UUID, or the time and size of
 /// a Windows program.
-pub fn is_symbol_id(segment: &str) -> bool {
+pub(crate) fn is_symbol_id(segment: &str) -> bool {
     let digits = [
         "elf-buildid-sym-",
         "elf-buildid-",
@@ -438,7 +439,7 @@ pub fn is_symbol_id(segment: &str) -> bool {
 }
 
 /// Who uses a path. A path without a route counts as used by those who use its neighbours.
-pub fn audience(method: Option<Method>, path: &str) -> Audience {
+pub(crate) fn audience(method: Option<Method>, path: &str) -> Audience {
     let by_path = |route: &&Route| captures(route.path, path).is_some();
     let exact = ROUTES
         .iter()

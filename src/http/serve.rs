@@ -19,7 +19,11 @@ use crate::addresses::TrustedProxies;
 use crate::limits;
 use crate::vital::Vital;
 
-pub async fn accept(listener: Listener, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {
+pub(crate) async fn accept(
+    listener: Listener,
+    shared: Arc<Shared>,
+    mut stopping: watch::Receiver<bool>,
+) {
     let vital = Vital::task("http-accept");
     let mut connections = JoinSet::new();
     loop {

@@ -11,7 +11,7 @@ use super::head::Heads;
 /// Bytes that are read at a time outside bodies.
 const PIECE_BYTES: usize = 4096;
 
-pub struct HeadShim<T> {
+pub(crate) struct HeadShim<T> {
     inner: T,
     heads: Heads,
     /// Bytes for hyper. Those before `given` have been passed on.
@@ -20,7 +20,7 @@ pub struct HeadShim<T> {
 }
 
 impl<T> HeadShim<T> {
-    pub fn new(inner: T) -> Self {
+    pub(crate) fn new(inner: T) -> Self {
         Self {
             inner,
             heads: Heads::default(),

@@ -41,7 +41,7 @@ impl Drop for Booking<'_> {
 }
 
 /// Accepts a report and returns the answer to the client.
-pub async fn submit(
+pub(crate) async fn submit(
     shared: &Shared,
     connection: &Connection,
     head: SubmitHead,

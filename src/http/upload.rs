@@ -13,13 +13,13 @@ use crate::limits;
 use crate::web::{Request, WebError};
 
 /// Permits of one upload. Dropping them frees its places.
-pub struct Held {
+pub(crate) struct Held {
     _coming_in: OwnedSemaphorePermit,
     _unpacked: OwnedSemaphorePermit,
 }
 
 /// Writes a body into an unnamed file as it arrives.
-pub async fn spill(
+pub(crate) async fn spill(
     shared: &Shared,
     connection: &Connection,
     request: &Request,

@@ -10,10 +10,10 @@ use crate::limits;
 
 /// The limits of one search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SearchBounds {
-    pub time_max: Duration,
+pub(crate) struct SearchBounds {
+    pub(crate) time_max: Duration,
     /// Memory for what is counted, sorted and returned.
-    pub bytes_max: usize,
+    pub(crate) bytes_max: usize,
 }
 
 impl Default for SearchBounds {
@@ -27,7 +27,7 @@ impl Default for SearchBounds {
 
 /// The memory that all running searches may still use together.
 #[derive(Debug)]
-pub struct SharedBytes(AtomicUsize);
+pub(crate) struct SharedBytes(AtomicUsize);
 
 impl Default for SharedBytes {
     fn default() -> Self {
@@ -50,7 +50,7 @@ impl SharedBytes {
 
 /// The limits while a search runs. They are checked every few thousand documents or entries.
 #[derive(Debug)]
-pub struct Running {
+pub(crate) struct Running {
     ends_at: Instant,
     bytes_max: usize,
     shared: Arc<SharedBytes>,
@@ -59,7 +59,7 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn begin(bounds: &SearchBounds, shared: Arc<SharedBytes>) -> Self {
+    pub(crate) fn begin(bounds: &SearchBounds, shared: Arc<SharedBytes>) -> Self {
         Self {
             ends_at: Instant::now() + bounds.time_max,
             bytes_max: bounds.bytes_max,
@@ -70,7 +70,7 @@ impl Running {
 
     /// # Errors
     /// [`IndexError::TimedOut`]
-    pub fn check_time(&self) -> Result<(), IndexError> {
+    pub(crate) fn check_time(&self) -> Result<(), IndexError> {
         if Instant::now() >= self.ends_at {
             Err(IndexError::TimedOut)
         } else {
@@ -84,7 +84,7 @@ impl Running {
     ///
     /// # Errors
     /// [`IndexError::TooComplex`] at the search's own limit, [`IndexError::Busy`] at the shared limit.
-    pub fn check_bytes(&self, bytes: usize) -> Result<(), IndexError> {
+    pub(crate) fn check_bytes(&self, bytes: usize) -> Result<(), IndexError> {
         if bytes > self.bytes_max {
             return Err(IndexError::TooComplex);
         }

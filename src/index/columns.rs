@@ -16,7 +16,7 @@ use crate::fields::Kind;
 use crate::query::FieldRef;
 
 /// Values of one field for each document of a segment. Only text may have several values per document.
-pub enum FieldColumn {
+pub(crate) enum FieldColumn {
     /// No document has a value.
     Missing,
     Text(TextColumn),
@@ -25,7 +25,7 @@ pub enum FieldColumn {
 }
 
 impl FieldColumn {
-    pub fn open(
+    pub(crate) fn open(
         segment: &SegmentReader,
         field: &FieldRef,
         dictionaries: &Arc<Dictionaries>,
@@ -54,7 +54,7 @@ impl FieldColumn {
     }
 
     /// Numbers of values, or of entries of the dictionary.
-    pub fn numbers(&self) -> Option<&Column<u64>> {
+    pub(crate) fn numbers(&self) -> Option<&Column<u64>> {
         match self {
             Self::Missing => None,
             Self::Text(column) => Some(column.ords()),
@@ -64,7 +64,7 @@ impl FieldColumn {
 
     /// The values of some documents in the API's form, in the order of `docs`: null for none, a list for
     /// several.
-    pub fn values(
+    pub(crate) fn values(
         &self,
         field: &FieldRef,
         docs: &[u32],
@@ -103,7 +103,7 @@ fn each(docs: &[u32], value: impl Fn(u32) -> Option<Value>) -> Vec<Value> {
 }
 
 /// A value of a column of numbers in the API's form.
-pub fn number_value(kind: Kind, number: u64) -> Value {
+pub(crate) fn number_value(kind: Kind, number: u64) -> Value {
     match kind {
         Kind::Date => Timestamp::from_ms(u64_to_i64(number)).rfc3339().into(),
         Kind::Float => u64_to_f64(number).into(),
@@ -113,7 +113,7 @@ pub fn number_value(kind: Kind, number: u64) -> Value {
 }
 
 /// The texts of some entries of a column's dictionary.
-pub fn texts(
+pub(crate) fn texts(
     column: &TextColumn,
     mut ords: Vec<u64>,
     running: &Running,
@@ -130,7 +130,7 @@ pub fn texts(
 
 /// The values of some documents, each with its document. Read together, in the order of the documents.
 #[derive(Default)]
-pub struct Pairs {
+pub(crate) struct Pairs {
     is_one_each: bool,
     docs: Vec<u32>,
     rows: Vec<u32>,
@@ -139,7 +139,7 @@ pub struct Pairs {
 
 impl Pairs {
     /// Reads the values of `docs`, which must ascend.
-    pub fn read(&mut self, column: &Column<u64>, docs: &[u32]) {
+    pub(crate) fn read(&mut self, column: &Column<u64>, docs: &[u32]) {
         self.docs.clear();
         self.rows.clear();
         self.is_one_each = matches!(column.index, ColumnIndex::Full);
@@ -160,74 +160,74 @@ impl Pairs {
         column.values.get_vals(&self.rows, &mut self.values);
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
         self.docs.iter().copied().zip(self.values.iter().copied())
     }
 
     /// Whether each document has exactly one value.
-    pub fn is_one_each(&self) -> bool {
+    pub(crate) fn is_one_each(&self) -> bool {
         self.is_one_each
     }
 
     /// The values without their documents.
-    pub fn values(&self) -> &[u64] {
+    pub(crate) fn values(&self) -> &[u64] {
         &self.values
     }
 }
 
 /// A set of small numbers.
-pub struct Bits(Vec<u64>);
+pub(crate) struct Bits(Vec<u64>);
 
 impl Bits {
     /// An empty set for numbers below `len`.
-    pub fn new(len: usize) -> Self {
+    pub(crate) fn new(len: usize) -> Self {
         Self(vec![0; len.div_ceil(64)])
     }
 
     /// Bytes of a set for numbers below `len`.
-    pub fn bytes(len: usize) -> usize {
+    pub(crate) fn bytes(len: usize) -> usize {
         len / 8 + 8
     }
 
-    pub fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         8 * self.0.len()
     }
 
-    pub fn set(&mut self, at: usize) {
+    pub(crate) fn set(&mut self, at: usize) {
         self.0[at / 64] |= 1 << (at % 64);
     }
 
-    pub fn has(&self, at: usize) -> bool {
+    pub(crate) fn has(&self, at: usize) -> bool {
         self.0
             .get(at / 64)
             .is_some_and(|word| word >> (at % 64) & 1 == 1)
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.iter().all(|word| *word == 0)
     }
 
     /// Adds the numbers of the other set, which must have the same length.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         for (word, more) in self.0.iter_mut().zip(&other.0) {
             *word |= more;
         }
     }
 
     /// Removes the numbers that are not in the other set, which must have the same length.
-    pub fn keep(&mut self, other: &Self) {
+    pub(crate) fn keep(&mut self, other: &Self) {
         for (word, more) in self.0.iter_mut().zip(&other.0) {
             *word &= more;
         }
     }
 
     /// The numbers, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         self.within(0..self.0.len() * 64)
     }
 
     /// The numbers in a range that starts at a multiple of 64, ascending.
-    pub fn within(&self, range: std::ops::Range<usize>) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn within(&self, range: std::ops::Range<usize>) -> impl Iterator<Item = usize> + '_ {
         let words = range.start / 64..range.end.div_ceil(64).min(self.0.len());
         let first = words.start;
         self.0[words]

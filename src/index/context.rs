@@ -14,15 +14,15 @@ use crate::query::FieldRef;
 
 /// The context of a search: the index that answers it, and its limits.
 #[derive(Clone, Copy)]
-pub struct Context<'i> {
-    pub catalogue: &'i Catalogue,
-    pub layout: &'i Layout,
-    pub dictionaries: &'i Arc<Dictionaries>,
-    pub running: &'i Running,
+pub(crate) struct Context<'i> {
+    pub(crate) catalogue: &'i Catalogue,
+    pub(crate) layout: &'i Layout,
+    pub(crate) dictionaries: &'i Arc<Dictionaries>,
+    pub(crate) running: &'i Running,
 }
 
 impl Context<'_> {
-    pub fn column(
+    pub(crate) fn column(
         &self,
         segment: &SegmentReader,
         field: &FieldRef,

@@ -25,7 +25,7 @@ impl Coverage {
     }
 
     /// The fields that are the reason.
-    pub fn fields(&self) -> &[String] {
+    pub(crate) fn fields(&self) -> &[String] {
         match self {
             Self::Whole => &[],
             Self::SomeCrashes(fields) | Self::SomeWords(fields) => fields,
@@ -35,7 +35,7 @@ impl Coverage {
 
 impl Layout {
     /// Fields in a query that are not known completely, each once.
-    pub fn lacks(&self, query: &Query) -> Vec<String> {
+    pub(crate) fn lacks(&self, query: &Query) -> Vec<String> {
         let mut names: Vec<String> = query
             .fields()
             .into_iter()
@@ -51,7 +51,7 @@ impl Layout {
     }
 
     /// Fields that the full-text search of a query should include or exclude, but that are not known.
-    pub fn lacks_words(&self, query: &Query) -> Vec<String> {
+    pub(crate) fn lacks_words(&self, query: &Query) -> Vec<String> {
         if query.text.is_none() {
             return Vec::new();
         }

@@ -26,9 +26,9 @@ pub enum FacetResult {
 #[derive(Clone, Debug, PartialEq)]
 pub struct FacetBucket {
     /// The value in the API's form: `"T"` and `"F"` for a bool.
-    pub term: Value,
+    pub(crate) term: Value,
     pub count: u64,
-    pub facets: Facets,
+    pub(crate) facets: Facets,
 }
 
 /// The facets of a search, or of one value, with their labels in the order of the query.
@@ -37,18 +37,18 @@ pub struct Facets(Vec<(String, FacetResult)>);
 
 impl Facets {
     /// The values of a field that were counted.
-    pub fn terms(&self, field: &str) -> &[FacetBucket] {
+    pub(crate) fn terms(&self, field: &str) -> &[FacetBucket] {
         self.labelled(field).map_or(&[], FacetResult::buckets)
     }
 
     /// The intervals of a field that were counted.
-    pub fn histogram(&self, field: &str) -> &[FacetBucket] {
+    pub(crate) fn histogram(&self, field: &str) -> &[FacetBucket] {
         self.labelled(&format!("histogram_{field}"))
             .map_or(&[], FacetResult::buckets)
     }
 
     /// The number of crashes with this value of a field.
-    pub fn count_of(&self, field: &str, value: &str) -> u64 {
+    pub(crate) fn count_of(&self, field: &str, value: &str) -> u64 {
         let mut terms = self.terms(field).iter();
         terms
             .find(|bucket| bucket.term.as_str() == Some(value))
@@ -56,7 +56,7 @@ impl Facets {
     }
 
     /// The number of distinct values of a field; 0 if it was not counted.
-    pub fn distinct(&self, field: &str) -> u64 {
+    pub(crate) fn distinct(&self, field: &str) -> u64 {
         match self.labelled(&format!("cardinality_{field}")) {
             Some(FacetResult::Cardinality(count)) => *count,
             Some(FacetResult::Estimate { value, .. }) => *value,
@@ -103,7 +103,7 @@ impl FacetResult {
         }
     }
 
-    pub fn buckets(&self) -> &[FacetBucket] {
+    pub(crate) fn buckets(&self) -> &[FacetBucket] {
         match self {
             Self::Buckets(buckets) => buckets,
             Self::Cardinality(_) | Self::Estimate { .. } => &[],
@@ -126,7 +126,7 @@ impl FacetBucket {
 }
 
 /// The facets of a whole query, after all levels are counted.
-pub fn results(counting: &Counting) -> Facets {
+pub(crate) fn results(counting: &Counting) -> Facets {
     inside(counting, &counting.top, 0)
 }
 

@@ -23,7 +23,7 @@ use crate::query::{FieldRef, Filter, Op, Operand, Query};
 const BLOCK: u32 = 4_096;
 
 /// The conditions, prepared for one segment.
-pub struct Matching<'s> {
+pub(crate) struct Matching<'s> {
     segment: &'s SegmentReader,
     /// No document matches.
     is_empty: bool,
@@ -35,7 +35,7 @@ pub struct Matching<'s> {
 }
 
 impl<'s> Matching<'s> {
-    pub fn open(
+    pub(crate) fn open(
         segment: &'s SegmentReader,
         context: Context,
         query: &Query,
@@ -161,7 +161,7 @@ impl<'s> Matching<'s> {
     }
 
     /// Calls `take` with the documents that match, one block after the other, ascending within each block.
-    pub fn each_block(
+    pub(crate) fn each_block(
         &self,
         running: &Running,
         mut take: impl FnMut(&[u32]) -> Result<(), IndexError>,
@@ -215,7 +215,7 @@ impl<'s> Matching<'s> {
 
 /// A segment's document numbers in blocks, the last block first. It has the newest crashes, so a search for
 /// the newest ones can skip most of the others.
-pub fn blocks(max_doc: u32) -> impl Iterator<Item = Range<u32>> {
+pub(crate) fn blocks(max_doc: u32) -> impl Iterator<Item = Range<u32>> {
     let start = (0..max_doc).step_by(BLOCK as usize).rev();
     start.map(move |start| start..max_doc.min(start + BLOCK))
 }

@@ -30,13 +30,13 @@ const CURRENT: &str = "current";
 const CURRENT_NEW: &str = "current.new";
 
 /// An open index in one of the folders.
-pub struct Opened {
-    pub number: u64,
-    pub tantivy: tantivy::Index,
-    pub reader: IndexReader,
-    pub layout: Layout,
+pub(crate) struct Opened {
+    pub(crate) number: u64,
+    pub(crate) tantivy: tantivy::Index,
+    pub(crate) reader: IndexReader,
+    pub(crate) layout: Layout,
     /// It was made for this catalogue and was never written under another one.
-    pub is_up_to_date: bool,
+    pub(crate) is_up_to_date: bool,
     watermark: Mutex<Option<Watermark>>,
     /// As of the last commit.
     keys: Mutex<Option<Arc<Keys>>>,
@@ -66,46 +66,46 @@ impl Opened {
         })
     }
 
-    pub fn watermark(&self) -> Option<Watermark> {
+    pub(crate) fn watermark(&self) -> Option<Watermark> {
         *self.watermark.lock()
     }
 
     /// Which annotations have columns; `None` if the index does not store this.
-    pub fn keys(&self) -> Option<Arc<Keys>> {
+    pub(crate) fn keys(&self) -> Option<Arc<Keys>> {
         self.keys.lock().clone()
     }
 
-    pub fn set_keys(&self, keys: Keys) {
+    pub(crate) fn set_keys(&self, keys: Keys) {
         *self.keys.lock() = Some(Arc::new(keys));
     }
 
-    pub fn set_watermark(&self, watermark: Watermark) {
+    pub(crate) fn set_watermark(&self, watermark: Watermark) {
         *self.watermark.lock() = Some(watermark);
     }
 
     /// The last change that it contains.
-    pub fn change(&self) -> u64 {
+    pub(crate) fn change(&self) -> u64 {
         self.watermark().map_or(0, |mark| mark.change)
     }
 
     /// Whether it contains every crash up to its last change.
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.watermark()
             .is_some_and(|mark| mark.rebuilt_to.is_none())
     }
 }
 
 /// The folders of one store's index, and the catalogue with which they are opened.
-pub struct Folders {
+pub(crate) struct Folders {
     dir: PathBuf,
-    pub store_id: u128,
-    pub catalogue: Arc<Catalogue>,
+    pub(crate) store_id: u128,
+    pub(crate) catalogue: Arc<Catalogue>,
     /// The greatest number that was ever used here.
     last: AtomicU64,
 }
 
 impl Folders {
-    pub fn new(dir: &Path, store_id: u128, catalogue: Arc<Catalogue>) -> io::Result<Self> {
+    pub(crate) fn new(dir: &Path, store_id: u128, catalogue: Arc<Catalogue>) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
         let folders = Self {
             dir: dir.to_path_buf(),
@@ -135,13 +135,13 @@ impl Folders {
     }
 
     /// The number of the index that answers searches; `None` if there is none.
-    pub fn current(&self) -> Option<u64> {
+    pub(crate) fn current(&self) -> Option<u64> {
         let text = std::fs::read_to_string(self.dir.join(CURRENT)).ok()?;
         text.trim().parse().ok()
     }
 
     /// The index that was being built beside the current one, if it can be used.
-    pub fn open_next(&self) -> io::Result<Option<Opened>> {
+    pub(crate) fn open_next(&self) -> io::Result<Option<Opened>> {
         let current = self.current();
         let numbers = self.numbers()?.into_iter().rev();
         let mut later = numbers.take_while(|number| Some(*number) > current);
@@ -149,7 +149,7 @@ impl Folders {
     }
 
     /// Opens an index of an earlier process. `Err` is the reason why it cannot be used.
-    pub fn open(&self, number: u64) -> Result<Opened, String> {
+    pub(crate) fn open(&self, number: u64) -> Result<Opened, String> {
         let path = self.path(number);
         let tantivy = tantivy::Index::open_in_dir(path).map_err(|e| e.to_string())?;
         let payload = tantivy.load_metas().map_err(|e| e.to_string())?.payload;
@@ -176,7 +176,7 @@ impl Folders {
     }
 
     /// Creates an empty index in a new folder.
-    pub fn begin(&self) -> Result<Opened, IndexError> {
+    pub(crate) fn begin(&self) -> Result<Opened, IndexError> {
         let number = self.last.fetch_add(1, Ordering::SeqCst) + 1;
         let path = self.path(number);
         std::fs::create_dir_all(&path)?;
@@ -192,7 +192,7 @@ impl Folders {
     }
 
     /// Makes this index the current one, in one step.
-    pub fn put_in_place(&self, number: u64) -> io::Result<()> {
+    pub(crate) fn put_in_place(&self, number: u64) -> io::Result<()> {
         let new = self.dir.join(CURRENT_NEW);
         let mut file = std::fs::File::create(&new)?;
         writeln!(file, "{number}")?;
@@ -203,7 +203,7 @@ impl Folders {
 
     /// Removes all indexes except these, and indexes of versions that named folders after the catalogue. A
     /// folder that cannot be removed now, because a merge may be writing there, is left for the next call.
-    pub fn keep_only(&self, numbers: &[u64]) -> io::Result<()> {
+    pub(crate) fn keep_only(&self, numbers: &[u64]) -> io::Result<()> {
         let kept: Vec<String> = numbers.iter().map(u64::to_string).collect();
         for entry in std::fs::read_dir(&self.dir)? {
             let entry = entry?;

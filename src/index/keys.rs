@@ -25,7 +25,7 @@ const COLUMNS_EVER_MAX: usize = 2 * limits::INDEX_ANNOTATION_KEYS_MAX;
 const KEY_BYTES_MAX: usize = 200;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Keys {
+pub(crate) struct Keys {
     /// Number of crashes with each key that has a column.
     columns: BTreeMap<String, u64>,
     /// Keys for which the column of some crashes of this index was not written.
@@ -40,7 +40,7 @@ pub struct Keys {
 
 impl Keys {
     /// For an index that was made before keys were counted: the keys of its columns.
-    pub fn of_columns(columns: impl IntoIterator<Item = String>) -> Self {
+    pub(crate) fn of_columns(columns: impl IntoIterator<Item = String>) -> Self {
         let columns: BTreeMap<String, u64> = columns.into_iter().map(|key| (key, 1)).collect();
         Self {
             made: columns.len(),
@@ -52,7 +52,7 @@ impl Keys {
     }
 
     /// For an index that is rebuilt from all crashes: starts with the most frequent keys.
-    pub fn for_rebuild(&self) -> Self {
+    pub(crate) fn for_rebuild(&self) -> Self {
         let mut ranked: Vec<(u64, &String)> = self
             .columns
             .iter()
@@ -71,7 +71,7 @@ impl Keys {
     }
 
     /// Counts a crash that has the key. Returns whether its value is written.
-    pub fn take(&mut self, key: &str) -> bool {
+    pub(crate) fn take(&mut self, key: &str) -> bool {
         if let Some(crashes) = self.columns.get_mut(key) {
             *crashes += 1;
             return true;
@@ -127,7 +127,7 @@ impl Keys {
     }
 
     /// The annotations in a query that are not indexed for every crash.
-    pub fn lacks(&self, query: &Query) -> Vec<String> {
+    pub(crate) fn lacks(&self, query: &Query) -> Vec<String> {
         let is_lacking = |key: &String| {
             self.partial.contains(key)
                 || self.waiting.contains_key(key)

@@ -19,7 +19,7 @@ const LAYOUT: u32 = 2;
 
 /// Stored in each commit, see [`Writer`](super::Writer).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Known {
+pub(crate) struct Known {
     layout: u32,
     /// For each field that is known completely, everything that its values in the index depend on.
     fields: BTreeSet<String>,
@@ -30,7 +30,7 @@ pub struct Known {
 
 impl Known {
     /// Everything that a catalogue names.
-    pub fn of(catalogue: &Catalogue) -> Self {
+    pub(crate) fn of(catalogue: &Catalogue) -> Self {
         let fields = catalogue.all().iter();
         let annotations = catalogue.of_annotations();
         Self {
@@ -41,7 +41,7 @@ impl Known {
     }
 
     /// What remains if crashes are written under another catalogue, which knows `other`.
-    pub fn within(&self, other: &Self) -> Self {
+    pub(crate) fn within(&self, other: &Self) -> Self {
         Self {
             layout: self.layout,
             fields: self.fields.intersection(&other.fields).cloned().collect(),
@@ -54,17 +54,17 @@ impl Known {
     }
 
     /// Whether searches can read this layout.
-    pub fn is_readable(&self) -> bool {
+    pub(crate) fn is_readable(&self) -> bool {
         self.layout == LAYOUT
     }
 
     /// Whether every crash has this field as the catalogue defines it.
-    pub fn has(&self, catalogue: &Catalogue, field: &Field) -> bool {
+    pub(crate) fn has(&self, catalogue: &Catalogue, field: &Field) -> bool {
         self.fields.contains(&line(catalogue, field))
     }
 
     /// Annotations that were fields, but are not fields in `other`.
-    pub fn former_fields(&self, other: &Self) -> BTreeSet<String> {
+    pub(crate) fn former_fields(&self, other: &Self) -> BTreeSet<String> {
         self.annotations
             .difference(&other.annotations)
             .cloned()

@@ -52,12 +52,15 @@ use folder::{Folders, Opened};
 use parking_lot::RwLock;
 use terms::Dictionaries;
 
-pub use bounds::SearchBounds;
 pub use coverage::Coverage;
 pub use document::{Document, Scalar};
-pub use error::IndexError;
-pub use facets::{FacetBucket, FacetResult, Facets};
-pub use search::{Hit, SearchResult};
+pub(crate) use error::IndexError;
+pub(crate) use facets::FacetBucket;
+pub use facets::FacetResult;
+#[cfg(test)]
+pub(crate) use facets::Facets;
+pub(crate) use search::Hit;
+pub use search::SearchResult;
 pub use watermark::Watermark;
 pub use writer::Writer;
 
@@ -93,7 +96,7 @@ pub struct IndexStatus {
     /// Number of segments of the index.
     pub segments: u64,
     /// `None`: it is empty and must be built.
-    pub watermark: Option<Watermark>,
+    pub(crate) watermark: Option<Watermark>,
 }
 
 impl Index {
@@ -156,7 +159,7 @@ impl Index {
     ///
     /// # Errors
     /// The folder of the index cannot be read or written.
-    pub fn begin_next(&self) -> Result<(), IndexError> {
+    pub(crate) fn begin_next(&self) -> Result<(), IndexError> {
         let begun = Arc::new(self.folders.begin()?);
         self.change(|sides| sides.next = Some(begun))
     }
@@ -166,13 +169,13 @@ impl Index {
     /// # Errors
     /// The folder of the index cannot be read. The discarded index is not used any more, but its files remain
     /// until the next start.
-    pub fn drop_next(&self) -> Result<(), IndexError> {
+    pub(crate) fn drop_next(&self) -> Result<(), IndexError> {
         self.change(|sides| sides.next = None)
     }
 
     /// The progress of the index that is built beside this one; `None` if there is none, or if it has no
     /// commit.
-    pub fn next_watermark(&self) -> Option<Watermark> {
+    pub(crate) fn next_watermark(&self) -> Option<Watermark> {
         self.sides().next.and_then(|next| next.watermark())
     }
 
@@ -181,7 +184,7 @@ impl Index {
     ///
     /// # Errors
     /// No index is built beside this one, or the folder of the index cannot be read or written.
-    pub fn swap(&self) -> Result<(), IndexError> {
+    pub(crate) fn swap(&self) -> Result<(), IndexError> {
         let next = self.side(Side::Next)?;
         self.folders.put_in_place(next.number)?;
         self.change(|sides| {
@@ -201,7 +204,7 @@ impl Index {
     }
 
     /// Fields of the catalogue that this index does not know, so that another one must be built beside it.
-    pub fn unbuilt(&self) -> Vec<Arc<Field>> {
+    pub(crate) fn unbuilt(&self) -> Vec<Arc<Field>> {
         self.sides().current.layout.missing.clone()
     }
 

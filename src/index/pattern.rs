@@ -17,7 +17,7 @@ use crate::limits;
 use crate::query::{Compiled, Filter, Op, Operand, Query};
 
 /// How an entry is compared.
-pub enum Pattern {
+pub(crate) enum Pattern {
     Whole(String),
     Words(Vec<String>),
     Contains(Box<Finder<'static>>),
@@ -31,7 +31,7 @@ pub enum Pattern {
 }
 
 /// The entries that a condition matches.
-pub fn entries(
+pub(crate) fn entries(
     column: &TextColumn,
     pattern: &Pattern,
     running: &Running,
@@ -96,7 +96,7 @@ fn holds(op: Op, order: Ordering) -> bool {
 ///
 /// # Errors
 /// A pattern is too large.
-pub fn patterns(query: &Query) -> Result<Vec<Option<Pattern>>, IndexError> {
+pub(crate) fn patterns(query: &Query) -> Result<Vec<Option<Pattern>>, IndexError> {
     let patterns = query.filters.iter().map(|filter| match &filter.operand {
         Operand::Text(text) => pattern(filter, text).map(Some),
         _ => Ok(None),

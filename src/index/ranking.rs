@@ -16,11 +16,11 @@ use crate::limits;
 use crate::query::{FieldRef, Sort};
 
 /// A candidate and its sort keys.
-pub struct Ranked {
+pub(crate) struct Ranked {
     keys: Vec<Option<SortKey>>,
-    pub seq: u64,
-    pub segment: usize,
-    pub doc: u32,
+    pub(crate) seq: u64,
+    pub(crate) segment: usize,
+    pub(crate) doc: u32,
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -33,7 +33,7 @@ enum SortKey {
 
 impl Ranked {
     /// Memory that it uses.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let key = |key: &Option<SortKey>| match key {
             // The parts of a version need as much memory again, and more.
             Some(SortKey::Version(_, text)) => 32 * text.len(),
@@ -45,7 +45,7 @@ impl Ranked {
     }
 
     /// Crashes without a value come last in both directions. Equal crashes are sorted newest first.
-    pub fn order(&self, other: &Self, sorts: &[Sort]) -> Ordering {
+    pub(crate) fn order(&self, other: &Self, sorts: &[Sort]) -> Ordering {
         for (at, sort) in sorts.iter().enumerate() {
             let order = match (&self.keys[at], &other.keys[at]) {
                 (Some(a), Some(b)) if sort.is_descending => b.cmp(a),
@@ -155,7 +155,7 @@ fn version_ranks(column: &TextColumn, context: Context) -> Result<Vec<u64>, Inde
 type Local = [u128; limits::SORTS_MAX + 1];
 
 /// The first `limit` documents of a segment, while its blocks are processed.
-pub struct Best<'q> {
+pub(crate) struct Best<'q> {
     sorts: &'q [Sort],
     limit: usize,
     keys: Vec<Keys>,
@@ -171,7 +171,7 @@ pub struct Best<'q> {
 
 impl<'q> Best<'q> {
     /// `bound` is the result of another segment's [`Best::bound`].
-    pub fn open(
+    pub(crate) fn open(
         segment: &SegmentReader,
         context: Context,
         sorts: &'q [Sort],
@@ -194,7 +194,7 @@ impl<'q> Best<'q> {
         })
     }
 
-    pub fn take(&mut self, docs: &[u32]) {
+    pub(crate) fn take(&mut self, docs: &[u32]) {
         // The first key alone excludes nearly all documents.
         self.firsts.clear();
         self.firsts.resize(docs.len(), u128::MAX);
@@ -252,7 +252,7 @@ impl<'q> Best<'q> {
 
     /// An upper bound of the first key for documents of any segment. Only for numbers, because they compare
     /// across segments and numbers of dictionary entries do not.
-    pub fn bound(&mut self) -> Option<u128> {
+    pub(crate) fn bound(&mut self) -> Option<u128> {
         self.thin_out();
         let is_number = matches!(self.keys[0], Keys::Numbers(_));
         let last = if self.found.len() >= self.limit {
@@ -267,7 +267,11 @@ impl<'q> Best<'q> {
     }
 
     /// The candidates, unordered.
-    pub fn finish(mut self, segment: usize, context: Context) -> Result<Vec<Ranked>, IndexError> {
+    pub(crate) fn finish(
+        mut self,
+        segment: usize,
+        context: Context,
+    ) -> Result<Vec<Ranked>, IndexError> {
         self.thin_out();
         let docs: Vec<u32> = self.found.iter().map(|(_, doc)| *doc).collect();
         let mut ranked: Vec<Ranked> = docs

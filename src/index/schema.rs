@@ -24,8 +24,8 @@ use tantivy::tokenizer::{LowerCaser, RemoveLongFilter, SimpleTokenizer, TextAnal
 use super::known::Known;
 use crate::fields::{Catalogue, Field, Kind};
 
-pub const SEQ: &str = "seq";
-pub const ANNOTATION: &str = "annotation";
+pub(crate) const SEQ: &str = "seq";
+pub(crate) const ANNOTATION: &str = "annotation";
 const ANNOTATION_WORDS: &str = "annotation_words";
 const WORDS: &str = "words";
 /// Limit of bytes of a word. Nobody types a longer one.
@@ -33,36 +33,36 @@ const WORD_BYTES_MAX: usize = 200;
 
 /// Where a field's values are stored.
 #[derive(Clone, Copy, Debug)]
-pub struct Slots {
-    pub column: Slot,
-    pub words: Option<Slot>,
+pub(crate) struct Slots {
+    pub(crate) column: Slot,
+    pub(crate) words: Option<Slot>,
 }
 
 /// An index's schema, and where the fields of a catalogue are in it.
 #[derive(Debug)]
-pub struct Layout {
-    pub schema: Schema,
-    pub seq: Slot,
-    pub annotation: Slot,
-    pub annotation_words: Slot,
-    pub known: Known,
+pub(crate) struct Layout {
+    pub(crate) schema: Schema,
+    pub(crate) seq: Slot,
+    pub(crate) annotation: Slot,
+    pub(crate) annotation_words: Slot,
+    pub(crate) known: Known,
     /// Fields of the catalogue that are known completely, by name.
     fields: HashMap<String, Slots>,
     /// The other fields of the catalogue.
-    pub missing: Vec<Arc<Field>>,
+    pub(crate) missing: Vec<Arc<Field>>,
     /// Annotations that were fields, but are not fields in the catalogue.
-    pub former_fields: BTreeSet<String>,
+    pub(crate) former_fields: BTreeSet<String>,
 }
 
 impl Layout {
     /// The layout of an index that is made for the catalogue.
-    pub fn new(catalogue: &Catalogue) -> Self {
+    pub(crate) fn new(catalogue: &Catalogue) -> Self {
         let schema = schema(catalogue);
         Self::of(schema, Known::of(catalogue), catalogue).expect("the schema has what it was given")
     }
 
     /// The layout of an existing index; `None` if it is not one of ours.
-    pub fn of(schema: Schema, known: Known, catalogue: &Catalogue) -> Option<Self> {
+    pub(crate) fn of(schema: Schema, known: Known, catalogue: &Catalogue) -> Option<Self> {
         let slot = |name| schema.get_field(name).ok();
         let mut fields = HashMap::new();
         let mut missing = Vec::new();
@@ -87,7 +87,7 @@ impl Layout {
     }
 
     /// Where the values of a field are; `None` if they are not known completely.
-    pub fn slots(&self, field: &Field) -> Option<Slots> {
+    pub(crate) fn slots(&self, field: &Field) -> Option<Slots> {
         self.fields.get(&*field.name).copied()
     }
 }
@@ -157,12 +157,12 @@ fn analyzer() -> TextAnalyzer {
         .build()
 }
 
-pub fn register_analyzer(index: &tantivy::Index) {
+pub(crate) fn register_analyzer(index: &tantivy::Index) {
     index.tokenizers().register(WORDS, analyzer());
 }
 
 /// The words of a text in the index's form, in order.
-pub fn words(text: &str) -> Vec<String> {
+pub(crate) fn words(text: &str) -> Vec<String> {
     let mut analyzer = analyzer();
     let mut stream = analyzer.token_stream(text);
     let mut found = Vec::new();
@@ -173,7 +173,7 @@ pub fn words(text: &str) -> Vec<String> {
 }
 
 /// The start of a text, at most `bytes_max` bytes.
-pub fn cut(text: &str, bytes_max: usize) -> &str {
+pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
     let mut end = bytes_max.min(text.len());
     while !text.is_char_boundary(end) {
         end -= 1;

@@ -33,7 +33,7 @@ pub struct Hit {
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchResult {
     /// The columns of the query.
-    pub columns: Vec<FieldRef>,
+    pub(crate) columns: Vec<FieldRef>,
     pub hits: Vec<Hit>,
     /// Number of crashes that match. `hits` is the requested part of them.
     pub total: u64,
@@ -41,12 +41,12 @@ pub struct SearchResult {
     /// What may be missing because an index is still being built.
     pub coverage: Coverage,
     /// Annotations in the query that are not indexed for every crash.
-    pub not_indexed: Vec<String>,
+    pub(crate) not_indexed: Vec<String>,
 }
 
 impl SearchResult {
     /// The value of a column in one of the hits; null if it has none or the column was not asked for.
-    pub fn value<'h>(&self, hit: &'h Hit, field: &str) -> &'h Value {
+    pub(crate) fn value<'h>(&self, hit: &'h Hit, field: &str) -> &'h Value {
         let column = self.columns.iter().position(|column| column.is(field));
         column.map_or(&Value::Null, |at| &hit.values[at])
     }
@@ -72,7 +72,7 @@ impl Index {
     ///
     /// # Errors
     /// As for [`Self::search`].
-    pub fn search_within(
+    pub(crate) fn search_within(
         &self,
         query: &Query,
         bounds: &SearchBounds,

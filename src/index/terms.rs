@@ -27,7 +27,7 @@ const ONE_BYTES_MAX: usize = 16 << 20;
 const STRIDE: u64 = 1_024;
 
 /// All texts of a dictionary, in its order.
-pub struct Terms {
+pub(crate) struct Terms {
     bytes: Vec<u8>,
     /// The end of each text.
     ends: Vec<u32>,
@@ -68,7 +68,7 @@ impl Terms {
 
 /// The dictionaries that are kept, by segment and column.
 #[derive(Default)]
-pub struct Dictionaries(Mutex<Kept>);
+pub(crate) struct Dictionaries(Mutex<Kept>);
 
 #[derive(Default)]
 struct Kept {
@@ -110,14 +110,14 @@ impl Kept {
 
 /// A column of texts: for each document the numbers of its entries, and the dictionary.
 #[derive(Clone)]
-pub struct TextColumn {
+pub(crate) struct TextColumn {
     column: StrColumn,
     key: (SegmentId, String),
     dictionaries: Arc<Dictionaries>,
 }
 
 impl TextColumn {
-    pub fn new(
+    pub(crate) fn new(
         column: StrColumn,
         segment: SegmentId,
         name: String,
@@ -130,17 +130,17 @@ impl TextColumn {
         }
     }
 
-    pub fn ords(&self) -> &Column<u64> {
+    pub(crate) fn ords(&self) -> &Column<u64> {
         self.column.ords()
     }
 
     /// Number of entries in the dictionary.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.column.num_terms()
     }
 
     /// The entry of a text.
-    pub fn ord_of(&self, text: &str) -> Result<Option<u64>, IndexError> {
+    pub(crate) fn ord_of(&self, text: &str) -> Result<Option<u64>, IndexError> {
         match self.known() {
             Some(Some(terms)) => Ok(terms.find(text.as_bytes())),
             _ => Ok(self.column.dictionary().term_ord(text)?),
@@ -148,7 +148,7 @@ impl TextColumn {
     }
 
     /// Calls `take` with the texts of some entries. `ords` must ascend and have no duplicates.
-    pub fn each_of(
+    pub(crate) fn each_of(
         &self,
         ords: &[u64],
         running: &Running,
@@ -164,7 +164,7 @@ impl TextColumn {
     }
 
     /// The same with the hashes of the texts, for callers that only need to distinguish them.
-    pub fn each_hash_of(
+    pub(crate) fn each_hash_of(
         &self,
         ords: &[u64],
         running: &Running,
@@ -216,7 +216,7 @@ impl TextColumn {
     }
 
     /// Calls `take` with each entry and its text, in order.
-    pub fn each(
+    pub(crate) fn each(
         &self,
         running: &Running,
         mut take: impl FnMut(u64, &str),
@@ -237,7 +237,7 @@ impl TextColumn {
     }
 
     /// Calls `take` with each entry whose text contains `part`.
-    pub fn each_with(
+    pub(crate) fn each_with(
         &self,
         part: &Finder,
         running: &Running,

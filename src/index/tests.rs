@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::bounds::SearchBounds;
 use super::*;
 use crate::clock::Timestamp;
 use crate::crash::id::CrashId;

@@ -16,7 +16,7 @@ const ERROR: f64 = 3.0 * 1.04 / 256.0;
 
 /// Keys are numbers that are already distributed well enough, so multiplying is a sufficient hash.
 #[derive(Default)]
-pub struct KeyHasher(u64);
+pub(crate) struct KeyHasher(u64);
 
 impl Hasher for KeyHasher {
     fn write(&mut self, bytes: &[u8]) {
@@ -37,11 +37,11 @@ impl Hasher for KeyHasher {
     }
 }
 
-pub type KeyHash = BuildHasherDefault<KeyHasher>;
+pub(crate) type KeyHash = BuildHasherDefault<KeyHasher>;
 
 /// The distinct values of one set, by hash. Texts have 64 bits of xxh3: among a hundred thousand texts, two
 /// collide once in four thousand million counts. Hashes of numbers never collide.
-pub enum Unique {
+pub(crate) enum Unique {
     Exact(HashSet<u64, KeyHash>),
     /// For each register, the longest run of zeros of its hashes, plus 1. Source: HyperLogLog with Ertl's
     /// estimate ("New cardinality estimation algorithms for HyperLogLog sketches", 2017), which has no bias
@@ -55,12 +55,12 @@ impl Default for Unique {
     }
 }
 
-pub fn hash_text(text: &[u8]) -> u64 {
+pub(crate) fn hash_text(text: &[u8]) -> u64 {
     xxh3_64(text)
 }
 
 /// Distributes a number over 64 bits without collisions. Source: the last steps of splitmix64.
-pub fn hash_number(number: u64) -> u64 {
+pub(crate) fn hash_number(number: u64) -> u64 {
     let mut hash = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     hash = (hash ^ hash >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash = (hash ^ hash >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -69,7 +69,7 @@ pub fn hash_number(number: u64) -> u64 {
 
 impl Unique {
     /// Returns the number of bytes by which it grew; negative if it became a sketch.
-    pub fn insert(&mut self, hash: u64) -> isize {
+    pub(crate) fn insert(&mut self, hash: u64) -> isize {
         match self {
             Self::Exact(set) => {
                 if !set.insert(hash) {
@@ -92,7 +92,7 @@ impl Unique {
     }
 
     /// The number of values, and the possible error.
-    pub fn count(&self) -> (u64, u64) {
+    pub(crate) fn count(&self) -> (u64, u64) {
         match self {
             Self::Exact(set) => (set.len() as u64, 0),
             Self::Sketch(registers) => {

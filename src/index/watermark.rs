@@ -28,9 +28,9 @@ pub(super) struct Payload {
 
 /// The content of a commit's payload.
 pub(super) struct Said {
-    pub watermark: Watermark,
-    pub known: Known,
-    pub keys: Option<Keys>,
+    pub(crate) watermark: Watermark,
+    pub(crate) known: Known,
+    pub(crate) keys: Option<Keys>,
 }
 
 /// Reads a commit's payload; `None` if it belongs to another store or is not ours.

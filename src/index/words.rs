@@ -17,7 +17,7 @@ const STRIDE: usize = 4_096;
 
 /// For each word or "phrase" of a full-text search: the documents in which some field has it, and whether it
 /// is negated.
-pub fn full_text(
+pub(crate) fn full_text(
     segment: &SegmentReader,
     context: Context,
     text: &str,
@@ -77,7 +77,7 @@ fn phrase(
 }
 
 /// Adds the documents in which this field has all words.
-pub fn all_words(
+pub(crate) fn all_words(
     segment: &SegmentReader,
     slot: Slot,
     terms: &[String],

@@ -105,7 +105,7 @@ impl Writer {
     /// # Errors
     /// The writer has failed, for example because the disk is full. The caller must open it again and add
     /// everything since the last commit once more.
-    pub fn add(&mut self, document: &Document) -> Result<(), IndexError> {
+    pub(crate) fn add(&mut self, document: &Document) -> Result<(), IndexError> {
         let layout = &self.opened.layout;
         let mut doc = TantivyDocument::new();
         doc.add_u64(layout.seq, document.seq);

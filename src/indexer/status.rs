@@ -2,17 +2,17 @@
 
 /// How far the index is behind the store, for the status page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IndexerStatus {
+pub(crate) struct IndexerStatus {
     /// Crashes that a search can find.
-    pub documents: u64,
+    pub(crate) documents: u64,
     /// The last committed change.
-    pub change: u64,
+    pub(crate) change: u64,
     /// Number of the store's changes after that one.
-    pub changes_waiting: u64,
+    pub(crate) changes_waiting: u64,
     /// Set while an index is built from the store's rows.
-    pub building: Option<Building>,
+    pub(crate) building: Option<Building>,
     /// Why the indexer pauses; `None` if it does not.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct Building {
     /// Rows written since the server started.
     pub rows: u64,
     /// Rows in the store when the build began.
-    pub rows_total: u64,
+    pub(crate) rows_total: u64,
     /// True if another, complete index answers searches. If false, searches find too little.
-    pub is_beside: bool,
+    pub(crate) is_beside: bool,
 }

@@ -21,12 +21,12 @@ const FALLOFF: f64 = 0.1;
 
 /// A signature whose stacks are like those of another.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Alike {
-    pub signature: String,
+pub(crate) struct Alike {
+    pub(crate) signature: String,
     /// The weight of the functions that both stacks have, as a share of all their functions: 0 to 1.
-    pub likeness: f64,
+    pub(crate) likeness: f64,
     /// Among the newest crashes.
-    pub crashes: u64,
+    pub(crate) crashes: u64,
 }
 
 /// Signatures like this one, the most alike first, at most `limit`. Compares one stack of each signature among

@@ -22,17 +22,17 @@ use crate::store::signatures::NewRevision;
 use crate::store::{Store, StoreError, StoredCrash};
 use parking_lot::{Mutex, RwLock};
 
-pub use alike::Alike;
-pub use preview::{Group, Groups, Part, Preview};
+pub(crate) use alike::Alike;
+pub(crate) use preview::{Group, Groups, Preview};
 
 use inputs::input_of;
 
 /// The active generator, and the revision of its lists.
 #[derive(Clone)]
-pub struct ActiveLists {
-    pub generator: Arc<Generator>,
+pub(crate) struct ActiveLists {
+    pub(crate) generator: Arc<Generator>,
     /// 0 means the built-in lists.
-    pub revision: u64,
+    pub(crate) revision: u64,
 }
 
 /// The active lists, and the thread that re-signs history with them.
@@ -105,7 +105,7 @@ impl Naming {
     }
 
     /// The generator with which crashes are signed now.
-    pub fn active(&self) -> ActiveLists {
+    pub(crate) fn active(&self) -> ActiveLists {
         self.active.read().clone()
     }
 
@@ -154,7 +154,7 @@ impl Naming {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn alike(&self, signature: &str, limit: usize) -> Result<Vec<Alike>, StoreError> {
+    pub(crate) fn alike(&self, signature: &str, limit: usize) -> Result<Vec<Alike>, StoreError> {
         alike::alike(&self.store, &self.active().generator, signature, limit)
     }
 
@@ -162,7 +162,11 @@ impl Naming {
     ///
     /// # Errors
     /// The store cannot be read. [`StoreError::Damaged`] if the result of this crash cannot be read.
-    pub fn explain(&self, seq: u64, row: &StoredCrash) -> Result<Option<Explanation>, StoreError> {
+    pub(crate) fn explain(
+        &self,
+        seq: u64,
+        row: &StoredCrash,
+    ) -> Result<Option<Explanation>, StoreError> {
         let Some(input) = input_of(&self.store, seq, row)? else {
             return match row.processed {
                 Some(_) => Err(StoreError::Damaged(format!(

@@ -25,41 +25,41 @@ pub struct Preview {
     /// Crashes that would get another signature.
     pub changed: u64,
     /// Crashes whose new signature is unknown, because their reports cannot be read.
-    pub unreadable: u64,
-    pub signatures_before: u64,
-    pub signatures_after: u64,
+    pub(crate) unreadable: u64,
+    pub(crate) signatures_before: u64,
+    pub(crate) signatures_after: u64,
     /// Signatures into which several signatures would be merged.
-    pub merges: Groups,
+    pub(crate) merges: Groups,
     /// Signatures whose crashes would be split over several signatures.
-    pub splits: Groups,
+    pub(crate) splits: Groups,
     /// Signatures that would be renamed, with all their crashes and no others.
-    pub renames: Groups,
+    pub(crate) renames: Groups,
 }
 
 /// Groups of one kind, those with the most crashes first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Groups {
-    pub count: u64,
+pub(crate) struct Groups {
+    pub(crate) count: u64,
     /// The first of the groups.
-    pub shown: Vec<Group>,
+    pub(crate) shown: Vec<Group>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
+pub(crate) struct Group {
     /// The signature into which others are merged, or which is split or renamed.
-    pub signature: String,
-    pub crashes: u64,
+    pub(crate) signature: String,
+    pub(crate) crashes: u64,
     /// The signatures from which the crashes come, or to which they go. One of them may be `signature`
     /// itself.
-    pub parts: Vec<Part>,
+    pub(crate) parts: Vec<Part>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
-    pub signature: String,
-    pub crashes: u64,
+pub(crate) struct Part {
+    pub(crate) signature: String,
+    pub(crate) crashes: u64,
     /// Sequence numbers of some of the crashes.
-    pub examples: Vec<u64>,
+    pub(crate) examples: Vec<u64>,
 }
 
 /// Crashes that have one signature and would get another, or keep it.

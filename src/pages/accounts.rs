@@ -15,7 +15,7 @@ use crate::web::{Caller, Captures, Params, Request, Response, WebError};
 ///
 /// # Errors
 /// 503 while the store cannot be read, 500 if stored data is damaged.
-pub fn account(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn account(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     respond(app, request, "/account/", None)
 }
 
@@ -25,7 +25,7 @@ pub fn account(app: &App, request: &Request, _: &Captures) -> Result<Response, W
 /// 400 if a value in the form is invalid or the account has too many tokens, 403 if the caller has no account
 /// or the caller's token has fewer rights than the account, 503 while the store cannot be written, 500 if
 /// stored data is damaged.
-pub fn create_own(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn create_own(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let user = own_managed(app, request)?;
     let form = request.form();
     let made = create(app, request, &user.name, &form)?;
@@ -37,7 +37,7 @@ pub fn create_own(app: &App, request: &Request, _: &Captures) -> Result<Response
 /// # Errors
 /// 400 if the caller has no such token, 403 if the caller has no account or the caller's token has fewer
 /// rights than the account, 503 while the store cannot be written, 500 if stored data is damaged.
-pub fn revoke_own(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn revoke_own(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let id = request.form().number("id", 0..);
     let user = match id {
         Ok(Some(id)) if request.caller.token == Some(id) => own(app, request)?,
@@ -51,7 +51,7 @@ pub fn revoke_own(app: &App, request: &Request, _: &Captures) -> Result<Response
 ///
 /// # Errors
 /// 503 while the store cannot be read, 500 if stored data is damaged.
-pub fn users(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn users(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     respond(app, request, "/users/", None)
 }
 
@@ -61,7 +61,7 @@ pub fn users(app: &App, request: &Request, _: &Captures) -> Result<Response, Web
 /// # Errors
 /// 400 if the name or the role is invalid or no admin would remain, 503 while the store cannot be written, 500
 /// if stored data is damaged.
-pub fn put(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn put(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let form = request.form();
     let name = form.get("name").unwrap_or_default().trim();
     let role = form.get("role").unwrap_or_default();
@@ -101,7 +101,7 @@ pub fn put(app: &App, request: &Request, _: &Captures) -> Result<Response, WebEr
 /// # Errors
 /// 400 if the account does not exist or is the last admin, 503 while the store cannot be written, 500 if
 /// stored data is damaged.
-pub fn remove(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn remove(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let form = request.form();
     let name = form.get("name").unwrap_or_default();
     accounts::remove_user(&app.store, name)?;
@@ -113,7 +113,7 @@ pub fn remove(app: &App, request: &Request, _: &Captures) -> Result<Response, We
 /// # Errors
 /// 400 if a value in the form is invalid or the account has too many tokens, 503 while the store cannot be
 /// written, 500 if stored data is damaged.
-pub fn create_any(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn create_any(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let form = request.form();
     let user = form.get("user").unwrap_or_default();
     let made = create(app, request, user, &form)?;
@@ -124,7 +124,7 @@ pub fn create_any(app: &App, request: &Request, _: &Captures) -> Result<Response
 ///
 /// # Errors
 /// 400 if there is no such token, 503 while the store cannot be written, 500 if stored data is damaged.
-pub fn revoke_any(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn revoke_any(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     revoke(app, request.form().number("id", 0..)?, None)?;
     Ok(Response::see_other("/users/"))
 }

@@ -9,14 +9,14 @@ use crate::rights::Scope;
 use crate::web::{Method, Request, Response};
 
 /// An entry of the route table that has a description.
-pub struct Endpoint {
-    pub method: Method,
-    pub path: &'static str,
-    pub needs: Option<Scope>,
-    pub doc: &'static Doc,
+pub(crate) struct Endpoint {
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    pub(crate) needs: Option<Scope>,
+    pub(crate) doc: &'static Doc,
 }
 
-pub fn page(app: &App, request: &Request, endpoints: &[Endpoint]) -> Response {
+pub(crate) fn page(app: &App, request: &Request, endpoints: &[Endpoint]) -> Response {
     let address = app.address(request);
     let content = html! {
         div.head {

@@ -29,7 +29,7 @@ const IDS_MAX: usize = 4;
 /// # Errors
 /// 400 if the signature or the bug is missing or invalid, 503 while the store cannot be written, 500 if
 /// stored data is damaged.
-pub fn attach(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn attach(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let form = request.form();
     let signature = signature_in(&form)?;
     let text = form.get("bug").ok_or_else(|| {
@@ -55,7 +55,7 @@ pub fn attach(app: &App, request: &Request, _: &Captures) -> Result<Response, We
 /// 400 if a value is missing or the signature is too long, 404 if the bug is not attached to the signature,
 /// 409 if the bug itself names the signature, 503 while the store cannot be written, 500 if stored data is
 /// damaged.
-pub fn detach(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn detach(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let form = request.form();
     let signature = signature_in(&form)?;
     let text = |name: &str| {
@@ -161,17 +161,17 @@ fn of_signature_and_former(app: &App, signature: &str) -> Result<Vec<Association
 
 /// The panel about bugs on a page.
 pub(super) struct Panel {
-    pub signature: String,
-    pub bugs: Vec<Association>,
+    pub(crate) signature: String,
+    pub(crate) bugs: Vec<Association>,
     /// Texts and URLs of the links that file a bug.
-    pub filing: Vec<(String, String)>,
+    pub(crate) filing: Vec<(String, String)>,
     /// True if the panel contains the forms.
-    pub may_change: bool,
+    pub(crate) may_change: bool,
 }
 
 impl Panel {
     /// The panel for the page of a report.
-    pub fn of_report(
+    pub(crate) fn of_report(
         app: &App,
         request: &Request,
         id: CrashId,
@@ -193,7 +193,7 @@ impl Panel {
     }
 
     /// The panel for the page of a signature. The newest crashes in `scope` supply the values for the links.
-    pub fn of_signature(
+    pub(crate) fn of_signature(
         app: &App,
         request: &Request,
         signature: &str,
@@ -207,7 +207,7 @@ impl Panel {
         })
     }
 
-    pub fn markup(&self) -> Markup {
+    pub(crate) fn markup(&self) -> Markup {
         if self.bugs.is_empty() && self.filing.is_empty() && !self.may_change {
             return html! {};
         }

@@ -5,7 +5,7 @@ use maud::html;
 use super::{Page, shown};
 use crate::web::{HTML, Response, WebError};
 
-pub fn page(error: &WebError) -> Response {
+pub(crate) fn page(error: &WebError) -> Response {
     let title = match error.status {
         400 => "Bad request",
         403 => "Access denied",

@@ -15,7 +15,7 @@ pub(super) fn path(group: &Group) -> String {
 /// # Errors
 /// 400 if the number is invalid, 404 if there is no such group, 503 while the store cannot be read, 500 if
 /// stored data is damaged.
-pub fn redirect(app: &App, _: &Request, captures: &Captures) -> Result<Response, WebError> {
+pub(crate) fn redirect(app: &App, _: &Request, captures: &Captures) -> Result<Response, WebError> {
     let text = captures.get("group");
     let id = text.parse().map_err(|_| {
         WebError::bad(

@@ -24,7 +24,7 @@ const DAYS: u64 = 7;
 /// # Errors
 /// 400 if the search exceeds its limits, 503 while the store or the index cannot answer, 500 if the database
 /// is damaged.
-pub fn home(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn home(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let newest = app.store.newest(NEWEST)?;
     let week = week(app, request.sees_protected())?;
     let content = html! {

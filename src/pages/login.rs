@@ -13,7 +13,7 @@ const NEXT: &str = "next";
 const KEY: &str = "key";
 
 /// The login form, shown instead of a page that needs more rights.
-pub fn ask(request: &Request, error: &WebError) -> Response {
+pub(crate) fn ask(request: &Request, error: &WebError) -> Response {
     // The status must be an error: a browser must not take the form for the requested page.
     answer(
         error.status,
@@ -26,7 +26,7 @@ pub fn ask(request: &Request, error: &WebError) -> Response {
 ///
 /// # Errors
 /// Never fails. All handlers have this type.
-pub fn form(_: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn form(_: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let next = request.query.get(NEXT).unwrap_or("/");
     Ok(answer(200, next, None))
 }
@@ -36,7 +36,7 @@ pub fn form(_: &App, request: &Request, _: &Captures) -> Result<Response, WebErr
 /// # Errors
 /// 503 while the store cannot be written, 500 if stored data is damaged. A wrong token is not an error, but a
 /// page with status 403. After too many of them the page has status 429.
-pub fn login(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn login(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let form = request.form();
     let next = form.get(NEXT).unwrap_or("/");
     let secret = form.get("token").unwrap_or_default().trim();
@@ -59,7 +59,7 @@ pub fn login(app: &App, request: &Request, _: &Captures) -> Result<Response, Web
 ///
 /// # Errors
 /// 503 while the store cannot be written. The session may still be open.
-pub fn logout(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn logout(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let gone = sessions::close(app, request)?;
     Ok(Response::see_other("/login/").with("set-cookie", gone))
 }
@@ -70,7 +70,7 @@ pub fn logout(app: &App, request: &Request, _: &Captures) -> Result<Response, We
 /// # Errors
 /// 429 if the address of the request sent too many wrong keys, 503 while the store cannot be written, 500 if
 /// stored data is damaged.
-pub fn by_key(app: &App, request: &Request) -> Result<Option<Response>, WebError> {
+pub(crate) fn by_key(app: &App, request: &Request) -> Result<Option<Response>, WebError> {
     let Some(key) = request.query.get(KEY) else {
         return Ok(None);
     };

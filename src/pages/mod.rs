@@ -37,8 +37,8 @@ use xxhash_rust::const_xxh3::xxh3_64;
 use crate::clock::Timestamp;
 use crate::crash::text::is_hidden;
 
-pub const STYLE: &str = include_str!("style.css");
-pub const ICON: &str = include_str!("icon.svg");
+pub(crate) const STYLE: &str = include_str!("style.css");
+pub(crate) const ICON: &str = include_str!("icon.svg");
 /// Part of the URLs of both files, so that browsers may cache them without limit.
 const ASSETS_HASH: u64 = xxh3_64(STYLE.as_bytes()) ^ xxh3_64(ICON.as_bytes());
 

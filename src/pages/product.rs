@@ -31,7 +31,11 @@ const VERSIONS: usize = 8;
 /// # Errors
 /// 400 if the search exceeds its limits, 503 while the store or the index cannot answer, 500 if stored data
 /// is damaged.
-pub fn product(app: &App, request: &Request, captures: &Captures) -> Result<Response, WebError> {
+pub(crate) fn product(
+    app: &App,
+    request: &Request,
+    captures: &Captures,
+) -> Result<Response, WebError> {
     let product = captures.get("product");
     let view = View::load(app, request, product)?;
     Ok(Response::html(

@@ -63,7 +63,7 @@ const MOVES_MAX: usize = 10;
 /// # Errors
 /// 400 if the signature is missing, a parameter is invalid or the search exceeds its limits, 503 while the
 /// store or the index cannot answer, 500 if stored data is damaged.
-pub fn report(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn report(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let Some(text) = request.query.get(name::SIGNATURE) else {
         return Err(WebError::bad(
             name::SIGNATURE,

@@ -30,7 +30,7 @@ const VERSIONS_MAX: usize = 100;
 /// # Errors
 /// 400 if the signature is missing, 503 while the store or the index cannot answer, 500 if stored data is
 /// damaged.
-pub fn alike(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn alike(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let text = request.query.get(name::SIGNATURE);
     let text = text.ok_or_else(|| WebError::missing(name::SIGNATURE))?;
     let found = app.naming.alike(text, ROWS_MAX)?;

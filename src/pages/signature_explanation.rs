@@ -17,7 +17,11 @@ use crate::web::{Captures, Request, Response, WebError};
 /// # Errors
 /// 400 if the URL has no crash id, 404 if the crash does not exist or is not processed yet, 503 while the store
 /// cannot be read, 500 if this crash is damaged.
-pub fn explain(app: &App, request: &Request, captures: &Captures) -> Result<Response, WebError> {
+pub(crate) fn explain(
+    app: &App,
+    request: &Request,
+    captures: &Captures,
+) -> Result<Response, WebError> {
     let id = captured_id(captures)?;
     let (seq, row) = app.store.crash(id)?.ok_or_else(|| {
         WebError::not_found(format!(

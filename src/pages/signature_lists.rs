@@ -28,7 +28,7 @@ const REFRESH_S: u32 = 3;
 /// # Errors
 /// 400 if `revision` is not a number, 404 if the revision does not exist. 503 while the store cannot be read,
 /// 500 if stored data is damaged.
-pub fn lists(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn lists(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let texts = match request.query.number("revision", 0..)? {
         Some(revision) => texts_of(app, revision)?,
         None => app.naming.active().generator.lists().texts().clone(),
@@ -46,7 +46,7 @@ pub fn lists(app: &App, request: &Request, _: &Captures) -> Result<Response, Web
 /// # Errors
 /// 400 if the form is incomplete. 503 while the store cannot be read, 500 if stored data is damaged. Invalid
 /// lists are not an error, but a page with status 400 that contains the user's input.
-pub fn preview(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn preview(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     preview_of(app, Draft::read(&request.form())?)
 }
 
@@ -83,7 +83,7 @@ fn preview_of(app: &App, draft: Draft) -> Result<Response, WebError> {
 /// 400 if the form is incomplete, 503 while the store cannot be written, 500 if stored data is damaged.
 /// Invalid lists are not an error, but a page with status 400 that contains the user's input. If another
 /// revision became active in the meantime, this page has status 409.
-pub fn apply(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn apply(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let form = request.form();
     let draft = Draft::read(&form)?;
     let new = NewRevision {
@@ -112,7 +112,7 @@ pub fn apply(app: &App, request: &Request, _: &Captures) -> Result<Response, Web
 /// 400 if the form is incomplete or the lists are invalid, 404 if the revision does not exist, 409 if another
 /// revision became active in the meantime, 503 while the store cannot be written, 500 if stored data is
 /// damaged.
-pub fn restore(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn restore(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let form = request.form();
     let restores = form.number("revision", 0..)?;
     let restores = restores.ok_or_else(|| WebError::missing("revision"))?;

@@ -14,7 +14,7 @@ use crate::web::{Captures, Params, Request, Response, WebError};
 /// # Errors
 /// 400 if the form is incomplete or the rule cannot be written, 503 while the store cannot be read, 500 if
 /// stored data is damaged. A rule that the lists refuse is not an error, but a page with status 400.
-pub fn preview(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn preview(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let form = request.form();
     let rule = rule(&form)?;
     let why = comment(form.get("comment").unwrap_or_default());

@@ -14,7 +14,7 @@ use crate::web::{Captures, Request, Response, WebError};
 ///
 /// # Errors
 /// 503 while the store cannot be read, 500 if stored data is damaged.
-pub fn status(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn status(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let store = app.store.status()?;
     let content = html! {
         div.head {
@@ -281,7 +281,11 @@ fn retention(app: &App, request: &Request) -> Markup {
 ///
 /// # Errors
 /// Never fails. All handlers have this type.
-pub fn confirm_retention(app: &App, _: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn confirm_retention(
+    app: &App,
+    _: &Request,
+    _: &Captures,
+) -> Result<Response, WebError> {
     app.retention.confirm();
     Ok(Response::see_other("/status/"))
 }
@@ -337,7 +341,7 @@ fn bugzilla(app: &App) -> Result<Markup, WebError> {
 ///
 /// # Errors
 /// Never fails. All handlers have this type.
-pub fn reindex(app: &App, _: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn reindex(app: &App, _: &Request, _: &Captures) -> Result<Response, WebError> {
     app.indexer.rebuild();
     Ok(Response::see_other("/status/"))
 }

@@ -31,7 +31,7 @@ const REFRESH_S: u32 = 2;
 ///
 /// # Errors
 /// 503 while the store cannot be read, 500 if stored data is damaged.
-pub fn symbols(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn symbols(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let params = &request.query;
     let (product, version) = (params.get(name::PRODUCT), params.get(name::VERSION));
     let kept = app.store.all_symbols()?;
@@ -67,7 +67,7 @@ pub fn symbols(app: &App, request: &Request, _: &Captures) -> Result<Response, W
 ///
 /// # Errors
 /// 400 if the product is missing, 503 while the store cannot be written.
-pub fn pin(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn pin(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     change_pin(app, request, SymbolChange::Pin)
 }
 
@@ -75,7 +75,7 @@ pub fn pin(app: &App, request: &Request, _: &Captures) -> Result<Response, WebEr
 ///
 /// # Errors
 /// 400 if the product is missing, 503 while the store cannot be written.
-pub fn unpin(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn unpin(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     change_pin(app, request, SymbolChange::Unpin)
 }
 

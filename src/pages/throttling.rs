@@ -25,7 +25,7 @@ const VERSIONS_MAX: usize = 200;
 /// # Errors
 /// 400 if the search exceeds its limits, 503 while the store or the index cannot answer, 500 if stored data
 /// is damaged.
-pub fn throttling(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn throttling(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let today = app.clock.now().day();
     let decided = app.store.decisions(today.back(DAYS - 1)..=today)?;
     let config = app.config.get();

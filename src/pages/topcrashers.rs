@@ -58,7 +58,11 @@ const OFFER_VALUES: usize = 100;
 /// # Errors
 /// 400 if a parameter is invalid or the search exceeds its limits, 503 while the store or the index cannot
 /// answer, 500 if stored data is damaged.
-pub fn topcrashers(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn topcrashers(
+    app: &App,
+    request: &Request,
+    _: &Captures,
+) -> Result<Response, WebError> {
     let filters = Filters::parse(&request.query)?;
     let now = app.clock.now();
     let offered = offered(app, request, now)?;

@@ -37,7 +37,7 @@ const FORMATS: [&str; 1] = ["csv"];
 ///
 /// # Errors
 /// 400 if a parameter is invalid. 503 while the store cannot be read, 500 if stored data is damaged.
-pub fn trends(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn trends(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let filters = Filters::parse(&request.query)?;
     let (products, _) = app.store.counted_products()?;
     let Some(product) = filters.product.clone().or(products.first().cloned()) else {

@@ -27,7 +27,7 @@ const KINDS: [(&str, &str); 2] = [("page", name::URL_PAGE), ("domain", name::URL
 /// # Errors
 /// 400 if a parameter is invalid or the search exceeds its limits, 503 while the store or the index cannot
 /// answer, 500 if stored data is damaged.
-pub fn urls(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn urls(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let params = &request.query;
     let days = one_of(params, "days", &DAYS)?.unwrap_or(DAYS_DEFAULT);
     let by = params.get("by").unwrap_or(KINDS[0].0);

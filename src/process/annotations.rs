@@ -7,7 +7,7 @@ use crate::crash::raw::{PartKind, key};
 use crate::fields;
 
 /// Copies every annotation in the catalogue, converted to the type of its field.
-pub fn copy_annotations(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn copy_annotations(draft: &mut Draft) -> Result<(), String> {
     let raw = draft.input.raw;
     for (key, field) in draft.catalogue.of_annotations() {
         let Some(text) = raw.annotation(key) else {
@@ -36,7 +36,7 @@ pub fn copy_annotations(draft: &mut Draft) -> Result<(), String> {
 }
 
 /// Extracts the parts of a URL that other crashes may share.
-pub fn url_parts(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn url_parts(draft: &mut Draft) -> Result<(), String> {
     let url = draft.input.raw.annotation("URL").unwrap_or_default();
     if let Some((page, domain)) = page_and_domain(url) {
         draft.set(fields::name::URL_PAGE, page);
@@ -65,7 +65,7 @@ fn page_and_domain(url: &str) -> Option<(&str, Option<String>)> {
 /// A time since 1970 of at least this value is in milliseconds. In seconds it would be in the year 5138.
 const MILLISECONDS_MIN: i64 = 100_000_000_000;
 
-pub fn dates(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn dates(draft: &mut Draft) -> Result<(), String> {
     let received_at = draft.input.raw.metadata.received_at();
     // The date of a crash is the date of its receipt, so that reprocessing does not change it.
     draft.set("date_processed", received_at.rfc3339());
@@ -119,7 +119,7 @@ pub fn dates(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-pub fn process_type(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn process_type(draft: &mut Draft) -> Result<(), String> {
     let sent = draft
         .input
         .raw
@@ -134,7 +134,7 @@ pub fn process_type(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-pub fn major_version(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn major_version(draft: &mut Draft) -> Result<(), String> {
     let version = draft.input.raw.annotation(key::VERSION).unwrap_or_default();
     let major = version
         .split('.')
@@ -145,7 +145,7 @@ pub fn major_version(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-pub fn submitted_from(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn submitted_from(draft: &mut Draft) -> Result<(), String> {
     let from = draft
         .input
         .raw
@@ -163,7 +163,7 @@ const REASONS_WITH_USER_DATA: [&str; 3] = [
 ];
 
 /// The failed assertion: the original text is protected, the cleaned text is public.
-pub fn crash_reason_text(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn crash_reason_text(draft: &mut Draft) -> Result<(), String> {
     let Some(reason) = draft.input.raw.annotation("MozCrashReason") else {
         return Ok(());
     };
@@ -182,7 +182,7 @@ pub fn crash_reason_text(draft: &mut Draft) -> Result<(), String> {
 
 /// A Java stack: the original text is protected. The public text lacks the exceptions' messages, which quote
 /// data of the program.
-pub fn java_stack(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn java_stack(draft: &mut Draft) -> Result<(), String> {
     let Some(stack) = draft.input.raw.annotation("JavaStackTrace") else {
         return Ok(());
     };
@@ -191,7 +191,7 @@ pub fn java_stack(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-pub fn addons(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn addons(draft: &mut Draft) -> Result<(), String> {
     let raw = draft.input.raw;
     let addons: Vec<String> = raw
         .annotation("Add-ons")
@@ -219,7 +219,7 @@ pub fn addons(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-pub fn collector_notes(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn collector_notes(draft: &mut Draft) -> Result<(), String> {
     let notes = &draft.input.raw.metadata.collector_notes;
     if !notes.is_empty() {
         draft.set("collector_notes", notes.clone());

@@ -12,7 +12,7 @@ use crate::signature::{Generator, Input as Named, StoredFrame};
 
 /// The result of walking the main dump.
 #[derive(Debug)]
-pub enum Walked {
+pub(crate) enum Walked {
     /// The JSON of the walk.
     Whole(Vec<u8>),
     /// The report has no dump.
@@ -24,19 +24,19 @@ pub enum Walked {
 }
 
 /// The input of the processing of a crash.
-pub struct Input<'a> {
-    pub id: CrashId,
-    pub raw: &'a RawCrash,
-    pub parts: Vec<&'a Part>,
-    pub walked: Walked,
+pub(crate) struct Input<'a> {
+    pub(crate) id: CrashId,
+    pub(crate) raw: &'a RawCrash,
+    pub(crate) parts: Vec<&'a Part>,
+    pub(crate) walked: Walked,
     /// The walks of the other dumps in the report, by name.
-    pub others: Vec<(String, Walked)>,
+    pub(crate) others: Vec<(String, Walked)>,
     /// The attachment [`memory::PART`](super::memory::PART), as received.
-    pub memory_report: Option<&'a [u8]>,
+    pub(crate) memory_report: Option<&'a [u8]>,
     /// Whether somebody who uses this server builds the module with a debug id: they uploaded its symbols.
-    pub is_own: &'a dyn Fn(&str) -> bool,
-    pub started_at: Timestamp,
-    pub now: Timestamp,
+    pub(crate) is_own: &'a dyn Fn(&str) -> bool,
+    pub(crate) started_at: Timestamp,
+    pub(crate) now: Timestamp,
 }
 
 /// A processed crash under construction.

@@ -9,7 +9,7 @@ fn system(draft: &Draft) -> SystemInfo {
     walk.map(|w| w.system_info.clone()).unwrap_or_default()
 }
 
-pub fn cpu(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn cpu(draft: &mut Draft) -> Result<(), String> {
     let system = system(draft);
     let raw = draft.input.raw;
     let sent = |key: &str| raw.annotation(key).map(str::to_owned);
@@ -26,7 +26,7 @@ pub fn cpu(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-pub fn os(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn os(draft: &mut Draft) -> Result<(), String> {
     let system = system(draft);
     let raw = draft.input.raw;
     let name = system
@@ -82,7 +82,7 @@ fn pretty_os(name: &str, version: &str, lsb: Option<&str>) -> String {
     }
 }
 
-pub fn mac_boot_args(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn mac_boot_args(draft: &mut Draft) -> Result<(), String> {
     let found = draft.walk.as_ref().and_then(|w| w.mac_boot_args.clone());
     if let Some(arguments) = found.filter(|text| !text.is_empty()) {
         draft.set("mac_boot_args", arguments);

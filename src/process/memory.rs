@@ -16,7 +16,7 @@ use super::draft::Draft;
 use crate::limits;
 
 /// Name of the attachment.
-pub const PART: &str = "memory_report";
+pub(crate) const PART: &str = "memory_report";
 
 /// Values of the key `kind` of an amount.
 const KIND_NONHEAP: i64 = 0;

@@ -17,8 +17,8 @@ mod reason;
 mod stack;
 mod verdict;
 
-pub use draft::{Input, Walked};
-pub use name::input;
+pub(crate) use draft::{Input, Walked};
+pub(crate) use name::input;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -36,20 +36,20 @@ use crate::signature::{Generator, Input as Named, Signature, StoredFrame};
 
 /// A processed crash, ready to be stored.
 #[derive(Debug)]
-pub struct Processed {
+pub(crate) struct Processed {
     /// One object. `json_dump`, if it exists, is the last member.
-    pub json: Vec<u8>,
-    pub signature: String,
+    pub(crate) json: Vec<u8>,
+    pub(crate) signature: String,
     /// The values for the counters.
-    pub facts: Facts,
+    pub(crate) facts: Facts,
     /// The signature and its input.
-    pub named: Named<StoredFrame>,
+    pub(crate) named: Named<StoredFrame>,
     /// Modules whose symbols the walk needed and did not find.
-    pub lacks: Vec<Lack>,
+    pub(crate) lacks: Vec<Lack>,
     /// Debug file and debug id of the modules whose symbols the walk used.
-    pub used: Vec<(String, String)>,
+    pub(crate) used: Vec<(String, String)>,
     /// The reason if the crash fails.
-    pub failure: Option<String>,
+    pub(crate) failure: Option<String>,
 }
 
 type Step = (&'static str, fn(&mut Draft) -> Result<(), String>);
@@ -87,7 +87,7 @@ const STEPS: &[Step] = &[
 
 /// What is known about a deferred report, in the form of a processed crash: its annotations, converted to
 /// the types of their fields.
-pub fn unprocessed(catalogue: &Catalogue, raw: &RawCrash, throttle_rule: &str) -> Vec<u8> {
+pub(crate) fn unprocessed(catalogue: &Catalogue, raw: &RawCrash, throttle_rule: &str) -> Vec<u8> {
     let mut out = Map::new();
     for (key, field) in catalogue.of_annotations() {
         if let Some(Ok(value)) = raw.annotation(key).map(|text| field.value_of(text)) {
@@ -100,7 +100,7 @@ pub fn unprocessed(catalogue: &Catalogue, raw: &RawCrash, throttle_rule: &str) -
 }
 
 /// Runs all steps. The annotations that fields of the catalogue name are copied.
-pub fn process(input: &Input, catalogue: &Catalogue, generator: &Generator) -> Processed {
+pub(crate) fn process(input: &Input, catalogue: &Catalogue, generator: &Generator) -> Processed {
     let mut draft = Draft {
         input,
         catalogue,
@@ -184,7 +184,7 @@ impl Draft<'_> {
 ///
 /// # Errors
 /// `json` is not an object, so it is not a processed crash.
-pub fn renamed(
+pub(crate) fn renamed(
     json: &[u8],
     signature: &Signature,
     note: &str,
@@ -263,7 +263,7 @@ fn dumps(draft: &mut Draft) -> Result<(), String> {
 }
 
 /// The dump to walk: the one with the usual name, otherwise the first.
-pub fn main_dump<'a>(parts: &[&'a Part]) -> Option<&'a Part> {
+pub(crate) fn main_dump<'a>(parts: &[&'a Part]) -> Option<&'a Part> {
     let dumps = || {
         parts
             .iter()
@@ -276,7 +276,7 @@ pub fn main_dump<'a>(parts: &[&'a Part]) -> Option<&'a Part> {
 }
 
 /// The dumps other than the main one, in the order of the report.
-pub fn other_dumps<'a>(parts: &[&'a Part]) -> impl Iterator<Item = &'a Part> {
+pub(crate) fn other_dumps<'a>(parts: &[&'a Part]) -> impl Iterator<Item = &'a Part> {
     let main = main_dump(parts).map(|part| part.name.as_str());
     parts
         .iter()

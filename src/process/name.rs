@@ -10,7 +10,7 @@ use crate::crash::walk::{Frame, Location, Walk};
 use crate::fields;
 use crate::signature::{self, FRAMES_MAX, Input, StoredFrame, StoredInline};
 
-pub fn name_crash(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn name_crash(draft: &mut Draft) -> Result<(), String> {
     let raw = draft.input.raw;
     let is_own = draft.input.is_own;
     let input = input(
@@ -33,7 +33,7 @@ pub fn name_crash(draft: &mut Draft) -> Result<(), String> {
 
 /// The signature input of a crash. `out` is the part of the processed crash that exists so far. `is_own` is as
 /// in [`super::Input`].
-pub fn input(
+pub(crate) fn input(
     raw: &RawCrash,
     walk: Option<&Walk>,
     out: &Map<String, Value>,
@@ -68,7 +68,7 @@ pub fn input(
 }
 
 /// Recognises a hang by the client's annotations, or by the watchdog on the stack.
-pub fn report_type(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn report_type(draft: &mut Draft) -> Result<(), String> {
     let raw = draft.input.raw;
     let said = ["ipc_channel_error", "AsyncShutdownTimeout", "Hang"]
         .iter()

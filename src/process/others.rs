@@ -7,7 +7,7 @@ use super::draft::{Draft, STACKWALK_VERSION, Walked};
 use crate::crash::processed::OTHER_DUMP_PREFIX;
 use crate::crash::walk::Walk;
 
-pub fn read_walks(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn read_walks(draft: &mut Draft) -> Result<(), String> {
     for (name, walked) in &draft.input.others {
         match walked {
             Walked::Whole(json) => {
@@ -29,7 +29,7 @@ pub fn read_walks(draft: &mut Draft) -> Result<(), String> {
 }
 
 /// Inserts the walk of each dump into the object `json`, under the name of the dump, as in Socorro.
-pub fn write(others: &[(String, Walked)], json: &mut Vec<u8>) {
+pub(crate) fn write(others: &[(String, Walked)], json: &mut Vec<u8>) {
     for (name, walked) in others {
         let (status, walk) = match walked {
             Walked::Whole(walk) => ("OK", Some(walk)),

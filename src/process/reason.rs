@@ -10,7 +10,7 @@ use crate::fields::name;
 /// Limit of the text, in characters. Only names of types make it long.
 const TEXT_CHARS_MAX: usize = 500;
 
-pub fn reason_text(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn reason_text(draft: &mut Draft) -> Result<(), String> {
     let Some(walk) = &draft.walk else {
         return Ok(());
     };

@@ -11,7 +11,7 @@ use crate::fields::name;
 use crate::limits;
 use crate::symbols::debug_id_of_code;
 
-pub fn crashing_thread(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn crashing_thread(draft: &mut Draft) -> Result<(), String> {
     let Some(walk) = draft.walk.take() else {
         return Ok(());
     };
@@ -40,7 +40,7 @@ pub fn crashing_thread(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-pub fn crash_hints(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn crash_hints(draft: &mut Draft) -> Result<(), String> {
     let Some(info) = draft.walk.as_ref().map(|w| w.crash_info.clone()) else {
         return Ok(());
     };
@@ -74,7 +74,7 @@ pub fn crash_hints(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-pub fn topmost_file(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn topmost_file(draft: &mut Draft) -> Result<(), String> {
     let file = draft.thread().and_then(|(_, thread)| {
         thread
             .frames
@@ -88,7 +88,7 @@ pub fn topmost_file(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-pub fn modules_in_stack(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn modules_in_stack(draft: &mut Draft) -> Result<(), String> {
     let modules = draft.thread().map(|(_, thread)| {
         let in_stack: BTreeSet<&str> = thread
             .frames
@@ -116,7 +116,7 @@ pub fn modules_in_stack(draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-pub fn missing_symbols(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn missing_symbols(draft: &mut Draft) -> Result<(), String> {
     let missing: BTreeSet<String> = draft
         .walk
         .iter()
@@ -148,7 +148,7 @@ pub fn missing_symbols(draft: &mut Draft) -> Result<(), String> {
 }
 
 /// Modules without symbols, for which symbols may arrive later.
-pub fn lacks(draft: &Draft) -> Vec<Lack> {
+pub(crate) fn lacks(draft: &Draft) -> Vec<Lack> {
     let is_missing = |module: &Module| module.missing_symbols == Some(true);
     let mut missing = modules(draft, is_missing, debug_id);
     missing.extend(modules(draft, is_missing, |module| {
@@ -169,7 +169,7 @@ pub fn lacks(draft: &Draft) -> Vec<Lack> {
 }
 
 /// Modules whose symbols the walk used.
-pub fn used(draft: &Draft) -> Vec<(String, String)> {
+pub(crate) fn used(draft: &Draft) -> Vec<(String, String)> {
     let is_loaded = |module: &Module| module.loaded_symbols == Some(true);
     let mut used = modules(draft, is_loaded, debug_id);
     // A program without a CodeView record has the id that its symbols are stored under.
@@ -213,7 +213,7 @@ fn modules(
 /// Maximum characters of the errors that the dump writer recorded.
 const SOFT_ERRORS_CHARS_MAX: usize = 4096;
 
-pub fn soft_errors(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn soft_errors(draft: &mut Draft) -> Result<(), String> {
     let errors = draft
         .walk
         .as_ref()

@@ -46,7 +46,7 @@ const CONTRADICTIONS: [&str; 3] = [
 type Verdict = (&'static str, String);
 
 /// Sets the verdict, if there is one. The strongest evidence comes first.
-pub fn verdict(draft: &mut Draft) -> Result<(), String> {
+pub(crate) fn verdict(draft: &mut Draft) -> Result<(), String> {
     let found = hardware(draft)
         .or_else(|| bit_flip(draft))
         .or_else(|| crash_loop(draft))

@@ -8,7 +8,7 @@ use crate::limits;
 
 impl FieldRef {
     /// A built-in field by its constant in [`name`].
-    pub fn of(name: &'static str) -> Self {
+    pub(crate) fn of(name: &'static str) -> Self {
         Self::Known(fields::builtin(name))
     }
 
@@ -19,7 +19,7 @@ impl FieldRef {
 
 impl Filter {
     /// A condition with a checked operand and no pattern.
-    pub fn new(field: FieldRef, op: Op, operand: Operand) -> Self {
+    pub(crate) fn new(field: FieldRef, op: Op, operand: Operand) -> Self {
         Self {
             field,
             op,
@@ -31,7 +31,7 @@ impl Filter {
 
     /// The condition that a field has exactly this value, which a facet counted or a crash has. `None` if a
     /// field of this kind cannot have it.
-    pub fn equal(field: FieldRef, value: &str) -> Option<Self> {
+    pub(crate) fn equal(field: FieldRef, value: &str) -> Option<Self> {
         let kind = field.kind();
         let op = match kind {
             // `Has` compares words.
@@ -45,7 +45,7 @@ impl Filter {
         Some(Self::new(field, op, operand))
     }
 
-    pub fn negated(self) -> Self {
+    pub(crate) fn negated(self) -> Self {
         Self {
             is_negated: !self.is_negated,
             ..self
@@ -73,22 +73,22 @@ impl From<Timestamp> for Operand {
 
 impl Facet {
     /// Crashes with each value of a field.
-    pub fn terms(field: &'static str) -> Self {
+    pub(crate) fn terms(field: &'static str) -> Self {
         Self::Terms(FieldRef::of(field))
     }
 
     /// The number of distinct values of a field.
-    pub fn distinct(field: &'static str) -> Self {
+    pub(crate) fn distinct(field: &'static str) -> Self {
         Self::Cardinality(FieldRef::of(field))
     }
 
     /// Crashes in each interval of a number.
-    pub fn histogram(field: &'static str, width: f64) -> Self {
+    pub(crate) fn histogram(field: &'static str, width: f64) -> Self {
         Self::Histogram(FieldRef::of(field), width)
     }
 
     /// Crashes in each calendar interval of the date of receipt.
-    pub fn over_time(interval: Interval) -> Self {
+    pub(crate) fn over_time(interval: Interval) -> Self {
         Self::DateHistogram(FieldRef::of(name::DATE), interval)
     }
 }
@@ -99,7 +99,7 @@ impl Query {
     ///
     /// # Errors
     /// [`QueryError`] if the range of dates is too long.
-    pub fn of(
+    pub(crate) fn of(
         filters: impl IntoIterator<Item = Filter>,
         text: Option<String>,
         now: Timestamp,
@@ -126,12 +126,12 @@ impl Query {
     }
 
     /// Counts this, too.
-    pub fn count(self, facet: Facet) -> Self {
+    pub(crate) fn count(self, facet: Facet) -> Self {
         self.count_path(&[facet])
     }
 
     /// Counts `inner` inside each value of `outer`.
-    pub fn count_within(self, outer: Facet, inner: Facet) -> Self {
+    pub(crate) fn count_within(self, outer: Facet, inner: Facet) -> Self {
         self.count_path(&[outer, inner])
     }
 
@@ -144,13 +144,13 @@ impl Query {
     }
 
     /// Lists at most so many values of each facet.
-    pub fn values(mut self, facets_size: usize) -> Self {
+    pub(crate) fn values(mut self, facets_size: usize) -> Self {
         self.facets_size = facets_size;
         self
     }
 
     /// Lists the values of these columns for up to `number` crashes.
-    pub fn list(mut self, columns: &[&'static str], number: usize) -> Self {
+    pub(crate) fn list(mut self, columns: &[&'static str], number: usize) -> Self {
         let columns = columns.iter().map(|name| FieldRef::of(name));
         self.columns = columns
             .filter(|field| field.is_visible(self.may_see_protected))
@@ -163,14 +163,14 @@ impl Query {
     ///
     /// # Errors
     /// [`QueryError`] if the page is beyond what a search lists.
-    pub fn skip_pages(mut self, pages: usize) -> Result<Self, QueryError> {
+    pub(crate) fn skip_pages(mut self, pages: usize) -> Result<Self, QueryError> {
         self.results_offset = pages.saturating_mul(self.results_number);
         parse::check_end(self.results_offset, self.results_number)?;
         Ok(self)
     }
 
     /// Sorts by a field. Without a sort, the newest crashes come first.
-    pub fn sorted_by(mut self, field: &'static str) -> Self {
+    pub(crate) fn sorted_by(mut self, field: &'static str) -> Self {
         self.sort.push(Sort {
             field: FieldRef::of(field),
             is_descending: false,

@@ -18,18 +18,18 @@ const CACHE_BYTES: usize = 256 << 10;
 
 /// A regular expression that must match the whole value.
 #[derive(Clone, Debug)]
-pub struct Compiled {
+pub(crate) struct Compiled {
     regex: Arc<Regex>,
     /// The pattern before it was extended to match the whole value.
     text: Arc<str>,
 }
 
 impl Compiled {
-    pub fn regex(&self) -> &Regex {
+    pub(crate) fn regex(&self) -> &Regex {
         &self.regex
     }
 
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 }
@@ -41,7 +41,7 @@ impl PartialEq for Compiled {
 }
 
 /// What the patterns of one search may use together.
-pub struct Budget {
+pub(crate) struct Budget {
     bytes_left: usize,
     known: Vec<Compiled>,
 }
@@ -60,7 +60,7 @@ impl Budget {
     ///
     /// # Errors
     /// Why the pattern cannot be used.
-    pub fn compile(&mut self, op: Op, text: &str) -> Result<Option<Compiled>, String> {
+    pub(crate) fn compile(&mut self, op: Op, text: &str) -> Result<Option<Compiled>, String> {
         let Some(text) = pattern_text(op, text) else {
             return Ok(None);
         };

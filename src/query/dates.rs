@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 
 /// Reads `YYYY-MM-DD`, with an optional time (after `T` or a space; seconds and fractions are optional) and
 /// an optional time zone. Without a time zone it is UTC.
-pub fn parse_moment(text: &str) -> Option<Timestamp> {
+pub(crate) fn parse_moment(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     let day = text.get(..10)?;
     let rest = &text[10..];
@@ -43,7 +43,7 @@ pub enum Interval {
 }
 
 impl Interval {
-    pub const ALL: [Interval; 7] = [
+    pub(crate) const ALL: [Interval; 7] = [
         Self::Minute,
         Self::Hour,
         Self::Day,
@@ -53,7 +53,7 @@ impl Interval {
         Self::Year,
     ];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Minute => "minute",
             Self::Hour => "hour",
@@ -65,7 +65,7 @@ impl Interval {
         }
     }
 
-    pub fn by_name(name: &str) -> Option<Self> {
+    pub(crate) fn by_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|i| i.name() == name)
     }
 

@@ -14,7 +14,7 @@ use super::{FieldRef, Op, QueryError};
 use crate::fields::Catalogue;
 
 /// Short names that users type.
-pub const ALIASES: [(&str, &str); 10] = [
+pub(crate) const ALIASES: [(&str, &str); 10] = [
     ("arch", "cpu_arch"),
     ("channel", "release_channel"),
     ("comment", "user_comments"),
@@ -29,18 +29,22 @@ pub const ALIASES: [(&str, &str); 10] = [
 
 /// A parsed line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Line {
+pub(crate) struct Line {
     /// Conditions as parameters: a field's name, and the value with its operator.
-    pub conditions: Vec<(String, String)>,
+    pub(crate) conditions: Vec<(String, String)>,
     /// Words and phrases, as they were typed.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 /// Parses a line. `sees_protected` determines which names a hint may contain.
 ///
 /// # Errors
 /// A part of the line looks like a condition, and its field is almost the name of a known one.
-pub fn read(catalogue: &Catalogue, line: &str, sees_protected: bool) -> Result<Line, QueryError> {
+pub(crate) fn read(
+    catalogue: &Catalogue,
+    line: &str,
+    sees_protected: bool,
+) -> Result<Line, QueryError> {
     let mut read = Line::default();
     for token in tokens(line) {
         match condition(catalogue, token, sees_protected)? {
@@ -58,14 +62,14 @@ pub fn read(catalogue: &Catalogue, line: &str, sees_protected: bool) -> Result<L
 
 /// A part of the remaining text: words that must occur in this order, or must not occur.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
-    pub is_negated: bool,
-    pub text: String,
+pub(crate) struct Part {
+    pub(crate) is_negated: bool,
+    pub(crate) text: String,
 }
 
 /// The parts of a text. A quoted part, or one without a blank, belongs together: `foo::bar` is a phrase. With
 /// `-` before it, it must not occur.
-pub fn parts(text: &str) -> impl Iterator<Item = Part> {
+pub(crate) fn parts(text: &str) -> impl Iterator<Item = Part> {
     tokens(text).map(|token| {
         let negated = token.strip_prefix('-');
         Part {
@@ -76,7 +80,7 @@ pub fn parts(text: &str) -> impl Iterator<Item = Part> {
 }
 
 /// Writes a parameter of a search as a condition of the line. The reverse of [`read`].
-pub fn write(name: &str, value: &str) -> String {
+pub(crate) fn write(name: &str, value: &str) -> String {
     let (not, value) = match value.strip_prefix('!') {
         Some(rest) => ("-", rest),
         None => ("", value),

@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use crate::fields::{self, Catalogue, Field, Kind, Visibility, name};
 
-pub use compile::{Budget, Compiled};
-pub use dates::{Interval, parse_moment};
+pub(crate) use compile::{Budget, Compiled};
+pub(crate) use dates::{Interval, parse_moment};
 pub use op::Op;
 
 /// Why parameters are not a query. `message` is the API's answer.
@@ -27,14 +27,14 @@ pub use op::Op;
 #[error("{message}")]
 pub struct QueryError {
     /// The parameter.
-    pub field: String,
+    pub(crate) field: String,
     /// Its value, if the value is wrong.
-    pub value: Option<String>,
-    pub message: String,
+    pub(crate) value: Option<String>,
+    pub(crate) message: String,
     /// What is accepted instead.
-    pub accepted: Option<String>,
+    pub(crate) accepted: Option<String>,
     /// The field that was most likely meant.
-    pub nearest: Option<String>,
+    pub(crate) nearest: Option<String>,
 }
 
 impl QueryError {
@@ -100,7 +100,7 @@ impl FieldRef {
     }
 
     /// Whether this is the name of the field.
-    pub fn is(&self, name: &str) -> bool {
+    pub(crate) fn is(&self, name: &str) -> bool {
         match self {
             Self::Known(field) => field.name == name,
             Self::Annotation(_) => self.name() == name,
@@ -114,7 +114,7 @@ impl FieldRef {
         }
     }
 
-    pub fn visibility(&self) -> Visibility {
+    pub(crate) fn visibility(&self) -> Visibility {
         match self {
             Self::Known(field) => field.visibility,
             Self::Annotation(_) => Visibility::Protected,
@@ -142,7 +142,7 @@ pub struct Filter {
     pub is_negated: bool,
     pub operand: Operand,
     /// The compiled pattern, if the operand contains one.
-    pub pattern: Option<Compiled>,
+    pub(crate) pattern: Option<Compiled>,
 }
 
 /// What to count.
@@ -189,7 +189,7 @@ impl Filter {
     }
 
     /// Whether the condition is on the field with this name.
-    pub fn is_on(&self, field: &str) -> bool {
+    pub(crate) fn is_on(&self, field: &str) -> bool {
         self.field.is(field)
     }
 }
@@ -262,7 +262,7 @@ impl Query {
     }
 
     /// The lower and upper bound of the date.
-    pub fn date_range(&self) -> (Option<Timestamp>, Option<Timestamp>) {
+    pub(crate) fn date_range(&self) -> (Option<Timestamp>, Option<Timestamp>) {
         let (mut lower, mut upper) = (None, None);
         for filter in &self.filters {
             if let Operand::Date(moment) = &filter.operand

@@ -47,7 +47,7 @@ impl Op {
             .any(|(prefix, _)| text.starts_with(prefix))
     }
 
-    pub fn prefix(self) -> &'static str {
+    pub(crate) fn prefix(self) -> &'static str {
         match self {
             Op::Null => "__null__",
             Op::True => "__true__",
@@ -63,7 +63,7 @@ impl Op {
     }
 
     /// Whether a field of this kind supports the operator.
-    pub fn suits(self, kind: Kind) -> bool {
+    pub(crate) fn suits(self, kind: Kind) -> bool {
         match self {
             Op::Has | Op::Null => true,
             Op::True => kind == Kind::Bool,

@@ -83,7 +83,7 @@ impl Query {
     ///
     /// # Errors
     /// As for [`Self::parse`].
-    pub fn parse_within(
+    pub(crate) fn parse_within(
         catalogue: &Catalogue,
         params: &[(String, String)],
         now: Timestamp,

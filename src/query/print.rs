@@ -47,7 +47,7 @@ impl Query {
 
 impl Filter {
     /// The parameter's value: negation, operator, operand.
-    pub fn value_text(&self) -> String {
+    pub(crate) fn value_text(&self) -> String {
         let not = if self.is_negated { "!" } else { "" };
         let operand = match &self.operand {
             Operand::None => String::new(),

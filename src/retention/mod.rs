@@ -5,7 +5,7 @@
 //! pass makes the store's records about symbols agree with the folders.
 //!
 //! A separate thread makes a pass at the start and then every hour. The pass first counts what it would
-//! delete. If that is too much, it waits for confirmation ([`plan`]). Then it deletes expired deferred
+//! delete. If that is too much, it waits for confirmation ([`plan()`]). Then it deletes expired deferred
 //! crashes, and processed and failed crashes that are older than their settings. It does so in small
 //! batches, so that intake never waits. Last, it deletes the files of segments that contain no live data.
 //! Once a day the store audits itself. The clock is an argument.
@@ -26,7 +26,8 @@ use crate::symbols::mapped::MappedDir;
 use crate::symbols::{SymbolDirs, SymbolStore};
 use parking_lot::Mutex;
 
-pub use plan::{Held, Plan, Planned, plan};
+pub use plan::{Held, plan};
+pub(crate) use plan::{Plan, Planned};
 
 /// Interval between two passes.
 const PASS_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -92,20 +93,20 @@ pub struct Pass {
     pub failed_deleted: u64,
     pub segments_removed: u64,
     /// Number of modules.
-    pub symbols_deleted: u64,
+    pub(crate) symbols_deleted: u64,
 }
 
 /// The latest results, for the status page.
 #[derive(Clone, Debug, Default)]
-pub struct RetentionStatus {
-    pub last_pass: Option<(Timestamp, Pass)>,
-    pub last_audit: Option<(Timestamp, Audit)>,
+pub(crate) struct RetentionStatus {
+    pub(crate) last_pass: Option<(Timestamp, Pass)>,
+    pub(crate) last_audit: Option<(Timestamp, Audit)>,
     /// The pass that waits for confirmation.
-    pub held: Option<Held>,
-    pub error: Option<String>,
+    pub(crate) held: Option<Held>,
+    pub(crate) error: Option<String>,
 }
 
-pub struct Retention {
+pub(crate) struct Retention {
     /// `None` if the server is read-only.
     task: Option<PeriodicTask>,
     status: Arc<Mutex<RetentionStatus>>,
@@ -118,7 +119,7 @@ impl Retention {
     ///
     /// # Errors
     /// The operating system cannot start the thread.
-    pub fn start(
+    pub(crate) fn start(
         store: Arc<Store>,
         symbols: SymbolPlaces,
         keep: impl Fn() -> Keep + Send + 'static,
@@ -143,7 +144,7 @@ impl Retention {
     }
 
     /// The retention of a read-only server.
-    pub fn idle() -> Self {
+    pub(crate) fn idle() -> Self {
         Self {
             task: None,
             status: Arc::default(),
@@ -151,12 +152,12 @@ impl Retention {
         }
     }
 
-    pub fn status(&self) -> RetentionStatus {
+    pub(crate) fn status(&self) -> RetentionStatus {
         self.status.lock().clone()
     }
 
     /// Confirms the waiting pass, as it was shown. Returns true if a pass is waiting.
-    pub fn confirm(&self) -> bool {
+    pub(crate) fn confirm(&self) -> bool {
         let Some(held) = self.status().held else {
             return false;
         };
@@ -168,7 +169,7 @@ impl Retention {
         true
     }
 
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         if let Some(task) = &self.task {
             task.stop();
         }

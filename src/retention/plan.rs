@@ -44,7 +44,7 @@ pub struct Plan {
     pub processed: Planned,
     pub failed: Planned,
     /// Modules.
-    pub symbols: Planned,
+    pub(crate) symbols: Planned,
 }
 
 impl Plan {
@@ -58,7 +58,7 @@ impl Plan {
     }
 
     /// True if the pass needs confirmation.
-    pub fn must_wait(&self) -> bool {
+    pub(crate) fn must_wait(&self) -> bool {
         let sum = |of: fn(&Planned) -> u64| self.crashes().iter().map(of).sum();
         let all = Planned {
             stored: sum(|kind| kind.stored),
@@ -98,7 +98,7 @@ impl fmt::Display for Plan {
 /// A pass that waits for confirmation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
-    pub at: Timestamp,
+    pub(crate) at: Timestamp,
     pub plan: Plan,
 }
 

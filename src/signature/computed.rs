@@ -10,11 +10,11 @@ pub struct Signature {
     pub text: String,
     /// All frames of the thread that were looked at, callee first, joined by ` | `. `None` if the thread has
     /// no frames. Not shortened.
-    pub proto: Option<String>,
+    pub(crate) proto: Option<String>,
     /// Remarks, each as `<rule>: <text>`. They may quote annotations.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
     /// The rules that set the text, in order. The rule for the watchdog also runs the first rule again.
-    pub decided_by: Vec<&'static str>,
+    pub(crate) decided_by: Vec<&'static str>,
 }
 
 impl Signature {

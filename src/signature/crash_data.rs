@@ -18,81 +18,81 @@ use crate::crash::walk::Location;
 #[derive(Clone, Debug, Default)]
 pub struct CrashData<'a> {
     /// Index into `threads`. A negative index counts from the end. A value that is not a number counts as 0.
-    pub crashing_thread: Value<'a>,
-    pub threads: Vec<Thread<'a>>,
+    pub(crate) crashing_thread: Value<'a>,
+    pub(crate) threads: Vec<Thread<'a>>,
     /// Exactly `Windows NT` makes module names lower-case.
-    pub os: Value<'a>,
-    pub reason: Value<'a>,
+    pub(crate) os: Value<'a>,
+    pub(crate) reason: Value<'a>,
     /// **Units**: bytes.
-    pub oom_allocation_size: Value<'a>,
-    pub js_large_allocation_failure: Value<'a>,
-    pub abort_message: Value<'a>,
+    pub(crate) oom_allocation_size: Value<'a>,
+    pub(crate) js_large_allocation_failure: Value<'a>,
+    pub(crate) abort_message: Value<'a>,
     /// A text that contains JSON.
-    pub async_shutdown_timeout: Value<'a>,
-    pub ipc_channel_error: Value<'a>,
-    pub ipc_message_name: Value<'a>,
+    pub(crate) async_shutdown_timeout: Value<'a>,
+    pub(crate) ipc_channel_error: Value<'a>,
+    pub(crate) ipc_message_name: Value<'a>,
     /// A list of dump names.
-    pub additional_minidumps: Value<'a>,
+    pub(crate) additional_minidumps: Value<'a>,
     /// Any value except null makes this a hang.
-    pub hang: Value<'a>,
-    pub mdsw_status_string: Value<'a>,
-    pub java_stack_trace: Value<'a>,
+    pub(crate) hang: Value<'a>,
+    pub(crate) mdsw_status_string: Value<'a>,
+    pub(crate) java_stack_trace: Value<'a>,
     /// An object in the form of Sentry's exception interface.
-    pub java_exception: Value<'a>,
+    pub(crate) java_exception: Value<'a>,
     /// The product whose site rules apply. siggen has no site rules and does not read this.
-    pub product: Cow<'a, str>,
+    pub(crate) product: Cow<'a, str>,
 }
 
 /// One thread's stack.
 #[derive(Clone, Debug, Default)]
-pub struct Thread<'a> {
+pub(crate) struct Thread<'a> {
     /// Callee first.
     pub frames: Vec<Frame<'a>>,
-    pub last_error_value: Value<'a>,
+    pub(crate) last_error_value: Value<'a>,
     /// The result for the frames, if it was computed before: the signature, and whether it contains no frame.
     /// The frames are not looked at then.
     pub(super) composed: Option<(String, bool)>,
     /// Why the frames cannot be iterated.
-    pub unreadable: Option<Fault>,
+    pub(crate) unreadable: Option<Fault>,
     /// Whether this is not a thread. Null and other falsy values are not threads, as if the key were absent.
-    pub is_malformed: bool,
+    pub(crate) is_malformed: bool,
 }
 
 /// One physical frame, with the calls that were inlined into it.
 #[derive(Clone, Debug, Default)]
-pub struct Frame<'a> {
-    pub function: Value<'a>,
-    pub module: Value<'a>,
+pub(crate) struct Frame<'a> {
+    pub(crate) function: Value<'a>,
+    pub(crate) module: Value<'a>,
     /// A path, or `vcs:root:path:revision`.
-    pub file: Value<'a>,
-    pub line: Value<'a>,
+    pub(crate) file: Value<'a>,
+    pub(crate) line: Value<'a>,
     /// Hexadecimal text: the address relative to the module.
-    pub module_offset: Value<'a>,
+    pub(crate) module_offset: Value<'a>,
     /// Hexadecimal text: the absolute address.
-    pub offset: Value<'a>,
+    pub(crate) offset: Value<'a>,
     /// Innermost first.
-    pub inlines: Vec<Inline<'a>>,
-    pub unloaded_modules: Vec<UnloadedModule<'a>>,
+    pub(crate) inlines: Vec<Inline<'a>>,
+    pub(crate) unloaded_modules: Vec<UnloadedModule<'a>>,
     /// Whose folder the module is in. siggen does not read this.
-    pub location: Option<Location>,
+    pub(crate) location: Option<Location>,
     /// Why this is not a frame.
-    pub unreadable: Option<Fault>,
+    pub(crate) unreadable: Option<Fault>,
 }
 
 /// A call that the compiler inlined into a frame.
 #[derive(Clone, Debug, Default)]
-pub struct Inline<'a> {
-    pub function: Value<'a>,
-    pub file: Value<'a>,
-    pub line: Value<'a>,
-    pub unreadable: Option<Fault>,
+pub(crate) struct Inline<'a> {
+    pub(crate) function: Value<'a>,
+    pub(crate) file: Value<'a>,
+    pub(crate) line: Value<'a>,
+    pub(crate) unreadable: Option<Fault>,
 }
 
 /// A module that covered the frame's address and was unloaded before the crash.
 #[derive(Clone, Debug, Default)]
-pub struct UnloadedModule<'a> {
-    pub module: Value<'a>,
-    pub unreadable: Option<Fault>,
+pub(crate) struct UnloadedModule<'a> {
+    pub(crate) module: Value<'a>,
+    pub(crate) unreadable: Option<Fault>,
 }
 
 impl<'a> CrashData<'a> {
@@ -110,7 +110,7 @@ impl<'a> CrashData<'a> {
     }
 
     /// Converts siggen's input from a parsed value. A value that is not an object gives empty data.
-    pub fn from_value(value: Value<'a>) -> CrashData<'a> {
+    pub(crate) fn from_value(value: Value<'a>) -> CrashData<'a> {
         // A parsed value has no syntax errors.
         CrashData::read(Source::Read(value)).unwrap_or_default()
     }

@@ -5,18 +5,18 @@
 
 /// One difference, with a crash that shows it.
 #[derive(Clone, Copy, Debug)]
-pub struct Difference {
-    pub name: &'static str,
+pub(crate) struct Difference {
+    pub(crate) name: &'static str,
     /// What the ruleset does, in a sentence.
-    pub what: &'static str,
+    pub(crate) what: &'static str,
     /// Crash data, JSON.
-    pub example: &'static str,
-    pub socorro: &'static str,
-    pub crashkeep: &'static str,
+    pub(crate) example: &'static str,
+    pub(crate) socorro: &'static str,
+    pub(crate) crashkeep: &'static str,
 }
 
 /// All differences. The test below checks each of them with both rulesets.
-pub const DIFFERENCES: &[Difference] = &[
+pub(crate) const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "module-offset",
         what: "a frame with a module but no function is named module@offset; the lists are matched against the module only",
@@ -135,14 +135,16 @@ mod tests {
             assert_eq!(
                 named(Ruleset::Socorro),
                 difference.socorro,
-                "{}",
-                difference.name
+                "{}: {}",
+                difference.name,
+                difference.what
             );
             assert_eq!(
                 named(Ruleset::Crashkeep),
                 difference.crashkeep,
-                "{}",
-                difference.name
+                "{}: {}",
+                difference.name,
+                difference.what
             );
         }
     }

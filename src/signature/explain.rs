@@ -8,31 +8,31 @@ use super::{Fate, Generator, Signature, native, rules};
 
 /// One frame of the thread from which the signature was made, inlined calls included.
 #[derive(Clone, Debug, PartialEq)]
-pub struct FrameStep {
+pub(crate) struct FrameStep {
     /// The name that the rules use.
-    pub name: String,
-    pub fate: Fate,
+    pub(crate) name: String,
+    pub(crate) fate: Fate,
     /// The list entries that match it: as a sentinel, as irrelevant, as a prefix, by its role, by its module.
-    pub entries: Vec<FoundEntry>,
+    pub(crate) entries: Vec<FoundEntry>,
 }
 
 /// A module on the stack, and whose code it is.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ModuleStep {
+pub(crate) struct ModuleStep {
     /// File name.
-    pub module: String,
-    pub owner: Owner,
+    pub(crate) module: String,
+    pub(crate) owner: Owner,
     /// The list entry that says so. Without one it is the folder of the module that decided, or nothing is
     /// known and it counts as the program's.
-    pub entry: Option<FoundEntry>,
+    pub(crate) entry: Option<FoundEntry>,
 }
 
 /// A rule that changed the signature.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RuleStep {
-    pub rule: &'static str,
-    pub before: String,
-    pub after: String,
+pub(crate) struct RuleStep {
+    pub(crate) rule: &'static str,
+    pub(crate) before: String,
+    pub(crate) after: String,
 }
 
 /// A signature and all steps that led to it.
@@ -40,13 +40,13 @@ pub struct RuleStep {
 pub struct Explanation {
     pub signature: Signature,
     /// Whether the frames are those of thread 0, because the crashing thread is the watchdog.
-    pub is_of_first_thread: bool,
+    pub(crate) is_of_first_thread: bool,
     /// Callee first. Empty if the signature comes from a Java stack.
-    pub frames: Vec<FrameStep>,
+    pub(crate) frames: Vec<FrameStep>,
     /// The modules of the frames, each once. Empty in the ruleset `socorro`, which does not look at modules.
-    pub modules: Vec<ModuleStep>,
+    pub(crate) modules: Vec<ModuleStep>,
     /// In the order in which they ran.
-    pub rules: Vec<RuleStep>,
+    pub(crate) rules: Vec<RuleStep>,
 }
 
 impl Generator {

@@ -69,7 +69,7 @@ const SENTENCE_CHARS_MAX: usize = 120;
 
 /// What the code of a frame is to a crash. The order is that of precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// Delivers a signal or an exception.
     Dispatch,
     /// A crash handler of the program.
@@ -82,7 +82,7 @@ pub enum Role {
 
 /// The kind of a failure that a program finds itself. The order is that of precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub(crate) enum Kind {
     OutOfMemory,
     PureCall,
     Heap,
@@ -94,7 +94,7 @@ pub enum Kind {
 
 impl Kind {
     /// The word in a signature.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Kind::OutOfMemory => "OOM",
             Kind::PureCall => "purecall",
@@ -109,7 +109,7 @@ impl Kind {
 
 /// Whose code a module is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Owner {
+pub(crate) enum Owner {
     #[default]
     Program,
     Library,
@@ -168,14 +168,14 @@ struct Sentence {
 /// What the families know about a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Known {
-    pub role: Option<Role>,
-    pub message: Option<MessageAt>,
+    pub(crate) role: Option<Role>,
+    pub(crate) message: Option<MessageAt>,
 }
 
 impl Families {
     /// The built-in families. They are compiled on first use: that takes a tenth of a second, and neither the
     /// ruleset `socorro` nor a server without crashes needs them.
-    pub fn builtin() -> &'static Families {
+    pub(crate) fn builtin() -> &'static Families {
         static FAMILIES: OnceLock<Families> = OnceLock::new();
         FAMILIES.get_or_init(|| {
             Families::compile(BUILTIN.into_iter(), true).unwrap_or_else(|error| {
@@ -186,7 +186,7 @@ impl Families {
 
     /// Compiles families: the names of their files and their texts. `is_checked` if each entry is known to
     /// compile alone; those of built-in files are.
-    pub fn compile<'t>(
+    pub(crate) fn compile<'t>(
         texts: impl Iterator<Item = (&'static str, &'t str)>,
         is_checked: bool,
     ) -> Result<Families, ListError> {
@@ -239,7 +239,7 @@ impl Families {
     /// What the functions of a stack say, callee first. The first one that says anything chooses the family.
     /// Of what its functions say on this stack, the entry that comes first counts: details come before the
     /// general case.
-    pub fn sentence<'n>(&self, frames: impl Iterator<Item = &'n str>) -> Option<&str> {
+    pub(crate) fn sentence<'n>(&self, frames: impl Iterator<Item = &'n str>) -> Option<&str> {
         let says = self.says.get_or_init(|| {
             let patterns = self
                 .sentences
@@ -265,7 +265,7 @@ impl Families {
         Some(&self.sentences.get(best?)?.text)
     }
 
-    pub fn known(&self, frame: &str) -> Known {
+    pub(crate) fn known(&self, frame: &str) -> Known {
         let matches = self.frames.matches(frame.as_bytes());
         let mut known = Known::default();
         for at in &matches {
@@ -281,14 +281,14 @@ impl Families {
         known
     }
 
-    pub fn message(&self, at: MessageAt) -> &str {
+    pub(crate) fn message(&self, at: MessageAt) -> &str {
         self.messages
             .get(usize::from(at))
             .map_or("", String::as_str)
     }
 
     /// The owner that an entry gives a module.
-    pub fn owner(&self, module: &str) -> Option<Owner> {
+    pub(crate) fn owner(&self, module: &str) -> Option<Owner> {
         let first = self.modules.matches(module.as_bytes()).iter().next();
         first.map(|at| OWNERS[at].1)
     }

@@ -4,7 +4,7 @@ use super::step::Step;
 
 /// What happened to a frame when the stack was processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// Nothing is known that could name it.
     Nameless,
     /// It is above a sentinel.
@@ -47,7 +47,7 @@ pub enum Fate {
 
 impl Fate {
     /// The step of the ruleset `crashkeep` that decided about the frame.
-    pub fn step(self) -> Option<&'static str> {
+    pub(crate) fn step(self) -> Option<&'static str> {
         let step = match self {
             Fate::AboveDispatch => Step::Dispatch,
             Fate::AboveMachinery | Fate::Machinery => Step::Machinery,

@@ -15,7 +15,7 @@ const RULES_VERSION: u8 = 2;
 
 /// Identifies what signs crashes, apart from the lists that a site changed: the ruleset, this code, and the
 /// built-in lists. If it differs from what signed the crashes of a store, they are signed again.
-pub fn rules_version(ruleset: Ruleset) -> u128 {
+pub(crate) fn rules_version(ruleset: Ruleset) -> u128 {
     let mut hash = Xxh3::new();
     hash.update(ruleset.to_string().as_bytes());
     // The ruleset `socorro` is a fixed release of siggen.
@@ -28,16 +28,16 @@ pub fn rules_version(ruleset: Ruleset) -> u128 {
 
 /// What lists say about functions and modules.
 #[derive(Debug)]
-pub struct CodeOf<'a>(Scoped<'a>);
+pub(crate) struct CodeOf<'a>(Scoped<'a>);
 
 impl CodeOf<'_> {
     /// Whether a function delivers signals or exceptions.
-    pub fn is_dispatch(&self, function: &str) -> bool {
+    pub(crate) fn is_dispatch(&self, function: &str) -> bool {
         self.0.verdict(function).known.role == Some(Role::Dispatch)
     }
 
     /// Whose module this is, by the lists and then by its location. `None` if neither says so.
-    pub fn owner(&self, module: &str, location: Option<Location>) -> Option<Owner> {
+    pub(crate) fn owner(&self, module: &str, location: Option<Location>) -> Option<Owner> {
         let place = self.0.place(module, location, false);
         let is_known =
             place.is_listed || place.owner != Owner::Program || location == Some(Location::Program);
@@ -66,23 +66,23 @@ impl Generator {
     }
 
     /// The same, but it remembers the names of functions. For a thread that computes many signatures.
-    pub fn remembering(&self) -> Generator {
+    pub(crate) fn remembering(&self) -> Generator {
         Generator {
             memo: Some(Memo::default()),
             ..Generator::new(self.ruleset, self.lists.clone())
         }
     }
 
-    pub fn ruleset(&self) -> Ruleset {
+    pub(crate) fn ruleset(&self) -> Ruleset {
         self.ruleset
     }
 
-    pub fn lists(&self) -> &Arc<Lists> {
+    pub(crate) fn lists(&self) -> &Arc<Lists> {
         &self.lists
     }
 
     /// What the lists say about the code of a product.
-    pub fn code_of(&self, product: &str) -> CodeOf<'_> {
+    pub(crate) fn code_of(&self, product: &str) -> CodeOf<'_> {
         CodeOf(self.scoped(product))
     }
 

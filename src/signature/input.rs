@@ -91,21 +91,21 @@ pub struct StoredFrame {
 /// A call that was inlined into a frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StoredInline {
-    pub function: Option<String>,
-    pub file: Option<String>,
-    pub line: Option<u64>,
+    pub(crate) function: Option<String>,
+    pub(crate) file: Option<String>,
+    pub(crate) line: Option<u64>,
 }
 
 /// The browser's dump, sent together with that of another process.
 const BROWSER_DUMP: &str = "upload_file_minidump_browser";
 
 /// Whether a dump with this name is the browser's.
-pub fn is_browser_dump(name: &str) -> bool {
+pub(crate) fn is_browser_dump(name: &str) -> bool {
     name == BROWSER_DUMP
 }
 
 /// Truncates a Java stack to the lines that affect the signature.
-pub fn java_lines(trace: &str) -> String {
+pub(crate) fn java_lines(trace: &str) -> String {
     text::split_lines(trace)
         .take(2)
         .collect::<Vec<_>>()
@@ -174,7 +174,10 @@ impl<F> Input<F> {
     ///
     /// # Errors
     /// The first error of `frame`.
-    pub fn map<G, E>(&self, mut frame: impl FnMut(&F) -> Result<G, E>) -> Result<Input<G>, E> {
+    pub(crate) fn map<G, E>(
+        &self,
+        mut frame: impl FnMut(&F) -> Result<G, E>,
+    ) -> Result<Input<G>, E> {
         let mut stack = |frames: &[F]| frames.iter().map(&mut frame).collect::<Result<Vec<G>, E>>();
         Ok(Input {
             crashing: stack(&self.crashing)?,
@@ -244,21 +247,21 @@ impl Input<StoredFrame> {
 }
 
 /// The names of frames under one set of lists. Each is computed once. For signatures of the whole history.
-pub struct KnownFrames<'g> {
+pub(crate) struct KnownFrames<'g> {
     generator: &'g Generator,
     /// By system and product, because list entries may apply to one product only.
     known: HashMap<bool, HashMap<String, HashMap<u32, Vec<Name<'static>>>>>,
 }
 
 impl<'g> KnownFrames<'g> {
-    pub fn new(generator: &'g Generator) -> Self {
+    pub(crate) fn new(generator: &'g Generator) -> Self {
         KnownFrames {
             generator,
             known: HashMap::new(),
         }
     }
 
-    pub fn generator(&self) -> &Generator {
+    pub(crate) fn generator(&self) -> &Generator {
         self.generator
     }
 
@@ -297,7 +300,7 @@ impl<'g> KnownFrames<'g> {
     ///
     /// # Errors
     /// Only errors of `frame`.
-    pub fn stack<E>(
+    pub(crate) fn stack<E>(
         &mut self,
         input: &Input<u32>,
         frame: &mut dyn FnMut(u32) -> Result<StoredFrame, E>,
@@ -316,7 +319,7 @@ impl<'g> KnownFrames<'g> {
     ///
     /// # Errors
     /// Only errors of `frame`.
-    pub fn name<E>(
+    pub(crate) fn name<E>(
         &mut self,
         input: &Input<u32>,
         frame: &mut dyn FnMut(u32) -> Result<StoredFrame, E>,

@@ -9,8 +9,8 @@ const CHARS_MAX: usize = 255;
 
 /// A signature and remarks on how it was computed.
 pub(super) struct JavaName {
-    pub signature: String,
-    pub notes: Vec<&'static str>,
+    pub(crate) signature: String,
+    pub(crate) notes: Vec<&'static str>,
 }
 
 /// The signature of a printed stack trace: exception class, description, innermost method.

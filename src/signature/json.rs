@@ -52,7 +52,7 @@ impl<'a> Value<'a> {
     /// # Errors
     /// [`JsonError::Syntax`] with the byte at which the text is not JSON, [`JsonError::Depth`] if it is
     /// nested too deeply.
-    pub fn parse(text: &'a str) -> Result<Value<'a>, JsonError> {
+    pub(crate) fn parse(text: &'a str) -> Result<Value<'a>, JsonError> {
         read(text, |source| source.value())
     }
 }
@@ -93,7 +93,7 @@ pub(super) enum Shape {
 }
 
 impl<'a> Source<'_, 'a> {
-    pub fn shape(&mut self) -> Shape {
+    pub(crate) fn shape(&mut self) -> Shape {
         match self {
             Source::Read(Value::Object(_)) => Shape::Object,
             Source::Read(Value::List(_)) => Shape::List,
@@ -109,7 +109,7 @@ impl<'a> Source<'_, 'a> {
         }
     }
 
-    pub fn value(self) -> Result<Value<'a>, JsonError> {
+    pub(crate) fn value(self) -> Result<Value<'a>, JsonError> {
         match self {
             Source::Read(value) => Ok(value),
             Source::Text(reader) => reader.value(),
@@ -117,7 +117,7 @@ impl<'a> Source<'_, 'a> {
     }
 
     /// Iterates over an object in reading order. Calls `each` with every key and its complete value.
-    pub fn entries(
+    pub(crate) fn entries(
         self,
         mut each: impl FnMut(&str, Source<'_, 'a>) -> Result<(), JsonError>,
     ) -> Result<(), JsonError> {
@@ -131,7 +131,7 @@ impl<'a> Source<'_, 'a> {
     }
 
     /// Iterates over a list. `fill` fills a new item.
-    pub fn items<T: Default>(
+    pub(crate) fn items<T: Default>(
         self,
         mut fill: impl FnMut(&mut T, Source<'_, 'a>) -> Result<(), JsonError>,
     ) -> Result<Vec<T>, JsonError> {

@@ -2,19 +2,19 @@
 
 use super::text;
 
-pub const IRRELEVANT: &str = "irrelevant_signature_re.txt";
-pub const PREFIX: &str = "prefix_signature_re.txt";
-pub const LINE_NUMBERS: &str = "signatures_with_line_numbers_re.txt";
-pub const SENTINELS: &str = "signature_sentinels.txt";
+pub(crate) const IRRELEVANT: &str = "irrelevant_signature_re.txt";
+pub(crate) const PREFIX: &str = "prefix_signature_re.txt";
+pub(crate) const LINE_NUMBERS: &str = "signatures_with_line_numbers_re.txt";
+pub(crate) const SENTINELS: &str = "signature_sentinels.txt";
 
 /// An entry and its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry<'l> {
+pub(crate) struct Entry<'l> {
     /// Counts from 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// Column in the line where it starts, in characters from 1.
-    pub column: usize,
-    pub text: &'l str,
+    pub(crate) column: usize,
+    pub(crate) text: &'l str,
 }
 
 /// The entries of a file.
@@ -39,11 +39,11 @@ pub(super) fn entries(file: &str) -> impl Iterator<Item = Entry<'_>> {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{file}{}: {reason}", position(*line, *column))]
 pub struct ListError {
-    pub file: String,
+    pub(crate) file: String,
     /// Counts from 1; `None` if the whole file is wrong.
     pub line: Option<usize>,
     /// In characters, counts from 1.
-    pub column: Option<usize>,
+    pub(crate) column: Option<usize>,
     pub reason: String,
 }
 

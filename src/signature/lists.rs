@@ -38,10 +38,10 @@ pub const FILES: [&str; FIRST_FAMILY + families::BUILTIN.len()] = {
     files
 };
 /// Index of the first family in [`FILES`].
-pub const FIRST_FAMILY: usize = 5;
+pub(crate) const FIRST_FAMILY: usize = 5;
 
 /// The largest list file that is read, in bytes.
-pub const FILE_BYTES_MAX: usize = 128 << 10;
+pub(crate) const FILE_BYTES_MAX: usize = 128 << 10;
 /// Limit of bytes of all lists together. A revision is one row of the store.
 const TEXTS_BYTES_MAX: usize = 768 << 10;
 /// Limit of bytes of a frame that are matched against the lists, except in the ruleset `socorro`. A signature
@@ -59,7 +59,7 @@ impl ListTexts {
     }
 
     /// The built-in families, and all other lists empty.
-    pub fn families() -> ListTexts {
+    pub(crate) fn families() -> ListTexts {
         ListTexts(std::array::from_fn(|at| match at {
             ..FIRST_FAMILY => String::new(),
             _ => builtin_text(at).to_string(),
@@ -68,7 +68,7 @@ impl ListTexts {
 
     /// The lists of these files, and the built-in ones for families that are missing. Files that are no longer
     /// known are ignored.
-    pub fn with(files: Vec<(String, String)>) -> ListTexts {
+    pub(crate) fn with(files: Vec<(String, String)>) -> ListTexts {
         let mut texts = ListTexts::families();
         for (file, text) in files {
             if let Some(at) = FILES.iter().position(|known| *known == file) {
@@ -85,7 +85,7 @@ impl ListTexts {
     }
 
     /// The lists with their files, except families that are the built-in ones.
-    pub fn changed(&self) -> impl Iterator<Item = (&'static str, &str)> {
+    pub(crate) fn changed(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let texts = FILES.into_iter().zip(self.0.iter().map(String::as_str));
         let changed = texts
             .enumerate()
@@ -97,7 +97,7 @@ impl ListTexts {
     ///
     /// # Errors
     /// A file is missing, too large, or not UTF-8. The [`ListError`] names it.
-    pub fn load(folder: &Path) -> Result<ListTexts, ListError> {
+    pub(crate) fn load(folder: &Path) -> Result<ListTexts, ListError> {
         let mut texts = ListTexts::families();
         for (at, (name, text)) in FILES.into_iter().zip(&mut texts.0).enumerate() {
             let path = folder.join(name);
@@ -212,7 +212,7 @@ impl Lists {
     ///
     /// # Errors
     /// As for [`ListTexts::load`] and [`Lists::new`].
-    pub fn load(folder: &Path) -> Result<Lists, ListError> {
+    pub(crate) fn load(folder: &Path) -> Result<Lists, ListError> {
         Lists::new(ListTexts::load(folder)?)
     }
 
@@ -281,7 +281,7 @@ impl Lists {
         })
     }
 
-    pub fn texts(&self) -> &ListTexts {
+    pub(crate) fn texts(&self) -> &ListTexts {
         &self.texts
     }
 
@@ -332,24 +332,24 @@ pub(super) struct Scoped<'l> {
 impl<'l> Scoped<'l> {
     /// Adds names that were computed with these lists before. Not for products with list entries of their
     /// own.
-    pub fn remembering(self, memo: Option<&'l Memo>) -> Self {
+    pub(crate) fn remembering(self, memo: Option<&'l Memo>) -> Self {
         Scoped {
             memo: memo.filter(|_| self.site.is_none()),
             ..self
         }
     }
 
-    pub fn memo(&self) -> Option<&'l Memo> {
+    pub(crate) fn memo(&self) -> Option<&'l Memo> {
         self.memo
     }
 
     /// Whether everything must be as in siggen.
-    pub fn is_parity(&self) -> bool {
+    pub(crate) fn is_parity(&self) -> bool {
         self.ruleset == Ruleset::Socorro
     }
 
     /// Whether a step of the ruleset `crashkeep` applies.
-    pub fn has(&self, step: Step) -> bool {
+    pub(crate) fn has(&self, step: Step) -> bool {
         !self.is_parity() && !self.site.is_some_and(|site| site.is_off(step.name()))
     }
 
@@ -368,18 +368,18 @@ impl<'l> Scoped<'l> {
     }
 
     /// What the functions of a stack say to people, also in the ruleset `socorro`.
-    pub fn sentence<'n>(&self, frames: impl Iterator<Item = &'n str>) -> Option<&'l str> {
+    pub(crate) fn sentence<'n>(&self, frames: impl Iterator<Item = &'n str>) -> Option<&'l str> {
         let families = self.families.unwrap_or_else(|| self.lists.families());
         families.sentence(frames.map(|frame| text::first_bytes(frame, FRAME_BYTES_MAX)))
     }
 
-    pub fn message(&self, at: MessageAt) -> &'l str {
+    pub(crate) fn message(&self, at: MessageAt) -> &'l str {
         self.families.map_or("", |families| families.message(at))
     }
 
     /// What is known about the code of a module; of no module if it is empty. The lists decide who owns it,
     /// and its location if they do not know it.
-    pub fn place(&self, module: &str, location: Option<Location>, is_code: bool) -> Place {
+    pub(crate) fn place(&self, module: &str, location: Option<Location>, is_code: bool) -> Place {
         if self.is_parity() || module.is_empty() {
             return Place {
                 is_code,
@@ -426,24 +426,24 @@ impl<'l> Scoped<'l> {
         by_site.or_else(by_families)
     }
 
-    pub fn is_irrelevant(&self, frame: &str) -> bool {
+    pub(crate) fn is_irrelevant(&self, frame: &str) -> bool {
         self.any(frame, |quad, frame| quad.irrelevant.matches(frame))
     }
 
-    pub fn is_prefix(&self, frame: &str) -> bool {
+    pub(crate) fn is_prefix(&self, frame: &str) -> bool {
         self.any(frame, |quad, frame| quad.prefix.matches(frame))
     }
 
     /// Whether the frame keeps its line number.
-    pub fn has_line_number(&self, frame: &str) -> bool {
+    pub(crate) fn has_line_number(&self, frame: &str) -> bool {
         self.any(frame, |quad, frame| quad.line_numbers.matches(frame))
     }
 
-    pub fn is_sentinel(&self, frame: &str) -> bool {
+    pub(crate) fn is_sentinel(&self, frame: &str) -> bool {
         self.any(frame, |quad, frame| quad.sentinels.contains(frame))
     }
 
-    pub fn verdict(&self, frame: &str) -> Verdict {
+    pub(crate) fn verdict(&self, frame: &str) -> Verdict {
         Verdict {
             is_sentinel: self.is_sentinel(frame),
             is_irrelevant: self.is_irrelevant(frame),
@@ -454,7 +454,7 @@ impl<'l> Scoped<'l> {
 
     /// The first entry of a file that matches a frame. It compiles one entry after the other, so it is only
     /// for explanations.
-    pub fn entry_for(&self, file: &'static str, frame: &str) -> Option<FoundEntry> {
+    pub(crate) fn entry_for(&self, file: &'static str, frame: &str) -> Option<FoundEntry> {
         let at = FILES.iter().position(|name| *name == file)?;
         let found = |file: &'static str, entry: Entry| FoundEntry {
             file,
@@ -483,13 +483,13 @@ impl<'l> Scoped<'l> {
     }
 
     /// The first entry of a family that gives a frame its role. As slow as [`Scoped::entry_for`].
-    pub fn role_entry_for(&self, role: Role, frame: &str) -> Option<FoundEntry> {
+    pub(crate) fn role_entry_for(&self, role: Role, frame: &str) -> Option<FoundEntry> {
         self.family_entry_for(families::role_word(role), frame)
     }
 
     /// The first entry of the site or of a family that gives a module its owner. As slow as
     /// [`Scoped::entry_for`].
-    pub fn owner_entry_for(&self, owner: Owner, module: &str) -> Option<FoundEntry> {
+    pub(crate) fn owner_entry_for(&self, owner: Owner, module: &str) -> Option<FoundEntry> {
         let word = families::owner_word(owner);
         let by_site = self.site_entry_for(word.unwrap_or("program"), module);
         by_site.or_else(|| self.family_entry_for(word?, module))
@@ -513,11 +513,11 @@ impl<'l> Scoped<'l> {
 
 /// A list entry that decided about a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundEntry {
-    pub file: &'static str,
+pub(crate) struct FoundEntry {
+    pub(crate) file: &'static str,
     /// Counts from 1.
-    pub line: usize,
-    pub text: String,
+    pub(crate) line: usize,
+    pub(crate) text: String,
 }
 
 /// The file that starts at this line of an export.

@@ -28,13 +28,13 @@ pub(super) struct Memo {
 }
 
 impl Memo {
-    pub fn get(&self, function: &str, language: Language) -> Option<Name<'static>> {
+    pub(crate) fn get(&self, function: &str, language: Language) -> Option<Name<'static>> {
         let known = self.names[language as usize].lock();
         known.get(function).cloned()
     }
 
     /// Keeps the name of a function, unless the function is too long. `shared` makes the form that is kept.
-    pub fn keep<'d>(
+    pub(crate) fn keep<'d>(
         &self,
         function: &str,
         language: Language,
@@ -54,7 +54,7 @@ impl Memo {
     }
 
     /// What is known about a module.
-    pub fn place(&self, module: &str, find: impl FnOnce(&str) -> Place) -> Place {
+    pub(crate) fn place(&self, module: &str, find: impl FnOnce(&str) -> Place) -> Place {
         if let Some(known) = self.places.lock().get(module) {
             return known.clone();
         }

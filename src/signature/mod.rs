@@ -22,6 +22,7 @@
 
 mod computed;
 mod crash_data;
+#[cfg(test)]
 mod differences;
 mod explain;
 mod families;
@@ -51,22 +52,26 @@ mod vectors;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-pub use computed::Signature;
-pub use crash_data::{CrashData, Frame, Inline, Thread, UnloadedModule};
-pub use differences::{DIFFERENCES, Difference};
-pub use explain::{Explanation, FrameStep, ModuleStep, RuleStep};
-pub use families::Owner;
-pub use fate::Fate;
-pub use generator::{CodeOf, Generator, rules_version};
-pub use input::{Input, KnownFrames, StoredFrame, StoredInline, is_browser_dump, java_lines};
-pub use json::JsonError;
-pub use list_file::ListError;
-pub use lists::{FILES, FIRST_FAMILY, FoundEntry, ListTexts, Lists};
-pub use name::FRAMES_MAX;
-pub use ruleset::{Ruleset, UnknownRuleset};
-pub use site::{OWNERS, SITE_RULES};
-pub use step::{STEPS, StepText};
-pub use value::{Fault, Value};
+pub(crate) use computed::Signature;
+pub use crash_data::CrashData;
+#[cfg(test)]
+pub(crate) use crash_data::{Frame, Thread};
+pub(crate) use explain::{Explanation, FrameStep, ModuleStep, RuleStep};
+pub(crate) use families::Owner;
+pub(crate) use fate::Fate;
+pub use generator::Generator;
+pub(crate) use generator::rules_version;
+pub use input::{Input, StoredFrame};
+pub(crate) use input::{KnownFrames, StoredInline, is_browser_dump, java_lines};
+pub(crate) use json::JsonError;
+pub(crate) use list_file::ListError;
+pub use lists::{FILES, ListTexts, Lists};
+pub(crate) use lists::{FIRST_FAMILY, FoundEntry};
+pub(crate) use name::FRAMES_MAX;
+pub use ruleset::Ruleset;
+pub(crate) use site::OWNERS;
+pub use site::SITE_RULES;
+pub(crate) use step::STEPS;
 
 impl Generator {
     /// Computes the signature of a crash. Never fails: data that cannot be read is noted.
@@ -75,7 +80,7 @@ impl Generator {
     }
 
     /// The same for a crash whose annotations are available to the site's rules.
-    pub fn generate_with(
+    pub(crate) fn generate_with(
         &self,
         data: &CrashData,
         annotation: &dyn Fn(&str) -> Option<String>,
@@ -84,19 +89,8 @@ impl Generator {
     }
 
     /// Whether the site splits this signature. If so, the crash's annotations are needed.
-    pub fn splits(&self, signature: &str, product: &str) -> bool {
+    pub(crate) fn splits(&self, signature: &str, product: &str) -> bool {
         self.lists.site().splits(signature, product)
-    }
-
-    /// Splits a signature from [`KnownFrames::name`]; `None` if the site does not split it.
-    pub fn split(
-        &self,
-        signature: &str,
-        product: &str,
-        annotation: &dyn Fn(&str) -> Option<String>,
-    ) -> Option<String> {
-        let split = self.lists.site().split(signature, product, annotation)?;
-        Some(split.signature)
     }
 
     /// Whether the signature may have been computed with other lists than the active ones.
@@ -158,6 +152,7 @@ impl Generator {
 mod tests {
     use std::sync::Arc;
 
+    use super::value::Fault;
     use super::*;
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::families::{Known, Owner};
 
 /// Number of frames of a stack that are looked at, inlined calls included.
-pub const FRAMES_MAX: usize = 40;
+pub(crate) const FRAMES_MAX: usize = 40;
 
 /// The language whose rules normalise a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,45 +20,45 @@ pub(super) enum Language {
 }
 
 impl Language {
-    pub const COUNT: usize = 4;
+    pub(crate) const COUNT: usize = 4;
 }
 
 /// The result of matching a frame against the lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
     /// The frames above this frame are left out.
-    pub is_sentinel: bool,
+    pub(crate) is_sentinel: bool,
     /// The frame never belongs to a signature.
-    pub is_irrelevant: bool,
+    pub(crate) is_irrelevant: bool,
     /// A signature continues after this frame.
-    pub is_prefix: bool,
+    pub(crate) is_prefix: bool,
     /// What the families know about it.
-    pub known: Known,
+    pub(crate) known: Known,
 }
 
 /// The text of a frame, and what is known about it.
 #[derive(Clone, Debug)]
 pub(super) struct Name<'d> {
-    pub text: NameText<'d>,
+    pub(crate) text: NameText<'d>,
     /// Length of the part that is matched against the lists.
-    pub listed_bytes: usize,
+    pub(crate) listed_bytes: usize,
     /// The verdict of the lists, if it is known.
-    pub verdict: Option<Verdict>,
-    pub place: Place,
+    pub(crate) verdict: Option<Verdict>,
+    pub(crate) place: Place,
 }
 
 /// Where the code of a frame is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Place {
     /// Whether a function or a source line is known, and not only a module or an address.
-    pub is_code: bool,
+    pub(crate) is_code: bool,
     /// Whether a module is known.
-    pub has_module: bool,
-    pub owner: Owner,
+    pub(crate) has_module: bool,
+    pub(crate) owner: Owner,
     /// Whether a list says who owns the module.
-    pub is_listed: bool,
+    pub(crate) is_listed: bool,
     /// The file name of the module, if it is known who owns it.
-    pub file: Option<Arc<str>>,
+    pub(crate) file: Option<Arc<str>>,
 }
 
 /// A text of this crash only, or one that many crashes share.
@@ -80,7 +80,7 @@ impl Deref for NameText<'_> {
 }
 
 impl<'d> Name<'d> {
-    pub fn new(text: impl Into<Cow<'d, str>>) -> Self {
+    pub(crate) fn new(text: impl Into<Cow<'d, str>>) -> Self {
         let text = text.into();
         let listed_bytes = text.len();
         Name {
@@ -92,17 +92,17 @@ impl<'d> Name<'d> {
     }
 
     /// The same name, of code at a place.
-    pub fn at(self, place: Place) -> Self {
+    pub(crate) fn at(self, place: Place) -> Self {
         Name { place, ..self }
     }
 
     /// The part that is matched against the lists.
-    pub fn listed(&self) -> &str {
+    pub(crate) fn listed(&self) -> &str {
         &self.text[..self.listed_bytes]
     }
 
     /// Whether this is the name of a module and not of code, so that a repetition adds no information.
-    pub fn is_module_like(&self) -> bool {
+    pub(crate) fn is_module_like(&self) -> bool {
         let name = self.listed();
         let ends_with = |end: &str| {
             let from = name.len().checked_sub(end.len());

@@ -22,24 +22,24 @@ pub(super) const SEPARATOR: &str = " | ";
 /// The signature of a thread.
 pub(super) struct Stack {
     /// Empty if the thread's first frame has no text and no other frame can be used.
-    pub signature: String,
+    pub(crate) signature: String,
     /// All frames that were looked at; `None` if the thread has none.
-    pub proto: Option<String>,
+    pub(crate) proto: Option<String>,
     /// Whether no frame was suitable, so that the first one had to be used.
-    pub is_without_frame: bool,
+    pub(crate) is_without_frame: bool,
 }
 
 /// What a stack's signature depends on besides its frames.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct System {
-    pub is_windows: bool,
+    pub(crate) is_windows: bool,
     /// Whether the crash was an invalid access to memory.
-    pub is_fault: bool,
+    pub(crate) is_fault: bool,
 }
 
 impl System {
     /// `os` and `reason` as in the crash data.
-    pub fn new(os: &Value, reason: &Value) -> Self {
+    pub(crate) fn new(os: &Value, reason: &Value) -> Self {
         System {
             is_windows: os.is_text("Windows NT"),
             is_fault: matches!(reason, Value::Text(reason) if is_fault(reason)),
@@ -180,7 +180,7 @@ fn join<'n>(mut names: impl Iterator<Item = &'n str>) -> String {
 
 impl<'d> Name<'d> {
     /// The same name, shareable between crashes and with the verdict of the lists.
-    pub fn shared(self, lists: &Scoped) -> Name<'static> {
+    pub(crate) fn shared(self, lists: &Scoped) -> Name<'static> {
         Name {
             verdict: Some(self.verdict.unwrap_or_else(|| lists.verdict(self.listed()))),
             listed_bytes: self.listed_bytes,

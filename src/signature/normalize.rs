@@ -53,9 +53,9 @@ const RUST_1_34: [(&str, &[&str], &str); 5] = [
 
 /// A normalised function.
 pub(super) struct Normal<'f> {
-    pub text: Cow<'f, str>,
+    pub(crate) text: Cow<'f, str>,
     /// Whether the line number is part of it.
-    pub has_line: bool,
+    pub(crate) has_line: bool,
 }
 
 /// The language of a function, as its file shows, and its repaired text, if it needs repair.

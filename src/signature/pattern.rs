@@ -42,7 +42,7 @@ pub(super) enum Check {
 pub(super) struct Patterns(Option<Regex>);
 
 impl Patterns {
-    pub fn compile<'l>(
+    pub(crate) fn compile<'l>(
         file: &str,
         check: Check,
         entries: impl Iterator<Item = Entry<'l>>,
@@ -68,7 +68,7 @@ impl Patterns {
         Ok(Patterns(Some(regex)))
     }
 
-    pub fn matches(&self, frame: &str) -> bool {
+    pub(crate) fn matches(&self, frame: &str) -> bool {
         self.0.as_ref().is_some_and(|regex| regex.is_match(frame))
     }
 }
@@ -76,10 +76,10 @@ impl Patterns {
 /// siggen's four lists, which a frame is matched against.
 #[derive(Debug, Default)]
 pub(super) struct Quad {
-    pub irrelevant: Patterns,
-    pub prefix: Patterns,
-    pub line_numbers: Patterns,
-    pub sentinels: HashSet<String>,
+    pub(crate) irrelevant: Patterns,
+    pub(crate) prefix: Patterns,
+    pub(crate) line_numbers: Patterns,
+    pub(crate) sentinels: HashSet<String>,
 }
 
 /// What an entry is matched against, and how.

@@ -24,8 +24,8 @@ const SMALL_OOM_BYTES_MAX: i64 = 262_144;
 /// A named step.
 #[derive(Clone, Copy)]
 pub(super) struct Rule {
-    pub name: &'static str,
-    pub apply: fn(&Generator, &CrashData, &mut Signature) -> Result<(), Fault>,
+    pub(crate) name: &'static str,
+    pub(crate) apply: fn(&Generator, &CrashData, &mut Signature) -> Result<(), Fault>,
 }
 
 /// The thirteen rules of siggen 2.2.20241029.

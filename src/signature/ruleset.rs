@@ -8,7 +8,7 @@ use std::str::FromStr;
 pub enum Ruleset {
     /// Exactly the results of siggen 2.2.20241029.
     Socorro,
-    /// The same, except for [`DIFFERENCES`](super::DIFFERENCES).
+    /// The same, except for the differences that `differences.rs` lists.
     #[default]
     Crashkeep,
 }

@@ -40,8 +40,8 @@ pub(super) const STACK_OVERFLOW: &str = "stackoverflow";
 
 /// The parts of a signature, and whether no frame was suitable.
 pub(super) struct Selected {
-    pub parts: Vec<String>,
-    pub is_without_frame: bool,
+    pub(crate) parts: Vec<String>,
+    pub(crate) is_without_frame: bool,
 }
 
 /// Selects the frames of a stack. `is_fault` if the crash was an invalid access to memory.

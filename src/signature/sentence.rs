@@ -5,7 +5,7 @@ use super::{CrashData, Generator, native, rules};
 
 impl Generator {
     /// What the functions of the crashing stack say to people: `Rust panic: unwrap of None`.
-    pub fn sentence(&self, data: &CrashData) -> Option<&str> {
+    pub(crate) fn sentence(&self, data: &CrashData) -> Option<&str> {
         let lists = self.scoped(&data.product);
         let thread = data.thread(rules::crashing_thread(data).1);
         let system = native::System::new(&data.os, &data.reason);
@@ -18,7 +18,8 @@ impl Generator {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::{Frame, Lists, Ruleset, Thread, Value};
+    use super::super::value::Value;
+    use super::super::{Frame, Lists, Ruleset, Thread};
     use super::*;
 
     #[test]

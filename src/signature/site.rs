@@ -50,7 +50,7 @@ const LISTS: [(&str, &str); 4] = [
 ];
 
 /// The owners of modules that site rules can set: the word in a rule, and the owner.
-pub const OWNERS: [(&str, Owner); 4] = [
+pub(crate) const OWNERS: [(&str, Owner); 4] = [
     ("program", Owner::Program),
     ("library", Owner::Library),
     ("driver", Owner::Driver),
@@ -73,7 +73,7 @@ pub(super) struct SiteRules {
 #[derive(Debug)]
 pub(super) struct SiteFrames {
     /// Additions to siggen's lists.
-    pub quad: Quad,
+    pub(crate) quad: Quad,
     /// One pattern for each of [`OWNERS`].
     owners: RegexSet,
     /// Steps and families that are switched off.
@@ -82,12 +82,12 @@ pub(super) struct SiteFrames {
 
 impl SiteFrames {
     /// Whose module this is; `None` if no rule says so.
-    pub fn owner(&self, module: &str) -> Option<Owner> {
+    pub(crate) fn owner(&self, module: &str) -> Option<Owner> {
         let first = self.owners.matches(module.as_bytes()).iter().next();
         first.map(|at| OWNERS[at].1)
     }
 
-    pub fn is_off(&self, name: &str) -> bool {
+    pub(crate) fn is_off(&self, name: &str) -> bool {
         self.off.contains(name)
     }
 }
@@ -139,14 +139,14 @@ fn is_for(rule: &Option<String>, product: &str) -> bool {
 
 /// A site rule that changed a signature.
 pub(super) struct Applied {
-    pub rule: &'static str,
+    pub(crate) rule: &'static str,
     /// The rule's line.
-    pub line: usize,
-    pub signature: String,
+    pub(crate) line: usize,
+    pub(crate) signature: String,
 }
 
 impl SiteRules {
-    pub fn compile(file: &str) -> Result<SiteRules, ListError> {
+    pub(crate) fn compile(file: &str) -> Result<SiteRules, ListError> {
         let mut rules = SiteRules::default();
         let mut count = 0;
         for entry in entries(file) {
@@ -326,7 +326,7 @@ impl SiteRules {
     }
 
     /// The product, or `""` if no rule is for its frames alone.
-    pub fn scope<'p>(&self, product: &'p str) -> &'p str {
+    pub(crate) fn scope<'p>(&self, product: &'p str) -> &'p str {
         if self.frames.contains_key(product) {
             product
         } else {
@@ -335,19 +335,19 @@ impl SiteRules {
     }
 
     /// What the site's rules say about the frames of a product; `None` if nothing.
-    pub fn frames(&self, product: &str) -> Option<&SiteFrames> {
+    pub(crate) fn frames(&self, product: &str) -> Option<&SiteFrames> {
         self.frames.get(self.scope(product))
     }
 
     /// The products with rules for their frames; `""` stands for all others.
-    pub fn products(&self) -> impl Iterator<Item = (&str, &SiteFrames)> {
+    pub(crate) fn products(&self) -> impl Iterator<Item = (&str, &SiteFrames)> {
         let products = self.frames.iter();
         products.map(|(product, frames)| (product.as_str(), frames))
     }
 
     /// The line of the first rule that adds to `file` and matches. For modules, `file` is the word of the
     /// rule.
-    pub fn entry_for(&self, file: &str, frames: &SiteFrames, frame: &str) -> Option<usize> {
+    pub(crate) fn entry_for(&self, file: &str, frames: &SiteFrames, frame: &str) -> Option<usize> {
         let mut known = self.frames.iter();
         let (product, _) = known.find(|(_, known)| std::ptr::eq(*known, frames))?;
         let matches = |a: &&Addition| match file {
@@ -364,14 +364,14 @@ impl SiteRules {
     }
 
     /// Whether a signature is split. The other rules must already be applied.
-    pub fn splits(&self, signature: &str, product: &str) -> bool {
+    pub(crate) fn splits(&self, signature: &str, product: &str) -> bool {
         self.splits
             .iter()
             .any(|split| split.holds(signature, product))
     }
 
     /// Splits a signature. The other rules must already be applied.
-    pub fn split(
+    pub(crate) fn split(
         &self,
         signature: &str,
         product: &str,
@@ -397,7 +397,7 @@ impl SiteRules {
     }
 
     /// The changes of a signature, one step each.
-    pub fn apply(
+    pub(crate) fn apply(
         &self,
         signature: &str,
         product: &str,

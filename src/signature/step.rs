@@ -15,14 +15,14 @@ pub(super) enum Step {
 
 /// The name of a step, and what it does.
 #[derive(Clone, Copy, Debug)]
-pub struct StepText {
-    pub name: &'static str,
+pub(crate) struct StepText {
+    pub(crate) name: &'static str,
     /// In a sentence.
-    pub what: &'static str,
+    pub(crate) what: &'static str,
 }
 
 /// All steps, in the order of [`Step`].
-pub const STEPS: [StepText; 8] = [
+pub(crate) const STEPS: [StepText; 8] = [
     StepText {
         name: "dispatch",
         what: "frames above the last dispatch of a signal or an exception are left out: they ran after the crash",
@@ -58,7 +58,7 @@ pub const STEPS: [StepText; 8] = [
 ];
 
 impl Step {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         STEPS[self as usize].name
     }
 }

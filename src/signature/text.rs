@@ -104,9 +104,9 @@ pub(super) fn decimal_digit(c: char) -> Option<u32> {
 /// The result of Python's `int(text, radix)`.
 #[derive(Debug, PartialEq)]
 pub(super) struct Digits {
-    pub negative: bool,
+    pub(crate) negative: bool,
     /// Lower-case digits without leading zeros, never empty.
-    pub digits: String,
+    pub(crate) digits: String,
 }
 
 /// Python's `int(text, radix)` for radix 10 and 16: white space around, one sign, `0x` before base 16, single

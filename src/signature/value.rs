@@ -11,7 +11,7 @@ use super::text;
 
 /// One value of crash data. `Null` also represents an absent key.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub enum Value<'a> {
+pub(crate) enum Value<'a> {
     #[default]
     Null,
     Bool(bool),
@@ -27,7 +27,7 @@ pub enum Value<'a> {
 
 /// Why a rule could not be applied: the text of the exception that Python would raise.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Fault(pub Cow<'static, str>);
+pub(crate) struct Fault(pub(crate) Cow<'static, str>);
 
 impl Fault {
     pub(super) fn new(text: impl Into<Cow<'static, str>>) -> Self {
@@ -38,8 +38,8 @@ impl Fault {
 /// The result of Python's `int()`.
 pub(super) struct Integer {
     /// Clamped to the range of `i64`.
-    pub value: i64,
-    pub digits: String,
+    pub(crate) value: i64,
+    pub(crate) digits: String,
 }
 
 /// Why Python's `int()` refuses a value.

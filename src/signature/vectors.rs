@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::value::Value;
 use super::*;
 
 fn fixtures() -> PathBuf {

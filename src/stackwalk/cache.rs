@@ -22,11 +22,11 @@ use parking_lot::{Mutex, MutexGuard};
 /// Mapped symbols kept open between dumps, in bytes.
 pub const MAP_BYTES_MAX: u64 = 256 << 20;
 /// Number of mapped files kept open between dumps. The system allows a process 65,530 mappings in total.
-pub const MAPS_MAX: u64 = 1024;
+pub(crate) const MAPS_MAX: u64 = 1024;
 
 /// What to do with a symbol file that has no mapped form.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Unmapped {
+pub(crate) enum Unmapped {
     /// Convert it in memory. For processes that cannot have it mapped.
     Convert,
     /// Report it as [`Lookup::Unmapped`]. The server converts it before the next try.
@@ -35,7 +35,7 @@ pub enum Unmapped {
 
 /// The result of a look-up.
 #[derive(Clone)]
-pub enum Lookup {
+pub(crate) enum Lookup {
     Found(Arc<Mapped>),
     /// The symbol file is corrupt, so none of it is used.
     Corrupt,
@@ -83,7 +83,7 @@ impl SymbolCache {
     }
 
     /// Also uses the mapped files below `root`, and keeps at most `count_max` of them open between dumps.
-    pub fn with_mapped(self, root: Option<PathBuf>, count_max: u64) -> Self {
+    pub(crate) fn with_mapped(self, root: Option<PathBuf>, count_max: u64) -> Self {
         Self {
             mapped: root,
             count_max,
@@ -92,7 +92,7 @@ impl SymbolCache {
     }
 
     /// Limits the length of a text that is converted in memory. The conversion needs about twice this length.
-    pub fn with_held_text_bytes_max(self, held_text_bytes_max: u64) -> Self {
+    pub(crate) fn with_held_text_bytes_max(self, held_text_bytes_max: u64) -> Self {
         Self {
             held_text_bytes_max,
             ..self
@@ -105,12 +105,12 @@ impl SymbolCache {
     }
 
     /// The debug id of the module of a program; see [`SymbolDirs::debug_id_of_program`].
-    pub fn debug_id_of(&self, file: &str, code_id: &str) -> Option<String> {
+    pub(crate) fn debug_id_of(&self, file: &str, code_id: &str) -> Option<String> {
         self.dirs.debug_id_of_program(file, code_id)
     }
 
     /// The symbols of a module by debug file (a name or a whole path) and Breakpad debug id.
-    pub fn find(&self, debug_file: &str, debug_id: &str, unmapped: Unmapped) -> Lookup {
+    pub(crate) fn find(&self, debug_file: &str, debug_id: &str, unmapped: Unmapped) -> Lookup {
         let Some((text, metadata)) = self.dirs.find_with_metadata(debug_file, debug_id) else {
             return Lookup::Missing;
         };

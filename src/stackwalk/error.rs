@@ -14,7 +14,7 @@ pub struct WalkError {
     /// add `BadPacking`, `OutputTooLarge` and `Panic`, and `UnknownError` for anything else.
     pub status: Cow<'static, str>,
     /// For a user: lower case, no full stop, with the value and the limit if there is one.
-    pub sentence: String,
+    pub(crate) sentence: String,
 }
 
 impl WalkError {

@@ -53,16 +53,15 @@ mod unpack;
 mod walk;
 mod walker;
 
-pub use cache::{Lookup, MAP_BYTES_MAX, MAPS_MAX, SymbolCache, Unmapped};
-pub use error::WalkError;
+pub use cache::{MAP_BYTES_MAX, SymbolCache};
+pub(crate) use cache::{MAPS_MAX, Unmapped};
+pub(crate) use error::WalkError;
 pub use mode::Mode;
-pub use name::{Inlined, Named, Namer, Names, Question, serve_names};
-pub use sandbox::confine_converter;
+pub(crate) use name::{Named, Namer, Question, serve_names};
+pub(crate) use sandbox::confine_converter;
 pub use walk::{WalkLimits, walk};
-pub use walker::{
-    Overrun, WalkReply, Walker, WalkerFault, WalkerOptions, WalkerSettings, WalkerStop, self_test,
-    serve,
-};
+pub use walker::{Overrun, Walker, WalkerFault, WalkerOptions};
+pub(crate) use walker::{WalkerSettings, WalkerStop, self_test, serve};
 
 #[cfg(test)]
 mod cases;

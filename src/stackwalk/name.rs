@@ -31,24 +31,24 @@ const HELD_TEXT_BYTES_MAX: u64 = HEAP_BYTES / 4;
 
 /// Addresses in a module, relative to its start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Question {
-    pub debug_file: String,
-    pub debug_id: String,
-    pub offsets: Vec<u64>,
+pub(crate) struct Question {
+    pub(crate) debug_file: String,
+    pub(crate) debug_id: String,
+    pub(crate) offsets: Vec<u64>,
 }
 
 /// The function at each address. The inner `None` means that the address is in no function, the outer one
 /// that the module has no symbols.
-pub type Names = Option<Vec<Option<Named>>>;
+pub(crate) type Names = Option<Vec<Option<Named>>>;
 
 /// Starts a child for each request.
-pub struct Namer {
+pub(crate) struct Namer {
     /// The `crashkeep` binary itself.
-    pub program: PathBuf,
+    pub(crate) program: PathBuf,
     /// Symbol folders. The first one that has a file wins.
-    pub symbols: Vec<PathBuf>,
+    pub(crate) symbols: Vec<PathBuf>,
     /// The folder of mapped symbols; `None` if nothing may be written.
-    pub mapped: Option<Arc<MappedDir>>,
+    pub(crate) mapped: Option<Arc<MappedDir>>,
 }
 
 impl Namer {
@@ -56,7 +56,7 @@ impl Namer {
     ///
     /// # Errors
     /// The child could not be started, took too long or died. No question is answered then.
-    pub fn names(&self, questions: &[Question]) -> io::Result<Vec<Names>> {
+    pub(crate) fn names(&self, questions: &[Question]) -> io::Result<Vec<Names>> {
         let dirs = SymbolDirs::new(self.symbols.clone());
         for question in questions {
             if let Some(mapped) = &self.mapped
@@ -101,7 +101,7 @@ impl Namer {
 /// # Errors
 /// The process cannot limit itself, the input is not a list of questions, or the output cannot be written.
 /// The parent gets no answer.
-pub fn serve_names(
+pub(crate) fn serve_names(
     symbols: Vec<PathBuf>,
     mapped: Option<PathBuf>,
     input: impl Read,
@@ -152,21 +152,21 @@ fn names(cache: &SymbolCache, question: &Question) -> Names {
 
 /// The function at an address, and the place in its source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Named {
-    pub function: String,
+pub(crate) struct Named {
+    pub(crate) function: String,
     /// Start of the function, relative to the start of its module.
-    pub function_start: u64,
-    pub file: Option<String>,
-    pub line: Option<u32>,
+    pub(crate) function_start: u64,
+    pub(crate) file: Option<String>,
+    pub(crate) line: Option<u32>,
     /// Inlined calls at the address, from the innermost outwards.
-    pub inlines: Vec<Inlined>,
+    pub(crate) inlines: Vec<Inlined>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Inlined {
-    pub function: String,
-    pub file: Option<String>,
-    pub line: Option<u32>,
+pub(crate) struct Inlined {
+    pub(crate) function: String,
+    pub(crate) file: Option<String>,
+    pub(crate) line: Option<u32>,
 }
 
 struct Address {

@@ -14,16 +14,16 @@ const DIRECTORY_AT: usize = 12;
 
 /// Stream types, with the numbers of minidumpapiset.h and Breakpad.
 pub(super) mod kind {
-    pub const UNUSED: u32 = 0;
-    pub const THREAD_LIST: u32 = 3;
-    pub const MODULE_LIST: u32 = 4;
-    pub const EXCEPTION: u32 = 6;
-    pub const HANDLE_DATA: u32 = 12;
-    pub const UNLOADED_MODULE_LIST: u32 = 14;
-    pub const THREAD_NAMES: u32 = 24;
+    pub(crate) const UNUSED: u32 = 0;
+    pub(crate) const THREAD_LIST: u32 = 3;
+    pub(crate) const MODULE_LIST: u32 = 4;
+    pub(crate) const EXCEPTION: u32 = 6;
+    pub(crate) const HANDLE_DATA: u32 = 12;
+    pub(crate) const UNLOADED_MODULE_LIST: u32 = 14;
+    pub(crate) const THREAD_NAMES: u32 = 24;
     /// A copy of `/proc/<pid>/maps`.
-    pub const LINUX_MAPS: u32 = 0x4767_0009;
-    pub const BREAKPAD_INFO: u32 = 0x4767_0001;
+    pub(crate) const LINUX_MAPS: u32 = 0x4767_0009;
+    pub(crate) const BREAKPAD_INFO: u32 = 0x4767_0001;
 }
 
 /// A dump that passed the preflight.

@@ -18,17 +18,17 @@ use super::command::Command;
 use super::error::StoreError;
 use super::handle::Store;
 use super::rows::{self};
-pub use super::rows::{KeyRow, SearchRow, SessionRow, UserRow};
+pub(crate) use super::rows::{KeyRow, SearchRow, SessionRow, UserRow};
 use super::tables::*;
 use super::txn::Txn;
 use crate::clock::Timestamp;
 use crate::rights::{Rights, Role};
 
 /// SHA-256 of a token's secret.
-pub type KeyHash = [u8; 32];
+pub(crate) type KeyHash = [u8; 32];
 
 impl UserRow {
-    pub fn new(name: String, role: Role, created_at: Timestamp) -> Self {
+    pub(crate) fn new(name: String, role: Role, created_at: Timestamp) -> Self {
         Self {
             name,
             role: role as u8,
@@ -45,26 +45,26 @@ impl UserRow {
 
 impl KeyRow {
     /// The rights of the key alone. [`Holder::rights`] limits them to the current rights of its user.
-    pub fn rights(&self) -> Rights {
+    pub(crate) fn rights(&self) -> Rights {
         Rights::from_bits(self.rights)
     }
 }
 
 /// A new key for [`AccountChange::AddKey`].
 #[derive(Clone, Debug)]
-pub struct NewKey {
-    pub user: String,
-    pub hash: KeyHash,
-    pub rights: Rights,
-    pub label: String,
-    pub created_at: Timestamp,
-    pub expires_at: Option<Timestamp>,
+pub(crate) struct NewKey {
+    pub(crate) user: String,
+    pub(crate) hash: KeyHash,
+    pub(crate) rights: Rights,
+    pub(crate) label: String,
+    pub(crate) created_at: Timestamp,
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 /// A key and its user.
 #[derive(Clone, Debug)]
 pub struct Holder {
-    pub key_id: u64,
+    pub(crate) key_id: u64,
     pub key: KeyRow,
     /// `None` if the account does not exist any more.
     pub user: Option<UserRow>,
@@ -77,17 +77,17 @@ impl Holder {
         role.unwrap_or(Rights::NONE).and(self.key.rights())
     }
 
-    pub fn has_expired(&self, now: Timestamp) -> bool {
+    pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
         self.key.expires_at_ms.is_some_and(|at| at <= now.ms())
     }
 }
 
 /// A session, and the holder of the token that opened it.
 #[derive(Clone, Debug)]
-pub struct OpenSession {
-    pub row: SessionRow,
+pub(crate) struct OpenSession {
+    pub(crate) row: SessionRow,
     /// `None` for a session of the local key.
-    pub holder: Option<Holder>,
+    pub(crate) holder: Option<Holder>,
 }
 
 /// Sessions per token. Opening another one ends the oldest.
@@ -95,7 +95,7 @@ const SESSIONS_PER_KEY_MAX: usize = 20;
 
 /// One change of accounts. Applying a change twice has the same effect as once, except for ids.
 #[derive(Clone, Debug)]
-pub enum AccountChange {
+pub(crate) enum AccountChange {
     /// Adds an account, or changes the role of an existing one.
     PutUser(UserRow),
     /// Removes an account with all its keys.
@@ -114,7 +114,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be written, or a row that the changes concern is damaged.
-    pub fn change_accounts(&self, changes: Vec<AccountChange>) -> Result<u64, StoreError> {
+    pub(crate) fn change_accounts(&self, changes: Vec<AccountChange>) -> Result<u64, StoreError> {
         self.ask(ChangeAccounts(changes))
     }
 
@@ -136,7 +136,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read, or the row of this account is damaged.
-    pub fn user(&self, name: &str) -> Result<Option<UserRow>, StoreError> {
+    pub(crate) fn user(&self, name: &str) -> Result<Option<UserRow>, StoreError> {
         self.read(|read| {
             let row = read.open_table(USERS)?.get(name)?;
             row.map(|row| rows::decode(row.value())).transpose()
@@ -147,7 +147,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn has_users(&self) -> Result<bool, StoreError> {
+    pub(crate) fn has_users(&self) -> Result<bool, StoreError> {
         self.read(|read| Ok(!read.open_table(USERS)?.is_empty()?))
     }
 
@@ -156,7 +156,7 @@ impl Store {
     /// # Errors
     /// The store cannot be read, or the row of a token is damaged. This also fails for one user if the
     /// damaged token belongs to another.
-    pub fn tokens(&self, user: Option<&str>) -> Result<Vec<(u64, KeyRow)>, StoreError> {
+    pub(crate) fn tokens(&self, user: Option<&str>) -> Result<Vec<(u64, KeyRow)>, StoreError> {
         self.read(|read| {
             let mut tokens = Vec::new();
             for entry in read.open_table(KEYS)?.iter()? {
@@ -202,7 +202,7 @@ impl Store {
     /// # Errors
     /// The store cannot be read, or the row of this session, its token or its account is damaged. The caller
     /// must not be let in.
-    pub fn session(&self, hash: &KeyHash) -> Result<Option<OpenSession>, StoreError> {
+    pub(crate) fn session(&self, hash: &KeyHash) -> Result<Option<OpenSession>, StoreError> {
         self.read(|read| {
             let Some(row) = read.open_table(SESSIONS)?.get(hash)? else {
                 return Ok(None);
@@ -221,7 +221,7 @@ impl Store {
 
     /// A lock for checking accounts and then changing them. It prevents two simultaneous requests from
     /// removing the last two admins or creating more tokens than are allowed.
-    pub fn lock_accounts(&self) -> parking_lot::MutexGuard<'_, ()> {
+    pub(crate) fn lock_accounts(&self) -> parking_lot::MutexGuard<'_, ()> {
         self.accounts_lock.lock()
     }
 }

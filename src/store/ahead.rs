@@ -21,19 +21,19 @@ const BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// A report in the log.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Logged {
-    pub seq: u64,
-    pub crash: StoredCrash,
+pub(crate) struct Logged {
+    pub(crate) seq: u64,
+    pub(crate) crash: StoredCrash,
     /// See [`super::repeats`].
-    pub digest: Option<u128>,
+    pub(crate) digest: Option<u128>,
     /// The end of its closing record.
-    pub end: Position,
+    pub(crate) end: Position,
     /// When its segment was created.
-    pub segment_created_at_ms: i64,
+    pub(crate) segment_created_at_ms: i64,
 }
 
 impl Logged {
-    pub fn row(&self) -> ReportRow {
+    pub(crate) fn row(&self) -> ReportRow {
         ReportRow {
             seq: self.seq,
             crash: self.crash.to_row(),
@@ -41,7 +41,7 @@ impl Logged {
         }
     }
 
-    pub fn of_row(row: ReportRow, end: Position, segment_created_at_ms: i64) -> Self {
+    pub(crate) fn of_row(row: ReportRow, end: Position, segment_created_at_ms: i64) -> Self {
         Self {
             seq: row.seq,
             crash: StoredCrash::from_row(row.crash),
@@ -77,7 +77,7 @@ struct Reports {
 
 /// The reports that only the log has.
 #[derive(Default)]
-pub struct Ahead {
+pub(crate) struct Ahead {
     state: Mutex<Reports>,
     /// Signals that the writer has stored reports.
     shrunk: Condvar,
@@ -86,7 +86,7 @@ pub struct Ahead {
 impl Ahead {
     /// Adds reports that are durable in the log. Returns whether the writer must be told, and whether it
     /// should commit at once.
-    pub fn add(&self, reports: Vec<Logged>) -> Option<bool> {
+    pub(crate) fn add(&self, reports: Vec<Logged>) -> Option<bool> {
         let mut state = self.state.lock();
         for report in reports {
             state.bytes += report.bytes();
@@ -104,14 +104,14 @@ impl Ahead {
     }
 
     /// The reports that the next commit stores, in the order of the log.
-    pub fn reports(&self) -> Vec<Arc<Logged>> {
+    pub(crate) fn reports(&self) -> Vec<Arc<Logged>> {
         let mut state = self.state.lock();
         state.told = Told::Nothing;
         state.by_seq.values().cloned().collect()
     }
 
     /// Removes reports that the database has now.
-    pub fn remove(&self, reports: &[Arc<Logged>]) {
+    pub(crate) fn remove(&self, reports: &[Arc<Logged>]) {
         if reports.is_empty() {
             return;
         }
@@ -133,36 +133,36 @@ impl Ahead {
     }
 
     /// Whether the log may take more reports.
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         let state = self.state.lock();
         state.bytes < BYTES_MAX && state.by_seq.len() < REPORTS_MAX
     }
 
     /// Waits until the writer has stored reports, for at most `wait`.
-    pub fn wait(&self, wait: Duration) {
+    pub(crate) fn wait(&self, wait: Duration) {
         self.shrunk.wait_for(&mut self.state.lock(), wait);
     }
 
-    pub fn crash(&self, id: CrashId) -> Option<(u64, StoredCrash)> {
+    pub(crate) fn crash(&self, id: CrashId) -> Option<(u64, StoredCrash)> {
         let state = self.state.lock();
         let seq = *state.ids.get(&id)?;
         Some((seq, state.by_seq.get(&seq)?.crash.clone()))
     }
 
-    pub fn crash_at(&self, seq: u64) -> Option<StoredCrash> {
+    pub(crate) fn crash_at(&self, seq: u64) -> Option<StoredCrash> {
         let state = self.state.lock();
         state.by_seq.get(&seq).map(|report| report.crash.clone())
     }
 
     /// The crash of a recent report with this digest.
-    pub fn repeated(&self, digest: u128, now: Timestamp) -> Option<StoredCrash> {
+    pub(crate) fn repeated(&self, digest: u128, now: Timestamp) -> Option<StoredCrash> {
         let state = self.state.lock();
         let report = state.by_seq.get(state.digests.get(&digest)?)?;
         is_recent(report.crash.received_at_ms, now).then(|| report.crash.clone())
     }
 
     /// Adds the number of reports in each state to `counts`, which are in the order of [`State::ALL`].
-    pub fn add_to(&self, counts: &mut [(State, u64)]) {
+    pub(crate) fn add_to(&self, counts: &mut [(State, u64)]) {
         for report in self.state.lock().by_seq.values() {
             counts[report.crash.state as usize].1 += 1;
         }

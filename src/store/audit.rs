@@ -18,12 +18,12 @@ use super::txn::Txn;
 /// What an audit found and the writer repaired.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audit {
-    pub crashes: u64,
+    pub(crate) crashes: u64,
     /// Sequence numbers of crashes that are in the wrong table, in none or in several, or that cannot be
     /// found by their crash id.
     pub misplaced: Vec<u64>,
     /// Crashes whose rows cannot be read. They are not changed.
-    pub damaged: Vec<u64>,
+    pub(crate) damaged: Vec<u64>,
     /// States whose count was wrong.
     pub miscounted: Vec<State>,
 }

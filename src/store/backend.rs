@@ -26,11 +26,11 @@ const MAGIC_BYTES: usize = 9;
 /// redb survives this because we commit in two phases: a header points at pages only after they are synced,
 /// and each open and each commit writes the header again.
 #[derive(Clone, Debug, Default)]
-pub struct Life(Arc<RwLock<bool>>);
+pub(crate) struct Life(Arc<RwLock<bool>>);
 
 impl Life {
     /// Waits for running operations, and refuses all later ones.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         *self.0.write() = true;
     }
 
@@ -79,7 +79,7 @@ impl StorageBackend for Backend {
 /// redb writes its magic number last, when everything else of a new database is synced, and refuses a file
 /// that has a length but no magic number. Such a file was never a database, unless its first bytes were
 /// destroyed later. So this function does nothing if the store has payloads.
-pub fn clear_unmade(
+pub(crate) fn clear_unmade(
     file: &dyn DiskFile,
     has_payloads: impl FnOnce() -> io::Result<bool>,
 ) -> io::Result<()> {
@@ -100,7 +100,7 @@ pub fn clear_unmade(
 /// An open database. redb writes to the file when it is closed. On a damaged file that can panic, and panic
 /// again while the first panic unwinds, which ends the process. So a damaged database is not closed: its file
 /// stays as a kill would leave it.
-pub struct Open {
+pub(crate) struct Open {
     /// `None` only while it is dropped.
     database: Option<Database>,
     is_damaged: AtomicBool,
@@ -108,7 +108,7 @@ pub struct Open {
 
 impl Open {
     /// Prevents the database from being closed in order.
-    pub fn mark_damaged(&self) {
+    pub(crate) fn mark_damaged(&self) {
         self.is_damaged.store(true, Ordering::Relaxed);
     }
 }
@@ -142,7 +142,11 @@ impl Drop for Open {
 
 /// Opens the database in `file` and repairs it after a kill or a power cut. An empty file becomes a new
 /// database. `cache_bytes` limits redb's page cache.
-pub fn open(file: Arc<dyn DiskFile>, cache_bytes: usize, life: &Life) -> Result<Open, StoreError> {
+pub(crate) fn open(
+    file: Arc<dyn DiskFile>,
+    cache_bytes: usize,
+    life: &Life,
+) -> Result<Open, StoreError> {
     let life = life.clone();
     let database = Database::builder()
         .set_cache_size(cache_bytes)
@@ -155,7 +159,7 @@ pub fn open(file: Arc<dyn DiskFile>, cache_bytes: usize, life: &Life) -> Result<
 
 /// Opens the committed data in `file` for reading and does not write to it. Repairs that redb makes first
 /// stay in memory.
-pub fn open_for_reading(
+pub(crate) fn open_for_reading(
     file: Arc<dyn DiskFile>,
     cache_bytes: usize,
     life: &Life,

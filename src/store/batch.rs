@@ -12,19 +12,19 @@ use super::segments::RecordKind;
 use super::txn::Txn;
 use crate::clock::Timestamp;
 
-pub struct Batch<'w> {
-    pub now: Timestamp,
+pub(crate) struct Batch<'w> {
+    pub(crate) now: Timestamp,
     /// Number of this server process.
-    pub life: u64,
+    pub(crate) life: u64,
     /// The crashes that workers have.
-    pub in_flight: Attempts,
-    pub segments: &'w mut OpenSegments,
+    pub(crate) in_flight: Attempts,
+    pub(crate) segments: &'w mut OpenSegments,
     /// Change of the bytes that crashes need, by segment.
     live: HashMap<u32, i64>,
 }
 
 impl<'w> Batch<'w> {
-    pub fn new(now: Timestamp, segments: &'w mut OpenSegments) -> Self {
+    pub(crate) fn new(now: Timestamp, segments: &'w mut OpenSegments) -> Self {
         Self {
             now,
             life: 0,
@@ -35,7 +35,7 @@ impl<'w> Batch<'w> {
     }
 
     /// Appends a payload. It is durable once the transaction is.
-    pub fn append(
+    pub(crate) fn append(
         &mut self,
         txn: &mut Txn,
         stream: Stream,
@@ -50,22 +50,22 @@ impl<'w> Batch<'w> {
     }
 
     /// Counts a payload as needed.
-    pub fn keep(&mut self, blob: BlobRef) {
+    pub(crate) fn keep(&mut self, blob: BlobRef) {
         *self.live.entry(blob.segment).or_default() += blob.stored_bytes as i64;
     }
 
     /// Counts a payload as no longer needed.
-    pub fn release(&mut self, blob: BlobRef) {
+    pub(crate) fn release(&mut self, blob: BlobRef) {
         *self.live.entry(blob.segment).or_default() -= blob.stored_bytes as i64;
     }
 
     /// By how many bytes this transaction changes what crashes need of a segment.
-    pub fn live_change(&self, segment: u32) -> i64 {
+    pub(crate) fn live_change(&self, segment: u32) -> i64 {
         self.live.get(&segment).copied().unwrap_or(0)
     }
 
     /// Syncs what was appended, then stores the length and the needed bytes of each segment.
-    pub fn end(self, txn: &mut Txn) -> Result<(), StoreError> {
+    pub(crate) fn end(self, txn: &mut Txn) -> Result<(), StoreError> {
         self.segments.sync(txn)?;
         self.segments.keep_numbers(txn)?;
         for (segment, delta) in self.live {

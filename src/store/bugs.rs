@@ -26,7 +26,7 @@ use crate::clock::Timestamp;
 
 /// The source of the statement that a bug is about a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     /// A user of this server.
     Hand = 1,
     /// The tracker.

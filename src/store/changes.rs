@@ -14,7 +14,7 @@ use super::txn::Txn;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
     pub change: u64,
-    pub seq: u64,
+    pub(crate) seq: u64,
 }
 
 impl Store {
@@ -56,7 +56,7 @@ impl Store {
     }
 
     /// Receives a message whenever there may be new changes.
-    pub fn change_signal(&self) -> Receiver<()> {
+    pub(crate) fn change_signal(&self) -> Receiver<()> {
         self.change_signal.clone()
     }
 

@@ -24,28 +24,28 @@ pub trait JobSink: Send {
 }
 
 /// Chooses the jobs that are handed out next.
-pub struct Claim<'c> {
+pub(crate) struct Claim<'c> {
     /// Number of this server process.
-    pub life: u64,
+    pub(crate) life: u64,
     /// Free places in each lane's channel.
-    pub places: [usize; Lane::ALL.len()],
+    pub(crate) places: [usize; Lane::ALL.len()],
     /// Whether a suspect may be handed out. Only one at a time may.
-    pub suspect: bool,
+    pub(crate) suspect: bool,
     /// The crashes that workers have.
-    pub in_flight: &'c Attempts,
+    pub(crate) in_flight: &'c Attempts,
     /// The crashes that cannot be handed out.
-    pub unclaimable: &'c mut HashSet<Unclaimable>,
+    pub(crate) unclaimable: &'c mut HashSet<Unclaimable>,
 }
 
 /// A job, and the state of its crash in the database.
-pub struct Claimed {
-    pub job: Job,
-    pub state: State,
+pub(crate) struct Claimed {
+    pub(crate) job: Job,
+    pub(crate) state: State,
 }
 
 /// A crash in a queue that cannot be handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Unclaimable {
+pub(crate) enum Unclaimable {
     /// Its row is missing or damaged.
     Queued { lane: Lane, seq: u64 },
     /// It waits for reprocessing, but is queued already, or its row is missing or damaged.
@@ -54,7 +54,7 @@ pub enum Unclaimable {
 
 impl Claim<'_> {
     /// Fills the workers' channels from the lanes, priority first.
-    pub fn jobs(mut self, read: &ReadTransaction) -> Result<Vec<Claimed>, StoreError> {
+    pub(crate) fn jobs(mut self, read: &ReadTransaction) -> Result<Vec<Claimed>, StoreError> {
         let mut jobs = Vec::new();
         if self.places == [0; Lane::ALL.len()] {
             return Ok(jobs);
@@ -166,7 +166,7 @@ pub(super) fn order(seq: u64) -> u64 {
 }
 
 /// Removes crashes from their queues that cannot be handed out.
-pub struct Unqueue(pub Vec<Unclaimable>);
+pub(crate) struct Unqueue(pub(crate) Vec<Unclaimable>);
 
 impl Command for Unqueue {
     type Answer = ();

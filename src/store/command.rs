@@ -10,7 +10,7 @@ use super::error::StoreError;
 use super::txn::Txn;
 
 /// One change of the store. It shares its transaction with other commands.
-pub trait Command: Send + 'static {
+pub(crate) trait Command: Send + 'static {
     type Answer: Send;
 
     /// Applies the command. After an I/O error it may be applied once more, although the first attempt may
@@ -33,7 +33,7 @@ pub trait Command: Send + 'static {
 }
 
 /// A command on its way to the writer, with the way back to its caller.
-pub trait Queued: Send {
+pub(crate) trait Queued: Send {
     /// Applies the command and keeps its answer.
     fn apply(&mut self, txn: &mut Txn, batch: &mut Batch) -> Result<(), StoreError>;
     /// Sends the kept answer, because the batch is durable now.
@@ -50,14 +50,14 @@ pub trait Queued: Send {
 }
 
 /// A command whose caller waits for the answer.
-pub struct Asked<C: Command> {
+pub(crate) struct Asked<C: Command> {
     command: C,
     answer: Option<Result<C::Answer, StoreError>>,
     reply: Sender<Result<C::Answer, StoreError>>,
 }
 
 impl<C: Command> Asked<C> {
-    pub fn new(command: C, reply: Sender<Result<C::Answer, StoreError>>) -> Self {
+    pub(crate) fn new(command: C, reply: Sender<Result<C::Answer, StoreError>>) -> Self {
         Self {
             command,
             answer: None,
@@ -98,7 +98,7 @@ impl<C: Command> Queued for Asked<C> {
 }
 
 /// A command without a waiting caller. It is kept while the store cannot be written.
-pub struct Told<C>(pub C);
+pub(crate) struct Told<C>(pub(crate) C);
 
 impl<C: Command<Answer = ()>> Queued for Told<C> {
     fn apply(&mut self, txn: &mut Txn, batch: &mut Batch) -> Result<(), StoreError> {

@@ -27,7 +27,7 @@ static HOOK: Once = Once::new();
 ///
 /// # Errors
 /// The error of `work`, or [`StoreError::Corrupt`] if redb panicked.
-pub fn contained<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+pub(crate) fn contained<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     HOOK.call_once(keep_quiet);
     // Destructors that run while a panic unwinds may call this function, too.
     let outer = (INSIDE.replace(true), FOUND.take());

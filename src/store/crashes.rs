@@ -20,7 +20,7 @@ pub struct StoredPart {
 pub struct StoredResult {
     pub blob: BlobRef,
     pub signature: String,
-    pub processed_at_ms: i64,
+    pub(crate) processed_at_ms: i64,
 }
 
 /// One crash. Everything else about the crash is found from this record.
@@ -30,10 +30,10 @@ pub struct StoredCrash {
     pub state: State,
     pub received_at_ms: i64,
     /// From the annotations, truncated to `limits::NAME_CHARS_MAX`; empty if the client sent none.
-    pub product: String,
-    pub version: String,
-    pub throttle_rule: String,
-    pub raw: BlobRef,
+    pub(crate) product: String,
+    pub(crate) version: String,
+    pub(crate) throttle_rule: String,
+    pub(crate) raw: BlobRef,
     pub parts: Vec<StoredPart>,
     pub processed: Option<StoredResult>,
     /// How often a worker took the crash.
@@ -48,7 +48,7 @@ pub struct StoredCrash {
     /// Time part of its key in `deferred`, while it is deferred.
     pub deferred_until_ms: Option<i64>,
     /// The keys under which the counters count it, once it is processed.
-    pub counted: Option<Counted>,
+    pub(crate) counted: Option<Counted>,
 }
 
 impl StoredCrash {

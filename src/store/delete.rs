@@ -26,7 +26,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<u64>, StoreError> {
+    pub(crate) fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<u64>, StoreError> {
         self.read(|read| {
             let deferred = read.open_table(DEFERRED)?;
             let mut seqs = Vec::new();

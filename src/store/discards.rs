@@ -26,7 +26,7 @@ const DISCARD_KEYS_MAX: usize = 1_000;
 const DISCARDS_EVERY: Duration = Duration::from_secs(1);
 
 /// Discarded reports that are not stored yet. A kill loses those of the last second.
-pub struct Discards {
+pub(crate) struct Discards {
     waiting: HashMap<Discard, u64>,
     told_at: Option<Instant>,
     day: Day,

@@ -140,7 +140,7 @@ impl OsDisk {
 ///
 /// # Errors
 /// A folder cannot be created, or its name cannot be made durable.
-pub fn make_private_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn make_private_dir(dir: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = dir
         .ancestors()
         .take_while(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
@@ -167,7 +167,7 @@ pub fn make_private_dir(dir: &Path) -> io::Result<()> {
 /// Removes the access rights of group and others from one of our folders. Earlier versions created folders
 /// with these rights. Links and folders of other users do not change.
 #[cfg(unix)]
-pub fn make_private(dir: &Path) {
+pub(crate) fn make_private(dir: &Path) {
     use std::os::unix::fs::PermissionsExt;
     let Ok(metadata) = fs::symlink_metadata(dir) else {
         return;
@@ -184,7 +184,7 @@ pub fn make_private(dir: &Path) {
 
 /// Other systems have no such rights.
 #[cfg(not(unix))]
-pub fn make_private(_: &Path) {}
+pub(crate) fn make_private(_: &Path) {}
 
 fn sync_names(dir: &Path) -> io::Result<()> {
     // Windows cannot flush a folder handle. Its rename and create are journalled.

@@ -121,7 +121,7 @@ impl Store {
     }
 
     /// The folder for large payloads while a report arrives.
-    pub fn spill_dir(&self) -> &Path {
+    pub(crate) fn spill_dir(&self) -> &Path {
         &self.spill_dir
     }
 

@@ -4,23 +4,23 @@ use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::Xxh3;
 
 /// What makes this store and this process of it different from others.
-pub struct Identity {
+pub(crate) struct Identity {
     /// Random id of the store.
-    pub store: u128,
+    pub(crate) store: u128,
     /// Number of this server process.
-    pub life: u64,
-    pub secret: Secret,
+    pub(crate) life: u64,
+    pub(crate) secret: Secret,
 }
 
 /// The random secret of a store, from which the keyed hashes are made.
 #[derive(Clone)]
-pub struct Secret([u8; Secret::BYTES]);
+pub(crate) struct Secret([u8; Secret::BYTES]);
 
 impl Secret {
     const BYTES: usize = 192;
 
     /// Expands the number that the store keeps.
-    pub fn new(number: u128) -> Self {
+    pub(crate) fn new(number: u128) -> Self {
         let mut bytes = [0; Self::BYTES];
         for (part, out) in (0u8..).zip(bytes.chunks_mut(32)) {
             let mut hash = Sha256::new();
@@ -32,7 +32,7 @@ impl Secret {
     }
 
     /// The hash of a report that begins.
-    pub fn hash(&self) -> Xxh3 {
+    pub(crate) fn hash(&self) -> Xxh3 {
         Xxh3::with_secret(self.0)
     }
 }

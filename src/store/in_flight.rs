@@ -30,30 +30,30 @@ const SLOTS_MAX: usize = 4_096;
 
 /// An attempt of a worker to process a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attempt {
-    pub number: u32,
+pub(crate) struct Attempt {
+    pub(crate) number: u32,
     /// The state of the crash in the database.
-    pub state: State,
+    pub(crate) state: State,
 }
 
 /// The attempt that is current, by sequence number.
-pub type Attempts = HashMap<u64, Attempt>;
+pub(crate) type Attempts = HashMap<u64, Attempt>;
 
 /// The crashes that workers have. Only the writer changes it.
 #[derive(Debug, Default)]
-pub struct InFlight(Mutex<Attempts>);
+pub(crate) struct InFlight(Mutex<Attempts>);
 
 impl InFlight {
-    pub fn replace(&self, attempts: Attempts) {
+    pub(crate) fn replace(&self, attempts: Attempts) {
         *self.0.lock() = attempts;
     }
 
-    pub fn attempts(&self) -> Attempts {
+    pub(crate) fn attempts(&self) -> Attempts {
         self.0.lock().clone()
     }
 
     /// Shows a crash that a worker has as being processed.
-    pub fn shown(&self, seq: u64, mut row: StoredCrash) -> StoredCrash {
+    pub(crate) fn shown(&self, seq: u64, mut row: StoredCrash) -> StoredCrash {
         if let Some(attempt) = self.0.lock().get(&seq) {
             row.state = State::Processing;
             row.attempts = attempt.number;
@@ -62,7 +62,7 @@ impl InFlight {
     }
 
     /// Corrects the number of crashes in each state in the database, in the order of [`State::ALL`].
-    pub fn correct(&self, counts: &mut [(State, u64)]) {
+    pub(crate) fn correct(&self, counts: &mut [(State, u64)]) {
         for attempt in self.0.lock().values() {
             let count = &mut counts[attempt.state as usize].1;
             *count = count.saturating_sub(1);
@@ -73,10 +73,10 @@ impl InFlight {
 
 /// A crash that a worker had begun to process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Started {
-    pub seq: u64,
-    pub life: u64,
-    pub attempt: u32,
+pub(crate) struct Started {
+    pub(crate) seq: u64,
+    pub(crate) life: u64,
+    pub(crate) attempt: u32,
 }
 
 impl Started {
@@ -103,11 +103,11 @@ impl Started {
 }
 
 /// The file in which workers mark what they have started.
-pub struct Marks(Arc<dyn DiskFile>);
+pub(crate) struct Marks(Arc<dyn DiskFile>);
 
 impl Marks {
     /// Opens the file and empties it. Also returns the marks that were in it.
-    pub fn take(disk: &dyn Disk) -> io::Result<(Self, Vec<Started>)> {
+    pub(crate) fn take(disk: &dyn Disk) -> io::Result<(Self, Vec<Started>)> {
         let file = match disk.open(FILE) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => disk.create(FILE)?,
             other => other?,
@@ -121,12 +121,12 @@ impl Marks {
     }
 
     /// Removes all marks.
-    pub fn clear(&self) -> io::Result<()> {
+    pub(crate) fn clear(&self) -> io::Result<()> {
         self.0.set_len(0)
     }
 
     /// Marks a crash as started by a worker, or removes the mark. `worker` counts from 0.
-    pub fn set(&self, worker: usize, started: Option<Started>) {
+    pub(crate) fn set(&self, worker: usize, started: Option<Started>) {
         let bytes = started.map_or([0; SLOT_BYTES], Started::to_slot);
         let at = worker * SLOT_BYTES;
         if let Err(error) = self.0.write_at(at as u64, &bytes) {

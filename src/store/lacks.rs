@@ -41,7 +41,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn lacks(&self) -> Result<Vec<Lack>, StoreError> {
+    pub(crate) fn lacks(&self) -> Result<Vec<Lack>, StoreError> {
         self.read(|read| {
             let lacking = read.open_table(LACKING)?;
             let mut names = Names::open(read)?;
@@ -63,7 +63,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read, or that crash is damaged.
-    pub fn newest_lacking(&self, lack: &Lack) -> Result<Option<StoredCrash>, StoreError> {
+    pub(crate) fn newest_lacking(&self, lack: &Lack) -> Result<Option<StoredCrash>, StoreError> {
         let seq = self.read(|read| {
             let names = read.open_table(NAMES)?;
             let Some(id) = names.get(lack.to_string().as_str())?.map(|id| id.value()) else {

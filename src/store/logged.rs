@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 
 impl Txn<'_> {
     /// Stores reports of the log, in its order. A report that is stored already is left out.
-    pub fn store_logged<'r>(
+    pub(crate) fn store_logged<'r>(
         &mut self,
         reports: impl Iterator<Item = &'r Logged>,
         batch: &mut Batch,
@@ -22,6 +22,7 @@ impl Txn<'_> {
         let mut last: Option<&Logged> = None;
         for report in reports {
             if last.is_none_or(|last| last.end.segment != report.end.segment) {
+                self.logged_up_to(last)?;
                 self.begin_log_segment(report)?;
             }
             if self.seq_of(report.crash.id)?.is_none() {
@@ -29,9 +30,9 @@ impl Txn<'_> {
             }
             last = Some(report);
         }
+        self.logged_up_to(last)?;
         if let Some(last) = last {
             self.log_reached(last.end)?;
-            self.edit_segment(last.end.segment, |row| row.bytes = last.end.offset)?;
             let next = u128::from(last.seq) + 1;
             let known = self.meta.get(meta::NEXT_SEQ)?.map_or(1, |n| n.value());
             self.meta.insert(meta::NEXT_SEQ, known.max(next))?;
@@ -56,6 +57,14 @@ impl Txn<'_> {
         Ok(())
     }
 
+    /// Stores the length of the segment whose last report this is.
+    fn logged_up_to(&mut self, last: Option<&Logged>) -> Result<(), StoreError> {
+        match last.map(|last| last.end) {
+            Some(end) => self.edit_segment(end.segment, |row| row.bytes = end.offset),
+            None => Ok(()),
+        }
+    }
+
     /// Adds the row of the report's segment, if it is new. The segment before it is complete then.
     fn begin_log_segment(&mut self, report: &Logged) -> Result<(), StoreError> {
         let segment = report.end.segment;
@@ -75,7 +84,7 @@ impl Txn<'_> {
     }
 
     /// Seals the segments of the log before this one.
-    pub fn seal_log_before(&mut self, segment: u32) -> Result<(), StoreError> {
+    pub(crate) fn seal_log_before(&mut self, segment: u32) -> Result<(), StoreError> {
         for (number, row) in self.segment_rows()? {
             if number < segment && row.stream == Stream::Log && !row.sealed {
                 self.seal_segment(number)?;
@@ -85,12 +94,12 @@ impl Txn<'_> {
     }
 
     /// Up to where the database has the log.
-    pub fn log_position(&self) -> Result<Position, StoreError> {
+    pub(crate) fn log_position(&self) -> Result<Position, StoreError> {
         let number = self.meta.get(meta::LOG)?.map_or(0, |n| n.value());
         Ok(Position::from_number(number))
     }
 
-    pub fn log_reached(&mut self, end: Position) -> Result<(), StoreError> {
+    pub(crate) fn log_reached(&mut self, end: Position) -> Result<(), StoreError> {
         if end > self.log_position()? {
             self.meta.insert(meta::LOG, end.to_number())?;
         }

@@ -2,7 +2,7 @@
 
 use super::command::Queued;
 
-pub enum Message {
+pub(crate) enum Message {
     Apply(Box<dyn Queued>),
     /// The log has new reports.
     Logged {
@@ -18,7 +18,7 @@ pub enum Message {
 }
 
 impl Message {
-    pub fn payload_bytes(&self) -> u64 {
+    pub(crate) fn payload_bytes(&self) -> u64 {
         match self {
             Self::Apply(command) => command.payload_bytes(),
             Self::Logged { .. } | Self::Check | Self::Pause | Self::Close => 0,
@@ -26,7 +26,7 @@ impl Message {
     }
 
     /// Whether the batch should be applied at once.
-    pub fn is_urgent(&self) -> bool {
+    pub(crate) fn is_urgent(&self) -> bool {
         match self {
             Self::Apply(command) => command.is_awaited(),
             Self::Logged { is_urgent } => *is_urgent,
@@ -35,7 +35,7 @@ impl Message {
     }
 
     /// Seq and attempt of the job that a worker gives back.
-    pub fn returns_job(&self) -> Option<(u64, u32)> {
+    pub(crate) fn returns_job(&self) -> Option<(u64, u32)> {
         match self {
             Self::Apply(command) => command.returns_job(),
             Self::Logged { .. } | Self::Check | Self::Pause | Self::Close => None,

@@ -11,7 +11,7 @@ use redb::{ReadTransaction, ReadableTable};
 
 use super::error::StoreError;
 use super::handle::Store;
-pub use super::tables::NameId;
+pub(crate) use super::tables::NameId;
 use super::tables::*;
 use super::txn::Txn;
 

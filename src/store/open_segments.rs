@@ -17,7 +17,7 @@ use super::tables::meta;
 use super::txn::Txn;
 use crate::clock::Timestamp;
 
-pub struct OpenSegments {
+pub(crate) struct OpenSegments {
     shared: Arc<Shared>,
     appenders: [Option<Appender>; Stream::ALL.len()],
     /// Segments created by this process, committed or not.
@@ -25,7 +25,7 @@ pub struct OpenSegments {
 }
 
 impl OpenSegments {
-    pub fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
             appenders: Default::default(),
@@ -40,7 +40,11 @@ impl OpenSegments {
     /// if somebody restored an older database beside newer segments, they are all that remains of
     /// acknowledged crashes. Such a segment takes no more records, and the number of such a file is not used
     /// again.
-    pub fn resume(&mut self, rows: &[(u32, SegmentRow)], log: &[u32]) -> io::Result<Vec<u32>> {
+    pub(crate) fn resume(
+        &mut self,
+        rows: &[(u32, SegmentRow)],
+        log: &[u32],
+    ) -> io::Result<Vec<u32>> {
         let disk = &self.shared.disk;
         let unknown = unknown_segments(&**disk, rows)?;
         for number in unknown.into_iter().filter(|number| !log.contains(number)) {
@@ -98,12 +102,12 @@ impl OpenSegments {
 
     /// Never append again to a file whose sync has failed: bytes written after the last commit may or may
     /// not be on the disk.
-    pub fn abandon(&mut self) {
+    pub(crate) fn abandon(&mut self) {
         self.appenders = Default::default();
     }
 
     /// Seals every segment at the end of its last commit, and cuts off the bytes after it.
-    pub fn tidy(&mut self, txn: &mut Txn) -> Result<(), StoreError> {
+    pub(crate) fn tidy(&mut self, txn: &mut Txn) -> Result<(), StoreError> {
         let rows = txn.segment_rows()?;
         // The log has a thread of its own, which seals it.
         let is_ours = |row: &SegmentRow| !row.sealed && row.stream != Stream::Log;
@@ -132,7 +136,7 @@ impl OpenSegments {
     }
 
     /// The segment that takes the next record of a stream.
-    pub fn appender(
+    pub(crate) fn appender(
         &mut self,
         txn: &mut Txn,
         stream: Stream,
@@ -180,7 +184,7 @@ impl OpenSegments {
     }
 
     /// Seals the segments that are too old to take more records.
-    pub fn seal_old(&mut self, txn: &mut Txn, now: Timestamp) -> Result<(), StoreError> {
+    pub(crate) fn seal_old(&mut self, txn: &mut Txn, now: Timestamp) -> Result<(), StoreError> {
         for slot in &mut self.appenders {
             if let Some(old) = slot.take_if(|appender| appender.is_old(now)) {
                 seal(old, txn)?;
@@ -190,7 +194,7 @@ impl OpenSegments {
     }
 
     /// Stores which number the next segment has.
-    pub fn keep_numbers(&self, txn: &mut Txn) -> Result<(), StoreError> {
+    pub(crate) fn keep_numbers(&self, txn: &mut Txn) -> Result<(), StoreError> {
         let next = u128::from(self.shared.numbers.next());
         let known = txn.meta.get(meta::NEXT_SEGMENT)?.map(|n| n.value());
         if known.is_none_or(|known| known < next) {
@@ -200,7 +204,7 @@ impl OpenSegments {
     }
 
     /// Syncs what was appended, then stores the new length of each segment.
-    pub fn sync(&mut self, txn: &mut Txn) -> Result<(), StoreError> {
+    pub(crate) fn sync(&mut self, txn: &mut Txn) -> Result<(), StoreError> {
         for appender in self.appenders.iter_mut().flatten() {
             appender.sync()?;
             appender.check_in_place()?;

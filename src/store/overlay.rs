@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 const PAGE: u64 = 4096;
 
 #[derive(Debug)]
-pub struct OverlayDisk {
+pub(crate) struct OverlayDisk {
     root: PathBuf,
     changes: Mutex<Changes>,
 }
@@ -27,7 +27,7 @@ struct Changes {
 }
 
 impl OverlayDisk {
-    pub fn new(root: &Path) -> Self {
+    pub(crate) fn new(root: &Path) -> Self {
         Self {
             root: root.to_path_buf(),
             changes: Mutex::default(),
@@ -118,7 +118,7 @@ impl Disk for OverlayDisk {
 
 /// A file that is read from its base. Writes go to memory.
 #[derive(Debug)]
-pub struct OverlayFile {
+pub(crate) struct OverlayFile {
     base: Option<Arc<dyn DiskFile>>,
     state: Mutex<State>,
 }
@@ -138,7 +138,7 @@ impl OverlayFile {
     ///
     /// # Errors
     /// The length of the file cannot be read.
-    pub fn over(base: Arc<dyn DiskFile>) -> io::Result<Self> {
+    pub(crate) fn over(base: Arc<dyn DiskFile>) -> io::Result<Self> {
         let len = base.len()?;
         Ok(Self::new(Some(base), len))
     }

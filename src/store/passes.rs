@@ -8,7 +8,7 @@ use super::batch::Batch;
 use super::command::Command;
 use super::error::StoreError;
 use super::handle::Store;
-pub use super::rows::PassRow;
+pub(crate) use super::rows::PassRow;
 use super::rows::{self};
 use super::tables::{self, PASSES};
 use super::txn::Txn;
@@ -21,7 +21,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read, or the row of the pass is damaged.
-    pub fn last_retention(&self) -> Result<Option<PassRow>, StoreError> {
+    pub(crate) fn last_retention(&self) -> Result<Option<PassRow>, StoreError> {
         self.read(|read| {
             let table = match read.open_table(PASSES) {
                 // An older store that is opened only for reading does not have this table.
@@ -37,7 +37,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be written. The next pass then compares with the pass before this one.
-    pub fn retained(&self, pass: PassRow) -> Result<(), StoreError> {
+    pub(crate) fn retained(&self, pass: PassRow) -> Result<(), StoreError> {
         self.ask(Retained(pass))
     }
 
@@ -45,7 +45,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn deferred_between(
+    pub(crate) fn deferred_between(
         &self,
         after: Option<Timestamp>,
         up_to: Timestamp,

@@ -21,7 +21,7 @@ use super::disk::DiskFile;
 use super::error::StoreError;
 
 /// Bytes of a payload that are compressed together.
-pub const CHUNK_BYTES: usize = 256 * 1024;
+pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 /// Bytes of a spilled payload that are copied at once.
 const COPY_BYTES: usize = 1024 * 1024;
 const CHUNK_HEADER: usize = 8;
@@ -54,12 +54,12 @@ impl Payload {
     }
 
     /// Bytes before packing.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.raw_bytes
     }
 
     /// Bytes that it uses in memory.
-    pub fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory_bytes(&self) -> usize {
         match &self.body {
             Body::Memory(bytes) => bytes.len(),
             Body::File(_) => 0,
@@ -129,7 +129,7 @@ impl PayloadBuilder {
     }
 
     /// Bytes that it uses in memory.
-    pub fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory_bytes(&self) -> usize {
         let kept = match &self.body {
             Body::Memory(bytes) => bytes.len(),
             Body::File(_) => 0,
@@ -138,7 +138,8 @@ impl PayloadBuilder {
     }
 
     /// Bytes written so far, before packing.
-    pub fn bytes(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> u64 {
         self.raw_bytes + self.pending.len() as u64
     }
 
@@ -246,7 +247,7 @@ pub struct PayloadReader {
 
 impl PayloadReader {
     /// Bytes of the whole payload when unpacked.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.raw_bytes
     }
 

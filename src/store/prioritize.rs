@@ -31,7 +31,7 @@ impl Store {
     ///
     /// # Errors
     /// As for one crash. The others may be in the priority lane.
-    pub fn prioritize_all(&self, ids: &[CrashId]) -> Result<Vec<Prioritized>, StoreError> {
+    pub(crate) fn prioritize_all(&self, ids: &[CrashId]) -> Result<Vec<Prioritized>, StoreError> {
         self.ask_all(ids.iter().copied().map(Prioritize))
     }
 }

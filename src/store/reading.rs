@@ -40,7 +40,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Damaged`] or [`StoreError::Newer`] if only this crash cannot be read. Other crashes are
     /// not affected. Any other error means that the store cannot be read.
-    pub fn crash_at(&self, seq: u64) -> Result<Option<StoredCrash>, StoreError> {
+    pub(crate) fn crash_at(&self, seq: u64) -> Result<Option<StoredCrash>, StoreError> {
         if let Some(ahead) = self.shared.ahead.crash_at(seq) {
             return Ok(Some(ahead));
         }
@@ -149,7 +149,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn awaited(
+    pub(crate) fn awaited(
         &self,
         skip: usize,
         limit: usize,

@@ -11,9 +11,9 @@ use crate::clock::{DAY_MS, Timestamp};
 use crate::crash::id::CrashId;
 
 /// How long a repeated report counts as the same report.
-pub const REPEAT_MS_MAX: i64 = DAY_MS;
+pub(crate) const REPEAT_MS_MAX: i64 = DAY_MS;
 /// Number of reports that are remembered.
-pub const REPEATS_MAX: u64 = 1_000_000;
+pub(crate) const REPEATS_MAX: u64 = 1_000_000;
 /// Limit of reports that are forgotten each time a new one arrives.
 const FORGOTTEN_AT_ONCE_MAX: usize = 16;
 

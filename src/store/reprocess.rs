@@ -51,7 +51,7 @@ impl Cause {
 pub struct Reprocessing {
     pub id: u64,
     pub cause: Cause,
-    pub begun_at_ms: i64,
+    pub(crate) begun_at_ms: i64,
     /// `None` while it is running.
     pub ended_at_ms: Option<i64>,
     pub crashes: u64,
@@ -90,7 +90,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be written.
-    pub fn reprocess(
+    pub(crate) fn reprocess(
         &self,
         seqs: Vec<u64>,
         request: &str,
@@ -108,7 +108,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn reprocessing(&self, id: u64) -> Result<Option<Reprocessing>, StoreError> {
+    pub(crate) fn reprocessing(&self, id: u64) -> Result<Option<Reprocessing>, StoreError> {
         self.read(|read| {
             let row = read.open_table(REPROCESSINGS)?.get(id)?;
             row.map(|row| progress(read, id, row.value())).transpose()
@@ -119,7 +119,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn is_reprocessing(&self) -> Result<bool, StoreError> {
+    pub(crate) fn is_reprocessing(&self) -> Result<bool, StoreError> {
         self.read(|read| {
             let waiting = read.open_table(REPROCESS_WAITING)?;
             let working = read.open_table(REPROCESS_WORKING)?;

@@ -15,26 +15,26 @@ use super::disk::DiskFile;
 use super::rows::Stream;
 
 /// Offset of the first record.
-pub const HEAD_BYTES: u64 = 64;
+pub(crate) const HEAD_BYTES: u64 = 64;
 
 const MAGIC: [u8; 4] = *b"CKS2";
 const CHECKED: usize = HEAD_BYTES as usize - 8;
 
 /// A place in the log of reports. Later places are greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
+pub(crate) struct Position {
     /// 0 before the first segment.
-    pub segment: u32,
-    pub offset: u64,
+    pub(crate) segment: u32,
+    pub(crate) offset: u64,
 }
 
 impl Position {
     /// For the table `meta`.
-    pub fn to_number(self) -> u128 {
+    pub(crate) fn to_number(self) -> u128 {
         u128::from(self.segment) << 64 | u128::from(self.offset)
     }
 
-    pub fn from_number(number: u128) -> Self {
+    pub(crate) fn from_number(number: u128) -> Self {
         Self {
             segment: (number >> 64) as u32,
             offset: number as u64,
@@ -43,20 +43,20 @@ impl Position {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SegmentHead {
+pub(crate) struct SegmentHead {
     /// Id of the store that it belongs to.
-    pub store: u128,
+    pub(crate) store: u128,
     /// Number of the server process that created it.
-    pub life: u64,
-    pub stream: Stream,
-    pub number: u32,
-    pub created_at_ms: i64,
+    pub(crate) life: u64,
+    pub(crate) stream: Stream,
+    pub(crate) number: u32,
+    pub(crate) created_at_ms: i64,
     /// Where the log ended when this segment was created to continue it. Not used by other streams.
-    pub continues: Position,
+    pub(crate) continues: Position,
 }
 
 impl SegmentHead {
-    pub fn to_bytes(&self) -> [u8; HEAD_BYTES as usize] {
+    pub(crate) fn to_bytes(&self) -> [u8; HEAD_BYTES as usize] {
         let mut bytes = [0; HEAD_BYTES as usize];
         bytes[..4].copy_from_slice(&MAGIC);
         bytes[4] = self.stream as u8;
@@ -72,7 +72,7 @@ impl SegmentHead {
     }
 
     /// Reads the head of a segment file; `None` if the file has none.
-    pub fn read(file: &dyn DiskFile) -> io::Result<Option<Self>> {
+    pub(crate) fn read(file: &dyn DiskFile) -> io::Result<Option<Self>> {
         let mut bytes = [0; HEAD_BYTES as usize];
         match file.read_at(0, &mut bytes) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
@@ -82,7 +82,7 @@ impl SegmentHead {
     }
 
     /// Whether a kill interrupted the creation of this file: it has at most a head, and so no record.
-    pub fn is_unfinished(file: &dyn DiskFile) -> io::Result<bool> {
+    pub(crate) fn is_unfinished(file: &dyn DiskFile) -> io::Result<bool> {
         let len = file.len()?;
         if len > HEAD_BYTES {
             return Ok(false);

@@ -28,12 +28,12 @@ use super::segment_head::{HEAD_BYTES, SegmentHead};
 use crate::clock::Timestamp;
 use parking_lot::Mutex;
 
-pub const DIR: &str = "segments";
+pub(crate) const DIR: &str = "segments";
 /// A segment of this size takes no more records.
-pub const SEGMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
+pub(crate) const SEGMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// A segment of this age takes no more records. So a segment spans a limited time, and retention can delete
 /// it.
-pub const SEGMENT_AGE_MAX_MS: i64 = crate::clock::DAY_MS;
+pub(crate) const SEGMENT_AGE_MAX_MS: i64 = crate::clock::DAY_MS;
 
 const MAGIC: [u8; 4] = *b"CKP1";
 /// Small records are collected until they have this size, so that a batch of them is one write.
@@ -43,7 +43,7 @@ const READERS_MAX: usize = 128;
 
 /// What a record contains. Only tools that read a segment without its rows need this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecordKind {
+pub(crate) enum RecordKind {
     /// Annotations and metadata, JSON.
     Raw = 1,
     Part = 2,
@@ -54,16 +54,16 @@ pub enum RecordKind {
 }
 
 /// The header of a record.
-pub struct RecordHeader {
-    pub kind: u8,
-    pub seq: u64,
-    pub raw_bytes: u64,
-    pub packed_bytes: u64,
-    pub packed_hash: u64,
+pub(crate) struct RecordHeader {
+    pub(crate) kind: u8,
+    pub(crate) seq: u64,
+    pub(crate) raw_bytes: u64,
+    pub(crate) packed_bytes: u64,
+    pub(crate) packed_hash: u64,
 }
 
 impl RecordHeader {
-    pub const BYTES: u64 = 48;
+    pub(crate) const BYTES: u64 = 48;
 
     fn to_bytes(&self) -> [u8; Self::BYTES as usize] {
         let mut bytes = [0; Self::BYTES as usize];
@@ -79,7 +79,7 @@ impl RecordHeader {
     }
 
     /// Reads a header; `None` if no record starts with these bytes.
-    pub fn from_bytes(bytes: &[u8; Self::BYTES as usize]) -> Option<Self> {
+    pub(crate) fn from_bytes(bytes: &[u8; Self::BYTES as usize]) -> Option<Self> {
         let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
         (bytes[..4] == MAGIC && word(40) == xxh3_64(&bytes[..40])).then(|| Self {
             kind: bytes[4],
@@ -91,32 +91,32 @@ impl RecordHeader {
     }
 }
 
-pub fn file_name(segment: u32) -> String {
+pub(crate) fn file_name(segment: u32) -> String {
     format!("{DIR}/{segment:08}.pack")
 }
 
 /// The number in a segment's file name.
-pub fn number_in(name: &str) -> Option<u32> {
+pub(crate) fn number_in(name: &str) -> Option<u32> {
     name.strip_suffix(".pack")?.parse().ok()
 }
 
 /// Gives each new segment its number.
 #[derive(Debug, Default)]
-pub struct SegmentNumbers(AtomicU32);
+pub(crate) struct SegmentNumbers(AtomicU32);
 
 impl SegmentNumbers {
     /// Uses no number below `next` any more.
-    pub fn start_at(&self, next: u32) {
+    pub(crate) fn start_at(&self, next: u32) {
         self.0.fetch_max(next, Ordering::Relaxed);
     }
 
     /// The number that the next segment will have.
-    pub fn next(&self) -> u32 {
+    pub(crate) fn next(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }
 
     /// Creates the file of a new segment. Its name is not durable yet.
-    pub fn create(&self, disk: &dyn Disk) -> io::Result<(u32, Arc<dyn DiskFile>)> {
+    pub(crate) fn create(&self, disk: &dyn Disk) -> io::Result<(u32, Arc<dyn DiskFile>)> {
         loop {
             let segment = self.0.fetch_add(1, Ordering::Relaxed);
             match disk.create(&file_name(segment)) {
@@ -132,21 +132,26 @@ impl SegmentNumbers {
 
 /// A segment to which records are appended.
 #[derive(Debug)]
-pub struct Appender {
-    pub segment: u32,
+pub(crate) struct Appender {
+    pub(crate) segment: u32,
     file: Arc<dyn DiskFile>,
     /// Offset of the next record.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// The last of these bytes, which are not written yet.
     unwritten: Vec<u8>,
-    pub created_at_ms: i64,
+    pub(crate) created_at_ms: i64,
     dirty: bool,
     /// Whether records were appended since the last [`Appender::check_in_place`].
     unchecked: bool,
 }
 
 impl Appender {
-    pub fn new(segment: u32, file: Arc<dyn DiskFile>, bytes: u64, created_at_ms: i64) -> Self {
+    pub(crate) fn new(
+        segment: u32,
+        file: Arc<dyn DiskFile>,
+        bytes: u64,
+        created_at_ms: i64,
+    ) -> Self {
         Self {
             segment,
             file,
@@ -159,7 +164,7 @@ impl Appender {
     }
 
     /// Starts a segment in a new file.
-    pub fn create(head: &SegmentHead, file: Arc<dyn DiskFile>) -> Self {
+    pub(crate) fn create(head: &SegmentHead, file: Arc<dyn DiskFile>) -> Self {
         let mut appender = Self::new(head.number, file, HEAD_BYTES, head.created_at_ms);
         appender.unwritten.extend_from_slice(&head.to_bytes());
         appender.dirty = true;
@@ -168,7 +173,7 @@ impl Appender {
     }
 
     /// Appends a payload as a record. `hash` sees all bytes of the record.
-    pub fn append(
+    pub(crate) fn append(
         &mut self,
         kind: RecordKind,
         seq: u64,
@@ -200,7 +205,7 @@ impl Appender {
     }
 
     /// Appends a record that closes a report.
-    pub fn append_closing(&mut self, seq: u64, body: &[u8]) -> io::Result<()> {
+    pub(crate) fn append_closing(&mut self, seq: u64, body: &[u8]) -> io::Result<()> {
         let header = RecordHeader {
             kind: RecordKind::Report as u8,
             seq,
@@ -238,7 +243,7 @@ impl Appender {
 
     /// Fails if records were appended to a file that no longer has its name, because nobody would find these
     /// records again.
-    pub fn check_in_place(&mut self) -> Result<(), StoreError> {
+    pub(crate) fn check_in_place(&mut self) -> Result<(), StoreError> {
         if self.unchecked && !self.file.is_in_place()? {
             let name = file_name(self.segment);
             return Err(StoreError::Unavailable(format!(
@@ -250,16 +255,16 @@ impl Appender {
     }
 
     /// Whether it takes no more records.
-    pub fn is_full(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_full(&self, now: Timestamp) -> bool {
         self.bytes >= SEGMENT_BYTES_MAX || self.is_old(now)
     }
 
-    pub fn is_old(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_old(&self, now: Timestamp) -> bool {
         now.ms() - self.created_at_ms >= SEGMENT_AGE_MAX_MS
     }
 
     /// Makes everything appended so far durable.
-    pub fn sync(&mut self) -> io::Result<()> {
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
         if self.dirty {
             self.flush()?;
             self.file.sync_data()?;
@@ -271,13 +276,13 @@ impl Appender {
 
 /// Reads payloads and keeps a limited number of files open.
 #[derive(Debug)]
-pub struct Readers {
+pub(crate) struct Readers {
     disk: Arc<dyn Disk>,
     open: Mutex<HashMap<u32, Arc<dyn DiskFile>>>,
 }
 
 impl Readers {
-    pub fn new(disk: Arc<dyn Disk>) -> Self {
+    pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
         Self {
             disk,
             open: Mutex::new(HashMap::new()),
@@ -289,7 +294,7 @@ impl Readers {
     /// # Errors
     /// [`StoreError::Damaged`] if the file is missing or its bytes do not match; other records are not
     /// affected. [`StoreError::Unavailable`] if the disk failed.
-    pub fn read(&self, blob: BlobRef) -> Result<PayloadReader, StoreError> {
+    pub(crate) fn read(&self, blob: BlobRef) -> Result<PayloadReader, StoreError> {
         let name = file_name(blob.segment);
         let file = self.file(blob.segment, &name)?;
         let damaged =
@@ -324,7 +329,7 @@ impl Readers {
     ///
     /// # Errors
     /// The folder cannot be synced. The files may come back after a power cut.
-    pub fn remove(&self, segments: &[u32]) -> io::Result<Vec<u32>> {
+    pub(crate) fn remove(&self, segments: &[u32]) -> io::Result<Vec<u32>> {
         let mut gone = Vec::with_capacity(segments.len());
         for &segment in segments {
             // As long as the file is open, the system does not free its space.

@@ -17,37 +17,37 @@ use super::segments::{self, SegmentNumbers};
 use crate::clock::Clock;
 
 /// The file of the database in the data directory.
-pub const DATABASE: &str = "store.redb";
+pub(crate) const DATABASE: &str = "store.redb";
 
 /// The state that the writer thread and readers share.
-pub struct Shared {
-    pub disk: Arc<dyn Disk>,
+pub(crate) struct Shared {
+    pub(crate) disk: Arc<dyn Disk>,
     /// The database file, which we keep locked.
-    pub file: Arc<dyn DiskFile>,
+    pub(crate) file: Arc<dyn DiskFile>,
     /// The first damage found in the database, if any.
-    pub damage: Mutex<Option<String>>,
-    pub clock: Arc<dyn Clock>,
-    pub database: RwLock<Arc<backend::Open>>,
-    pub readers: segments::Readers,
+    pub(crate) damage: Mutex<Option<String>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) database: RwLock<Arc<backend::Open>>,
+    pub(crate) readers: segments::Readers,
     /// Why the database cannot be written now; `None` if it can.
-    pub latched: Mutex<Option<String>>,
+    pub(crate) latched: Mutex<Option<String>>,
     /// Why the log of reports cannot be written now; `None` if it can.
     log_fault: Mutex<Option<String>>,
     /// The reports that only the log has.
-    pub ahead: Ahead,
-    pub numbers: SegmentNumbers,
+    pub(crate) ahead: Ahead,
+    pub(crate) numbers: SegmentNumbers,
     identity: OnceLock<Identity>,
-    pub last_change: AtomicU64,
-    pub change_signal: Sender<()>,
-    pub discards: Mutex<Discards>,
+    pub(crate) last_change: AtomicU64,
+    pub(crate) change_signal: Sender<()>,
+    pub(crate) discards: Mutex<Discards>,
     /// The crashes that workers have.
-    pub in_flight: InFlight,
+    pub(crate) in_flight: InFlight,
     /// The crashes that workers have started to process.
-    pub marks: Marks,
+    pub(crate) marks: Marks,
 }
 
 impl Shared {
-    pub fn new(
+    pub(crate) fn new(
         disk: Arc<dyn Disk>,
         file: Arc<dyn DiskFile>,
         clock: Arc<dyn Clock>,
@@ -76,42 +76,42 @@ impl Shared {
     }
 
     /// Set once, when the store is opened.
-    pub fn set_identity(&self, identity: Identity) {
+    pub(crate) fn set_identity(&self, identity: Identity) {
         let _ = self.identity.set(identity);
     }
 
-    pub fn identity(&self) -> &Identity {
+    pub(crate) fn identity(&self) -> &Identity {
         self.identity
             .get()
             .expect("it is set when the store is opened")
     }
 
-    pub fn log_fails(&self, error: &StoreError) {
+    pub(crate) fn log_fails(&self, error: &StoreError) {
         self.note(error);
         *self.log_fault.lock() = Some(error.to_string());
     }
 
     /// Returns true if it could not be written before.
-    pub fn log_works(&self) -> bool {
+    pub(crate) fn log_works(&self) -> bool {
         self.log_fault.lock().take().is_some()
     }
 
     /// Why the store cannot be written now; `None` if it can.
-    pub fn unwritable(&self) -> Option<String> {
+    pub(crate) fn unwritable(&self) -> Option<String> {
         let latched = self.latched.lock().clone();
         latched.or_else(|| self.log_fault.lock().clone())
     }
-    pub fn database(&self) -> Arc<backend::Open> {
+    pub(crate) fn database(&self) -> Arc<backend::Open> {
         self.database.read().clone()
     }
 
-    pub fn replace_database(&self, database: backend::Open) {
+    pub(crate) fn replace_database(&self, database: backend::Open) {
         *self.database.write() = Arc::new(database);
     }
 
     /// Fails if `store.redb` is no longer the file that we have open and locked. Another process may be
     /// writing the file that has this name now.
-    pub fn check_in_place(&self) -> Result<(), StoreError> {
+    pub(crate) fn check_in_place(&self) -> Result<(), StoreError> {
         if self.file.is_in_place()? {
             Ok(())
         } else {
@@ -122,7 +122,7 @@ impl Shared {
     }
 
     /// Stores the first damage for the status page and the health check.
-    pub fn note(&self, error: &StoreError) {
+    pub(crate) fn note(&self, error: &StoreError) {
         if let StoreError::Corrupt(_) = error {
             self.database().mark_damaged();
             let mut damage = self.damage.lock();
@@ -130,22 +130,22 @@ impl Shared {
         }
     }
 
-    pub fn latch(&self, error: &StoreError) {
+    pub(crate) fn latch(&self, error: &StoreError) {
         self.note(error);
         *self.latched.lock() = Some(error.to_string());
     }
 
     /// Returns true if it was latched.
-    pub fn unlatch(&self) -> bool {
+    pub(crate) fn unlatch(&self) -> bool {
         let mut latched = self.latched.lock();
         latched.take().is_some()
     }
 
-    pub fn last_change(&self) -> u64 {
+    pub(crate) fn last_change(&self) -> u64 {
         self.last_change.load(Ordering::Acquire)
     }
 
-    pub fn tell_change(&self, change: u64) {
+    pub(crate) fn tell_change(&self, change: u64) {
         self.last_change.store(change, Ordering::Release);
         // A full channel means that the indexer has a signal that it has not read yet.
         let _ = self.change_signal.try_send(());

@@ -119,7 +119,7 @@ impl Txn<'_> {
     }
 
     /// Counts the death of the server against the crashes that workers had started. Returns their number.
-    pub fn count_death<'s>(
+    pub(crate) fn count_death<'s>(
         &mut self,
         started: impl Iterator<Item = &'s Started>,
     ) -> Result<usize, StoreError> {
@@ -154,7 +154,7 @@ impl Txn<'_> {
 
     /// Queues the crashes that an earlier version of the program had in the table `working` when it died.
     /// Its death counts against each of them. Returns their number.
-    pub fn empty_working(&mut self) -> Result<usize, StoreError> {
+    pub(crate) fn empty_working(&mut self) -> Result<usize, StoreError> {
         let mut in_flight = Vec::new();
         for entry in self.working.iter()? {
             in_flight.push(entry?.0.value());

@@ -15,22 +15,20 @@ pub struct StoreStatus {
     /// Why the store cannot be written now; `None` if it can.
     pub latched: Option<String>,
     /// The first damage found in the database since the start.
-    pub damage: Option<String>,
+    pub(crate) damage: Option<String>,
     /// Segments whose files are missing. Their payloads are lost.
-    pub missing_segments: Vec<String>,
+    pub(crate) missing_segments: Vec<String>,
     /// Number of crashes in each state, in the order of [`State::ALL`].
     pub states: Vec<(State, u64)>,
-    pub oldest_queued_at: Option<Timestamp>,
-    pub segments: u64,
+    pub(crate) oldest_queued_at: Option<Timestamp>,
+    pub(crate) segments: u64,
     /// Bytes of all segments.
     pub segment_bytes: u64,
     /// Bytes in the segments that a crash still needs.
-    pub live_bytes: u64,
-    pub database_bytes: u64,
-    /// Number of the newest change.
-    pub last_change: u64,
+    pub(crate) live_bytes: u64,
+    pub(crate) database_bytes: u64,
     /// Changes that are not yet durable in the index.
-    pub changes_waiting: u64,
+    pub(crate) changes_waiting: u64,
 }
 
 impl StoreStatus {
@@ -107,10 +105,6 @@ impl Store {
                 segment_bytes += row.bytes;
                 live_bytes += row.live_bytes;
             }
-            let last_change = read
-                .open_table(META)?
-                .get(meta::NEXT_CHANGE)?
-                .map_or(0, |n| n.value() as u64 - 1);
             Ok(StoreStatus {
                 latched,
                 damage,
@@ -121,7 +115,6 @@ impl Store {
                 segment_bytes,
                 live_bytes,
                 database_bytes: self.shared.file.len()?,
-                last_change,
                 changes_waiting: read.open_table(CHANGES)?.len()?,
             })
         })

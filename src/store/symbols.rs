@@ -46,7 +46,7 @@ pub struct StoredSymbols {
     /// Releases whose crashes used it, and releases for which it was uploaded.
     pub releases: Vec<Release>,
     /// Whether all of it came from symbol servers, so that nobody who uses this server builds the module.
-    pub is_fetched: bool,
+    pub(crate) is_fetched: bool,
 }
 
 impl StoredSymbols {
@@ -61,7 +61,7 @@ impl StoredSymbols {
     }
 
     /// When it was last used or uploaded.
-    pub fn touched_at_ms(&self) -> i64 {
+    pub(crate) fn touched_at_ms(&self) -> i64 {
         let added = self.module.uploads.iter().map(|upload| upload.added_at_ms);
         added.chain(self.used_at_ms).max().unwrap_or(0)
     }
@@ -114,7 +114,7 @@ impl Store {
 
     /// Whether somebody uploaded symbols for this debug id. Symbols from symbol servers do not count, and neither
     /// does a row that cannot be read.
-    pub fn has_uploaded(&self, debug_id: &str) -> bool {
+    pub(crate) fn has_uploaded(&self, debug_id: &str) -> bool {
         let row = self.symbols_of(&debug_id.to_ascii_uppercase());
         matches!(row, Ok(Some(row)) if !row.is_fetched)
     }

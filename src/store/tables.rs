@@ -35,16 +35,16 @@ pub const NAMES: TableDefinition<&str, u32> = TableDefinition::new("names");
 pub const NAME_TEXTS: TableDefinition<u32, &str> = TableDefinition::new("name_texts");
 pub const COUNTERS: TableDefinition<(u32, u32, u32, u32), &[u8]> = TableDefinition::new("counters");
 /// The id of a text in `names`.
-pub type NameId = u32;
+pub(crate) type NameId = u32;
 /// Signature, day, product, version, build.
-pub type SightingKey = (u32, u32, u32, u32, u32);
+pub(crate) type SightingKey = (u32, u32, u32, u32, u32);
 pub const SIGHTINGS: TableDefinition<SightingKey, (u64, i64, i64)> =
     TableDefinition::new("sightings");
 /// A sighting, time of receipt in ms, seq.
-pub type SeenKey = (u32, u32, u32, u32, u32, i64, u64);
+pub(crate) type SeenKey = (u32, u32, u32, u32, u32, i64, u64);
 pub const SEEN: TableDefinition<SeenKey, ()> = TableDefinition::new("seen");
 pub const GONE: TableDefinition<SightingKey, (i64, i64)> = TableDefinition::new("gone");
-pub const PRODUCT_TOTALS: TableDefinition<u32, u64> = TableDefinition::new("product_totals");
+pub(crate) const PRODUCT_TOTALS: TableDefinition<u32, u64> = TableDefinition::new("product_totals");
 pub const DECISIONS: TableDefinition<(u32, u32, u8, u32, u32), u64> =
     TableDefinition::new("decisions");
 pub const BUGS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("bugs");
@@ -56,8 +56,8 @@ pub const TRACKERS: TableDefinition<&str, i64> = TableDefinition::new("trackers"
 
 pub const LACKS: TableDefinition<(u64, u32), ()> = TableDefinition::new("lacks");
 pub const LACKING: TableDefinition<(u32, u64), ()> = TableDefinition::new("lacking");
-pub const LACK_TOTALS: TableDefinition<u32, u64> = TableDefinition::new("lack_totals");
-pub const LACK_RELEASES: TableDefinition<(u32, u32, u32), u64> =
+pub(crate) const LACK_TOTALS: TableDefinition<u32, u64> = TableDefinition::new("lack_totals");
+pub(crate) const LACK_RELEASES: TableDefinition<(u32, u32, u32), u64> =
     TableDefinition::new("lack_releases");
 pub const REPROCESS_WAITING: TableDefinition<u64, u64> = TableDefinition::new("mending");
 pub const REPROCESS_WORKING: TableDefinition<u64, u64> = TableDefinition::new("in_mending");
@@ -84,46 +84,49 @@ pub const MOVES: TableDefinition<(u32, u32), u64> = TableDefinition::new("moves"
 pub const MOVED_FROM: TableDefinition<(u32, u32), ()> = TableDefinition::new("moved_from");
 
 /// Number of a group.
-pub type GroupId = u64;
-pub const GROUPS: TableDefinition<GroupId, &[u8]> = TableDefinition::new("groups");
-pub const GROUP_IDS: TableDefinition<NameId, GroupId> = TableDefinition::new("group_ids");
-pub const GROUP_HOMES: TableDefinition<NameId, GroupId> = TableDefinition::new("group_homes");
-pub const GROUP_MEMBERS: TableDefinition<(GroupId, GroupId), ()> =
+pub(crate) type GroupId = u64;
+pub(crate) const GROUPS: TableDefinition<GroupId, &[u8]> = TableDefinition::new("groups");
+pub(crate) const GROUP_IDS: TableDefinition<NameId, GroupId> = TableDefinition::new("group_ids");
+pub(crate) const GROUP_HOMES: TableDefinition<NameId, GroupId> =
+    TableDefinition::new("group_homes");
+pub(crate) const GROUP_MEMBERS: TableDefinition<(GroupId, GroupId), ()> =
     TableDefinition::new("group_members");
-pub const GROUP_NAMES: TableDefinition<(GroupId, NameId), ()> = TableDefinition::new("group_names");
-pub const UNSETTLED: TableDefinition<u64, (NameId, i64)> = TableDefinition::new("unsettled");
-pub const UNGROUPED: TableDefinition<NameId, ()> = TableDefinition::new("ungrouped");
+pub(crate) const GROUP_NAMES: TableDefinition<(GroupId, NameId), ()> =
+    TableDefinition::new("group_names");
+pub(crate) const UNSETTLED: TableDefinition<u64, (NameId, i64)> = TableDefinition::new("unsettled");
+pub(crate) const UNGROUPED: TableDefinition<NameId, ()> = TableDefinition::new("ungrouped");
 
 pub const USERS: TableDefinition<&str, &[u8]> = TableDefinition::new("users");
 pub const KEYS: TableDefinition<u64, &[u8]> = TableDefinition::new("keys");
 pub const KEY_HASHES: TableDefinition<&[u8; 32], u64> = TableDefinition::new("key_hashes");
-pub const SESSIONS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("sessions");
-pub const PASSES: TableDefinition<&str, &[u8]> = TableDefinition::new("passes");
+pub(crate) const SESSIONS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("sessions");
+pub(crate) const PASSES: TableDefinition<&str, &[u8]> = TableDefinition::new("passes");
 pub const SEARCHES: TableDefinition<u64, &[u8]> = TableDefinition::new("searches");
 
-pub const REPEATS: TableDefinition<u128, (u64, i64)> = TableDefinition::new("repeats");
-pub const REPEAT_DIGESTS: TableDefinition<u64, u128> = TableDefinition::new("repeat_digests");
+pub(crate) const REPEATS: TableDefinition<u128, (u64, i64)> = TableDefinition::new("repeats");
+pub(crate) const REPEAT_DIGESTS: TableDefinition<u64, u128> =
+    TableDefinition::new("repeat_digests");
 
 /// Names in `meta`.
-pub mod meta {
+pub(crate) mod meta {
     /// Random, created once. It shows whether an index or a segment belongs to this store.
-    pub const STORE_ID: &str = "store_id";
+    pub(crate) const STORE_ID: &str = "store_id";
     /// Random, created once. The key of the hashes in the log.
-    pub const SECRET: &str = "secret";
+    pub(crate) const SECRET: &str = "secret";
     /// Up to where the database has the log: [`super::super::segment_head::Position`].
-    pub const LOG: &str = "log";
+    pub(crate) const LOG: &str = "log";
     /// Number of the next server process.
-    pub const NEXT_LIFE: &str = "next_life";
-    pub const NEXT_SEQ: &str = "next_seq";
-    pub const NEXT_CHANGE: &str = "next_change";
-    pub const NEXT_SEGMENT: &str = "next_segment";
-    pub const NEXT_NAME: &str = "next_name";
-    pub const NEXT_REPROCESSING: &str = "next_mend";
-    pub const NEXT_INPUT: &str = "next_input";
-    pub const NEXT_FRAME: &str = "next_frame";
-    pub const NEXT_GROUP: &str = "next_group";
-    pub const NEXT_KEY: &str = "next_key";
-    pub const NEXT_SEARCH: &str = "next_search";
+    pub(crate) const NEXT_LIFE: &str = "next_life";
+    pub(crate) const NEXT_SEQ: &str = "next_seq";
+    pub(crate) const NEXT_CHANGE: &str = "next_change";
+    pub(crate) const NEXT_SEGMENT: &str = "next_segment";
+    pub(crate) const NEXT_NAME: &str = "next_name";
+    pub(crate) const NEXT_REPROCESSING: &str = "next_mend";
+    pub(crate) const NEXT_INPUT: &str = "next_input";
+    pub(crate) const NEXT_FRAME: &str = "next_frame";
+    pub(crate) const NEXT_GROUP: &str = "next_group";
+    pub(crate) const NEXT_KEY: &str = "next_key";
+    pub(crate) const NEXT_SEARCH: &str = "next_search";
     /// The rules that signed the crashes: [`crate::signature::rules_version`].
-    pub const RULES: &str = "signature_rules";
+    pub(crate) const RULES: &str = "signature_rules";
 }

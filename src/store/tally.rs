@@ -7,7 +7,7 @@ use crate::crash::facts::System;
 
 /// The keys under which the counters count a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counted {
+pub(crate) struct Counted {
     pub(super) product: NameId,
     pub(super) version: NameId,
     pub(super) build: NameId,
@@ -80,7 +80,7 @@ impl Tally {
     }
 
     /// Mean time between failures: how long a process ran until it crashed, in seconds.
-    pub fn mean_uptime_s(&self) -> Option<f64> {
+    pub(crate) fn mean_uptime_s(&self) -> Option<f64> {
         (self.with_uptime > 0).then(|| self.uptime_s as f64 / self.with_uptime as f64)
     }
 }
@@ -121,7 +121,7 @@ impl Tallies {
         total
     }
 
-    pub fn add(&mut self, other: &Tallies) {
+    pub(crate) fn add(&mut self, other: &Tallies) {
         for (tally, other) in self.0.iter_mut().zip(other.0) {
             tally.add(other);
         }

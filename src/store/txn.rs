@@ -9,72 +9,72 @@ use super::tables::*;
 use crate::crash::id::CrashId;
 
 /// All tables, open for writing.
-pub struct Txn<'t> {
-    pub meta: Table<'t, &'static str, u128>,
-    pub ids: Table<'t, u128, u64>,
-    pub crashes: Table<'t, u64, &'static [u8]>,
-    pub ready: Table<'t, (u8, u64), ()>,
-    pub working: Table<'t, u64, u32>,
-    pub deferred: Table<'t, (i64, u64), ()>,
-    pub changes: Table<'t, u64, u64>,
-    pub segments: Table<'t, u32, &'static [u8]>,
-    pub states: Table<'t, u8, u64>,
-    pub names: Table<'t, &'static str, u32>,
-    pub name_texts: Table<'t, u32, &'static str>,
-    pub counters: Table<'t, (u32, u32, u32, u32), &'static [u8]>,
-    pub sightings: Table<'t, SightingKey, (u64, i64, i64)>,
-    pub seen: Table<'t, SeenKey, ()>,
-    pub gone: Table<'t, SightingKey, (i64, i64)>,
-    pub product_totals: Table<'t, u32, u64>,
-    pub decisions: Table<'t, (u32, u32, u8, u32, u32), u64>,
-    pub lacks: Table<'t, (u64, u32), ()>,
-    pub lacking: Table<'t, (u32, u64), ()>,
-    pub lack_totals: Table<'t, u32, u64>,
-    pub lack_releases: Table<'t, (u32, u32, u32), u64>,
-    pub reprocess_waiting: Table<'t, u64, u64>,
-    pub reprocess_working: Table<'t, u64, u64>,
-    pub reprocessings: Table<'t, u64, &'static [u8]>,
-    pub reprocessing_signatures: Table<'t, (u64, u8, u32), u64>,
-    pub bugs: Table<'t, (&'static str, &'static str), &'static [u8]>,
-    pub bug_signatures: Table<'t, (&'static str, &'static str, &'static str), u8>,
-    pub signature_bugs: Table<'t, (&'static str, &'static str, &'static str), ()>,
-    pub trackers: Table<'t, &'static str, i64>,
-    pub symbols: Table<'t, &'static str, &'static [u8]>,
-    pub symbol_names: Table<'t, (&'static str, &'static str), ()>,
-    pub symbol_codes: Table<'t, (&'static str, &'static str), ()>,
-    pub symbol_pins: Table<'t, (&'static str, &'static str), ()>,
-    pub symbol_misses: Table<'t, (&'static str, &'static str), i64>,
-    pub signed: Table<'t, u64, (u64, u32, u64)>,
-    pub inputs: Table<'t, u64, &'static [u8]>,
-    pub input_uses: Table<'t, u64, u64>,
-    pub input_ids: Table<'t, u128, u64>,
-    pub frames: Table<'t, u32, &'static [u8]>,
-    pub frame_ids: Table<'t, u128, u32>,
-    pub list_revisions: Table<'t, u64, &'static [u8]>,
-    pub resigns: Table<'t, u64, &'static [u8]>,
-    pub outdated: Table<'t, u64, ()>,
-    pub moves: Table<'t, (u32, u32), u64>,
-    pub moved_from: Table<'t, (u32, u32), ()>,
-    pub groups: Table<'t, u64, &'static [u8]>,
-    pub group_ids: Table<'t, u32, u64>,
-    pub group_homes: Table<'t, u32, u64>,
-    pub group_members: Table<'t, (u64, u64), ()>,
-    pub group_names: Table<'t, (u64, u32), ()>,
-    pub unsettled: Table<'t, u64, (u32, i64)>,
-    pub ungrouped: Table<'t, u32, ()>,
-    pub users: Table<'t, &'static str, &'static [u8]>,
-    pub keys: Table<'t, u64, &'static [u8]>,
-    pub key_hashes: Table<'t, &'static [u8; 32], u64>,
-    pub sessions: Table<'t, &'static [u8; 32], &'static [u8]>,
-    pub searches: Table<'t, u64, &'static [u8]>,
-    pub passes: Table<'t, &'static str, &'static [u8]>,
-    pub repeats: Table<'t, u128, (u64, i64)>,
-    pub repeat_digests: Table<'t, u64, u128>,
+pub(crate) struct Txn<'t> {
+    pub(crate) meta: Table<'t, &'static str, u128>,
+    pub(crate) ids: Table<'t, u128, u64>,
+    pub(crate) crashes: Table<'t, u64, &'static [u8]>,
+    pub(crate) ready: Table<'t, (u8, u64), ()>,
+    pub(crate) working: Table<'t, u64, u32>,
+    pub(crate) deferred: Table<'t, (i64, u64), ()>,
+    pub(crate) changes: Table<'t, u64, u64>,
+    pub(crate) segments: Table<'t, u32, &'static [u8]>,
+    pub(crate) states: Table<'t, u8, u64>,
+    pub(crate) names: Table<'t, &'static str, u32>,
+    pub(crate) name_texts: Table<'t, u32, &'static str>,
+    pub(crate) counters: Table<'t, (u32, u32, u32, u32), &'static [u8]>,
+    pub(crate) sightings: Table<'t, SightingKey, (u64, i64, i64)>,
+    pub(crate) seen: Table<'t, SeenKey, ()>,
+    pub(crate) gone: Table<'t, SightingKey, (i64, i64)>,
+    pub(crate) product_totals: Table<'t, u32, u64>,
+    pub(crate) decisions: Table<'t, (u32, u32, u8, u32, u32), u64>,
+    pub(crate) lacks: Table<'t, (u64, u32), ()>,
+    pub(crate) lacking: Table<'t, (u32, u64), ()>,
+    pub(crate) lack_totals: Table<'t, u32, u64>,
+    pub(crate) lack_releases: Table<'t, (u32, u32, u32), u64>,
+    pub(crate) reprocess_waiting: Table<'t, u64, u64>,
+    pub(crate) reprocess_working: Table<'t, u64, u64>,
+    pub(crate) reprocessings: Table<'t, u64, &'static [u8]>,
+    pub(crate) reprocessing_signatures: Table<'t, (u64, u8, u32), u64>,
+    pub(crate) bugs: Table<'t, (&'static str, &'static str), &'static [u8]>,
+    pub(crate) bug_signatures: Table<'t, (&'static str, &'static str, &'static str), u8>,
+    pub(crate) signature_bugs: Table<'t, (&'static str, &'static str, &'static str), ()>,
+    pub(crate) trackers: Table<'t, &'static str, i64>,
+    pub(crate) symbols: Table<'t, &'static str, &'static [u8]>,
+    pub(crate) symbol_names: Table<'t, (&'static str, &'static str), ()>,
+    pub(crate) symbol_codes: Table<'t, (&'static str, &'static str), ()>,
+    pub(crate) symbol_pins: Table<'t, (&'static str, &'static str), ()>,
+    pub(crate) symbol_misses: Table<'t, (&'static str, &'static str), i64>,
+    pub(crate) signed: Table<'t, u64, (u64, u32, u64)>,
+    pub(crate) inputs: Table<'t, u64, &'static [u8]>,
+    pub(crate) input_uses: Table<'t, u64, u64>,
+    pub(crate) input_ids: Table<'t, u128, u64>,
+    pub(crate) frames: Table<'t, u32, &'static [u8]>,
+    pub(crate) frame_ids: Table<'t, u128, u32>,
+    pub(crate) list_revisions: Table<'t, u64, &'static [u8]>,
+    pub(crate) resigns: Table<'t, u64, &'static [u8]>,
+    pub(crate) outdated: Table<'t, u64, ()>,
+    pub(crate) moves: Table<'t, (u32, u32), u64>,
+    pub(crate) moved_from: Table<'t, (u32, u32), ()>,
+    pub(crate) groups: Table<'t, u64, &'static [u8]>,
+    pub(crate) group_ids: Table<'t, u32, u64>,
+    pub(crate) group_homes: Table<'t, u32, u64>,
+    pub(crate) group_members: Table<'t, (u64, u64), ()>,
+    pub(crate) group_names: Table<'t, (u64, u32), ()>,
+    pub(crate) unsettled: Table<'t, u64, (u32, i64)>,
+    pub(crate) ungrouped: Table<'t, u32, ()>,
+    pub(crate) users: Table<'t, &'static str, &'static [u8]>,
+    pub(crate) keys: Table<'t, u64, &'static [u8]>,
+    pub(crate) key_hashes: Table<'t, &'static [u8; 32], u64>,
+    pub(crate) sessions: Table<'t, &'static [u8; 32], &'static [u8]>,
+    pub(crate) searches: Table<'t, u64, &'static [u8]>,
+    pub(crate) passes: Table<'t, &'static str, &'static [u8]>,
+    pub(crate) repeats: Table<'t, u128, (u64, i64)>,
+    pub(crate) repeat_digests: Table<'t, u64, u128>,
 }
 
 impl<'t> Txn<'t> {
     /// Opens every table. Creates those that do not exist yet.
-    pub fn open(txn: &'t WriteTransaction) -> Result<Self, StoreError> {
+    pub(crate) fn open(txn: &'t WriteTransaction) -> Result<Self, StoreError> {
         Ok(Self {
             meta: txn.open_table(META)?,
             ids: txn.open_table(IDS)?,
@@ -140,17 +140,17 @@ impl<'t> Txn<'t> {
     }
 
     /// The next number of a counter in `meta`. The first is 1.
-    pub fn next(&mut self, counter: &'static str) -> Result<u64, StoreError> {
+    pub(crate) fn next(&mut self, counter: &'static str) -> Result<u64, StoreError> {
         let number = self.meta.get(counter)?.map_or(1, |v| v.value());
         self.meta.insert(counter, number + 1)?;
         Ok(number as u64)
     }
 
-    pub fn seq_of(&self, id: CrashId) -> Result<Option<u64>, StoreError> {
+    pub(crate) fn seq_of(&self, id: CrashId) -> Result<Option<u64>, StoreError> {
         Ok(self.ids.get(id.bits())?.map(|v| v.value()))
     }
 
-    pub fn row(&self, seq: u64) -> Result<StoredCrash, StoreError> {
+    pub(crate) fn row(&self, seq: u64) -> Result<StoredCrash, StoreError> {
         let bytes = self
             .crashes
             .get(seq)?

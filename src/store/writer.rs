@@ -45,7 +45,7 @@ const COMMIT_EVERY: Duration = Duration::from_millis(100);
 /// Time between two attempts to reopen the store after an I/O error.
 const REOPEN_EVERY: Duration = Duration::from_millis(250);
 
-pub struct Writer {
+pub(crate) struct Writer {
     shared: Arc<Shared>,
     messages: Receiver<Message>,
     sink: Option<Box<dyn JobSink>>,
@@ -78,7 +78,7 @@ impl Writer {
     /// Starts with a freshly opened database. Stores the reports that only the log has. If the server died,
     /// counts this against the crashes that workers had `started`. Continues the segments at the end of their
     /// last commit.
-    pub fn new(
+    pub(crate) fn new(
         shared: Arc<Shared>,
         handle_life: Life,
         started: &[Started],
@@ -174,7 +174,7 @@ impl Writer {
     }
 
     /// The sequence number of the next report.
-    pub fn next_seq(&self) -> Result<u64, StoreError> {
+    pub(crate) fn next_seq(&self) -> Result<u64, StoreError> {
         contained(|| {
             let read = self.shared.database().begin_read()?;
             let next = read.open_table(META)?.get(meta::NEXT_SEQ)?;
@@ -219,7 +219,7 @@ impl Writer {
     }
 
     /// Runs until [`Message::Close`], or until all senders of messages are dropped.
-    pub fn run(mut self) {
+    pub(crate) fn run(mut self) {
         // Work that was queued when the server started is handed out before the first command.
         let mut batch = Vec::new();
         loop {

@@ -24,7 +24,8 @@ use super::receiver::refused;
 use super::symbol_store::{Bundle, Incoming, Native, Taken, place_of};
 use super::unpack::{Budget, PACKED, Packing};
 
-pub use super::receiver::{Receiver, Verdict};
+pub use super::receiver::Receiver;
+pub(crate) use super::receiver::Verdict;
 
 /// Bytes read to recognise the format of a file. A tar archive has its magic at offset 257.
 const MAGIC_BYTES: usize = 264;
@@ -39,7 +40,7 @@ const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 const LAYERS_MAX: usize = 4;
 #[derive(Debug)]
 pub struct Arrival {
-    pub is_archive: bool,
+    pub(crate) is_archive: bool,
     pub verdicts: Vec<Verdict>,
 }
 
@@ -130,7 +131,7 @@ impl<'a> Receiver<'a> {
     }
 
     /// Starts an arrival of several files that belong together.
-    pub fn together(&'a self) -> Together<'a> {
+    pub(crate) fn together(&'a self) -> Together<'a> {
         Together {
             receiver: self,
             parts: Vec::new(),
@@ -140,7 +141,7 @@ impl<'a> Receiver<'a> {
 }
 
 /// Files that arrived together. The halves of a program's units may be in other files than the program.
-pub struct Together<'a> {
+pub(crate) struct Together<'a> {
     receiver: &'a Receiver<'a>,
     parts: Vec<Part>,
     /// Debug ids of the programs among them.
@@ -152,7 +153,7 @@ impl Together<'_> {
     ///
     /// # Errors
     /// Only if `file` cannot be read or examined. Everything else is in the verdicts.
-    pub fn take(&mut self, mut file: File, name: &str) -> io::Result<Arrival> {
+    pub(crate) fn take(&mut self, mut file: File, name: &str) -> io::Result<Arrival> {
         file.rewind()?;
         let mut arriving = Arriving {
             receiver: self.receiver,
@@ -173,7 +174,7 @@ impl Together<'_> {
     }
 
     /// Joins the halves with their programs, and returns the results.
-    pub fn finish(self) -> Vec<Verdict> {
+    pub(crate) fn finish(self) -> Vec<Verdict> {
         halves::join(self.receiver, self.parts, &self.debug_ids)
     }
 }

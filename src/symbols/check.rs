@@ -17,10 +17,10 @@ use super::mapped::text::{self, BelowFunction, Record};
 use crate::crash::symbols::Content;
 
 /// Limit of bytes of one line. The unwinder's parser skips lines of 80 KiB and more.
-pub const LINE_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Limit of bytes of a debug file's name. With the suffixes that we append it is still a valid file name on
 /// every system.
-pub const NAME_BYTES_MAX: usize = 200;
+pub(crate) const NAME_BYTES_MAX: usize = 200;
 /// Limit of hex digits of a program's id. A build id may be any kind of hash.
 const CODE_ID_DIGITS_MAX: usize = 128;
 /// Number of bad lines that are reported one by one. The others are only counted.
@@ -34,25 +34,25 @@ pub(super) const UNKNOWN_FUNCTION: &str = "<unknown in ";
 
 /// The module of a symbol file, from its `MODULE` line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModuleLine {
-    pub os: String,
-    pub arch: String,
+pub(crate) struct ModuleLine {
+    pub(crate) os: String,
+    pub(crate) arch: String,
     /// In upper case.
-    pub debug_id: String,
-    pub debug_file: String,
+    pub(crate) debug_id: String,
+    pub(crate) debug_file: String,
 }
 
 /// A file that can be stored.
 #[derive(Debug)]
 pub struct Checked {
-    pub module: ModuleLine,
+    pub(crate) module: ModuleLine,
     /// Length of the repaired text.
-    pub bytes: u64,
-    pub sha256: [u8; 32],
-    pub content: Content,
+    pub(crate) bytes: u64,
+    pub(crate) sha256: [u8; 32],
+    pub(crate) content: Content,
     /// Id of the program in lower case, and its name; empty without `INFO CODE_ID`.
-    pub code_id: String,
-    pub code_file: String,
+    pub(crate) code_id: String,
+    pub(crate) code_file: String,
     /// What was repaired.
     pub notes: Vec<String>,
 }
@@ -306,7 +306,7 @@ fn module_line(line: &[u8]) -> Result<ModuleLine, String> {
 ///
 /// # Errors
 /// A sentence for the sender.
-pub fn debug_id(id: &str) -> Result<String, String> {
+pub(crate) fn debug_id(id: &str) -> Result<String, String> {
     let shown: String = id.chars().take(60).collect();
     if dirs::checked_id(id).is_none() {
         return Err(format!(

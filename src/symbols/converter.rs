@@ -29,13 +29,13 @@ const MEMORY_PER_BYTE: u64 = 32;
 #[derive(Clone, Debug)]
 pub struct Converter {
     /// The `crashkeep` binary itself.
-    pub program: PathBuf,
+    pub(crate) program: PathBuf,
     /// Upper limit of memory in bytes, without the file, which is mapped.
-    pub memory_bytes: u64,
+    pub(crate) memory_bytes: u64,
     /// Upper limit of time for one file.
-    pub deadline: Duration,
+    pub(crate) deadline: Duration,
     /// Upper limit of the resulting text.
-    pub text_bytes_max: u64,
+    pub(crate) text_bytes_max: u64,
 }
 
 /// Where the other files with debug information of a program are, as in [`OtherFiles`](super::native::OtherFiles).

@@ -33,7 +33,7 @@ impl SymbolDirs {
     }
 
     /// Whether there is no folder.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.dirs.is_empty()
     }
 
@@ -43,13 +43,13 @@ impl SymbolDirs {
     /// the name is not used at all: an id names one build, and programs that were stripped, renamed or linked
     /// to have many names. `debug_id` is the Breakpad form, 33 to 40 hex digits. In a Breakpad folder it is
     /// compared as written.
-    pub fn find(&self, debug_file: &str, debug_id: &str) -> Option<SymbolFile> {
+    pub(crate) fn find(&self, debug_file: &str, debug_id: &str) -> Option<SymbolFile> {
         let (file, _) = self.find_with_metadata(debug_file, debug_id)?;
         Some(file)
     }
 
     /// The same, with [`SymbolFile::metadata`]. A walk needs both for each module.
-    pub fn find_with_metadata(
+    pub(crate) fn find_with_metadata(
         &self,
         debug_file: &str,
         debug_id: &str,
@@ -67,7 +67,7 @@ impl SymbolDirs {
     }
 
     /// The same, but `id` may also be the code id of a program if the dump has no record of its debug file.
-    pub fn find_by_either_id(&self, file: &str, id: &str) -> Option<SymbolFile> {
+    pub(crate) fn find_by_either_id(&self, file: &str, id: &str) -> Option<SymbolFile> {
         match checked_id(id) {
             Some(debug_id) => self.find(file, debug_id),
             None => self.find(file, &self.debug_id_of_program(file, id)?),
@@ -76,7 +76,7 @@ impl SymbolDirs {
 
     /// The debug id of the module of the program `file`. Programs without a build time in their header (Go) have
     /// the code id of every program of the same size, so the one with this name is preferred.
-    pub fn debug_id_of_program(&self, file: &str, code_id: &str) -> Option<String> {
+    pub(crate) fn debug_id_of_program(&self, file: &str, code_id: &str) -> Option<String> {
         let named = debug_id_of_code(code_id, file).filter(|id| {
             let folders = self
                 .dirs
@@ -91,7 +91,7 @@ impl SymbolDirs {
 
     /// The debug id of a program's module. It is needed if only the program is known, because a dump may lack
     /// the record that names the debug file. Only symbol stores have this information.
-    pub fn debug_id_of(&self, code_id: &str) -> Option<String> {
+    pub(crate) fn debug_id_of(&self, code_id: &str) -> Option<String> {
         self.dirs.iter().find_map(|dir| {
             let path = code_path(dir, code_id)?;
             file_below(dir, &path)?;
@@ -117,7 +117,7 @@ pub(super) fn code_path(root: &Path, code_id: &str) -> Option<PathBuf> {
 /// The debug id of a Windows program that has none, because its linker wrote no CodeView record (MinGW, Go, Wine):
 /// its code id, which is the time of the build and the size of the image, filled up with zeros. Without a time,
 /// programs of one size would be one module, so the id ends with a hash of the name.
-pub fn debug_id_of_code(code_id: &str, file: &str) -> Option<String> {
+pub(crate) fn debug_id_of_code(code_id: &str, file: &str) -> Option<String> {
     let is_usable = PROGRAM_ID_DIGITS.contains(&code_id.len())
         && code_id.bytes().all(|byte| byte.is_ascii_hexdigit());
     let has_time = !code_id.starts_with("00000000");
@@ -153,7 +153,7 @@ pub(super) fn module_folder(root: &Path, debug_file: &str, debug_id: &str) -> Op
 }
 
 /// The last component of a path in either style, if it can be a file name.
-pub fn checked_leaf(path: &str) -> Option<&str> {
+pub(crate) fn checked_leaf(path: &str) -> Option<&str> {
     let leaf = path.rsplit(['/', '\\']).next()?;
     // No separator is left. But `..` and `.` would still change or keep the folder, NUL ends a C string
     // early, and on Windows a colon names a drive or an alternate stream.
@@ -172,7 +172,7 @@ pub(super) fn checked_id(id: &str) -> Option<&str> {
 }
 
 /// `app.pdb` -> `app.sym`, `libc.so.6` -> `libc.so.6.sym`: only `.pdb` is replaced, in any case.
-pub fn symbol_file_name(leaf: &str) -> String {
+pub(crate) fn symbol_file_name(leaf: &str) -> String {
     let stem = match leaf.rsplit_once('.') {
         Some((stem, extension)) if extension.eq_ignore_ascii_case("pdb") => stem,
         _ => leaf,

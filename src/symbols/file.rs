@@ -25,12 +25,12 @@ pub struct OpenText {
     /// Its length in bytes; `None` if it is not known before the end.
     pub bytes: Option<u64>,
     /// Identifies this version of the content.
-    pub stamp: Stamp,
+    pub(crate) stamp: Stamp,
 }
 
 /// The location of a module's symbol file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SymbolFile {
+pub(crate) enum SymbolFile {
     /// A text file.
     Plain(PathBuf),
     /// The folder of a module in a symbol store.
@@ -39,7 +39,7 @@ pub enum SymbolFile {
 
 impl SymbolFile {
     /// The file that changes whenever the content changes.
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         match self {
             Self::Plain(path) => path.clone(),
             Self::Stored(folder) => folder.join(DESCRIPTION),
@@ -50,7 +50,7 @@ impl SymbolFile {
     ///
     /// # Errors
     /// The file does not exist any more, or cannot be read.
-    pub fn metadata(&self) -> io::Result<Metadata> {
+    pub(crate) fn metadata(&self) -> io::Result<Metadata> {
         fs::metadata(self.path())
     }
 
@@ -58,7 +58,7 @@ impl SymbolFile {
     ///
     /// # Errors
     /// The file does not exist any more or cannot be read, or the description of the module is damaged.
-    pub fn text_bytes(&self) -> io::Result<u64> {
+    pub(crate) fn text_bytes(&self) -> io::Result<u64> {
         match self {
             Self::Plain(_) => Ok(self.metadata()?.len()),
             Self::Stored(folder) => {
@@ -74,7 +74,7 @@ impl SymbolFile {
     /// # Errors
     /// A file of the module does not exist any more or cannot be read, or the description of the module is
     /// damaged.
-    pub fn open(&self) -> io::Result<OpenText> {
+    pub(crate) fn open(&self) -> io::Result<OpenText> {
         match self {
             Self::Plain(path) => {
                 let file = File::open(path)?;

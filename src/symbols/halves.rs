@@ -275,7 +275,7 @@ fn bundled(receiver: &Receiver<'_>, parts: &[&Part]) -> io::Result<TempPath> {
 ///
 /// # Errors
 /// A file cannot be read, or the output cannot be written.
-pub fn bundle<'p>(
+pub(crate) fn bundle<'p>(
     files: impl Iterator<Item = (String, &'p Path)>,
     output: &mut impl Write,
 ) -> io::Result<()> {

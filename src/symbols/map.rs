@@ -8,7 +8,7 @@ use memmap2::Mmap;
 
 /// A whole file, mapped read-only. Its pages belong to the system: all processes that map the file share
 /// them, and the system drops them when memory is short.
-pub struct Map(Mmap);
+pub(crate) struct Map(Mmap);
 
 impl Map {
     /// Maps a file. The file must never change in place; a new version must replace it by rename.
@@ -16,7 +16,7 @@ impl Map {
     /// # Errors
     /// The file cannot be mapped, for example because there is not enough address space.
     #[allow(unsafe_code)]
-    pub fn of(file: &File) -> io::Result<Self> {
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
         // SAFETY: the bytes of a shared slice must not change. Only we write below the folder of mapped
         // symbols. We write each file once, under another name, before any process can open it. Its
         // replacement is a different file, and this mapping keeps the old one. If someone else truncates such
@@ -29,7 +29,7 @@ impl Map {
     }
 
     /// Tells the system that single pages will be read at random, so that it does not read ahead.
-    pub fn expect_random_reads(&self) {
+    pub(crate) fn expect_random_reads(&self) {
         // Only advice: if the system ignores it, reads are slower.
         #[cfg(unix)]
         let _ = self.0.advise(memmap2::Advice::Random);

@@ -36,9 +36,12 @@ pub(crate) mod split;
 mod symbol_store;
 mod unpack;
 
-pub use dirs::{SymbolDirs, checked_leaf, debug_id_of_code, symbol_file_name};
-pub use file::{OpenText, SymbolFile};
-pub use halves::bundle;
-pub use map::Map;
-pub use symbol_store::{Bundle, Conflict, Incoming, Native, Placed, SymbolStore, Taken, place_of};
-pub use unpack::{Bounds, inflate, is_packed, unpack};
+pub use dirs::SymbolDirs;
+pub(crate) use dirs::{checked_leaf, debug_id_of_code, symbol_file_name};
+pub(crate) use file::{OpenText, SymbolFile};
+pub(crate) use halves::bundle;
+pub(crate) use map::Map;
+pub use symbol_store::{Conflict, Incoming, SymbolStore};
+pub(crate) use symbol_store::{Placed, Taken, place_of};
+pub use unpack::{Bounds, unpack};
+pub(crate) use unpack::{inflate, is_packed};

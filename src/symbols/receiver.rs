@@ -19,7 +19,7 @@ const HEAD_BYTES_MAX: u64 = 32 << 20;
 #[derive(Debug)]
 pub struct Verdict {
     /// The client's name of the file.
-    pub name: String,
+    pub(crate) name: String,
     pub result: Result<Taken, Refused>,
 }
 
@@ -32,7 +32,7 @@ impl Verdict {
     }
 
     /// A word for the result.
-    pub fn outcome(&self) -> &'static str {
+    pub(crate) fn outcome(&self) -> &'static str {
         match &self.result {
             Ok(taken) => match taken.placed {
                 Placed::New => "stored",

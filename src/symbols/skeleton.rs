@@ -11,13 +11,13 @@ const NAMED_MAX: usize = 5;
 
 /// A unit, or more, whose functions are in another file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Skeleton {
+pub(crate) struct Skeleton {
     /// By this id the other file is found.
-    pub id: u64,
+    pub(crate) id: u64,
     /// Name of the other file, without folders.
-    pub name: String,
+    pub(crate) name: String,
     #[serde(default)]
-    pub kind: SkeletonKind,
+    pub(crate) kind: SkeletonKind,
 }
 
 /// What the other file is.

@@ -44,7 +44,7 @@ pub enum Conflict {
 
 /// The result of storing a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placed {
+pub(crate) enum Placed {
     New,
     /// The same content was already stored.
     Same,
@@ -64,16 +64,16 @@ pub struct Taken {
     /// The module, with this upload.
     pub module: Module,
     /// Path below the URL of symbols: `<debug file>/<DEBUGID>/<file>.sym`.
-    pub place: String,
+    pub(crate) place: String,
     /// Length of the file's content.
-    pub bytes: u64,
-    pub notes: Vec<String>,
-    pub placed: Placed,
+    pub(crate) bytes: u64,
+    pub(crate) notes: Vec<String>,
+    pub(crate) placed: Placed,
 }
 
 impl Taken {
     /// Whether it is a source bundle, which has no symbols.
-    pub fn is_sources(&self) -> bool {
+    pub(crate) fn is_sources(&self) -> bool {
         self.module
             .uploads
             .iter()
@@ -91,29 +91,29 @@ pub struct Incoming<'a> {
 }
 
 /// An incoming source bundle.
-pub struct Bundle<'a> {
+pub(crate) struct Bundle<'a> {
     /// The client's name of the file.
-    pub name: &'a str,
+    pub(crate) name: &'a str,
     /// The program whose sources it contains.
-    pub debug_file: &'a str,
-    pub debug_id: &'a str,
-    pub arch: &'a str,
-    pub file: File,
-    pub sha256: [u8; 32],
-    pub bytes: u64,
-    pub now_ms: i64,
+    pub(crate) debug_file: &'a str,
+    pub(crate) debug_id: &'a str,
+    pub(crate) arch: &'a str,
+    pub(crate) file: File,
+    pub(crate) sha256: [u8; 32],
+    pub(crate) bytes: u64,
+    pub(crate) now_ms: i64,
 }
 
 /// A program or debug file as received.
 pub struct Native {
-    pub kind: Kind,
-    pub holds_code: bool,
-    pub file: File,
-    pub sha256: [u8; 32],
-    pub bytes: u64,
-    pub coverage: Coverage,
+    pub(crate) kind: Kind,
+    pub(crate) holds_code: bool,
+    pub(crate) file: File,
+    pub(crate) sha256: [u8; 32],
+    pub(crate) bytes: u64,
+    pub(crate) coverage: Coverage,
     /// The units whose functions are missing in the text made from it.
-    pub skeletons: Vec<Skeleton>,
+    pub(crate) skeletons: Vec<Skeleton>,
 }
 
 /// A module whose program has skeleton units.
@@ -151,12 +151,12 @@ impl SymbolStore {
     ///
     /// # Errors
     /// The folder of incoming files does not exist or cannot be written.
-    pub fn incoming_named(&self) -> io::Result<NamedTempFile> {
+    pub(crate) fn incoming_named(&self) -> io::Result<NamedTempFile> {
         NamedTempFile::new_in(&self.incoming)
     }
 
     /// The path of an incoming file. The file stays until it is removed or the server starts.
-    pub fn incoming_path(&self, name: &str) -> PathBuf {
+    pub(crate) fn incoming_path(&self, name: &str) -> PathBuf {
         self.incoming.join(name)
     }
 
@@ -164,7 +164,7 @@ impl SymbolStore {
     ///
     /// # Errors
     /// The folder of incoming files cannot be read.
-    pub fn incoming_bytes(&self, prefix: &str) -> io::Result<u64> {
+    pub(crate) fn incoming_bytes(&self, prefix: &str) -> io::Result<u64> {
         let mut bytes = 0;
         for entry in fs::read_dir(&self.incoming)? {
             let entry = entry?;
@@ -266,7 +266,7 @@ impl SymbolStore {
     ///
     /// # Errors
     /// [`Refused::Bad`] if the bundle is wrong, [`Refused::Storage`] if the disk failed.
-    pub fn take_sources(&self, bundle: Bundle<'_>) -> Result<Taken, Refused> {
+    pub(crate) fn take_sources(&self, bundle: Bundle<'_>) -> Result<Taken, Refused> {
         let Some(folder) = folder_of_id(&self.root, bundle.debug_id) else {
             return Err(Refused::Bad("its manifest has no debug id".to_owned()));
         };
@@ -323,7 +323,7 @@ impl SymbolStore {
     }
 
     /// The source bundles of a debug id, in the order of arrival.
-    pub fn sources(&self, debug_id: &str) -> Vec<Upload> {
+    pub(crate) fn sources(&self, debug_id: &str) -> Vec<Upload> {
         folder_of_id(&self.root, debug_id).map_or(Vec::new(), |folder| sources_in(&folder))
     }
 
@@ -331,7 +331,7 @@ impl SymbolStore {
     ///
     /// # Errors
     /// The folder exists, but cannot be read.
-    pub fn sources_alone(&self) -> io::Result<Vec<String>> {
+    pub(crate) fn sources_alone(&self) -> io::Result<Vec<String>> {
         let is_alone =
             |folder: &Path| folder.join(SOURCES).is_file() && !folder.join(DESCRIPTION).is_file();
         self.ids_where(is_alone)
@@ -342,7 +342,7 @@ impl SymbolStore {
     /// # Errors
     /// The symbol store or the folder of incoming files cannot be written. Only walks that know nothing but the
     /// program are affected.
-    pub fn mark_code(&self, module: &Module) -> io::Result<()> {
+    pub(crate) fn mark_code(&self, module: &Module) -> io::Result<()> {
         let Some(path) = code_path(&self.root, &module.code_id) else {
             return Ok(());
         };
@@ -398,7 +398,7 @@ impl SymbolStore {
     ///
     /// # Errors
     /// The description of the module is damaged, or the symbol store cannot be written.
-    pub fn rename(&self, debug_id: &str, debug_file: &str) -> io::Result<Option<Module>> {
+    pub(crate) fn rename(&self, debug_id: &str, debug_file: &str) -> io::Result<Option<Module>> {
         let (Some(leaf), Some(folder)) =
             (checked_leaf(debug_file), folder_of_id(&self.root, debug_id))
         else {
@@ -422,7 +422,7 @@ impl SymbolStore {
     /// # Errors
     /// The symbol store cannot be written. The module may be removed, but not all of its files; the caller can call
     /// this again.
-    pub fn remove(&self, debug_id: &str) -> io::Result<()> {
+    pub(crate) fn remove(&self, debug_id: &str) -> io::Result<()> {
         let Some(folder) = folder_of_id(&self.root, debug_id) else {
             return Ok(());
         };
@@ -441,7 +441,7 @@ impl SymbolStore {
     }
 
     /// The module of a debug id, in any case.
-    pub fn module(&self, debug_id: &str) -> Option<Module> {
+    pub(crate) fn module(&self, debug_id: &str) -> Option<Module> {
         file::read_module(&folder_of_id(&self.root, debug_id)?).ok()
     }
 
@@ -455,7 +455,7 @@ impl SymbolStore {
     ///
     /// # Errors
     /// The file is missing or cannot be read. Damage in its content shows only while it is read.
-    pub fn open_original(
+    pub(crate) fn open_original(
         &self,
         module: &Module,
         upload: &Upload,
@@ -707,7 +707,7 @@ fn note_of(placed: Placed, module: &Module, checked: &Checked, is_split: bool) -
 }
 
 /// The path under which clients find a module's symbol file.
-pub fn place_of(module: &Module) -> String {
+pub(crate) fn place_of(module: &Module) -> String {
     let file = symbol_file_name(&module.debug_file);
     format!("{}/{}/{file}", module.debug_file, module.debug_id)
 }

@@ -105,7 +105,7 @@ pub(super) const PACKED: [(&[u8], Packing); 4] = [
 const ZIP: &[u8] = b"PK\x03\x04";
 
 /// Whether bytes start like a compressed file that [`unpack`] can read. Four bytes are enough.
-pub fn is_packed(start: &[u8]) -> bool {
+pub(crate) fn is_packed(start: &[u8]) -> bool {
     let begins = |magic: &[u8]| start.len() >= 3 && start.starts_with(&magic[..magic.len().min(4)]);
     begins(ZIP) || PACKED.iter().any(|(magic, _)| begins(magic))
 }
@@ -184,7 +184,7 @@ impl Packing {
 ///
 /// # Errors
 /// [`Refused::Bad`] if the body is damaged or too large, [`Refused::Storage`] if a file failed.
-pub fn inflate(mut input: File, output: &mut File, bounds: Bounds) -> Result<(), Refused> {
+pub(crate) fn inflate(mut input: File, output: &mut File, bounds: Bounds) -> Result<(), Refused> {
     let received = input.metadata().map_err(Refused::Storage)?.len();
     input.rewind().map_err(Refused::Storage)?;
     let budget = Budget::new(bounds, received);

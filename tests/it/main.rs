@@ -1,6 +1,8 @@
 //! Tests of features from the outside, in one binary: they use the program, and the library as a client
 //! would.
 
+#![allow(unreachable_pub, reason = "nothing outside uses a test")]
+
 mod access;
 mod architecture;
 mod browser;

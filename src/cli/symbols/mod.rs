@@ -17,7 +17,7 @@ use super::common::Common;
 use super::remote::Remote;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
 }

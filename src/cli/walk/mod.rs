@@ -15,7 +15,7 @@ use crate::stackwalk::{
 use crate::symbols::SymbolDirs;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The minidump
     dump: PathBuf,
     /// Folder with Breakpad symbols in the layout of a symbol server; can be repeated
@@ -32,7 +32,7 @@ pub struct Args {
 
 /// Started by a server's worker, never by hand: see `stackwalk::WalkerOptions`.
 #[derive(clap::Args)]
-pub struct WalkerArgs {
+pub(crate) struct WalkerArgs {
     /// A folder of Breakpad symbols; may be repeated
     #[arg(long = "symbols", value_name = "DIR")]
     symbols: Vec<PathBuf>,
@@ -73,7 +73,7 @@ pub struct WalkerArgs {
 
 /// Started by a server, never by hand: see `stackwalk::Namer`.
 #[derive(clap::Args)]
-pub struct NamerArgs {
+pub(crate) struct NamerArgs {
     /// A folder of symbols; may be repeated
     #[arg(long = "symbols", value_name = "DIR")]
     symbols: Vec<PathBuf>,
@@ -83,7 +83,7 @@ pub struct NamerArgs {
 }
 
 /// Walks one dump in this process, without limits.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let name = args.dump.display().to_string();
     let dump = std::fs::read(&args.dump).with_context(|| name.clone())?;
     for folder in args.symbols.iter().filter(|folder| !folder.is_dir()) {
@@ -118,7 +118,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Serves walks on stdin and stdout until stdin ends.
-pub fn run_walker(args: WalkerArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_walker(args: WalkerArgs) -> anyhow::Result<ExitCode> {
     let settings = WalkerSettings {
         symbols: args.symbols,
         heap_bytes: args.heap_bytes,
@@ -145,7 +145,7 @@ pub fn run_walker(args: WalkerArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Answers requests about addresses: reads stdin, writes stdout.
-pub fn run_namer(args: NamerArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_namer(args: NamerArgs) -> anyhow::Result<ExitCode> {
     let (input, output) = (io::stdin().lock(), io::stdout().lock());
     stackwalk::serve_names(args.symbols, args.mapped, input, output).context("namer")?;
     Ok(ExitCode::SUCCESS)

@@ -5,7 +5,7 @@ use crate::fields::version::VersionKey;
 
 /// A value that is counted. Sorts like the answer does for values with the same count.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Key {
+pub(crate) enum Key {
     Text(Box<str>),
     /// A value of a column of numbers, or the start of a histogram's interval as a float or date.
     Number(u64),
@@ -13,11 +13,11 @@ pub enum Key {
 
 /// A value that is listed.
 #[derive(Debug)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     /// Position of the listed value that contains it, in the list of the parent facet.
-    pub parent: u32,
-    pub key: Key,
-    pub count: u64,
+    pub(crate) parent: u32,
+    pub(crate) key: Key,
+    pub(crate) count: u64,
 }
 
 impl Bucket {
@@ -32,6 +32,6 @@ impl Bucket {
 }
 
 /// The sort key of a text in a field of versions. Equal keys sort by the text.
-pub fn version(kind: Kind, text: &str) -> Option<VersionKey> {
+pub(crate) fn version(kind: Kind, text: &str) -> Option<VersionKey> {
     (kind == Kind::Version).then(|| VersionKey::new(text))
 }

@@ -15,17 +15,17 @@ use crate::query::{Facet, FacetNode, Query};
 pub(super) const ENTRY_BYTES: usize = 48;
 
 /// A facet of the query.
-pub struct Node<'q> {
-    pub facet: &'q Facet,
+pub(crate) struct Node<'q> {
+    pub(crate) facet: &'q Facet,
     pub(super) parent: Option<usize>,
     pub(super) level: usize,
-    pub children: Vec<usize>,
+    pub(crate) children: Vec<usize>,
     pub(super) counts: Counts,
     /// The listed values, sorted by parent and then as in the answer.
-    pub listed: Vec<Bucket>,
+    pub(crate) listed: Vec<Bucket>,
     pub(super) listed_bytes: usize,
     /// One set per parent, if distinct values are counted.
-    pub unique: Vec<Unique>,
+    pub(crate) unique: Vec<Unique>,
     pub(super) unique_bytes: isize,
     /// A value that occurred several times in a row, not yet added to `counts`.
     run: Option<((u32, u64), u64)>,
@@ -40,15 +40,15 @@ pub(super) enum Counts {
 }
 
 /// The facets of one query.
-pub struct Counting<'q> {
-    pub nodes: Vec<Node<'q>>,
-    pub top: Vec<usize>,
+pub(crate) struct Counting<'q> {
+    pub(crate) nodes: Vec<Node<'q>>,
+    pub(crate) top: Vec<usize>,
     pub(super) size: usize,
     pub(super) interner: Interner,
 }
 
 impl<'q> Counting<'q> {
-    pub fn new(query: &'q Query) -> Self {
+    pub(crate) fn new(query: &'q Query) -> Self {
         let mut nodes = Vec::new();
         let top = match query.facets_size {
             0 => Vec::new(),
@@ -63,7 +63,7 @@ impl<'q> Counting<'q> {
     }
 
     /// Number of levels of nested facets.
-    pub fn levels(&self) -> usize {
+    pub(crate) fn levels(&self) -> usize {
         self.nodes
             .iter()
             .map(|node| node.level + 1)
@@ -72,7 +72,7 @@ impl<'q> Counting<'q> {
     }
 
     /// Memory of all counts and listed values.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let nodes = self.nodes.iter().map(|node| {
             let counts = match &node.counts {
                 Counts::Top(top) => top.bytes(),

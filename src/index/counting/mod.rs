@@ -20,6 +20,6 @@ mod tally;
 mod top;
 mod values;
 
-pub use bucket::{Bucket, Key};
-pub use counts::Counting;
-pub use part::Part;
+pub(crate) use bucket::{Bucket, Key};
+pub(crate) use counts::Counting;
+pub(crate) use part::Part;

@@ -15,7 +15,7 @@ use crate::index::error::IndexError;
 use crate::index::unique::KeyHash;
 
 /// The facets of a level in one segment.
-pub struct Part {
+pub(crate) struct Part {
     /// The facets around those that are counted, outer ones first.
     above: Vec<Above>,
     pub(super) counted: Vec<Counted>,
@@ -45,7 +45,7 @@ pub(super) struct Counted {
 
 impl Counting<'_> {
     /// Prepares the facets of a level for a segment.
-    pub fn open(
+    pub(crate) fn open(
         &self,
         level: usize,
         segment: &SegmentReader,
@@ -124,7 +124,7 @@ impl Counting<'_> {
 
 impl Part {
     /// Counts a block of documents.
-    pub fn count(
+    pub(crate) fn count(
         &mut self,
         docs: &[u32],
         counting: &mut Counting,

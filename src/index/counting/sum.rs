@@ -15,7 +15,7 @@ use crate::query::Facet;
 
 impl Counting<'_> {
     /// Adds the counts of a segment.
-    pub fn add(&mut self, part: Part, running: &Running) -> Result<(), IndexError> {
+    pub(crate) fn add(&mut self, part: Part, running: &Running) -> Result<(), IndexError> {
         for counted in part.counted {
             let node = &mut self.nodes[counted.node];
             match (counted.tally, counted.column) {
@@ -84,7 +84,7 @@ impl Counting<'_> {
     }
 
     /// Selects the values of a level that are listed.
-    pub fn keep(&mut self, level: usize, running: &Running) -> Result<(), IndexError> {
+    pub(crate) fn keep(&mut self, level: usize, running: &Running) -> Result<(), IndexError> {
         for at in 0..self.nodes.len() {
             if self.nodes[at].level != level {
                 continue;

@@ -22,7 +22,7 @@ const LOOK_UP: usize = 8;
 
 /// Counts of the entries of each segment's dictionary.
 #[derive(Default)]
-pub struct Top {
+pub(crate) struct Top {
     segments: Vec<(TextColumn, Vec<u32>)>,
 }
 
@@ -54,13 +54,13 @@ impl Sums<'_> {
 }
 
 impl Top {
-    pub fn add(&mut self, column: TextColumn, counts: Vec<u32>) {
+    pub(crate) fn add(&mut self, column: TextColumn, counts: Vec<u32>) {
         if counts.iter().any(|count| *count > 0) {
             self.segments.push((column, counts));
         }
     }
 
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.segments
             .iter()
             .map(|(_, counts)| 4 * counts.len())
@@ -69,7 +69,7 @@ impl Top {
 
     /// The first `size` texts by count. Equal counts are sorted by text, or as versions. The search already
     /// uses `held` bytes.
-    pub fn finish(
+    pub(crate) fn finish(
         &self,
         kind: Kind,
         size: usize,

@@ -9,11 +9,15 @@ use crate::pages::shown;
 use crate::web::{Params, WebError};
 
 /// The choice for systems and process types that are not listed.
-pub const OTHER: &str = "other";
+pub(crate) const OTHER: &str = "other";
 /// Maximum number of versions in a form.
-pub const VERSIONS_MAX: usize = 12;
+pub(crate) const VERSIONS_MAX: usize = 12;
 
-pub fn one_of(params: &Params, param: &str, accepted: &[u32]) -> Result<Option<u32>, WebError> {
+pub(crate) fn one_of(
+    params: &Params,
+    param: &str,
+    accepted: &[u32],
+) -> Result<Option<u32>, WebError> {
     let Some(text) = params.get(param) else {
         return Ok(None);
     };
@@ -25,10 +29,10 @@ pub fn one_of(params: &Params, param: &str, accepted: &[u32]) -> Result<Option<u
 }
 
 /// The words that a parameter accepts, each with its label in forms.
-pub type Words = [(&'static str, &'static str)];
+pub(crate) type Words = [(&'static str, &'static str)];
 
 /// The word in a parameter. If the parameter is missing, the first word.
-pub fn word(params: &Params, param: &str, words: &Words) -> Result<&'static str, WebError> {
+pub(crate) fn word(params: &Params, param: &str, words: &Words) -> Result<&'static str, WebError> {
     let Some(text) = params.get(param) else {
         return Ok(words.first().map_or("", |(word, _)| word));
     };
@@ -40,7 +44,7 @@ pub fn word(params: &Params, param: &str, words: &Words) -> Result<&'static str,
 }
 
 /// A control that selects a word.
-pub fn words(title: &str, param: &str, words: &Words, chosen: &str) -> Markup {
+pub(crate) fn words(title: &str, param: &str, words: &Words, chosen: &str) -> Markup {
     html! {
         label { (title) select name=(param) {
             @for (word, text) in words { (option(word, text, *word == chosen)) }
@@ -49,7 +53,7 @@ pub fn words(title: &str, param: &str, words: &Words, chosen: &str) -> Markup {
 }
 
 /// Reads a system. Accepts its usual name and its name in the field `platform`.
-pub fn system(params: &Params) -> Result<Option<&'static str>, WebError> {
+pub(crate) fn system(params: &Params) -> Result<Option<&'static str>, WebError> {
     let Some(text) = params.get(name::PLATFORM) else {
         return Ok(None);
     };
@@ -71,17 +75,21 @@ pub fn system(params: &Params) -> Result<Option<&'static str>, WebError> {
     }
 }
 
-pub fn refused(param: &str, text: &str, accepted: &[impl std::borrow::Borrow<str>]) -> WebError {
+pub(crate) fn refused(
+    param: &str,
+    text: &str,
+    accepted: &[impl std::borrow::Borrow<str>],
+) -> WebError {
     let accepted = accepted.join(", ");
     WebError::bad(param, format!("{param} is {text:?}; accepted: {accepted}"))
 }
 
-pub fn option(value: &str, text: &str, is_selected: bool) -> Markup {
+pub(crate) fn option(value: &str, text: &str, is_selected: bool) -> Markup {
     html! { option value=(value) selected[is_selected] { (text) } }
 }
 
 /// The crashes on a system with this usual name.
-pub fn on_system(scope: &Scope, system: &str) -> Scope {
+pub(crate) fn on_system(scope: &Scope, system: &str) -> Scope {
     match SYSTEMS.iter().find(|(label, _)| *label == system) {
         Some((_, platform)) => scope.with(name::PLATFORM, platform),
         None => SYSTEMS.iter().fold(scope.clone(), |scope, (_, platform)| {
@@ -91,7 +99,7 @@ pub fn on_system(scope: &Scope, system: &str) -> Scope {
 }
 
 /// A control that selects a system.
-pub fn systems(chosen: Option<&str>) -> Markup {
+pub(crate) fn systems(chosen: Option<&str>) -> Markup {
     html! {
         label { "System" select name=(name::PLATFORM) {
             (option("", "any", chosen.is_none()))
@@ -103,7 +111,7 @@ pub fn systems(chosen: Option<&str>) -> Markup {
 }
 
 /// Check boxes for versions. Includes the versions in the URL, even unknown ones.
-pub fn versions(offered: &[&str], chosen: &[String]) -> Markup {
+pub(crate) fn versions(offered: &[&str], chosen: &[String]) -> Markup {
     let mut versions = offered.to_vec();
     for version in chosen {
         if !versions.contains(&version.as_str()) {

@@ -15,22 +15,22 @@ use crate::query::{Facet, Interval};
 use crate::web::{Request, WebError};
 
 /// Number of days in a chart.
-pub const CHART_DAYS: i64 = 14;
+pub(crate) const CHART_DAYS: i64 = 14;
 
 /// If a range has more days than this, one bar is one week.
 const BARS_MAX: i64 = 62;
 
 /// The range of dates of a chart.
 #[derive(Clone, Copy)]
-pub struct Range {
-    pub from: Timestamp,
+pub(crate) struct Range {
+    pub(crate) from: Timestamp,
     /// The last millisecond of the range.
-    pub to: Timestamp,
+    pub(crate) to: Timestamp,
 }
 
 impl Range {
     /// A range of whole days. The last one is today.
-    pub fn days(days: i64, now: Timestamp) -> Self {
+    pub(crate) fn days(days: i64, now: Timestamp) -> Self {
         let first = Timestamp::from_ms(now.ms() - (days - 1) * DAY_MS);
         Self {
             from: Interval::Day.floor(first),
@@ -38,7 +38,7 @@ impl Range {
         }
     }
 
-    pub fn interval(self) -> (Interval, i64) {
+    pub(crate) fn interval(self) -> (Interval, i64) {
         if self.to.ms_since(self.from) > BARS_MAX * DAY_MS {
             (Interval::Week, 7 * DAY_MS)
         } else {
@@ -47,7 +47,7 @@ impl Range {
     }
 
     /// The start of each bar.
-    pub fn starts(self) -> impl Iterator<Item = Timestamp> {
+    pub(crate) fn starts(self) -> impl Iterator<Item = Timestamp> {
         let (interval, length_ms) = self.interval();
         let first = interval.floor(self.from).ms();
         (0..)
@@ -56,7 +56,7 @@ impl Range {
     }
 
     /// The name of each bar, and the crashes in it.
-    pub fn bars(self, scope: &Scope) -> Vec<(String, Scope)> {
+    pub(crate) fn bars(self, scope: &Scope) -> Vec<(String, Scope)> {
         let length_ms = self.interval().1;
         let bar = |start: Timestamp| {
             let end = Timestamp::from_ms(start.ms() + length_ms);
@@ -66,7 +66,7 @@ impl Range {
     }
 
     /// The unit of a bar, for a sentence.
-    pub fn each(self) -> &'static str {
+    pub(crate) fn each(self) -> &'static str {
         match self.interval().0 {
             Interval::Week => "week",
             _ => "day",
@@ -74,7 +74,7 @@ impl Range {
     }
 
     /// The unit of a bar, for a table heading.
-    pub fn bar(self) -> &'static str {
+    pub(crate) fn bar(self) -> &'static str {
         match self.interval().0 {
             Interval::Week => "Week of",
             _ => "Day",
@@ -83,7 +83,7 @@ impl Range {
 }
 
 /// Counts the crashes of a scope by day and value of the field.
-pub fn chart(
+pub(crate) fn chart(
     app: &App,
     request: &Request,
     scope: &Scope,

@@ -5,10 +5,10 @@
 //! - `chart`: draws bars and lines. `split`: counts split by the values of a field, as a chart.
 //! - `controls`: the inputs of a page's form. `rule_form`: the form that adds a site rule about a signature.
 
-pub mod chart;
-pub mod controls;
-pub mod daily;
-pub mod ranking;
-pub mod rule_form;
-pub mod scope;
-pub mod split;
+pub(crate) mod chart;
+pub(crate) mod controls;
+pub(crate) mod daily;
+pub(crate) mod ranking;
+pub(crate) mod rule_form;
+pub(crate) mod scope;
+pub(crate) mod split;

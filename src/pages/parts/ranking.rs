@@ -8,7 +8,7 @@ use crate::index::{FacetBucket, SearchResult};
 use crate::pages::text_of;
 
 /// Systems with their own column: usual name, and name in the field `platform`.
-pub const SYSTEMS: [(&str, &str); 3] = [
+pub(crate) const SYSTEMS: [(&str, &str); 3] = [
     ("Windows", "Windows NT"),
     ("macOS", "Mac OS X"),
     ("Linux", "Linux"),
@@ -17,29 +17,29 @@ pub const SYSTEMS: [(&str, &str); 3] = [
 const MOVE_MIN: i64 = 5;
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
-    pub rank: usize,
-    pub movement: Movement,
-    pub signature: String,
-    pub count: u64,
+pub(crate) struct Row {
+    pub(crate) rank: usize,
+    pub(crate) movement: Movement,
+    pub(crate) signature: String,
+    pub(crate) count: u64,
     /// Percentage of all crashes.
-    pub share: f64,
+    pub(crate) share: f64,
     /// Difference in percentage points to the period before; `None` if that period has no crash.
-    pub difference: Option<f64>,
+    pub(crate) difference: Option<f64>,
     /// Counts in the order of [`SYSTEMS`], then all others.
-    pub systems: [u64; 4],
+    pub(crate) systems: [u64; 4],
     /// Number of distinct installation times.
-    pub installs: u64,
-    pub startup_crashes: u64,
+    pub(crate) installs: u64,
+    pub(crate) startup_crashes: u64,
     /// Crashes within the first minute.
-    pub early_crashes: u64,
-    pub gc_crashes: u64,
+    pub(crate) early_crashes: u64,
+    pub(crate) gc_crashes: u64,
     /// The verdict of more than half of the crashes, and of how many.
-    pub verdict: Option<(String, u64)>,
+    pub(crate) verdict: Option<(String, u64)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Movement {
+pub(crate) enum Movement {
     /// The signature had no crash in the period before.
     New,
     /// Number of ranks gained; negative if lost.
@@ -54,7 +54,7 @@ impl Movement {
     }
 
     /// True if the change is large enough to be shown.
-    pub fn is_notable(self) -> bool {
+    pub(crate) fn is_notable(self) -> bool {
         match self {
             Self::New => true,
             Self::By(places) => places.abs() >= MOVE_MIN,
@@ -63,14 +63,14 @@ impl Movement {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StartUp {
+pub(crate) enum StartUp {
     Never,
     Some,
     All,
 }
 
 impl Row {
-    pub fn start_up(&self) -> StartUp {
+    pub(crate) fn start_up(&self) -> StartUp {
         match self.startup_crashes {
             0 => StartUp::Never,
             n if n < self.count => StartUp::Some,
@@ -79,14 +79,14 @@ impl Row {
     }
 
     /// True if more than half of the crashes were in the first minute.
-    pub fn is_soon_after_start(&self) -> bool {
+    pub(crate) fn is_soon_after_start(&self) -> bool {
         self.early_crashes * 2 > self.count
     }
 }
 
 /// Ranks the signatures of a period. `before` has the signatures of the equal period before, `early` those
 /// of crashes in the first minute.
-pub fn rank(now: &SearchResult, before: &SearchResult, early: &[FacetBucket]) -> Vec<Row> {
+pub(crate) fn rank(now: &SearchResult, before: &SearchResult, early: &[FacetBucket]) -> Vec<Row> {
     let signatures = |result: &SearchResult| -> Vec<(String, u64)> {
         result
             .facets
@@ -141,7 +141,7 @@ fn common_verdict(bucket: &FacetBucket) -> Option<(String, u64)> {
 }
 
 /// Percentage; 0 if `whole` is 0.
-pub fn share(part: u64, whole: u64) -> f64 {
+pub(crate) fn share(part: u64, whole: u64) -> f64 {
     match whole {
         0 => 0.0,
         _ => part as f64 * 100.0 / whole as f64,
@@ -153,12 +153,12 @@ fn share_before(count: Option<u64>, total: u64) -> Option<f64> {
 }
 
 /// `14.2 %`
-pub fn share_text(share: f64) -> String {
+pub(crate) fn share_text(share: f64) -> String {
     format!("{share:.1}\u{a0}%")
 }
 
 /// `+2.10`, `−0.40`, `0.00`
-pub fn difference_text(points: f64) -> String {
+pub(crate) fn difference_text(points: f64) -> String {
     let text = format!("{:.2}", points.abs());
     match points {
         _ if text == "0.00" => text,

@@ -6,14 +6,14 @@ use crate::fields::name;
 use crate::signature::{OWNERS, Owner};
 
 /// The kinds of rules: the value in the form, its text there, and the words between the two sides of the rule.
-pub const KINDS: [(&str, &str, &str); 3] = [
+pub(crate) const KINDS: [(&str, &str, &str); 3] = [
     ("merge", "merge into", " => "),
     ("rename", "rename to", " => "),
     ("split", "split by annotation", " by "),
 ];
 
 /// The form on the page of a signature.
-pub fn panel(signature: &str, product: Option<&str>) -> Markup {
+pub(crate) fn panel(signature: &str, product: Option<&str>) -> Markup {
     html! {
         section.panel id="rule" {
             header { h2 { "Merge, rename or split" } span.muted.small { "you see what changes before it is saved" } }
@@ -39,7 +39,7 @@ pub fn panel(signature: &str, product: Option<&str>) -> Markup {
 }
 
 /// The form for a module: whose code it is, in one product or in all.
-pub fn of_module(module: &str, product: &str, owner: Owner) -> Markup {
+pub(crate) fn of_module(module: &str, product: &str, owner: Owner) -> Markup {
     html! {
         form.inline method="post" action="/signatures/rule" {
             input type="hidden" name="module" value=(module);

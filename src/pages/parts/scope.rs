@@ -12,14 +12,14 @@ use crate::web::{Params, Request, WebError};
 
 /// Conditions of a search.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Scope {
+pub(crate) struct Scope {
     filters: Vec<Filter>,
     text: Option<String>,
 }
 
 impl Scope {
     /// The conditions of a query, including both bounds of the date.
-    pub fn of(query: &Query) -> Self {
+    pub(crate) fn of(query: &Query) -> Self {
         Self {
             filters: query.filters.clone(),
             text: query.text.clone(),
@@ -27,7 +27,7 @@ impl Scope {
     }
 
     /// Adds a condition.
-    pub fn when(&self, filter: Filter) -> Self {
+    pub(crate) fn when(&self, filter: Filter) -> Self {
         let mut scope = self.clone();
         scope.filters.push(filter);
         scope
@@ -35,48 +35,48 @@ impl Scope {
 
     /// Adds the condition that a field has this value. A second value of the same field is an alternative. An
     /// empty value is no condition.
-    pub fn with(&self, field: &'static str, value: &str) -> Self {
+    pub(crate) fn with(&self, field: &'static str, value: &str) -> Self {
         self.with_field(FieldRef::of(field), value)
     }
 
     /// The same for any field of the catalogue.
-    pub fn with_field(&self, field: FieldRef, value: &str) -> Self {
+    pub(crate) fn with_field(&self, field: FieldRef, value: &str) -> Self {
         equal(field, value).map_or_else(|| self.clone(), |filter| self.when(filter))
     }
 
     /// Adds the condition that a field does not have this value.
-    pub fn except(&self, field: &'static str, value: &str) -> Self {
+    pub(crate) fn except(&self, field: &'static str, value: &str) -> Self {
         equal(FieldRef::of(field), value)
             .map_or_else(|| self.clone(), |filter| self.when(filter.negated()))
     }
 
     /// Adds the condition that a field has no value.
-    pub fn lacking(&self, field: FieldRef) -> Self {
+    pub(crate) fn lacking(&self, field: FieldRef) -> Self {
         self.when(Filter::new(field, Op::Null, Operand::None))
     }
 
     /// Adds the condition that a field is true.
-    pub fn is_true(&self, field: &'static str) -> Self {
+    pub(crate) fn is_true(&self, field: &'static str) -> Self {
         self.when(Filter::new(FieldRef::of(field), Op::True, Operand::None))
     }
 
-    pub fn at_least(&self, field: &'static str, bound: impl Into<Operand>) -> Self {
+    pub(crate) fn at_least(&self, field: &'static str, bound: impl Into<Operand>) -> Self {
         self.when(Filter::new(FieldRef::of(field), Op::AtLeast, bound.into()))
     }
 
-    pub fn below(&self, field: &'static str, bound: impl Into<Operand>) -> Self {
+    pub(crate) fn below(&self, field: &'static str, bound: impl Into<Operand>) -> Self {
         self.when(Filter::new(FieldRef::of(field), Op::Below, bound.into()))
     }
 
     /// Removes all conditions on a field.
-    pub fn without(&self, field: &str) -> Self {
+    pub(crate) fn without(&self, field: &str) -> Self {
         let mut scope = self.clone();
         scope.filters.retain(|filter| !filter.is_on(field));
         scope
     }
 
     /// Crashes at or after `from` and before `to`.
-    pub fn between(&self, from: Timestamp, to: Timestamp) -> Self {
+    pub(crate) fn between(&self, from: Timestamp, to: Timestamp) -> Self {
         self.at_least(name::DATE, from).below(name::DATE, to)
     }
 
@@ -90,12 +90,12 @@ impl Scope {
     }
 
     /// The URL of the search page with these conditions.
-    pub fn search(&self) -> String {
+    pub(crate) fn search(&self) -> String {
         format!("/search/?{}", Params(self.params()).to_query())
     }
 
     /// The URL of the page of one signature with these conditions.
-    pub fn signature_page(&self, signature: &str) -> String {
+    pub(crate) fn signature_page(&self, signature: &str) -> String {
         let mut params = vec![(name::SIGNATURE.to_owned(), signature.to_owned())];
         params.extend(self.without(name::SIGNATURE).params());
         format!("/signature/?{}", Params(params).to_query())
@@ -105,7 +105,7 @@ impl Scope {
     ///
     /// # Errors
     /// 400 if the range of dates is too long.
-    pub fn query(&self, app: &App, request: &Request) -> Result<Query, WebError> {
+    pub(crate) fn query(&self, app: &App, request: &Request) -> Result<Query, WebError> {
         let (filters, text) = (self.filters.iter().cloned(), self.text.clone());
         let sees_protected = request.sees_protected();
         Ok(Query::of(filters, text, app.clock.now(), sees_protected)?)
@@ -118,24 +118,24 @@ fn equal(field: FieldRef, value: &str) -> Option<Filter> {
 }
 
 /// The URL of the page with signatures like this one.
-pub fn alike_page(signature: &str) -> String {
+pub(crate) fn alike_page(signature: &str) -> String {
     let params = Params(vec![(name::SIGNATURE.into(), signature.into())]);
     format!("/signature/alike/?{}", params.to_query())
 }
 
 /// The text of the condition that a field has this value, as a parameter of a search.
-pub fn condition(catalogue: &Catalogue, field: &str, value: &str) -> String {
+pub(crate) fn condition(catalogue: &Catalogue, field: &str, value: &str) -> String {
     let filter = FieldRef::find(catalogue, field).and_then(|field| equal(field, value));
     filter.map_or_else(|| value.to_owned(), |filter| filter.value_text())
 }
 
 /// The start of an interval in a histogram of dates.
-pub fn moment(bucket: &FacetBucket) -> Option<Timestamp> {
+pub(crate) fn moment(bucket: &FacetBucket) -> Option<Timestamp> {
     bucket.term.as_str().and_then(Timestamp::parse_rfc3339)
 }
 
 /// Converts the parameters of a page to those of SuperSearch: days become bounds of the date.
-pub fn to_filters(params: &Params) -> Result<Vec<(String, String)>, WebError> {
+pub(crate) fn to_filters(params: &Params) -> Result<Vec<(String, String)>, WebError> {
     let mut filters = Vec::new();
     for (name, value) in params.0.iter().filter(|(_, value)| !value.is_empty()) {
         match name.as_str() {
@@ -152,12 +152,12 @@ pub fn to_filters(params: &Params) -> Result<Vec<(String, String)>, WebError> {
 }
 
 /// True if a parameter of a page is a day that limits the date.
-pub fn is_day(name: &str) -> bool {
+pub(crate) fn is_day(name: &str) -> bool {
     matches!(name, "from" | "to")
 }
 
 /// The condition on the date for a day. The whole last day is included.
-pub fn day_bound(name: &str, text: &str) -> Result<String, String> {
+pub(crate) fn day_bound(name: &str, text: &str) -> Result<String, String> {
     let day = Date::parse(text, format_description!("[year]-[month]-[day]"))
         .map_err(|_| format!("{text:?} is not a date; use the form 2026-11-22"))?;
     match name {

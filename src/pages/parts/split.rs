@@ -4,24 +4,24 @@ use super::chart::{Bar, Series, Stack};
 use super::scope::Scope;
 use crate::fields;
 
-pub struct Split<'a, Count, Total> {
-    pub title: String,
+pub(crate) struct Split<'a, Count, Total> {
+    pub(crate) title: String,
     /// The unit of a bar, for the table.
-    pub bar: &'static str,
+    pub(crate) bar: &'static str,
     /// The name of each bar, and the crashes in it.
-    pub bars: Vec<(String, Scope)>,
+    pub(crate) bars: Vec<(String, Scope)>,
     /// The name of a built-in field.
-    pub field: &'static str,
+    pub(crate) field: &'static str,
     /// Values with their own series: as shown, and as in the field.
-    pub values: Vec<(&'a str, &'a str)>,
+    pub(crate) values: Vec<(&'a str, &'a str)>,
     /// The number of crashes in a bar with this value.
-    pub count: Count,
+    pub(crate) count: Count,
     /// The number of all crashes in a bar.
-    pub total: Total,
+    pub(crate) total: Total,
 }
 
 /// Crashes with none of the values form the last series.
-pub fn split<Count, Total>(from: Split<Count, Total>) -> Stack
+pub(crate) fn split<Count, Total>(from: Split<Count, Total>) -> Stack
 where
     Count: Fn(usize, &str) -> u64,
     Total: Fn(usize) -> u64,

@@ -14,7 +14,7 @@ const HANDLES_MAX: usize = 1_000;
 const MAC_RECORDS_MAX: usize = 50;
 
 /// Why the crash happened, as derived from the instruction and the registers.
-pub fn analysis(walk: &Walk) -> Markup {
+pub(crate) fn analysis(walk: &Walk) -> Markup {
     let info = &walk.crash_info;
     let accesses = info.memory_accesses.as_deref().unwrap_or_default();
     let has_some = info.instruction.is_some()
@@ -121,7 +121,7 @@ fn soft_errors(walk: &Walk) -> Option<&Value> {
 }
 
 /// Messages of the system and of the dump writer, and the open handles of the process.
-pub fn process(walk: &Walk) -> Markup {
+pub(crate) fn process(walk: &Walk) -> Markup {
     let limits = list_of(walk.proc_limits.as_ref(), "limits");
     let handles = walk.handles.as_ref().and_then(Value::as_array);
     let mac = list_of(walk.mac_crash_info.as_ref(), "records");

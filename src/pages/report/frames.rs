@@ -46,7 +46,7 @@ fn is_system(module: Option<&str>, function: Option<&str>) -> bool {
 
 /// The frames of a thread, innermost first. Inlined calls are above the frame that contains them. `crashed`
 /// highlights the innermost frame.
-pub fn frames(thread: &Thread, crashed: bool) -> Markup {
+pub(crate) fn frames(thread: &Thread, crashed: bool) -> Markup {
     let more = thread.frames.len().saturating_sub(FRAMES_MAX);
     html! {
         ol.stack {

@@ -38,7 +38,11 @@ const REFRESH_S: u32 = 2;
 /// 400 if the URL has no crash id, 404 if the crash does not exist, 503 while the store cannot be read or a
 /// deferred crash cannot be requested, 500 if the row of this crash is damaged. Other damage is shown on the
 /// page.
-pub fn report(app: &App, request: &Request, captures: &Captures) -> Result<Response, WebError> {
+pub(crate) fn report(
+    app: &App,
+    request: &Request,
+    captures: &Captures,
+) -> Result<Response, WebError> {
     let id = captured_id(captures)?;
     if captures.get("crash_id") != id.to_string() {
         return Ok(Response::see_other(&report_path(id)));
@@ -83,7 +87,7 @@ fn is_prefetch(request: &Request) -> bool {
 /// # Errors
 /// 400 if the URL has no crash id, 404 if the crash does not exist, 503 while the store cannot be written,
 /// 500 if this crash is damaged.
-pub fn reprocess(app: &App, _: &Request, captures: &Captures) -> Result<Response, WebError> {
+pub(crate) fn reprocess(app: &App, _: &Request, captures: &Captures) -> Result<Response, WebError> {
     let id = captured_id(captures)?;
     match app.store.prioritize(id)? {
         Prioritized::Queued => Ok(Response::see_other(&report_path(id))),

@@ -25,7 +25,7 @@ const COLUMNS: [&str; 7] = [
 /// # Errors
 /// 400 for any invalid parameter, because a feed reader cannot show what is wrong, and if the search exceeds
 /// its limits. 503 while the index cannot answer.
-pub fn feed(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn feed(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let params = &request.query;
     let asked = Asked::read(app, request, params)?;
     if let Some(problem) = asked.problems.into_iter().next() {

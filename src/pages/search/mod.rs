@@ -5,10 +5,10 @@
 //! `page` counts from 1. `add_field`, `add_op` and `add_value` are one additional condition. A parameter
 //! that cannot be read is reported at its control. The rest of the search runs nevertheless.
 
-pub mod feed;
+pub(crate) mod feed;
 mod form;
 mod results;
-pub mod saved;
+pub(crate) mod saved;
 
 use maud::{Markup, html};
 
@@ -78,7 +78,7 @@ struct Asked {
 /// 400 if the search exceeds its limits or has too many invalid parameters, 503 while the store or the index
 /// cannot answer, 500 if stored data is damaged. A few invalid parameters are not an error, but a page with
 /// status 400 that explains them.
-pub fn search(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn search(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let params = &request.query;
     if let Some(id) = params
         .get("q")

@@ -18,7 +18,7 @@ const SAVED_MAX: usize = 200;
 /// # Errors
 /// 400 if the name or the search is invalid or the caller has too many saved searches, 403 if the caller has
 /// no account, 503 while the store cannot be written, 500 if stored data is damaged.
-pub fn save(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn save(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let owner = owner(request)?;
     let form = request.form();
     let name = form.get("name").unwrap_or_default().trim();
@@ -64,7 +64,7 @@ pub fn save(app: &App, request: &Request, _: &Captures) -> Result<Response, WebE
 /// # Errors
 /// 400 if there is no such search, 403 if it belongs to another user or the caller has no account, 503 while
 /// the store cannot be written, 500 if stored data is damaged.
-pub fn remove(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
+pub(crate) fn remove(app: &App, request: &Request, _: &Captures) -> Result<Response, WebError> {
     let owner = owner(request)?;
     let form = request.form();
     let id = form.number("id", 0_u64..)?;

@@ -21,7 +21,11 @@ pub(super) use syscalls::{Restrictions, restrict};
 ///
 /// # Errors
 /// A limit cannot be set. The process must end before it reads data from outside.
-pub fn confine_converter(heap_bytes: u64, file_bytes: u64, cpu_seconds: u64) -> io::Result<()> {
+pub(crate) fn confine_converter(
+    heap_bytes: u64,
+    file_bytes: u64,
+    cpu_seconds: u64,
+) -> io::Result<()> {
     set_limits(&Limits {
         heap_bytes: Some(heap_bytes),
         // The file is mapped, so it counts as address space and not as heap.

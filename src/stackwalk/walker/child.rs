@@ -17,29 +17,29 @@ use crate::symbols::{Bounds, SymbolDirs};
 
 /// The settings that a walker gets on its command line. `None` means no limit.
 #[derive(Debug, Clone)]
-pub struct WalkerSettings {
+pub(crate) struct WalkerSettings {
     /// Symbol folders. The first one that has a file wins.
-    pub symbols: Vec<PathBuf>,
+    pub(crate) symbols: Vec<PathBuf>,
     /// Private memory, in bytes.
-    pub heap_bytes: Option<u64>,
+    pub(crate) heap_bytes: Option<u64>,
     /// Address space, in bytes. It must exceed `heap_bytes` by the size of the program and its mappings.
-    pub address_bytes: Option<u64>,
+    pub(crate) address_bytes: Option<u64>,
     /// CPU time per dump, in seconds.
-    pub cpu_seconds: Option<u64>,
+    pub(crate) cpu_seconds: Option<u64>,
     /// JSON per dump, in bytes.
-    pub output_bytes_max: u64,
+    pub(crate) output_bytes_max: u64,
     /// Limit of the size of a compressed dump after decompression, in bytes.
-    pub unpacked_bytes_max: u64,
+    pub(crate) unpacked_bytes_max: u64,
     /// Limit of the ratio by which decompression may enlarge a dump, beyond [`limits::INFLATE_FREE_BYTES`].
-    pub ratio_max: u64,
+    pub(crate) ratio_max: u64,
     /// The folder of mapped symbols, if there is one.
-    pub mapped: Option<PathBuf>,
+    pub(crate) mapped: Option<PathBuf>,
     /// Mapped symbols kept open between dumps, in bytes.
-    pub map_bytes_max: u64,
+    pub(crate) map_bytes_max: u64,
     /// Number of mapped files kept open between dumps.
-    pub maps_max: u64,
+    pub(crate) maps_max: u64,
     /// Commit the faults that dumps request, see `faults`. Only for tests.
-    pub commits_faults: bool,
+    pub(crate) commits_faults: bool,
 }
 
 impl WalkerSettings {
@@ -53,7 +53,11 @@ impl WalkerSettings {
 ///
 /// # Errors
 /// The parent is gone or uses another protocol. There is no process left to answer.
-pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write) -> io::Result<()> {
+pub(crate) fn serve(
+    settings: WalkerSettings,
+    input: impl Read,
+    mut output: impl Write,
+) -> io::Result<()> {
     enter_sandbox(&settings)?;
     // Without a folder of mapped symbols, the parent maps nothing.
     let has_mapped = settings.mapped.is_some();
@@ -96,7 +100,7 @@ pub fn serve(settings: WalkerSettings, input: impl Read, mut output: impl Write)
 ///
 /// # Errors
 /// The limits of the process cannot be set, or the results cannot be written.
-pub fn self_test(settings: &WalkerSettings, output: &mut impl Write) -> io::Result<bool> {
+pub(crate) fn self_test(settings: &WalkerSettings, output: &mut impl Write) -> io::Result<bool> {
     let restrictions = enter_sandbox(settings)?;
     sandbox::self_test(restrictions, &settings.folders(), output)
 }

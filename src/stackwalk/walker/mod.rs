@@ -11,5 +11,6 @@ mod parent;
 mod watch;
 mod wire;
 
-pub use child::{WalkerSettings, self_test, serve};
-pub use parent::{Overrun, WalkReply, Walker, WalkerFault, WalkerOptions, WalkerStop};
+pub(crate) use child::{WalkerSettings, self_test, serve};
+pub(crate) use parent::WalkerStop;
+pub use parent::{Overrun, Walker, WalkerFault, WalkerOptions};

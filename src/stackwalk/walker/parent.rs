@@ -120,7 +120,7 @@ impl WalkerOptions {
 }
 
 /// The answer of a walker that worked: the walk's JSON, or why this dump has none.
-pub type WalkReply = Result<Vec<u8>, WalkError>;
+pub(crate) type WalkReply = Result<Vec<u8>, WalkError>;
 
 /// A walk that ended without an answer. The child is gone; the next walk starts another one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -172,7 +172,7 @@ impl WalkerFault {
 
     /// Whether the same dump would end in the same way again. A walk needs the same memory and CPU time each
     /// time, but the time that it waits for a disk depends on what else the machine does (ADR 17).
-    pub fn is_final(&self) -> bool {
+    pub(crate) fn is_final(&self) -> bool {
         matches!(
             self,
             Self::Overran(Overrun::HeapBytes(_) | Overrun::CpuSeconds(_))
@@ -197,7 +197,7 @@ pub struct Walker {
 /// Stops a walker from another thread. The current walk and every later one end with
 /// [`WalkerFault::Stopped`].
 #[derive(Clone, Default)]
-pub struct WalkerStop(Arc<Mutex<Stopping>>);
+pub(crate) struct WalkerStop(Arc<Mutex<Stopping>>);
 
 #[derive(Default)]
 struct Stopping {
@@ -206,7 +206,7 @@ struct Stopping {
 }
 
 impl WalkerStop {
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let mut stopping = self.0.lock();
         stopping.is_told = true;
         if let Some(child) = stopping.child.take() {
@@ -242,7 +242,7 @@ impl Walker {
         }
     }
 
-    pub fn stopper(&self) -> WalkerStop {
+    pub(crate) fn stopper(&self) -> WalkerStop {
         self.stop.clone()
     }
 
@@ -252,7 +252,7 @@ impl Walker {
     }
 
     /// CPU time of the last try, if the system reports it.
-    pub fn used(&self) -> Option<Duration> {
+    pub(crate) fn used(&self) -> Option<Duration> {
         self.used
     }
 
@@ -270,7 +270,7 @@ impl Walker {
     /// # Errors
     /// See [`WalkerFault`]. After [`WalkerFault::Slow`], the caller can walk the dump again with a larger
     /// budget.
-    pub fn walk_within(
+    pub(crate) fn walk_within(
         &mut self,
         dump: &[u8],
         budget: Option<Duration>,

@@ -13,6 +13,6 @@ mod seal;
 mod thread;
 
 #[cfg(test)]
-pub use record::{close, closed};
-pub use replay::{Replay, replay};
-pub use thread::{Log, LogMessage, Waiting};
+pub(crate) use record::{close, closed};
+pub(crate) use replay::{Replay, replay};
+pub(crate) use thread::{Log, LogMessage, Waiting};

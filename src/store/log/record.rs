@@ -14,10 +14,10 @@ use crate::store::rows::{self, ReportRow};
 /// Bytes of the hash at the end of a closing record.
 const HASH_BYTES: usize = 16;
 /// Limit of a closing record's body.
-pub const CLOSING_BYTES_MAX: u64 = (1 << 20) + HASH_BYTES as u64;
+pub(crate) const CLOSING_BYTES_MAX: u64 = (1 << 20) + HASH_BYTES as u64;
 
 /// The body of a closing record. `hash` has seen all records of the report before it.
-pub fn close(row: &ReportRow, mut hash: Xxh3) -> Vec<u8> {
+pub(crate) fn close(row: &ReportRow, mut hash: Xxh3) -> Vec<u8> {
     let mut body = rows::encode(row);
     hash.update(&body);
     body.extend_from_slice(&hash.digest128().to_le_bytes());
@@ -26,7 +26,7 @@ pub fn close(row: &ReportRow, mut hash: Xxh3) -> Vec<u8> {
 
 /// Reads the body of a closing record; `None` if it is no such body, or closes other records than `hash` has
 /// seen.
-pub fn closed(body: &[u8], mut hash: Xxh3) -> Option<ReportRow> {
+pub(crate) fn closed(body: &[u8], mut hash: Xxh3) -> Option<ReportRow> {
     let (row, expected) = body.split_last_chunk::<HASH_BYTES>()?;
     hash.update(row);
     let is_whole = hash.digest128() == u128::from_le_bytes(*expected);

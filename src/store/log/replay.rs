@@ -25,14 +25,14 @@ const READ_BYTES: usize = 1024 * 1024;
 
 /// What the log has beyond the database.
 #[derive(Default)]
-pub struct Replay {
-    pub reports: Vec<Logged>,
+pub(crate) struct Replay {
+    pub(crate) reports: Vec<Logged>,
     /// The end of the last whole report.
-    pub end: Position,
+    pub(crate) end: Position,
     /// The segment of `end`, if its file ends there, so that it can be continued.
-    pub open: Option<(SegmentHead, Arc<dyn DiskFile>)>,
+    pub(crate) open: Option<(SegmentHead, Arc<dyn DiskFile>)>,
     /// The segments that are a part of the chain.
-    pub segments: Vec<u32>,
+    pub(crate) segments: Vec<u32>,
 }
 
 /// Reads the log from `from` on. `sealed_at` is the end of the segment of `from`, if nothing behind that end
@@ -40,7 +40,7 @@ pub struct Replay {
 ///
 /// # Errors
 /// The disk cannot be read, or the log is further ahead than a kill leaves it.
-pub fn replay(
+pub(crate) fn replay(
     disk: &dyn Disk,
     store: u128,
     secret: &Secret,

@@ -7,8 +7,8 @@ use crate::store::segment_head::{HEAD_BYTES, Position};
 use crate::store::txn::Txn;
 
 /// Seals the log at `end`: nothing behind it counts.
-pub struct SealLog {
-    pub end: Position,
+pub(crate) struct SealLog {
+    pub(crate) end: Position,
 }
 
 impl Command for SealLog {

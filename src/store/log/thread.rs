@@ -40,12 +40,12 @@ const RETRY_EVERY: Duration = Duration::from_millis(250);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A report and the way back to its client.
-pub struct Waiting {
-    pub crash: Box<NewCrash>,
-    pub reply: Sender<Result<CrashId, StoreError>>,
+pub(crate) struct Waiting {
+    pub(crate) crash: Box<NewCrash>,
+    pub(crate) reply: Sender<Result<CrashId, StoreError>>,
 }
 
-pub enum LogMessage {
+pub(crate) enum LogMessage {
     Report(Waiting),
     /// Seal the segment that is in use if it is old, so that it can be deleted one day.
     SealOld(Sender<Result<(), StoreError>>),
@@ -53,7 +53,7 @@ pub enum LogMessage {
 }
 
 /// The state of the thread.
-pub struct Log {
+pub(crate) struct Log {
     shared: Arc<Shared>,
     messages: Receiver<LogMessage>,
     writer: WriterHandle,
@@ -69,7 +69,7 @@ pub struct Log {
 
 impl Log {
     /// Continues the log where `replay` ended.
-    pub fn new(
+    pub(crate) fn new(
         shared: Arc<Shared>,
         messages: Receiver<LogMessage>,
         writer: WriterHandle,
@@ -98,7 +98,7 @@ impl Log {
     }
 
     /// Runs until [`LogMessage::Close`], or until all senders of messages are dropped.
-    pub fn run(mut self) {
+    pub(crate) fn run(mut self) {
         loop {
             let first = if self.has_failed {
                 self.messages.recv_timeout(RETRY_EVERY)

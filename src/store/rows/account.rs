@@ -9,7 +9,7 @@ pub struct UserRow {
     pub name: String,
     /// See [`crate::rights::Role`]. A number that this program does not know is the lowest role.
     pub(in crate::store) role: u8,
-    pub created_at_ms: i64,
+    pub(crate) created_at_ms: i64,
 }
 
 impl Row for UserRow {
@@ -19,7 +19,7 @@ impl Row for UserRow {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRow {
-    pub user: String,
+    pub(crate) user: String,
     /// SHA-256 of the token's secret.
     pub(in crate::store) hash: [u8; 32],
     /// A bit for each scope; see [`crate::rights::Rights`].
@@ -37,11 +37,11 @@ impl Row for KeyRow {
 
 /// A login in a browser.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionRow {
+pub(crate) struct SessionRow {
     /// The token that was shown at login; `None` for a session of the local key.
-    pub key_id: Option<u64>,
-    pub created_at_ms: i64,
-    pub expires_at_ms: i64,
+    pub(crate) key_id: Option<u64>,
+    pub(crate) created_at_ms: i64,
+    pub(crate) expires_at_ms: i64,
 }
 
 impl Row for SessionRow {
@@ -55,7 +55,7 @@ pub struct SearchRow {
     pub name: String,
     /// Parameters of the search page, as the query of its address.
     pub query: String,
-    pub saved_at_ms: i64,
+    pub(crate) saved_at_ms: i64,
 }
 
 impl Row for SearchRow {

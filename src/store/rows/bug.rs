@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 use super::Row;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BugRow {
-    pub url: String,
-    pub summary: String,
-    pub status: String,
-    pub resolution: String,
-    pub is_open: Option<bool>,
+pub(crate) struct BugRow {
+    pub(crate) url: String,
+    pub(crate) summary: String,
+    pub(crate) status: String,
+    pub(crate) resolution: String,
+    pub(crate) is_open: Option<bool>,
     /// When the tracker was last asked; `None` before the first time.
-    pub updated_at_ms: Option<i64>,
+    pub(crate) updated_at_ms: Option<i64>,
 }
 
 impl Row for BugRow {

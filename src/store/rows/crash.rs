@@ -53,7 +53,7 @@ pub enum Lane {
 
 impl Lane {
     /// Those of crashes that do not take long, as far as is known.
-    pub const QUICK: [Lane; 3] = [Self::Priority, Self::Normal, Self::Reprocess];
+    pub(crate) const QUICK: [Lane; 3] = [Self::Priority, Self::Normal, Self::Reprocess];
     pub const ALL: [Lane; 6] = [
         Self::Priority,
         Self::Normal,
@@ -73,63 +73,63 @@ pub struct BlobRef {
     /// Of the record with its header.
     pub stored_bytes: u64,
     /// Of the payload when unpacked.
-    pub raw_bytes: u64,
+    pub(crate) raw_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PartKindRow {
+pub(crate) enum PartKindRow {
     Dump,
     Attachment,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PartRow {
-    pub name: String,
-    pub kind: PartKindRow,
-    pub file_name: Option<String>,
-    pub content_type: Option<String>,
-    pub bytes: u64,
-    pub sha256: [u8; 32],
-    pub blob: BlobRef,
+pub(crate) struct PartRow {
+    pub(crate) name: String,
+    pub(crate) kind: PartKindRow,
+    pub(crate) file_name: Option<String>,
+    pub(crate) content_type: Option<String>,
+    pub(crate) bytes: u64,
+    pub(crate) sha256: [u8; 32],
+    pub(crate) blob: BlobRef,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ProcessedRow {
-    pub blob: BlobRef,
-    pub signature: String,
-    pub processed_at_ms: i64,
+pub(crate) struct ProcessedRow {
+    pub(crate) blob: BlobRef,
+    pub(crate) signature: String,
+    pub(crate) processed_at_ms: i64,
 }
 
 /// The keys under which the counters count a crash; names are numbers of the table `names`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CountedRow {
-    pub product: u32,
-    pub version: u32,
-    pub build: u32,
-    pub signature: u32,
+pub(crate) struct CountedRow {
+    pub(crate) product: u32,
+    pub(crate) version: u32,
+    pub(crate) build: u32,
+    pub(crate) signature: u32,
     /// 0 Windows, 1 macOS, 2 Linux, 3 any other.
-    pub system: u8,
-    pub uptime_s: Option<u64>,
+    pub(crate) system: u8,
+    pub(crate) uptime_s: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CrashRow {
-    pub id: u128,
-    pub state: State,
-    pub received_at_ms: i64,
-    pub product: String,
-    pub version: String,
-    pub throttle_rule: String,
-    pub raw: BlobRef,
-    pub parts: Vec<PartRow>,
-    pub processed: Option<ProcessedRow>,
-    pub attempts: u32,
-    pub faults: u8,
-    pub server_deaths: u8,
-    pub reason: Option<String>,
-    pub lane: Lane,
-    pub deferred_until_ms: Option<i64>,
-    pub counted: Option<CountedRow>,
+    pub(crate) id: u128,
+    pub(crate) state: State,
+    pub(crate) received_at_ms: i64,
+    pub(crate) product: String,
+    pub(crate) version: String,
+    pub(crate) throttle_rule: String,
+    pub(crate) raw: BlobRef,
+    pub(crate) parts: Vec<PartRow>,
+    pub(crate) processed: Option<ProcessedRow>,
+    pub(crate) attempts: u32,
+    pub(crate) faults: u8,
+    pub(crate) server_deaths: u8,
+    pub(crate) reason: Option<String>,
+    pub(crate) lane: Lane,
+    pub(crate) deferred_until_ms: Option<i64>,
+    pub(crate) counted: Option<CountedRow>,
 }
 
 impl Row for CrashRow {
@@ -144,21 +144,21 @@ impl Row for CrashRow {
 /// Before the counters.
 #[derive(Serialize, Deserialize)]
 pub(super) struct CrashRowV1 {
-    pub id: u128,
-    pub state: State,
-    pub received_at_ms: i64,
-    pub product: String,
-    pub version: String,
-    pub throttle_rule: String,
-    pub raw: BlobRef,
-    pub parts: Vec<PartRow>,
-    pub processed: Option<ProcessedRow>,
-    pub attempts: u32,
-    pub faults: u8,
-    pub server_deaths: u8,
-    pub reason: Option<String>,
-    pub lane: Lane,
-    pub deferred_until_ms: Option<i64>,
+    pub(crate) id: u128,
+    pub(crate) state: State,
+    pub(crate) received_at_ms: i64,
+    pub(crate) product: String,
+    pub(crate) version: String,
+    pub(crate) throttle_rule: String,
+    pub(crate) raw: BlobRef,
+    pub(crate) parts: Vec<PartRow>,
+    pub(crate) processed: Option<ProcessedRow>,
+    pub(crate) attempts: u32,
+    pub(crate) faults: u8,
+    pub(crate) server_deaths: u8,
+    pub(crate) reason: Option<String>,
+    pub(crate) lane: Lane,
+    pub(crate) deferred_until_ms: Option<i64>,
 }
 
 impl From<CrashRowV1> for CrashRow {

@@ -24,16 +24,22 @@ mod segment;
 mod signature;
 mod symbols;
 
-pub use account::{KeyRow, SearchRow, SessionRow, UserRow};
-pub use bug::BugRow;
-pub use counter::{CounterRow, TallyRow};
-pub use crash::{BlobRef, CountedRow, CrashRow, Lane, PartKindRow, PartRow, ProcessedRow, State};
-pub use pass::PassRow;
-pub use report::ReportRow;
-pub use reprocessing::ReprocessingRow;
-pub use segment::{SegmentRow, Stream};
-pub use signature::{FrameRow, GroupRow, InlineRow, InputRow, LocationRow, ResignRow, RevisionRow};
-pub use symbols::{ContentRow, CoverageRow, KindRow, ModuleRow, ReleaseRow, SymbolsRow, UploadRow};
+pub(crate) use account::{KeyRow, SearchRow, SessionRow, UserRow};
+pub(crate) use bug::BugRow;
+pub(crate) use counter::{CounterRow, TallyRow};
+pub(crate) use crash::{BlobRef, CountedRow, CrashRow, PartKindRow, PartRow, ProcessedRow};
+pub use crash::{Lane, State};
+pub(crate) use pass::PassRow;
+pub(crate) use report::ReportRow;
+pub(crate) use reprocessing::ReprocessingRow;
+pub use segment::SegmentRow;
+pub(crate) use segment::Stream;
+pub(crate) use signature::{
+    FrameRow, GroupRow, InlineRow, InputRow, LocationRow, ResignRow, RevisionRow,
+};
+pub(crate) use symbols::{
+    ContentRow, CoverageRow, KindRow, ModuleRow, ReleaseRow, SymbolsRow, UploadRow,
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -85,7 +91,7 @@ pub struct Body<'a> {
 impl Body<'_> {
     /// # Errors
     /// [`StoreError::Damaged`] if the bytes are no such struct.
-    pub fn read<T: DeserializeOwned>(&self) -> Result<T, StoreError> {
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, StoreError> {
         let config = bincode::config::standard().with_limit::<ROW_BYTES_MAX>();
         bincode::serde::decode_from_slice(self.bytes, config)
             .map(|(value, _)| value)
@@ -99,7 +105,7 @@ fn damaged(name: &str, why: &str) -> StoreError {
 
 /// Reads a row that a command can do without; `None` if it cannot be read, which is logged. A command must not
 /// fail after it has written something.
-pub fn decode_or_skip<T: Stored>(bytes: &[u8]) -> Option<T> {
+pub(crate) fn decode_or_skip<T: Stored>(bytes: &[u8]) -> Option<T> {
     decode(bytes)
         .inspect_err(|error| tracing::error!(%error, "skipped a damaged row"))
         .ok()

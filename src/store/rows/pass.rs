@@ -6,12 +6,12 @@ use super::Row;
 
 /// A completed pass, with the settings that it went by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PassRow {
-    pub at_ms: i64,
-    pub processed_days: u32,
-    pub failed_days: u32,
-    pub symbols_unused_days: u32,
-    pub symbols_days: u32,
+pub(crate) struct PassRow {
+    pub(crate) at_ms: i64,
+    pub(crate) processed_days: u32,
+    pub(crate) failed_days: u32,
+    pub(crate) symbols_unused_days: u32,
+    pub(crate) symbols_days: u32,
 }
 
 impl Row for PassRow {

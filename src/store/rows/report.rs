@@ -6,12 +6,12 @@ use super::{CrashRow, Row};
 
 /// A report as the closing record in the log has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ReportRow {
-    pub seq: u64,
+pub(crate) struct ReportRow {
+    pub(crate) seq: u64,
     /// Its payloads are the records before the closing record.
-    pub crash: CrashRow,
+    pub(crate) crash: CrashRow,
     /// By which the same report is recognised if a client sends it again.
-    pub digest: Option<u128>,
+    pub(crate) digest: Option<u128>,
 }
 
 impl Row for ReportRow {

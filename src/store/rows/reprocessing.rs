@@ -6,19 +6,19 @@ use super::{Body, Row};
 use crate::store::StoreError;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReprocessingRow {
+pub(crate) struct ReprocessingRow {
     /// Symbols that came, each as a `Lack` is written.
-    pub modules: Vec<String>,
-    pub begun_at_ms: i64,
-    pub ended_at_ms: Option<i64>,
+    pub(crate) modules: Vec<String>,
+    pub(crate) begun_at_ms: i64,
+    pub(crate) ended_at_ms: Option<i64>,
     /// Crashes that lacked one of the modules.
-    pub affected: u64,
-    pub done: u64,
+    pub(crate) affected: u64,
+    pub(crate) done: u64,
     /// Crashes that lack less than before. If somebody asked for it: crashes with another signature
     /// than before.
-    pub improved: u64,
+    pub(crate) improved: u64,
     /// The search whose crashes somebody asked for; `modules` is empty then.
-    pub asked: Option<String>,
+    pub(crate) asked: Option<String>,
 }
 
 impl Row for ReprocessingRow {
@@ -33,12 +33,12 @@ impl Row for ReprocessingRow {
 /// Before anybody could ask for it by a search.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ReprocessingRowV1 {
-    pub modules: Vec<String>,
-    pub begun_at_ms: i64,
-    pub ended_at_ms: Option<i64>,
-    pub affected: u64,
-    pub done: u64,
-    pub improved: u64,
+    pub(crate) modules: Vec<String>,
+    pub(crate) begun_at_ms: i64,
+    pub(crate) ended_at_ms: Option<i64>,
+    pub(crate) affected: u64,
+    pub(crate) done: u64,
+    pub(crate) improved: u64,
 }
 
 impl From<ReprocessingRowV1> for ReprocessingRow {

@@ -8,7 +8,7 @@ use crate::store::StoreError;
 /// What a segment holds. Payloads that are deleted together are in one segment, so that whole files
 /// can be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Stream {
+pub(crate) enum Stream {
     /// Annotations, dumps and attachments of reports that the log does not have: of earlier versions of the
     /// program.
     Raw = 0,
@@ -21,28 +21,19 @@ pub enum Stream {
 }
 
 impl Stream {
-    pub const ALL: [Stream; 4] = [Self::Raw, Self::Processed, Self::Deferred, Self::Log];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::Processed => "processed",
-            Self::Deferred => "deferred",
-            Self::Log => "log",
-        }
-    }
+    pub(crate) const ALL: [Stream; 4] = [Self::Raw, Self::Processed, Self::Deferred, Self::Log];
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SegmentRow {
-    pub stream: Stream,
+    pub(crate) stream: Stream,
     /// Bytes that committed rows may point into. Bytes after them are not acknowledged.
     pub bytes: u64,
     /// Bytes of records that a row points at.
     pub live_bytes: u64,
-    pub created_at_ms: i64,
+    pub(crate) created_at_ms: i64,
     /// Takes no more records.
-    pub sealed: bool,
+    pub(crate) sealed: bool,
     /// No row points into it: its file is being removed, and then this row.
     pub dead: bool,
 }
@@ -59,11 +50,11 @@ impl Row for SegmentRow {
 /// Before a removal could be finished after a kill.
 #[derive(Serialize, Deserialize)]
 pub(super) struct SegmentRowV1 {
-    pub stream: Stream,
+    pub(crate) stream: Stream,
     pub bytes: u64,
     pub live_bytes: u64,
-    pub created_at_ms: i64,
-    pub sealed: bool,
+    pub(crate) created_at_ms: i64,
+    pub(crate) sealed: bool,
 }
 
 impl From<SegmentRowV1> for SegmentRow {

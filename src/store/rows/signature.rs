@@ -8,23 +8,23 @@ use crate::store::error::StoreError;
 /// The fields of a crash that its signature is made from; frames are numbers of the table `frames`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputRow {
-    pub product: String,
-    pub crashing: Vec<u32>,
-    pub first: Option<Vec<u32>>,
-    pub is_windows: bool,
-    pub last_error: Option<String>,
-    pub reason: Option<String>,
-    pub oom_allocation_size: Option<i64>,
-    pub js_large_allocation_failure: Option<String>,
-    pub abort_message: Option<String>,
-    pub async_shutdown_timeout: Option<String>,
-    pub ipc_channel_error: Option<String>,
-    pub ipc_message_name: Option<String>,
-    pub has_browser_dump: bool,
-    pub hang: Option<String>,
-    pub mdsw_status_string: Option<String>,
-    pub java_stack_trace: Option<String>,
-    pub java_exception: Option<String>,
+    pub(crate) product: String,
+    pub(crate) crashing: Vec<u32>,
+    pub(crate) first: Option<Vec<u32>>,
+    pub(crate) is_windows: bool,
+    pub(crate) last_error: Option<String>,
+    pub(crate) reason: Option<String>,
+    pub(crate) oom_allocation_size: Option<i64>,
+    pub(crate) js_large_allocation_failure: Option<String>,
+    pub(crate) abort_message: Option<String>,
+    pub(crate) async_shutdown_timeout: Option<String>,
+    pub(crate) ipc_channel_error: Option<String>,
+    pub(crate) ipc_message_name: Option<String>,
+    pub(crate) has_browser_dump: bool,
+    pub(crate) hang: Option<String>,
+    pub(crate) mdsw_status_string: Option<String>,
+    pub(crate) java_stack_trace: Option<String>,
+    pub(crate) java_exception: Option<String>,
 }
 
 impl Row for InputRow {
@@ -33,28 +33,28 @@ impl Row for InputRow {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InlineRow {
-    pub function: Option<String>,
-    pub file: Option<String>,
-    pub line: Option<u64>,
+pub(crate) struct InlineRow {
+    pub(crate) function: Option<String>,
+    pub(crate) file: Option<String>,
+    pub(crate) line: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameRow {
-    pub function: Option<String>,
-    pub module: Option<String>,
-    pub file: Option<String>,
-    pub line: Option<u64>,
-    pub module_offset: Option<String>,
-    pub offset: Option<String>,
-    pub inlines: Vec<InlineRow>,
-    pub unloaded_module: Option<Option<String>>,
-    pub location: Option<LocationRow>,
+    pub(crate) function: Option<String>,
+    pub(crate) module: Option<String>,
+    pub(crate) file: Option<String>,
+    pub(crate) line: Option<u64>,
+    pub(crate) module_offset: Option<String>,
+    pub(crate) offset: Option<String>,
+    pub(crate) inlines: Vec<InlineRow>,
+    pub(crate) unloaded_module: Option<Option<String>>,
+    pub(crate) location: Option<LocationRow>,
 }
 
 /// Whose folder the module of a frame is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum LocationRow {
+pub(crate) enum LocationRow {
     Program,
     System,
     Driver,
@@ -101,16 +101,16 @@ impl Row for FrameRow {
 
 /// What stays the same when signatures change. Signatures are numbers of the table `names`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GroupRow {
+pub(crate) struct GroupRow {
     /// Its signature. Of a group that is part of another one: the signature at which it became that.
-    pub name: u32,
+    pub(crate) name: u32,
     /// The group that it is part of.
-    pub merged_into: Option<u64>,
+    pub(crate) merged_into: Option<u64>,
     /// The group from which its first crashes came.
-    pub origin: Option<u64>,
-    pub began_ms: i64,
+    pub(crate) origin: Option<u64>,
+    pub(crate) began_ms: i64,
     /// The first crash under signatures that the group has left.
-    pub first_ms: Option<i64>,
+    pub(crate) first_ms: Option<i64>,
 }
 
 impl Row for GroupRow {
@@ -122,12 +122,12 @@ impl Row for GroupRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevisionRow {
     /// The files of the lists and their texts. Files that are as they were built in may be left out.
-    pub lists: Vec<(String, String)>,
-    pub author: String,
-    pub at_ms: i64,
-    pub comment: String,
+    pub(crate) lists: Vec<(String, String)>,
+    pub(crate) author: String,
+    pub(crate) at_ms: i64,
+    pub(crate) comment: String,
     /// The revision whose lists these are again.
-    pub restores: Option<u64>,
+    pub(crate) restores: Option<u64>,
 }
 
 /// Version 1 had five lists, in this order.
@@ -178,7 +178,7 @@ pub struct ResignRow {
     /// Whether a newer revision took over before the end.
     pub superseded: bool,
     /// The last crash that was looked at.
-    pub cursor: u64,
+    pub(crate) cursor: u64,
     /// Crashes that had a signature when it began.
     pub total: u64,
     pub looked_at: u64,

@@ -6,7 +6,7 @@ use super::{Body, Row};
 use crate::store::error::StoreError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum KindRow {
+pub(crate) enum KindRow {
     Sym,
     Elf,
     Pdb,
@@ -18,67 +18,67 @@ pub enum KindRow {
 
 /// Records of a symbol file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ContentRow {
-    pub functions: u64,
-    pub lines: u64,
-    pub inlines: u64,
-    pub publics: u64,
-    pub cfi: u64,
-    pub win: u64,
+pub(crate) struct ContentRow {
+    pub(crate) functions: u64,
+    pub(crate) lines: u64,
+    pub(crate) inlines: u64,
+    pub(crate) publics: u64,
+    pub(crate) cfi: u64,
+    pub(crate) win: u64,
 }
 
 /// Bytes of code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CoverageRow {
-    pub code: u64,
-    pub named: u64,
-    pub lines: u64,
-    pub unwind: u64,
+pub(crate) struct CoverageRow {
+    pub(crate) code: u64,
+    pub(crate) named: u64,
+    pub(crate) lines: u64,
+    pub(crate) unwind: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UploadRow {
-    pub sha256: String,
-    pub kind: KindRow,
-    pub name: String,
-    pub holds_code: bool,
-    pub bytes: u64,
-    pub text_bytes: u64,
-    pub stored_bytes: u64,
-    pub added_at_ms: i64,
-    pub content: ContentRow,
-    pub conflict: bool,
-    pub coverage: Option<CoverageRow>,
+pub(crate) struct UploadRow {
+    pub(crate) sha256: String,
+    pub(crate) kind: KindRow,
+    pub(crate) name: String,
+    pub(crate) holds_code: bool,
+    pub(crate) bytes: u64,
+    pub(crate) text_bytes: u64,
+    pub(crate) stored_bytes: u64,
+    pub(crate) added_at_ms: i64,
+    pub(crate) content: ContentRow,
+    pub(crate) conflict: bool,
+    pub(crate) coverage: Option<CoverageRow>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModuleRow {
-    pub debug_file: String,
-    pub debug_id: String,
-    pub os: String,
-    pub arch: String,
-    pub code_file: String,
-    pub code_id: String,
-    pub uploads: Vec<UploadRow>,
+pub(crate) struct ModuleRow {
+    pub(crate) debug_file: String,
+    pub(crate) debug_id: String,
+    pub(crate) os: String,
+    pub(crate) arch: String,
+    pub(crate) code_file: String,
+    pub(crate) code_id: String,
+    pub(crate) uploads: Vec<UploadRow>,
     /// Indices of uploads.
-    pub symbols_from: u64,
-    pub unwind_from: u64,
+    pub(crate) symbols_from: u64,
+    pub(crate) unwind_from: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReleaseRow {
-    pub product: String,
-    pub version: String,
+pub(crate) struct ReleaseRow {
+    pub(crate) product: String,
+    pub(crate) version: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SymbolsRow {
-    pub module: ModuleRow,
+    pub(crate) module: ModuleRow,
     /// The day on which a walk last used it.
-    pub used_at_ms: Option<i64>,
-    pub releases: Vec<ReleaseRow>,
+    pub(crate) used_at_ms: Option<i64>,
+    pub(crate) releases: Vec<ReleaseRow>,
     /// Whether all of it came from symbol servers.
-    pub is_fetched: bool,
+    pub(crate) is_fetched: bool,
 }
 
 impl Row for SymbolsRow {
@@ -116,36 +116,36 @@ impl From<SymbolsRowV2> for SymbolsRow {
 /// Before the coverage of uploads.
 #[derive(Serialize, Deserialize)]
 pub(super) struct SymbolsRowV1 {
-    pub module: ModuleRowV1,
-    pub used_at_ms: Option<i64>,
-    pub releases: Vec<ReleaseRow>,
+    pub(crate) module: ModuleRowV1,
+    pub(crate) used_at_ms: Option<i64>,
+    pub(crate) releases: Vec<ReleaseRow>,
 }
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct ModuleRowV1 {
-    pub debug_file: String,
-    pub debug_id: String,
-    pub os: String,
-    pub arch: String,
-    pub code_file: String,
-    pub code_id: String,
-    pub uploads: Vec<UploadRowV1>,
-    pub symbols_from: u64,
-    pub unwind_from: u64,
+    pub(crate) debug_file: String,
+    pub(crate) debug_id: String,
+    pub(crate) os: String,
+    pub(crate) arch: String,
+    pub(crate) code_file: String,
+    pub(crate) code_id: String,
+    pub(crate) uploads: Vec<UploadRowV1>,
+    pub(crate) symbols_from: u64,
+    pub(crate) unwind_from: u64,
 }
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct UploadRowV1 {
-    pub sha256: String,
-    pub kind: KindRow,
-    pub name: String,
-    pub holds_code: bool,
-    pub bytes: u64,
-    pub text_bytes: u64,
-    pub stored_bytes: u64,
-    pub added_at_ms: i64,
-    pub content: ContentRow,
-    pub conflict: bool,
+    pub(crate) sha256: String,
+    pub(crate) kind: KindRow,
+    pub(crate) name: String,
+    pub(crate) holds_code: bool,
+    pub(crate) bytes: u64,
+    pub(crate) text_bytes: u64,
+    pub(crate) stored_bytes: u64,
+    pub(crate) added_at_ms: i64,
+    pub(crate) content: ContentRow,
+    pub(crate) conflict: bool,
 }
 
 impl From<SymbolsRowV1> for SymbolsRow {

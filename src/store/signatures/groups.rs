@@ -38,13 +38,13 @@ const STEPS_MAX: usize = 10_000;
 
 /// A group and its current signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
-    pub id: GroupId,
-    pub signature: String,
+pub(crate) struct Group {
+    pub(crate) id: GroupId,
+    pub(crate) signature: String,
     /// The group from which its first crashes came.
-    pub origin: Option<GroupId>,
+    pub(crate) origin: Option<GroupId>,
     /// Groups that became part of it.
-    pub members: Vec<GroupId>,
+    pub(crate) members: Vec<GroupId>,
 }
 
 impl GroupRow {
@@ -65,7 +65,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read, or the row of a group is damaged.
-    pub fn group(&self, id: GroupId) -> Result<Option<Group>, StoreError> {
+    pub(crate) fn group(&self, id: GroupId) -> Result<Option<Group>, StoreError> {
         self.read(|read| {
             let groups = match read.open_table(GROUPS) {
                 // An older store that is opened only for reading does not have this table.
@@ -101,7 +101,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read, or the row of a group is damaged.
-    pub fn group_of(&self, signature: &str) -> Result<Option<Group>, StoreError> {
+    pub(crate) fn group_of(&self, signature: &str) -> Result<Option<Group>, StoreError> {
         let id = self.read(|read| {
             let ids = match read.open_table(GROUP_IDS) {
                 Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
@@ -120,7 +120,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read, or the row of a group is damaged.
-    pub fn former_signatures(
+    pub(crate) fn former_signatures(
         &self,
         signatures: &[String],
     ) -> Result<HashMap<String, Vec<String>>, StoreError> {
@@ -181,7 +181,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn is_unsettled(&self) -> Result<bool, StoreError> {
+    pub(crate) fn is_unsettled(&self) -> Result<bool, StoreError> {
         self.read(|read| match read.open_table(UNSETTLED) {
             Err(redb::TableError::TableDoesNotExist(_)) => Ok(false),
             table => Ok(!table?.is_empty()?),
@@ -193,7 +193,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be written, or the row of a group is damaged.
-    pub fn settle_groups(&self) -> Result<u64, StoreError> {
+    pub(crate) fn settle_groups(&self) -> Result<u64, StoreError> {
         self.ask(SettleGroups)
     }
 }

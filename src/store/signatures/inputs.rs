@@ -19,11 +19,11 @@ use crate::store::txn::Txn;
 
 /// A crash and its signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Signed {
-    pub seq: u64,
+pub(crate) struct Signed {
+    pub(crate) seq: u64,
     /// 0 if it is too large to be kept.
-    pub input: u64,
-    pub signature: NameId,
+    pub(crate) input: u64,
+    pub(crate) signature: NameId,
 }
 
 impl Signed {
@@ -38,7 +38,7 @@ impl Signed {
 }
 
 /// A view of the signatures of all crashes, in one snapshot.
-pub struct SignedView {
+pub(crate) struct SignedView {
     signed: ReadOnlyTable<u64, (u64, u32, u64)>,
     inputs: ReadOnlyTable<u64, &'static [u8]>,
     frames: ReadOnlyTable<u32, &'static [u8]>,
@@ -59,7 +59,7 @@ impl SignedView {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn crashes(&self, after: u64, limit: usize) -> Result<Vec<Signed>, StoreError> {
+    pub(crate) fn crashes(&self, after: u64, limit: usize) -> Result<Vec<Signed>, StoreError> {
         let entries = self.signed.range(after + 1..)?.take(limit);
         entries.map(|entry| Ok(Signed::of(entry?))).collect()
     }
@@ -68,7 +68,7 @@ impl SignedView {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn newest(&self, limit: usize) -> Result<Vec<Signed>, StoreError> {
+    pub(crate) fn newest(&self, limit: usize) -> Result<Vec<Signed>, StoreError> {
         let entries = self.signed.iter()?.rev().take(limit);
         entries.map(|entry| Ok(Signed::of(entry?))).collect()
     }
@@ -78,7 +78,7 @@ impl SignedView {
     /// # Errors
     /// [`StoreError::Damaged`] or [`StoreError::Newer`] if only this input cannot be read; the report and its
     /// walk contain the same data. Any other error means that the store cannot be read.
-    pub fn input(&self, id: u64) -> Result<Input<u32>, StoreError> {
+    pub(crate) fn input(&self, id: u64) -> Result<Input<u32>, StoreError> {
         match self.inputs.get(id)? {
             Some(bytes) => rows::decode(bytes.value()),
             None => Err(StoreError::Damaged(format!(
@@ -92,7 +92,7 @@ impl SignedView {
     /// # Errors
     /// [`StoreError::Damaged`] or [`StoreError::Newer`] if only this frame cannot be read. Any other error
     /// means that the store cannot be read.
-    pub fn frame(&self, id: u32) -> Result<StoredFrame, StoreError> {
+    pub(crate) fn frame(&self, id: u32) -> Result<StoredFrame, StoreError> {
         match self.frames.get(id)? {
             Some(bytes) => rows::decode(bytes.value()),
             None => Err(StoreError::Damaged(format!("frame {id} is missing"))),
@@ -103,7 +103,7 @@ impl SignedView {
     ///
     /// # Errors
     /// [`StoreError::Damaged`] if the id has no text. Any other error means that the store cannot be read.
-    pub fn signature(&mut self, id: NameId) -> Result<String, StoreError> {
+    pub(crate) fn signature(&mut self, id: NameId) -> Result<String, StoreError> {
         self.names.text(id)
     }
 }
@@ -113,7 +113,7 @@ impl Store {
     ///
     /// # Errors
     /// The error of `look`, or the store cannot be read.
-    pub fn signed<T>(
+    pub(crate) fn signed<T>(
         &self,
         look: impl FnOnce(&mut SignedView) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
@@ -140,7 +140,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn without_input(
+    pub(crate) fn without_input(
         &self,
         after: u64,
         limit: usize,
@@ -164,7 +164,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Stopping`] only.
-    pub fn keep_input(
+    pub(crate) fn keep_input(
         &self,
         seq: u64,
         input: Option<Input<StoredFrame>>,

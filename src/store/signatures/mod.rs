@@ -31,9 +31,11 @@ mod resign;
 mod revisions;
 mod settle;
 
-pub use super::rows::ResignRow;
-pub use groups::Group;
-pub use inputs::{Signed, SignedView};
-pub use moves::Moves;
-pub use resign::{Progress, Resigned};
-pub use revisions::{NewRevision, Revision};
+pub(crate) use super::rows::ResignRow;
+pub(crate) use groups::Group;
+pub(crate) use inputs::{Signed, SignedView};
+pub(crate) use moves::Moves;
+pub(crate) use resign::Progress;
+pub use resign::Resigned;
+pub use revisions::NewRevision;
+pub(crate) use revisions::Revision;

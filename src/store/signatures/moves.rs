@@ -12,7 +12,7 @@ use crate::store::txn::Txn;
 
 /// Signatures, each with a number of crashes: those that the crashes of one signature have now, or had
 /// before.
-pub type Moves = Vec<(String, u64)>;
+pub(crate) type Moves = Vec<(String, u64)>;
 
 /// Limit of steps from an old signature to the current ones.
 const MOVES_DEPTH_MAX: usize = 32;

@@ -27,14 +27,14 @@ pub struct Resigned {
 
 /// The progress of a re-sign since the last report of it.
 #[derive(Clone, Debug, Default)]
-pub struct Progress {
-    pub revision: u64,
-    pub cursor: u64,
-    pub looked_at: u64,
-    pub unreadable: u64,
-    pub is_ended: bool,
+pub(crate) struct Progress {
+    pub(crate) revision: u64,
+    pub(crate) cursor: u64,
+    pub(crate) looked_at: u64,
+    pub(crate) unreadable: u64,
+    pub(crate) is_ended: bool,
     /// Crashes of `outdated` that are done.
-    pub caught_up: Vec<u64>,
+    pub(crate) caught_up: Vec<u64>,
 }
 
 impl Store {
@@ -42,7 +42,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn outdated(&self, limit: usize) -> Result<Vec<u64>, StoreError> {
+    pub(crate) fn outdated(&self, limit: usize) -> Result<Vec<u64>, StoreError> {
         self.read(|read| {
             let outdated = read.open_table(OUTDATED)?;
             let entries = outdated.iter()?.take(limit);
@@ -80,7 +80,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be written.
-    pub fn sign_by(&self, rules: u128) -> Result<bool, StoreError> {
+    pub(crate) fn sign_by(&self, rules: u128) -> Result<bool, StoreError> {
         self.ask(SignBy(rules))
     }
 
@@ -89,7 +89,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be written.
-    pub fn resign_progress(&self, progress: Progress) -> Result<(), StoreError> {
+    pub(crate) fn resign_progress(&self, progress: Progress) -> Result<(), StoreError> {
         self.ask(StoreProgress(progress))
     }
 }

@@ -40,7 +40,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read, or the row of the newest revision is damaged.
-    pub fn active_lists(&self) -> Result<Option<(u64, Revision)>, StoreError> {
+    pub(crate) fn active_lists(&self) -> Result<Option<(u64, Revision)>, StoreError> {
         Ok(self.list_revisions(1)?.pop())
     }
 

@@ -15,20 +15,20 @@ use crate::store::tables::{GroupId, NameId};
 
 /// A number of crashes, for the choice of the part that keeps an id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Weight {
+pub(crate) struct Weight {
     /// Of the last 30 days.
-    pub recent: u64,
-    pub all: u64,
+    pub(crate) recent: u64,
+    pub(crate) all: u64,
 }
 
 impl Weight {
-    pub fn add(&mut self, other: Weight) {
+    pub(crate) fn add(&mut self, other: Weight) {
         self.recent = self.recent.saturating_add(other.recent);
         self.all = self.all.saturating_add(other.all);
     }
 
     /// What remains without `other`.
-    pub fn without(self, other: Weight) -> Weight {
+    pub(crate) fn without(self, other: Weight) -> Weight {
         Weight {
             recent: self.recent.saturating_sub(other.recent),
             all: self.all.saturating_sub(other.all),
@@ -37,22 +37,22 @@ impl Weight {
 }
 
 /// The crashes that moved from one signature to another since the groups were settled.
-pub type Flows = BTreeMap<(NameId, NameId), Weight>;
+pub(crate) type Flows = BTreeMap<(NameId, NameId), Weight>;
 
 /// The groups of some signatures. A change is noted, so that only what changed is written.
 #[derive(Debug, Default)]
-pub struct Groups {
+pub(crate) struct Groups {
     /// The group of a signature.
-    pub ids: BTreeMap<NameId, GroupId>,
+    pub(crate) ids: BTreeMap<NameId, GroupId>,
     /// The last group that a signature lost.
-    pub homes: BTreeMap<NameId, GroupId>,
-    pub rows: BTreeMap<GroupId, GroupRow>,
+    pub(crate) homes: BTreeMap<NameId, GroupId>,
+    pub(crate) rows: BTreeMap<GroupId, GroupRow>,
     /// The crashes of a signature that did not move to it, if it has any.
-    pub own: BTreeMap<NameId, Weight>,
-    pub changed_names: BTreeSet<NameId>,
-    pub changed_groups: BTreeSet<GroupId>,
+    pub(crate) own: BTreeMap<NameId, Weight>,
+    pub(crate) changed_names: BTreeSet<NameId>,
+    pub(crate) changed_groups: BTreeSet<GroupId>,
     /// Groups that left a signature, and this signature.
-    pub carried: Vec<(GroupId, NameId)>,
+    pub(crate) carried: Vec<(GroupId, NameId)>,
 }
 
 type Members = BTreeMap<GroupId, BTreeSet<GroupId>>;
@@ -76,7 +76,7 @@ struct Decisions {
 
 impl Groups {
     /// The group that `id` is part of now, or itself.
-    pub fn resolve(&self, mut id: GroupId) -> GroupId {
+    pub(crate) fn resolve(&self, mut id: GroupId) -> GroupId {
         // The oldest id of each merge stays, and a row leads to an older one, except after a split. The count
         // is a bound for damaged rows.
         for _ in 0..self.rows.len() {
@@ -108,7 +108,7 @@ impl Groups {
     }
 
     /// Gives every signature of `flows` its group. `next` makes the row of a new group.
-    pub fn settle(&mut self, flows: &Flows, mut next: impl FnMut() -> GroupId, now_ms: i64) {
+    pub(crate) fn settle(&mut self, flows: &Flows, mut next: impl FnMut() -> GroupId, now_ms: i64) {
         let mut decisions = Decisions {
             members: self.members(),
             ..Decisions::default()

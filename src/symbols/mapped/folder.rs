@@ -78,7 +78,7 @@ impl MappedDir {
     ///
     /// # Errors
     /// A folder cannot be read or removed. The next call continues.
-    pub fn sweep(&self, texts: &SymbolDirs) -> io::Result<()> {
+    pub(crate) fn sweep(&self, texts: &SymbolDirs) -> io::Result<()> {
         for by_name in folders_in(&self.root)? {
             let mut is_empty = true;
             for by_id in folders_in(&by_name)? {

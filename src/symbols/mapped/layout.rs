@@ -80,10 +80,10 @@ numbers!(u32, u64);
 
 /// Structs that are stored as their fields one after the other.
 macro_rules! records {
-    ($( $(#[$doc:meta])* $Name:ident { $( $(#[$field_doc:meta])* $field:ident: $type:ty, )* } )*) => { $(
+    ($( $(#[$doc:meta])* $vis:vis $Name:ident { $( $(#[$field_doc:meta])* $field:ident: $type:ty, )* } )*) => { $(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub struct $Name { $( $(#[$field_doc])* pub $field: $type, )* }
+        $vis struct $Name { $( $(#[$field_doc])* $vis $field: $type, )* }
 
         impl Fixed for $Name {
             const BYTES: usize = 0 $( + <$type as Fixed>::BYTES )*;
@@ -102,7 +102,7 @@ macro_rules! records {
 
 records! {
     /// The first bytes of the file.
-    Header {
+    pub(crate) Header {
         magic: u64,
         checksum: u64,
         version: u32,
@@ -120,13 +120,13 @@ records! {
     }
 
     /// The position of a section: offset from the start of the file, and length.
-    Section { offset: u64, bytes: u64, }
+    pub(crate) Section { offset: u64, bytes: u64, }
 
     /// A FILE or INLINE_ORIGIN.
-    Named { id: u32, name: u32, }
+    pub(crate) Named { id: u32, name: u32, }
 
     /// A FUNC; `size` is at least 1.
-    Function {
+    pub Function {
         address: u64,
         size: u32,
         parameter_size: u32,
@@ -138,10 +138,10 @@ records! {
     }
 
     /// A line record; `size` is at least 1.
-    Line { address: u64, size: u32, line: u32, file: u32, }
+    pub Line { address: u64, size: u32, line: u32, file: u32, }
 
     /// One range of an INLINE. The fields are in sort order.
-    Inline {
+    pub Inline {
         depth: u32,
         address: u64,
         size: u32,
@@ -151,10 +151,10 @@ records! {
     }
 
     /// A PUBLIC.
-    Public { address: u64, parameter_size: u32, name: u32, }
+    pub Public { address: u64, parameter_size: u32, name: u32, }
 
     /// A STACK CFI INIT; `size` is at least 1.
-    Cfi {
+    pub Cfi {
         address: u64,
         size: u32,
         rules: u32,
@@ -163,10 +163,10 @@ records! {
     }
 
     /// A STACK CFI.
-    Delta { address: u64, rules: u32, }
+    pub Delta { address: u64, rules: u32, }
 
     /// A STACK WIN; `size` is at least 1. `program` is the last part of the record, unchanged.
-    Win {
+    pub Win {
         address: u64,
         size: u32,
         prologue_size: u32,
@@ -208,14 +208,14 @@ covers!(Function, Line, Inline, Cfi, Win);
 
 impl Function {
     /// The first address after the function.
-    pub fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.address.saturating_add(self.size.into())
     }
 }
 
 impl Cfi {
     /// The first address after the range.
-    pub fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.address.saturating_add(self.size.into())
     }
 }

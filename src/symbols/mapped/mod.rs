@@ -24,7 +24,8 @@ use std::time::UNIX_EPOCH;
 
 pub use convert::convert;
 pub use folder::MappedDir;
-pub use layout::{Cfi, Delta, Function, Inline, Line, Public, VERSION, Win};
+pub use layout::VERSION;
+pub(crate) use layout::{Cfi, Function, Public, Win};
 pub use reader::{Check, Mapped};
 
 /// Identifies one version of a symbol file's content.
@@ -36,7 +37,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    pub fn of(metadata: &Metadata) -> Self {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         let modified = metadata.modified().ok();
         let since = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         Self {

@@ -79,7 +79,8 @@ impl Mapped {
     ///
     /// # Errors
     /// An error of kind `InvalidData` means that the bytes must be made again.
-    pub fn from_bytes(bytes: Vec<u8>) -> io::Result<Self> {
+    #[cfg(test)]
+    pub(crate) fn from_bytes(bytes: Vec<u8>) -> io::Result<Self> {
         let mapped = Self::new(Bytes::Held(bytes), UNSEEN)?;
         mapped.check(Check::Whole)?;
         Ok(mapped)
@@ -134,7 +135,7 @@ impl Mapped {
     }
 
     /// Whether a piece that was read had a wrong checksum.
-    pub fn is_damaged(&self) -> bool {
+    pub(crate) fn is_damaged(&self) -> bool {
         self.is_damaged.load(Ordering::Relaxed)
     }
 
@@ -188,12 +189,8 @@ impl Mapped {
     }
 
     /// Length in bytes.
-    pub fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.bytes.len() as u64
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
     }
 
     /// Identifies the text from which this was made.
@@ -289,13 +286,13 @@ impl Mapped {
     }
 
     /// The last range of unwind rules that starts at an address or before it.
-    pub fn cfi_before(&self, address: u64) -> Option<Cfi> {
+    pub(crate) fn cfi_before(&self, address: u64) -> Option<Cfi> {
         self.table(Part::Cfi)
             .last_up_to(|cfi: &Cfi| cfi.address <= address)
     }
 
     /// Whether a function, a public symbol or unwind rules start after an address.
-    pub fn has_code_after(&self, address: u64) -> bool {
+    pub(crate) fn has_code_after(&self, address: u64) -> bool {
         let functions = self.table(Part::Functions).last();
         let cfi = self.table(Part::Cfi).last();
         let publics = self.table(Part::Publics).last();
@@ -373,7 +370,7 @@ impl Header {
 ///
 /// # Errors
 /// The file is not whole or has another version, and must be made again.
-pub fn stamp_of(mut file: impl io::Read) -> io::Result<Stamp> {
+pub(crate) fn stamp_of(mut file: impl io::Read) -> io::Result<Stamp> {
     let mut start = vec![0; HEAD_BYTES];
     file.read_exact(&mut start)?;
     let (header, sections) = head(&start)?;

@@ -71,12 +71,12 @@ pub enum Found {
 /// The data before a text.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
-    pub kind: Kind,
-    pub holds_code: bool,
-    pub notes: Vec<String>,
-    pub coverage: Coverage,
+    pub(crate) kind: Kind,
+    pub(crate) holds_code: bool,
+    pub(crate) notes: Vec<String>,
+    pub(crate) coverage: Coverage,
     /// The units whose functions are in another file and not in the text.
-    pub skeletons: Vec<Skeleton>,
+    pub(crate) skeletons: Vec<Skeleton>,
 }
 
 /// The other files with debug information of a program.
@@ -237,16 +237,16 @@ pub fn read_tables(bytes: &[u8]) -> usize {
 
 /// The identity of a program in a file, as far as it is known without reading its symbols.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Identity {
-    pub debug_file: String,
-    pub debug_id: String,
-    pub kind: Kind,
-    pub holds_code: bool,
+pub(crate) struct Identity {
+    pub(crate) debug_file: String,
+    pub(crate) debug_id: String,
+    pub(crate) kind: Kind,
+    pub(crate) holds_code: bool,
 }
 
 /// The programs in `bytes`; `None` if the format is not one of ours. Only for trusted files, because it reads
 /// them in this process.
-pub fn identify(bytes: &[u8], name: &str) -> Option<Vec<Result<Identity, String>>> {
+pub(crate) fn identify(bytes: &[u8], name: &str) -> Option<Vec<Result<Identity, String>>> {
     let archive = Archive::parse(bytes).ok()?;
     let mut found = Vec::new();
     for object in archive.objects() {

@@ -6,37 +6,37 @@ use super::{Canvas, LEFT, Scale, at, class, figure};
 use crate::pages::shown;
 
 /// One line per series. A position without a value interrupts the line.
-pub struct Lines {
-    pub title: String,
+pub(crate) struct Lines {
+    pub(crate) title: String,
     /// The measured quantity, for the axis and the marks.
-    pub unit: String,
+    pub(crate) unit: String,
     /// What a position is, for the table.
-    pub place: &'static str,
+    pub(crate) place: &'static str,
     /// Names of the positions, from the left.
-    pub places: Vec<String>,
-    pub lines: Vec<Line>,
+    pub(crate) places: Vec<String>,
+    pub(crate) lines: Vec<Line>,
 }
 
-pub struct Line {
-    pub name: String,
+pub(crate) struct Line {
+    pub(crate) name: String,
     /// One value per position.
-    pub values: Vec<Option<f64>>,
+    pub(crate) values: Vec<Option<f64>>,
 }
 
 impl Lines {
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.lines
             .iter()
             .all(|line| line.values.iter().all(Option::is_none))
     }
 
-    pub fn markup(&self) -> Markup {
+    pub(crate) fn markup(&self) -> Markup {
         let names = self.lines.iter().map(|line| &*line.name);
         figure(&self.title, names, |canvas| self.svg(canvas))
     }
 
     /// A table with the figures.
-    pub fn table(&self) -> Markup {
+    pub(crate) fn table(&self) -> Markup {
         html! {
             details {
                 summary { "Data" }

@@ -6,15 +6,15 @@
 mod lines;
 mod stack;
 
-pub use lines::{Line, Lines};
-pub use stack::{Bar, Series, Stack};
+pub(crate) use lines::{Line, Lines};
+pub(crate) use stack::{Bar, Series, Stack};
 
 use maud::{Markup, html};
 
 use crate::pages::number;
 
 /// Maximum number of series that a chart can show in different colours.
-pub const SERIES_MAX: usize = 5;
+pub(crate) const SERIES_MAX: usize = 5;
 
 /// A size of the drawing, in pixels.
 struct Canvas {

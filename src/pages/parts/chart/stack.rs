@@ -6,30 +6,30 @@ use super::{Canvas, LEFT, Scale, at, class, figure};
 use crate::pages::{number, shown};
 
 /// A stacked bar chart.
-pub struct Stack {
-    pub title: String,
+pub(crate) struct Stack {
+    pub(crate) title: String,
     /// The counted things, for the axis and the marks.
-    pub unit: String,
+    pub(crate) unit: String,
     /// The unit of a bar, for the table.
-    pub bar: &'static str,
-    pub bars: Vec<Bar>,
+    pub(crate) bar: &'static str,
+    pub(crate) bars: Vec<Bar>,
     /// From bottom to top.
-    pub series: Vec<Series>,
+    pub(crate) series: Vec<Series>,
 }
 
-pub struct Bar {
+pub(crate) struct Bar {
     /// The label in the table.
-    pub label: String,
+    pub(crate) label: String,
     /// The shorter label below the drawing.
-    pub tick: String,
+    pub(crate) tick: String,
     /// The search that counts all crashes of the bar.
-    pub href: String,
+    pub(crate) href: String,
 }
 
-pub struct Series {
-    pub name: String,
+pub(crate) struct Series {
+    pub(crate) name: String,
     /// One count per bar, with the search that counts it.
-    pub values: Vec<(u64, String)>,
+    pub(crate) values: Vec<(u64, String)>,
 }
 
 impl Stack {
@@ -37,17 +37,17 @@ impl Stack {
         self.series.iter().map(|series| series.values[bar].0).sum()
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         (0..self.bars.len()).all(|bar| self.total(bar) == 0)
     }
 
-    pub fn markup(&self) -> Markup {
+    pub(crate) fn markup(&self) -> Markup {
         let names = self.series.iter().map(|series| &*series.name);
         figure(&self.title, names, |canvas| self.svg(canvas))
     }
 
     /// A table with the figures.
-    pub fn table(&self) -> Markup {
+    pub(crate) fn table(&self) -> Markup {
         html! {
             details {
                 summary { "Data" }
