@@ -187,6 +187,11 @@ impl Intake {
         Ok(intake)
     }
 
+    /// Whether a piece of the body may become many times as large.
+    pub(crate) fn may_inflate(&self) -> bool {
+        !matches!(self.body, Body::Plain(_))
+    }
+
     fn check_size(&self, bytes: u64) -> Result<(), Refusal> {
         if bytes > self.limits.report_bytes_max {
             Err(malformed(

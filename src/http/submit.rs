@@ -62,10 +62,11 @@ pub(crate) async fn submit(
     }
     let result = match result {
         Err(refusal) => Err(refusal),
-        Ok(report) => {
+        Ok((intake, _share)) => {
             connection.enter(Stage::Working);
             let app = app.clone();
-            match tokio::task::spawn_blocking(move || ingest::accept(&app, report)).await {
+            let work = move || ingest::accept(&app, intake.finish()?);
+            match tokio::task::spawn_blocking(work).await {
                 Ok(result) => result,
                 Err(_) => {
                     booking.app.metrics.panics.add(1);
@@ -80,12 +81,12 @@ pub(crate) async fn submit(
     response
 }
 
-async fn read(
-    shared: &Shared,
+async fn read<'s>(
+    shared: &'s Shared,
     connection: &Connection,
     head: SubmitHead,
     incoming: &mut Incoming,
-) -> Result<ingest::Report, Refusal> {
+) -> Result<(Intake, Share<'s>), Refusal> {
     let app = &shared.app;
     let limits = (&app.config.get().http).into();
     let mut intake = Intake::begin(head, limits, app.store.spill_dir())?;
@@ -93,14 +94,18 @@ async fn read(
         budget: &shared.intake,
         bytes: 0,
     };
-    // Decompressing, hashing and compressing use the CPU, and spilling uses the disk. Meanwhile another
-    // thread serves the other connections of this one.
     let read = body::pump(incoming, connection, |piece| {
-        tokio::task::block_in_place(|| intake.feed(piece))?;
+        // A small piece may inflate to much, which takes long. Meanwhile another thread serves the other
+        // connections of this one. A plain piece takes less time than changing the thread.
+        if intake.may_inflate() {
+            tokio::task::block_in_place(|| intake.feed(piece))?;
+        } else {
+            intake.feed(piece)?;
+        }
         share.set(intake.memory_bytes())
     });
     match read.await {
-        Ok(()) => tokio::task::block_in_place(|| intake.finish()),
+        Ok(()) => Ok((intake, share)),
         Err(ReadError::Refused(refusal)) => Err(refusal),
         Err(ReadError::Incomplete(why)) => Err(ingest::incomplete_body(why)),
         Err(ReadError::TimedOut) => Err(ingest::incomplete_body("the body arrived too slowly")),

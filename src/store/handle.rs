@@ -127,6 +127,7 @@ impl Store {
 
     /// Stops handing out jobs. The senders of the [`JobSink`] are dropped.
     pub fn pause(&self) {
+        self.shared.results.open();
         let _ = self.writer.send(Message::Pause);
     }
 
@@ -137,6 +138,7 @@ impl Store {
         if let Some(log) = self.log_thread.lock().take() {
             let _ = log.join();
         }
+        self.shared.results.open();
         self.tell_discards();
         let _ = self.writer.send(Message::Close);
         let writer = self.writer_thread.lock().take();

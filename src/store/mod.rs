@@ -21,6 +21,7 @@ mod asking;
 mod audit;
 mod backend;
 mod batch;
+mod budget;
 pub mod bugs;
 mod changes;
 mod claim;

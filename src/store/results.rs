@@ -1,6 +1,7 @@
 //! The answers of workers. An answer counts only if the attempt is still the current one.
 
 use super::batch::Batch;
+use super::budget::Share;
 use super::command::Command;
 use super::crashes::{StoredCrash, StoredResult};
 use super::error::StoreError;
@@ -54,13 +55,15 @@ impl Store {
         self.shared.marks.set(worker, None);
     }
 
-    /// Stores a worker's result. It becomes durable soon. The result is dropped if the attempt is no longer
+    /// Stores a worker's result. It becomes durable soon. Waits while too many results wait already. The result is dropped if the attempt is no longer
     /// the current one.
     ///
     /// # Errors
     /// [`StoreError::Stopping`] only. If the disk fails, the writer keeps the result and tries again.
     pub fn finish(&self, job: Job, finished: Finished) -> Result<(), StoreError> {
+        let share = self.shared.results.take(finished.processed.packed_bytes);
         self.tell(Finish {
+            _share: share,
             job,
             finished: Box::new(finished),
         })
@@ -84,6 +87,7 @@ impl Store {
 }
 
 struct Finish {
+    _share: Share,
     job: Job,
     finished: Box<Finished>,
 }

@@ -8,6 +8,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::ahead::Ahead;
 use super::backend;
+use super::budget::Budget;
 use super::discards::Discards;
 use super::disk::{Disk, DiskFile};
 use super::error::StoreError;
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) discards: Mutex<Discards>,
     /// The crashes that workers have.
     pub(crate) in_flight: InFlight,
+    /// The results that wait for the next commit.
+    pub(crate) results: Arc<Budget>,
     /// The crashes that workers have started to process.
     pub(crate) marks: Marks,
 }
@@ -71,6 +74,7 @@ impl Shared {
             change_signal,
             discards: Mutex::default(),
             in_flight: InFlight::default(),
+            results: Arc::default(),
             marks,
         }
     }

@@ -153,7 +153,8 @@ impl Log {
         if let Err(error) = self.room() {
             return batch.iter().for_each(|waiting| waiting.refuse(&error));
         }
-        let kept = self.append(&batch).or_else(|first| {
+        let kept = self.repair().and_then(|()| self.append(&batch));
+        let kept = kept.or_else(|first| {
             if !self.is_torn {
                 return Err(first);
             }
@@ -179,11 +180,8 @@ impl Log {
 
     /// Tries whether the log can be written again.
     fn recover(&mut self) {
-        let recovered = self
-            .shared
-            .check_in_place()
-            .and_then(|()| if self.is_torn { self.repair() } else { Ok(()) });
-        if recovered.is_ok() {
+        let in_place = self.shared.check_in_place();
+        if in_place.and_then(|()| self.repair()).is_ok() {
             self.has_failed = false;
             self.works();
         }
@@ -340,8 +338,11 @@ impl Log {
         Ok(Appender::create(&head, file))
     }
 
-    /// Seals the log at its end, so that it can continue in a new segment.
+    /// After an error: seals the log at its end, so that it can continue in a new segment.
     fn repair(&mut self) -> Result<(), StoreError> {
+        if !self.is_torn {
+            return Ok(());
+        }
         self.appender = None;
         self.writer.ask(SealLog { end: self.end })?;
         if let Err(error) = self.cut() {
