@@ -369,7 +369,8 @@ fn pipeline(root: &Path) {
     let (mut uploads, mut processed) = (vec![], vec![]);
     for round in 0..ROUNDS {
         let server = Server::start(&root.join(format!("pipeline-{round}")));
-        let count = dumps.len() * 5;
+        // Long enough that the interval between two commits does not matter.
+        let count = dumps.len() * 25;
         let lines = connections(&server, 8);
         let begun = Instant::now();
         uploads.push(rate(8, count, |thread, n| {

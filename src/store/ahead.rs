@@ -161,10 +161,12 @@ impl Ahead {
         is_recent(report.crash.received_at_ms, now).then(|| report.crash.clone())
     }
 
-    /// Adds the number of reports in each state to `counts`, which are in the order of [`State::ALL`].
-    pub(crate) fn add_to(&self, counts: &mut [(State, u64)]) {
-        for report in self.state.lock().by_seq.values() {
-            counts[report.crash.state as usize].1 += 1;
-        }
+    /// Sequence number and state of each report.
+    pub(crate) fn states(&self) -> Vec<(u64, State)> {
+        let state = self.state.lock();
+        let reports = state.by_seq.values();
+        reports
+            .map(|report| (report.seq, report.crash.state))
+            .collect()
     }
 }

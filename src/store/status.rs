@@ -67,6 +67,8 @@ impl Store {
         // The guard must not outlive this line: a read that finds damage takes the same lock.
         let damage = self.shared.damage.lock().clone();
         let missing_segments = self.missing_segments()?;
+        // A report moves from memory to the database, so the database must be read after memory.
+        let ahead = self.shared.ahead.states();
         self.read(|read| {
             let counts = read.open_table(STATES)?;
             let ready = read.open_table(READY)?;
@@ -75,7 +77,11 @@ impl Store {
             for state in State::ALL {
                 states.push((state, counts.get(state as u8)?.map_or(0, |v| v.value())));
             }
-            self.shared.ahead.add_to(&mut states);
+            for &(seq, state) in &ahead {
+                if crashes.get(seq)?.is_none() {
+                    states[state as usize].1 += 1;
+                }
+            }
             // In the database, the crashes that workers have keep their states.
             self.shared.in_flight.correct(&mut states);
             let mut oldest_queued_at: Option<Timestamp> = None;
